@@ -1,0 +1,44 @@
+"""Turns tenant lifecycle events on EventBridge into CodeBuild and Jenkins jobs, as one AWS Lambda function."""
+
+from orchestrator.actions import Action, Decision, SaveTenant, StartJob
+from orchestrator.application import Handler, create_handler
+from orchestrator.builders import Builder, Job, Run
+from orchestrator.context import Context
+from orchestrator.errors import (
+    ConfigurationError,
+    ConsumerFailed,
+    InvalidEvent,
+    JobRejected,
+    OrchestratorError,
+    Unavailable,
+)
+from orchestrator.event import Event, EventType
+from orchestrator.registry import Registry
+from orchestrator.settings import Settings
+from orchestrator.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetails
+
+__all__ = [
+    "Action",
+    "Builder",
+    "ConfigurationError",
+    "ConsumerFailed",
+    "Context",
+    "Decision",
+    "DynamoDBTierDetails",
+    "Event",
+    "EventType",
+    "Handler",
+    "InvalidEvent",
+    "Job",
+    "JobRejected",
+    "OrchestratorError",
+    "Registry",
+    "Run",
+    "SaveTenant",
+    "Settings",
+    "StartJob",
+    "StaticTierDetails",
+    "TierDetails",
+    "Unavailable",
+    "create_handler",
+]

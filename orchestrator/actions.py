@@ -1,0 +1,44 @@
+"""What a consumer can decide on: plain records that say what should happen, and do nothing themselves."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartJob:
+    """Start one job of a build system.
+
+    Attributes:
+        name: The job: a CodeBuild project's name or ARN.
+        builder: Name of the build system, for example `CODE_BUILD`; `None` takes `DEFAULT_BUILDER`.
+        variables: The job's variables, as an event gave them: names that reach into the build are refused
+            (CONTRACT section 3). They may hold secrets and are left out of `repr`.
+        trusted_variables: Variables from a source that may set any name, such as the tier details;
+            `variables` go on top.
+        tenant_id: The tenant that the job is for; `None` takes it from the event's detail where that has one.
+    """
+
+    name: str
+    builder: str | None = None
+    variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    trusted_variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    tenant_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SaveTenant:
+    """Store the tenant's record, in place of the one that is there.
+
+    Attributes:
+        tenant_id: The record's key.
+        record: Its other attributes. They may hold secrets and are left out of `repr`.
+    """
+
+    tenant_id: str
+    record: Mapping[str, Any] = field(repr=False)
+
+
+Action: TypeAlias = StartJob | SaveTenant
+Decision: TypeAlias = Action | Iterable[Action] | None
+"""What a consumer returns: one action, several that are performed in order, or nothing."""

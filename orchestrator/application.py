@@ -1,0 +1,139 @@
+"""Puts the pieces together into the function that Lambda calls."""
+
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol, cast
+
+from orchestrator import intake, telemetry
+from orchestrator.aws import Clients
+from orchestrator.builders import Builder
+from orchestrator.builders.codebuild import CodeBuild
+from orchestrator.context import Context
+from orchestrator.dispatch import Dispatcher, Report
+from orchestrator.errors import InvalidEvent, OrchestratorError
+from orchestrator.event import Event
+from orchestrator.jobs import Jobs
+from orchestrator.registry import Registry
+from orchestrator.settings import Settings
+from orchestrator.tenants import DynamoDBTenantRecords, NoTenantRecords, TenantRecords
+from orchestrator.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetails
+
+
+class Handler(Protocol):
+    """What `create_handler` returns: a function for Lambda that also shows its registry."""
+
+    registry: Registry
+
+    def __call__(self, event: Any, context: Any) -> dict[str, Any]:
+        """Handle one invocation; see `create_handler`."""
+        ...
+
+
+def create_handler(
+    registry: Registry,
+    *,
+    settings: Settings | None = None,
+    builders: Mapping[str, Builder] | None = None,
+    tiers: TierDetails | None = None,
+    tenants: TenantRecords | None = None,
+) -> Handler:
+    """Make the function that Lambda calls.
+
+    Args:
+        registry: The consumers; those that are registered later are found, too.
+        settings: The settings; by default those of the environment.
+        builders: Build systems by name, besides the built-in `CODE_BUILD`, or in its place.
+        tiers: Where tier details come from; by default the table of the settings.
+        tenants: Where tenant records are kept; by default the table of the settings.
+
+    Returns:
+        A function of `(event, context)`. It returns a JSON-like document: `eventId`, `eventType`, and under
+        `consumers` the `name` of each that took the event with its `outcomes`. Where consumers failed, it
+        raises their error when all the others are through, or an `ExceptionGroup` of several, so that Lambda
+        tries the event again and then sends it to the failure destination.
+
+    Raises:
+        ConfigurationError: A setting in the environment is not valid.
+    """
+    settings = settings or Settings.from_environment()
+    clients = Clients()
+    dynamodb = partial(clients.get, "dynamodb", settings.dynamo_db_region or settings.aws_region)
+    codebuild = partial(clients.get, "codebuild", settings.code_build_region or settings.aws_region)
+    tiers = tiers or _tier_details(settings, dynamodb)
+    tenants = tenants or _tenant_records(settings, dynamodb)
+    jobs = Jobs({"CODE_BUILD": CodeBuild(codebuild), **(builders or {})}, settings.default_builder)
+    dispatcher = Dispatcher(jobs, tenants)
+
+    def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
+        try:
+            parsed = intake.parse(event)
+        except InvalidEvent as error:
+            telemetry.logger.error(str(error), error="InvalidEvent")
+            telemetry.count("EventFailed", {"error": "InvalidEvent"})
+            raise
+        with telemetry.log_keys(parsed, context):
+            consumer_context = Context(
+                settings=settings,
+                tiers=tiers,
+                tenants=tenants,
+                logger=telemetry.logger,
+                lambda_context=context,
+            )
+            reports = dispatcher.dispatch(parsed, registry.consumers_of(parsed.type), consumer_context)
+            _tell(parsed, reports)
+        _raise_failures(parsed, reports)
+        return {
+            "eventId": parsed.id,
+            "eventType": parsed.type,
+            "consumers": [{"name": report.consumer, "outcomes": list(report.outcomes)} for report in reports],
+        }
+
+    handler = cast(Handler, lambda_handler)
+    handler.registry = registry
+    return handler
+
+
+def _tier_details(settings: Settings, dynamodb: Any) -> TierDetails:
+    if settings.tier_details_table is None:
+        return StaticTierDetails()
+    return DynamoDBTierDetails(settings.tier_details_table, dynamodb, settings.tier_details_max_age)
+
+
+def _tenant_records(settings: Settings, dynamodb: Any) -> TenantRecords:
+    if settings.data_store_table is None:
+        return NoTenantRecords()
+    return DynamoDBTenantRecords(settings.data_store_table, dynamodb)
+
+
+def _tell(event: Event[Any], reports: Sequence[Report]) -> None:
+    """Write one log line for the event and one for each failure, and count both."""
+    if not reports:
+        telemetry.logger.warning("no consumer takes this event", event_source=event.source)
+        telemetry.count("EventUnhandled")
+        return
+    for report in reports:
+        for outcome in report.outcomes:
+            if outcome["status"] == "started":
+                telemetry.count("JobStarted", {"builder": outcome["builder"]})
+        if report.error is not None:
+            kind = type(report.error).__name__
+            telemetry.logger.error(str(report.error), error=kind, consumer=report.consumer)
+            telemetry.count("ConsumerFailed", {"error": kind})
+    telemetry.logger.info(
+        "event handled",
+        consumers=[
+            {"name": report.consumer, "outcomes": list(report.outcomes), "failed": report.error is not None}
+            for report in reports
+        ],
+    )
+    telemetry.count("EventHandled", {"event_type": event.type})
+
+
+def _raise_failures(event: Event[Any], reports: Sequence[Report]) -> None:
+    errors: list[OrchestratorError] = [report.error for report in reports if report.error is not None]
+    if not errors:
+        return
+    if len(errors) == 1:
+        raise errors[0]
+    told = "; ".join(f"{type(error).__name__}: {error}" for error in errors)
+    raise ExceptionGroup(f"{len(errors)} consumers of {event.type} event {event.id} failed: {told}", errors)

@@ -1,0 +1,191 @@
+"""The way to AWS: clients built once, with time limits, and the SDK's errors in this package's words."""
+
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+from botocore import exceptions
+
+from orchestrator.errors import ConfigurationError, OrchestratorError, Unavailable
+
+if TYPE_CHECKING:
+    import boto3
+    from types_boto3_codebuild import CodeBuildClient
+    from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import AttributeValueTypeDef, UniversalAttributeValueTypeDef
+
+CONNECT_TIMEOUT_SECONDS = 2
+READ_TIMEOUT_SECONDS = 5
+MAX_ATTEMPTS = 3
+
+# What AWS calls a request that is to be repeated later, in the services used here.
+_THROTTLED = frozenset(
+    {
+        "InternalServerError",
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "ServiceUnavailable",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
+_NOT_ALLOWED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "UnrecognizedClientException",
+    }
+)
+_UNREACHABLE = (exceptions.ConnectionError, exceptions.HTTPClientError)
+_NOT_SET_UP = (
+    exceptions.NoCredentialsError,
+    exceptions.NoRegionError,
+    exceptions.PartialCredentialsError,
+    exceptions.ProfileNotFound,
+    exceptions.CredentialRetrievalError,
+)
+
+
+class Clients:
+    """Builds each client on first use and keeps it, so that its connections stay open between events."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._session: boto3.Session | None = None
+        self._clients: dict[tuple[str, str | None], Any] = {}
+
+    @overload
+    def get(self, service: Literal["codebuild"], region: str | None) -> "CodeBuildClient": ...
+    @overload
+    def get(self, service: Literal["dynamodb"], region: str | None) -> "DynamoDBClient": ...
+    def get(self, service: str, region: str | None) -> Any:
+        """Give the client of a service.
+
+        Args:
+            service: The SDK's name of the service.
+            region: Its region; `None` leaves it to the SDK's configuration.
+
+        Returns:
+            The client. It connects within 2 s, waits at most 5 s for an answer, tries three times with
+            jittered pauses, and honours `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>`.
+
+        Raises:
+            ConfigurationError: There is no region.
+        """
+        with self._lock:  # a session builds one client at a time
+            client = self._clients.get((service, region))
+            if client is None:
+                with errors(f"no client for {service} can be made"):
+                    client = self._build(service, region)
+                self._clients[service, region] = client
+            return client
+
+    def _build(self, service: str, region: str | None) -> Any:
+        import boto3
+        from botocore.config import Config
+
+        if self._session is None:
+            self._session = boto3.Session()
+        config = Config(
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+            tcp_keepalive=True,
+        )
+        return self._session.client(service, region_name=region, config=config)  # type: ignore[call-overload]  # the service is a variable
+
+
+@contextmanager
+def errors(what: str, rejected: type[OrchestratorError] = ConfigurationError) -> Iterator[None]:
+    """Raise the SDK's errors as this package's own.
+
+    Args:
+        what: What could not be done, as the message's beginning.
+        rejected: What a request that AWS understood and refused is raised as.
+
+    Yields:
+        Nothing; the calls stand in the body.
+
+    Raises:
+        Unavailable: AWS was not reached, failed by itself, or throttled.
+        ConfigurationError: Credentials, permissions or a region are missing, or a resource does not exist.
+        OrchestratorError: What `rejected` names, for everything else. AWS's own text is left out: it may
+            repeat the request's values.
+    """
+    try:
+        yield
+    except exceptions.ClientError as error:
+        raise _from_answer(error, what, rejected) from None
+    except _UNREACHABLE as error:
+        raise Unavailable(f"{what}: AWS was not reached ({type(error).__name__}); it will be retried") from None
+    except _NOT_SET_UP as error:
+        name = type(error).__name__
+        raise ConfigurationError(f"{what}: {name}; check the function's role, credentials and region") from None
+    except exceptions.BotoCoreError as error:
+        raise rejected(f"{what}: the SDK refused the request ({type(error).__name__})") from None
+
+
+def _from_answer(error: exceptions.ClientError, what: str, rejected: type[OrchestratorError]) -> OrchestratorError:
+    code = error.response.get("Error", {}).get("Code", "Unknown")
+    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    if code in _THROTTLED or status >= 500 or status == 429:
+        return Unavailable(f"{what}: AWS answered {code}; it will be retried")
+    if code in _NOT_ALLOWED:
+        return ConfigurationError(f"{what}: AWS answered {code}; allow {error.operation_name} to the function's role")
+    if code == "ResourceNotFoundException":
+        return ConfigurationError(f"{what}: AWS answered {code}; create it or correct its name or region")
+    return rejected(f"{what}: AWS answered {code} to {error.operation_name}; correct the request")
+
+
+def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:
+    """Read a DynamoDB item.
+
+    Args:
+        item: The item as the low-level client gives it.
+
+    Returns:
+        Its attributes; numbers are `Decimal`.
+    """
+    from boto3.dynamodb.types import TypeDeserializer
+
+    deserialize = TypeDeserializer().deserialize
+    return {name: deserialize(value) for name, value in item.items()}
+
+
+def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValueTypeDef]":
+    """Make a DynamoDB item.
+
+    Args:
+        attributes: JSON-like values; a `float` is stored as the number that is written the same way.
+
+    Returns:
+        The item for the low-level client.
+
+    Raises:
+        DecimalException: A number has more than 38 digits.
+        TypeError: A value is not JSON-like or not finite.
+    """
+    from boto3.dynamodb.types import TypeSerializer
+
+    serialize = TypeSerializer().serialize
+    return {name: serialize(_storable(value)) for name, value in attributes.items()}
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, float):
+        return Decimal(repr(value))
+    if isinstance(value, Mapping):
+        return {name: _storable(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(member) for member in value]
+    return value

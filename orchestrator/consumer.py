@@ -1,0 +1,166 @@
+"""What the registry keeps of a consumer: everything that can be found out before the first event."""
+
+import inspect
+import typing
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any, TypeAlias
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+from orchestrator.actions import Decision
+from orchestrator.context import Context
+from orchestrator.errors import ConfigurationError, InvalidEvent, shown
+from orchestrator.event import Event
+from orchestrator.validation import explain
+
+ConsumerFunction: TypeAlias = Callable[..., Decision | Coroutine[Any, Any, Decision]]
+Condition: TypeAlias = Callable[[Event[Any]], bool]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Consumer:
+    """A registered consumer.
+
+    Attributes:
+        name: Its name, unique in a registry and part of the identity of the jobs that it starts.
+        types: The event types that it takes.
+        function: The callable itself.
+        when: Condition that an event must meet besides its type; `None` takes every event.
+        detail: Validates the detail into what the function's annotation asks for; `None` leaves the mapping.
+        takes_context: Whether the function has a second parameter.
+    """
+
+    name: str
+    types: tuple[str, ...]
+    function: ConsumerFunction = field(repr=False)
+    when: Condition | None = field(default=None, repr=False)
+    detail: TypeAdapter[Any] | None = field(default=None, repr=False)
+    takes_context: bool = field(default=False, repr=False)
+
+    def accept(self, event: Event[Mapping[str, Any]]) -> Event[Any] | None:
+        """Bring an event into the form that the function is annotated with, if this consumer wants it.
+
+        Args:
+            event: An event of one of this consumer's types.
+
+        Returns:
+            The event with its validated detail, or `None` where the condition does not hold.
+
+        Raises:
+            InvalidEvent: The detail does not fit the annotation's model.
+        """
+        typed: Event[Any] = event
+        if self.detail is not None:
+            try:
+                typed = replace(event, detail=self.detail.validate_python(event.detail))
+            except ValidationError as error:
+                problems = explain(error, root="detail")
+                raise InvalidEvent(f"{shown(event.type)} event {shown(event.id)}: {problems}") from None
+        return typed if self.when is None or self.when(typed) else None
+
+    def decide(self, event: Event[Any], context: Context) -> Decision | Coroutine[Any, Any, Decision]:
+        """Call the function.
+
+        Args:
+            event: What `accept` returned.
+            context: Passed on where the function takes it.
+
+        Returns:
+            What the function returns; a coroutine where it is `async def`.
+        """
+        return self.function(event, context) if self.takes_context else self.function(event)
+
+
+def describe(function: ConsumerFunction, types: tuple[str, ...], name: str | None, when: Condition | None) -> Consumer:
+    """Look at a callable and make the record of it.
+
+    Args:
+        function: The consumer: takes the event and, where it has a second parameter, the context.
+        types: The event types that it is registered for.
+        name: Its name; `None` takes the function's own.
+        when: Its condition.
+
+    Returns:
+        The record.
+
+    Raises:
+        ConfigurationError: A type is no text, the name is missing, the signature does not fit, or an
+            annotation cannot be resolved.
+    """
+    name = name or getattr(function, "__name__", "")
+    if not name or name == "<lambda>":
+        raise ConfigurationError("a consumer without a name of its own needs one: consumer(..., name='...')")
+    who = f"consumer {shown(name)}"
+    if not types or not all(_is_type(kind) for kind in types):
+        raise ConfigurationError(f'{who}: name the event types it takes: @registry.consumer("TENANT_…", …)')
+    if when is not None and not callable(when):
+        raise ConfigurationError(f"{who}: when= takes a function of the event that returns a boolean")
+    parameters = _required_parameters(function, who)
+    return Consumer(
+        name=name,
+        types=tuple(dict.fromkeys(str(kind) for kind in types)),
+        function=function,
+        when=when,
+        detail=_detail_adapter(function, parameters[0], who),
+        takes_context=len(parameters) == 2,
+    )
+
+
+def _is_type(kind: object) -> bool:
+    return isinstance(kind, str) and bool(kind.strip())
+
+
+def _required_parameters(function: ConsumerFunction, who: str) -> list[inspect.Parameter]:
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        raise ConfigurationError(f"{who}: is no callable with a readable signature") from None
+    required = [
+        parameter
+        for parameter in parameters
+        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+    ]
+    fits = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
+    if len(required) not in (1, 2) or any(parameter.kind not in fits for parameter in required):
+        names = ", ".join(str(parameter) for parameter in parameters)
+        raise ConfigurationError(f"{who}: takes ({names}); it must take (event) or (event, context)")
+    return required
+
+
+def _detail_adapter(function: ConsumerFunction, parameter: inspect.Parameter, who: str) -> TypeAdapter[Any] | None:
+    annotation = parameter.annotation
+    if annotation is parameter.empty:
+        return None
+    if isinstance(annotation, str):
+        annotation = _resolved(function, annotation, who)
+    if annotation in (Event, Any, object):
+        return None
+    if typing.get_origin(annotation) is not Event:
+        raise ConfigurationError(
+            f"{who}: its first parameter is annotated {annotation!r}; it must be Event or Event[SomeModel]"
+        )
+    (model,) = typing.get_args(annotation)
+    if model in (Any, dict, Mapping) or typing.get_origin(model) in (dict, Mapping):
+        return None
+    try:
+        return TypeAdapter(model)
+    except PydanticUserError as error:
+        reason = str(error).partition("\n")[0]
+        raise ConfigurationError(f"{who}: Event[{model!r}] is no type that pydantic can validate: {reason}") from None
+
+
+def _resolved(function: ConsumerFunction, annotation: str, who: str) -> Any:
+    # Only this one annotation is resolved: the others may name what is imported for type checking only.
+    wrapped = inspect.unwrap(getattr(function, "func", function))
+    names = getattr(wrapped, "__globals__", None) or getattr(type(wrapped).__call__, "__globals__", {})
+    holder = SimpleNamespace(__annotations__={"event": annotation})
+    try:
+        return typing.get_type_hints(holder, globalns=names)["event"]
+    except NameError as error:
+        raise ConfigurationError(
+            f"{who}: its annotation {shown(annotation)} needs {error.name!r} at run time; "
+            "define or import it at the module's top level, outside TYPE_CHECKING"
+        ) from None

@@ -1,0 +1,219 @@
+"""What the details of the lifecycle's events look like (CONTRACT section 1)."""
+
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+from orchestrator.event import EventType
+
+
+class _Model(BaseModel):
+    """Keeps unknown fields, and keeps its values out of `repr`: a detail may hold secrets anywhere."""
+
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        extra="allow",
+        frozen=True,
+        hide_input_in_errors=True,
+        populate_by_name=True,
+    )
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(…)"
+
+    __str__ = __repr__
+
+
+_Name: TypeAlias = Annotated[str, Field(min_length=1)]
+
+
+class Contact(_Model):
+    """A person to speak to at a tenant."""
+
+    id: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+    email: str | None = None
+    is_primary: bool | None = None
+    type: str | None = None
+    tenant_id: str | None = None
+
+
+class Tenant(_Model):
+    """The tenant that an event is about."""
+
+    id: _Name
+    name: str | None = None
+    key: str | None = None
+    status: int | str | None = None
+    identity_provider: str | None = None
+    spoc_user_id: str | None = None
+    domains: list[str] | None = None
+    lead_id: str | None = None
+    address_id: str | None = None
+    contacts: list[Contact] | None = None
+    address: dict[str, Any] | None = None
+
+
+class FeatureValue(_Model):
+    """What a plan sets a feature to."""
+
+    value: Any = None
+
+
+class Feature(_Model):
+    """A feature of a plan: its value where the plan sets one, else its default."""
+
+    key: str
+    default_value: Any = None
+    value: FeatureValue | None = None
+
+    def effective_value(self) -> Any:
+        """Give the value that counts.
+
+        Returns:
+            The plan's value, or the default where the plan has none or null.
+        """
+        if self.value is not None and self.value.value is not None:
+            return self.value.value
+        return self.default_value
+
+
+class PlanConfig(_Model):
+    """The plan that a tenant has subscribed to."""
+
+    tier: _Name
+    features: list[Feature] | None = None
+    size_config: dict[str, Any] | None = None
+
+
+class BuilderSettings(_Model):
+    """What an event asks of the build system."""
+
+    environment_override: dict[str, Any] | None = None
+
+
+class BuilderConfig(_Model):
+    """Which build system an event asks for."""
+
+    type: _Name | None = None
+    config: BuilderSettings | None = None
+
+
+def _unwrapped(detail: Any) -> Any:
+    # Shape B puts the detail of shape A under `data`.
+    if isinstance(detail, Mapping) and "tenant" not in detail and isinstance(detail.get("data"), Mapping):
+        return detail["data"]
+    return detail
+
+
+class ProvisioningDetail(_Model):
+    """The detail of TENANT_PROVISIONING, in any of its three shapes.
+
+    Shape A is flat, B wraps it as `{type, data}`, C comes from the control plane's own library and has a
+    `subscription` whose `plan` is the `planConfig`; `secret` and `context` belong to shape C.
+    """
+
+    tenant: Tenant
+    plan_config: PlanConfig
+    builder_config: BuilderConfig | None = None
+    app_config: Any = None
+    subscription: dict[str, Any] | None = None
+    secret: str | None = None
+    context: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_shape(cls, detail: Any) -> Any:
+        detail = _unwrapped(detail)
+        if isinstance(detail, Mapping) and "planConfig" not in detail and "subscription" in detail:
+            subscription = detail["subscription"]
+            if not isinstance(subscription, Mapping) or "plan" not in subscription:
+                raise PydanticCustomError("plan_missing", "subscription.plan is missing, and so is planConfig")
+            return {**detail, "planConfig": subscription["plan"]}
+        return detail
+
+
+class DeprovisioningDetail(_Model):
+    """The detail of TENANT_DEPROVISIONING, flat or wrapped as `{type, data}`."""
+
+    tenant: Tenant
+    plan_config: PlanConfig | None = None
+    builder_config: BuilderConfig | None = None
+    secret: str | None = None
+    context: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_shape(cls, detail: Any) -> Any:
+        return _unwrapped(detail)
+
+
+def _json_object(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except ValueError:
+        raise PydanticCustomError("tenant_json", "it must be an object, or a text that holds one as JSON") from None
+
+
+class BuildDetail(_Model):
+    """The detail that a build job sends: its whole process environment, a flat map of text.
+
+    Only the fields named here are meant to be used; everything else is kept and is to be treated as secret.
+    """
+
+    tenant: Annotated[Tenant, BeforeValidator(_json_object)]
+    secret: str | None = None
+    context: str | None = None
+    tier: str | None = None
+    api_endpoint: Annotated[str | None, Field(alias="API_ENDPOINT")] = None
+    build_succeeding: Annotated[str | None, Field(alias="CODEBUILD_BUILD_SUCCEEDING")] = None
+    build_id: Annotated[str | None, Field(alias="CODEBUILD_BUILD_ID")] = None
+    state_bucket: Annotated[str | None, Field(alias="TF_STATE_BUCKET")] = None
+    state_key: Annotated[str | None, Field(alias="TF_KEY")] = None
+    app_plane_url: Annotated[str | None, Field(alias="APP_PLANE_REDIRECT_URL")] = None
+    user_callback_endpoint: Annotated[str | None, Field(alias="USER_CALLBACK_ENDPOINT")] = None
+
+
+DETAIL_MODELS: Mapping[EventType, type[BaseModel]] = MappingProxyType(
+    {
+        EventType.TENANT_PROVISIONING: ProvisioningDetail,
+        EventType.TENANT_PROVISIONING_SUCCESS: BuildDetail,
+        EventType.TENANT_PROVISIONING_FAILURE: BuildDetail,
+        EventType.TENANT_DEPLOYMENT: BuildDetail,
+        EventType.TENANT_DEPLOYMENT_SUCCESS: BuildDetail,
+        EventType.TENANT_DEPLOYMENT_FAILURE: BuildDetail,
+        EventType.TENANT_DEPROVISIONING: DeprovisioningDetail,
+        EventType.TENANT_DEPROVISIONING_SUCCESS: BuildDetail,
+        EventType.TENANT_DEPROVISIONING_FAILURE: BuildDetail,
+    }
+)
+"""The model of each type's detail, for `Event[...]` annotations."""
+
+
+def find_tenant_id(detail: Mapping[str, Any]) -> str | None:
+    """Look for the tenant's id in any detail, known or not.
+
+    Args:
+        detail: An event's detail as it came.
+
+    Returns:
+        `tenant.id` (`tenant` an object or JSON text, wrapped as `{type, data}` or not), else `tenantId`;
+        `None` where there is neither.
+    """
+    inner = _unwrapped(detail)
+    tenant = inner.get("tenant")
+    if isinstance(tenant, str):
+        try:
+            tenant = json.loads(tenant)
+        except ValueError:
+            tenant = None
+    found = tenant.get("id") if isinstance(tenant, Mapping) else inner.get("tenantId")
+    return found if isinstance(found, str) and found else None

@@ -1,0 +1,71 @@
+"""The errors that this package raises: one small tree, one safe line each."""
+
+_SHOWN_LENGTH = 80
+
+
+class OrchestratorError(Exception):
+    """Base of every error that this package raises on purpose.
+
+    Its text is one line that says what went wrong, where, and what to do; it is safe to log, because it
+    names things (fields, tiers, jobs, tables) and never repeats the values of an event.
+    """
+
+
+class InvalidEvent(OrchestratorError):
+    """The event cannot be understood. Permanent: whoever sends it must correct it."""
+
+
+class ConfigurationError(OrchestratorError):
+    """The function, its tables or its consumers are set up wrongly. Permanent until somebody corrects that."""
+
+
+class JobRejected(OrchestratorError):
+    """The build system refused the job. Permanent until the job or the request changes."""
+
+
+class Unavailable(OrchestratorError):
+    """A service could not be reached, or asked to be left alone for a while. Worth a retry."""
+
+
+class ConsumerFailed(OrchestratorError):
+    """A consumer raised an error of its own; it is kept as the cause, whose text may hold event data."""
+
+
+def shown(value: object) -> str:
+    """Render a name that came from outside so that it can stand in a one-line message.
+
+    Args:
+        value: What to show; anything but text is shown by its type, since its content may be secret.
+
+    Returns:
+        The quoted text with control characters escaped, cut after 80 characters; or the type's JSON name.
+    """
+    if not isinstance(value, str):
+        return json_type(value)
+    return ascii(value if len(value) <= _SHOWN_LENGTH else value[:_SHOWN_LENGTH] + "...")
+
+
+def json_type(value: object) -> str:
+    """Name a value's type in the words of JSON.
+
+    Args:
+        value: Any Python value.
+
+    Returns:
+        `null`, `a boolean`, `a number`, `a text`, `a list`, `an object`, or the Python type's name.
+    """
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "a boolean"
+        case int() | float():
+            return "a number"
+        case str():
+            return "a text"
+        case list() | tuple():
+            return "a list"
+        case dict():
+            return "an object"
+        case _:
+            return type(value).__name__

@@ -1,0 +1,55 @@
+"""The canonical event that consumers receive, whatever brought it here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Generic
+
+from typing_extensions import TypeVar
+
+DetailT = TypeVar("DetailT", default=Mapping[str, Any])
+
+
+class EventType(StrEnum):
+    """The event types of a tenant's life (CONTRACT section 1); any other text is a type, too."""
+
+    TENANT_PROVISIONING = "TENANT_PROVISIONING"
+    TENANT_PROVISIONING_SUCCESS = "TENANT_PROVISIONING_SUCCESS"
+    TENANT_PROVISIONING_FAILURE = "TENANT_PROVISIONING_FAILURE"
+    TENANT_DEPLOYMENT = "TENANT_DEPLOYMENT"
+    TENANT_DEPLOYMENT_SUCCESS = "TENANT_DEPLOYMENT_SUCCESS"
+    TENANT_DEPLOYMENT_FAILURE = "TENANT_DEPLOYMENT_FAILURE"
+    TENANT_DEPROVISIONING = "TENANT_DEPROVISIONING"
+    TENANT_DEPROVISIONING_SUCCESS = "TENANT_DEPROVISIONING_SUCCESS"
+    TENANT_DEPROVISIONING_FAILURE = "TENANT_DEPROVISIONING_FAILURE"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event(Generic[DetailT]):
+    """One event.
+
+    Annotate a consumer's parameter `Event[SomeModel]` to get the detail validated into that model, or plain
+    `Event` to get the mapping as it came. The detail may hold secrets: it is left out of `repr`.
+
+    Attributes:
+        id: Unique name of the event; the same on every redelivery and replay.
+        type: What happened, as in `EventType`: EventBridge's `detail-type`.
+        source: Who says so.
+        time: When it happened.
+        account: AWS account that the event comes from.
+        region: AWS region that the event comes from.
+        resources: ARNs of what the event is about, often none.
+        replay_name: Name of the archive replay that sent the event again; `None` for a live event.
+        detail: What happened, in full.
+    """
+
+    id: str
+    type: str
+    source: str
+    time: datetime
+    account: str
+    region: str
+    resources: Sequence[str] = ()
+    replay_name: str | None = None
+    detail: DetailT = field(repr=False)

@@ -1,0 +1,54 @@
+"""Turns what Lambda hands over into the canonical event, or says what is wrong with it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from aws_lambda_powertools.utilities.parser import parse as powertools_parse
+from aws_lambda_powertools.utilities.parser.models import EventBridgeModel
+from pydantic import ValidationError
+
+from orchestrator.errors import InvalidEvent, json_type
+from orchestrator.event import Event
+from orchestrator.validation import explain
+
+
+def parse(raw: object) -> Event[Mapping[str, Any]]:
+    """Make the canonical event of an EventBridge event that a rule sent straight to the function.
+
+    Args:
+        raw: The invocation's payload, decoded from JSON.
+
+    Returns:
+        The event; its detail is the mapping that the source sent.
+
+    Raises:
+        InvalidEvent: The payload is no EventBridge event; the message names each field that is wrong.
+    """
+    if not isinstance(raw, dict):
+        raise InvalidEvent(
+            f"event: {json_type(raw)} was sent where an EventBridge event (a JSON object) is expected; "
+            "send one like those in events/"
+        )
+    detail = raw.get("detail")
+    # EventBridge Scheduler sends the text "{}" for an empty detail, and Powertools' model knows it.
+    is_empty = detail == "{}" and raw.get("source") == "aws.scheduler"
+    if "detail" in raw and not isinstance(detail, dict) and not is_empty:
+        raise InvalidEvent(f"event: detail is {json_type(detail)}; it must be a JSON object")
+    try:
+        model = powertools_parse(event=raw, model=EventBridgeModel)
+    except ValidationError as error:
+        raise InvalidEvent(f"event: {explain(error)}; send an EventBridge event like those in events/") from None
+    for name, value in (("id", model.id), ("detail-type", model.detail_type)):
+        if not value.strip():
+            raise InvalidEvent(f"event: {name} is empty; every event needs one")
+    return Event(
+        id=model.id,
+        type=model.detail_type,
+        source=model.source,
+        time=model.time,
+        account=model.account,
+        region=model.region,
+        resources=model.resources,
+        replay_name=model.replay_name,
+        detail=detail if isinstance(detail, dict) else {},
+    )

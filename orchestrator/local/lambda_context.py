@@ -1,0 +1,30 @@
+"""A Lambda context for runs outside Lambda."""
+
+import time
+import uuid
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LocalContext:
+    """What Lambda passes as context, with made-up values.
+
+    Attributes:
+        timeout: Seconds that the invocation may take.
+    """
+
+    timeout: float = 60.0
+    function_name: str = "orchestrator"
+    function_version: str = "$LATEST"
+    memory_limit_in_mb: int = 512
+    invoked_function_arn: str = "arn:aws:lambda:us-east-1:123456789012:function:orchestrator"
+    aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    started: float = field(default_factory=time.monotonic)
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Say how long the invocation may still take.
+
+        Returns:
+            Milliseconds, never less than 0.
+        """
+        return max(0, int((self.started + self.timeout - time.monotonic()) * 1000))

@@ -1,0 +1,36 @@
+"""What a person at a terminal is told of a local run."""
+
+from collections.abc import Mapping
+from typing import TextIO
+
+_VALUE_LENGTH = 100
+
+
+def heading(stream: TextIO | None, file: str) -> None:
+    """Say which event comes next.
+
+    Args:
+        stream: Where to say it; `None` says nothing.
+        file: The event's file.
+    """
+    if stream is not None:
+        print(f"\n== {file}", file=stream, flush=True)
+
+
+def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *, values_shown: bool) -> None:
+    """List the builds that were asked for, with their variables.
+
+    Args:
+        stream: Where to list them; `None` lists nothing.
+        variables: Variables by run id.
+        values_shown: Whether values may be seen; else only the names are listed.
+    """
+    if stream is None:
+        return
+    for run_id, sent in variables.items():
+        print(f"   build {run_id} was asked for with {len(sent)} variables:", file=stream)
+        width = max(map(len, sent), default=0)
+        for name, value in sent.items():
+            cut = value if len(value) <= _VALUE_LENGTH else f"{value[:_VALUE_LENGTH]}… ({len(value)} characters)"
+            print(f"     {name:<{width}}  {cut if values_shown else '…'}", file=stream)
+    stream.flush()

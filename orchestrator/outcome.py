@@ -1,0 +1,25 @@
+"""What became of an action: an entry of the handler's JSON answer."""
+
+from typing import TypedDict
+
+
+class Outcome(TypedDict, total=False):
+    """One performed action.
+
+    Attributes:
+        action: The action's kind, for example `StartJob`.
+        status: What happened: `started`, `saved`, or `skipped`.
+        builder: Build system of a job.
+        name: The job's name, or the tenant's id of a record.
+        id: The build system's name for the run.
+        link: Where a person can look at the run.
+        reason: Why an action was skipped.
+    """
+
+    action: str
+    status: str
+    builder: str
+    name: str
+    id: str
+    link: str
+    reason: str

@@ -1,0 +1,90 @@
+"""Details of the tiers: which job provisions a tenant of a tier, and with which variables."""
+
+import time
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Protocol
+
+from orchestrator import aws
+from orchestrator.errors import ConfigurationError, shown
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+
+class TierDetails(Protocol):
+    """Where the details of a tier come from."""
+
+    def get(self, tier: str) -> Mapping[str, Any]:
+        """Look a tier up.
+
+        Args:
+            tier: Its name, for example `PREMIUM`.
+
+        Returns:
+            Its details: `tier`, `jobName`, and whatever else the job is to have as variables.
+
+        Raises:
+            ConfigurationError: The tier is not known.
+            Unavailable: It could not be looked up just now.
+        """
+        ...
+
+
+class StaticTierDetails:
+    """Tier details given in code; without any, every tier has the job `{tier}-job` (the seed's convention)."""
+
+    def __init__(self, tiers: Mapping[str, Mapping[str, Any]] | None = None) -> None:
+        self._tiers = tiers
+
+    def get(self, tier: str) -> Mapping[str, Any]:
+        """Look a tier up; see `TierDetails.get`."""
+        if self._tiers is None:
+            return {"tier": tier, "jobName": f"{tier}-job"}
+        if tier not in self._tiers:
+            known = ", ".join(self._tiers) or "none"
+            raise ConfigurationError(
+                f"tier {shown(tier)} is not known (known: {known}); add it or correct the plan's tier"
+            )
+        return {"tier": tier, **self._tiers[tier]}
+
+
+class DynamoDBTierDetails:
+    """Tier details kept in a DynamoDB table with the key `tier` (CONTRACT section 2), cached for a while."""
+
+    def __init__(
+        self,
+        table: str,
+        client: "Callable[[], DynamoDBClient]",
+        max_age: float = 300.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Keep what is needed for the first look-up; nothing is read yet.
+
+        Args:
+            table: The table's name.
+            client: Gives the DynamoDB client.
+            max_age: Seconds for which details are kept before they are read again.
+            clock: Seconds from any fixed point on.
+        """
+        self._table = table
+        self._client = client
+        self._max_age = max_age
+        self._clock = clock
+        self._cache: dict[str, tuple[float, Mapping[str, Any]]] = {}
+
+    def get(self, tier: str) -> Mapping[str, Any]:
+        """Look a tier up; see `TierDetails.get`."""
+        cached = self._cache.get(tier)
+        if cached is not None and self._clock() - cached[0] < self._max_age:
+            return cached[1]
+        with aws.errors(f"tier {shown(tier)} could not be read from table {self._table}"):
+            item = self._client().get_item(TableName=self._table, Key={"tier": {"S": tier}}).get("Item")
+        if item is None:
+            raise ConfigurationError(
+                f"tier {shown(tier)} is not in table {self._table}; add an item with that key, "
+                "or correct the plan's tier"
+            )
+        details = MappingProxyType(aws.from_item(item))
+        self._cache[tier] = (self._clock(), details)
+        return details

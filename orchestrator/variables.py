@@ -1,0 +1,135 @@
+"""A job's variables: which names are allowed, and how values become text (CONTRACT section 3)."""
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any
+
+from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, shown
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# Names with which the sender of an event could change how the build itself runs.
+_REACHING_NAMES = frozenset({"PATH", "ENV", "BASH_ENV", "NODE_OPTIONS"})
+_REACHING_PREFIXES = ("AWS_", "CODEBUILD_", "LD_", "PYTHON", "ORCHESTRATOR_")
+
+
+def job_variables(trusted: Mapping[str, Any], from_event: Mapping[str, Any], own: Mapping[str, str]) -> dict[str, str]:
+    """Put a job's variables together: the tier's, the event's on top, ours on top of both.
+
+    Args:
+        trusted: Variables that may have any well-formed name: the tier details.
+        from_event: Variables that an event brings.
+        own: The `ORCHESTRATOR_…` variables.
+
+    Returns:
+        All variables as text.
+
+    Raises:
+        ConfigurationError: A trusted variable has a malformed name or a value that is no JSON.
+        InvalidEvent: So has one from the event, or its name reaches into the build.
+    """
+    variables: dict[str, str] = {}
+    for name, value in trusted.items():
+        _check_form(name, ConfigurationError)
+        variables[name] = _text_of(name, value, ConfigurationError)
+    for name, value in from_event.items():
+        _check_form(name, InvalidEvent)
+        if name in _REACHING_NAMES or name.startswith(_REACHING_PREFIXES):
+            raise InvalidEvent(f"job variable {shown(name)} would reach into the build; an event may not set it")
+        variables[name] = _text_of(name, value, InvalidEvent)
+    variables.update(own)
+    return variables
+
+
+def to_text(value: Any) -> str:
+    """Write a value as a job variable's text.
+
+    Args:
+        value: A JSON-like value; numbers may be `Decimal`, as DynamoDB gives them, and sets count as lists.
+
+    Returns:
+        `true` or `false`, numbers as a person writes them (`3600`, never `3600.0` or an exponent), an empty
+        text for `None`, objects and lists as compact JSON, text as it is.
+
+    Raises:
+        ValueError: A number is not finite, or a text holds half of a surrogate pair or a NUL.
+        TypeError: The value, or one inside it, is not JSON-like.
+    """
+    match value:
+        case None:
+            text = ""
+        case str():
+            text = str(value)  # a member of a StrEnum is text, too
+        case bool():
+            text = "true" if value else "false"
+        case int() | float() | Decimal():
+            text = _number(value)
+        case _:
+            text = to_json(value)
+    if "\0" in text:
+        raise ValueError("NUL character")
+    text.encode()
+    return text
+
+
+def to_json(value: Any) -> str:
+    """Write a value as compact JSON.
+
+    Args:
+        value: A JSON-like value; numbers may be `Decimal`, and sets count as lists.
+
+    Returns:
+        JSON without spaces, keys in their order, non-ASCII characters as they are, `1` for `1.0`.
+
+    Raises:
+        ValueError: A number is not finite.
+        TypeError: The value, or one inside it, is not JSON-like.
+    """
+    return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
+
+def _check_form(name: object, error: type[OrchestratorError]) -> None:
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise error(
+            f"job variable {shown(name)} is no name for a variable; use letters, digits and underscores, no digit first"
+        )
+
+
+def _text_of(name: str, value: Any, error: type[OrchestratorError]) -> str:
+    try:
+        return to_text(value)
+    except (TypeError, ValueError, RecursionError) as reason:
+        raise error(
+            f"job variable {shown(name)} has a value that cannot be passed to a job ({type(reason).__name__}); "
+            "use text, finite numbers, booleans, null, lists and objects"
+        ) from None
+
+
+def _number(value: int | float | Decimal) -> str:
+    if not math.isfinite(value):
+        raise ValueError("number is not finite")
+    if isinstance(value, int):
+        return str(value)
+    exact = value if isinstance(value, Decimal) else Decimal(repr(value))
+    text = format(exact, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text == "-0" else text
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return {str(name): _plain(member) for name, member in value.items()}
+        case list() | tuple():
+            return [_plain(member) for member in value]
+        case set() | frozenset():
+            return sorted(_plain(member) for member in value)
+        case float() | Decimal() if math.isfinite(value) and value == int(value):
+            return int(value)
+        case Decimal():
+            return float(value)
+        case _:
+            return value

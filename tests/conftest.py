@@ -1,0 +1,128 @@
+"""What the tests share: an AWS emulated in the process, and the requests that left for it."""
+
+import copy
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore import handlers, session
+from moto import mock_aws
+
+from orchestrator import Handler, Registry, create_handler
+from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.local import sandbox
+from orchestrator.local.lambda_context import LocalContext
+
+EVENTS = Path(__file__).parent.parent / "events"
+SAMPLES = sorted(EVENTS.glob("*.json"))
+REGION = "eu-west-1"
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _service_models_read_once() -> None:
+    """Let all SDK sessions share one loader: each test has sessions of its own, but the files never change."""
+    loader = session.create_loader()
+    session.create_loader = lambda search_path_string=None: loader
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave nothing of the caller's AWS set-up, so that no test can reach a real account."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "testing")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", os.devnull)
+    monkeypatch.setenv("AWS_REGION", REGION)
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+
+
+class Requests(list[tuple[str, dict[str, Any]]]):
+    """The requests that left the process: the operation and its decoded body, in order."""
+
+    def of(self, operation: str) -> list[dict[str, Any]]:
+        return [body for name, body in self if name == operation]
+
+    @property
+    def operations(self) -> list[str]:
+        return [name for name, _ in self]
+
+
+@pytest.fixture
+def requests() -> Iterator[Requests]:
+    """Record every AWS request as it goes out on the wire, below the SDK."""
+    sent = Requests()
+
+    def record(request: Any, **_: Any) -> None:
+        target = request.headers.get("X-Amz-Target", b"").decode()
+        sent.append((target.rpartition(".")[2], json.loads(request.body)))
+
+    entry = ("before-send", record)
+    handlers.BUILTIN_HANDLERS.insert(0, entry)
+    try:
+        yield sent
+    finally:
+        handlers.BUILTIN_HANDLERS.remove(entry)
+
+
+@pytest.fixture
+def aws(requests: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[Requests]:
+    """Emulate AWS with the sandbox's tiers and projects; gives the requests that are sent from here on."""
+    monkeypatch.setenv("TIER_DETAILS_TABLE", "tiers")
+    monkeypatch.setenv("DATA_STORE_TABLE", "tenants")
+    with mock_aws():
+        sandbox.fill()
+        requests.clear()
+        yield requests
+
+
+@pytest.fixture
+def handler(aws: Requests) -> Handler:
+    """Give the ready-made function, made anew."""
+    registry = Registry()
+    registry.include(lifecycle)
+    return create_handler(registry)
+
+
+def sample(name: str, **changes: Any) -> dict[str, Any]:
+    """Read a sample event, with some of its top-level fields changed."""
+    return {**json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8")), **changes}
+
+
+def changed(event: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    """Copy an event with the value at a dotted path replaced, or removed where the value is `...`."""
+    event = copy.deepcopy(event)
+    *parents, last = path.split(".")
+    target: Any = event
+    for part in parents:
+        target = target[int(part) if isinstance(target, list) else part]
+    if value is ...:
+        del target[last]
+    else:
+        target[last] = value
+    return event
+
+
+def invoke(handler: Callable[[Any, Any], Any], event: Any) -> Any:
+    """Call a handler as Lambda does: with JSON in, and an answer that must be JSON."""
+    answer = handler(json.loads(json.dumps(event)), LocalContext())
+    assert json.loads(json.dumps(answer)) == answer
+    return answer
+
+
+def variables(start_build: Mapping[str, Any]) -> dict[str, str]:
+    """Read the variables of a StartBuild request."""
+    sent = start_build["environmentVariablesOverride"]
+    assert all(set(variable) == {"name", "value", "type"} for variable in sent)
+    assert {variable["type"] for variable in sent} == {"PLAINTEXT"}
+    return {variable["name"]: variable["value"] for variable in sent}
+
+
+def json_lines(text: str) -> list[dict[str, Any]]:
+    """Read what was logged."""
+    return [json.loads(line) for line in text.splitlines() if line.startswith("{")]

@@ -1,0 +1,131 @@
+"""The SDK's errors in this package's words."""
+
+import socket
+from typing import Any
+
+import pytest
+from botocore import exceptions
+
+from orchestrator import ConfigurationError, InvalidEvent, JobRejected, OrchestratorError, Unavailable
+from orchestrator.aws import Clients, errors
+from orchestrator.builders import Job
+from orchestrator.builders.codebuild import CodeBuild, console_link
+
+
+def answer(code: str, status: int = 400) -> exceptions.ClientError:
+    response: Any = {
+        "Error": {"Code": code, "Message": "value 'secret' is bad"},
+        "ResponseMetadata": {"HTTPStatusCode": status},
+    }
+    return exceptions.ClientError(response, "PutItem")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind"),
+    [
+        (answer("ThrottlingException"), Unavailable),
+        (answer("ProvisionedThroughputExceededException"), Unavailable),
+        (answer("SomethingElse", 500), Unavailable),
+        (answer("SomethingElse", 503), Unavailable),
+        (answer("SomethingElse", 429), Unavailable),
+        (answer("AccessDeniedException"), ConfigurationError),
+        (answer("UnrecognizedClientException"), ConfigurationError),
+        (answer("ResourceNotFoundException"), ConfigurationError),
+        (answer("ValidationException"), InvalidEvent),
+        (exceptions.EndpointConnectionError(endpoint_url="http://secret"), Unavailable),
+        (exceptions.ReadTimeoutError(endpoint_url="http://secret"), Unavailable),
+        (exceptions.ConnectTimeoutError(endpoint_url="http://secret"), Unavailable),
+        (exceptions.SSLError(endpoint_url="http://secret", error=OSError()), Unavailable),
+        (exceptions.NoCredentialsError(), ConfigurationError),
+        (exceptions.NoRegionError(), ConfigurationError),
+        (exceptions.ParamValidationError(report="secret"), InvalidEvent),
+    ],
+)
+def test_an_error_is_told_in_one_line_without_its_values(error: Exception, kind: type[OrchestratorError]) -> None:
+    with pytest.raises(kind) as caught, errors("it failed", rejected=InvalidEvent):
+        raise error
+    message = str(caught.value)
+    assert message.startswith("it failed: ")
+    assert message.isprintable()
+    assert "secret" not in message
+
+
+def test_other_errors_pass_unchanged() -> None:
+    with pytest.raises(ZeroDivisionError), errors("it failed"):
+        raise ZeroDivisionError
+
+
+class Answering:
+    """A CodeBuild client whose StartBuild raises what it is given."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def start_build(self, **_: Any) -> Any:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "told"),
+    [
+        ("ResourceNotFoundException", JobRejected, "there is no such project"),
+        ("AccountLimitExceededException", Unavailable, "queue is full"),
+        ("InvalidInputException", JobRejected, "answered InvalidInputException"),
+        ("AccessDeniedException", ConfigurationError, "allow PutItem to the function's role"),
+        ("ThrottlingException", Unavailable, "it will be retried"),
+    ],
+)
+def test_what_codebuild_answers_becomes_the_fitting_error(code: str, kind: type[OrchestratorError], told: str) -> None:
+    client: Any = Answering(answer(code))
+
+    with pytest.raises(kind, match=told) as caught:
+        CodeBuild(lambda: client).start(Job(name="premium", run_id="r", variables={}))
+    assert "CodeBuild project 'premium' was not started: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arn", "link"),
+    [
+        (
+            "arn:aws-cn:codebuild:cn-north-1:123456789012:build/p:1-2",
+            "https://cn-north-1.console.amazonaws.cn/codesuite/codebuild/123456789012/projects/p/build/p%3A1-2/"
+            "?region=cn-north-1",
+        ),
+        ("arn:aws-iso:codebuild:us-iso-east-1:123456789012:build/p:1", None),
+    ],
+)
+def test_the_console_follows_the_partition(arn: str, link: str | None) -> None:
+    assert console_link(arn) == link
+
+
+def test_an_endpoint_that_is_set_is_honoured_and_a_closed_port_is_unavailable(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    client = Clients().get("codebuild", "eu-west-1")
+    assert client.meta.endpoint_url == f"http://127.0.0.1:{port}"
+
+    with pytest.raises(Unavailable, match="EndpointConnectionError"):
+        CodeBuild(lambda: client).start(Job(name="premium", run_id="r", variables={}))
+
+
+def test_a_client_is_built_once_and_bounded_in_time() -> None:
+    clients = Clients()
+
+    client = clients.get("codebuild", "eu-west-1")
+
+    assert clients.get("codebuild", "eu-west-1") is client
+    assert clients.get("codebuild", "eu-west-2") is not client
+    config: Any = client.meta.config
+    assert (config.connect_timeout, config.read_timeout) == (2, 5)
+
+
+def test_a_missing_region_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_DEFAULT_REGION")
+
+    with pytest.raises(ConfigurationError, match="no client for codebuild can be made: NoRegionError"):
+        Clients().get("codebuild", None)

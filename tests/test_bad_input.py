@@ -1,0 +1,229 @@
+"""Bad input through the handler: a typed one-line error that names the thing, and nothing started."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator import (
+    ConfigurationError,
+    Handler,
+    InvalidEvent,
+    JobRejected,
+    OrchestratorError,
+    StaticTierDetails,
+    create_handler,
+)
+from orchestrator.lifecycle import registry as lifecycle
+from tests.conftest import SAMPLES, Requests, changed, invoke, sample
+
+OVERRIDE = "detail.builderConfig.config.environmentOverride"
+
+
+def refused(handler: Handler, event: Any, kind: type[OrchestratorError], told: str) -> str:
+    """Check that an event is refused in one line of text, and give that line."""
+    with pytest.raises(kind) as caught:
+        handler(event, None)
+    message = str(caught.value)
+    assert told in message
+    assert message.isprintable()
+    assert message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (None, "null was sent"),
+        ([], "a list was sent"),
+        ("text", "a text was sent"),
+        (7, "a number was sent"),
+        (True, "a boolean was sent"),
+        ({}, "detail-type is missing"),
+    ],
+)
+def test_what_is_no_event_is_refused(handler: Handler, aws: Requests, event: Any, told: str) -> None:
+    refused(handler, event, InvalidEvent, told)
+
+    assert aws == []
+
+
+@pytest.mark.parametrize("field", ["id", "source", "account", "time", "region", "resources", "detail-type", "detail"])
+def test_a_missing_field_is_named(handler: Handler, aws: Requests, field: str) -> None:
+    refused(handler, changed(sample("tenant-provisioning"), field, ...), InvalidEvent, f"{field} is missing")
+
+    assert aws == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("id", 7, "id must be a text"),
+        ("id", "  ", "id is empty"),
+        ("detail-type", "", "detail-type is empty"),
+        ("time", "yesterday", "time is wrong"),
+        ("resources", "arn:aws:…", "resources must be a list"),
+        ("detail", None, "detail is null; it must be a JSON object"),
+        ("detail", [1], "detail is a list; it must be a JSON object"),
+        ("detail", "{}", "detail is a text; it must be a JSON object"),
+        ("detail.tenant", ..., "detail.tenant is missing"),
+        ("detail.tenant", "acme", "detail.tenant must be an object"),
+        ("detail.tenant.id", ..., "detail.tenant.id is missing"),
+        ("detail.tenant.id", "", "detail.tenant.id is empty"),
+        ("detail.tenant.id", 5, "detail.tenant.id must be a text"),
+        ("detail.tenant.contacts.0.email", 5, "detail.tenant.contacts[0].email must be a text"),
+        ("detail.planConfig", ..., "detail.planConfig is missing"),
+        ("detail.planConfig", [], "detail.planConfig must be an object"),
+        ("detail.planConfig.tier", ..., "detail.planConfig.tier is missing"),
+        ("detail.planConfig.features.0.key", ..., "detail.planConfig.features[0].key is missing"),
+        ("detail.builderConfig", "CODE_BUILD", "detail.builderConfig must be an object"),
+        (OVERRIDE, "x", "detail.builderConfig.config.environmentOverride must be an object"),
+    ],
+)
+def test_a_wrong_field_is_named(handler: Handler, aws: Requests, path: str, value: Any, told: str) -> None:
+    refused(handler, changed(sample("tenant-provisioning"), path, value), InvalidEvent, told)
+
+    assert aws == []
+
+
+def test_a_subscription_without_plan_is_named(handler: Handler, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning-subscription"), "detail.subscription.plan", ...)
+
+    refused(handler, event, InvalidEvent, "subscription.plan is missing")
+
+    assert aws == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PATH", "ENV", "BASH_ENV", "NODE_OPTIONS", "AWS_REGION", "AWS_", "CODEBUILD_SRC_DIR", "LD_PRELOAD"),
+        *("PYTHONPATH", "PYTHON", "ORCHESTRATOR_RUN_ID", "1st", "with-dash", "with space", "a=b", "", "é", "x\n"),
+    ],
+)
+@pytest.mark.parametrize("event", ["tenant-provisioning", "tenant-provisioning-subscription"])
+def test_a_hostile_variable_name_is_refused(handler: Handler, aws: Requests, name: str, event: str) -> None:
+    path = OVERRIDE if event == "tenant-provisioning" else "detail.subscription.plan.sizeConfig"
+    hostile = changed(sample(event), path, {name: "very-secret-value"})
+
+    message = refused(handler, hostile, InvalidEvent, f"job variable {name!a}")
+
+    assert "very-secret-value" not in message
+    assert "PutItem" not in aws.operations
+    assert "StartBuild" not in aws.operations
+
+
+@pytest.mark.parametrize("name", ["path", "env", "AWSOME", "PYTHO", "LD", "Codebuild_x", "_"])
+def test_a_harmless_variable_name_is_kept(handler: Handler, aws: Requests, name: str) -> None:
+    invoke(handler, changed(sample("tenant-provisioning"), OVERRIDE, {name: "x"}))
+
+    assert len(aws.of("StartBuild")) == 1
+
+
+def test_a_tier_that_no_table_knows_is_named(handler: Handler, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD")
+
+    refused(handler, event, ConfigurationError, "tier 'GOLD' is not in table tiers")
+
+    assert aws.operations == ["GetItem"]
+
+
+def test_an_unknown_builder_is_named_with_those_that_are_known(handler: Handler, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.builderConfig.type", "TRAVIS")
+
+    refused(handler, event, ConfigurationError, "builder 'TRAVIS' of job 'premium-tenant-provisioning' is not known")
+
+    assert aws.operations == ["GetItem"]
+
+
+def test_a_project_that_does_not_exist_is_named(aws: Requests) -> None:
+    handler = create_handler(lifecycle, tiers=StaticTierDetails({"PREMIUM": {"jobName": "nowhere"}}))
+
+    refused(handler, sample("tenant-provisioning"), JobRejected, "CodeBuild project 'nowhere' was not started")
+
+
+@pytest.mark.parametrize("tier", ["../x", "a b", "é", "x" * 200, "a\nb", "arn:aws:iam::1:role/x", "-"])
+def test_a_tier_that_makes_no_project_name_is_refused(
+    aws: Requests, monkeypatch: pytest.MonkeyPatch, tier: str
+) -> None:
+    monkeypatch.delenv("TIER_DETAILS_TABLE")
+
+    event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", tier)
+
+    refused(create_handler(lifecycle), event, JobRejected, "is no name for a CodeBuild project")
+    assert aws == []
+
+
+@pytest.mark.parametrize("details", [{}, {"jobName": ""}, {"jobName": 7}])
+def test_a_tier_without_a_job_is_named(aws: Requests, details: dict[str, Any]) -> None:
+    handler = create_handler(lifecycle, tiers=StaticTierDetails({"PREMIUM": details}))
+
+    refused(handler, sample("tenant-provisioning"), ConfigurationError, "tier 'PREMIUM' names no job")
+    assert aws == []
+
+
+def test_a_tier_attribute_that_cannot_be_a_variable_is_named(aws: Requests) -> None:
+    tiers = StaticTierDetails({"PREMIUM": {"jobName": "premium-tenant-provisioning", "job-size": 1}})
+
+    refused(create_handler(lifecycle, tiers=tiers), sample("tenant-provisioning"), ConfigurationError, "'job-size'")
+    assert aws == []
+
+
+def test_a_number_that_dynamodb_cannot_store_is_refused(handler: Handler, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.appConfig", {"n": 10**40 + 1})
+
+    refused(handler, event, InvalidEvent, "cannot store")
+
+    assert "StartBuild" not in aws.operations
+
+
+SECRETS = ("example-callback-secret", "example-client-secret", "zoe.mueller@acme.example.com", "Acme Robotics")
+
+
+@pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_mutated_sample_is_handled_or_refused_by_name(
+    handler: Handler, capsys: pytest.CaptureFixture[str], file: Any, data: st.DataObject
+) -> None:
+    junk = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+        max_leaves=4,
+    )
+    event = sample(file.stem)
+    paths = list(_paths(event))
+    for path in data.draw(st.lists(st.sampled_from(paths), min_size=1, max_size=3)):
+        _mutate(event, path, data.draw(st.just(...) | junk))
+
+    try:
+        json.dumps(handler(event, None))
+        told = ""
+    except OrchestratorError as error:
+        told = str(error)
+        assert told.isprintable()
+    output = told + capsys.readouterr().out
+    assert not [secret for secret in SECRETS if secret in output]
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> Any:
+    if path:
+        yield path
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, member in members:
+        yield from _paths(member, (*path, name))
+
+
+def _mutate(event: Any, path: tuple[Any, ...], value: Any) -> None:
+    target = event
+    for part in path[:-1]:
+        try:
+            target = target[part]
+        except (KeyError, IndexError, TypeError):
+            return  # an earlier mutation took this part away
+    if isinstance(target, dict) and value is ...:
+        target.pop(path[-1], None)
+    elif isinstance(target, dict) or (isinstance(target, list) and path[-1] in range(len(target))):
+        target[path[-1]] = None if value is ... else value

@@ -1,0 +1,338 @@
+"""How the handler runs consumers: conditions, fan-out, failures, async, and what is told of it."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from orchestrator import (
+    Action,
+    ConfigurationError,
+    ConsumerFailed,
+    Context,
+    Event,
+    Handler,
+    InvalidEvent,
+    Job,
+    JobRejected,
+    Registry,
+    Run,
+    SaveTenant,
+    StartJob,
+    StaticTierDetails,
+    Unavailable,
+    create_handler,
+)
+from tests.conftest import invoke, json_lines, sample
+
+SECRET = "do-not-tell"
+
+
+class Recorder:
+    """A build system that keeps what it was asked for."""
+
+    def __init__(self, failing: dict[str, Exception] | None = None) -> None:
+        self.jobs: list[Job] = []
+        self.failing = failing or {}
+
+    def check(self, name: str) -> None: ...
+
+    def start(self, job: Job) -> Run:
+        if job.name in self.failing:
+            raise self.failing[job.name]
+        self.jobs.append(job)
+        return Run(id=f"{job.name}#1")
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def builder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def handler(registry: Registry, builder: Recorder) -> Handler:
+    return create_handler(registry, builders={"CODE_BUILD": builder}, tiers=StaticTierDetails())
+
+
+def event(**detail: Any) -> dict[str, Any]:
+    return {**sample("tenant-provisioning"), "detail-type": "TENANT_SUSPENDED", "detail": detail}
+
+
+def job(name: str, **fields: Any) -> Callable[[Event], StartJob]:
+    return lambda event: StartJob(name=name, **fields)
+
+
+def test_a_consumer_takes_the_event_whose_condition_holds(
+    registry: Registry, handler: Handler, builder: Recorder
+) -> None:
+    @registry.consumer("TENANT_SUSPENDED", when=lambda event: event.detail["tier"] == "PREMIUM")
+    def scale_down(event: Event) -> StartJob:
+        return StartJob(name="scale-down", variables={"tenant": event.detail["id"]})
+
+    invoke(handler, event(tier="BASIC", id="a"))
+    invoke(handler, event(tier="PREMIUM", id="b"))
+
+    assert [job.variables["tenant"] for job in builder.jobs] == ["b"]
+
+
+def test_a_condition_sees_the_validated_detail(registry: Registry, handler: Handler, builder: Recorder) -> None:
+    class Suspension(BaseModel):
+        days: int
+
+    def suspend(event: Any) -> StartJob:
+        return StartJob(name=f"days-{event.detail.days}")
+
+    suspend.__annotations__["event"] = Event[Suspension]
+    registry.consumer("TENANT_SUSPENDED", when=lambda event: event.detail.days > 2)(suspend)
+
+    invoke(handler, event(days="2"))
+    invoke(handler, event(days="3"))
+
+    assert [job.name for job in builder.jobs] == ["days-3"]
+
+
+def test_consumers_run_side_by_side(registry: Registry, handler: Handler) -> None:
+    everyone_is_here = threading.Barrier(20, timeout=10)
+
+    def wait(event: Event) -> None:
+        everyone_is_here.wait()
+
+    for number in range(20):
+        registry.consumer("TENANT_SUSPENDED", name=f"c{number}")(wait)
+
+    answer = invoke(handler, event())
+
+    assert [consumer["name"] for consumer in answer["consumers"]] == [f"c{number}" for number in range(20)]
+
+
+def test_async_consumers_run_too(registry: Registry, handler: Handler, builder: Recorder) -> None:
+    @registry.consumer("TENANT_SUSPENDED")
+    async def later(event: Event) -> StartJob:
+        await asyncio.sleep(0)
+        return StartJob(name="later")
+
+    invoke(handler, event())
+
+    assert [job.name for job in builder.jobs] == ["later"]
+
+
+def test_async_consumers_run_side_by_side_with_others(registry: Registry, handler: Handler) -> None:
+    both_are_here = threading.Barrier(2, timeout=10)
+
+    @registry.consumer("TENANT_SUSPENDED")
+    async def later(event: Event) -> None:
+        await asyncio.to_thread(both_are_here.wait)
+
+    @registry.consumer("TENANT_SUSPENDED")
+    def now(event: Event) -> None:
+        both_are_here.wait()
+
+    assert len(invoke(handler, event())["consumers"]) == 2
+
+
+def test_an_async_consumer_runs_where_a_loop_is_running_already(
+    registry: Registry, handler: Handler, builder: Recorder
+) -> None:
+    @registry.consumer("TENANT_SUSPENDED")
+    async def later(event: Event) -> StartJob:
+        return StartJob(name="later")
+
+    async def caller() -> Any:
+        return invoke(handler, event())
+
+    asyncio.run(caller())
+
+    assert [job.name for job in builder.jobs] == ["later"]
+
+
+def test_several_actions_are_performed_in_order(registry: Registry, handler: Handler, builder: Recorder) -> None:
+    @registry.consumer("TENANT_SUSPENDED")
+    def both(event: Event) -> Iterator[Action]:
+        yield StartJob(name="first")
+        yield StartJob(name="second")
+
+    answer = invoke(handler, event())
+
+    assert [job.name for job in builder.jobs] == ["first", "second"]
+    assert [outcome["name"] for outcome in answer["consumers"][0]["outcomes"]] == ["first", "second"]
+
+
+def test_each_action_has_a_run_id_of_its_own(registry: Registry, handler: Handler, builder: Recorder) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: [StartJob(name="x"), StartJob(name="x")])
+    registry.consumer("TENANT_SUSPENDED", name="b")(lambda event: StartJob(name="x"))
+
+    invoke(handler, event())
+
+    assert len({job.run_id for job in builder.jobs}) == 3
+    assert all(job.variables["ORCHESTRATOR_RUN_ID"] == job.run_id for job in builder.jobs)
+
+
+def test_an_action_that_is_refused_keeps_the_others_from_being_performed(
+    registry: Registry, handler: Handler, builder: Recorder
+) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a")(
+        lambda event: [StartJob(name="good"), StartJob(name="bad", variables={"PATH": "/evil"})]
+    )
+
+    with pytest.raises(InvalidEvent, match="'PATH'"):
+        invoke(handler, event())
+    assert builder.jobs == []
+
+
+def test_an_action_that_fails_stops_those_after_it(registry: Registry, handler: Handler, builder: Recorder) -> None:
+    builder.failing["second"] = Unavailable("the builder is busy")
+    registry.consumer("TENANT_SUSPENDED", name="a")(
+        lambda event: [StartJob(name="first"), StartJob(name="second"), StartJob(name="third")]
+    )
+
+    with pytest.raises(Unavailable):
+        invoke(handler, event())
+    assert [job.name for job in builder.jobs] == ["first"]
+
+
+@pytest.mark.parametrize("decision", [7, "job", ["job"], [StartJob(name="x"), 7], {"a": 1}])
+def test_a_decision_that_is_no_action_is_refused(
+    registry: Registry, handler: Handler, builder: Recorder, decision: Any
+) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: decision)
+
+    with pytest.raises(ConfigurationError, match="consumer 'a' returned"):
+        invoke(handler, event())
+    assert builder.jobs == []
+
+
+def test_a_consumer_that_fails_does_not_stop_the_others(
+    registry: Registry, handler: Handler, builder: Recorder
+) -> None:
+    builder.failing["bad"] = JobRejected("the job is disabled")
+    registry.consumer("TENANT_SUSPENDED", name="a")(job("bad"))
+    registry.consumer("TENANT_SUSPENDED", name="b")(job("good"))
+
+    with pytest.raises(JobRejected, match="the job is disabled"):
+        invoke(handler, event())
+    assert [job.name for job in builder.jobs] == ["good"]
+
+
+def test_several_failures_are_all_raised(registry: Registry, handler: Handler, builder: Recorder) -> None:
+    builder.failing = {"x": JobRejected("x is disabled"), "y": Unavailable("y is busy")}
+    for name in ("x", "y", "z"):
+        registry.consumer("TENANT_SUSPENDED", name=name)(job(name))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        invoke(handler, event())
+
+    assert {type(error) for error in caught.value.exceptions} == {JobRejected, Unavailable}
+    assert "2 consumers of TENANT_SUSPENDED event" in caught.value.message
+    assert "JobRejected: x is disabled; Unavailable: y is busy" in caught.value.message
+    assert [job.name for job in builder.jobs] == ["z"]
+
+
+def test_an_error_of_a_consumers_own_is_told_without_its_text(
+    registry: Registry, handler: Handler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(event: Event) -> None:
+        raise ValueError(SECRET)
+
+    registry.consumer("TENANT_SUSPENDED")(broken)
+
+    with pytest.raises(ConsumerFailed) as caught:
+        invoke(handler, event())
+    assert str(caught.value).startswith("consumer 'broken' raised ValueError in broken, test_dispatch.py line ")
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert SECRET not in capsys.readouterr().out
+
+
+def test_a_condition_that_fails_is_told_as_its_consumers_failure(registry: Registry, handler: Handler) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a", when=lambda event: event.detail["tier"] == "X")(job("x"))
+
+    with pytest.raises(ConsumerFailed, match="consumer 'a' raised KeyError"):
+        invoke(handler, event())
+
+
+def test_the_context_shows_what_a_consumer_may_look_at(registry: Registry, handler: Handler) -> None:
+    seen: list[Context] = []
+
+    @registry.consumer("TENANT_SUSPENDED")
+    def look(event: Event, context: Context) -> None:
+        seen.append(context)
+
+    invoke(handler, event())
+
+    (context,) = seen
+    assert context.tiers.get("BASIC") == {"tier": "BASIC", "jobName": "BASIC-job"}
+    assert context.tenants.get("unknown") is None
+    assert context.settings.default_builder == "CODE_BUILD"
+    assert context.lambda_context.get_remaining_time_in_millis() > 0
+
+
+def test_a_users_own_builder_is_found_by_its_name(registry: Registry) -> None:
+    own = Recorder()
+    registry.consumer("TENANT_SUSPENDED", name="a")(job("x", builder="GITHUB"))
+
+    answer = invoke(create_handler(registry, builders={"GITHUB": own}), event())
+
+    assert [job.name for job in own.jobs] == ["x"]
+    assert answer["consumers"][0]["outcomes"] == [
+        {"action": "StartJob", "status": "started", "builder": "GITHUB", "name": "x", "id": "x#1"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("detail", "tenant_id"),
+    [
+        ({"tenant": {"id": "t1"}}, "t1"),
+        ({"type": "x", "data": {"tenant": {"id": "t2"}}}, "t2"),
+        ({"tenant": '{"id": "t3"}'}, "t3"),
+        ({"tenantId": "t4"}, "t4"),
+        ({"tenant": "no json"}, ""),
+        ({"tenant": {"id": 5}}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_job_is_told_its_tenant(
+    registry: Registry, handler: Handler, builder: Recorder, detail: dict[str, Any], tenant_id: str
+) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a")(job("x"))
+
+    invoke(handler, event(**detail))
+
+    assert builder.jobs[0].variables["ORCHESTRATOR_TENANT_ID"] == tenant_id
+
+
+def test_an_event_that_nobody_takes_is_logged_and_counted(handler: Handler, capsys: pytest.CaptureFixture[str]) -> None:
+    answer = invoke(handler, event(secret=SECRET))
+
+    log, metric = json_lines(capsys.readouterr().out)
+    assert answer["consumers"] == []
+    assert (log["level"], log["message"]) == ("WARNING", "no consumer takes this event")
+    assert (log["event_type"], log["correlation_id"]) == ("TENANT_SUSPENDED", answer["eventId"])
+    assert metric["EventUnhandled"] == [1.0]
+    assert SECRET not in str(log)
+
+
+def test_an_event_whose_conditions_do_not_hold_counts_as_unhandled(
+    registry: Registry, handler: Handler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a", when=lambda event: False)(job("x"))
+
+    invoke(handler, event())
+
+    assert json_lines(capsys.readouterr().out)[1]["EventUnhandled"] == [1.0]
+
+
+def test_records_hold_no_secrets_in_their_repr() -> None:
+    actions = [
+        StartJob(name="x", variables={"secret": SECRET}, trusted_variables={"secret": SECRET}),
+        SaveTenant(tenant_id="t", record={"secret": SECRET}),
+        Job(name="x", run_id="1", variables={"secret": SECRET}),
+    ]
+
+    assert SECRET not in repr(actions)

@@ -1,0 +1,246 @@
+"""TENANT_PROVISIONING through the handler: what leaves the process, compared with CONTRACT sections 1 to 4."""
+
+import json
+from typing import Any
+
+import boto3
+import pytest
+
+from orchestrator import Handler, Registry, StaticTierDetails, create_handler
+from orchestrator.aws import from_item
+from orchestrator.lifecycle import registry as lifecycle
+from tests.conftest import Requests, changed, invoke, sample, variables
+
+TENANT_ID = "4b1f6c0e-3c1d-4a58-9a55-7d9f0e6a2c11"
+
+
+def test_a_flat_event_starts_the_build_of_its_tier_with_its_variables(handler: Handler, aws: Requests) -> None:
+    event = sample("tenant-provisioning")
+
+    invoke(handler, event)
+
+    (build,) = aws.of("StartBuild")
+    assert build["projectName"] == "premium-tenant-provisioning"
+    sent = variables(build)
+    tenant = json.loads(sent.pop("tenant"))
+    assert tenant == {**event["detail"]["tenant"], "identityProvider": "auth0"}
+    assert sent == {
+        "tier": "PREMIUM",
+        "jobName": "premium-tenant-provisioning",
+        "AWS_REGION": "us-east-1",
+        "instanceSize": "large",
+        "tokenExpirationSeconds": "3600",
+        "INSTANCE_COUNT": "3",
+        "STORAGE_GB": "250",
+        "HIGH_AVAILABILITY": "true",
+        "secret": "example-callback-secret",
+        "context": "example-callback-context",
+        "ORCHESTRATOR_RUN_ID": build["idempotencyToken"],
+        "ORCHESTRATOR_EVENT_ID": event["id"],
+        "ORCHESTRATOR_EVENT_TYPE": "TENANT_PROVISIONING",
+        "ORCHESTRATOR_TENANT_ID": TENANT_ID,
+    }
+
+
+def test_an_enveloped_event_starts_the_build_of_its_tier(handler: Handler, aws: Requests) -> None:
+    event = sample("tenant-provisioning-enveloped")
+
+    invoke(handler, event)
+
+    (build,) = aws.of("StartBuild")
+    assert build["projectName"] == "standard-tenant-provisioning"
+    sent = variables(build)
+    assert json.loads(sent["tenant"])["id"] == TENANT_ID
+    assert sent["secret"] == "example-callback-secret"
+    assert sent["ORCHESTRATOR_TENANT_ID"] == TENANT_ID
+
+
+def test_a_subscription_event_passes_size_tenant_secret_and_context(handler: Handler, aws: Requests) -> None:
+    event = sample("tenant-provisioning-subscription")
+
+    invoke(handler, event)
+
+    (build,) = aws.of("StartBuild")
+    assert build["projectName"] == "basic-tenant-provisioning"
+    sent = variables(build)
+    assert json.loads(sent["tenant"]) == {**event["detail"]["tenant"], "identityProvider": "auth0"}
+    names = {name for name in sent if not name.startswith("ORCHESTRATOR_")}
+    tier = {"tier", "jobName", "AWS_REGION", "instanceSize"}
+    assert names == tier | {"INSTANCE_COUNT", "STORAGE_GB", "tenant", "secret", "context"}
+    assert (sent["INSTANCE_COUNT"], sent["STORAGE_GB"]) == ("1", "20")
+    assert (sent["secret"], sent["context"]) == ("example-callback-secret", "example-callback-context")
+
+
+def test_the_answer_names_the_build_and_links_to_it(handler: Handler, aws: Requests) -> None:
+    event = sample("tenant-provisioning")
+
+    answer = invoke(handler, event)
+
+    (consumer,) = answer.pop("consumers")
+    assert answer == {"eventId": event["id"], "eventType": "TENANT_PROVISIONING"}
+    saved, started = consumer["outcomes"]
+    assert consumer["name"] == "start_provisioning_job"
+    assert saved == {"action": "SaveTenant", "status": "saved", "name": TENANT_ID}
+    build_id = started["id"]
+    assert boto3.client("codebuild").batch_get_builds(ids=[build_id])["builds"][0]["id"] == build_id
+    assert started == {
+        "action": "StartJob",
+        "status": "started",
+        "builder": "CODE_BUILD",
+        "name": "premium-tenant-provisioning",
+        "id": build_id,
+        "link": "https://eu-west-1.console.aws.amazon.com/codesuite/codebuild/123456789012/projects/"
+        f"premium-tenant-provisioning/build/{build_id.replace(':', '%3A')}/?region=eu-west-1",
+    }
+
+
+def test_a_redelivered_event_carries_the_same_idempotency_token(handler: Handler, aws: Requests) -> None:
+    event = sample("tenant-provisioning")
+
+    invoke(handler, event)
+    invoke(handler, event)
+
+    first, second = aws.of("StartBuild")
+    assert first == second
+    assert len(first["idempotencyToken"]) == 32
+
+
+def test_another_event_carries_another_idempotency_token(handler: Handler, aws: Requests) -> None:
+    invoke(handler, sample("tenant-provisioning", id="one"))
+    invoke(handler, sample("tenant-provisioning", id="two"))
+
+    first, second = aws.of("StartBuild")
+    assert first["idempotencyToken"] != second["idempotencyToken"]
+
+
+def test_the_tenant_record_is_stored_before_the_build_starts(handler: Handler, aws: Requests) -> None:
+    event = sample("tenant-provisioning")
+
+    invoke(handler, event)
+
+    assert aws.operations == ["GetItem", "PutItem", "StartBuild"]
+    (put,) = aws.of("PutItem")
+    record = json.loads(json.dumps(from_item(put["Item"]), default=float))
+    tenant = {**event["detail"]["tenant"], "identityProvider": "auth0"}
+    assert put["TableName"] == "tenants"
+    assert record == {"tenantId": TENANT_ID, **event["detail"], "tenant": tenant}
+
+
+def test_the_record_of_a_subscription_event_has_its_plan_as_plan_config(handler: Handler, aws: Requests) -> None:
+    event = sample("tenant-provisioning-subscription")
+
+    invoke(handler, event)
+
+    stored = boto3.client("dynamodb").get_item(TableName="tenants", Key={"tenantId": {"S": TENANT_ID}})["Item"]
+    assert from_item(stored)["planConfig"]["tier"] == event["detail"]["subscription"]["plan"]["tier"]
+
+
+def test_a_warm_event_reads_no_tier_again(handler: Handler, aws: Requests) -> None:
+    invoke(handler, sample("tenant-provisioning", id="one"))
+    aws.clear()
+
+    invoke(handler, sample("tenant-provisioning", id="two"))
+
+    assert aws.operations == ["PutItem", "StartBuild"]
+
+
+def test_unknown_fields_are_kept_and_passed_on(handler: Handler, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.tenant.brand", {"colour": "grün"})
+    event = changed(event, "detail.traits", ["a", None, 1.5])
+
+    invoke(handler, event)
+
+    (build,) = aws.of("StartBuild")
+    assert '"brand":{"colour":"grün"}' in variables(build)["tenant"]
+    (put,) = aws.of("PutItem")
+    record = from_item(put["Item"])
+    assert record["traits"] == ["a", None, pytest.approx(1.5)]
+    assert record["tenant"]["brand"] == {"colour": "grün"}
+
+
+@pytest.mark.parametrize(
+    ("feature", "provider"),
+    [
+        ({"key": "IdP", "defaultValue": "cognito", "value": {"value": "auth0"}}, "auth0"),
+        ({"key": "IdP", "defaultValue": "cognito", "value": {"value": None}}, "cognito"),
+        ({"key": "IdP", "defaultValue": "cognito", "value": {}}, "cognito"),
+        ({"key": "IdP", "defaultValue": "cognito"}, "cognito"),
+        ({"key": "IdP", "defaultValue": None}, "keycloak"),
+        ({"key": "idp", "defaultValue": "cognito"}, "keycloak"),
+    ],
+)
+def test_the_feature_IdP_decides_the_identity_provider(  # noqa: N802 - the feature is spelt so
+    handler: Handler, aws: Requests, feature: dict[str, Any], provider: str
+) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.planConfig.features", [feature])
+
+    invoke(handler, changed(event, "detail.tenant.identityProvider", "keycloak"))
+
+    assert json.loads(variables(aws.of("StartBuild")[0])["tenant"])["identityProvider"] == provider
+
+
+def test_the_event_overrides_the_tiers_variables(handler: Handler, aws: Requests) -> None:
+    event = sample("tenant-provisioning")
+
+    invoke(handler, changed(event, "detail.builderConfig.config.environmentOverride.instanceSize", "huge"))
+
+    assert variables(aws.of("StartBuild")[0])["instanceSize"] == "huge"
+
+
+def test_an_event_without_override_still_hands_the_tenant_over(handler: Handler, aws: Requests) -> None:
+    invoke(handler, changed(sample("tenant-provisioning"), "detail.builderConfig", {"type": "CODE_BUILD"}))
+
+    assert json.loads(variables(aws.of("StartBuild")[0])["tenant"])["key"] == "acme"
+
+
+def test_without_tables_the_job_is_named_after_the_tier(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIER_DETAILS_TABLE", "")
+    monkeypatch.delenv("DATA_STORE_TABLE")
+    boto3.client("codebuild").create_project(
+        name="PREMIUM-job",
+        source={"type": "S3", "location": "bucket/key"},
+        artifacts={"type": "NO_ARTIFACTS"},
+        environment={"type": "LINUX_CONTAINER", "image": "i", "computeType": "BUILD_GENERAL1_SMALL"},
+        serviceRole="arn:aws:iam::123456789012:role/service-role/codebuild",
+    )
+    aws.clear()
+
+    answer = invoke(create_handler(lifecycle), sample("tenant-provisioning"))
+
+    assert aws.operations == ["StartBuild"]
+    sent = variables(aws.of("StartBuild")[0])
+    assert (sent["tier"], sent["jobName"]) == ("PREMIUM", "PREMIUM-job")
+    assert answer["consumers"][0]["outcomes"][0] == {
+        "action": "SaveTenant",
+        "status": "skipped",
+        "name": TENANT_ID,
+        "reason": "DATA_STORE_TABLE is not set",
+    }
+
+
+def test_tier_details_can_be_given_in_code(aws: Requests) -> None:
+    tiers = StaticTierDetails({"PREMIUM": {"jobName": "basic-tenant-provisioning", "AWS_REGION": "eu-north-1"}})
+
+    invoke(create_handler(lifecycle, tiers=tiers), sample("tenant-provisioning"))
+
+    (build,) = aws.of("StartBuild")
+    assert build["projectName"] == "basic-tenant-provisioning"
+    assert variables(build)["AWS_REGION"] == "eu-north-1"
+
+
+def test_regions_of_the_services_follow_their_settings(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CODE_BUILD_REGION", "us-west-2")
+
+    with pytest.raises(Exception, match="no such project"):
+        invoke(create_handler(lifecycle), sample("tenant-provisioning"))
+
+
+def test_a_built_in_consumer_can_be_left_out(aws: Requests) -> None:
+    registry = Registry()
+    registry.include(lifecycle)
+    registry.remove("start_provisioning_job")
+
+    answer = invoke(create_handler(registry), sample("tenant-provisioning"))
+
+    assert answer["consumers"] == []
+    assert aws == []

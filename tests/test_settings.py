@@ -1,0 +1,45 @@
+"""Settings and what follows from them."""
+
+import pytest
+
+from orchestrator import ConfigurationError, Registry, Settings, create_handler
+
+
+def test_an_empty_variable_counts_as_unset() -> None:
+    settings = Settings.from_environment({"TIER_DETAILS_TABLE": " ", "DEFAULT_BUILDER": "", "DATA_STORE_TABLE": "t"})
+
+    assert settings == Settings(data_store_table="t")
+
+
+def test_every_variable_is_read() -> None:
+    settings = Settings.from_environment(
+        {
+            "TIER_DETAILS_TABLE": "tiers",
+            "TIER_DETAILS_MAX_AGE": "60",
+            "DATA_STORE_TABLE": "tenants",
+            "DYNAMO_DB_REGION": "eu-west-1",
+            "CODE_BUILD_REGION": "eu-west-2",
+            "AWS_REGION": "eu-west-3",
+            "DEFAULT_BUILDER": "OWN",
+            "UNRELATED": "x",
+        }
+    )
+
+    assert settings == Settings(
+        tier_details_table="tiers",
+        tier_details_max_age=60,
+        data_store_table="tenants",
+        dynamo_db_region="eu-west-1",
+        code_build_region="eu-west-2",
+        aws_region="eu-west-3",
+        default_builder="OWN",
+    )
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "nan", "inf"])
+def test_a_wrong_value_is_named_when_the_handler_is_made(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("TIER_DETAILS_MAX_AGE", value)
+
+    with pytest.raises(ConfigurationError, match="environment variable TIER_DETAILS_MAX_AGE") as caught:
+        create_handler(Registry())
+    assert "\n" not in str(caught.value)

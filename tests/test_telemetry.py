@@ -1,0 +1,99 @@
+"""Logs and metrics of an event, as CloudWatch gets them."""
+
+import logging
+import sys
+import threading
+
+import pytest
+
+from orchestrator import Event, Handler, Registry, create_handler, telemetry
+from tests.conftest import invoke, json_lines, sample
+
+TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
+
+
+def test_an_event_is_told_in_one_line_with_its_identity(
+    handler: Handler, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", TRACE)
+    event = sample("tenant-provisioning")
+
+    answer = invoke(handler, event)
+
+    (line,) = [line for line in json_lines(capsys.readouterr().out) if "_aws" not in line]
+    assert line["level"] == "INFO"
+    assert line["message"] == "event handled"
+    assert line["service"] == "orchestrator"
+    assert line["correlation_id"] == event["id"]
+    assert line["event_type"] == "TENANT_PROVISIONING"
+    assert line["xray_trace_id"] == "1-5759e988-bd862e3fe1be46a994272793"
+    assert line["consumers"][0]["outcomes"] == answer["consumers"][0]["outcomes"]
+
+
+def test_an_event_is_counted_by_type_and_its_jobs_by_builder(
+    handler: Handler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    invoke(handler, sample("tenant-provisioning"))
+
+    metrics = {
+        definition["Metrics"][0]["Name"]: line
+        for line in json_lines(capsys.readouterr().out)
+        for definition in line.get("_aws", {}).get("CloudWatchMetrics", [])
+    }
+    assert set(metrics) == {"EventHandled", "JobStarted"}
+    assert metrics["EventHandled"]["event_type"] == "TENANT_PROVISIONING"
+    assert metrics["JobStarted"]["builder"] == "CODE_BUILD"
+    for line in metrics.values():
+        (definition,) = line["_aws"]["CloudWatchMetrics"]
+        assert definition["Namespace"] == "Orchestrator"
+        assert "service" in definition["Dimensions"][0]
+
+
+def test_no_secret_and_no_contact_reaches_the_log(handler: Handler, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("tenant-provisioning", "tenant-provisioning-subscription", "tenant-provisioning-success"):
+        invoke(handler, sample(name))
+
+    output = capsys.readouterr().out
+    for secret in ("example-callback-secret", "example-client-secret", "zoe.mueller", "Acme Robotics"):
+        assert secret not in output
+
+
+def test_log_lines_of_consumers_in_threads_carry_the_events_id(capsys: pytest.CaptureFixture[str]) -> None:
+    registry = Registry()
+    together = threading.Barrier(2, timeout=10)
+
+    def tell(event: Event) -> None:
+        together.wait()
+        telemetry.logger.info("working")
+
+    registry.consumer("A", name="a")(tell)
+    registry.consumer("A", name="b")(tell)
+
+    invoke(create_handler(registry), sample("tenant-provisioning", id="event-1") | {"detail-type": "A"})
+
+    lines = [line for line in json_lines(capsys.readouterr().out) if line.get("message") == "working"]
+    assert [line["correlation_id"] for line in lines] == ["event-1", "event-1"]
+
+
+def test_keys_of_one_event_do_not_stick_to_the_next(handler: Handler, capsys: pytest.CaptureFixture[str]) -> None:
+    invoke(handler, sample("tenant-provisioning", id="one") | {"replay-name": "again"})
+    invoke(handler, sample("tenant-provisioning", id="two"))
+
+    first, second = (line for line in json_lines(capsys.readouterr().out) if "_aws" not in line)
+    assert (first["correlation_id"], first["replay_name"]) == ("one", "again")
+    assert second["correlation_id"] == "two"
+    assert "replay_name" not in second
+
+
+def test_the_log_keeps_following_stdout() -> None:
+    (handler,) = telemetry.logger.handlers
+    assert isinstance(handler, logging.StreamHandler)
+    with pytest.raises(AttributeError):
+        handler.stream = sys.stderr
+
+
+def test_a_very_long_dimension_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    telemetry.count("EventHandled", {"event_type": "x" * 5000})
+
+    (metric,) = json_lines(capsys.readouterr().out)
+    assert metric["event_type"] == "x" * 255
