@@ -38,9 +38,9 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
         model = powertools_parse(event=raw, model=EventBridgeModel)
     except ValidationError as error:
         raise InvalidEvent(f"event: {explain(error)}; send an EventBridge event like those in events/") from None
-    for name, value in (("id", model.id), ("detail-type", model.detail_type)):
-        if not value.strip():
-            raise InvalidEvent(f"event: {name} is empty; every event needs one")
+    for name, value in (("id", model.id), ("detail-type", model.detail_type), ("source", model.source)):
+        if not value.strip() or not value.isprintable():
+            raise InvalidEvent(f"event: {name} is empty or holds control characters; every event needs a plain one")
     return Event(
         id=model.id,
         type=model.detail_type,

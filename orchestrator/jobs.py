@@ -31,7 +31,6 @@ class Jobs:
         Raises:
             ConfigurationError: The build system is not known, or a trusted variable is malformed.
             InvalidEvent: A variable's name or value is refused.
-            JobRejected: The build system cannot have a job of that name.
         """
         builder_name = action.builder or self._default_builder
         builder = self._builders.get(builder_name)
@@ -41,7 +40,6 @@ class Jobs:
                 f"builder {shown(builder_name)} of job {shown(action.name)} is not known (known: {known}); correct "
                 "builderConfig.type or DEFAULT_BUILDER, or register the builder"
             )
-        builder.check(action.name)
         tenant_id = action.tenant_id or find_tenant_id(origin.event.detail) or ""
         own = {
             "ORCHESTRATOR_RUN_ID": origin.run_id,

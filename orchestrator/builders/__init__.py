@@ -36,17 +36,6 @@ class Run:
 class Builder(Protocol):
     """A build system."""
 
-    def check(self, name: str) -> None:
-        """Refuse a job's name that this build system cannot have, before anything is done.
-
-        Args:
-            name: The job's name.
-
-        Raises:
-            JobRejected: The name is malformed.
-        """
-        ...
-
     def start(self, job: Job) -> Run:
         """Start a job, once per run id.
 

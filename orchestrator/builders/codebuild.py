@@ -29,16 +29,13 @@ class CodeBuild:
     def __init__(self, client: "Callable[[], CodeBuildClient]") -> None:
         self._client = client
 
-    def check(self, name: str) -> None:
-        """Refuse what is no project's name or ARN; see `Builder.check`."""
-        if not _PROJECT.fullmatch(name):
-            raise JobRejected(
-                f"{shown(name)} is no name for a CodeBuild project (letters, digits, - and _, 2 to 150 of them); "
-                "correct the tier's jobName"
-            )
-
     def start(self, job: Job) -> Run:
         """Start a build with the run id as its idempotency token; see `Builder.start`."""
+        if not _PROJECT.fullmatch(job.name):
+            raise JobRejected(
+                f"{shown(job.name)} is no name for a CodeBuild project (letters, digits, - and _, 2 to 150 of them); "
+                "correct the tier's jobName"
+            )
         variables = [{"name": name, "value": value, "type": "PLAINTEXT"} for name, value in job.variables.items()]
         what = f"CodeBuild project {shown(job.name)} was not started"
         with aws.errors(what, rejected=JobRejected):

@@ -9,7 +9,6 @@ from orchestrator.details import ProvisioningDetail
 from orchestrator.errors import ConfigurationError, shown
 from orchestrator.event import Event, EventType
 from orchestrator.registry import Registry
-from orchestrator.variables import to_json
 
 IDENTITY_PROVIDER_FEATURE = "IdP"
 
@@ -40,7 +39,7 @@ def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -
             name=_job_name(tier, detail.plan_config.tier),
             builder=detail.builder_config.type if detail.builder_config else None,
             trusted_variables=tier,
-            variables={**_requested_variables(detail), "tenant": to_json(tenant)},
+            variables={**_requested_variables(detail), "tenant": tenant},
             tenant_id=detail.tenant.id,
         ),
     ]
