@@ -1,6 +1,6 @@
 """Puts the pieces together into the function that Lambda calls."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol, cast
 
@@ -10,7 +10,7 @@ from orchestrator.builders import Builder
 from orchestrator.builders.codebuild import CodeBuild
 from orchestrator.context import Context
 from orchestrator.dispatch import Dispatcher, Report
-from orchestrator.errors import InvalidEvent, OrchestratorError
+from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError
 from orchestrator.event import Event
 from orchestrator.jobs import Jobs
 from orchestrator.registry import Registry
@@ -42,7 +42,7 @@ def create_handler(
     Args:
         registry: The consumers; those that are registered later are found, too.
         settings: The settings; by default those of the environment.
-        builders: Build systems by name, besides the built-in `CODE_BUILD`, or in its place.
+        builders: Build systems by name, besides the built-in `CODE_BUILD` and `JENKINS`, or in their place.
         tiers: Where tier details come from; by default the table of the settings.
         tenants: Where tenant records are kept; by default the table of the settings.
 
@@ -61,7 +61,13 @@ def create_handler(
     codebuild = partial(clients.get, "codebuild", settings.code_build_region or settings.aws_region)
     tiers = tiers or _tier_details(settings, dynamodb)
     tenants = tenants or _tenant_records(settings, dynamodb)
-    jobs = Jobs({"CODE_BUILD": CodeBuild(codebuild), **(builders or {})}, settings.default_builder)
+    factories: dict[str, Callable[[], Builder]] = {
+        "CODE_BUILD": lambda: CodeBuild(codebuild),
+        "JENKINS": lambda: _jenkins(settings, clients),
+    }
+    for name, builder in (builders or {}).items():
+        factories[name] = partial(_given, builder)
+    jobs = Jobs(factories, settings.default_builder)
     dispatcher = Dispatcher(jobs, tenants)
 
     def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
@@ -91,6 +97,25 @@ def create_handler(
     handler = cast(Handler, lambda_handler)
     handler.registry = registry
     return handler
+
+
+def _given(builder: Builder) -> Builder:
+    return builder
+
+
+def _jenkins(settings: Settings, clients: Clients) -> Builder:
+    if settings.jenkins_url is None or settings.jenkins_credentials_secret is None:
+        raise ConfigurationError("a job is to be started on Jenkins: set JENKINS_URL and JENKINS_CREDENTIALS_SECRET")
+    # Only functions that start Jenkins jobs pay for what this imports.
+    from orchestrator.builders.jenkins import Jenkins
+    from orchestrator.builders.jenkins.connection import Connection
+    from orchestrator.builders.jenkins.credentials import Credentials
+
+    credentials = Credentials(
+        settings.jenkins_credentials_secret, lambda: clients.get("secretsmanager", settings.aws_region)
+    )
+    connection = Connection(settings.jenkins_url, credentials, settings.jenkins_ca_bundle)
+    return Jenkins(connection, telemetry.logger.warning, build_lookup=settings.jenkins_build_lookup)
 
 
 def _tier_details(settings: Settings, dynamodb: Any) -> TierDetails:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from types_boto3_codebuild import CodeBuildClient
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodb.type_defs import AttributeValueTypeDef, UniversalAttributeValueTypeDef
+    from types_boto3_secretsmanager import SecretsManagerClient
 
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 5
@@ -68,6 +69,8 @@ class Clients:
     def get(self, service: Literal["codebuild"], region: str | None) -> "CodeBuildClient": ...
     @overload
     def get(self, service: Literal["dynamodb"], region: str | None) -> "DynamoDBClient": ...
+    @overload
+    def get(self, service: Literal["secretsmanager"], region: str | None) -> "SecretsManagerClient": ...
     def get(self, service: str, region: str | None) -> Any:
         """Give the client of a service.
 

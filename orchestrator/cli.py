@@ -49,13 +49,14 @@ def _parser() -> argparse.ArgumentParser:
         "invoke",
         parents=[shared],
         help="run the handler on event files",
-        description="Run the handler on events. AWS is emulated in this process unless another is asked for. "
-        "Standard output gets the handler's JSON answers, one for each event; everything else goes to standard error.",
+        description="Run the handler on events. AWS and Jenkins are emulated in this process unless others are asked "
+        "for. Standard output gets the handler's JSON answers, one for each event; everything else goes to standard "
+        "error.",
     )
     invoke.add_argument("events", nargs="+", metavar="EVENT", help="a JSON file, a folder of them, or - for stdin")
     where = invoke.add_mutually_exclusive_group()
-    where.add_argument("--endpoint-url", metavar="URL", help="use a running AWS emulator")
-    where.add_argument("--aws", action="store_true", help="use the real AWS account of this shell's credentials")
+    where.add_argument("--endpoint-url", metavar="URL", help="use a running AWS emulator (Jenkins stays emulated)")
+    where.add_argument("--aws", action="store_true", help="use the real AWS and Jenkins of this shell's settings")
     invoke.add_argument("-v", "--verbose", action="store_true", help="print the summary even if stderr is no terminal")
     invoke.set_defaults(run=_invoke)
 
@@ -73,14 +74,14 @@ def _invoke(options: argparse.Namespace) -> int:
 
     files = _event_files(options.events)
     answers, told = sys.stdout, sys.stderr if options.verbose or sys.stderr.isatty() else None
-    failures = 0
+    failures, jenkins = 0, None
     with contextlib.ExitStack() as stack:
         variables = stack.enter_context(recorder.recorded_variables())
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # logs and metrics go to standard output
         if options.endpoint_url:
-            stack.enter_context(environment.emulator(options.endpoint_url))
+            jenkins = stack.enter_context(environment.emulator(options.endpoint_url))
         elif not options.aws:
-            stack.enter_context(environment.embedded())
+            jenkins = stack.enter_context(environment.embedded())
         handler = _load(options.handler)
         for file in files:
             summary.heading(told, file)
@@ -90,6 +91,9 @@ def _invoke(options: argparse.Namespace) -> int:
                 _print_json(answer, answers)
             except Exception as error:  # somebody's own handler may raise anything
                 failures += _failed(error, options.debug, file)
+            if jenkins is not None:
+                variables.update(recorder.jenkins_variables(jenkins))
+                jenkins.requests.clear()
             summary.builds(told, variables, values_shown=not options.aws)
     return 1 if failures else 0
 

@@ -8,11 +8,13 @@ class Outcome(TypedDict, total=False):
 
     Attributes:
         action: The action's kind, for example `StartJob`.
-        status: What happened: `started`, `saved`, or `skipped`.
+        status: What happened: `started`, `already started`, `saved`, or `skipped`.
         builder: Build system of a job.
         name: The job's name, or the tenant's id of a record.
         id: The build system's name for the run.
         link: Where a person can look at the run.
+        buildNumber: Number of a Jenkins build, where it is known already.
+        buildLink: Where a person can look at that build.
         reason: Why an action was skipped.
     """
 
@@ -22,4 +24,6 @@ class Outcome(TypedDict, total=False):
     name: str
     id: str
     link: str
+    buildNumber: int
+    buildLink: str
     reason: str

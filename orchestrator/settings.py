@@ -3,14 +3,31 @@
 import os
 from collections.abc import Mapping
 from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticCustomError
 
 from orchestrator.errors import ConfigurationError
 from orchestrator.validation import explain
 
 # A template passes an unset parameter on as an empty text.
 _Text = Annotated[str | None, BeforeValidator(lambda value: (value or "").strip() or None)]
+
+
+def _server_address(url: str | None) -> str | None:
+    if url is None:
+        return None
+    try:
+        parts = urlsplit(url)
+        has_host = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        has_host = False
+    if not has_host or parts.scheme not in ("http", "https") or not url.isprintable() or " " in url:
+        raise PydanticCustomError("server_address", "it must be an http(s) address, as in https://jenkins.example.com")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise PydanticCustomError("server_address", "it must be an address without user, password, query and fragment")
+    return url.rstrip("/")
 
 
 class Settings(BaseModel):
@@ -24,6 +41,10 @@ class Settings(BaseModel):
         code_build_region: Region of the CodeBuild projects; `None` is the function's own.
         aws_region: The function's own region; `None` leaves it to the SDK's configuration.
         default_builder: The build system of jobs that name none.
+        jenkins_url: Address of the Jenkins server, with the path that it lives under.
+        jenkins_credentials_secret: Name or ARN of the secret with `{"username", "token"}`.
+        jenkins_ca_bundle: File with the certificates (PEM) of a private authority; `None` trusts the system's.
+        jenkins_build_lookup: Look once, after a start, whether the queue item has become a build.
     """
 
     model_config = ConfigDict(frozen=True, alias_generator=str.upper, populate_by_name=True)
@@ -35,6 +56,10 @@ class Settings(BaseModel):
     code_build_region: _Text = None
     aws_region: _Text = None
     default_builder: Annotated[str, Field(min_length=1)] = "CODE_BUILD"
+    jenkins_url: Annotated[_Text, AfterValidator(_server_address)] = None
+    jenkins_credentials_secret: _Text = None
+    jenkins_ca_bundle: _Text = None
+    jenkins_build_lookup: bool = False
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":

@@ -1,4 +1,4 @@
-"""Details of the tiers: which job provisions a tenant of a tier, and with which variables."""
+"""Details of the tiers: which jobs a tier's tenants get, on which build system, and with which variables."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -7,9 +7,59 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from orchestrator import aws
 from orchestrator.errors import ConfigurationError, shown
+from orchestrator.event import EventType
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+
+JOB_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
+    {
+        EventType.TENANT_PROVISIONING: "jobName",
+        EventType.TENANT_DEPROVISIONING: "deprovisioningJobName",
+        EventType.TENANT_DEPLOYMENT: "deploymentJobName",
+    }
+)
+"""Which attribute of a tier names the job of an event type."""
+
+
+def job_name(tier: Mapping[str, Any], event_type: str) -> str:
+    """Read which job a tier has for an event type.
+
+    Args:
+        tier: The tier's details.
+        event_type: One of `JOB_ATTRIBUTES`.
+
+    Returns:
+        The job's name.
+
+    Raises:
+        ConfigurationError: The tier names none.
+    """
+    return _text(tier, JOB_ATTRIBUTES[event_type], f"the job of {event_type}")
+
+
+def builder_name(tier: Mapping[str, Any]) -> str | None:
+    """Read which build system a tier's jobs are on.
+
+    Args:
+        tier: The tier's details.
+
+    Returns:
+        Its name, or `None` where the tier leaves that to `DEFAULT_BUILDER`.
+
+    Raises:
+        ConfigurationError: The attribute `builder` is there and no name.
+    """
+    return None if tier.get("builder") is None else _text(tier, "builder", "its build system")
+
+
+def _text(tier: Mapping[str, Any], attribute: str, meaning: str) -> str:
+    value = tier.get(attribute)
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(
+            f"tier {shown(tier.get('tier'))} does not name {meaning}; give its item an attribute {attribute} (text)"
+        )
+    return value
 
 
 class TierDetails(Protocol):

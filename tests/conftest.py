@@ -5,15 +5,17 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from botocore import handlers, session
 from moto import mock_aws
 
 from orchestrator import Handler, Registry, create_handler
+from orchestrator.builders.jenkins.credentials import Credentials
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
+from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.lambda_context import LocalContext
 
 EVENTS = Path(__file__).parent.parent / "events"
@@ -82,11 +84,39 @@ def aws(requests: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[Request
 
 
 @pytest.fixture
+def jenkins(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[JenkinsServer]:
+    """Run the sandbox's Jenkins, with the settings that lead there."""
+    with sandbox.jenkins() as server:
+        monkeypatch.setenv("JENKINS_URL", server.url)
+        monkeypatch.setenv("JENKINS_CREDENTIALS_SECRET", sandbox.JENKINS_SECRET)
+        yield server
+
+
+@pytest.fixture
 def handler(aws: Requests) -> Handler:
     """Give the ready-made function, made anew."""
     registry = Registry()
     registry.include(lifecycle)
     return create_handler(registry)
+
+
+class Secrets:
+    """Stands for the client of Secrets Manager, with the secret that opens a Jenkins for tests."""
+
+    USERS: ClassVar[dict[str, str]] = {"admin": "s3cret-token"}
+
+    def __init__(self, secret: str | bytes = json.dumps({"username": "admin", "token": "s3cret-token"})) -> None:
+        self.secret = secret
+        self.reads: list[str] = []
+
+    @property
+    def credentials(self) -> Credentials:
+        client: Any = self
+        return Credentials("jenkins", lambda: client)
+
+    def get_secret_value(self, SecretId: str) -> dict[str, str | bytes]:  # noqa: N803 (the SDK's name)
+        self.reads.append(SecretId)
+        return {"SecretString" if isinstance(self.secret, str) else "SecretBinary": self.secret}
 
 
 def sample(name: str, **changes: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The SDK's errors in this package's words."""
 
 import socket
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -79,7 +80,7 @@ def test_what_codebuild_answers_becomes_the_fitting_error(code: str, kind: type[
     client: Any = Answering(answer(code))
 
     with pytest.raises(kind, match=told) as caught:
-        CodeBuild(lambda: client).start(Job(name="premium", run_id="r", variables={}))
+        CodeBuild(lambda: client).start(Job(name="premium", run_id="r", since=datetime.now(UTC), variables={}))
     assert "CodeBuild project 'premium' was not started: " in str(caught.value)
 
 
@@ -110,7 +111,7 @@ def test_an_endpoint_that_is_set_is_honoured_and_a_closed_port_is_unavailable(
     assert client.meta.endpoint_url == f"http://127.0.0.1:{port}"
 
     with pytest.raises(Unavailable, match="EndpointConnectionError"):
-        CodeBuild(lambda: client).start(Job(name="premium", run_id="r", variables={}))
+        CodeBuild(lambda: client).start(Job(name="premium", run_id="r", since=datetime.now(UTC), variables={}))
 
 
 def test_a_client_is_built_once_and_bounded_in_time() -> None:

@@ -162,7 +162,12 @@ def test_a_tier_that_makes_no_project_name_is_refused(
 def test_a_tier_without_a_job_is_named(aws: Requests, details: dict[str, Any]) -> None:
     handler = create_handler(lifecycle, tiers=StaticTierDetails({"PREMIUM": details}))
 
-    refused(handler, sample("tenant-provisioning"), ConfigurationError, "tier 'PREMIUM' names no job")
+    refused(
+        handler,
+        sample("tenant-provisioning"),
+        ConfigurationError,
+        "tier 'PREMIUM' does not name the job of TENANT_PROVISIONING; give its item an attribute jobName",
+    )
     assert aws == []
 
 

@@ -116,6 +116,21 @@ def test_verbose_shows_the_variables_without_a_terminal(run: Run) -> None:
     assert "was asked for with 15 variables" in err
 
 
+def test_the_jenkins_sample_runs_on_an_embedded_jenkins(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JENKINS_URL", "http://real.jenkins.invalid")
+    monkeypatch.setenv("JENKINS_CREDENTIALS_SECRET", "real")
+    monkeypatch.setenv("JENKINS_CA_BUNDLE", "/not/there.pem")
+
+    code, out, err = run("invoke", "-v", str(EVENTS / "tenant-provisioning-jenkins.json"))
+
+    assert code == 0
+    outcome = started(out)
+    assert (outcome["status"], outcome["builder"]) == ("started", "JENKINS")
+    assert outcome["link"].startswith("http://127.0.0.1:")
+    assert "was asked for with 14 variables" in err
+    assert "instanceSize             xlarge" in err
+
+
 def test_a_folder_is_run_file_by_file(run: Run) -> None:
     code, out, _ = run("invoke", str(EVENTS))
 

@@ -3,6 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -43,6 +44,9 @@ class Recorder:
             raise self.failing[job.name]
         self.jobs.append(job)
         return Run(id=f"{job.name}#1")
+
+    def find(self, job: Job) -> Run | None:
+        return next((Run(id=f"{known.name}#1") for known in self.jobs if known.run_id == job.run_id), None)
 
 
 @pytest.fixture
@@ -330,7 +334,7 @@ def test_records_hold_no_secrets_in_their_repr() -> None:
     actions = [
         StartJob(name="x", variables={"secret": SECRET}, trusted_variables={"secret": SECRET}),
         SaveTenant(tenant_id="t", record={"secret": SECRET}),
-        Job(name="x", run_id="1", variables={"secret": SECRET}),
+        Job(name="x", run_id="1", since=datetime.now(UTC), variables={"secret": SECRET}),
     ]
 
     assert SECRET not in repr(actions)

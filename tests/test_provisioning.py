@@ -1,14 +1,18 @@
 """TENANT_PROVISIONING through the handler: what leaves the process, compared with CONTRACT sections 1 to 4."""
 
 import json
+import subprocess
+import sys
 from typing import Any
 
 import boto3
 import pytest
 
-from orchestrator import Handler, Registry, StaticTierDetails, create_handler
+from orchestrator import ConfigurationError, Handler, JobRejected, Registry, StaticTierDetails, create_handler
 from orchestrator.aws import from_item
 from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.local.jenkins import JenkinsServer
+from orchestrator.tiers import job_name
 from tests.conftest import Requests, changed, invoke, sample, variables
 
 TENANT_ID = "4b1f6c0e-3c1d-4a58-9a55-7d9f0e6a2c11"
@@ -244,3 +248,108 @@ def test_a_built_in_consumer_can_be_left_out(aws: Requests) -> None:
 
     assert answer["consumers"] == []
     assert aws == []
+
+
+def jenkins_is_asked(server: JenkinsServer, handler: Handler, event: dict[str, Any]) -> dict[str, Any]:
+    answer = invoke(handler, event)
+    outcome: dict[str, Any] = answer["consumers"][0]["outcomes"][1]
+    assert (outcome["builder"], outcome["status"]) == ("JENKINS", "started")
+    assert outcome["link"] == f"{server.url}/queue/item/{outcome['id']}/"
+    return outcome
+
+
+def test_the_event_decides_which_build_system_starts_the_job(
+    jenkins: JenkinsServer, handler: Handler, aws: Requests
+) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.builderConfig.type", "JENKINS")
+
+    outcome = jenkins_is_asked(jenkins, handler, event)
+
+    assert outcome["name"] == "premium-tenant-provisioning"
+    assert aws.of("StartBuild") == []
+    sent = dict(jenkins.requests[0].form)
+    assert sent["ORCHESTRATOR_TENANT_ID"] == TENANT_ID
+    assert sent["tokenExpirationSeconds"] == "3600"
+    assert jenkins.waiting()[0].values["ORCHESTRATOR_RUN_ID"] == sent["ORCHESTRATOR_RUN_ID"]
+
+
+def test_the_tier_decides_where_the_event_does_not(jenkins: JenkinsServer, handler: Handler) -> None:
+    event = changed(sample("tenant-provisioning-jenkins"), "detail.builderConfig.type", ...)
+
+    assert jenkins_is_asked(jenkins, handler, event)["name"] == "tenants/enterprise-provisioning"
+
+
+def test_the_event_goes_before_the_tier(jenkins: JenkinsServer, handler: Handler, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning-jenkins"), "detail.builderConfig.type", "CODE_BUILD")
+
+    with pytest.raises(JobRejected, match="'tenants/enterprise-provisioning' is no name for a CodeBuild project"):
+        invoke(handler, event)
+    assert jenkins.requests == []
+
+
+def test_the_setting_decides_where_neither_event_nor_tier_does(
+    aws: Requests, jenkins: JenkinsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEFAULT_BUILDER", "JENKINS")
+    event = changed(sample("tenant-provisioning"), "detail.builderConfig.type", ...)
+
+    jenkins_is_asked(jenkins, create_handler(lifecycle), event)
+
+
+def test_a_tiers_builder_that_is_no_name_is_refused(aws: Requests) -> None:
+    tiers = StaticTierDetails({"PREMIUM": {"jobName": "x", "builder": 7}})
+    event = changed(sample("tenant-provisioning"), "detail.builderConfig", ...)
+
+    with pytest.raises(ConfigurationError, match=r"'PREMIUM' does not name its build system; .* attribute builder"):
+        invoke(create_handler(lifecycle, tiers=tiers), event)
+
+
+def test_a_tier_may_have_another_job_for_each_event_type() -> None:
+    tier = {"tier": "X", "jobName": "up", "deprovisioningJobName": "down", "deploymentJobName": "deploy"}
+
+    types = ("TENANT_PROVISIONING", "TENANT_DEPROVISIONING", "TENANT_DEPLOYMENT")
+    assert [job_name(tier, kind) for kind in types] == ["up", "down", "deploy"]
+    with pytest.raises(ConfigurationError, match="tier 'X' does not name the job of TENANT_DEPROVISIONING"):
+        job_name({"tier": "X", "jobName": "up"}, "TENANT_DEPROVISIONING")
+
+
+@pytest.mark.parametrize("missing", ["JENKINS_URL", "JENKINS_CREDENTIALS_SECRET"])
+def test_a_jenkins_that_is_not_set_up_is_told_before_anything_is_done(
+    jenkins: JenkinsServer, aws: Requests, monkeypatch: pytest.MonkeyPatch, missing: str
+) -> None:
+    monkeypatch.delenv(missing)
+
+    with pytest.raises(ConfigurationError, match="set JENKINS_URL and JENKINS_CREDENTIALS_SECRET"):
+        invoke(create_handler(lifecycle), sample("tenant-provisioning-jenkins"))
+    assert aws.operations == ["GetItem"]
+
+
+def test_a_secret_that_is_not_there_is_named(
+    aws: Requests, jenkins: JenkinsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JENKINS_CREDENTIALS_SECRET", "missing")
+
+    with pytest.raises(ConfigurationError, match="secret missing with the Jenkins credentials could not be read: AWS"):
+        invoke(create_handler(lifecycle), sample("tenant-provisioning-jenkins"))
+
+
+def test_what_jenkins_is_asked_and_told_never_reaches_the_log(
+    jenkins: JenkinsServer, handler: Handler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    invoke(handler, sample("tenant-provisioning-jenkins"))
+    jenkins.users["orchestrator"] = "another"
+    with pytest.raises(ConfigurationError):
+        invoke(handler, sample("tenant-provisioning-jenkins", id="another"))
+
+    output = capsys.readouterr()
+    for secret in ("example-callback-secret", "ana.souza", "an-api-token", "Basic "):
+        assert secret not in output.out + output.err
+
+
+def test_a_function_that_starts_no_jenkins_job_does_not_load_what_that_takes() -> None:
+    check = (
+        "import sys, orchestrator.handler; "
+        "print([name for name in sys.modules if 'jenkins' in name or 'utilities.parameters' in name])"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, check=True, text=True)
+    assert done.stdout == "[]\n"

@@ -21,6 +21,10 @@ def test_every_variable_is_read() -> None:
             "CODE_BUILD_REGION": "eu-west-2",
             "AWS_REGION": "eu-west-3",
             "DEFAULT_BUILDER": "OWN",
+            "JENKINS_URL": "https://jenkins.example.com",
+            "JENKINS_CREDENTIALS_SECRET": "jenkins",
+            "JENKINS_CA_BUNDLE": "/opt/ca.pem",
+            "JENKINS_BUILD_LOOKUP": "true",
             "UNRELATED": "x",
         }
     )
@@ -33,6 +37,10 @@ def test_every_variable_is_read() -> None:
         code_build_region="eu-west-2",
         aws_region="eu-west-3",
         default_builder="OWN",
+        jenkins_url="https://jenkins.example.com",
+        jenkins_credentials_secret="jenkins",
+        jenkins_ca_bundle="/opt/ca.pem",
+        jenkins_build_lookup=True,
     )
 
 
@@ -43,3 +51,29 @@ def test_a_wrong_value_is_named_when_the_handler_is_made(monkeypatch: pytest.Mon
     with pytest.raises(ConfigurationError, match="environment variable TIER_DETAILS_MAX_AGE") as caught:
         create_handler(Registry())
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "jenkins.example.com",
+        "ftp://jenkins.example.com",
+        "https://",
+        "https://admin:do-not-tell@jenkins.example.com",
+        "https://jenkins.example.com/?token=do-not-tell",
+        "https://jenkins.example.com/#x",
+        "https://jenkins.example.com:99999",
+        "https://jenkins.example.com/a b",
+        "https://[jenkins",
+    ],
+)
+def test_an_address_of_jenkins_that_cannot_be_one_is_named_and_not_repeated(url: str) -> None:
+    with pytest.raises(ConfigurationError, match="environment variable JENKINS_URL is wrong: it must be an") as caught:
+        Settings.from_environment({"JENKINS_URL": url})
+    assert "do-not-tell" not in str(caught.value)
+
+
+def test_a_slash_at_the_end_of_an_address_does_not_matter() -> None:
+    assert Settings.from_environment({"JENKINS_URL": "https://ci.example.com/jenkins/"}).jenkins_url == (
+        "https://ci.example.com/jenkins"
+    )

@@ -2,7 +2,11 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Protocol
+
+RUN_ID_VARIABLE = "ORCHESTRATOR_RUN_ID"
+"""The job variable by which a run is found again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -12,11 +16,13 @@ class Job:
     Attributes:
         name: The job's name in its build system.
         run_id: Identity of this run: the same on every redelivery of the event (DESIGN, promise 1).
+        since: The event's time; no run of this job is older.
         variables: The job's variables as text, `ORCHESTRATOR_RUN_ID` among them; they may hold secrets.
     """
 
     name: str
     run_id: str
+    since: datetime
     variables: Mapping[str, str] = field(repr=False)
 
 
@@ -25,12 +31,19 @@ class Run:
     """A job's run that a build system has taken.
 
     Attributes:
-        id: The build system's name for it.
+        id: The build system's name for it: a CodeBuild build's id, the number of a Jenkins queue item.
         link: Where a person can look at it; `None` where there is no such page.
+        build_number: The build's number where the build system counts builds apart from `id`, and where it
+            is known already.
+        build_link: Where a person can look at that build.
+        already_started: Whether the run was there before, so that nothing new was started.
     """
 
     id: str
     link: str | None = None
+    build_number: int | None = None
+    build_link: str | None = None
+    already_started: bool = False
 
 
 class Builder(Protocol):
@@ -43,10 +56,26 @@ class Builder(Protocol):
             job: What to start.
 
         Returns:
-            The run that was started.
+            The run that was started, or the one that was there already.
 
         Raises:
             JobRejected: The build system refused the job, or does not know it.
+            ConfigurationError: The function may not use the build system, or does not know how to reach it.
+            Unavailable: The build system could not be reached, or is too busy.
+        """
+        ...
+
+    def find(self, job: Job) -> Run | None:
+        """Look for a run of the job's run id that was started earlier; nothing is started.
+
+        Args:
+            job: What to look for; runs that started before its `since` need not be looked at.
+
+        Returns:
+            The run, or `None` where there is none.
+
+        Raises:
+            JobRejected: The build system does not know the job.
             ConfigurationError: The function may not use the build system, or does not know how to reach it.
             Unavailable: The build system could not be reached, or is too busy.
         """

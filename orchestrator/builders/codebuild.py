@@ -1,14 +1,15 @@
 """Starts AWS CodeBuild builds (CONTRACT section 4)."""
 
 import re
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
 from orchestrator import aws
-from orchestrator.builders import Job, Run
+from orchestrator.builders import RUN_ID_VARIABLE, Job, Run
 from orchestrator.errors import JobRejected, Unavailable, shown
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ _CONSOLES = {
     "aws-cn": "console.amazonaws.cn",
     "aws-us-gov": "console.amazonaws-us-gov.com",
 }
+# CodeBuild's clock may be behind the event's.
+_CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 class CodeBuild:
@@ -31,11 +34,7 @@ class CodeBuild:
 
     def start(self, job: Job) -> Run:
         """Start a build with the run id as its idempotency token; see `Builder.start`."""
-        if not _PROJECT.fullmatch(job.name):
-            raise JobRejected(
-                f"{shown(job.name)} is no name for a CodeBuild project (letters, digits, - and _, 2 to 150 of them); "
-                "correct the tier's jobName"
-            )
+        _check(job.name)
         variables = [{"name": name, "value": value, "type": "PLAINTEXT"} for name, value in job.variables.items()]
         what = f"CodeBuild project {shown(job.name)} was not started"
         with aws.errors(what, rejected=JobRejected):
@@ -46,18 +45,58 @@ class CodeBuild:
                     idempotencyToken=job.run_id,
                 )["build"]
             except ClientError as error:
-                self._raise_known(error, what)
+                _raise_known(error, what)
                 raise
         return Run(id=build["id"], link=console_link(build["arn"]))
 
-    def _raise_known(self, error: ClientError, what: str) -> None:
-        match error.response.get("Error", {}).get("Code"):
-            case "ResourceNotFoundException":
-                raise JobRejected(
-                    f"{what}: there is no such project; create it, or correct the tier's jobName or CODE_BUILD_REGION"
-                ) from None
-            case "AccountLimitExceededException":
-                raise Unavailable(f"{what}: CodeBuild's queue is full; it will be retried") from None
+    def find(self, job: Job) -> Run | None:
+        """Search the project's builds, newest first, for the run id; see `Builder.find`."""
+        _check(job.name)
+        what = f"builds of CodeBuild project {shown(job.name)} could not be searched for run {job.run_id}"
+        with aws.errors(what, rejected=JobRejected):
+            try:
+                return self._searched(job)
+            except ClientError as error:
+                _raise_known(error, what)
+                raise
+
+    def _searched(self, job: Job) -> Run | None:
+        client = self._client()
+        # A page of ids is what one BatchGetBuilds takes: 100 (API reference, BatchGetBuilds).
+        for page in client.get_paginator("list_builds_for_project").paginate(projectName=job.name):
+            ids = page.get("ids", [])
+            builds = client.batch_get_builds(ids=ids)["builds"] if ids else []
+            for build in builds:
+                if _run_id(build) == job.run_id:
+                    return Run(id=build["id"], link=console_link(build["arn"]), already_started=True)
+            if any(build["startTime"] < job.since - _CLOCK_TOLERANCE for build in builds):
+                break
+        return None
+
+
+def _check(project: str) -> None:
+    if not _PROJECT.fullmatch(project):
+        raise JobRejected(
+            f"{shown(project)} is no name for a CodeBuild project (letters, digits, - and _, 2 to 150 of them); "
+            "correct the tier's jobName"
+        )
+
+
+def _raise_known(error: ClientError, what: str) -> None:
+    match error.response.get("Error", {}).get("Code"):
+        case "ResourceNotFoundException":
+            raise JobRejected(
+                f"{what}: there is no such project; create it, or correct the tier's jobName or CODE_BUILD_REGION"
+            ) from None
+        case "AccountLimitExceededException":
+            raise Unavailable(f"{what}: CodeBuild's queue is full; it will be retried") from None
+
+
+def _run_id(build: Mapping[str, Any]) -> str | None:
+    for variable in build.get("environment", {}).get("environmentVariables", ()):
+        if variable["name"] == RUN_ID_VARIABLE:
+            return str(variable["value"])
+    return None
 
 
 def console_link(arn: str) -> str | None:

@@ -6,9 +6,9 @@ from typing import Any
 from orchestrator.actions import Action, SaveTenant, StartJob
 from orchestrator.context import Context
 from orchestrator.details import ProvisioningDetail
-from orchestrator.errors import ConfigurationError, shown
 from orchestrator.event import Event, EventType
 from orchestrator.registry import Registry
+from orchestrator.tiers import builder_name, job_name
 
 IDENTITY_PROVIDER_FEATURE = "IdP"
 
@@ -36,8 +36,8 @@ def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -
     return [
         SaveTenant(tenant_id=detail.tenant.id, record=record),
         StartJob(
-            name=_job_name(tier, detail.plan_config.tier),
-            builder=detail.builder_config.type if detail.builder_config else None,
+            name=job_name(tier, event.type),
+            builder=(detail.builder_config and detail.builder_config.type) or builder_name(tier),
             trusted_variables=tier,
             variables={**_requested_variables(detail), "tenant": tenant},
             tenant_id=detail.tenant.id,
@@ -63,10 +63,3 @@ def _requested_variables(detail: ProvisioningDetail) -> Mapping[str, Any]:
         **(detail.plan_config.size_config or {}),
         **{name: value for name, value in given.items() if value is not None},
     }
-
-
-def _job_name(tier: Mapping[str, Any], name: str) -> str:
-    job = tier.get("jobName")
-    if not isinstance(job, str) or not job:
-        raise ConfigurationError(f"tier {shown(name)} names no job; give its item an attribute jobName (text)")
-    return job

@@ -1,4 +1,4 @@
-"""Decides which AWS a local run speaks to: one emulated in this process, a running emulator, or the real one."""
+"""Decides what a local run speaks to: AWS and Jenkins in this process, a running AWS emulator, or the real ones."""
 
 import os
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from contextlib import contextmanager
 
 from orchestrator.errors import ConfigurationError
 from orchestrator.local import sandbox
+from orchestrator.local.jenkins import JenkinsServer
 
 _REGION = "us-east-1"
 _DEFAULTS = {
@@ -19,7 +20,7 @@ _NO_REAL_ACCOUNT = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-# Each of these could send a call that is meant for an emulator to a real account.
+# Each of these could send a call that is meant for an emulator elsewhere, or keep it from being made.
 _LEADING_AWAY = (
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -27,15 +28,16 @@ _LEADING_AWAY = (
     "AWS_ROLE_ARN",
     "AWS_WEB_IDENTITY_TOKEN_FILE",
     "AWS_IGNORE_CONFIGURED_ENDPOINT_URLS",
+    "JENKINS_CA_BUNDLE",
 )
 
 
 @contextmanager
-def embedded() -> Iterator[None]:
-    """Emulate AWS in this process, with the sandbox's tiers and projects in it.
+def embedded() -> Iterator[JenkinsServer]:
+    """Emulate AWS and Jenkins in this process, with the sandbox's tiers, projects and jobs in them.
 
     Yields:
-        Nothing; every AWS call of the body is answered by the emulation.
+        The Jenkins server; every AWS call of the body is answered by the emulation.
 
     Raises:
         ConfigurationError: The emulation is not installed.
@@ -47,20 +49,19 @@ def embedded() -> Iterator[None]:
             "the embedded AWS needs moto; install it with: pip install 'orchestrator[local]' "
             "(or use --endpoint-url or --aws)"
         ) from None
-    with _environment(_NO_REAL_ACCOUNT), mock_aws():
-        sandbox.fill()
-        yield
+    with mock_aws(), _sandbox({}) as jenkins:
+        yield jenkins
 
 
 @contextmanager
-def emulator(endpoint_url: str) -> Iterator[None]:
-    """Use an emulator that is running already, and create what the sandbox has and it lacks.
+def emulator(endpoint_url: str) -> Iterator[JenkinsServer]:
+    """Use an AWS emulator that is running already, create what the sandbox has and it lacks, and embed a Jenkins.
 
     Args:
         endpoint_url: The emulator's address.
 
     Yields:
-        Nothing; every AWS call of the body goes to that address.
+        The Jenkins server; every AWS call of the body goes to the address.
 
     Raises:
         ConfigurationError: The address is none.
@@ -68,9 +69,17 @@ def emulator(endpoint_url: str) -> Iterator[None]:
     """
     if not endpoint_url.startswith(("http://", "https://")):
         raise ConfigurationError(f"--endpoint-url {endpoint_url!a} is no http(s) address")
-    with _environment({**_NO_REAL_ACCOUNT, "AWS_ENDPOINT_URL": endpoint_url}):
-        sandbox.fill()
-        yield
+    with _sandbox({"AWS_ENDPOINT_URL": endpoint_url}) as jenkins:
+        yield jenkins
+
+
+@contextmanager
+def _sandbox(changes: dict[str, str]) -> Iterator[JenkinsServer]:
+    with sandbox.jenkins() as server:
+        reach_jenkins = {"JENKINS_URL": server.url, "JENKINS_CREDENTIALS_SECRET": sandbox.JENKINS_SECRET}
+        with _environment({**_NO_REAL_ACCOUNT, **reach_jenkins, **changes}):
+            sandbox.fill()
+            yield server
 
 
 @contextmanager

@@ -6,12 +6,15 @@ from typing import Any
 
 from botocore import handlers
 
+from orchestrator.builders import RUN_ID_VARIABLE
+from orchestrator.local.jenkins import JenkinsServer
+
 _EVENT = "before-parameter-build.codebuild.StartBuild"
 
 
 @contextmanager
 def recorded_variables() -> Iterator[dict[str, Mapping[str, str]]]:
-    """Record the variables of every build that is asked for in the body.
+    """Record the variables of every CodeBuild build that is asked for in the body.
 
     Yields:
         Variables by run id, growing while the body runs. Clients that were made before see no recording.
@@ -29,3 +32,16 @@ def recorded_variables() -> Iterator[dict[str, Mapping[str, str]]]:
         yield variables
     finally:
         handlers.BUILTIN_HANDLERS.remove(entry)
+
+
+def jenkins_variables(server: JenkinsServer) -> dict[str, Mapping[str, str]]:
+    """Read the variables of every build that an embedded Jenkins was asked for.
+
+    Args:
+        server: The server.
+
+    Returns:
+        Variables by run id, whether the job declares them or not.
+    """
+    forms = [dict(request.form) for request in server.requests if request.method == "POST"]
+    return {form[RUN_ID_VARIABLE]: form for form in forms if RUN_ID_VARIABLE in form}

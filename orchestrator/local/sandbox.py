@@ -1,14 +1,17 @@
-"""The small world that samples run in: three tiers, their CodeBuild projects, and the tables."""
+"""The small world that samples run in: four tiers, their CodeBuild projects and Jenkins jobs, and the tables."""
 
+import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import aws
+from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.settings import Settings
 
 if TYPE_CHECKING:
     from types_boto3_codebuild import CodeBuildClient
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_secretsmanager import SecretsManagerClient
 
 TIERS: Mapping[str, Mapping[str, Any]] = {
     "BASIC": {"jobName": "basic-tenant-provisioning", "AWS_REGION": "us-east-1", "instanceSize": "small"},
@@ -19,11 +22,25 @@ TIERS: Mapping[str, Mapping[str, Any]] = {
         "instanceSize": "large",
         "tokenExpirationSeconds": 3600,
     },
+    "ENTERPRISE": {"jobName": "tenants/enterprise-provisioning", "builder": "JENKINS", "instanceSize": "xlarge"},
 }
+JENKINS_SECRET = "orchestrator-local-jenkins"  # noqa: S105 (a secret's name)
+_JENKINS_USER = "orchestrator"
+_JENKINS_TOKEN = "an-api-token-of-no-worth"  # noqa: S105 (for the embedded server alone)
+_JENKINS_PARAMETERS = (
+    "tier",
+    "tenant",
+    "secret",
+    "context",
+    "ORCHESTRATOR_RUN_ID",
+    "ORCHESTRATOR_EVENT_ID",
+    "ORCHESTRATOR_EVENT_TYPE",
+    "ORCHESTRATOR_TENANT_ID",
+)
 
 
 def fill() -> None:
-    """Create the tables and projects that are not there yet, and put the tiers into a new tier table.
+    """Create the tables, projects and secret that are not there yet, and put the tiers into a new tier table.
 
     Raises:
         Unavailable: AWS, or what stands for it, does not answer.
@@ -40,7 +57,29 @@ def fill() -> None:
                 item = aws.to_item({"tier": tier, **details})
                 dynamodb.put_item(TableName=settings.tier_details_table, Item=item)
         for details in TIERS.values():
-            _create_project(codebuild, details["jobName"])
+            if "builder" not in details:
+                _create_project(codebuild, details["jobName"])
+        _create_secret(clients.get("secretsmanager", settings.aws_region))
+
+
+def jenkins() -> JenkinsServer:
+    """Make the sandbox's Jenkins, which has a job for every tier.
+
+    Returns:
+        The server, which is not started yet. The secret `JENKINS_SECRET` opens it.
+    """
+    server = JenkinsServer(users={_JENKINS_USER: _JENKINS_TOKEN})
+    for details in TIERS.values():
+        server.add_job(details["jobName"], _JENKINS_PARAMETERS)
+    return server
+
+
+def _create_secret(secrets: "SecretsManagerClient") -> None:
+    content = json.dumps({"username": _JENKINS_USER, "token": _JENKINS_TOKEN})
+    try:
+        secrets.create_secret(Name=JENKINS_SECRET, SecretString=content)
+    except secrets.exceptions.ResourceExistsException:
+        secrets.put_secret_value(SecretId=JENKINS_SECRET, SecretString=content)
 
 
 def _create_table(dynamodb: "DynamoDBClient", name: str, key: str) -> bool:

@@ -1,0 +1,128 @@
+"""Starts Jenkins jobs (CONTRACT section 4)."""
+
+import re
+from collections.abc import Callable
+from http import HTTPStatus
+from urllib.parse import unquote, urljoin, urlsplit
+
+from orchestrator.builders import RUN_ID_VARIABLE, Job, Run
+from orchestrator.builders.jenkins.connection import Answer, Connection, Unanswered
+from orchestrator.builders.jenkins.paths import job_path
+from orchestrator.builders.jenkins.search import Search
+from orchestrator.errors import JobRejected, OrchestratorError, Unavailable, shown
+
+_QUEUE_ITEM = re.compile(r"/queue/item/(\d+)/?$")
+_TAKEN = (HTTPStatus.CREATED, HTTPStatus.SEE_OTHER)
+# buildWithParameters reads this field as the time that the build is to wait, whatever the job declares.
+_TAKEN_BY_JENKINS = "delay"
+
+
+class Jenkins:
+    """Jenkins as a build system: a job is a job, a run is a queue item and the build that comes of it."""
+
+    def __init__(self, connection: Connection, warn: Callable[[str], None], *, build_lookup: bool = False) -> None:
+        """Keep what is needed for the first job; nothing is sent yet.
+
+        Args:
+            connection: The way to the server.
+            warn: Told once of each job that does not declare `ORCHESTRATOR_RUN_ID`.
+            build_lookup: Look once, right after a start, whether the item has become a build already.
+        """
+        self._connection = connection
+        self._search = Search(connection)
+        self._warn = warn
+        self._build_lookup = build_lookup
+        self._plain: set[str] = set()
+        self._checked: set[str] = set()
+
+    def start(self, job: Job) -> Run:
+        """Start a job with its variables as parameters; see `Builder.start`.
+
+        Jenkins takes the same request twice, so a request that may have arrived is never sent again before
+        the queue and the builds have been searched for its run id.
+        """
+        path = job_path(job.name)
+        what = f"Jenkins job {shown(job.name)} was not started"
+        if _TAKEN_BY_JENKINS in job.variables:
+            raise JobRejected(f"{what}: Jenkins takes the variable 'delay' for itself; give it another name")
+        try:
+            run = self._scheduled(path, job, what)
+        except Unanswered as lost:
+            found = self._search.look(path, job, what)
+            if found.run is not None:
+                return found.run
+            if not (lost.dropped and found.is_certain):
+                raise Unavailable(str(lost)) from None
+            # Closed before Jenkins read it, as happens to a connection that was kept open for too long.
+            try:
+                run = self._scheduled(path, job, what)
+            except Unanswered as error:
+                raise Unavailable(str(error)) from None
+        self._check_declaration(path, job)
+        return run
+
+    def find(self, job: Job) -> Run | None:
+        """Search the queue and the job's builds for the run id; see `Builder.find`."""
+        what = f"Jenkins job {shown(job.name)} could not be searched for run {job.run_id}"
+        return self._search.look(job_path(job.name), job, what).run
+
+    def _scheduled(self, path: str, job: Job, what: str) -> Run:
+        """Send the request, in the form that this job takes: most take parameters."""
+        is_plain = path in self._plain
+        answer = self._post(path, job, what, is_plain=is_plain)
+        if answer.status == HTTPStatus.BAD_REQUEST:
+            is_plain = not is_plain
+            answer = self._post(path, job, what, is_plain=is_plain)
+            if answer.status in _TAKEN:
+                (self._plain.add if is_plain else self._plain.discard)(path)
+        return self._run(path, answer, what)
+
+    def _post(self, path: str, job: Job, what: str, *, is_plain: bool) -> Answer:
+        if is_plain:
+            return self._connection.post(f"{path}/build", {}, what)
+        return self._connection.post(f"{path}/buildWithParameters", job.variables, what)
+
+    def _run(self, path: str, answer: Answer, what: str) -> Run:
+        item = _QUEUE_ITEM.search(answer.location)
+        if item is not None and answer.status in _TAKEN:
+            run = self._search.item(int(item[1]), already_started=answer.status == HTTPStatus.SEE_OTHER)
+            return self._search.with_build(run) if self._build_lookup else run
+        if answer.status == HTTPStatus.CREATED:  # something in between has removed the item's address
+            return Run(id="unknown", link=f"{self._connection.url}{path}/")
+        raise self._refusal(path, answer, what)
+
+    def _refusal(self, path: str, answer: Answer, what: str) -> OrchestratorError:
+        answered = f"{what}: Jenkins on {self._connection.host} answered {answer.status}"
+        match answer.status:
+            case HTTPStatus.BAD_REQUEST:
+                return JobRejected(f"{answered}; look at the parameters that the job declares")
+            case HTTPStatus.NOT_FOUND:
+                return JobRejected(f"{what}: {self._connection.no_such_job}")
+            case HTTPStatus.CONFLICT:
+                return JobRejected(f"{answered}; the job is disabled: enable it")
+            case HTTPStatus.FOUND if self._is_page_of(path, answer.location):
+                return JobRejected(
+                    f"{answered}; its queue refused the job: look at what keeps it from being queued, such as a plugin"
+                )
+        return self._connection.no_jenkins(answer, what)
+
+    def _is_page_of(self, path: str, location: str) -> bool:
+        page = f"{self._connection.url}{path}/"
+        target = urljoin(f"{page}buildWithParameters", location)
+        return unquote(urlsplit(target).path).rstrip("/") == unquote(urlsplit(page).path).rstrip("/")
+
+    def _check_declaration(self, path: str, job: Job) -> None:
+        """Tell, once for each job, that its runs cannot be found again."""
+        if path in self._checked:
+            return
+        try:
+            is_declared = self._search.declares_run_id(path)
+        except OrchestratorError:  # the job is started: nothing that comes after may fail it
+            return
+        self._checked.add(path)
+        if not is_declared:
+            self._warn(
+                f"Jenkins job {shown(job.name)} does not declare the parameter {RUN_ID_VARIABLE}, so its runs cannot "
+                "be found again when an event is repeated; add to the parameters block of its Jenkinsfile: "
+                f"string(name: '{RUN_ID_VARIABLE}', defaultValue: '')"
+            )

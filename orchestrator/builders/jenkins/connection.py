@@ -1,0 +1,281 @@
+"""Speaks HTTP with one Jenkins server: identity, crumbs, time limits, and failures in this package's words."""
+
+import json
+import random
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import Any, NoReturn
+from urllib.parse import urlencode, urlsplit
+
+import urllib3
+from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
+
+from orchestrator.builders.jenkins.credentials import Credentials
+from orchestrator.errors import ConfigurationError, JobRejected, Unavailable, shown
+
+CONNECT_TIMEOUT_SECONDS = 2
+READ_TIMEOUT_SECONDS = 10
+CONNECT_ATTEMPTS = 3
+_PAUSE_SECONDS = 0.2
+_MAX_CONNECTIONS = 32
+_MAX_ANSWER_BYTES = 16 * 1024 * 1024
+
+# An error of these kinds comes before the first byte of a request is sent.
+_NOT_SENT = (NewConnectionError, ConnectTimeoutError)
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+
+class Unanswered(Exception):
+    """A request left, and nothing came back that says whether Jenkins acted on it.
+
+    Its text is that of an `Unavailable`, for whoever cannot find out either.
+
+    Attributes:
+        dropped: The server closed the connection; else it kept silent, or failed by itself.
+    """
+
+    def __init__(self, message: str, *, dropped: bool = False) -> None:
+        super().__init__(message)
+        self.dropped = dropped
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What Jenkins answered.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers, by name in any case.
+        body: The body; it may hold secrets.
+    """
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+    @property
+    def location(self) -> str:
+        """Where the answer points to, or an empty text."""
+        return self.headers.get("Location", "")
+
+
+class Connection:
+    """The way to one Jenkins server; its connections stay open between events."""
+
+    def __init__(
+        self,
+        url: str,
+        credentials: Credentials,
+        ca_bundle: str | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Keep what is needed for the first request; nothing is sent yet.
+
+        Args:
+            url: The server's address, with the path that Jenkins lives under, without a slash at its end.
+            credentials: User and API token.
+            ca_bundle: File with the certificates (PEM) of a private certificate authority; `None` trusts
+                those of the system.
+            pause: Waits for a number of seconds.
+
+        Raises:
+            ConfigurationError: The file with the certificates cannot be used.
+        """
+        self.url = url
+        self.host = urlsplit(url).netloc
+        self._credentials = credentials
+        self._pause = pause
+        self._crumb: Mapping[str, str] = {}
+        self._pool = urllib3.PoolManager(
+            maxsize=_MAX_CONNECTIONS,
+            retries=False,
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS),
+            ssl_context=_trusting(ca_bundle),
+        )
+
+    def post(self, path: str, form: Mapping[str, str], what: str) -> Answer:
+        """Send a form.
+
+        Args:
+            path: Path below the server's address.
+            form: The form's fields; they may hold secrets.
+            what: What could not be done if this fails, as the message's beginning.
+
+        Returns:
+            The answer, unless it is one of those below.
+
+        Raises:
+            Unanswered: The form left, and it is not known what became of it; it must not be sent again
+                before somebody has looked.
+            Unavailable: The server could not be reached, or is too busy; the form did not arrive.
+            ConfigurationError: The server does not let the user in, or is no Jenkins.
+        """
+        answer = self._authenticated("POST", path, urlencode(form).encode(), what)
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Unanswered(f"{what}: Jenkins on {self.host} answered {answer.status}; it will be retried")
+        return answer
+
+    def get(self, path: str, tree: str, what: str) -> dict[str, Any]:
+        """Read an object of Jenkins' remote API.
+
+        Args:
+            path: Path below the server's address, without `/api/json`.
+            tree: The properties that are wanted.
+            what: What could not be done if this fails, as the message's beginning.
+
+        Returns:
+            The object.
+
+        Raises:
+            JobRejected: There is no such object, or the user may not see it.
+            Unavailable: The server could not be reached, or did not answer.
+            ConfigurationError: The server does not let the user in, or is no Jenkins.
+        """
+        try:
+            answer = self._authenticated("GET", f"{path}/api/json?{urlencode({'tree': tree})}", None, what)
+        except Unanswered as error:
+            raise Unavailable(str(error)) from None
+        if answer.status == HTTPStatus.NOT_FOUND:
+            raise JobRejected(f"{what}: {self.no_such_job}")
+        if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise Unavailable(f"{what}: Jenkins on {self.host} answered {answer.status}; it will be retried")
+        try:
+            found = json.loads(answer.body) if answer.status == HTTPStatus.OK else None
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise self.no_jenkins(answer, what)
+        return found
+
+    @property
+    def no_such_job(self) -> str:
+        """Why Jenkins answers 404, and what to do."""
+        return (
+            f"Jenkins on {self.host} answered 404; there is no such job, or the user may not see it: "
+            "create it, correct its name, or allow the user Job/Read"
+        )
+
+    def no_jenkins(self, answer: Answer, what: str) -> ConfigurationError:
+        """Say that an answer is not one that Jenkins gives.
+
+        Args:
+            answer: The answer.
+            what: What could not be done, as the message's beginning.
+
+        Returns:
+            The error to raise.
+        """
+        if answer.status in _REDIRECTS:
+            target = urlsplit(answer.location)
+            where = shown(f"{target.scheme}://{target.netloc}" if target.netloc else target.path)
+            return ConfigurationError(
+                f"{what}: {self.host} redirects ({answer.status}) to {where} instead of answering; set JENKINS_URL to "
+                "the address that Jenkins itself answers at, behind any login page"
+            )
+        return ConfigurationError(
+            f"{what}: {self.host} answered {answer.status} and not as Jenkins does; check JENKINS_URL, and whether a "
+            "login page or another server stands in between"
+        )
+
+    def _authenticated(self, method: str, path: str, body: bytes | None, what: str) -> Answer:
+        """Send a request, with new credentials after a 401 and with a crumb where one is demanded."""
+        authorization = self._credentials.authorization()
+        answer = self._sent(method, path, body, {"Authorization": authorization, **self._crumb}, what)
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            # The token may have been replaced since it was read. The same one would only be refused again.
+            replaced = self._credentials.authorization(anew=True)
+            if replaced != authorization:
+                authorization = replaced
+                answer = self._sent(method, path, body, {"Authorization": authorization}, what)
+        if answer.status == HTTPStatus.FORBIDDEN and b"crumb" in answer.body.lower():
+            self._crumb = self._new_crumb(authorization, what)
+            answer = self._sent(method, path, body, {"Authorization": authorization, **self._crumb}, what)
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            raise ConfigurationError(
+                f"{what}: Jenkins on {self.host} answered 401; it does not accept the user and token of "
+                "JENKINS_CREDENTIALS_SECRET: store a valid API token there"
+            )
+        if answer.status == HTTPStatus.FORBIDDEN:
+            raise ConfigurationError(
+                f"{what}: Jenkins on {self.host} answered 403; allow the user of JENKINS_CREDENTIALS_SECRET Job/Read "
+                "and Job/Build for this job, and give it an API token, which needs no crumb"
+            )
+        if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
+            raise Unavailable(f"{what}: Jenkins on {self.host} answered 429; it will be retried")
+        return answer
+
+    def _new_crumb(self, authorization: str, what: str) -> Mapping[str, str]:
+        answer = self._sent("GET", "/crumbIssuer/api/json", None, {"Authorization": authorization}, what)
+        try:
+            issued = json.loads(answer.body)
+            crumb = {str(issued["crumbRequestField"]): str(issued["crumb"])}
+        except (ValueError, KeyError, TypeError):
+            raise ConfigurationError(
+                f"{what}: Jenkins on {self.host} demands a crumb and issues none ({answer.status}); give the user an "
+                "API token, which needs no crumb"
+            ) from None
+        # The crumb is good for the session alone that its answer opened.
+        return {**crumb, "Cookie": answer.headers["Cookie"]} if "Cookie" in answer.headers else crumb
+
+    def _sent(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], what: str) -> Answer:
+        form = {"Content-Type": "application/x-www-form-urlencoded"} if body is not None else {}
+        attempt = 1
+        while True:
+            try:
+                return self._exchange(method, self.url + path, body, {**form, **headers})
+            except _NOT_SENT as error:
+                if attempt == CONNECT_ATTEMPTS:
+                    raise Unavailable(
+                        f"{what}: {self.host} was not reached ({_reason(error)}); it will be retried; if that goes on, "
+                        "check JENKINS_URL and the way there (VPC, security group)"
+                    ) from None
+                self._pause(attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
+                attempt += 1
+            except HTTPError as error:
+                self._raise_unanswered(error, what)
+
+    def _raise_unanswered(self, error: HTTPError, what: str) -> NoReturn:
+        cause = error.args[0] if isinstance(error, SSLError) and error.args else None
+        if isinstance(cause, ssl.SSLCertVerificationError):
+            raise ConfigurationError(
+                f"{what}: the certificate of {self.host} is not trusted ({cause.verify_message}); name the file with "
+                "its authority's certificate in JENKINS_CA_BUNDLE"
+            ) from None
+        dropped = isinstance(error, urllib3.exceptions.ProtocolError)
+        how = "closed the connection without an answer" if dropped else f"gave no answer ({_reason(error)})"
+        raise Unanswered(f"{what}: {self.host} {how}; it will be retried", dropped=dropped) from None
+
+    def _exchange(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
+        response = self._pool.request(
+            method, url, body=body, headers=headers, redirect=False, preload_content=False, decode_content=True
+        )
+        try:
+            content = response.read(_MAX_ANSWER_BYTES)
+            # Only what has been read to its end can be used again.
+            if response.read(1):
+                response.close()
+        finally:
+            response.release_conn()
+        cookies = "; ".join(cookie.partition(";")[0] for cookie in response.headers.getlist("Set-Cookie"))
+        kept = urllib3.HTTPHeaderDict(response.headers)
+        if cookies:
+            kept["Cookie"] = cookies
+        return Answer(status=response.status, headers=kept, body=content)
+
+
+def _trusting(ca_bundle: str | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=ca_bundle)
+    except (OSError, ssl.SSLError) as error:
+        reason = getattr(error, "strerror", None) or type(error).__name__
+        raise ConfigurationError(
+            f"JENKINS_CA_BUNDLE {shown(ca_bundle)} cannot be used ({reason}); name a file of the function (in its "
+            "package or a layer) that holds certificates in PEM form"
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    return type(error).__name__.removesuffix("Error")

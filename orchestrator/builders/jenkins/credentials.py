@@ -1,0 +1,67 @@
+"""The user and API token for Jenkins, out of Secrets Manager (CONTRACT section 2)."""
+
+import base64
+import json
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
+from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+
+from orchestrator import aws
+from orchestrator.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from types_boto3_secretsmanager import SecretsManagerClient
+
+MAX_AGE_SECONDS = 300
+
+
+class Credentials:
+    """Reads the secret when it is first needed, and keeps it for five minutes."""
+
+    def __init__(self, secret: str, client: "Callable[[], SecretsManagerClient]") -> None:
+        self._secret = secret
+        self._client = client
+        self._provider: SecretsProvider | None = None
+
+    def authorization(self, *, anew: bool = False) -> str:
+        """Give the value of the `Authorization` header.
+
+        Args:
+            anew: Read the secret again, even if what is kept of it is young.
+
+        Returns:
+            The header's value, for HTTP basic authentication.
+
+        Raises:
+            ConfigurationError: The secret cannot be read, or is not `{"username", "token"}`.
+            Unavailable: Secrets Manager could not be reached.
+        """
+        try:
+            secret = json.loads(self._read(anew))
+        except ValueError:
+            secret = None
+        if not isinstance(secret, dict):
+            secret = {}
+        user, token = (_text(secret.get(name)) for name in ("username", "token"))
+        if not user or ":" in user or not token:
+            raise ConfigurationError(
+                f'secret {self._secret} is not of the form {{"username": "…", "token": "…"}} with texts that are '
+                "printable, and no colon in the user's name; correct it in Secrets Manager"
+            )
+        return "Basic " + base64.b64encode(f"{user}:{token}".encode()).decode()
+
+    def _read(self, anew: bool) -> str | bytes:
+        with aws.errors(f"secret {self._secret} with the Jenkins credentials could not be read"):
+            if self._provider is None:
+                self._provider = SecretsProvider(boto3_client=self._client())
+            try:
+                value = self._provider.get(self._secret, max_age=MAX_AGE_SECONDS, force_fetch=anew)
+            except GetParameterError as error:
+                raise error.__context__ or error from None
+        return value if isinstance(value, str | bytes) else ""
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) and value.isprintable() else ""
