@@ -1,0 +1,88 @@
+"""Writes JSON as JavaScript does, because the control plane signs what it has written itself (CONTRACT section 5)."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+# ECMAScript, "array index": these keys of an object come first, in ascending order.
+_MAX_INDEX = 2**32 - 2
+# ECMAScript, Number::toString: from here on numbers are written with an exponent.
+_LARGE, _SMALL = 21, -6
+
+
+def json_stringify(value: Any) -> str:
+    """Write what `JSON.stringify` prints of a value that `JSON.parse` has read.
+
+    Args:
+        value: A JSON-like value; numbers may be `Decimal`.
+
+    Returns:
+        The JSON text: no spaces, numbers as JavaScript's doubles, keys in JavaScript's order.
+
+    Raises:
+        ValueError: A number is not finite as a double.
+        TypeError: The value, or one inside it, is not JSON-like.
+    """
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true" if value else "false"
+        case str():
+            return _text(value)
+        case int() | float() | Decimal():
+            return _number(value)
+        case Mapping():
+            return "{" + ",".join(f"{_text(key)}:{json_stringify(value[key])}" for key in _ordered(value)) + "}"
+        case list() | tuple():
+            return "[" + ",".join(map(json_stringify, value)) + "]"
+        case _:
+            raise TypeError(f"{type(value).__name__} is no JSON")
+
+
+def _ordered(keys: Iterable[Any]) -> list[str]:
+    names = list(keys)
+    if not all(isinstance(name, str) for name in names):
+        raise TypeError("a key of an object is no text")
+    return sorted(names, key=lambda name: int(name) if _is_index(name) else _MAX_INDEX + 1)
+
+
+def _is_index(name: str) -> bool:
+    is_number = name.isascii() and name.isdigit() and (name == "0" or name[0] != "0")
+    return is_number and len(name) <= len(str(_MAX_INDEX)) and int(name) <= _MAX_INDEX
+
+
+def _text(text: str) -> str:
+    # Python escapes what JavaScript does, but for halves of surrogate pairs; two halves that meet are one character.
+    whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    written = json.dumps(whole, ensure_ascii=False)
+    return "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else c for c in written)
+
+
+def _number(value: int | float | Decimal) -> str:
+    try:
+        double = float(value)
+    except OverflowError:
+        double = math.inf
+    if not math.isfinite(double):
+        raise ValueError("number is not finite as a double")
+    if double == 0:
+        return "0"
+    # Both languages write the shortest digits that read back as the same double; they differ in the layout.
+    sign, digit_tuple, exponent = Decimal(repr(double)).normalize().as_tuple()
+    digits = "".join(map(str, digit_tuple))
+    return ("-" if sign else "") + _laid_out(digits, len(digits) + int(exponent))
+
+
+def _laid_out(digits: str, point: int) -> str:
+    """Lay digits out with the decimal point after so many of them (ECMAScript, Number::toString)."""
+    if len(digits) <= point <= _LARGE:
+        return digits.ljust(point, "0")
+    if 0 < point <= _LARGE:
+        return f"{digits[:point]}.{digits[point:]}"
+    if _SMALL < point <= 0:
+        return "0." + "0" * -point + digits
+    mantissa = digits[0] + (f".{digits[1:]}" if len(digits) > 1 else "")
+    return f"{mantissa}e{point - 1:+d}"
