@@ -1,8 +1,8 @@
 """Turns tenant lifecycle events on EventBridge into CodeBuild and Jenkins jobs, as one AWS Lambda function."""
 
-from orchestrator.actions import Action, Decision, SaveTenant, StartJob
+from orchestrator.actions import Action, Decision, PublishEvent, SaveTenant, SendCallback, StartJob
 from orchestrator.application import Handler, create_handler
-from orchestrator.builders import Builder, Job, Run
+from orchestrator.builders import Builder, Job, Run, Untraceable
 from orchestrator.context import Context
 from orchestrator.errors import (
     ConfigurationError,
@@ -32,13 +32,16 @@ __all__ = [
     "Job",
     "JobRejected",
     "OrchestratorError",
+    "PublishEvent",
     "Registry",
     "Run",
     "SaveTenant",
+    "SendCallback",
     "Settings",
     "StartJob",
     "StaticTierDetails",
     "TierDetails",
     "Unavailable",
+    "Untraceable",
     "create_handler",
 ]

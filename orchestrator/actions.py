@@ -39,6 +39,39 @@ class SaveTenant:
     record: Mapping[str, Any] = field(repr=False)
 
 
-Action: TypeAlias = StartJob | SaveTenant
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishEvent:
+    """Publish an event on the function's bus (`EVENT_BUS_NAME`).
+
+    Attributes:
+        type: The event's type: EventBridge's `detail-type`.
+        detail: Its detail. It may hold secrets and is left out of `repr`.
+        source: Who says so.
+    """
+
+    type: str
+    detail: Mapping[str, Any] = field(repr=False)
+    source: str = "orchestrator"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SendCallback:
+    """Send a signed callback to the control plane (CONTRACT section 5).
+
+    Attributes:
+        url: Where to; its host must be among `CALLBACK_ALLOWED_HOSTS`. Its path may be secret, so it is left
+            out of `repr`.
+        body: The JSON body. It may hold secrets and is left out of `repr`.
+        secret: Signs the callback.
+        context: Goes into the signature of a tenant-status webhook; a service callback has none.
+    """
+
+    url: str = field(repr=False)
+    body: Mapping[str, Any] = field(repr=False)
+    secret: str = field(repr=False)
+    context: str | None = field(default=None, repr=False)
+
+
+Action: TypeAlias = StartJob | SaveTenant | PublishEvent | SendCallback
 Decision: TypeAlias = Action | Iterable[Action] | None
 """What a consumer returns: one action, several that are performed in order, or nothing."""

@@ -1,22 +1,29 @@
 """Puts the pieces together into the function that Lambda calls."""
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Any, Protocol, cast
+from datetime import timedelta
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from orchestrator import intake, telemetry
+from orchestrator import deadline, intake, telemetry
 from orchestrator.aws import Clients
 from orchestrator.builders import Builder
 from orchestrator.builders.codebuild import CodeBuild
+from orchestrator.bus import EventBus
 from orchestrator.context import Context
 from orchestrator.dispatch import Dispatcher, Report
 from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError
 from orchestrator.event import Event
+from orchestrator.idempotency import Once, Protected, Unprotected
 from orchestrator.jobs import Jobs
+from orchestrator.performer import Performer
 from orchestrator.registry import Registry
 from orchestrator.settings import Settings
 from orchestrator.tenants import DynamoDBTenantRecords, NoTenantRecords, TenantRecords
 from orchestrator.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetails
+
+if TYPE_CHECKING:
+    from orchestrator.callback import Callbacks
 
 
 class Handler(Protocol):
@@ -47,10 +54,11 @@ def create_handler(
         tenants: Where tenant records are kept; by default the table of the settings.
 
     Returns:
-        A function of `(event, context)`. It returns a JSON-like document: `eventId`, `eventType`, and under
-        `consumers` the `name` of each that took the event with its `outcomes`. Where consumers failed, it
-        raises their error when all the others are through, or an `ExceptionGroup` of several, so that Lambda
-        tries the event again and then sends it to the failure destination.
+        A function of `(event, context)`. For an EventBridge event it returns a JSON-like document: `eventId`,
+        `eventType`, and under `consumers` the `name` of each that took the event with its `outcomes`. Where
+        consumers failed, it raises their error when all the others are through, or an `ExceptionGroup` of
+        several, so that Lambda tries the event again and then sends it to the failure destination. For a batch
+        of SQS messages it returns `batchItemFailures` and raises nothing.
 
     Raises:
         ConfigurationError: A setting in the environment is not valid.
@@ -59,6 +67,10 @@ def create_handler(
     clients = Clients()
     dynamodb = partial(clients.get, "dynamodb", settings.dynamo_db_region or settings.aws_region)
     codebuild = partial(clients.get, "codebuild", settings.code_build_region or settings.aws_region)
+    event_bus = EventBus(
+        settings.event_bus_name,
+        lambda: clients.get("events", settings.event_bus_aws_region or settings.aws_region),
+    )
     tiers = tiers or _tier_details(settings, dynamodb)
     tenants = tenants or _tenant_records(settings, dynamodb)
     factories: dict[str, Callable[[], Builder]] = {
@@ -67,32 +79,48 @@ def create_handler(
     }
     for name, builder in (builders or {}).items():
         factories[name] = partial(_given, builder)
-    jobs = Jobs(factories, settings.default_builder)
-    dispatcher = Dispatcher(jobs, tenants)
+    once = _once(settings, dynamodb)
+    dispatcher = Dispatcher(
+        Performer(
+            jobs=Jobs(factories, settings.default_builder, once.memory),
+            tenants=tenants,
+            bus=event_bus,
+            callbacks=cache(partial(_callbacks, settings)),
+            once=once,
+        )
+    )
 
-    def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
+    def handle(parse: Callable[[], Event[Mapping[str, Any]]], lambda_context: Any) -> dict[str, Any]:
         try:
-            parsed = intake.parse(event)
+            event = parse()
         except InvalidEvent as error:
             telemetry.logger.error(str(error), error="InvalidEvent")
             telemetry.count("EventFailed", {"error": "InvalidEvent"})
             raise
-        with telemetry.log_keys(parsed, context):
-            consumer_context = Context(
+        with telemetry.log_keys(event, lambda_context):
+            context = Context(
                 settings=settings,
                 tiers=tiers,
                 tenants=tenants,
                 logger=telemetry.logger,
-                lambda_context=context,
+                lambda_context=lambda_context,
             )
-            reports = dispatcher.dispatch(parsed, registry.consumers_of(parsed.type), consumer_context)
-            _tell(parsed, reports)
-        _raise_failures(parsed, reports)
+            reports = dispatcher.dispatch(event, registry.consumers_of(event.type), context)
+            _tell(event, reports)
+        _raise_failures(event, reports)
         return {
-            "eventId": parsed.id,
-            "eventType": parsed.type,
+            "eventId": event.id,
+            "eventType": event.type,
             "consumers": [{"name": report.consumer, "outcomes": list(report.outcomes)} for report in reports],
         }
+
+    def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
+        with deadline.of_invocation(context):
+            if not intake.is_sqs_batch(event):
+                return handle(partial(intake.parse, event), context)
+            from orchestrator import sqs  # only functions behind a queue pay for what this imports
+
+            return sqs.process(event, lambda parse: handle(parse, context), settings.sqs_parallel_records)
 
     handler = cast(Handler, lambda_handler)
     handler.registry = registry
@@ -128,6 +156,19 @@ def _tenant_records(settings: Settings, dynamodb: Any) -> TenantRecords:
     if settings.data_store_table is None:
         return NoTenantRecords()
     return DynamoDBTenantRecords(settings.data_store_table, dynamodb)
+
+
+def _callbacks(settings: Settings) -> "Callbacks":
+    from orchestrator.callback import Callbacks
+
+    return Callbacks(settings.callback_allowed_hosts)
+
+
+def _once(settings: Settings, dynamodb: Any) -> Once:
+    if settings.idempotency_table is None:
+        return Unprotected(telemetry.logger.warning)
+    memory = timedelta(seconds=settings.idempotency_record_max_age)
+    return Protected(settings.idempotency_table, dynamodb, memory)
 
 
 def _tell(event: Event[Any], reports: Sequence[Report]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from botocore import exceptions
 
+from orchestrator import deadline
 from orchestrator.errors import ConfigurationError, OrchestratorError, Unavailable
 
 if TYPE_CHECKING:
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from types_boto3_codebuild import CodeBuildClient
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_dynamodb.type_defs import AttributeValueTypeDef, UniversalAttributeValueTypeDef
+    from types_boto3_events import EventBridgeClient
     from types_boto3_secretsmanager import SecretsManagerClient
 
 CONNECT_TIMEOUT_SECONDS = 2
@@ -70,6 +72,8 @@ class Clients:
     @overload
     def get(self, service: Literal["dynamodb"], region: str | None) -> "DynamoDBClient": ...
     @overload
+    def get(self, service: Literal["events"], region: str | None) -> "EventBridgeClient": ...
+    @overload
     def get(self, service: Literal["secretsmanager"], region: str | None) -> "SecretsManagerClient": ...
     def get(self, service: str, region: str | None) -> Any:
         """Give the client of a service.
@@ -105,7 +109,14 @@ class Clients:
             retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
             tcp_keepalive=True,
         )
-        return self._session.client(service, region_name=region, config=config)  # type: ignore[call-overload]  # the service is a variable
+        client = self._session.client(service, region_name=region, config=config)  # type: ignore[call-overload]  # the service is a variable
+        client.meta.events.register("before-send", _stop_in_time)
+        return client
+
+
+def _stop_in_time(**_: Any) -> None:
+    # Asked before each of the SDK's own tries, one of which may have been acted upon already.
+    deadline.require(CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS, "AWS was not asked", ambiguous=True)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ class Consumer:
         when: Condition that an event must meet besides its type; `None` takes every event.
         detail: Validates the detail into what the function's annotation asks for; `None` leaves the mapping.
         takes_context: Whether the function has a second parameter.
+        failure_type: Type of the event that reports a permanent failure; `None` reports none.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Consumer:
     when: Condition | None = field(default=None, repr=False)
     detail: TypeAdapter[Any] | None = field(default=None, repr=False)
     takes_context: bool = field(default=False, repr=False)
+    failure_type: str | None = field(default=None, repr=False)
 
     def accept(self, event: Event[Mapping[str, Any]]) -> Event[Any] | None:
         """Bring an event into the form that the function is annotated with, if this consumer wants it.
@@ -74,7 +76,13 @@ class Consumer:
         return self.function(event, context) if self.takes_context else self.function(event)
 
 
-def describe(function: ConsumerFunction, types: tuple[str, ...], name: str | None, when: Condition | None) -> Consumer:
+def describe(
+    function: ConsumerFunction,
+    types: tuple[str, ...],
+    name: str | None = None,
+    when: Condition | None = None,
+    failure_type: str | None = None,
+) -> Consumer:
     """Look at a callable and make the record of it.
 
     Args:
@@ -82,6 +90,7 @@ def describe(function: ConsumerFunction, types: tuple[str, ...], name: str | Non
         types: The event types that it is registered for.
         name: Its name; `None` takes the function's own.
         when: Its condition.
+        failure_type: Type of the event that reports its permanent failures.
 
     Returns:
         The record.
@@ -98,6 +107,8 @@ def describe(function: ConsumerFunction, types: tuple[str, ...], name: str | Non
         raise ConfigurationError(f'{who}: name the event types it takes: @registry.consumer("TENANT_…", …)')
     if when is not None and not callable(when):
         raise ConfigurationError(f"{who}: when= takes a function of the event that returns a boolean")
+    if failure_type is not None and not _is_type(failure_type):
+        raise ConfigurationError(f"{who}: failure_type= takes the type of an event")
     parameters = _required_parameters(function, who)
     return Consumer(
         name=name,
@@ -106,6 +117,7 @@ def describe(function: ConsumerFunction, types: tuple[str, ...], name: str | Non
         when=when,
         detail=_detail_adapter(function, parameters[0], who),
         takes_context=len(parameters) == 2,
+        failure_type=None if failure_type is None else str(failure_type),
     )
 
 

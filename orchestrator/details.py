@@ -105,8 +105,15 @@ class BuilderConfig(_Model):
     config: BuilderSettings | None = None
 
 
-def _unwrapped(detail: Any) -> Any:
-    # Shape B puts the detail of shape A under `data`.
+def unwrapped(detail: Any) -> Any:
+    """Take a detail out of its envelope.
+
+    Args:
+        detail: A detail as it came: flat, or of shape B, which is `{type, data}` (CONTRACT section 1).
+
+    Returns:
+        The flat detail.
+    """
     if isinstance(detail, Mapping) and "tenant" not in detail and isinstance(detail.get("data"), Mapping):
         return detail["data"]
     return detail
@@ -130,7 +137,7 @@ class ProvisioningDetail(_Model):
     @model_validator(mode="before")
     @classmethod
     def _one_shape(cls, detail: Any) -> Any:
-        detail = _unwrapped(detail)
+        detail = unwrapped(detail)
         if isinstance(detail, Mapping) and "planConfig" not in detail and "subscription" in detail:
             subscription = detail["subscription"]
             if not isinstance(subscription, Mapping) or "plan" not in subscription:
@@ -151,7 +158,7 @@ class DeprovisioningDetail(_Model):
     @model_validator(mode="before")
     @classmethod
     def _one_shape(cls, detail: Any) -> Any:
-        return _unwrapped(detail)
+        return unwrapped(detail)
 
 
 def _json_object(value: Any) -> Any:
@@ -208,7 +215,7 @@ def find_tenant_id(detail: Mapping[str, Any]) -> str | None:
         `tenant.id` (`tenant` an object or JSON text, wrapped as `{type, data}` or not), else `tenantId`;
         `None` where there is neither.
     """
-    inner = _unwrapped(detail)
+    inner = unwrapped(detail)
     tenant = inner.get("tenant")
     if isinstance(tenant, str):
         try:

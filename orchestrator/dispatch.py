@@ -3,24 +3,26 @@
 import contextvars
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.actions import Action, SaveTenant, StartJob
+from orchestrator.actions import Action
 from orchestrator.consumer import Consumer
 from orchestrator.context import Context
-from orchestrator.errors import ConfigurationError, ConsumerFailed, OrchestratorError, shown
+from orchestrator.errors import ConfigurationError, ConsumerFailed, OrchestratorError, is_permanent, shown
 from orchestrator.event import Event
-from orchestrator.jobs import Jobs
+from orchestrator.failure import failure_event
 from orchestrator.outcome import Outcome
+from orchestrator.performer import Performer
 from orchestrator.run import Origin
-from orchestrator.tenants import TenantRecords
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 _MAX_SIDE_BY_SIDE = 32
+# The report of a failure is no action of the consumer's own: it stands before the first of those.
+_FAILURE_POSITION = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,9 +43,8 @@ class Report:
 class Dispatcher:
     """Decides and acts for one event at a time; keeps its threads between events."""
 
-    def __init__(self, jobs: Jobs, tenants: TenantRecords) -> None:
-        self._jobs = jobs
-        self._tenants = tenants
+    def __init__(self, performer: Performer) -> None:
+        self._performer = performer
         self._threads: ThreadPoolExecutor | None = None
 
     def dispatch(
@@ -65,7 +66,7 @@ class Dispatcher:
             try:
                 accepted = consumer.accept(event)
             except Exception as error:
-                reports.append(_failure(consumer, error))
+                reports.append(self._failed(consumer, event, context, error))
                 continue
             if accepted is not None:
                 reports.append(partial(self._run, consumer, event, accepted, context))
@@ -92,37 +93,49 @@ class Dispatcher:
         self, consumer: Consumer, event: Event[Mapping[str, Any]], accepted: Event[Any], context: Context
     ) -> Report:
         outcomes: list[Outcome] = []
+        actions: tuple[Action, ...] = ()
         try:
             decision = consumer.decide(accepted, context)
             if inspect.iscoroutine(decision):
                 decision = self._awaited(decision)
+            actions = _actions(decision, consumer)
             # All actions are checked before the first is performed: bad input changes nothing.
-            prepared = [
-                self._prepare(action, Origin(event=event, consumer=consumer.name, position=position))
-                for position, action in enumerate(_actions(decision, consumer))
-            ]
+            prepared = [self._prepare(action, consumer, event, position) for position, action in enumerate(actions)]
             for perform in prepared:
                 outcomes.append(perform())
         except Exception as error:
-            return _failure(consumer, error, outcomes)
+            return self._failed(consumer, event, context, error, outcomes, actions)
         return Report(consumer=consumer.name, outcomes=outcomes)
 
-    def _prepare(self, action: Action, origin: Origin) -> Callable[[], Outcome]:
-        match action:
-            case StartJob():
-                return self._jobs.prepare(action, origin)
-            case SaveTenant():
-                return partial(self._save_tenant, action)
+    def _failed(
+        self,
+        consumer: Consumer,
+        event: Event[Mapping[str, Any]],
+        context: Context,
+        raised: Exception,
+        outcomes: Sequence[Outcome] = (),
+        actions: Sequence[Action] = (),
+    ) -> Report:
+        """Report a failure here, and, where somebody waits for the job, on the bus."""
+        error = _told(consumer, raised)
+        report = Report(consumer=consumer.name, outcomes=outcomes, error=error)
+        if consumer.failure_type is None or not is_permanent(error):
+            return report
+        publish = failure_event(consumer.failure_type, event, actions, error)
+        if publish is None:
+            return report
+        try:
+            published = self._prepare(publish, consumer, event, _FAILURE_POSITION)()
+        except OrchestratorError as second:
+            # The event comes again, and with it the next try of this report.
+            context.logger.error(str(second), error=type(second).__name__, consumer=consumer.name)
+            return report
+        return replace(report, outcomes=[*outcomes, published])
 
-    def _save_tenant(self, action: SaveTenant) -> Outcome:
-        if self._tenants.save(action.tenant_id, action.record):
-            return Outcome(action="SaveTenant", status="saved", name=action.tenant_id)
-        return Outcome(
-            action="SaveTenant",
-            status="skipped",
-            name=action.tenant_id,
-            reason="DATA_STORE_TABLE is not set",
-        )
+    def _prepare(
+        self, action: Action, consumer: Consumer, event: Event[Mapping[str, Any]], position: int
+    ) -> Callable[[], Outcome]:
+        return self._performer.prepare(action, Origin(event=event, consumer=consumer.name, position=position))
 
     def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         import asyncio
@@ -138,11 +151,11 @@ class Dispatcher:
 def _actions(decision: Any, consumer: Consumer) -> tuple[Action, ...]:
     if decision is None:
         return ()
-    if isinstance(decision, StartJob | SaveTenant):
+    if isinstance(decision, Action):
         return (decision,)
     actions = tuple(decision) if isinstance(decision, Iterable) else (decision,)
     for action in actions:
-        if not isinstance(action, StartJob | SaveTenant):
+        if not isinstance(action, Action):
             raise ConfigurationError(
                 f"consumer {shown(consumer.name)} returned {type(action).__name__}; "
                 "a consumer returns one action, several, or None"
@@ -150,15 +163,15 @@ def _actions(decision: Any, consumer: Consumer) -> tuple[Action, ...]:
     return actions
 
 
-def _failure(consumer: Consumer, error: Exception, outcomes: Sequence[Outcome] = ()) -> Report:
-    if not isinstance(error, OrchestratorError):
-        failed = ConsumerFailed(
-            f"consumer {shown(consumer.name)} raised {type(error).__name__}{_place(error)}; correct it there"
-        )
-        # The text of somebody else's error may hold event data: it stays on the cause, which no log prints.
-        failed.__cause__ = error
-        error = failed
-    return Report(consumer=consumer.name, outcomes=outcomes, error=error)
+def _told(consumer: Consumer, raised: Exception) -> OrchestratorError:
+    if isinstance(raised, OrchestratorError):
+        return raised
+    failed = ConsumerFailed(
+        f"consumer {shown(consumer.name)} raised {type(raised).__name__}{_place(raised)}; correct it there"
+    )
+    # The text of somebody else's error may hold event data: it stays on the cause, which no log prints.
+    failed.__cause__ = raised
+    return failed
 
 
 def _place(error: Exception) -> str:

@@ -24,11 +24,44 @@ class JobRejected(OrchestratorError):
 
 
 class Unavailable(OrchestratorError):
-    """A service could not be reached, or asked to be left alone for a while. Worth a retry."""
+    """A service could not be reached, or asked to be left alone for a while. Worth a retry.
+
+    Attributes:
+        ambiguous: Whether the service may have acted all the same, as when only its answer got lost. Raise it
+            with `ambiguous=False` where it certainly did not.
+    """
+
+    def __init__(self, message: str, *, ambiguous: bool = True) -> None:
+        super().__init__(message)
+        self.ambiguous = ambiguous
 
 
 class ConsumerFailed(OrchestratorError):
     """A consumer raised an error of its own; it is kept as the cause, whose text may hold event data."""
+
+
+def is_permanent(error: BaseException) -> bool:
+    """Say whether an error stays until somebody changes something.
+
+    Args:
+        error: What was raised.
+
+    Returns:
+        True for `InvalidEvent`, `ConfigurationError` and `JobRejected`.
+    """
+    return isinstance(error, InvalidEvent | ConfigurationError | JobRejected)
+
+
+def is_certain(error: BaseException) -> bool:
+    """Say whether an error leaves no doubt that nothing was done.
+
+    Args:
+        error: What an action raised.
+
+    Returns:
+        True for permanent errors and for what is unavailable without a doubt; False for any other error.
+    """
+    return is_permanent(error) or (isinstance(error, Unavailable) and not error.ambiguous)
 
 
 def shown(value: object) -> str:

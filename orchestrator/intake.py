@@ -1,6 +1,7 @@
 """Turns what Lambda hands over into the canonical event, or says what is wrong with it."""
 
 from collections.abc import Mapping
+from datetime import UTC
 from typing import Any
 
 from aws_lambda_powertools.utilities.parser import parse as powertools_parse
@@ -10,6 +11,23 @@ from pydantic import ValidationError
 from orchestrator.errors import InvalidEvent, json_type
 from orchestrator.event import Event
 from orchestrator.validation import explain
+
+
+def is_sqs_batch(raw: object) -> bool:
+    """Say whether a payload comes from an SQS queue.
+
+    Args:
+        raw: The invocation's payload, decoded from JSON.
+
+    Returns:
+        Whether it holds SQS records.
+    """
+    records = raw.get("Records") if isinstance(raw, dict) else None
+    return (
+        isinstance(records, list)
+        and bool(records)
+        and all(isinstance(record, dict) and record.get("eventSource") == "aws:sqs" for record in records)
+    )
 
 
 def parse(raw: object) -> Event[Mapping[str, Any]]:
@@ -45,7 +63,7 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
         id=model.id,
         type=model.detail_type,
         source=model.source,
-        time=model.time,
+        time=model.time if model.time.tzinfo else model.time.replace(tzinfo=UTC),
         account=model.account,
         region=model.region,
         resources=model.resources,

@@ -2,32 +2,44 @@
 
 import threading
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from functools import partial
 
 from orchestrator.actions import StartJob
-from orchestrator.builders import RUN_ID_VARIABLE, Builder, Job, Run
+from orchestrator.builders import RUN_ID_VARIABLE, Builder, Job, Run, Untraceable
 from orchestrator.details import find_tenant_id
-from orchestrator.errors import ConfigurationError, shown
+from orchestrator.errors import ConfigurationError, JobRejected, Unavailable, shown
 from orchestrator.outcome import Outcome
 from orchestrator.run import Origin
 from orchestrator.variables import job_variables
+
+# Lambda tries a failed asynchronous invocation again after about a minute (Lambda developer guide).
+_BEFORE_FIRST_RETRY = timedelta(seconds=30)
 
 
 class Jobs:
     """Starts jobs on the build systems that it knows by name."""
 
-    def __init__(self, factories: Mapping[str, Callable[[], Builder]], default_builder: str) -> None:
+    def __init__(
+        self,
+        factories: Mapping[str, Callable[[], Builder]],
+        default_builder: str,
+        memory: timedelta | None = None,
+    ) -> None:
         """Keep what makes the build systems; each is made when the first job asks for it.
 
         Args:
             factories: What makes each build system, by its name.
             default_builder: Name of the one that starts the jobs that name none.
+            memory: How long records tell what has been started; `None` where none are kept.
         """
+        self._memory = memory
         self._factories = factories
         self._default_builder = default_builder
         self._builders: dict[str, Builder] = {}
         self._lock = threading.Lock()
 
-    def prepare(self, action: StartJob, origin: Origin) -> Callable[[], Outcome]:
+    def prepare(self, action: StartJob, origin: Origin) -> Callable[[bool], Outcome]:
         """Check an action before anything is done.
 
         Args:
@@ -35,7 +47,7 @@ class Jobs:
             origin: Where the action comes from.
 
         Returns:
-            What starts the job.
+            What starts the job; it is told whether an earlier attempt is known of whose end is not.
 
         Raises:
             ConfigurationError: The build system is not known, or a trusted variable is malformed.
@@ -52,7 +64,36 @@ class Jobs:
         }
         variables = job_variables(action.trusted_variables, action.variables, own)
         job = Job(name=action.name, run_id=origin.run_id, since=origin.event.time, variables=variables)
-        return lambda: _outcome(builder_name, job, builder.start(job))
+        return partial(self._start, builder_name, builder, job)
+
+    def _start(self, builder_name: str, builder: Builder, job: Job, is_repeat: bool) -> Outcome:
+        run = self._earlier_run(builder, job, is_repeat=is_repeat)
+        return _outcome(builder_name, job, run or builder.start(job))
+
+    def _earlier_run(self, builder: Builder, job: Job, *, is_repeat: bool) -> Run | None:
+        """Look for the run before it is started, where an earlier delivery may have done so.
+
+        A timely first delivery asks nothing: within the time that the records cover, or without any the build
+        system itself, a repeat is recognised without looking.
+        """
+        own: timedelta = getattr(builder, "covers", _BEFORE_FIRST_RETRY)
+        covered = own if self._memory is None else self._memory
+        is_late = datetime.now(UTC) - job.since > covered
+        if not is_repeat and not is_late:
+            return None
+        try:
+            return builder.find(job)
+        except JobRejected:
+            return None  # of a job that is not there no run can be; starting it says what is wrong
+        except Untraceable:
+            if is_repeat:
+                raise
+            return None  # nothing says that there was an earlier attempt
+        except ConfigurationError as error:
+            if not is_repeat:
+                raise
+            # Somebody may have started it: that is no reason to call the tenant's provisioning failed.
+            raise Unavailable(str(error)) from None
 
     def _builder(self, name: str, action: StartJob) -> Builder:
         with self._lock:

@@ -8,10 +8,11 @@ class Outcome(TypedDict, total=False):
 
     Attributes:
         action: The action's kind, for example `StartJob`.
-        status: What happened: `started`, `already started`, `saved`, or `skipped`.
+        status: What happened: `started`, `published`, `sent`, each also with `already` before it, `saved`, or
+            `skipped`.
         builder: Build system of a job.
-        name: The job's name, or the tenant's id of a record.
-        id: The build system's name for the run.
+        name: The job's name, the tenant's id of a record, the published event's type, or a callback's host.
+        id: The build system's name for the run, or the published event's id.
         link: Where a person can look at the run.
         buildNumber: Number of a Jenkins build, where it is known already.
         buildLink: Where a person can look at that build.
@@ -27,3 +28,16 @@ class Outcome(TypedDict, total=False):
     buildNumber: int
     buildLink: str
     reason: str
+
+
+def repeated(outcome: Outcome) -> Outcome:
+    """Say of an outcome that it is an earlier delivery's.
+
+    Args:
+        outcome: What came of the action then.
+
+    Returns:
+        The same with a status such as `already started`.
+    """
+    status = outcome["status"]
+    return outcome if status.startswith("already ") else {**outcome, "status": f"already {status}"}

@@ -27,7 +27,11 @@ class Registry:
         self._by_type: dict[str, dict[str, Consumer]] = {}
 
     def consumer(
-        self, *types: str, name: str | None = None, when: Condition | None = None
+        self,
+        *types: str,
+        name: str | None = None,
+        when: Condition | None = None,
+        failure_type: str | None = None,
     ) -> Callable[[FunctionT], FunctionT]:
         """Register the decorated callable, which itself stays as it is.
 
@@ -36,6 +40,8 @@ class Registry:
             name: The consumer's name; by default that of the function. It is part of a job's identity, so
                 changing it makes a job that is still being retried look like a new one.
             when: A condition on the event besides its type; it sees the event as the consumer does.
+            failure_type: Type of an event that is published, with the reason and once, when this consumer fails
+                for good: for one that starts a job that somebody waits for.
 
         Returns:
             A decorator for a callable that takes `(event)` or `(event, context)`, plain or `async`, and
@@ -46,7 +52,7 @@ class Registry:
         """
 
         def register(function: FunctionT) -> FunctionT:
-            self._add(describe(function, types, name, when))
+            self._add(describe(function, types, name, when, failure_type))
             return function
 
         return register

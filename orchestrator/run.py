@@ -8,6 +8,8 @@ from typing import Any
 
 from orchestrator.event import Event
 
+_PUBLISHED_BY = "urn:orchestrator:run:"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
@@ -25,6 +27,24 @@ class Origin:
 
     @property
     def run_id(self) -> str:
-        """The action's identity: 32 hexadecimal digits, of event id, consumer and position alone."""
-        identity = json.dumps([self.event.id, self.consumer, self.position])
+        """The action's identity: 32 hexadecimal digits, of event, consumer and position alone."""
+        identity = json.dumps([_identity(self.event), self.consumer, self.position])
         return hashlib.sha256(identity.encode()).hexdigest()[:32]
+
+
+def mark(run_id: str) -> str:
+    """Make what a published event carries among its resources, so that publishing it twice counts once.
+
+    Args:
+        run_id: Identity of the action that publishes it.
+
+    Returns:
+        The mark.
+    """
+    return _PUBLISHED_BY + run_id
+
+
+def _identity(event: Event[Any]) -> str:
+    # An event that is published a second time gets another id from EventBridge, but has the same mark.
+    marks = (resource for resource in event.resources if resource.startswith(_PUBLISHED_BY))
+    return next(marks, event.id)

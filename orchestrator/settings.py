@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -13,6 +13,13 @@ from orchestrator.validation import explain
 
 # A template passes an unset parameter on as an empty text.
 _Text = Annotated[str | None, BeforeValidator(lambda value: (value or "").strip() or None)]
+
+
+def _names(value: Any) -> Any:
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+
+_Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 
 def _server_address(url: str | None) -> str | None:
@@ -41,6 +48,13 @@ class Settings(BaseModel):
         code_build_region: Region of the CodeBuild projects; `None` is the function's own.
         aws_region: The function's own region; `None` leaves it to the SDK's configuration.
         default_builder: The build system of jobs that name none.
+        event_bus_name: The bus on which events are published.
+        event_bus_aws_region: Its region; `None` is the function's own.
+        callback_allowed_hosts: Hosts that callbacks may go to; `.example.com` admits subdomains.
+        idempotency_table: DynamoDB table that remembers what was done; without it only the build systems' own
+            protection against repeats is left.
+        idempotency_record_max_age: Seconds for which it remembers.
+        sqs_parallel_records: How many messages of an SQS batch are worked on at the same time.
         jenkins_url: Address of the Jenkins server, with the path that it lives under.
         jenkins_credentials_secret: Name or ARN of the secret with `{"username", "token"}`.
         jenkins_ca_bundle: File with the certificates (PEM) of a private authority; `None` trusts the system's.
@@ -56,6 +70,12 @@ class Settings(BaseModel):
     code_build_region: _Text = None
     aws_region: _Text = None
     default_builder: Annotated[str, Field(min_length=1)] = "CODE_BUILD"
+    event_bus_name: Annotated[str, Field(min_length=1)] = "default"
+    event_bus_aws_region: _Text = None
+    callback_allowed_hosts: _Names = ()
+    idempotency_table: _Text = None
+    idempotency_record_max_age: Annotated[float, Field(ge=3600, allow_inf_nan=False)] = 30 * 86400.0
+    sqs_parallel_records: Annotated[int, Field(ge=1, le=100)] = 10
     jenkins_url: Annotated[_Text, AfterValidator(_server_address)] = None
     jenkins_credentials_secret: _Text = None
     jenkins_ca_bundle: _Text = None

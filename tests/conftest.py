@@ -4,6 +4,7 @@ import copy
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,7 +20,7 @@ from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.lambda_context import LocalContext
 
 EVENTS = Path(__file__).parent.parent / "events"
-SAMPLES = sorted(EVENTS.glob("*.json"))
+SAMPLES = sorted(EVENTS.glob("tenant-*.json"))
 REGION = "eu-west-1"
 
 
@@ -54,6 +55,11 @@ class Requests(list[tuple[str, dict[str, Any]]]):
     def operations(self) -> list[str]:
         return [name for name, _ in self]
 
+    @property
+    def besides_reports(self) -> list[str]:
+        """The operations without those that report a failure on the bus and remember that."""
+        return [name for name, body in self if name != "PutEvents" and body.get("TableName") != "idempotency"]
+
 
 @pytest.fixture
 def requests() -> Iterator[Requests]:
@@ -77,6 +83,7 @@ def aws(requests: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[Request
     """Emulate AWS with the sandbox's tiers and projects; gives the requests that are sent from here on."""
     monkeypatch.setenv("TIER_DETAILS_TABLE", "tiers")
     monkeypatch.setenv("DATA_STORE_TABLE", "tenants")
+    monkeypatch.setenv("IDEMPOTENCY_TABLE", "idempotency")
     with mock_aws():
         sandbox.fill()
         requests.clear()
@@ -120,8 +127,9 @@ class Secrets:
 
 
 def sample(name: str, **changes: Any) -> dict[str, Any]:
-    """Read a sample event, with some of its top-level fields changed."""
-    return {**json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8")), **changes}
+    """Read a sample event that happens now, with some of its top-level fields changed."""
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {**json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8")), "time": now, **changes}
 
 
 def changed(event: dict[str, Any], path: str, value: Any) -> dict[str, Any]:

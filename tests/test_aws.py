@@ -71,7 +71,7 @@ class Answering:
     [
         ("ResourceNotFoundException", JobRejected, "there is no such project"),
         ("AccountLimitExceededException", Unavailable, "queue is full"),
-        ("InvalidInputException", JobRejected, "answered InvalidInputException"),
+        ("ValidationException", JobRejected, "answered ValidationException"),
         ("AccessDeniedException", ConfigurationError, "allow PutItem to the function's role"),
         ("ThrottlingException", Unavailable, "it will be retried"),
     ],

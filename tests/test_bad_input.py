@@ -87,7 +87,7 @@ def test_a_missing_field_is_named(handler: Handler, aws: Requests, field: str) -
 def test_a_wrong_field_is_named(handler: Handler, aws: Requests, path: str, value: Any, told: str) -> None:
     refused(handler, changed(sample("tenant-provisioning"), path, value), InvalidEvent, told)
 
-    assert aws == []
+    assert aws.besides_reports == []
 
 
 def test_a_subscription_without_plan_is_named(handler: Handler, aws: Requests) -> None:
@@ -95,7 +95,7 @@ def test_a_subscription_without_plan_is_named(handler: Handler, aws: Requests) -
 
     refused(handler, event, InvalidEvent, "subscription.plan is missing")
 
-    assert aws == []
+    assert aws.besides_reports == []
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_a_hostile_variable_name_is_refused(handler: Handler, aws: Requests, nam
     message = refused(handler, hostile, InvalidEvent, f"job variable {name!a}")
 
     assert "very-secret-value" not in message
-    assert "PutItem" not in aws.operations
+    assert "PutItem" not in aws.besides_reports
     assert "StartBuild" not in aws.operations
 
 
@@ -129,7 +129,7 @@ def test_a_tier_that_no_table_knows_is_named(handler: Handler, aws: Requests) ->
 
     refused(handler, event, ConfigurationError, "tier 'GOLD' is not in table tiers")
 
-    assert aws.operations == ["GetItem"]
+    assert aws.besides_reports == ["GetItem"]
 
 
 def test_an_unknown_builder_is_named_with_those_that_are_known(handler: Handler, aws: Requests) -> None:
@@ -137,7 +137,7 @@ def test_an_unknown_builder_is_named_with_those_that_are_known(handler: Handler,
 
     refused(handler, event, ConfigurationError, "builder 'TRAVIS' of job 'premium-tenant-provisioning' is not known")
 
-    assert aws.operations == ["GetItem"]
+    assert aws.besides_reports == ["GetItem"]
 
 
 def test_a_project_that_does_not_exist_is_named(aws: Requests) -> None:
@@ -168,14 +168,14 @@ def test_a_tier_without_a_job_is_named(aws: Requests, details: dict[str, Any]) -
         ConfigurationError,
         "tier 'PREMIUM' does not name the job of TENANT_PROVISIONING; give its item an attribute jobName",
     )
-    assert aws == []
+    assert aws.besides_reports == []
 
 
 def test_a_tier_attribute_that_cannot_be_a_variable_is_named(aws: Requests) -> None:
     tiers = StaticTierDetails({"PREMIUM": {"jobName": "premium-tenant-provisioning", "job-size": 1}})
 
     refused(create_handler(lifecycle, tiers=tiers), sample("tenant-provisioning"), ConfigurationError, "'job-size'")
-    assert aws == []
+    assert aws.besides_reports == []
 
 
 def test_a_number_that_dynamodb_cannot_store_is_refused(handler: Handler, aws: Requests) -> None:

@@ -244,3 +244,9 @@ def test_a_method_and_a_callable_object_can_be_consumers() -> None:
 
     assert names(registry, "A") == ["method", "object"]
     assert all(consumer.detail is not None for consumer in registry)
+
+
+@pytest.mark.parametrize("kind", ["", " ", 7])
+def test_a_failure_type_that_is_no_type_is_refused(kind: Any) -> None:
+    with pytest.raises(ConfigurationError, match="consumer 'start': failure_type= takes the type of an event"):
+        Registry().consumer("X", name="start", failure_type=kind)(lambda event: None)

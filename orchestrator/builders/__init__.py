@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Protocol
 
+from orchestrator.errors import Unavailable
+
 RUN_ID_VARIABLE = "ORCHESTRATOR_RUN_ID"
 """The job variable by which a run is found again."""
 
@@ -46,8 +48,17 @@ class Run:
     already_started: bool = False
 
 
+class Untraceable(Unavailable):
+    """The build system does not keep a job's run ids, so that nobody can tell whether a run was started."""
+
+
 class Builder(Protocol):
-    """A build system."""
+    """A build system.
+
+    It may have an attribute `covers` (a `timedelta`): how long after an event's time `start` recognises a
+    repeat by itself. Later than that, `find` is asked first. Without it that is half a minute, which is before
+    Lambda's first retry.
+    """
 
     def start(self, job: Job) -> Run:
         """Start a job, once per run id.
@@ -75,6 +86,7 @@ class Builder(Protocol):
             The run, or `None` where there is none.
 
         Raises:
+            Untraceable: A run that is there could not be seen.
             JobRejected: The build system does not know the job.
             ConfigurationError: The function may not use the build system, or does not know how to reach it.
             Unavailable: The build system could not be reached, or is too busy.

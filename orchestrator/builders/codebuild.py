@@ -29,6 +29,9 @@ _CLOCK_TOLERANCE = timedelta(minutes=5)
 class CodeBuild:
     """CodeBuild as a build system: a job is a project, a run is a build."""
 
+    # A token holds for five minutes from the first request on, which is no earlier than the event's time.
+    covers = timedelta(minutes=4)
+
     def __init__(self, client: "Callable[[], CodeBuildClient]") -> None:
         self._client = client
 
@@ -45,6 +48,10 @@ class CodeBuild:
                     idempotencyToken=job.run_id,
                 )["build"]
             except ClientError as error:
+                # The token is known with other parameters: the tier's details have changed since the first try.
+                found = self._searched(job) if _code(error) == "InvalidInputException" else None
+                if found is not None:
+                    return found
                 _raise_known(error, what)
                 raise
         return Run(id=build["id"], link=console_link(build["arn"]))
@@ -83,13 +90,21 @@ def _check(project: str) -> None:
 
 
 def _raise_known(error: ClientError, what: str) -> None:
-    match error.response.get("Error", {}).get("Code"):
+    match _code(error):
         case "ResourceNotFoundException":
             raise JobRejected(
                 f"{what}: there is no such project; create it, or correct the tier's jobName or CODE_BUILD_REGION"
             ) from None
         case "AccountLimitExceededException":
-            raise Unavailable(f"{what}: CodeBuild's queue is full; it will be retried") from None
+            # A try before this one may have been answered, and the answer lost.
+            tried_before = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
+            raise Unavailable(
+                f"{what}: CodeBuild's queue is full; it will be retried", ambiguous=tried_before
+            ) from None
+
+
+def _code(error: ClientError) -> str:
+    return str(error.response.get("Error", {}).get("Code"))
 
 
 def _run_id(build: Mapping[str, Any]) -> str | None:

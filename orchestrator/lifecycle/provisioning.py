@@ -15,7 +15,7 @@ IDENTITY_PROVIDER_FEATURE = "IdP"
 registry = Registry()
 
 
-@registry.consumer(EventType.TENANT_PROVISIONING)
+@registry.consumer(EventType.TENANT_PROVISIONING, failure_type=EventType.TENANT_PROVISIONING_FAILURE)
 def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -> list[Action]:
     """Store the tenant's record, then start the job of the plan's tier.
 

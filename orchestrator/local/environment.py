@@ -11,6 +11,7 @@ from orchestrator.local.jenkins import JenkinsServer
 _REGION = "us-east-1"
 _DEFAULTS = {
     "DATA_STORE_TABLE": "tenant-records",
+    "IDEMPOTENCY_TABLE": "idempotency-records",
     "TIER_DETAILS_TABLE": "tier-details",
 }
 _NO_REAL_ACCOUNT = {

@@ -52,6 +52,8 @@ def fill() -> None:
     with aws.errors("the sandbox could not be set up"):
         if settings.data_store_table is not None:
             _create_table(dynamodb, settings.data_store_table, "tenantId")
+        if settings.idempotency_table is not None:
+            _create_table(dynamodb, settings.idempotency_table, "id")
         if settings.tier_details_table is not None and _create_table(dynamodb, settings.tier_details_table, "tier"):
             for tier, details in TIERS.items():
                 item = aws.to_item({"tier": tier, **details})

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import unquote, urljoin, urlsplit
 
-from orchestrator.builders import RUN_ID_VARIABLE, Job, Run
+from orchestrator.builders import RUN_ID_VARIABLE, Job, Run, Untraceable
 from orchestrator.builders.jenkins.connection import Answer, Connection, Unanswered
 from orchestrator.builders.jenkins.paths import job_path
 from orchestrator.builders.jenkins.search import Search
@@ -48,23 +48,33 @@ class Jenkins:
         try:
             run = self._scheduled(path, job, what)
         except Unanswered as lost:
-            found = self._search.look(path, job, what)
-            if found.run is not None:
-                return found.run
-            if not (lost.dropped and found.is_certain):
-                raise Unavailable(str(lost)) from None
-            # Closed before Jenkins read it, as happens to a connection that was kept open for too long.
-            try:
-                run = self._scheduled(path, job, what)
-            except Unanswered as error:
-                raise Unavailable(str(error)) from None
+            run = self._after_lost_answer(lost, path, job, what)
         self._check_declaration(path, job)
         return run
 
     def find(self, job: Job) -> Run | None:
         """Search the queue and the job's builds for the run id; see `Builder.find`."""
         what = f"Jenkins job {shown(job.name)} could not be searched for run {job.run_id}"
-        return self._search.look(job_path(job.name), job, what).run
+        found = self._search.look(job_path(job.name), job, what)
+        if found.run is None and not found.is_certain:
+            raise Untraceable(
+                f"Jenkins job {shown(job.name)} does not declare the parameter {RUN_ID_VARIABLE} (or has had too many "
+                f"builds since), so nobody can tell whether run {job.run_id} was started; look at its builds, add the "
+                "parameter, and send the event again if it was not"
+            )
+        return found.run
+
+    def _after_lost_answer(self, lost: Unanswered, path: str, job: Job, what: str) -> Run:
+        try:
+            found = self._search.look(path, job, what)
+            if found.run is not None:
+                return found.run
+            if lost.dropped and found.is_certain:
+                # Closed before Jenkins read it, as happens to a connection that was kept open for too long.
+                return self._scheduled(path, job, what)
+        except (OrchestratorError, Unanswered):
+            pass  # the first request may still have been acted upon: that is what is to be told
+        raise Unavailable(str(lost)) from None
 
     def _scheduled(self, path: str, job: Job, what: str) -> Run:
         """Send the request, in the form that this job takes: most take parameters."""

@@ -13,6 +13,7 @@ from urllib.parse import urlencode, urlsplit
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
+from orchestrator import deadline
 from orchestrator.builders.jenkins.credentials import Credentials
 from orchestrator.errors import ConfigurationError, JobRejected, Unavailable, shown
 
@@ -204,7 +205,7 @@ class Connection:
                 "and Job/Build for this job, and give it an API token, which needs no crumb"
             )
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise Unavailable(f"{what}: Jenkins on {self.host} answered 429; it will be retried")
+            raise Unavailable(f"{what}: Jenkins on {self.host} answered 429; it will be retried", ambiguous=False)
         return answer
 
     def _new_crumb(self, authorization: str, what: str) -> Mapping[str, str]:
@@ -224,13 +225,15 @@ class Connection:
         form = {"Content-Type": "application/x-www-form-urlencoded"} if body is not None else {}
         attempt = 1
         while True:
+            deadline.require(CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS, what)
             try:
                 return self._exchange(method, self.url + path, body, {**form, **headers})
             except _NOT_SENT as error:
                 if attempt == CONNECT_ATTEMPTS:
                     raise Unavailable(
                         f"{what}: {self.host} was not reached ({_reason(error)}); it will be retried; if that goes on, "
-                        "check JENKINS_URL and the way there (VPC, security group)"
+                        "check JENKINS_URL and the way there (VPC, security group)",
+                        ambiguous=False,
                     ) from None
                 self._pause(attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
                 attempt += 1

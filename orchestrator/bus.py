@@ -1,0 +1,110 @@
+"""Publishes events on an EventBridge bus, and makes sure that the bus took them (CONTRACT section 7)."""
+
+import random
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from orchestrator import aws, deadline
+from orchestrator.actions import PublishEvent
+from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
+from orchestrator.run import mark
+from orchestrator.variables import to_json
+
+if TYPE_CHECKING:
+    from types_boto3_events import EventBridgeClient
+
+ATTEMPTS = 3
+_PAUSE_SECONDS = 0.2
+# PutEvents API reference, PutEventsResultEntry: the codes that ask for another try.
+_WORTH_A_RETRY = frozenset({"InternalException", "InternalFailure", "ThrottlingException"})
+
+
+class EventBus:
+    """An event bus."""
+
+    def __init__(
+        self,
+        name: str,
+        client: "Callable[[], EventBridgeClient]",
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """Keep what is needed for the first event; nothing is sent yet.
+
+        Args:
+            name: The bus's name.
+            client: Gives the EventBridge client.
+            pause: Waits for a number of seconds.
+        """
+        self._name = name
+        self._client = client
+        self._pause = pause
+
+    def check(self, action: PublishEvent) -> str:
+        """Make the text of an event's detail.
+
+        Args:
+            action: The event to publish.
+
+        Returns:
+            The detail as JSON.
+
+        Raises:
+            InvalidEvent: The detail is no JSON.
+        """
+        try:
+            text = to_json(action.detail)
+            text.encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise InvalidEvent(
+                f"event {shown(action.type)} cannot be published: its detail is no JSON ({type(error).__name__}); "
+                "use text, finite numbers, booleans, null, lists and objects"
+            ) from None
+        return text
+
+    def publish(self, action: PublishEvent, detail: str, run_id: str) -> str:
+        """Publish an event.
+
+        Args:
+            action: The event to publish.
+            detail: Its detail, as `check` returned it.
+            run_id: Identity of the action, which the event carries: published twice, it counts once.
+
+        Returns:
+            The id that the bus gave the event.
+
+        Raises:
+            InvalidEvent: The bus refuses the event itself.
+            ConfigurationError: There is no such bus, or the function may not publish on it.
+            Unavailable: The bus was not reached, or did not take the event on any try.
+        """
+        entry: Any = {
+            "EventBusName": self._name,
+            "Source": action.source,
+            "DetailType": action.type,
+            "Detail": detail,
+            "Resources": [mark(run_id)],
+        }
+        what = f"event {shown(action.type)} was not published on bus {self._name}"
+        for attempt in range(1, ATTEMPTS + 1):
+            with aws.errors(what, rejected=InvalidEvent):
+                # The answer is 200 whether the bus took the entry or not.
+                (result,) = self._client().put_events(Entries=[entry])["Entries"]
+            code = result.get("ErrorCode")
+            if code is None:
+                return result["EventId"]
+            if code not in _WORTH_A_RETRY:
+                raise _refusal(code, what)
+            if attempt < ATTEMPTS:
+                pause = attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 (jitter)
+                deadline.require(pause, what)
+                self._pause(pause)
+        raise Unavailable(f"{what}: EventBridge answered {code} {ATTEMPTS} times; it will be retried", ambiguous=False)
+
+
+def _refusal(code: str, what: str) -> ConfigurationError | InvalidEvent:
+    if code in ("MalformedDetail", "InvalidArgument"):
+        return InvalidEvent(f"{what}: EventBridge answered {code}; correct its type, source or detail")
+    return ConfigurationError(
+        f"{what}: EventBridge answered {code}; correct EVENT_BUS_NAME, or allow events:PutEvents to the function's role"
+    )

@@ -1,0 +1,68 @@
+"""Reports that a tenant's job could not be started, so that nobody waits for it for ever (DESIGN, promise 2)."""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from orchestrator.actions import Action, PublishEvent, StartJob
+from orchestrator.details import find_tenant_id, unwrapped
+from orchestrator.errors import OrchestratorError
+from orchestrator.event import Event
+from orchestrator.variables import to_json
+
+_MAX_DETAIL_BYTES = 200_000
+# What the control plane needs to be told, of what an event or a job may hold (CONTRACT sections 1 and 5).
+_PASSED_ON = ("tenant", "secret", "context", "tier", "API_ENDPOINT")
+
+
+def failure_event(
+    kind: str, event: Event[Mapping[str, Any]], actions: Iterable[Action], error: OrchestratorError
+) -> PublishEvent | None:
+    """Make the event that reports a failure.
+
+    Args:
+        kind: The type of the event to make, such as `TENANT_PROVISIONING_FAILURE`.
+        event: The event that could not be handled.
+        actions: What its consumer decided, if it came to that.
+        error: Why it could not be handled.
+
+    Returns:
+        An event whose detail holds what the failed job's own report would have held of the tenant, as text, and
+        `reason` and `error`; `None` where the event names no tenant, so that nobody waits for one.
+    """
+    tenant_id = find_tenant_id(event.detail)
+    if tenant_id is None:
+        return None
+    known: dict[str, Any] = {}
+    for source in (_event_variables(event.detail), *(_job_variables(action) for action in actions)):
+        known.update((name, source[name]) for name in _PASSED_ON if source.get(name) is not None)
+    detail = {name: value if isinstance(value, str) else _json(value) for name, value in known.items()}
+    if not 0 < len(detail.get("tenant", "").encode()) <= _MAX_DETAIL_BYTES:
+        detail["tenant"] = json.dumps({"id": tenant_id})
+    told = {
+        "reason": str(error),
+        "error": type(error).__name__,
+        "ORCHESTRATOR_EVENT_ID": event.id,
+        "ORCHESTRATOR_EVENT_TYPE": event.type,
+        "ORCHESTRATOR_TENANT_ID": tenant_id,
+    }
+    return PublishEvent(type=kind, detail={**detail, **told})
+
+
+def _event_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    inner = unwrapped(detail)
+    override = inner
+    for name in ("builderConfig", "config", "environmentOverride"):
+        override = override.get(name) if isinstance(override, Mapping) else None
+    return {**inner, **(override if isinstance(override, Mapping) else {})}
+
+
+def _job_variables(action: Action) -> Mapping[str, Any]:
+    return {**action.trusted_variables, **action.variables} if isinstance(action, StartJob) else {}
+
+
+def _json(value: Any) -> str:
+    try:
+        return to_json(value)
+    except (TypeError, ValueError, RecursionError):
+        return ""

@@ -1,0 +1,80 @@
+"""Turns each action into what performs it, and performs it once."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from orchestrator.actions import Action, PublishEvent, SaveTenant, SendCallback, StartJob
+from orchestrator.bus import EventBus
+from orchestrator.errors import shown
+from orchestrator.idempotency import Once
+from orchestrator.jobs import Jobs
+from orchestrator.outcome import Outcome
+from orchestrator.run import Origin
+from orchestrator.tenants import TenantRecords
+
+if TYPE_CHECKING:
+    from orchestrator.callback import Callbacks
+
+
+class Performer:
+    """Knows, for every kind of action, who performs it."""
+
+    def __init__(
+        self,
+        *,
+        jobs: Jobs,
+        tenants: TenantRecords,
+        bus: EventBus,
+        callbacks: "Callable[[], Callbacks]",
+        once: Once,
+    ) -> None:
+        self._jobs = jobs
+        self._tenants = tenants
+        self._bus = bus
+        self._callbacks = callbacks
+        self._once = once
+
+    def prepare(self, action: Action, origin: Origin) -> Callable[[], Outcome]:
+        """Check an action before anything is done.
+
+        Args:
+            action: What a consumer decided.
+            origin: Where the action comes from.
+
+        Returns:
+            What performs it; a job, an event and a callback only if no earlier delivery has.
+
+        Raises:
+            ConfigurationError: Something that the action needs is not set up.
+            InvalidEvent: The action holds what it may not.
+        """
+        match action:
+            case SaveTenant():
+                return partial(self._save_tenant, action)
+            case StartJob():
+                what = f"job {shown(action.name)} was not started"
+                performance = self._jobs.prepare(action, origin)
+            case PublishEvent():
+                what = f"event {shown(action.type)} was not published"
+                performance = partial(self._publish, action, self._bus.check(action), origin.run_id)
+            case SendCallback():
+                host = self._callbacks().check(action)
+                what = f"callback to {shown(host)} was not sent"
+                performance = partial(self._send, action, host)
+        return partial(self._once.perform, origin.run_id, what, performance)
+
+    def _save_tenant(self, action: SaveTenant) -> Outcome:
+        if self._tenants.save(action.tenant_id, action.record):
+            return Outcome(action="SaveTenant", status="saved", name=action.tenant_id)
+        return Outcome(
+            action="SaveTenant", status="skipped", name=action.tenant_id, reason="DATA_STORE_TABLE is not set"
+        )
+
+    def _publish(self, action: PublishEvent, detail: str, run_id: str, _: bool) -> Outcome:
+        event_id = self._bus.publish(action, detail, run_id)
+        return Outcome(action="PublishEvent", status="published", name=action.type, id=event_id)
+
+    def _send(self, action: SendCallback, host: str, is_repeat: bool) -> Outcome:
+        is_new = self._callbacks().send(action, is_repeat=is_repeat)
+        return Outcome(action="SendCallback", status="sent" if is_new else "already sent", name=host)

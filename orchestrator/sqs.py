@@ -1,0 +1,117 @@
+"""Takes batches from an SQS queue, and answers which of their messages are to come back (CONTRACT section 6)."""
+
+import json
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from typing import Any
+
+from aws_lambda_powertools.utilities.batch import (
+    BasePartialBatchProcessor,
+    BatchProcessor,
+    EventType,
+    SqsFifoPartialProcessor,
+)
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from orchestrator import intake, telemetry
+from orchestrator.errors import InvalidEvent, OrchestratorError, shown
+from orchestrator.event import Event
+
+_TYPE_ATTRIBUTE = "EventType"
+
+
+def process(
+    batch: Mapping[str, Any],
+    handle: Callable[[Callable[[], Event[Mapping[str, Any]]]], Any],
+    parallel: int,
+) -> dict[str, Any]:
+    """Handle every message of a batch.
+
+    Args:
+        batch: The invocation's payload: SQS records.
+        handle: Handles one event, which it gets by calling its argument; raises where that fails.
+        parallel: How many messages are worked on at the same time. A FIFO queue's are worked on one by one, in
+            their order; after one that fails, those of its group wait.
+
+    Returns:
+        `{"batchItemFailures": [{"itemIdentifier": …}, …]}` with the messages that failed.
+    """
+    records: list[dict[str, Any]] = batch["Records"]
+
+    def handle_record(record: SQSRecord) -> None:
+        try:
+            handle(lambda: parse(record))
+        except (OrchestratorError, ExceptionGroup):
+            raise  # is in the log already
+        except Exception as error:
+            told = f"SQS message {shown(record.message_id)} could not be handled ({type(error).__name__})"
+            telemetry.logger.error(told, error=type(error).__name__)
+            raise
+
+    processor = _processor(records, parallel)
+    # A batch that fails whole is answered like any other: raised, it would count as the function's own failure.
+    processor.raise_on_entire_batch_failure = False
+    with processor(records, handle_record):
+        processor.process()
+    return dict(processor.response())
+
+
+def parse(record: SQSRecord) -> Event[Mapping[str, Any]]:
+    """Make the canonical event of an SQS message.
+
+    Args:
+        record: The message. Its body is an EventBridge event or, with a message attribute `EventType`, the
+            detail of an event of that type, as the reference connector sends it.
+
+    Returns:
+        The event; the reference connector's has the message's id and time.
+
+    Raises:
+        InvalidEvent: The body is neither.
+    """
+    message = f"SQS message {shown(record.message_id)}"
+    try:
+        body = json.loads(record.body)
+    except (ValueError, RecursionError):
+        raise InvalidEvent(f"{message}: its body is no JSON; send an EventBridge event, or the detail of one") from None
+    kind = record.message_attributes.get(_TYPE_ATTRIBUTE)
+    if kind is None:
+        return intake.parse(body)
+    _, _, _, region, account, *_ = [*record.event_source_arn.split(":"), "", "", "", "", ""]
+    return intake.parse(
+        {
+            "version": "0",
+            "id": record.message_id,
+            "detail-type": kind.get("stringValue"),
+            "source": "aws.sqs",
+            "account": account,
+            "time": int(record.attributes.sent_timestamp) / 1000,
+            "region": region,
+            "resources": [record.event_source_arn],
+            "detail": body,
+        }
+    )
+
+
+class _SideBySide(BatchProcessor):
+    """Works on several messages at the same time."""
+
+    def __init__(self, parallel: int) -> None:
+        super().__init__(event_type=EventType.SQS)
+        self._parallel = parallel
+
+    def process(self) -> list[Any]:
+        from concurrent.futures import ThreadPoolExecutor
+
+        with ThreadPoolExecutor(self._parallel, thread_name_prefix="message") as threads:
+            # Each thread gets a copy of the context variables, in which the invocation's end is kept.
+            tasks = [threads.submit(copy_context().run, self._process_record, record) for record in self.records]
+            return [task.result() for task in tasks]
+
+
+def _processor(records: list[dict[str, Any]], parallel: int) -> BasePartialBatchProcessor:
+    if any(str(record.get("eventSourceARN", "")).endswith(".fifo") for record in records):
+        return SqsFifoPartialProcessor(skip_group_on_error=True)
+    if parallel == 1 or len(records) == 1:
+        return BatchProcessor(event_type=EventType.SQS)
+    return _SideBySide(parallel)

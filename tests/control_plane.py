@@ -1,0 +1,67 @@
+"""A control plane to call back: it checks the signature as CONTRACT section 5 says the real one does."""
+
+import hashlib
+import hmac
+import json
+import ssl
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, Self
+
+from orchestrator.javascript import json_stringify
+from orchestrator.local.http_server import Answer, LocalServer, Request
+
+_TOLERANCE_MS = 20_000
+
+
+class ControlPlane:
+    """Speaks HTTP on loopback.
+
+    Attributes:
+        url: The address of its webhook.
+        accepted: The bodies that it accepted.
+        settled: Ids of tenants that are no longer in provisioning.
+        next: Scripts what happens to the next requests.
+    """
+
+    def __init__(
+        self,
+        secret: str,
+        context: str,
+        *,
+        ssl_context: ssl.SSLContext | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._secret = secret
+        self._context = context
+        self._clock = clock
+        self._http = LocalServer(self._respond, ssl_context=ssl_context)
+        self.url = f"{self._http.scheme}://{self._http.address}/webhook?for=do-not-tell"
+        self.requests = self._http.requests
+        self.next = self._http.script
+        self.accepted: list[dict[str, Any]] = []
+        self.settled: set[str] = set()
+
+    def __enter__(self) -> Self:
+        self._http.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._http.stop()
+
+    def _respond(self, request: Request) -> Answer:
+        body = json.loads(request.body)
+        timestamp = request.headers["x-timestamp"]
+        # What is signed is not what was sent, but what that is when it has been read and written again.
+        signed = json_stringify(body) + self._context + timestamp
+        expected = hmac.new(self._secret.encode(), signed.encode(), hashlib.sha256).hexdigest()
+        is_timely = abs(int(timestamp) - self._clock() * 1000) <= _TOLERANCE_MS
+        if request.headers["x-signature"] != expected or not is_timely or body.get("initiatorId") in self.settled:
+            return Answer(401)
+        self.accepted.append(body)
+        if "initiatorId" in body:
+            self.settled.add(body["initiatorId"])
+        return Answer(204)
