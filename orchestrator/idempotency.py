@@ -126,12 +126,10 @@ class Protected:
             raise Unavailable(
                 f"{what}: another delivery of the event is at it; it will be retried", ambiguous=False
             ) from None
-        except exceptions.IdempotencyPersistenceLayerError as error:
+        except (exceptions.IdempotencyPersistenceLayerError, exceptions.IdempotencyInconsistentStateError) as error:
             if failures:  # that the lock could not be given up matters less than why the action failed
                 raise failures[0] from None
             raise self._unavailable(error.__cause__ or error, what) from None
-        except exceptions.IdempotencyInconsistentStateError as error:
-            raise self._unavailable(error, what) from None
         return outcome
 
     def _persistence(self) -> "DynamoDBPersistenceLayer":

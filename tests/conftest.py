@@ -107,6 +107,10 @@ def handler(aws: Requests) -> Handler:
     return create_handler(registry)
 
 
+def no_pause(seconds: float) -> None:
+    """Stand for `time.sleep`."""
+
+
 class Secrets:
     """Stands for the client of Secrets Manager, with the secret that opens a Jenkins for tests."""
 

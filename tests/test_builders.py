@@ -16,7 +16,7 @@ from orchestrator.builders.jenkins import connection as jenkins_connection
 from orchestrator.local.http_server import Script
 from orchestrator.local.jenkins import JenkinsServer
 from tests.codebuild_server import CodeBuildServer
-from tests.conftest import Secrets
+from tests.conftest import Secrets, no_pause
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 JOB = "tenant-provisioning"
@@ -67,7 +67,9 @@ def _jenkins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
     with JenkinsServer(users=Secrets.USERS, now=NOW.timestamp()) as server:
         server.add_job(JOB, ["tenant", "ORCHESTRATOR_RUN_ID"])
         yield Bench(
-            builder=Jenkins(jenkins_connection.Connection(server.url, Secrets().credentials), pytest.fail),
+            builder=Jenkins(
+                jenkins_connection.Connection(server.url, Secrets().credentials, pause=no_pause), pytest.fail
+            ),
             server=server,
             started=lambda: [*(b.values for b in server.builds(JOB)), *(item.values for item in server.waiting())],
             refuse_credentials=lambda: server.users.update(admin="another-token"),
@@ -217,7 +219,7 @@ def test_a_closed_port_is_unavailable(bench: Bench, monkeypatch: pytest.MonkeyPa
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
     monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", url)
     builder: Builder = (
-        Jenkins(jenkins_connection.Connection(url, Secrets().credentials), pytest.fail)
+        Jenkins(jenkins_connection.Connection(url, Secrets().credentials, pause=no_pause), pytest.fail)
         if isinstance(bench.server, JenkinsServer)
         else CodeBuild(lambda: Clients().get("codebuild", "eu-west-1"))
     )

@@ -1,7 +1,6 @@
 """Each action once: redelivered, at the same time, late, or after a process was killed half-way."""
 
 import json
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -13,7 +12,6 @@ from moto import mock_aws
 
 from orchestrator import (
     ConfigurationError,
-    Event,
     Handler,
     Job,
     JobRejected,
@@ -135,28 +133,28 @@ def test_another_event_starts_another_job(handler: Handler, builds: Builds) -> N
     assert len(builds.started) == 2
 
 
-def test_two_deliveries_at_the_same_moment_start_one_job(aws: Requests, event: dict[str, Any]) -> None:
-    both_decided = threading.Barrier(2, timeout=10)
-    builds = Builds()
-    registry = Registry()
+def test_a_delivery_that_comes_while_another_starts_the_job_starts_none(
+    aws: Requests, registry: Registry, event: dict[str, Any]
+) -> None:
+    told: list[str] = []
 
-    @registry.consumer("TENANT_PROVISIONING")
-    def start(event: Event) -> StartJob:
-        both_decided.wait()
-        return StartJob(name="x")
+    class Slow(Builds):
+        def start(self, job: Job) -> Run:
+            with ThreadPoolExecutor(1) as second_environment:
+                error = second_environment.submit(invoke, other, event).exception()
+            assert isinstance(error, Unavailable)
+            told.append(str(error))
+            return super().start(job)
 
-    def deliver(handler: Handler) -> str:
-        try:
-            return str(outcomes(invoke(handler, event))[0]["status"])
-        except Unavailable as error:
-            return str(error)
+    builds = Slow()
+    registry.consumer("TENANT_PROVISIONING", name="start")(lambda event: StartJob(name="x"))
+    handler, other = (create_handler(registry, builders={"CODE_BUILD": builds}) for _ in range(2))
 
-    handlers = [create_handler(registry, builders={"CODE_BUILD": builds}) for _ in range(2)]
-    with ThreadPoolExecutor(2) as environments:
-        told = list(environments.map(deliver, handlers))
+    answer = invoke(handler, event)
 
+    assert told == ["job 'x' was not started: another delivery of the event is at it; it will be retried"]
+    assert outcomes(answer)[0]["status"] == "started"
     assert len(builds.started) == 1
-    assert "started" in told
 
 
 def test_a_retry_performs_only_what_was_not_done(aws: Requests, builds: Builds, event: dict[str, Any]) -> None:
@@ -289,6 +287,21 @@ def test_a_start_that_could_not_be_recorded_is_adopted_later(
 
     assert outcomes(invoke(handler, event))[0]["status"] == "already started"
     assert len(builds.started) == 1
+
+
+def test_a_lock_that_cannot_be_given_up_does_not_hide_why_the_action_failed(
+    handler: Handler, builds: Builds, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer
+
+    def lost(*_: Any, **__: Any) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(DynamoDBPersistenceLayer, "_delete_record", lost)
+    builds.before["x"] = [JobRejected("the job is disabled")]
+
+    with pytest.raises(JobRejected, match="the job is disabled"):
+        invoke(handler, event)
 
 
 def test_a_table_that_is_not_there_stops_everything(

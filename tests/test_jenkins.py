@@ -17,18 +17,13 @@ from orchestrator.builders.jenkins import Jenkins
 from orchestrator.builders.jenkins.connection import Connection
 from orchestrator.builders.jenkins.paths import job_path
 from orchestrator.local.jenkins import JenkinsServer, Parameter
-from tests.conftest import Secrets
+from tests.conftest import Secrets, no_pause
 
 JOB = "tenants/scale-down"
 PARAMETERS = ["tenant", "ORCHESTRATOR_RUN_ID"]
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 SECRET = "do-not-tell"
 TOKEN = Secrets.USERS["admin"]
-
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("time.sleep", lambda _: None)
 
 
 @pytest.fixture
@@ -62,7 +57,7 @@ def jenkins(server: JenkinsServer, secrets: Secrets, warnings: list[str]) -> Jen
 
 def on(server: JenkinsServer, secrets: Secrets | None = None, warnings: list[str] | None = None) -> Jenkins:
     warnings = [] if warnings is None else warnings
-    return Jenkins(Connection(server.url, (secrets or Secrets()).credentials), warnings.append)
+    return Jenkins(Connection(server.url, (secrets or Secrets()).credentials, pause=no_pause), warnings.append)
 
 
 def job(name: str = JOB, run_id: str = "run-1", **variables: str) -> Job:
@@ -438,7 +433,7 @@ def test_a_job_that_does_not_declare_the_run_id_is_told_once(
 
 def test_nothing_after_the_start_can_fail_it(server: JenkinsServer) -> None:
     server.next.answer(503, on="GET", times=2)
-    jenkins = Jenkins(Connection(server.url, Secrets().credentials), pytest.fail, build_lookup=True)
+    jenkins = Jenkins(Connection(server.url, Secrets().credentials, pause=no_pause), pytest.fail, build_lookup=True)
 
     assert jenkins.start(job()) == Run(id="1", link=f"{server.url}/queue/item/1/")
 
@@ -447,7 +442,7 @@ def test_nothing_after_the_start_can_fail_it(server: JenkinsServer) -> None:
 def test_the_build_is_looked_up_once_if_that_is_asked_for(started: bool) -> None:
     with JenkinsServer(users=Secrets.USERS, auto_start=started) as server:
         server.add_job(JOB, PARAMETERS)
-        jenkins = Jenkins(Connection(server.url, Secrets().credentials), pytest.fail, build_lookup=True)
+        jenkins = Jenkins(Connection(server.url, Secrets().credentials, pause=no_pause), pytest.fail, build_lookup=True)
 
         run = jenkins.start(job())
 
@@ -518,7 +513,7 @@ def test_a_private_authority_is_trusted_if_it_is_named(
     bundle = tmp_path / "ca.pem"
     authority.cert_pem.write_to_path(str(bundle))
 
-    run = Jenkins(Connection(secure.url, Secrets().credentials, str(bundle)), pytest.fail).start(job())
+    run = Jenkins(Connection(secure.url, Secrets().credentials, str(bundle), pause=no_pause), pytest.fail).start(job())
 
     assert run.link is not None
     assert run.link.startswith("https://")
@@ -536,11 +531,11 @@ def test_a_bundle_that_cannot_be_used_is_named(server: JenkinsServer, tmp_path: 
         bundle.write_text(content)
 
     with pytest.raises(ConfigurationError, match=r"JENKINS_CA_BUNDLE '.*ca.pem' cannot be used"):
-        Connection(server.url, Secrets().credentials, str(bundle))
+        Connection(server.url, Secrets().credentials, str(bundle), pause=no_pause)
 
 
 def test_tls_towards_a_server_without_it_is_told(server: JenkinsServer) -> None:
     url = server.url.replace("http://", "https://")
 
     with pytest.raises(Unavailable, match="gave no answer"):
-        Jenkins(Connection(url, Secrets().credentials), pytest.fail).start(job())
+        Jenkins(Connection(url, Secrets().credentials, pause=no_pause), pytest.fail).start(job())

@@ -61,11 +61,12 @@ def test_the_events_variables_go_over_the_tiers_and_ours_over_both() -> None:
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    lambda inner: st.lists(inner, max_size=5) | st.dictionaries(st.text(max_size=9), inner, max_size=5),
+    max_leaves=15,
 )
 
 
-@given(st.lists(json_values) | st.dictionaries(st.text(), json_values))
+@given(st.lists(json_values, max_size=5) | st.dictionaries(st.text(), json_values, max_size=5))
 def test_json_reads_back_as_what_was_written(value: Any) -> None:
     assert json.loads(to_json(value)) == value
 
