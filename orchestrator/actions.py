@@ -10,7 +10,7 @@ class StartJob:
     """Start one job of a build system.
 
     Attributes:
-        name: The job: a CodeBuild project's name or ARN.
+        name: The job: a CodeBuild project's name or ARN, a Jenkins job's full name, as in `tenants/scale-down`.
         builder: Name of the build system, for example `CODE_BUILD`; `None` takes `DEFAULT_BUILDER`.
         variables: The job's variables, as an event gave them: names that reach into the build are refused
             (CONTRACT section 3). They may hold secrets and are left out of `repr`.

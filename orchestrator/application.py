@@ -12,7 +12,7 @@ from orchestrator.builders.codebuild import CodeBuild
 from orchestrator.bus import EventBus
 from orchestrator.context import Context
 from orchestrator.dispatch import Dispatcher, Report
-from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError
+from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, shown
 from orchestrator.event import Event
 from orchestrator.idempotency import Once, Protected, Unprotected
 from orchestrator.jobs import Jobs
@@ -61,7 +61,7 @@ def create_handler(
         of SQS messages it returns `batchItemFailures` and raises nothing.
 
     Raises:
-        ConfigurationError: A setting in the environment is not valid.
+        ConfigurationError: A setting in the environment is not valid, or a build system is none.
     """
     settings = settings or Settings.from_environment()
     clients = Clients()
@@ -78,7 +78,14 @@ def create_handler(
         "JENKINS": lambda: _jenkins(settings, clients),
     }
     for name, builder in (builders or {}).items():
+        if not callable(getattr(builder, "start", None)) or not callable(getattr(builder, "find", None)):
+            raise ConfigurationError(f"builder {shown(name)} has not both methods, start and find; see Builder")
         factories[name] = partial(_given, builder)
+    if settings.default_builder not in factories:
+        raise ConfigurationError(
+            f"DEFAULT_BUILDER {shown(settings.default_builder)} is not known (known: {', '.join(factories)}); correct "
+            "it, or register the builder"
+        )
     once = _once(settings, dynamodb)
     dispatcher = Dispatcher(
         Performer(
@@ -185,14 +192,16 @@ def _tell(event: Event[Any], reports: Sequence[Report]) -> None:
             kind = type(report.error).__name__
             telemetry.logger.error(str(report.error), error=kind, consumer=report.consumer)
             telemetry.count("ConsumerFailed", {"error": kind})
+    has_failed = all(report.error is not None for report in reports)
     telemetry.logger.info(
-        "event handled",
+        "event failed" if has_failed else "event handled",
         consumers=[
             {"name": report.consumer, "outcomes": list(report.outcomes), "failed": report.error is not None}
             for report in reports
         ],
     )
-    telemetry.count("EventHandled", {"event_type": event.type})
+    if not has_failed:
+        telemetry.count("EventHandled", {"event_type": event.type})
 
 
 def _raise_failures(event: Event[Any], reports: Sequence[Report]) -> None:

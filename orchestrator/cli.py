@@ -28,12 +28,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
-    except OrchestratorError as error:
-        return _failed(error, options.debug)
     except BrokenPipeError:
         # Whoever read our output has seen enough; Python must not try to flush it once more.
         sys.stdout = None
         return 1
+    except Exception as error:  # a person at a terminal gets a line in any case; --debug shows the rest
+        return _failed(error, options.debug)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -57,6 +57,14 @@ def _parser() -> argparse.ArgumentParser:
     where = invoke.add_mutually_exclusive_group()
     where.add_argument("--endpoint-url", metavar="URL", help="use a running AWS emulator (Jenkins stays emulated)")
     where.add_argument("--aws", action="store_true", help="use the real AWS and Jenkins of this shell's settings")
+    invoke.add_argument(
+        "--job",
+        action="append",
+        default=[],
+        dest="jobs",
+        metavar="NAME",
+        help="a job that the emulated CodeBuild and Jenkins have besides those of the sample tiers (repeatable)",
+    )
     invoke.add_argument("-v", "--verbose", action="store_true", help="print the summary even if stderr is no terminal")
     invoke.set_defaults(run=_invoke)
 
@@ -79,10 +87,12 @@ def _invoke(options: argparse.Namespace) -> int:
         variables = stack.enter_context(recorder.recorded_variables())
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # logs and metrics go to standard output
         if options.endpoint_url:
-            jenkins = stack.enter_context(environment.emulator(options.endpoint_url))
+            jenkins = stack.enter_context(environment.emulator(options.endpoint_url, options.jobs))
         elif not options.aws:
-            jenkins = stack.enter_context(environment.embedded())
+            jenkins = stack.enter_context(environment.embedded(options.jobs))
         handler = _load(options.handler)
+        if not callable(handler):
+            raise ConfigurationError(f"--handler {options.handler}: is no function; name what create_handler returned")
         for file in files:
             summary.heading(told, file)
             variables.clear()
@@ -146,15 +156,16 @@ def _refuse_constant(name: str) -> None:
 
 def _load(place: str) -> Any:
     module_name, _, name = place.partition(":")
-    if not name:
-        raise ConfigurationError(f"--handler {place}: write it as module:name")
+    if not name or not module_name or module_name.endswith(".py"):
+        raise ConfigurationError(f"--handler {place}: write it as module:name, without .py")
     sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; a handler may import its own modules later, too
     try:
         return getattr(importlib.import_module(module_name), name)
     except OrchestratorError:
         raise
     except ModuleNotFoundError as error:
-        raise ConfigurationError(f"--handler {place}: there is no module {error.name}") from error
+        needed_by = "" if error.name == module_name else f", which {module_name} needs"
+        raise ConfigurationError(f"--handler {place}: there is no module {error.name}{needed_by}") from error
     except AttributeError as error:
         raise ConfigurationError(f"--handler {place}: {error}") from error
     except Exception as error:

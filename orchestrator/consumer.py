@@ -105,20 +105,32 @@ def describe(
     who = f"consumer {shown(name)}"
     if not types or not all(_is_type(kind) for kind in types):
         raise ConfigurationError(f'{who}: name the event types it takes: @registry.consumer("TENANT_…", …)')
-    if when is not None and not callable(when):
-        raise ConfigurationError(f"{who}: when= takes a function of the event that returns a boolean")
+    if when is not None and not _is_condition(when):
+        raise ConfigurationError(f"{who}: when= takes a plain function of the event that returns a boolean")
     if failure_type is not None and not _is_type(failure_type):
         raise ConfigurationError(f"{who}: failure_type= takes the type of an event")
     parameters = _required_parameters(function, who)
     return Consumer(
         name=name,
-        types=tuple(dict.fromkeys(str(kind) for kind in types)),
+        types=tuple(dict.fromkeys(str.__str__(kind) for kind in types)),
         function=function,
         when=when,
         detail=_detail_adapter(function, parameters[0], who),
         takes_context=len(parameters) == 2,
-        failure_type=None if failure_type is None else str(failure_type),
+        failure_type=None if failure_type is None else str.__str__(failure_type),
     )
+
+
+def _is_condition(when: object) -> bool:
+    if not callable(when) or inspect.iscoroutinefunction(when):
+        return False
+    try:
+        inspect.signature(when).bind(None)
+    except TypeError:
+        return False
+    except ValueError:  # a callable that does not say what it takes
+        return True
+    return True
 
 
 def _is_type(kind: object) -> bool:
@@ -133,7 +145,11 @@ def _required_parameters(function: ConsumerFunction, who: str) -> list[inspect.P
     required = [
         parameter
         for parameter in parameters
-        if parameter.default is parameter.empty and parameter.kind is not parameter.VAR_KEYWORD
+        if (
+            parameter.kind not in (parameter.VAR_KEYWORD, parameter.KEYWORD_ONLY)
+            and (parameter.default is parameter.empty or parameter.name == "context")
+        )
+        or (parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty)
     ]
     fits = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
     if len(required) not in (1, 2) or any(parameter.kind not in fits for parameter in required):
@@ -175,4 +191,9 @@ def _resolved(function: ConsumerFunction, annotation: str, who: str) -> Any:
         raise ConfigurationError(
             f"{who}: its annotation {shown(annotation)} needs {error.name!r} at run time; "
             "define or import it at the module's top level, outside TYPE_CHECKING"
+        ) from None
+    except Exception as error:
+        raise ConfigurationError(
+            f"{who}: its annotation {shown(annotation)} cannot be read ({type(error).__name__}); write Event or "
+            "Event[SomeModel]"
         ) from None

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Annotated, Any, TypeAlias
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -20,7 +20,6 @@ class _Model(BaseModel):
         extra="allow",
         frozen=True,
         hide_input_in_errors=True,
-        populate_by_name=True,
     )
 
     def __repr__(self) -> str:
@@ -32,6 +31,15 @@ class _Model(BaseModel):
 _Name: TypeAlias = Annotated[str, Field(min_length=1)]
 
 
+def _number_or_text(value: Any) -> Any:
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | str)):
+        raise PydanticCustomError("status", "it must be a number or a text")
+    return value
+
+
+_Status: TypeAlias = Annotated[Any, AfterValidator(_number_or_text)]
+
+
 class Contact(_Model):
     """A person to speak to at a tenant."""
 
@@ -39,7 +47,7 @@ class Contact(_Model):
     first_name: str | None = None
     last_name: str | None = None
     email: str | None = None
-    is_primary: bool | None = None
+    is_primary: Any = None
     type: str | None = None
     tenant_id: str | None = None
 
@@ -50,7 +58,7 @@ class Tenant(_Model):
     id: _Name
     name: str | None = None
     key: str | None = None
-    status: int | str | None = None
+    status: _Status = None
     identity_provider: str | None = None
     spoc_user_id: str | None = None
     domains: list[str] | None = None
@@ -166,7 +174,7 @@ def _json_object(value: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise PydanticCustomError("tenant_json", "it must be an object, or a text that holds one as JSON") from None
 
 
@@ -220,7 +228,7 @@ def find_tenant_id(detail: Mapping[str, Any]) -> str | None:
     if isinstance(tenant, str):
         try:
             tenant = json.loads(tenant)
-        except ValueError:
+        except (ValueError, RecursionError):
             tenant = None
     found = tenant.get("id") if isinstance(tenant, Mapping) else inner.get("tenantId")
     return found if isinstance(found, str) and found else None

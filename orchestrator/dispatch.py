@@ -3,14 +3,16 @@
 import contextvars
 import inspect
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.actions import Action
+from orchestrator.blame import blamed
 from orchestrator.consumer import Consumer
 from orchestrator.context import Context
-from orchestrator.errors import ConfigurationError, ConsumerFailed, OrchestratorError, is_permanent, shown
+from orchestrator.errors import ConfigurationError, OrchestratorError, is_permanent, shown
 from orchestrator.event import Event
 from orchestrator.failure import failure_event
 from orchestrator.outcome import Outcome
@@ -62,10 +64,13 @@ class Dispatcher:
             stops neither the others nor the return.
         """
         reports: list[Report | Callable[[], Report]] = []
+        consumers = list(consumers)
         for consumer in consumers:
+            # What one consumer does to a detail that it shares with others is not to be seen by them.
+            seen = event if len(consumers) == 1 else replace(event, detail=deepcopy(event.detail))
             try:
-                accepted = consumer.accept(event)
-            except Exception as error:
+                accepted = consumer.accept(seen)
+            except BaseException as error:
                 reports.append(self._failed(consumer, event, context, error))
                 continue
             if accepted is not None:
@@ -103,7 +108,7 @@ class Dispatcher:
             prepared = [self._prepare(action, consumer, event, position) for position, action in enumerate(actions)]
             for perform in prepared:
                 outcomes.append(perform())
-        except Exception as error:
+        except BaseException as error:
             return self._failed(consumer, event, context, error, outcomes, actions)
         return Report(consumer=consumer.name, outcomes=outcomes)
 
@@ -112,11 +117,13 @@ class Dispatcher:
         consumer: Consumer,
         event: Event[Mapping[str, Any]],
         context: Context,
-        raised: Exception,
+        raised: BaseException,
         outcomes: Sequence[Outcome] = (),
         actions: Sequence[Action] = (),
     ) -> Report:
         """Report a failure here, and, where somebody waits for the job, on the bus."""
+        if isinstance(raised, KeyboardInterrupt):
+            raise raised
         error = _told(consumer, raised)
         report = Report(consumer=consumer.name, outcomes=outcomes, error=error)
         if consumer.failure_type is None or not is_permanent(error):
@@ -145,7 +152,7 @@ class Dispatcher:
         except RuntimeError:
             return asyncio.run(coroutine)
         # Whoever calls the handler from a running loop, as an async test does, cannot start a second one here.
-        return self._thread_pool().submit(asyncio.run, coroutine).result()
+        return self._thread_pool().submit(contextvars.copy_context().run, asyncio.run, coroutine).result()
 
 
 def _actions(decision: Any, consumer: Consumer) -> tuple[Action, ...]:
@@ -163,22 +170,7 @@ def _actions(decision: Any, consumer: Consumer) -> tuple[Action, ...]:
     return actions
 
 
-def _told(consumer: Consumer, raised: Exception) -> OrchestratorError:
+def _told(consumer: Consumer, raised: BaseException) -> OrchestratorError:
     if isinstance(raised, OrchestratorError):
         return raised
-    failed = ConsumerFailed(
-        f"consumer {shown(consumer.name)} raised {type(raised).__name__}{_place(raised)}; correct it there"
-    )
-    # The text of somebody else's error may hold event data: it stays on the cause, which no log prints.
-    failed.__cause__ = raised
-    return failed
-
-
-def _place(error: Exception) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return ""
-    code = trace.tb_frame.f_code
-    return f" in {code.co_name}, {code.co_filename.rpartition('/')[2]} line {trace.tb_lineno}"
+    return blamed(f"consumer {shown(consumer.name)}", getattr(consumer.function, "__module__", ""), raised)

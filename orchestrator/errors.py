@@ -10,6 +10,9 @@ class OrchestratorError(Exception):
     names things (fields, tiers, jobs, tables) and never repeats the values of an event.
     """
 
+    def __str__(self) -> str:
+        return " ".join(super().__str__().split())  # one line, whoever wrote it
+
 
 class InvalidEvent(OrchestratorError):
     """The event cannot be understood. Permanent: whoever sends it must correct it."""
@@ -37,7 +40,7 @@ class Unavailable(OrchestratorError):
 
 
 class ConsumerFailed(OrchestratorError):
-    """A consumer raised an error of its own; it is kept as the cause, whose text may hold event data."""
+    """A consumer or a builder raised an error of its own; it is kept as the cause, whose text may hold event data."""
 
 
 def is_permanent(error: BaseException) -> bool:

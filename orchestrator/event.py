@@ -1,8 +1,9 @@
 """The canonical event that consumers receive, whatever brought it here."""
 
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Generic
 
@@ -27,29 +28,29 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event(Generic[DetailT]):
-    """One event.
+    """One event; a test of a consumer makes one of a type and a detail alone.
 
     Annotate a consumer's parameter `Event[SomeModel]` to get the detail validated into that model, or plain
     `Event` to get the mapping as it came. The detail may hold secrets: it is left out of `repr`.
 
     Attributes:
-        id: Unique name of the event; the same on every redelivery and replay.
         type: What happened, as in `EventType`: EventBridge's `detail-type`.
+        detail: What happened, in full.
+        id: Unique name of the event; the same on every redelivery and replay.
         source: Who says so.
         time: When it happened.
         account: AWS account that the event comes from.
         region: AWS region that the event comes from.
         resources: ARNs of what the event is about, often none.
         replay_name: Name of the archive replay that sent the event again; `None` for a live event.
-        detail: What happened, in full.
     """
 
-    id: str
     type: str
-    source: str
-    time: datetime
-    account: str
-    region: str
+    detail: DetailT = field(repr=False)
+    id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    source: str = ""
+    time: datetime = field(default_factory=lambda: datetime.now(UTC))
+    account: str = ""
+    region: str = ""
     resources: Sequence[str] = ()
     replay_name: str | None = None
-    detail: DetailT = field(repr=False)

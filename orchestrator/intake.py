@@ -12,6 +12,9 @@ from orchestrator.errors import InvalidEvent, json_type
 from orchestrator.event import Event
 from orchestrator.validation import explain
 
+_EARLIEST_YEAR = 2000
+_DEEPEST = 64
+
 
 def is_sqs_batch(raw: object) -> bool:
     """Say whether a payload comes from an SQS queue.
@@ -59,14 +62,39 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
     for name, value in (("id", model.id), ("detail-type", model.detail_type), ("source", model.source)):
         if not value.strip() or not value.isprintable():
             raise InvalidEvent(f"event: {name} is empty or holds control characters; every event needs a plain one")
+    time = model.time if model.time.tzinfo else model.time.replace(tzinfo=UTC)
+    if time.year < _EARLIEST_YEAR:
+        raise InvalidEvent(f"event: time is before the year {_EARLIEST_YEAR}; send the time of the event")
+    detail = detail if isinstance(detail, dict) else {}
+    _check(detail, "detail", 1)
     return Event(
         id=model.id,
         type=model.detail_type,
         source=model.source,
-        time=model.time if model.time.tzinfo else model.time.replace(tzinfo=UTC),
+        time=time,
         account=model.account,
         region=model.region,
         resources=model.resources,
         replay_name=model.replay_name,
-        detail=detail if isinstance(detail, dict) else {},
+        detail=detail,
     )
+
+
+def _check(value: Any, place: str, depth: int) -> None:
+    """Refuse what JSON allows and nothing behind this package can hold."""
+    if isinstance(value, str):
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise InvalidEvent(f"event: {place} holds half of a surrogate pair; send well-formed text") from None
+    elif isinstance(value, dict | list):
+        if depth > _DEEPEST:
+            raise InvalidEvent(f"event: {place} is nested deeper than {_DEEPEST} levels; send it flatter")
+        if isinstance(value, list):
+            for index, member in enumerate(value):
+                _check(member, f"{place}[{index}]", depth + 1)
+        else:
+            for name, member in value.items():
+                _check(name, place, depth)
+                _check(member, f"{place}.{name}", depth + 1)

@@ -6,9 +6,10 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from orchestrator.actions import StartJob
+from orchestrator.blame import blamed
 from orchestrator.builders import RUN_ID_VARIABLE, Builder, Job, Run, Untraceable
 from orchestrator.details import find_tenant_id
-from orchestrator.errors import ConfigurationError, JobRejected, Unavailable, shown
+from orchestrator.errors import ConfigurationError, ConsumerFailed, JobRejected, OrchestratorError, Unavailable, shown
 from orchestrator.outcome import Outcome
 from orchestrator.run import Origin
 from orchestrator.variables import job_variables
@@ -55,6 +56,9 @@ class Jobs:
         """
         builder_name = action.builder or self._default_builder
         builder = self._builder(builder_name, action)
+        check = getattr(builder, "check", None)
+        if check is not None:
+            check(action.name)
         tenant_id = action.tenant_id or find_tenant_id(origin.event.detail) or ""
         own = {
             RUN_ID_VARIABLE: origin.run_id,
@@ -67,10 +71,24 @@ class Jobs:
         return partial(self._start, builder_name, builder, job)
 
     def _start(self, builder_name: str, builder: Builder, job: Job, is_repeat: bool) -> Outcome:
-        run = self._earlier_run(builder, job, is_repeat=is_repeat)
-        return _outcome(builder_name, job, run or builder.start(job))
+        run = self._earlier_run(builder_name, builder, job, is_repeat=is_repeat)
+        if run is None:
+            run = self._asked(builder_name, builder, builder.start, job)
+        if run is None:
+            # It may have started something, so this must not count as a failure that did nothing.
+            raise ConsumerFailed(f"builder {shown(builder_name)} returned no Run from start; correct it there")
+        return _outcome(builder_name, job, run)
 
-    def _earlier_run(self, builder: Builder, job: Job, *, is_repeat: bool) -> Run | None:
+    def _asked(self, builder_name: str, builder: Builder, ask: Callable[[Job], Run | None], job: Job) -> Run | None:
+        try:
+            answer = ask(job)
+        except OrchestratorError:
+            raise
+        except Exception as error:
+            raise blamed(f"builder {shown(builder_name)}", type(builder).__module__, error) from error
+        return answer if isinstance(answer, Run) else None
+
+    def _earlier_run(self, builder_name: str, builder: Builder, job: Job, *, is_repeat: bool) -> Run | None:
         """Look for the run before it is started, where an earlier delivery may have done so.
 
         A timely first delivery asks nothing: within the time that the records cover, or without any the build
@@ -82,7 +100,7 @@ class Jobs:
         if not is_repeat and not is_late:
             return None
         try:
-            return builder.find(job)
+            return self._asked(builder_name, builder, builder.find, job)
         except JobRejected:
             return None  # of a job that is not there no run can be; starting it says what is wrong
         except Untraceable:

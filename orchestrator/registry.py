@@ -50,6 +50,8 @@ class Registry:
         Raises:
             ConfigurationError: The name is taken, or the callable or its annotation does not fit.
         """
+        if not types or callable(types[0]):  # `@registry.consumer` without an event type
+            raise ConfigurationError('name the event types that a consumer takes: @registry.consumer("TENANT_…", …)')
 
         def register(function: FunctionT) -> FunctionT:
             self._add(describe(function, types, name, when, failure_type))

@@ -1,6 +1,7 @@
 """The function's settings, read from its environment once."""
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -13,6 +14,15 @@ from orchestrator.validation import explain
 
 # A template passes an unset parameter on as an empty text.
 _Text = Annotated[str | None, BeforeValidator(lambda value: (value or "").strip() or None)]
+
+
+def _region(name: str | None) -> str | None:
+    if name is not None and not re.fullmatch(r"[a-z]{2,}(-[a-z]+)+-\d+", name):
+        raise PydanticCustomError("region", "it must be the name of an AWS region, as in eu-west-1")
+    return name
+
+
+_Region = Annotated[_Text, AfterValidator(_region)]
 
 
 def _names(value: Any) -> Any:
@@ -66,12 +76,12 @@ class Settings(BaseModel):
     tier_details_table: _Text = None
     tier_details_max_age: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 300.0
     data_store_table: _Text = None
-    dynamo_db_region: _Text = None
-    code_build_region: _Text = None
-    aws_region: _Text = None
+    dynamo_db_region: _Region = None
+    code_build_region: _Region = None
+    aws_region: _Region = None
     default_builder: Annotated[str, Field(min_length=1)] = "CODE_BUILD"
     event_bus_name: Annotated[str, Field(min_length=1)] = "default"
-    event_bus_aws_region: _Text = None
+    event_bus_aws_region: _Region = None
     callback_allowed_hosts: _Names = ()
     idempotency_table: _Text = None
     idempotency_record_max_age: Annotated[float, Field(ge=3600, allow_inf_nan=False)] = 30 * 86400.0

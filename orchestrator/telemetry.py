@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, TextIO
 
 from aws_lambda_powertools import Logger
@@ -33,7 +34,18 @@ class _CurrentStdout(logging.StreamHandler[TextIO]):
         raise AttributeError("the log follows sys.stdout")
 
 
-logger = Logger(service=SERVICE, logger_handler=_CurrentStdout(), use_rfc3339=True, utc=True)
+def _logger() -> Logger:
+    make = partial(Logger, service=SERVICE, logger_handler=_CurrentStdout(), use_rfc3339=True, utc=True)
+    try:
+        return make()
+    except ValueError:
+        # A function that cannot even be imported would tell nobody why.
+        made = make(level="INFO")
+        made.warning("POWERTOOLS_LOG_LEVEL is no log level; INFO is used until it is corrected")
+        return made
+
+
+logger = _logger()
 
 
 @contextmanager

@@ -33,9 +33,13 @@ def job_name(tier: Mapping[str, Any], event_type: str) -> str:
         The job's name.
 
     Raises:
-        ConfigurationError: The tier names none.
+        ConfigurationError: The tier names none, or tiers have none for that type.
     """
-    return _text(tier, JOB_ATTRIBUTES[event_type], f"the job of {event_type}")
+    attribute = JOB_ATTRIBUTES.get(event_type)
+    if attribute is None:
+        known = ", ".join(JOB_ATTRIBUTES)
+        raise ConfigurationError(f"a tier has no job for events of type {shown(event_type)} (it has for: {known})")
+    return _text(tier, attribute, f"the job of {event_type}")
 
 
 def builder_name(tier: Mapping[str, Any]) -> str | None:

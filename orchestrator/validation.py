@@ -6,7 +6,9 @@ from orchestrator.errors import shown
 
 _MOST_SHOWN = 10
 # Their texts repeat the input, or were written by a model's author who may have put it there.
-_QUOTING_TYPES = frozenset({"assertion_error", "value_error", "union_tag_invalid", "url_parsing", "uuid_parsing"})
+_QUOTING_TYPES = frozenset(
+    {"assertion_error", "import_error", "value_error", "union_tag_invalid", "url_parsing", "uuid_parsing"}
+)
 _PLAIN_WORDS = {
     "missing": "is missing",
     "string_type": "must be a text",

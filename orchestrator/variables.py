@@ -37,9 +37,12 @@ def job_variables(trusted: Mapping[str, Any], from_event: Mapping[str, Any], own
     for name, value in from_event.items():
         _check_form(name, InvalidEvent)
         if name in _REACHING_NAMES or name.startswith(_REACHING_PREFIXES):
-            raise InvalidEvent(f"job variable {shown(name)} would reach into the build; an event may not set it")
+            raise InvalidEvent(
+                f"job variable {shown(name)} would reach into the build; an event may not set it (what your own code "
+                "vouches for goes into trusted_variables)"
+            )
         variables[name] = _text_of(name, value, InvalidEvent)
-    variables.update(own)
+    variables.update((name, _text_of(name, value, InvalidEvent)) for name, value in own.items())
     return variables
 
 
@@ -61,7 +64,7 @@ def to_text(value: Any) -> str:
         case None:
             text = ""
         case str():
-            text = str(value)  # a member of a StrEnum is text, too
+            text = str.__str__(value)  # of a member of an enumeration, its value
         case bool():
             text = "true" if value else "false"
         case int() | float() | Decimal():

@@ -1,6 +1,7 @@
 """Bad input through the handler: a typed one-line error that names the thing, and nothing started."""
 
 import json
+import uuid
 from typing import Any
 
 import pytest
@@ -9,13 +10,17 @@ from hypothesis import strategies as st
 
 from orchestrator import (
     ConfigurationError,
+    ConsumerFailed,
+    Event,
     Handler,
     InvalidEvent,
     JobRejected,
     OrchestratorError,
+    Registry,
     StaticTierDetails,
     create_handler,
 )
+from orchestrator.details import BuildDetail
 from orchestrator.lifecycle import registry as lifecycle
 from tests.conftest import SAMPLES, Requests, changed, invoke, sample
 
@@ -189,18 +194,72 @@ def test_a_number_that_dynamodb_cannot_store_is_refused(handler: Handler, aws: R
 SECRETS = ("example-callback-secret", "example-client-secret", "zoe.mueller@acme.example.com", "Acme Robotics")
 
 
+def nested(depth: int) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("path", ["detail.appConfig", f"{OVERRIDE}.extra", "detail.tenant.address"])
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (nested(300), "is nested deeper than 64 levels"),
+        ([nested(300)], "is nested deeper than 64 levels"),
+        ({"a": "\ud800"}, ".a holds half of a surrogate pair"),
+        ({"\udfff": 1}, "holds half of a surrogate pair"),
+    ],
+)
+def test_what_nothing_can_hold_is_refused_by_its_place(
+    handler: Handler, aws: Requests, path: str, value: Any, told: str
+) -> None:
+    message = refused(handler, changed(sample("tenant-provisioning"), path, value), InvalidEvent, told)
+
+    assert path in message
+    assert aws == []
+
+
+def test_a_tenant_that_is_deep_json_is_refused(aws: Requests) -> None:
+    registry = Registry()
+
+    @registry.consumer("TENANT_DEPLOYMENT")
+    def deploy(event: Event[BuildDetail]) -> None: ...
+
+    event = changed(sample("tenant-deployment"), "detail.tenant", "[" * 200_000)
+    refused(create_handler(registry), event, InvalidEvent, "detail.tenant is wrong: it must be an object, or a text")
+
+
+def test_a_time_before_all_events_is_refused(handler: Handler) -> None:
+    refused(handler, sample("tenant-provisioning", time="0001-01-01T00:00:00Z"), InvalidEvent, "before the year 2000")
+
+
+def test_a_time_without_a_zone_is_utc(handler: Handler, aws: Requests) -> None:
+    invoke(handler, sample("tenant-provisioning", time="2026-11-24T09:00:00"))
+
+    assert len(aws.of("StartBuild")) == 1
+
+
+def test_a_tenants_id_that_no_variable_can_hold_is_refused(handler: Handler, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.tenant.id", "a\0b")
+
+    refused(handler, event, InvalidEvent, "job variable")
+    assert "StartBuild" not in aws.operations
+
+
 @pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_mutated_sample_is_handled_or_refused_by_name(
-    handler: Handler, capsys: pytest.CaptureFixture[str], file: Any, data: st.DataObject
+    handler: Handler, aws: Requests, capsys: pytest.CaptureFixture[str], file: Any, data: st.DataObject
 ) -> None:
+    aws.clear()
     junk = st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
         lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
         max_leaves=4,
     )
-    event = sample(file.stem)
+    event = sample(file.stem, id=str(uuid.uuid4()))
     paths = list(_paths(event))
     for path in data.draw(st.lists(st.sampled_from(paths), min_size=1, max_size=3)):
         _mutate(event, path, data.draw(st.just(...) | junk))
@@ -208,9 +267,12 @@ def test_a_mutated_sample_is_handled_or_refused_by_name(
     try:
         json.dumps(handler(event, None))
         told = ""
+        failure = None
     except OrchestratorError as error:
-        told = str(error)
-        assert told.isprintable()
+        told, failure = str(error), error
+    assert told.isprintable()
+    assert not isinstance(failure, ConsumerFailed)
+    assert failure is None or "StartBuild" not in aws.operations
     output = told + capsys.readouterr().out
     assert not [secret for secret in SECRETS if secret in output]
 

@@ -299,4 +299,4 @@ def test_without_moto_the_remedy_is_told(run: Run, monkeypatch: pytest.MonkeyPat
     code, _, err = run("invoke", str(EVENTS / "tenant-provisioning.json"))
 
     assert code == 1
-    assert "pip install 'orchestrator[local]'" in err
+    assert "pip install '.[local]'" in err

@@ -27,7 +27,7 @@ from orchestrator import (
     Unavailable,
     create_handler,
 )
-from tests.conftest import invoke, json_lines, sample
+from tests.conftest import Requests, invoke, json_lines, sample
 
 SECRET = "do-not-tell"
 
@@ -252,6 +252,51 @@ def test_an_error_of_a_consumers_own_is_told_without_its_text(
     assert SECRET not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("raised", [SystemExit(SECRET), asyncio.CancelledError(SECRET), GeneratorExit(SECRET)])
+def test_not_even_an_exit_hides_the_other_consumers(
+    registry: Registry, handler: Handler, builder: Recorder, raised: BaseException
+) -> None:
+    builder.failing["bad"] = JobRejected("bad is disabled")
+
+    def leave(event: Event) -> None:
+        raise raised
+
+    registry.consumer("TENANT_SUSPENDED")(leave)
+    registry.consumer("TENANT_SUSPENDED", name="b")(job("bad"))
+    registry.consumer("TENANT_SUSPENDED", name="c")(job("good"))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        invoke(handler, event())
+    assert {type(error) for error in caught.value.exceptions} == {ConsumerFailed, JobRejected}
+    assert SECRET not in str(caught.value)
+    assert [job.name for job in builder.jobs] == ["good"]
+
+
+def test_what_a_consumer_does_to_the_detail_is_not_seen_by_the_others(registry: Registry, handler: Handler) -> None:
+    seen: list[Any] = []
+
+    def change(event: Event) -> None:
+        event.detail["tenant"]["id"] = "evil"
+        seen.append(event.detail["tenant"]["id"])
+
+    registry.consumer("TENANT_SUSPENDED", name="a")(change)
+    registry.consumer("TENANT_SUSPENDED", name="b")(lambda event: seen.append(event.detail["tenant"]["id"]))
+
+    invoke(handler, event(tenant={"id": "good"}))
+
+    assert sorted(seen) == ["evil", "good"]
+
+
+def test_an_error_is_one_line_whoever_wrote_it(registry: Registry, handler: Handler) -> None:
+    def broken(event: Event) -> None:
+        raise InvalidEvent("two\nlines")
+
+    registry.consumer("TENANT_SUSPENDED")(broken)
+
+    with pytest.raises(InvalidEvent, match=r"^two lines$"):
+        invoke(handler, event())
+
+
 def test_a_condition_that_fails_is_told_as_its_consumers_failure(registry: Registry, handler: Handler) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a", when=lambda event: event.detail["tier"] == "X")(job("x"))
 
@@ -285,6 +330,48 @@ def test_a_users_own_builder_is_found_by_its_name(registry: Registry) -> None:
     assert answer["consumers"][0]["outcomes"] == [
         {"action": "StartJob", "status": "started", "builder": "GITHUB", "name": "x", "id": "x#1"}
     ]
+
+
+@pytest.mark.parametrize("builder", [5, object(), type("OnlyStart", (), {"start": lambda self, job: None})()])
+def test_what_is_no_builder_is_refused_when_the_handler_is_made(registry: Registry, builder: Any) -> None:
+    with pytest.raises(ConfigurationError, match="builder 'X' has not both methods, start and find"):
+        create_handler(registry, builders={"X": builder})
+
+
+def test_an_error_of_a_builders_own_names_the_builder_and_its_place(registry: Registry) -> None:
+    class Broken(Recorder):
+        def start(self, job: Job) -> Run:
+            raise ValueError(SECRET)
+
+    registry.consumer("TENANT_SUSPENDED", name="a")(job("x", builder="X"))
+
+    with pytest.raises(
+        ConsumerFailed, match=r"^builder 'X' raised ValueError in start, test_dispatch\.py line \d+; cor"
+    ):
+        invoke(create_handler(registry, builders={"X": Broken()}), event())
+
+
+def test_a_builder_that_returns_no_run_is_named(registry: Registry) -> None:
+    class Broken(Recorder):
+        def start(self, job: Job) -> Any:
+            return "abc"
+
+    registry.consumer("TENANT_SUSPENDED", name="a")(job("x", builder="X"))
+
+    with pytest.raises(ConsumerFailed, match="builder 'X' returned no Run from start"):
+        invoke(create_handler(registry, builders={"X": Broken()}), event())
+
+
+def test_a_name_that_no_job_can_have_keeps_the_actions_before_it_from_being_performed(
+    registry: Registry, aws: Requests
+) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a")(
+        lambda event: [StartJob(name="premium-tenant-provisioning"), StartJob(name="bad name")]
+    )
+
+    with pytest.raises(JobRejected, match="'bad name' is no name for a CodeBuild project"):
+        invoke(create_handler(registry), event())
+    assert aws == []
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@
 
 import importlib
 import json
+import re
+import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,6 +13,7 @@ import boto3
 import pytest
 
 from orchestrator import Job, Run, StartJob
+from orchestrator.cli import main
 from orchestrator.local.jenkins import JenkinsServer
 from tests.conftest import Requests, changed, invoke, sample, variables
 
@@ -88,3 +91,27 @@ def test_a_builder_of_ones_own_starts_a_job_once_and_finds_it(aws: Requests) -> 
     builder = module.StepFunctions()
     assert builder.find(job) == Run(id=execution["executionArn"], already_started=True)
     assert builder.find(replace(job, run_id="other")) is None
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.S | re.M)
+
+
+def test_the_first_consumer_in_readme_runs_as_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    consumer, test = (block for block in blocks("python") if "scale_down" in block)
+    (tmp_path / "mine.py").write_text(consumer + test)
+    (event,) = (block for block in blocks("json") if "TENANT_SUSPENDED" in block)
+    (tmp_path / "suspended.json").write_text(event)
+    (command,) = (block for block in blocks("sh") if "mine:lambda_handler" in block)
+
+    code = main(command.split()[1:])
+
+    (consumed,) = json.loads(capsys.readouterr().out)["consumers"]
+    assert code == 0
+    assert (consumed["outcomes"][0]["status"], consumed["outcomes"][0]["name"]) == ("started", "premium-scale-down")
+    importlib.import_module("mine").test_premium_tenants_are_scaled_down()
+    del sys.modules["mine"]

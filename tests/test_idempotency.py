@@ -33,7 +33,7 @@ from tests.conftest import Requests, changed, invoke, json_lines, sample
 PROJECT = "premium-tenant-provisioning"
 
 
-class Killed(BaseException):
+class Killed(KeyboardInterrupt):
     """What a killed process looks like from inside: nothing after it runs."""
 
 
@@ -510,7 +510,7 @@ def test_a_permanent_failure_is_published_once_with_its_reason(aws: Requests, ev
 
 def test_the_report_passes_on_what_the_job_would_have_had(aws: Requests, event: dict[str, Any]) -> None:
     event = changed(event, "detail.builderConfig.config.environmentOverride.PATH", "/evil")
-    tiers = StaticTierDetails({"PREMIUM": {"jobName": "x", "API_ENDPOINT": "https://control.example.com"}})
+    tiers = StaticTierDetails({"PREMIUM": {"jobName": "premium", "API_ENDPOINT": "https://control.example.com"}})
 
     with pytest.raises(Exception, match="'PATH'"):
         invoke(create_handler(lifecycle, tiers=tiers), event)

@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Mapping
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -250,3 +251,51 @@ def test_a_method_and_a_callable_object_can_be_consumers() -> None:
 def test_a_failure_type_that_is_no_type_is_refused(kind: Any) -> None:
     with pytest.raises(ConfigurationError, match="consumer 'start': failure_type= takes the type of an event"):
         Registry().consumer("X", name="start", failure_type=kind)(lambda event: None)
+
+
+def test_a_decorator_without_event_types_is_refused() -> None:
+    registry = Registry()
+
+    with pytest.raises(ConfigurationError, match="name the event types that a consumer takes"):
+        registry.consumer(lambda event: None)  # type: ignore[arg-type]  # what `@registry.consumer` alone does
+    with pytest.raises(ConfigurationError, match="name the event types that a consumer takes"):
+        registry.consumer()
+
+
+def test_a_context_is_passed_even_where_it_has_a_default() -> None:
+    def f(event: Event, context: Context | None = None) -> None: ...
+
+    registry = Registry()
+    registry.consumer("X")(f)
+
+    assert next(iter(registry)).takes_context
+
+
+async def never(event: Event) -> bool:
+    return False
+
+
+@pytest.mark.parametrize("when", [never, lambda: True, lambda event, other: True, 7])
+def test_a_condition_that_cannot_be_asked_is_refused(when: Any) -> None:
+    with pytest.raises(ConfigurationError, match="consumer 'a': when= takes a plain function of the event"):
+        Registry().consumer("X", name="a", when=when)(lambda event: None)
+
+
+def test_a_member_of_any_text_enumeration_is_its_value() -> None:
+    class Kind(str, Enum):  # noqa: UP042 (whose str() is not its value, unlike that of a StrEnum)
+        UPGRADED = "TENANT_UPGRADED"
+
+    registry = Registry()
+    registry.consumer(Kind.UPGRADED, name="a")(lambda event: None)
+
+    assert len(registry.consumers_of("TENANT_UPGRADED")) == 1
+
+
+@pytest.mark.parametrize("annotation", ["Event[", "int[str]"])
+def test_an_annotation_that_cannot_be_read_is_told(annotation: str) -> None:
+    def f(event: Any) -> None: ...
+
+    f.__annotations__["event"] = annotation
+
+    with pytest.raises(ConfigurationError, match=r"consumer 'f': its annotation .* cannot be read"):
+        Registry().consumer("X")(f)

@@ -77,3 +77,20 @@ def test_a_slash_at_the_end_of_an_address_does_not_matter() -> None:
     assert Settings.from_environment({"JENKINS_URL": "https://ci.example.com/jenkins/"}).jenkins_url == (
         "https://ci.example.com/jenkins"
     )
+
+
+@pytest.mark.parametrize("name", ["DYNAMO_DB_REGION", "CODE_BUILD_REGION", "EVENT_BUS_AWS_REGION"])
+def test_a_region_that_cannot_be_one_is_named(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"environment variable {name} is wrong: it must be the name"):
+        Settings.from_environment({name: "mars"})
+
+
+def test_a_default_builder_that_is_not_known_is_told_when_the_handler_is_made() -> None:
+    with pytest.raises(ConfigurationError, match=r"'JENKIN' is not known \(known: CODE_BUILD, JENKINS\)"):
+        create_handler(Registry(), settings=Settings(default_builder="JENKIN"))
+
+
+def test_hosts_are_read_from_a_list_with_commas() -> None:
+    settings = Settings.from_environment({"CALLBACK_ALLOWED_HOSTS": "a.example.com, .b.example.com,"})
+
+    assert settings.callback_allowed_hosts == ("a.example.com", ".b.example.com")

@@ -1,6 +1,8 @@
 """Logs and metrics of an event, as CloudWatch gets them."""
 
 import logging
+import os
+import subprocess
 import sys
 import threading
 
@@ -97,3 +99,14 @@ def test_a_very_long_dimension_is_cut(capsys: pytest.CaptureFixture[str]) -> Non
 
     (metric,) = json_lines(capsys.readouterr().out)
     assert metric["event_type"] == "x" * 255
+
+
+def test_a_log_level_that_is_none_does_not_keep_the_function_from_starting() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import orchestrator"],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "POWERTOOLS_LOG_LEVEL": "LOUD"},
+        text=True,
+    )
+    assert "POWERTOOLS_LOG_LEVEL is no log level; INFO is used" in done.stdout

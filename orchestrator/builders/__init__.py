@@ -57,7 +57,8 @@ class Builder(Protocol):
 
     It may have an attribute `covers` (a `timedelta`): how long after an event's time `start` recognises a
     repeat by itself. Later than that, `find` is asked first. Without it that is half a minute, which is before
-    Lambda's first retry.
+    Lambda's first retry. It may also have a method `check(name)`, which raises `JobRejected` for what can be
+    no job's name: it is asked before anything is done.
     """
 
     def start(self, job: Job) -> Run:

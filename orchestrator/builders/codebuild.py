@@ -35,9 +35,17 @@ class CodeBuild:
     def __init__(self, client: "Callable[[], CodeBuildClient]") -> None:
         self._client = client
 
+    def check(self, name: str) -> None:
+        """Refuse what can be no project's name; see `Builder`."""
+        if not _PROJECT.fullmatch(name):
+            raise JobRejected(
+                f"{shown(name)} is no name for a CodeBuild project (letters, digits, - and _, 2 to 150 of them); "
+                "correct the tier's jobName, or what else names it"
+            )
+
     def start(self, job: Job) -> Run:
         """Start a build with the run id as its idempotency token; see `Builder.start`."""
-        _check(job.name)
+        self.check(job.name)
         variables = [{"name": name, "value": value, "type": "PLAINTEXT"} for name, value in job.variables.items()]
         what = f"CodeBuild project {shown(job.name)} was not started"
         with aws.errors(what, rejected=JobRejected):
@@ -58,7 +66,7 @@ class CodeBuild:
 
     def find(self, job: Job) -> Run | None:
         """Search the project's builds, newest first, for the run id; see `Builder.find`."""
-        _check(job.name)
+        self.check(job.name)
         what = f"builds of CodeBuild project {shown(job.name)} could not be searched for run {job.run_id}"
         with aws.errors(what, rejected=JobRejected):
             try:
@@ -81,19 +89,11 @@ class CodeBuild:
         return None
 
 
-def _check(project: str) -> None:
-    if not _PROJECT.fullmatch(project):
-        raise JobRejected(
-            f"{shown(project)} is no name for a CodeBuild project (letters, digits, - and _, 2 to 150 of them); "
-            "correct the tier's jobName"
-        )
-
-
 def _raise_known(error: ClientError, what: str) -> None:
     match _code(error):
         case "ResourceNotFoundException":
             raise JobRejected(
-                f"{what}: there is no such project; create it, or correct the tier's jobName or CODE_BUILD_REGION"
+                f"{what}: there is no such project; create it, or correct its name (jobName) or CODE_BUILD_REGION"
             ) from None
         case "AccountLimitExceededException":
             # A try before this one may have been answered, and the answer lost.

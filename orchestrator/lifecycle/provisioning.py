@@ -55,11 +55,13 @@ def _tenant(detail: ProvisioningDetail) -> dict[str, Any]:
 
 
 def _requested_variables(detail: ProvisioningDetail) -> Mapping[str, Any]:
-    if detail.builder_config is not None:  # shapes A and B say what the build gets
-        config = detail.builder_config.config
-        return (config and config.environment_override) or {}
+    config = detail.builder_config.config if detail.builder_config else None
+    override = (config and config.environment_override) or {}
+    if detail.builder_config is not None and detail.subscription is None:
+        return override  # shapes A and B say what the build gets
     given = {"secret": detail.secret, "context": detail.context}
     return {
         **(detail.plan_config.size_config or {}),
         **{name: value for name, value in given.items() if value is not None},
+        **override,
     }

@@ -1,10 +1,12 @@
 """Decides what a local run speaks to: AWS and Jenkins in this process, a running AWS emulator, or the real ones."""
 
+import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from urllib.parse import urlsplit
 
-from orchestrator.errors import ConfigurationError
+from orchestrator.errors import ConfigurationError, Unavailable
 from orchestrator.local import sandbox
 from orchestrator.local.jenkins import JenkinsServer
 
@@ -34,8 +36,11 @@ _LEADING_AWAY = (
 
 
 @contextmanager
-def embedded() -> Iterator[JenkinsServer]:
+def embedded(jobs: Sequence[str] = ()) -> Iterator[JenkinsServer]:
     """Emulate AWS and Jenkins in this process, with the sandbox's tiers, projects and jobs in them.
+
+    Args:
+        jobs: Names of further CodeBuild projects and Jenkins jobs.
 
     Yields:
         The Jenkins server; every AWS call of the body is answered by the emulation.
@@ -47,19 +52,20 @@ def embedded() -> Iterator[JenkinsServer]:
         from moto import mock_aws
     except ImportError:
         raise ConfigurationError(
-            "the embedded AWS needs moto; install it with: pip install 'orchestrator[local]' "
+            "the embedded AWS needs moto; install this package with its extra `local`, as in pip install '.[local]' "
             "(or use --endpoint-url or --aws)"
         ) from None
-    with mock_aws(), _sandbox({}) as jenkins:
+    with mock_aws(), _sandbox({}, jobs) as jenkins:
         yield jenkins
 
 
 @contextmanager
-def emulator(endpoint_url: str) -> Iterator[JenkinsServer]:
+def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[JenkinsServer]:
     """Use an AWS emulator that is running already, create what the sandbox has and it lacks, and embed a Jenkins.
 
     Args:
         endpoint_url: The emulator's address.
+        jobs: Names of further CodeBuild projects and Jenkins jobs.
 
     Yields:
         The Jenkins server; every AWS call of the body goes to the address.
@@ -68,18 +74,30 @@ def emulator(endpoint_url: str) -> Iterator[JenkinsServer]:
         ConfigurationError: The address is none.
         Unavailable: Nothing answers there.
     """
-    if not endpoint_url.startswith(("http://", "https://")):
-        raise ConfigurationError(f"--endpoint-url {endpoint_url!a} is no http(s) address")
-    with _sandbox({"AWS_ENDPOINT_URL": endpoint_url}) as jenkins:
+    if not _is_address(endpoint_url):
+        raise ConfigurationError(f"--endpoint-url {endpoint_url!a} is no http(s) address; write it as http://HOST:PORT")
+    with contextlib.ExitStack() as stack:
+        try:
+            jenkins = stack.enter_context(_sandbox({"AWS_ENDPOINT_URL": endpoint_url}, jobs))
+        except Unavailable:
+            raise Unavailable(f"no AWS emulator answers at {endpoint_url}; start it there first") from None
         yield jenkins
 
 
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+
+
 @contextmanager
-def _sandbox(changes: dict[str, str]) -> Iterator[JenkinsServer]:
-    with sandbox.jenkins() as server:
+def _sandbox(changes: dict[str, str], jobs: Sequence[str]) -> Iterator[JenkinsServer]:
+    with sandbox.jenkins(jobs) as server:
         reach_jenkins = {"JENKINS_URL": server.url, "JENKINS_CREDENTIALS_SECRET": sandbox.JENKINS_SECRET}
         with _environment({**_NO_REAL_ACCOUNT, **reach_jenkins, **changes}):
-            sandbox.fill()
+            sandbox.fill(jobs)
             yield server
 
 

@@ -1,7 +1,7 @@
 """The small world that samples run in: four tiers, their CodeBuild projects and Jenkins jobs, and the tables."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import aws
@@ -39,8 +39,11 @@ _JENKINS_PARAMETERS = (
 )
 
 
-def fill() -> None:
+def fill(jobs: Sequence[str] = ()) -> None:
     """Create the tables, projects and secret that are not there yet, and put the tiers into a new tier table.
+
+    Args:
+        jobs: Names of projects to create besides those of the tiers; names that only Jenkins knows are left out.
 
     Raises:
         Unavailable: AWS, or what stands for it, does not answer.
@@ -58,21 +61,24 @@ def fill() -> None:
             for tier, details in TIERS.items():
                 item = aws.to_item({"tier": tier, **details})
                 dynamodb.put_item(TableName=settings.tier_details_table, Item=item)
-        for details in TIERS.values():
-            if "builder" not in details:
-                _create_project(codebuild, details["jobName"])
+        for name in (*(details["jobName"] for details in TIERS.values()), *jobs):
+            if "/" not in name:
+                _create_project(codebuild, name)
         _create_secret(clients.get("secretsmanager", settings.aws_region))
 
 
-def jenkins() -> JenkinsServer:
+def jenkins(jobs: Sequence[str] = ()) -> JenkinsServer:
     """Make the sandbox's Jenkins, which has a job for every tier.
+
+    Args:
+        jobs: Names of further jobs.
 
     Returns:
         The server, which is not started yet. The secret `JENKINS_SECRET` opens it.
     """
     server = JenkinsServer(users={_JENKINS_USER: _JENKINS_TOKEN})
-    for details in TIERS.values():
-        server.add_job(details["jobName"], _JENKINS_PARAMETERS)
+    for name in (*(details["jobName"] for details in TIERS.values()), *jobs):
+        server.add_job(name, _JENKINS_PARAMETERS)
     return server
 
 

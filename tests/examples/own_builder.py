@@ -1,4 +1,6 @@
 import json
+from functools import cached_property
+from typing import Any
 
 import boto3
 
@@ -9,8 +11,9 @@ from orchestrator.lifecycle import registry as lifecycle
 class StepFunctions:
     """Starts executions of state machines, each named after its run, so that no run starts twice."""
 
-    def __init__(self) -> None:
-        self.client = boto3.client("stepfunctions")
+    @cached_property
+    def client(self) -> Any:
+        return boto3.client("stepfunctions")
 
     def start(self, job: Job) -> Run:
         try:

@@ -35,6 +35,10 @@ class Jenkins:
         self._plain: set[str] = set()
         self._checked: set[str] = set()
 
+    def check(self, name: str) -> None:
+        """Refuse what could lead out of the tree of jobs; see `Builder`."""
+        job_path(name)
+
     def start(self, job: Job) -> Run:
         """Start a job with its variables as parameters; see `Builder.start`.
 
@@ -72,8 +76,8 @@ class Jenkins:
             if lost.dropped and found.is_certain:
                 # Closed before Jenkins read it, as happens to a connection that was kept open for too long.
                 return self._scheduled(path, job, what)
-        except (OrchestratorError, Unanswered):
-            pass  # the first request may still have been acted upon: that is what is to be told
+        except Exception:  # noqa: S110 (the first request may still have been acted upon: that is what is to be told)
+            pass
         raise Unavailable(str(lost)) from None
 
     def _scheduled(self, path: str, job: Job, what: str) -> Run:
@@ -118,8 +122,11 @@ class Jenkins:
 
     def _is_page_of(self, path: str, location: str) -> bool:
         page = f"{self._connection.url}{path}/"
-        target = urljoin(f"{page}buildWithParameters", location)
-        return unquote(urlsplit(target).path).rstrip("/") == unquote(urlsplit(page).path).rstrip("/")
+        try:
+            target = urlsplit(urljoin(f"{page}buildWithParameters", location))
+        except ValueError:
+            return False
+        return unquote(target.path).rstrip("/") == unquote(urlsplit(page).path).rstrip("/")
 
     def _check_declaration(self, path: str, job: Job) -> None:
         """Tell, once for each job, that its runs cannot be found again."""
@@ -127,7 +134,7 @@ class Jenkins:
             return
         try:
             is_declared = self._search.declares_run_id(path)
-        except OrchestratorError:  # the job is started: nothing that comes after may fail it
+        except Exception:  # the job is started: nothing that comes after may fail it, whatever it is
             return
         self._checked.add(path)
         if not is_declared:

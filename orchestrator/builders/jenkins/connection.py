@@ -23,6 +23,7 @@ CONNECT_ATTEMPTS = 3
 _PAUSE_SECONDS = 0.2
 _MAX_CONNECTIONS = 32
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
+_CHUNK_BYTES = 64 * 1024
 
 # An error of these kinds comes before the first byte of a request is sent.
 _NOT_SENT = (NewConnectionError, ConnectTimeoutError)
@@ -51,11 +52,13 @@ class Answer:
         status: The HTTP status.
         headers: The headers, by name in any case.
         body: The body; it may hold secrets.
+        is_whole: Whether the body was read to its end.
     """
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
     body: bytes = field(repr=False)
+    is_whole: bool = True
 
     @property
     def location(self) -> str:
@@ -143,6 +146,8 @@ class Connection:
             raise JobRejected(f"{what}: {self.no_such_job}")
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Unavailable(f"{what}: Jenkins on {self.host} answered {answer.status}; it will be retried")
+        if not answer.is_whole:
+            raise Unavailable(f"{what}: the answer of {self.host} did not end; it will be retried")
         try:
             found = json.loads(answer.body) if answer.status == HTTPStatus.OK else None
         except ValueError:
@@ -170,11 +175,9 @@ class Connection:
             The error to raise.
         """
         if answer.status in _REDIRECTS:
-            target = urlsplit(answer.location)
-            where = shown(f"{target.scheme}://{target.netloc}" if target.netloc else target.path)
             return ConfigurationError(
-                f"{what}: {self.host} redirects ({answer.status}) to {where} instead of answering; set JENKINS_URL to "
-                "the address that Jenkins itself answers at, behind any login page"
+                f"{what}: {self.host} redirects ({answer.status}){_destination(answer.location)} instead of answering; "
+                "set JENKINS_URL to the address that Jenkins itself answers at, behind any login page"
             )
         return ConfigurationError(
             f"{what}: {self.host} answered {answer.status} and not as Jenkins does; check JENKINS_URL, and whether a "
@@ -255,18 +258,41 @@ class Connection:
         response = self._pool.request(
             method, url, body=body, headers=headers, redirect=False, preload_content=False, decode_content=True
         )
-        try:
-            content = response.read(_MAX_ANSWER_BYTES)
-            # Only what has been read to its end can be used again.
-            if response.read(1):
-                response.close()
-        finally:
-            response.release_conn()
+        content, is_whole = _read(response)
         cookies = "; ".join(cookie.partition(";")[0] for cookie in response.headers.getlist("Set-Cookie"))
         kept = urllib3.HTTPHeaderDict(response.headers)
         if cookies:
             kept["Cookie"] = cookies
-        return Answer(status=response.status, headers=kept, body=content)
+        return Answer(status=response.status, headers=kept, body=content, is_whole=is_whole)
+
+
+def _read(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
+    """Read a body for as long as one wait may last in all, and say whether that was enough.
+
+    What a request came to is in the answer's head: a body that never ends takes none of it back.
+    """
+    content, end = bytearray(), time.monotonic() + READ_TIMEOUT_SECONDS
+    try:
+        while chunk := response.read1(_CHUNK_BYTES):
+            content += chunk
+            if len(content) > _MAX_ANSWER_BYTES or time.monotonic() > end:
+                response.close()
+                return bytes(content), False
+    except HTTPError:
+        response.close()
+        return bytes(content), False
+    # Only a connection that has been read to the end can be used again.
+    response.release_conn()
+    return bytes(content), True
+
+
+def _destination(location: str) -> str:
+    """Name the server that an address leads to, and nothing else of it: the rest may be secret."""
+    try:
+        target = urlsplit(location)
+    except ValueError:
+        return ""
+    return f" to {shown(f'{target.scheme}://{target.hostname}')}" if target.hostname else ""
 
 
 def _trusting(ca_bundle: str | None) -> ssl.SSLContext:

@@ -35,11 +35,12 @@ def job_path(name: str) -> str:
 def _fault(segment: str) -> str | None:
     if not segment.strip():
         return "a part between two slashes, or before or after one, is empty"
-    if not segment.isprintable():
-        return "it holds a control character"
     if not _FORBIDDEN.isdisjoint(segment):
         return "it holds ?, # or \\"
-    if _decoded(segment) in (".", ".."):
+    decoded = _decoded(segment)
+    if not decoded.isprintable():
+        return "it holds a control character"
+    if not {".", ".."}.isdisjoint(decoded.split("/")):
         return "a part of it is . or .."
     return None
 

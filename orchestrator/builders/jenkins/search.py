@@ -7,7 +7,7 @@ from typing import Any
 
 from orchestrator.builders import RUN_ID_VARIABLE, Job, Run
 from orchestrator.builders.jenkins.connection import Connection
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import ConfigurationError
 
 _PARAMETERS = "actions[parameters[name,value]]"
 _DECLARED = "property[parameterDefinitions[name]]"
@@ -47,6 +47,15 @@ class Search:
         Returns:
             The run, and whether its absence can be trusted.
         """
+        try:
+            return self._look(path, job, what)
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ConfigurationError(
+                f"{what}: {self._connection.host} does not answer as Jenkins does ({type(error).__name__}); check "
+                "JENKINS_URL"
+            ) from None
+
+    def _look(self, path: str, job: Job, what: str) -> Found:
         queue = self._connection.get("/queue", f"items[id,{_PARAMETERS}]", what)
         for item in queue.get("items", ()):
             if _run_id(item) == job.run_id:
@@ -93,9 +102,9 @@ class Search:
         """
         try:
             item = self._connection.get(f"/queue/item/{run.id}", "executable[number,url]", "")
-        except OrchestratorError:  # the job is started: nothing that comes after may fail it
+            return _built(run, item.get("executable") or {})
+        except Exception:  # the job is started: nothing that comes after may fail it, whatever it is
             return run
-        return _built(run, item.get("executable") or {})
 
     def declares_run_id(self, path: str) -> bool:
         """Say whether a job keeps the run id.
