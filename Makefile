@@ -4,9 +4,13 @@ SAM := SAM_CLI_TELEMETRY=0 uv tool run --quiet --from aws-sam-cli==1.170.0 sam
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: test lint types format lock lock-check validate build
+.PHONY: test chaos lint types format lock lock-check validate build
 test:
 	$(RUN) pytest
+
+# Thousands of deliveries that are duplicated, delayed, killed and cut off; some ten minutes. A short one is among the tests.
+chaos:
+	$(RUN) python -m tests.chaos --events 600 --deliveries 2000
 
 lint:
 	$(RUN) ruff check .

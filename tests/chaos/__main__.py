@@ -1,0 +1,27 @@
+"""`python -m tests.chaos`: a run of any length, and its table."""
+
+import argparse
+import sys
+
+from tests.chaos.driver import Plan, run
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser.add_argument("--events", type=int, default=60, help="events, half of them for each builder")
+    parser.add_argument("--deliveries", type=int, default=0, help="deliveries to plan at least; default: 3 an event")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--workers", type=int, default=4, help="child processes at the same time")
+    parser.add_argument("--lock", type=float, default=3.0, help="seconds that an invocation may take")
+    parser.add_argument("--failing", type=float, default=0.05, help="share of calls at which trouble begins")
+    parser.add_argument("--slow", type=float, default=0.03, help="share of calls that take long")
+    parser.add_argument(
+        "--killing", type=float, default=0.04, help="share of calls at a kill point at which the caller is killed"
+    )
+    verdict = run(Plan(**vars(parser.parse_args())))
+    print(verdict.table())
+    return 0 if verdict.is_good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

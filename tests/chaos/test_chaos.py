@@ -1,0 +1,15 @@
+"""A quick chaos run; `make chaos` is the long one."""
+
+from tests.chaos.driver import Plan, run
+
+
+def test_whatever_happens_each_event_starts_one_run() -> None:
+    verdict = run(Plan(events=24, lock=2.0, seed=1))
+
+    print(verdict.table())
+    assert not verdict.surprises
+    for row in verdict.rows.values():
+        assert row.events == 12
+        assert row.kills > 0
+        assert row.faults > 0
+        assert (row.lost, row.duplicated) == (0, 0)

@@ -1,0 +1,199 @@
+"""What surrounds the children: AWS, CodeBuild and Jenkins behind one door, at which requests meet their faults."""
+
+import base64
+import itertools
+import json
+import os
+import re
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlencode
+
+import urllib3
+
+from orchestrator.local.http_server import Answer, LocalServer, Request
+from orchestrator.local.jenkins import JenkinsServer
+from tests.chaos import aws_server
+from tests.chaos.aws_server import AwsServer, failure
+from tests.chaos.child import Child
+from tests.chaos.faults import FAILING, Fault, Faults, Hold
+from tests.codebuild_server import CodeBuildServer
+
+BUILDERS = ("CODE_BUILD", "JENKINS")
+REGION = "eu-west-1"
+PROJECTS = [details["jobName"] for details in aws_server.TIERS.values()]
+_PARAMETERS = ("tier", "tenant", "secret", "context", "ORCHESTRATOR_RUN_ID", "ORCHESTRATOR_EVENT_ID")
+_AWS_FAILURES = {500: "InternalServerError", 503: "ServiceUnavailable"}
+# Of an invocation's time: less than the worker waits for an answer, and more than a delivery takes otherwise.
+_SLOW = 0.25
+
+
+class World:
+    """Everything that a run needs but the deliveries.
+
+    Attributes:
+        faults: What happens to requests.
+        met: How many requests met a fault that killed nobody, by what their sender was busy with.
+        surprises: What the emulations could not answer; any of them makes a run worthless.
+    """
+
+    def __init__(self, faults: Faults) -> None:
+        self.faults = faults
+        self.aws = AwsServer(faults.strikes)
+        self.codebuild = CodeBuildServer(PROJECTS, now=time.time())
+        self.jenkins = JenkinsServer(users={"nobody": "can-log-in"}, now=time.time())
+        for project in PROJECTS:
+            self.jenkins.add_job(project, _PARAMETERS)
+        self.met: Counter[str] = Counter()
+        self.surprises: list[str] = []
+        self._children: dict[str, Child] = {}
+        self._numbers = itertools.count(1)
+        self._door = _Door(self)
+        self._lock = threading.Lock()
+        self._backends = urllib3.PoolManager(maxsize=32, retries=False)
+
+    def __enter__(self) -> Self:
+        self.codebuild.__enter__()
+        self.jenkins.start()
+        self._door.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for child in self._children.values():
+            child.kill()
+            child.close()
+        self._door.stop()
+        self._backends.clear()
+        self.jenkins.stop()
+        self.codebuild.__exit__(None, None, None)
+
+    def spawn(self, timeout: float) -> Child:
+        """Start a child whose invocations may take so many seconds."""
+        name = f"CHILD{next(self._numbers)}"
+        self.jenkins.users[name] = aws_server.JENKINS_TOKEN
+        child = self._children[name] = Child(name, timeout, self._environment(name))
+        return child
+
+    def advance(self, seconds: float, *, token_speed: float = 1.0) -> None:
+        """Move the builders' clocks; tokens age by `token_speed` times as much."""
+        self.jenkins.advance(seconds)
+        self.codebuild.advance(seconds * token_speed)
+
+    def runs(self, builder: str) -> Iterator[Mapping[str, object]]:
+        """Give the variables of every run that a builder has."""
+        if builder == "CODE_BUILD":
+            yield from map(self.codebuild.variables, list(self.codebuild.builds))
+            return
+        for project in PROJECTS:
+            yield from (build.values for build in self.jenkins.builds(project))
+        yield from (item.values for item in self.jenkins.waiting())
+
+    def handle(self, request: Request) -> Answer | None:
+        """Let a request meet its fault; `None` drops the connection."""
+        if len(request.body) != int(request.headers.get("Content-Length") or 0):
+            return None  # the sender died halfway through
+        child = self._children[_caller(request)]
+        fault = self.faults.next(child.name, line(request))
+        if fault in FAILING:
+            with self._lock:
+                self.met[child.busy_with] += 1
+        match fault:
+            case Hold():
+                fault.wait()
+            case Fault.SLOW:
+                time.sleep(_SLOW * child.timeout)
+            case Fault.BROKEN | Fault.THROTTLED:
+                return self._refusal(request, fault)
+            case Fault.KILLED_BEFORE:
+                child.kill()
+                return None
+        answer = self._act(request, child)
+        if fault is Fault.KILLED_AFTER:
+            child.kill()
+        return None if fault in (Fault.ANSWER_LOST, Fault.KILLED_AFTER) else answer
+
+    def _act(self, request: Request, child: Child) -> Answer:
+        service = request.headers.get("X-Amz-Target", "").partition(".")[0]
+        if service.startswith("CodeBuild"):
+            return self._forward(self.codebuild.url, request)
+        if service:
+            return self.aws.respond(request, child.name)
+        return self._forward(self.jenkins.url, request)
+
+    def _refusal(self, request: Request, fault: Fault) -> Answer:
+        is_aws = "X-Amz-Target" in request.headers
+        if fault is Fault.THROTTLED:
+            return failure("ThrottlingException", 400) if is_aws else Answer(429)
+        status = self.faults.pick(list(_AWS_FAILURES))
+        return failure(_AWS_FAILURES[status], status) if is_aws else Answer(status)
+
+    def _forward(self, url: str, request: Request) -> Answer:
+        query = f"?{urlencode(request.query)}" if request.query else ""
+        response = self._backends.request(
+            request.method,
+            url + request.path + query,
+            body=request.body,
+            headers=dict(request.headers.items()),
+            redirect=False,
+        )
+        own = ("content-length", "date", "server")
+        kept = {name: value for name, value in response.headers.items() if name.lower() not in own}
+        return Answer(response.status, response.data.decode(), kept)
+
+    def _environment(self, name: str) -> Mapping[str, str]:
+        url = f"http://{self._door.address}"
+        return {
+            "PATH": os.environ.get("PATH", ""),
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "AWS_ACCESS_KEY_ID": name,
+            "AWS_SECRET_ACCESS_KEY": "of-no-worth",
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": url,
+            "IDEMPOTENCY_TABLE": aws_server.IDEMPOTENCY_TABLE,
+            "DATA_STORE_TABLE": aws_server.TENANTS_TABLE,
+            "TIER_DETAILS_TABLE": aws_server.TIERS_TABLE,
+            "JENKINS_URL": url,
+            "JENKINS_CREDENTIALS_SECRET": "jenkins",
+        }
+
+
+class _Door(LocalServer):
+    """The address that all children know."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(lambda request: Answer(500))
+        self._world = world
+
+    def handle(self, request: Request) -> Answer | None:
+        try:
+            return self._world.handle(request)
+        except Exception as error:
+            self._world.surprises.append(f"{line(request)}: {error!r}")
+            return failure("NotEmulated", 400)
+
+
+def line(request: Request) -> str:
+    """Say what a request asks for, as in `PutItem idempotency`, `StartBuild` or `POST /job/a/buildWithParameters`."""
+    operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
+    if not operation:
+        return f"{request.method} {request.path}"
+    return f"{operation} {json.loads(request.body).get('TableName', '')}".rstrip()
+
+
+def _caller(request: Request) -> str:
+    authorization = request.headers.get("Authorization", "")
+    if authorization.startswith("Basic "):
+        return base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")[0]
+    credential = re.search(r"Credential=(\w+)/", authorization)
+    return "" if credential is None else credential[1]
