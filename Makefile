@@ -73,6 +73,8 @@ build-OrchestratorFunction:
 # Console scripts name the Python of the machine that built them, and RECORD holds their hashes: Lambda needs neither.
 	@rm -rf "$(artifact)/bin" "$(artifact)"/*.dist-info/RECORD "$(artifact)/.lock"
 	@cp -R orchestrator "$(artifact)"
+# The command runs on a person's machine alone.
+	@rm -rf "$(artifact)/orchestrator/local" "$(artifact)/orchestrator/cli.py"
 	@find "$(artifact)" -name __pycache__ -prune -exec rm -rf {} +
 # Lambda runs as another user than the one that built, whose umask may shut others out.
 	@chmod -R u=rwX,go=rX "$(artifact)"

@@ -126,7 +126,8 @@ class Dispatcher:
             raise raised
         error = _told(consumer, raised)
         report = Report(consumer=consumer.name, outcomes=outcomes, error=error)
-        if consumer.failure_type is None or not is_permanent(error):
+        # A replay repeats what was handled once, and reported if it failed: it must not take back what went well.
+        if consumer.failure_type is None or not is_permanent(error) or event.replay_name is not None:
             return report
         publish = failure_event(consumer.failure_type, event, actions, error)
         if publish is None:

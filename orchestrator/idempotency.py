@@ -1,6 +1,7 @@
 """Performs each action once, whatever is delivered twice, late, or to a process that is killed half-way."""
 
 import math
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from datetime import timedelta
@@ -11,7 +12,7 @@ from orchestrator.errors import OrchestratorError, Unavailable, is_certain
 from orchestrator.outcome import Outcome, repeated
 
 if TYPE_CHECKING:
-    from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer
+    from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer, IdempotencyConfig
     from types_boto3_dynamodb import DynamoDBClient
 
 Performance = Callable[[bool], Outcome]
@@ -63,12 +64,12 @@ class Unprotected:
 
     def perform(self, run_id: str, what: str, performance: Performance) -> Outcome:
         """Perform an action; see `Once.perform`."""
-        if self._warn is not None:
-            self._warn(
+        warn, self._warn = self._warn, None
+        if warn is not None:
+            warn(
                 "IDEMPOTENCY_TABLE is not set: an event that is delivered twice may start its job twice; name a "
                 "DynamoDB table with the key id"
             )
-            self._warn = None
         return performance(False)
 
 
@@ -92,6 +93,7 @@ class Protected:
         self._table = table
         self._client = client
         self._store: DynamoDBPersistenceLayer | None = None
+        self._lock = threading.Lock()
 
     def perform(self, run_id: str, what: str, performance: Performance) -> Outcome:
         """Perform an action; see `Once.perform`."""
@@ -107,16 +109,11 @@ class Protected:
                 failures.append(error)
                 raise
 
-        configuration = idempotency.IdempotencyConfig(
-            expires_after_seconds=int(self.memory.total_seconds()),
-            lambda_context=_TimeLeft(),  # type: ignore[arg-type]  # it is asked for nothing else
-            response_hook=lambda outcome, _: repeated(outcome),
-        )
         once = idempotency.idempotent_function(
             act,
             data_keyword_argument="run_id",
             persistence_store=self._persistence(),
-            config=configuration,
+            config=self._configuration(),
             key_prefix=_KEY_PREFIX,
         )
         try:
@@ -133,9 +130,21 @@ class Protected:
         return outcome
 
     def _persistence(self) -> "DynamoDBPersistenceLayer":
-        if self._store is None:
-            self._store = _store(self._table, self._client())
-        return self._store
+        with self._lock:
+            if self._store is None:
+                self._store = _store(self._table, self._client())
+                # Configured on first use instead, a second thread could meet it half configured.
+                self._store.configure(self._configuration(), key_prefix=_KEY_PREFIX)
+            return self._store
+
+    def _configuration(self) -> "IdempotencyConfig":
+        from aws_lambda_powertools.utilities.idempotency import IdempotencyConfig
+
+        return IdempotencyConfig(
+            expires_after_seconds=int(self.memory.total_seconds()),
+            lambda_context=_TimeLeft(),  # type: ignore[arg-type]  # it is asked for nothing else
+            response_hook=lambda outcome, _: repeated(outcome),
+        )
 
     def _unavailable(self, error: BaseException, what: str) -> Unavailable:
         told = f"{what}: its record in table {self._table} could not be kept"

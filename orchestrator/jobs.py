@@ -108,8 +108,6 @@ class Jobs:
                 raise
             return None  # nothing says that there was an earlier attempt
         except ConfigurationError as error:
-            if not is_repeat:
-                raise
             # Somebody may have started it: that is no reason to call the tenant's provisioning failed.
             raise Unavailable(str(error)) from None
 

@@ -382,6 +382,17 @@ def test_without_a_table_a_delivery_that_may_be_a_retry_looks_first(
     assert (builds.searches, len(builds.started)) == (searches, 1)
 
 
+def test_without_a_table_a_search_that_is_not_allowed_is_no_failure_of_the_tenants(
+    unprotected: Handler, builds: Builds, event: dict[str, Any]
+) -> None:
+    event["time"] = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
+    builds.search_fails = [ConfigurationError("allow ListBuildsForProject")]
+
+    with pytest.raises(Unavailable, match="allow ListBuildsForProject"):
+        invoke(unprotected, event)
+    assert builds.started == []
+
+
 def test_without_a_table_a_job_that_cannot_be_traced_is_started_all_the_same(
     unprotected: Handler, builds: Builds, event: dict[str, Any]
 ) -> None:
@@ -527,6 +538,15 @@ def test_what_may_pass_is_not_reported(aws: Requests, event: dict[str, Any], mon
     monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", "http://127.0.0.1:1")
 
     assert failing(aws, event, Unavailable) == []
+
+
+def test_a_replay_of_what_went_well_reports_no_failure(aws: Requests, event: dict[str, Any]) -> None:
+    invoke(create_handler(lifecycle), event)
+    nothing_is_known = StaticTierDetails({})
+
+    with pytest.raises(ConfigurationError, match="'PREMIUM'"):
+        invoke(create_handler(lifecycle, tiers=nothing_is_known), event | {"replay-name": "again"})
+    assert aws.of("PutEvents") == []
 
 
 def test_a_failure_about_no_tenant_is_reported_to_nobody(aws: Requests, event: dict[str, Any]) -> None:
