@@ -4,13 +4,14 @@ import hashlib
 import hmac
 import ipaddress
 import random
+import re
 import socket
 import ssl
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http import HTTPStatus
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
@@ -24,8 +25,9 @@ CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 5
 ATTEMPTS = 3
 _PAUSE_SECONDS = 0.2
-_MAX_ANSWER_BYTES = 64 * 1024
+_PORTS = {"http": 80, "https": 443}
 _NOT_SENT = (NewConnectionError, ConnectTimeoutError)
+_HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 # Where clouds hand out credentials, besides the link-local addresses.
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
@@ -44,6 +46,22 @@ def signature(body: str, secret: str, context: str | None, timestamp: int) -> st
         The lower-case hexadecimal HMAC-SHA256 of body, context and timestamp (CONTRACT section 5).
     """
     return hmac.new(secret.encode(), f"{body}{context or ''}{timestamp}".encode(), hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where a callback goes, taken apart: `host` as hosts are compared, `path` with the query."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str = field(repr=False)
+
+    @property
+    def authority(self) -> str:
+        """What the `Host` header names."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +91,17 @@ class Callbacks:
             ssl_context: Whom to trust; `None` trusts the system's authorities.
             clock: Seconds since 1970.
             pause: Waits for a number of seconds.
+
+        Raises:
+            ConfigurationError: One of the allowed hosts is none.
         """
-        self._allowed = tuple(host.lower().rstrip(".") for host in allowed_hosts)
+        self._allowed = tuple(map(_allowed, allowed_hosts))
         self._ssl_context = ssl_context
         self._clock = clock
         self._pause = pause
 
     def check(self, action: SendCallback) -> str:
-        """Check where a callback goes, and that its body can be written.
+        """Check where a callback goes, and that it can be written and signed.
 
         Args:
             action: The callback.
@@ -89,12 +110,13 @@ class Callbacks:
             The host.
 
         Raises:
-            InvalidEvent: The address is no http(s) address, or the body is no JSON.
+            InvalidEvent: The address is no http(s) address, the body is no JSON, or the secret or the context is
+                no text.
             ConfigurationError: The host is not allowed, or would be reached without TLS.
         """
-        host = self._checked_host(_parts(action.url))
+        target = self._checked(_target(action.url))
         _body(action)
-        return host
+        return target.host
 
     def send(self, action: SendCallback, *, is_repeat: bool = False) -> bool:
         """Send a callback, signed anew on each of up to three tries.
@@ -113,14 +135,13 @@ class Callbacks:
                 refuses the callback.
             Unavailable: The control plane was not reached, or did not answer.
         """
-        parts = _parts(action.url)
-        host = self._checked_host(parts)
-        what = f"callback to {shown(host)} was not sent"
+        target = self._checked(_target(action.url))
+        what = f"callback to {shown(target.host)} was not sent"
         body = _body(action)
         is_ambiguous = False
         for attempt in range(1, ATTEMPTS + 1):
             deadline.require(CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS, what, ambiguous=is_ambiguous)
-            ended = self._attempt(parts, host, body, action, what)
+            ended = self._attempt(attempt, target, body, action, what)
             if ended.status == HTTPStatus.UNAUTHORIZED and (is_repeat or is_ambiguous):
                 return False
             if ended.status is not None:
@@ -130,24 +151,27 @@ class Callbacks:
                 self._pause(attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
         raise Unavailable(f"{what}: {ended.failure}; it will be retried", ambiguous=is_ambiguous)
 
-    def _attempt(self, parts: SplitResult, host: str, body: str, action: SendCallback, what: str) -> _Attempt:
+    def _attempt(self, number: int, target: _Target, body: str, action: SendCallback, what: str) -> _Attempt:
+        try:
+            addresses = _addresses(target.host, what)
+        except OSError:
+            return _Attempt(None, "its name cannot be resolved")
+        # `localhost` may be ::1 first, where nobody listens: each attempt takes the next address.
+        address = addresses[(number - 1) % len(addresses)]
+        # Only now: the control plane refuses what took long to come, and resolving a name can take long.
         timestamp = int(self._clock() * 1000)
         headers = {
             "Content-Type": "application/json",
-            "Host": parts.netloc,
+            "Host": target.authority,
             "x-timestamp": str(timestamp),
             "x-signature": signature(body, action.secret, action.context, timestamp),
         }
         try:
-            address = _address(host, what)
-        except OSError:
-            return _Attempt(None, "its name cannot be resolved")
-        target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
-        try:
-            with self._pool(parts, host, address) as pool:
-                response = pool.urlopen("POST", target, body.encode(), headers, redirect=False, preload_content=False)
-                # What it says does not matter, but an answer that never ends must not be read to its end.
-                response.read(_MAX_ANSWER_BYTES)
+            with self._pool(target, address) as pool:
+                response = pool.urlopen(
+                    "POST", target.path, body.encode(), headers, redirect=False, preload_content=False
+                )
+                # The status says it all. Reading on could only fail, or never end.
                 response.close()
         except _NOT_SENT as error:
             return _Attempt(None, f"it was not reached ({type(error).__name__})")
@@ -164,22 +188,22 @@ class Callbacks:
             return _Attempt(None, f"it answered {response.status}", is_ambiguous=True)
         return _Attempt(response.status)
 
-    def _pool(self, parts: SplitResult, host: str, address: str) -> urllib3.HTTPConnectionPool:
+    def _pool(self, target: _Target, address: str) -> urllib3.HTTPConnectionPool:
         """Make the way to the very address that was checked, whatever the name resolves to meanwhile."""
         timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
-        if parts.scheme == "http":
-            return urllib3.HTTPConnectionPool(address, parts.port or 80, timeout=timeout, retries=False)
+        if target.scheme == "http":
+            return urllib3.HTTPConnectionPool(address, target.port, timeout=timeout, retries=False)
         return urllib3.HTTPSConnectionPool(
             address,
-            parts.port or 443,
+            target.port,
             timeout=timeout,
             retries=False,
             ssl_context=self._ssl_context or ssl.create_default_context(),
-            server_hostname=host,
+            server_hostname=target.host,
         )
 
-    def _checked_host(self, parts: SplitResult) -> str:
-        host = _ascii(parts.hostname or "")
+    def _checked(self, target: _Target) -> _Target:
+        host = target.host
         if not self._allowed:
             raise ConfigurationError(
                 f"callback to {shown(host)} was not sent: CALLBACK_ALLOWED_HOSTS is not set, so none is; name the "
@@ -192,25 +216,40 @@ class Callbacks:
                 f"callback to {shown(host)} was not sent: the host is not among CALLBACK_ALLOWED_HOSTS; add it there, "
                 "or correct the sender"
             )
-        if parts.scheme != "https" and not _is_loopback_name(host):
+        if target.scheme != "https" and not _is_loopback_name(host):
             raise ConfigurationError(f"callback to {shown(host)} was not sent: it would go without TLS; use https")
-        return host
+        return target
 
 
-def _parts(url: str) -> SplitResult:
+def _target(url: str) -> _Target:
     try:
         parts = urlsplit(url)
-        is_usable = bool(parts.hostname) and parts.port != 0 and parts.scheme in ("http", "https")
+        host, port = parts.hostname or "", parts.port
+        if parts.scheme not in _PORTS or port == 0 or not url.isprintable() or "\\" in url or " " in url:
+            raise ValueError("address is malformed")
+        if "@" in parts.netloc:
+            raise InvalidEvent(f"callback to {shown(host)}: its address holds a user; leave that out")
+        return _Target(
+            scheme=parts.scheme,
+            host=_host(host),
+            port=port or _PORTS[parts.scheme],
+            path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        )
     except ValueError:
-        is_usable = False
-    if not is_usable or not url.isprintable() or "\\" in url or " " in url:
-        raise InvalidEvent("a callback's address is no http(s) address; correct API_ENDPOINT or what else names it")
-    if "@" in parts.netloc:
-        raise InvalidEvent(f"callback to {shown(parts.hostname)}: its address holds a user; leave that out")
-    return parts
+        raise InvalidEvent(
+            "a callback's address is no http(s) address; correct API_ENDPOINT or what else names it"
+        ) from None
 
 
 def _body(action: SendCallback) -> str:
+    if not action.secret:
+        raise InvalidEvent("a callback cannot be signed: its secret is empty; correct the sender")
+    try:
+        (action.secret + (action.context or "")).encode()
+    except UnicodeEncodeError:
+        raise InvalidEvent(
+            "a callback cannot be signed: its secret or context holds half a surrogate pair; correct the sender"
+        ) from None
     try:
         return json_stringify(action.body)
     except (TypeError, ValueError, RecursionError) as error:
@@ -220,12 +259,31 @@ def _body(action: SendCallback) -> str:
         ) from None
 
 
-def _ascii(host: str) -> str:
-    name = host.lower().rstrip(".")
+def _allowed(entry: str) -> str:
     try:
-        return name if name.isascii() else name.encode("idna").decode()
-    except UnicodeError:
-        return name  # which is then not among those that are allowed
+        return f".{_host(entry[1:])}" if entry.startswith(".") else _host(entry)
+    except ValueError:
+        raise ConfigurationError(
+            f"CALLBACK_ALLOWED_HOSTS names {shown(entry)}, which is no host; write it without scheme, port and path, "
+            "for example control.example.com, or .example.com for its subdomains"
+        ) from None
+
+
+def _host(text: str) -> str:
+    """Write a host in the one form in which hosts are compared.
+
+    Raises:
+        ValueError: It is none.
+    """
+    name = text.lower().removesuffix(".")
+    try:
+        return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        written = name.encode("idna").decode()
+    # Python's IDNA is older than that of browsers: what it would rename, such as "ß", is better refused.
+    if not _HOST_NAME.fullmatch(written) or (name != written and written.encode().decode("idna") != name):
+        raise ValueError("text is no host")
+    return written
 
 
 def _is_loopback_name(host: str) -> bool:
@@ -235,11 +293,11 @@ def _is_loopback_name(host: str) -> bool:
         return host == "localhost"
 
 
-def _address(host: str, what: str) -> str:
+def _addresses(host: str, what: str) -> list[str]:
     """Resolve a host, and refuse addresses at which no control plane can be."""
-    found = [entry[4][0] for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+    found = list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))
     for text in found:
-        address: _Address = ipaddress.ip_address(str(text).partition("%")[0])
+        address: _Address = ipaddress.ip_address(text.partition("%")[0])
         if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
             address = address.ipv4_mapped
         if _is_forbidden(address) or address.is_loopback != _is_loopback_name(host):
@@ -247,7 +305,7 @@ def _address(host: str, what: str) -> str:
                 f"{what}: its name resolves to {address}, which is no address for a control plane; correct its DNS "
                 "record or the sender"
             )
-    return str(found[0])
+    return found
 
 
 def _is_forbidden(address: _Address) -> bool:

@@ -32,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; Python must not try to flush it once more.
         sys.stdout = None
         return 1
+    except KeyboardInterrupt:
+        return 130  # what a shell makes of it
     except Exception as error:  # a person at a terminal gets a line in any case; --debug shows the rest
         return _failed(error, options.debug)
 
@@ -99,6 +101,8 @@ def _invoke(options: argparse.Namespace) -> int:
             try:
                 answer = handler(_read(file), LocalContext())
                 _print_json(answer, answers)
+            except BrokenPipeError:
+                raise  # nobody reads what the other events would come to
             except Exception as error:  # somebody's own handler may raise anything
                 failures += _failed(error, options.debug, file)
             if jenkins is not None:
@@ -148,6 +152,8 @@ def _read(file: str) -> Any:
         raise InvalidEvent("is no UTF-8 text") from None
     except json.JSONDecodeError as error:
         raise InvalidEvent(f"is no JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+    except (ValueError, RecursionError) as error:
+        raise InvalidEvent(f"is no JSON that can be read ({type(error).__name__})") from None
 
 
 def _refuse_constant(name: str) -> None:

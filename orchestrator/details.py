@@ -146,7 +146,7 @@ class ProvisioningDetail(_Model):
     @classmethod
     def _one_shape(cls, detail: Any) -> Any:
         detail = unwrapped(detail)
-        if isinstance(detail, Mapping) and "planConfig" not in detail and "subscription" in detail:
+        if isinstance(detail, Mapping) and detail.get("planConfig") is None and "subscription" in detail:
             subscription = detail["subscription"]
             if not isinstance(subscription, Mapping) or "plan" not in subscription:
                 raise PydanticCustomError("plan_missing", "subscription.plan is missing, and so is planConfig")

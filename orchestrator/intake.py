@@ -55,6 +55,8 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
     is_empty = detail == "{}" and raw.get("source") == "aws.scheduler"
     if "detail" in raw and not isinstance(detail, dict) and not is_empty:
         raise InvalidEvent(f"event: detail is {json_type(detail)}; it must be a JSON object")
+    if "time" in raw and not isinstance(raw["time"], str):
+        raise InvalidEvent(f"event: time is {json_type(raw['time'])}; it must be a text, as in 2026-11-24T09:00:00Z")
     try:
         model = powertools_parse(event=raw, model=EventBridgeModel)
     except ValidationError as error:

@@ -71,9 +71,9 @@ def _number(value: int | float | Decimal) -> str:
     if double == 0:
         return "0"
     # Both languages write the shortest digits that read back as the same double; they differ in the layout.
-    sign, digit_tuple, exponent = Decimal(repr(double)).normalize().as_tuple()
+    sign, digit_tuple, exponent = Decimal(repr(double)).as_tuple()
     digits = "".join(map(str, digit_tuple))
-    return ("-" if sign else "") + _laid_out(digits, len(digits) + int(exponent))
+    return ("-" if sign else "") + _laid_out(digits.rstrip("0"), len(digits) + int(exponent))
 
 
 def _laid_out(digits: str, point: int) -> str:

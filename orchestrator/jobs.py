@@ -67,7 +67,8 @@ class Jobs:
             "ORCHESTRATOR_TENANT_ID": tenant_id,
         }
         variables = job_variables(action.trusted_variables, action.variables, own)
-        job = Job(name=action.name, run_id=origin.run_id, since=origin.event.time, variables=variables)
+        since = min(origin.event.time, datetime.now(UTC))  # a sender's clock may be ahead
+        job = Job(name=action.name, run_id=origin.run_id, since=since, variables=variables)
         return partial(self._start, builder_name, builder, job)
 
     def _start(self, builder_name: str, builder: Builder, job: Job, is_repeat: bool) -> Outcome:

@@ -16,7 +16,7 @@ class Outcome(TypedDict, total=False):
         link: Where a person can look at the run.
         buildNumber: Number of a Jenkins build, where it is known already.
         buildLink: Where a person can look at that build.
-        reason: Why an action was skipped.
+        reason: Why an action was skipped, or counts as sent already.
     """
 
     action: str

@@ -77,4 +77,8 @@ class Performer:
 
     def _send(self, action: SendCallback, host: str, is_repeat: bool) -> Outcome:
         is_new = self._callbacks().send(action, is_repeat=is_repeat)
-        return Outcome(action="SendCallback", status="sent" if is_new else "already sent", name=host)
+        if is_new:
+            return Outcome(action="SendCallback", status="sent", name=host)
+        # Its two meanings cannot be told apart: whoever wonders about a tenant finds both here.
+        reason = "a repeat was answered 401: the first was accepted, or the signature is refused"
+        return Outcome(action="SendCallback", status="already sent", name=host, reason=reason)

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
+from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.utilities.batch import (
@@ -85,7 +86,7 @@ def parse(record: SQSRecord) -> Event[Mapping[str, Any]]:
             "detail-type": kind.get("stringValue"),
             "source": "aws.sqs",
             "account": account,
-            "time": int(record.attributes.sent_timestamp) / 1000,
+            "time": datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC).isoformat(),
             "region": region,
             "resources": [record.event_source_arn],
             "detail": body,

@@ -19,6 +19,10 @@ NAMESPACE = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "Orchestrator"
 _MAX_DIMENSION_LENGTH = 255
 
 
+# Its warnings hold whole addresses, query and all.
+logging.getLogger("urllib3").setLevel(logging.ERROR)
+
+
 class _CurrentStdout(logging.StreamHandler[TextIO]):
     """Writes to what `sys.stdout` is when a line is written, so that whoever redirects it gets the log, too."""
 

@@ -230,6 +230,12 @@ def test_a_tenant_that_is_deep_json_is_refused(aws: Requests) -> None:
     refused(create_handler(registry), event, InvalidEvent, "detail.tenant is wrong: it must be an object, or a text")
 
 
+@pytest.mark.parametrize("time", [5, 1.5, None, ["2026-11-24T09:00:00Z"]])
+def test_a_time_that_is_no_text_is_refused(handler: Handler, aws: Requests, time: Any) -> None:
+    refused(handler, sample("tenant-provisioning", time=time), InvalidEvent, "event: time is ")
+    assert aws == []
+
+
 def test_a_time_before_all_events_is_refused(handler: Handler) -> None:
     refused(handler, sample("tenant-provisioning", time="0001-01-01T00:00:00Z"), InvalidEvent, "before the year 2000")
 
@@ -248,7 +254,7 @@ def test_a_tenants_id_that_no_variable_can_hold_is_refused(handler: Handler, aws
 
 
 @pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_mutated_sample_is_handled_or_refused_by_name(
     handler: Handler, aws: Requests, capsys: pytest.CaptureFixture[str], file: Any, data: st.DataObject

@@ -4,6 +4,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import trustme
@@ -96,6 +97,25 @@ def test_a_consumer_sends_it_once_for_each_event(
     ]
 
 
+@pytest.mark.parametrize(
+    ("rest", "path", "query"),
+    [
+        ("", "/", ()),
+        ("?a=1", "/", (("a", "1"),)),
+        ("/x?a=1#part", "/x", (("a", "1"),)),
+        ("/ü?ü=%2f", "/%C3%BC", (("ü", "/"),)),
+        ("/a;b=c", "/a;b=c", ()),
+    ],
+)
+def test_every_path_and_query_is_asked_for(
+    plane: ControlPlane, rest: str, path: str, query: tuple[tuple[str, str], ...]
+) -> None:
+    assert callbacks().send(action(plane.url.partition("/webhook")[0] + rest))
+
+    (request,) = plane.requests
+    assert (request.path, request.query) == (path, query)
+
+
 # What fails
 
 
@@ -142,6 +162,35 @@ def test_a_server_that_keeps_silent_is_unavailable(plane: ControlPlane, monkeypa
     refused(Unavailable, r"it gave no answer \(ReadTimeoutError\)", plane.url)
 
 
+@pytest.mark.parametrize("headers", [{"Content-Length": "1000"}, {"Content-Encoding": "gzip"}])
+def test_the_status_counts_however_the_rest_of_the_answer_fails(plane: ControlPlane, headers: dict[str, str]) -> None:
+    plane.next.answer(200, "cut off", headers)
+    plane.next.answer(404, "cut off", headers)
+
+    assert callbacks().send(action(plane.url))
+    with pytest.raises(ConfigurationError, match="it answered 404"):
+        callbacks().send(action(plane.url))
+    assert len(plane.requests) == 2
+
+
+def test_it_is_signed_after_its_name_is_resolved_however_long_that_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [1_800_000_000.0]
+    resolve = socket.getaddrinfo
+
+    def slowly(host: Any, *args: Any, **options: Any) -> Any:
+        now[0] += 30
+        return resolve(host, *args, **options)
+
+    with ControlPlane(SECRET, CONTEXT, clock=lambda: now[0]) as plane:
+        sender = callbacks("localhost", clock=lambda: now[0])
+        monkeypatch.setattr(
+            "socket.getaddrinfo", lambda h, *a, **o: (slowly if h == "localhost" else resolve)(h, *a, **o)
+        )
+
+        assert sender.send(action(plane.url.replace("127.0.0.1", "localhost")))
+        assert len(plane.accepted) == 1
+
+
 def test_a_closed_port_is_unavailable_and_nothing_arrived() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -152,7 +201,12 @@ def test_a_closed_port_is_unavailable_and_nothing_arrived() -> None:
     assert not caught.value.ambiguous
 
 
-def test_a_name_that_does_not_resolve_is_unavailable() -> None:
+def test_a_name_that_does_not_resolve_is_unavailable(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unknown(*_: Any, **__: Any) -> None:
+        raise socket.gaierror
+
+    monkeypatch.setattr("socket.getaddrinfo", unknown)
+
     refused(Unavailable, "its name cannot be resolved", "https://nowhere.invalid/x", callbacks("nowhere.invalid"))
 
 
@@ -225,6 +279,9 @@ def test_a_host_that_is_not_allowed_is_refused(url: str, allowed: list[str]) -> 
         ("https://bücher.example/", "xn--bcher-kva.example"),
         ("http://localhost:3000/", "localhost"),
         ("http://[::1]/", "::1"),
+        ("http://[0:0::1]/", "[::1]"),
+        ("https://bücher.example/", "Bücher.example."),
+        ("https://a.bücher.example/", ".bücher.example"),
     ],
 )
 def test_a_host_that_is_allowed_passes_however_it_is_written(url: str, allowed: str) -> None:
@@ -244,10 +301,26 @@ def test_a_host_that_is_allowed_passes_however_it_is_written(url: str, allowed: 
         "https://control.example.com/a b",
         "https://control.example.com/\r\nX: do-not-tell",
         "https://control.example.com\\@evil.test/",
+        "ftp://127.0.0.1:21/",
+        "https://a..example.com/",
+        f"https://{'a' * 64}.example.com/",
+        "https://a<b.example.com/",
+        "https://straße.example.com/",
+        "https://control。example.com/",
+        "https://control.example.com/\ud800",
     ],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
-    refused(InvalidEvent, "a callback's address is no http", url, callbacks("control.example.com"))
+    refused(InvalidEvent, "a callback's address is no http", url, callbacks(".example.com", "127.0.0.1"))
+
+
+@pytest.mark.parametrize(
+    "entry", ["https://control.example.com", "control.example.com:443", "*.example.com", "a/b", ".", "", "a..b"]
+)
+def test_an_allowed_host_that_is_none_is_told_by_name(entry: str) -> None:
+    with pytest.raises(ConfigurationError, match="which is no host; write it without scheme, port and path") as caught:
+        Callbacks(["control.example.com", entry])
+    assert str(caught.value).startswith(f"CALLBACK_ALLOWED_HOSTS names {entry!a}, ")
 
 
 def test_an_address_with_a_user_is_refused() -> None:
@@ -286,9 +359,62 @@ def test_a_name_that_leads_where_no_control_plane_is_is_refused(monkeypatch: pyt
         callbacks("control.example.com").send(action("https://control.example.com/"))
 
 
+def addresses(*found: str) -> list[tuple[Any, ...]]:
+    return [
+        (socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0))
+        for address in found
+    ]
+
+
+class Network:
+    """Resolves names to what is scripted for each look-up, and routes an address to a server on loopback."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.names: dict[str, list[list[tuple[Any, ...]]]] = {}
+        self.routes: dict[str, int] = {}
+        self.connected: list[str] = []
+        self._resolve, self._connect = socket.getaddrinfo, socket.socket.connect
+        monkeypatch.setattr("socket.getaddrinfo", self._resolved)
+        monkeypatch.setattr("socket.socket.connect", lambda sock, address: self._routed(sock, address))
+
+    def _resolved(self, host: Any, *args: Any, **options: Any) -> Any:
+        return self.names[host].pop(0) if host in self.names else self._resolve(host, *args, **options)
+
+    def _routed(self, sock: socket.socket, address: Any) -> None:
+        self.connected.append(address[0])
+        if address[0] not in self.routes:
+            raise ConnectionRefusedError
+        self._connect(sock, ("127.0.0.1", self.routes[address[0]]))
+
+
+@pytest.fixture
+def network(monkeypatch: pytest.MonkeyPatch) -> Network:
+    return Network(monkeypatch)
+
+
+def test_a_name_with_several_addresses_is_reached_at_another_one(plane: ControlPlane, network: Network) -> None:
+    port = urlsplit(plane.url).port or 0
+    network.names["localhost"] = [addresses("127.0.0.2", "127.0.0.1")] * 3
+    network.routes["127.0.0.1"] = port
+
+    assert callbacks("localhost").send(action(f"http://localhost:{port}/"))
+    assert network.connected == ["127.0.0.2", "127.0.0.1"]
+
+
+def test_a_callback_without_a_secret_is_refused(plane: ControlPlane) -> None:
+    refused(InvalidEvent, "its secret is empty", plane.url, secret="")
+    assert plane.requests == []
+
+
 @pytest.mark.parametrize("body", [{"a": float("nan")}, {"a": object()}])
 def test_a_body_that_is_no_json_is_refused(plane: ControlPlane, body: dict[str, Any]) -> None:
     refused(InvalidEvent, "a callback's body is no JSON", plane.url, body=body)
+    assert plane.requests == []
+
+
+@pytest.mark.parametrize("changes", [{"secret": "do-not-tell\ud800"}, {"context": "do-not-tell\udc00"}])
+def test_what_cannot_be_signed_is_refused(plane: ControlPlane, changes: dict[str, Any]) -> None:
+    refused(InvalidEvent, "a callback cannot be signed", plane.url, **changes)
     assert plane.requests == []
 
 
@@ -325,6 +451,30 @@ def test_the_certificate_is_that_of_the_name_and_not_of_the_address(
     assert len(secure.accepted) == 1
 
 
+@pytest.mark.parametrize("name", ["control.example.com", "контроль.example"])
+def test_what_was_checked_is_what_is_connected_to_whatever_the_name_becomes(
+    name: str, authority: trustme.CA, network: Network
+) -> None:
+    written = name.encode("idna").decode()
+    asked_for: list[str | None] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sni_callback = lambda _, server_name, __: asked_for.append(server_name)
+    authority.issue_cert(written).configure_cert(context)
+
+    with ControlPlane(SECRET, CONTEXT, ssl_context=context) as plane:
+        network.names[written] = [addresses("203.0.113.7"), addresses("169.254.169.254")]
+        network.routes["203.0.113.7"] = urlsplit(plane.url).port or 0
+        sender = callbacks(name, ssl_context=trusting(authority))
+
+        assert sender.send(action(f"https://{name}/"))
+        with pytest.raises(ConfigurationError, match="its name resolves to 169"):
+            sender.send(action(f"https://{name}/"))
+
+    assert network.connected == ["203.0.113.7"]
+    assert asked_for == [written]
+    assert [request.headers["Host"] for request in plane.requests] == [written]
+
+
 def test_a_certificate_of_an_unknown_authority_is_not_trusted(secure: ControlPlane) -> None:
     url = secure.url.replace("127.0.0.1", "localhost")
 
@@ -333,5 +483,6 @@ def test_a_certificate_of_an_unknown_authority_is_not_trusted(secure: ControlPla
     assert secure.requests == []
 
 
-def test_the_action_holds_nothing_in_its_repr() -> None:
+def test_nothing_is_held_in_a_repr() -> None:
     assert "do-not-tell" not in repr(action("https://control.example.com/do-not-tell"))
+    assert "do-not-tell" not in repr(callbacks())

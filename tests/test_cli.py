@@ -13,7 +13,8 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from orchestrator.cli import main
-from tests.conftest import EVENTS, sample
+from tests.codebuild_server import CodeBuildServer
+from tests.conftest import EVENTS, changed, sample
 
 OWN_HANDLER = """
 from orchestrator import Event, Registry, StartJob, create_handler
@@ -253,6 +254,47 @@ def test_the_callers_environment_is_restored(run: Run, monkeypatch: pytest.Monke
 
     assert code == 0
     assert dict(os.environ) == before
+
+
+def test_values_are_not_shown_where_they_are_real(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps(sample("tenant-provisioning")))
+    with CodeBuildServer(["PREMIUM-job"]) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", server.url)
+        code, _, err = run("invoke", "--aws", "-v", str(event))
+
+    assert code == 0
+    assert "secret                   …" in err
+    assert "example-callback-secret" not in err
+
+
+def test_a_value_that_would_move_the_cursor_is_shown_escaped(run: Run, tmp_path: Path) -> None:
+    event = tmp_path / "event.json"
+    override = "detail.builderConfig.config.environmentOverride.note"
+    event.write_text(json.dumps(changed(sample("tenant-provisioning"), override, "a\x1b[2J\nb")))
+
+    _, _, err = run("invoke", "-v", str(event))
+
+    assert "note                     a\\x1b[2J\\nb" in err
+
+
+@pytest.mark.parametrize("text", ["9" * 5000, "[" * 100_000])
+def test_json_that_cannot_be_read_is_told_in_a_line(run: Run, tmp_path: Path, text: str) -> None:
+    (tmp_path / "event.json").write_text(text)
+
+    code, out, err = run("invoke", "event.json")
+
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].startswith("orchestrator: event.json: InvalidEvent: is no JSON that can be read (")
+
+
+@pytest.mark.parametrize("url", ["http://", "http://[bad", "http://h:99999", "localhost:5000", "ftp://h"])
+def test_an_address_of_an_emulator_that_is_none_is_told_in_a_line(run: Run, url: str) -> None:
+    code, out, err = run("invoke", "--endpoint-url", url, str(EVENTS / "tenant-provisioning.json"))
+
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert "is no http(s) address; write it as http://HOST:PORT" in err
 
 
 def test_the_real_account_is_used_only_when_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Iterator
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from typing import IO, Any
 
 import pytest
@@ -119,6 +119,11 @@ def test_what_is_written_reads_back_and_is_written_alike(value: Any) -> None:
     written = json_stringify(value)
 
     assert json_stringify(json.loads(written)) == written
+
+
+def test_numbers_are_written_in_full_whatever_the_decimal_context() -> None:
+    with localcontext(prec=3):
+        assert json_stringify([0.123456789, Decimal("1234567.5")]) == "[0.123456789,1234567.5]"
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, Decimal("1e400"), Decimal("NaN")])

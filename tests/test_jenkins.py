@@ -1,9 +1,11 @@
 """Jenkins as a build system, over HTTP: every answer that CONTRACT section 4 lists."""
 
 import base64
+import socket
 import ssl
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -12,7 +14,7 @@ import trustme
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import ConfigurationError, Job, JobRejected, Run, Unavailable
+from orchestrator import ConfigurationError, Job, JobRejected, Run, Unavailable, Untraceable
 from orchestrator.builders.jenkins import Jenkins
 from orchestrator.builders.jenkins.connection import Connection
 from orchestrator.builders.jenkins.paths import job_path
@@ -417,6 +419,44 @@ def test_a_silent_server_is_asked_once_only(server: JenkinsServer, monkeypatch: 
 
     rejected(on(server), Unavailable, r"gave no answer \(ReadTimeout\)")
     assert len(posts(server)) == 1
+
+
+def test_a_server_that_is_not_reached_is_tried_three_times() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    pauses: list[float] = []
+
+    with pytest.raises(Unavailable, match="was not reached") as caught:
+        Jenkins(Connection(url, Secrets().credentials, pause=pauses.append), pytest.fail).start(job())
+    assert not caught.value.ambiguous
+    assert [0.1 <= pauses[0] <= 0.3, 0.2 <= pauses[1] <= 0.6] == [True, True]
+    assert len(pauses) == 2
+
+
+def test_a_search_that_is_given_up_is_no_proof_that_there_is_no_run(
+    jenkins: Jenkins, server: JenkinsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.builders.jenkins.search._MAX_PAGES", 1)
+    for number in range(60):
+        jenkins.start(job(run_id=f"run-{number}"))
+    server.run_queue()
+
+    with pytest.raises(Untraceable, match="nobody can tell whether run run-0 was started"):
+        jenkins.find(job(run_id="run-0"))
+
+
+def test_a_run_is_found_though_the_clock_of_jenkins_is_behind(server: JenkinsServer) -> None:
+    jenkins = on(server)
+    for number in range(60):
+        jenkins.start(job(run_id=f"run-{number}"))
+    server.run_queue()
+    event = replace(job(run_id="run-0"), since=NOW + timedelta(minutes=4))
+
+    found = jenkins.find(event)
+
+    assert found is not None
+    assert found.build_number == 1
 
 
 # Run identity, and what comes back

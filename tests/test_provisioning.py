@@ -347,3 +347,31 @@ def test_a_function_that_starts_no_jenkins_job_does_not_load_what_that_takes() -
     )
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, check=True, text=True)
     assert done.stdout == "[]\n"
+
+
+def test_the_settings_of_jenkins_reach_it(
+    jenkins: JenkinsServer, aws: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JENKINS_BUILD_LOOKUP", "true")
+    invoke(create_handler(lifecycle), sample("tenant-provisioning-jenkins"))
+    monkeypatch.setenv("JENKINS_CA_BUNDLE", "/not/there.pem")
+
+    with pytest.raises(ConfigurationError, match=r"JENKINS_CA_BUNDLE '/not/there\.pem' cannot be used"):
+        invoke(create_handler(lifecycle), sample("tenant-provisioning-jenkins", id="another"))
+    assert [request.path for request in jenkins.requests if "/queue/item/" in request.path] != []
+
+
+def test_the_setting_says_how_long_a_tier_is_kept(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TIER_DETAILS_MAX_AGE", "0")
+    handler = create_handler(lifecycle)
+
+    for name in ("one", "two"):
+        invoke(handler, sample("tenant-provisioning", id=name))
+
+    assert len(aws.of("GetItem")) == 2
+
+
+def test_a_subscription_event_whose_plan_config_is_null_counts_as_one_without(handler: Handler, aws: Requests) -> None:
+    invoke(handler, changed(sample("tenant-provisioning-subscription"), "detail.planConfig", None))
+
+    assert aws.of("StartBuild")[0]["projectName"] == "basic-tenant-provisioning"

@@ -32,5 +32,7 @@ def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *,
         width = max(map(len, sent), default=0)
         for name, value in sent.items():
             cut = value if len(value) <= _VALUE_LENGTH else f"{value[:_VALUE_LENGTH]}… ({len(value)} characters)"
-            print(f"     {name:<{width}}  {cut if values_shown else '…'}", file=stream)
+            # A value is somebody else's: it must not move the cursor, or look like a line of ours.
+            plain = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)
+            print(f"     {name:<{width}}  {plain if values_shown else '…'}", file=stream)
     stream.flush()

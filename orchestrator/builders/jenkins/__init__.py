@@ -140,6 +140,6 @@ class Jenkins:
         if not is_declared:
             self._warn(
                 f"Jenkins job {shown(job.name)} does not declare the parameter {RUN_ID_VARIABLE}, so its runs cannot "
-                "be found again when an event is repeated; add to the parameters block of its Jenkinsfile: "
-                f"string(name: '{RUN_ID_VARIABLE}', defaultValue: '')"
+                "be found again when an event is repeated, and requests of several events may become one run; add to "
+                f"the parameters block of its Jenkinsfile: string(name: '{RUN_ID_VARIABLE}', defaultValue: '')"
             )
