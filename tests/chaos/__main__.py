@@ -14,7 +14,7 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=4, help="child processes at the same time")
     parser.add_argument("--lock", type=float, default=3.0, help="seconds that an invocation may take")
     parser.add_argument("--failing", type=float, default=0.05, help="share of calls at which trouble begins")
-    parser.add_argument("--slow", type=float, default=0.03, help="share of calls that take long")
+    parser.add_argument("--slow", type=float, default=0.06, help="share of calls that take long")
     parser.add_argument(
         "--killing", type=float, default=0.04, help="share of calls at a kill point at which the caller is killed"
     )

@@ -41,7 +41,7 @@ class Plan:
     workers: int = 4
     lock: float = 3.0
     failing: float = 0.05
-    slow: float = 0.03
+    slow: float = 0.06
     killing: float = 0.04
 
 
@@ -206,7 +206,7 @@ class _Driver:
             after = index / EVENTS_PER_SECOND
             event = provisioning(BUILDERS[index % 2], tiers[index % len(tiers)], wall + after)
             self.events.append(event)
-            moments.append(start + after + self._random.uniform(0, 1))
+            moments.append(start + after + self._random.uniform(1, 2))
             self._schedule.add(moments[-1], event)
         # Every event is delivered now and at the end; the other planned deliveries fall on any of them.
         duplicates = max(self._plan.deliveries, 3 * len(self.events)) - 2 * len(self.events)
@@ -218,9 +218,9 @@ class _Driver:
             self._schedule.add(moments[index] + delay, self.events[index])
 
     def late_deliveries(self) -> None:
-        """Schedule every event once more, every other one as an archive replay."""
+        """Schedule every event once more, half of them as an archive replay."""
         for index, event in enumerate(self.events):
-            again = {**event, "replay-name": "chaos"} if index % 2 else event
+            again = {**event, "replay-name": "chaos"} if self._random.random() < 0.5 else event
             self._schedule.add(time.monotonic() + index / (4 * EVENTS_PER_SECOND), again)
 
     def work_off(self) -> None:

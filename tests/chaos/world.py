@@ -91,9 +91,10 @@ class World:
         if builder == "CODE_BUILD":
             yield from map(self.codebuild.variables, list(self.codebuild.builds))
             return
+        # In this order nothing is missed: what leaves the queue meanwhile is a build when those are read.
+        yield from (item.values for item in self.jenkins.waiting())
         for project in PROJECTS:
             yield from (build.values for build in self.jenkins.builds(project))
-        yield from (item.values for item in self.jenkins.waiting())
 
     def handle(self, request: Request) -> Answer | None:
         """Let a request meet its fault; `None` drops the connection."""
