@@ -8,7 +8,7 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 test:
 	$(RUN) pytest
 
-# Thousands of deliveries that are duplicated, delayed, killed and cut off; some ten minutes. A short one is among the tests.
+# Thousands of deliveries that are duplicated, delayed, killed and cut off; five to ten minutes. A short one is among the tests.
 chaos:
 	$(RUN) python -m tests.chaos --events 600 --deliveries 2000
 
