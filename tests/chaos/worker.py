@@ -1,6 +1,6 @@
 """The child's program: takes a delivery from each line of standard input, and answers each with a line."""
 
-import importlib.util
+import importlib
 import io
 import json
 import sys
@@ -46,8 +46,7 @@ def main() -> None:
 def _hurry(timeout: float) -> None:
     """Shorten every wait to the scale of a run, and load before the first delivery what else would delay it."""
     for (module, name), share in _WAITS.items():
-        if importlib.util.find_spec(module) is not None:
-            setattr(importlib.import_module(module), name, share * timeout)
+        setattr(importlib.import_module(module), name, share * timeout)
     ExponentialBackoff.delay_amount = lambda self, context: 0.02  # type: ignore[method-assign]
     importlib.import_module("aws_lambda_powertools.utilities.idempotency")
     session = botocore.session.get_session()
