@@ -66,30 +66,16 @@ def create_handler(
     settings = settings or Settings.from_environment()
     clients = Clients()
     dynamodb = partial(clients.get, "dynamodb", settings.dynamo_db_region or settings.aws_region)
-    codebuild = partial(clients.get, "codebuild", settings.code_build_region or settings.aws_region)
     event_bus = EventBus(
         settings.event_bus_name,
         lambda: clients.get("events", settings.event_bus_aws_region or settings.aws_region),
     )
     tiers = tiers or _tier_details(settings, dynamodb)
     tenants = tenants or _tenant_records(settings, dynamodb)
-    factories: dict[str, Callable[[], Builder]] = {
-        "CODE_BUILD": lambda: CodeBuild(codebuild),
-        "JENKINS": lambda: _jenkins(settings, clients),
-    }
-    for name, builder in (builders or {}).items():
-        if not callable(getattr(builder, "start", None)) or not callable(getattr(builder, "find", None)):
-            raise ConfigurationError(f"builder {shown(name)} has not both methods, start and find; see Builder")
-        factories[name] = partial(_given, builder)
-    if settings.default_builder not in factories:
-        raise ConfigurationError(
-            f"DEFAULT_BUILDER {shown(settings.default_builder)} is not known (known: {', '.join(factories)}); correct "
-            "it, or register the builder"
-        )
     once = _once(settings, dynamodb)
     dispatcher = Dispatcher(
         Performer(
-            jobs=Jobs(factories, settings.default_builder, once.memory),
+            jobs=Jobs(_builders(settings, clients, builders or {}), settings.default_builder, once.memory),
             tenants=tenants,
             bus=event_bus,
             callbacks=cache(partial(_callbacks, settings)),
@@ -132,6 +118,27 @@ def create_handler(
     handler = cast(Handler, lambda_handler)
     handler.registry = registry
     return handler
+
+
+def _builders(
+    settings: Settings, clients: Clients, given: Mapping[str, Builder]
+) -> Mapping[str, Callable[[], Builder]]:
+    """Say how each build system is made, by its name; those that are given are made already."""
+    codebuild = partial(clients.get, "codebuild", settings.code_build_region or settings.aws_region)
+    factories: dict[str, Callable[[], Builder]] = {
+        "CODE_BUILD": lambda: CodeBuild(codebuild),
+        "JENKINS": lambda: _jenkins(settings, clients),
+    }
+    for name, builder in given.items():
+        if not callable(getattr(builder, "start", None)) or not callable(getattr(builder, "find", None)):
+            raise ConfigurationError(f"builder {shown(name)} has not both methods, start and find; see Builder")
+        factories[name] = partial(_given, builder)
+    if settings.default_builder not in factories:
+        raise ConfigurationError(
+            f"DEFAULT_BUILDER {shown(settings.default_builder)} is not known (known: {', '.join(factories)}); correct "
+            "it, or register the builder"
+        )
+    return factories
 
 
 def _given(builder: Builder) -> Builder:

@@ -145,11 +145,11 @@ def _required_parameters(function: ConsumerFunction, who: str) -> list[inspect.P
     required = [
         parameter
         for parameter in parameters
-        if (
-            parameter.kind not in (parameter.VAR_KEYWORD, parameter.KEYWORD_ONLY)
-            and (parameter.default is parameter.empty or parameter.name == "context")
+        if parameter.kind is not parameter.VAR_KEYWORD
+        and (
+            parameter.default is parameter.empty
+            or (parameter.name == "context" and parameter.kind is not parameter.KEYWORD_ONLY)
         )
-        or (parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty)
     ]
     fits = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
     if len(required) not in (1, 2) or any(parameter.kind not in fits for parameter in required):

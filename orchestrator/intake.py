@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from orchestrator.errors import InvalidEvent, json_type
 from orchestrator.event import Event
-from orchestrator.validation import explain
+from orchestrator.validation import explain, path_of
 
 _EARLIEST_YEAR = 2000
 _DEEPEST = 64
@@ -68,7 +68,9 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
     if time.year < _EARLIEST_YEAR:
         raise InvalidEvent(f"event: time is before the year {_EARLIEST_YEAR}; send the time of the event")
     detail = detail if isinstance(detail, dict) else {}
-    _check(detail, "detail", 1)
+    fault = _fault(detail)
+    if fault is not None:
+        raise InvalidEvent(f"event: {path_of('detail', fault[0])} {fault[1]}")
     return Event(
         id=model.id,
         type=model.detail_type,
@@ -82,21 +84,30 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
     )
 
 
-def _check(value: Any, place: str, depth: int) -> None:
-    """Refuse what JSON allows and nothing behind this package can hold."""
+def _fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str] | None:
+    """Find what JSON allows and nothing behind this package can hold: where it is, from here on, and what it is."""
     if isinstance(value, str):
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                raise InvalidEvent(f"event: {place} holds half of a surrogate pair; send well-formed text") from None
-    elif isinstance(value, dict | list):
-        if depth > _DEEPEST:
-            raise InvalidEvent(f"event: {place} is nested deeper than {_DEEPEST} levels; send it flatter")
-        if isinstance(value, list):
-            for index, member in enumerate(value):
-                _check(member, f"{place}[{index}]", depth + 1)
-        else:
-            for name, member in value.items():
-                _check(name, place, depth)
-                _check(member, f"{place}.{name}", depth + 1)
+        return None if value.isascii() or _is_whole(value) else ((), "holds half of a surrogate pair; send whole text")
+    if not isinstance(value, dict | list):
+        return None
+    if depth > _DEEPEST:
+        return (), f"is nested deeper than {_DEEPEST} levels; send it flatter"
+    if isinstance(value, dict):
+        for name in value:
+            fault = _fault(name)
+            if fault is not None:
+                return fault
+    # Where a fault is matters only once there is one: nothing is put together for the many that have none.
+    for place, member in value.items() if isinstance(value, dict) else enumerate(value):
+        fault = _fault(member, depth + 1)
+        if fault is not None:
+            return (place, *fault[0]), fault[1]
+    return None
+
+
+def _is_whole(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -34,13 +34,22 @@ def explain(error: ValidationError, root: str = "") -> str:
         out, because they may repeat secrets; raise `pydantic_core.PydanticCustomError` to have one shown.
     """
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [f"{_path(root, problem['loc'])} {_reason(problem['type'], problem['msg'])}" for problem in problems]
+    told = [f"{path_of(root, problem['loc'])} {_reason(problem['type'], problem['msg'])}" for problem in problems]
     unique = list(dict.fromkeys(told))
     rest = len(unique) - _MOST_SHOWN
     return ", ".join(unique[:_MOST_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _path(root: str, location: tuple[int | str, ...]) -> str:
+def path_of(root: str, location: tuple[int | str, ...]) -> str:
+    """Write where a field is.
+
+    Args:
+        root: Name of the thing that holds it; may be empty.
+        location: The names and indexes that lead to it.
+
+    Returns:
+        For example `detail.tenant.domains[0]`; names that are no identifiers are quoted, escaped and cut.
+    """
     path = root
     for part in location:
         if isinstance(part, int):

@@ -209,6 +209,8 @@ def nested(depth: int) -> Any:
         ([nested(300)], "is nested deeper than 64 levels"),
         ({"a": "\ud800"}, ".a holds half of a surrogate pair"),
         ({"\udfff": 1}, "holds half of a surrogate pair"),
+        ({"\x1b[2J": "\ud800"}, ".'\\x1b[2J' holds half of a surrogate pair"),
+        (["ok", "\ud800"], "[1] holds half of a surrogate pair"),
     ],
 )
 def test_what_nothing_can_hold_is_refused_by_its_place(

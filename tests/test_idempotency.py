@@ -15,6 +15,7 @@ from orchestrator import (
     Handler,
     Job,
     JobRejected,
+    PublishEvent,
     Registry,
     Run,
     StartJob,
@@ -23,6 +24,7 @@ from orchestrator import (
     Untraceable,
     create_handler,
 )
+from orchestrator.bus import EventBus
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.jenkins import JenkinsServer
@@ -563,6 +565,29 @@ def test_a_report_that_cannot_be_published_does_not_hide_the_failure(
         invoke(create_handler(lifecycle), changed(event, "detail.planConfig.tier", "GOLD"))
 
     assert "event 'TENANT_PROVISIONING_FAILURE' was not published on bus default" in capsys.readouterr().out
+
+
+def test_an_event_whose_publisher_was_killed_is_published_again_with_the_same_identity(
+    aws: Requests, registry: Registry, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry.consumer("TENANT_PROVISIONING", name="tell")(lambda event: PublishEvent(type="X", detail={}))
+    handler, publish = create_handler(registry), EventBus.publish
+
+    def publish_and_die(self: EventBus, *arguments: Any) -> str:
+        publish(self, *arguments)
+        raise Killed
+
+    with monkeypatch.context() as killed:
+        killed.setattr(EventBus, "publish", publish_and_die)
+        with pytest.raises(Killed):
+            invoke(handler, event)
+    end_locks()
+
+    statuses = [outcomes(invoke(handler, event))[0]["status"] for _ in range(2)]
+
+    first, second = (request["Entries"][0]["Resources"] for request in aws.of("PutEvents"))
+    assert first == second
+    assert statuses == ["published", "already published"]
 
 
 def test_an_event_that_is_published_twice_counts_once(handler: Handler, builds: Builds, event: dict[str, Any]) -> None:
