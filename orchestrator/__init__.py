@@ -1,6 +1,6 @@
 """Turns tenant lifecycle events on EventBridge into CodeBuild and Jenkins jobs, as one AWS Lambda function."""
 
-from orchestrator.actions import Action, Decision, PublishEvent, SaveTenant, SendCallback, StartJob
+from orchestrator.actions import Action, Decision, PublishEvent, SaveTenant, SendCallback, StartJob, UpdateTenant
 from orchestrator.application import Handler, create_handler
 from orchestrator.builders import Builder, Job, Run, Untraceable
 from orchestrator.context import Context
@@ -43,5 +43,6 @@ __all__ = [
     "TierDetails",
     "Unavailable",
     "Untraceable",
+    "UpdateTenant",
     "create_handler",
 ]

@@ -28,7 +28,7 @@ class StartJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveTenant:
-    """Store the tenant's record, in place of the one that is there.
+    """Store the tenant's record, in place of the one that is there, unless a later event has written that.
 
     Attributes:
         tenant_id: The record's key.
@@ -37,6 +37,21 @@ class SaveTenant:
 
     tenant_id: str
     record: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateTenant:
+    """Change some attributes of the tenant's record, unless a later event has written it.
+
+    Attributes:
+        tenant_id: The record's key.
+        changes: The new values; `None` removes an attribute. They may hold secrets and are left out of `repr`.
+        create: Whether a record is made where there is none; else such a tenant is an `InvalidEvent`.
+    """
+
+    tenant_id: str
+    changes: Mapping[str, Any] = field(repr=False)
+    create: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +87,6 @@ class SendCallback:
     context: str | None = field(default=None, repr=False)
 
 
-Action: TypeAlias = StartJob | SaveTenant | PublishEvent | SendCallback
+Action: TypeAlias = StartJob | SaveTenant | UpdateTenant | PublishEvent | SendCallback
 Decision: TypeAlias = Action | Iterable[Action] | None
 """What a consumer returns: one action, several that are performed in order, or nothing."""

@@ -183,6 +183,38 @@ def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:
     return {name: deserialize(value) for name, value in item.items()}
 
 
+def plain(value: Any) -> Any:
+    """Turn the numbers of an item into those that JSON has.
+
+    Args:
+        value: What `from_item` gave, or a part of it; sets count as lists.
+
+    Returns:
+        The same with `int` and `float` for `Decimal`.
+    """
+    match value:
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case Mapping():
+            return {name: plain(member) for name, member in value.items()}
+        case list() | set():
+            return [plain(member) for member in value]
+        case _:
+            return value
+
+
+def is_condition_failure(error: exceptions.ClientError) -> bool:
+    """Say whether DynamoDB changed nothing because the item does not meet the request's condition.
+
+    Args:
+        error: What the client raised.
+
+    Returns:
+        Whether it was that.
+    """
+    return error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException"
+
+
 def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValueTypeDef]":
     """Make a DynamoDB item.
 

@@ -7,11 +7,11 @@ from functools import partial
 
 from orchestrator.actions import StartJob
 from orchestrator.blame import blamed
-from orchestrator.builders import RUN_ID_VARIABLE, Builder, Job, Run, Untraceable
+from orchestrator.builders import Builder, Job, Run, Untraceable
 from orchestrator.details import find_tenant_id
 from orchestrator.errors import ConfigurationError, ConsumerFailed, JobRejected, OrchestratorError, Unavailable, shown
 from orchestrator.outcome import Outcome
-from orchestrator.run import Origin
+from orchestrator.run import RUN_ID_VARIABLE, Origin
 from orchestrator.variables import job_variables
 
 # Lambda tries a failed asynchronous invocation again after about a minute (Lambda developer guide).
@@ -67,8 +67,7 @@ class Jobs:
             "ORCHESTRATOR_TENANT_ID": tenant_id,
         }
         variables = job_variables(action.trusted_variables, action.variables, own)
-        since = min(origin.event.time, datetime.now(UTC))  # a sender's clock may be ahead
-        job = Job(name=action.name, run_id=origin.run_id, since=since, variables=variables)
+        job = Job(name=action.name, run_id=origin.run_id, since=origin.time, variables=variables)
         return partial(self._start, builder_name, builder, job)
 
     def _start(self, builder_name: str, builder: Builder, job: Job, is_repeat: bool) -> Outcome:

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.actions import Action, PublishEvent, SaveTenant, SendCallback, StartJob
+from orchestrator.actions import Action, PublishEvent, SaveTenant, SendCallback, StartJob, UpdateTenant
 from orchestrator.bus import EventBus
 from orchestrator.errors import shown
-from orchestrator.idempotency import Once
+from orchestrator.idempotency import Once, Performance
 from orchestrator.jobs import Jobs
 from orchestrator.outcome import Outcome
 from orchestrator.run import Origin
@@ -49,9 +49,14 @@ class Performer:
             ConfigurationError: Something that the action needs is not set up.
             InvalidEvent: The action holds what it may not.
         """
+        performance: Performance
         match action:
             case SaveTenant():
-                return partial(self._save_tenant, action)
+                return partial(self._save_tenant, action, origin)
+            case UpdateTenant():
+                # Once, because events of one second cannot be told apart by their times.
+                what = f"tenant {shown(action.tenant_id)} was not updated"
+                performance = partial(self._update_tenant, action, origin)
             case StartJob():
                 what = f"job {shown(action.name)} was not started"
                 performance = self._jobs.prepare(action, origin)
@@ -64,12 +69,13 @@ class Performer:
                 performance = partial(self._send, action, host)
         return partial(self._once.perform, origin.run_id, what, performance)
 
-    def _save_tenant(self, action: SaveTenant) -> Outcome:
-        if self._tenants.save(action.tenant_id, action.record):
-            return Outcome(action="SaveTenant", status="saved", name=action.tenant_id)
-        return Outcome(
-            action="SaveTenant", status="skipped", name=action.tenant_id, reason="DATA_STORE_TABLE is not set"
-        )
+    def _save_tenant(self, action: SaveTenant, origin: Origin) -> Outcome:
+        refused = self._tenants.save(action.tenant_id, action.record, origin.time)
+        return _kept("SaveTenant", "saved", action.tenant_id, refused)
+
+    def _update_tenant(self, action: UpdateTenant, origin: Origin, _: bool) -> Outcome:
+        refused = self._tenants.update(action.tenant_id, action.changes, origin.time, create=action.create)
+        return _kept("UpdateTenant", "updated", action.tenant_id, refused)
 
     def _publish(self, action: PublishEvent, detail: str, run_id: str, _: bool) -> Outcome:
         event_id = self._bus.publish(action, detail, run_id)
@@ -82,3 +88,9 @@ class Performer:
         # Its two meanings cannot be told apart: whoever wonders about a tenant finds both here.
         reason = "a repeat was answered 401: the first was accepted, or the signature is refused"
         return Outcome(action="SendCallback", status="already sent", name=host, reason=reason)
+
+
+def _kept(action: str, status: str, tenant_id: str, refused: str | None) -> Outcome:
+    if refused is None:
+        return Outcome(action=action, status=status, name=tenant_id)
+    return Outcome(action=action, status="skipped", name=tenant_id, reason=refused)

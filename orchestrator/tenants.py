@@ -1,14 +1,23 @@
 """The stored record of each tenant."""
 
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from decimal import DecimalException
 from typing import TYPE_CHECKING, Any, Protocol
+
+from botocore.exceptions import ClientError
 
 from orchestrator import aws
 from orchestrator.errors import InvalidEvent, shown
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
+
+UPDATED_AT = "updatedAt"
+"""Attribute with the time of the event that wrote the record last: an older event changes it no more."""
+
+_KEY = "tenantId"
+_IS_NO_OLDER = "attribute_not_exists(#at) OR #at <= :at"
 
 
 class TenantRecords(Protocol):
@@ -21,22 +30,23 @@ class TenantRecords(Protocol):
             tenant_id: The tenant's id.
 
         Returns:
-            The record, or `None` where there is none.
+            The record, numbers as `int` or `float`; `None` where there is none.
 
         Raises:
             Unavailable: It could not be read just now.
         """
         ...
 
-    def save(self, tenant_id: str, record: Mapping[str, Any]) -> bool:
-        """Store a tenant's record in place of the one that is there.
+    def save(self, tenant_id: str, record: Mapping[str, Any], at: datetime) -> str | None:
+        """Store a tenant's record in place of the one that is there, unless that is of a later event.
 
         Args:
             tenant_id: The tenant's id.
             record: The record's other attributes.
+            at: Time of the event.
 
         Returns:
-            Whether records are kept at all.
+            Why nothing was stored; `None` where the record was.
 
         Raises:
             InvalidEvent: The record holds something that cannot be stored.
@@ -44,17 +54,41 @@ class TenantRecords(Protocol):
         """
         ...
 
+    def update(self, tenant_id: str, changes: Mapping[str, Any], at: datetime, *, create: bool = False) -> str | None:
+        """Change attributes of a tenant's record and keep the others, unless it is of a later event.
+
+        Args:
+            tenant_id: The tenant's id.
+            changes: The new values; `None` removes an attribute.
+            at: Time of the event.
+            create: Whether a record is made where there is none.
+
+        Returns:
+            Why nothing was changed; `None` where the record was.
+
+        Raises:
+            InvalidEvent: The tenant has no record, or a change holds something that cannot be stored.
+            Unavailable: It could not be changed just now.
+        """
+        ...
+
 
 class NoTenantRecords:
     """Keeps nothing: what a function without `DATA_STORE_TABLE` has."""
+
+    _WHY = "DATA_STORE_TABLE is not set"
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
         """Read a tenant's record; see `TenantRecords.get`."""
         return None
 
-    def save(self, tenant_id: str, record: Mapping[str, Any]) -> bool:
-        """Store nothing and say so; see `TenantRecords.save`."""
-        return False
+    def save(self, tenant_id: str, record: Mapping[str, Any], at: datetime) -> str | None:
+        """Store nothing and say why; see `TenantRecords.save`."""
+        return self._WHY
+
+    def update(self, tenant_id: str, changes: Mapping[str, Any], at: datetime, *, create: bool = False) -> str | None:
+        """Change nothing and say why; see `TenantRecords.update`."""
+        return self._WHY
 
 
 class DynamoDBTenantRecords:
@@ -66,21 +100,87 @@ class DynamoDBTenantRecords:
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
         """Read a tenant's record; see `TenantRecords.get`."""
-        key = {"tenantId": {"S": tenant_id}}
         with aws.errors(f"tenant {shown(tenant_id)} could not be read from table {self._table}"):
-            item = self._client().get_item(TableName=self._table, Key=key, ConsistentRead=True).get("Item")
-        return None if item is None else aws.from_item(item)
+            item = (
+                self._client()
+                .get_item(TableName=self._table, Key={_KEY: {"S": tenant_id}}, ConsistentRead=True)
+                .get("Item")
+            )
+        return None if item is None else aws.plain(aws.from_item(item))
 
-    def save(self, tenant_id: str, record: Mapping[str, Any]) -> bool:
+    def save(self, tenant_id: str, record: Mapping[str, Any], at: datetime) -> str | None:
         """Store a tenant's record; see `TenantRecords.save`."""
-        try:
-            item = aws.to_item({**record, "tenantId": tenant_id})
-        except (DecimalException, TypeError, RecursionError):
-            raise InvalidEvent(
-                f"tenant {shown(tenant_id)}: its record holds a value that DynamoDB cannot store (a number of "
-                "more than 38 digits, or one that is not finite); correct the event"
-            ) from None
-        what = f"tenant {shown(tenant_id)} could not be saved in table {self._table}"
-        with aws.errors(what, rejected=InvalidEvent):
-            self._client().put_item(TableName=self._table, Item=item)
-        return True
+        item = _item(tenant_id, {**record, UPDATED_AT: written(at), _KEY: tenant_id})
+        with aws.errors(f"tenant {shown(tenant_id)} could not be saved in table {self._table}", rejected=InvalidEvent):
+            try:
+                self._client().put_item(
+                    TableName=self._table,
+                    Item=item,
+                    ConditionExpression=_IS_NO_OLDER,
+                    ExpressionAttributeNames={"#at": UPDATED_AT},
+                    ExpressionAttributeValues={":at": item[UPDATED_AT]},
+                )
+            except ClientError as error:
+                if not aws.is_condition_failure(error):
+                    raise
+                return _LATER
+        return None
+
+    def update(self, tenant_id: str, changes: Mapping[str, Any], at: datetime, *, create: bool = False) -> str | None:
+        """Change a tenant's record; see `TenantRecords.update`."""
+        gone = [name for name, value in changes.items() if value is None]
+        kept = {name: value for name, value in changes.items() if value is not None}
+        values = _item(tenant_id, {**kept, UPDATED_AT: written(at)})
+        names = {f"#n{number}": name for number, name in enumerate((*values, *gone))}
+        assigned = ", ".join(f"{mark} = :v{mark[2:]}" for mark in list(names)[: len(values)])
+        removed = ", ".join(list(names)[len(values) :])
+        condition = _IS_NO_OLDER if create else f"attribute_exists(#key) AND ({_IS_NO_OLDER})"
+        with aws.errors(f"tenant {shown(tenant_id)} could not be updated in table {self._table}", InvalidEvent):
+            try:
+                self._client().update_item(
+                    TableName=self._table,
+                    Key={_KEY: {"S": tenant_id}},
+                    UpdateExpression=f"SET {assigned}" + (f" REMOVE {removed}" if removed else ""),
+                    ConditionExpression=condition,
+                    ExpressionAttributeNames={**names, "#at": UPDATED_AT, **({} if create else {"#key": _KEY})},
+                    ExpressionAttributeValues={
+                        **{f":v{number}": value for number, value in enumerate(values.values())},
+                        ":at": values[UPDATED_AT],
+                    },
+                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
+                )
+            except ClientError as error:
+                if not aws.is_condition_failure(error):
+                    raise
+                if "Item" not in error.response:
+                    raise InvalidEvent(
+                        f"tenant {shown(tenant_id)} has no record in table {self._table}: its provisioning did not "
+                        "come through here; correct the event's tenant"
+                    ) from None
+                return _LATER
+        return None
+
+
+_LATER = "a later event has written the record"
+
+
+def written(time: datetime) -> str:
+    """Write a time so that texts compare as the times do.
+
+    Args:
+        time: Any time with a zone.
+
+    Returns:
+        It in UTC to the millisecond, as in `2026-11-24T09:00:00.000Z`.
+    """
+    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _item(tenant_id: str, attributes: Mapping[str, Any]) -> Any:
+    try:
+        return aws.to_item(attributes)
+    except (DecimalException, TypeError, RecursionError):
+        raise InvalidEvent(
+            f"tenant {shown(tenant_id)}: its record holds a value that DynamoDB cannot store (a number of "
+            "more than 38 digits, or one that is not finite); correct the event"
+        ) from None

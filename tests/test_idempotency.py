@@ -597,3 +597,41 @@ def test_an_event_that_is_published_twice_counts_once(handler: Handler, builds: 
     invoke(handler, event | {"id": "second", "resources": [mark]})
 
     assert len(builds.started) == 1
+
+
+@pytest.mark.parametrize(
+    ("second", "count"),
+    [
+        ({}, 1),
+        ({"resources": ["urn:orchestrator:run:0123456789abcdef0123456789abcdef"]}, 1),
+        ({"detail-type": "TENANT_PROVISIONING_FAILURE"}, 2),
+        ({"detail": {"ORCHESTRATOR_RUN_ID": "another"}}, 2),
+        ({"detail": {}}, 2),
+        ({"detail": {"ORCHESTRATOR_RUN_ID": ["run"]}}, 2),
+    ],
+)
+def test_reports_of_one_end_of_a_job_count_once(
+    aws: Requests, builds: Builds, event: dict[str, Any], second: dict[str, Any], count: int
+) -> None:
+    registry = Registry()
+    registry.consumer("TENANT_PROVISIONING_SUCCESS", "TENANT_PROVISIONING_FAILURE", name="tell")(
+        lambda event: StartJob(name="job")
+    )
+    handler = create_handler(registry, builders={"CODE_BUILD": builds})
+    first = event | {"detail-type": "TENANT_PROVISIONING_SUCCESS", "detail": {"ORCHESTRATOR_RUN_ID": "run"}}
+
+    invoke(handler, first | {"id": "first"})
+    invoke(handler, first | {"id": "second"} | second)
+
+    assert len(builds.started) == count
+
+
+def test_other_events_with_the_run_id_of_a_job_are_events_of_their_own(
+    handler: Handler, builds: Builds, event: dict[str, Any]
+) -> None:
+    event = changed(event, "detail.ORCHESTRATOR_RUN_ID", "run")
+
+    invoke(handler, event | {"id": "first"})
+    invoke(handler, event | {"id": "second"})
+
+    assert len(builds.started) == 2

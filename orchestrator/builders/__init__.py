@@ -7,9 +7,6 @@ from typing import Protocol
 
 from orchestrator.errors import Unavailable
 
-RUN_ID_VARIABLE = "ORCHESTRATOR_RUN_ID"
-"""The job variable by which a run is found again."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:

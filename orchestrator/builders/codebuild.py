@@ -9,8 +9,9 @@ from urllib.parse import quote
 from botocore.exceptions import ClientError
 
 from orchestrator import aws
-from orchestrator.builders import RUN_ID_VARIABLE, Job, Run
+from orchestrator.builders import Job, Run
 from orchestrator.errors import JobRejected, Unavailable, shown
+from orchestrator.run import RUN_ID_VARIABLE
 
 if TYPE_CHECKING:
     from types_boto3_codebuild import CodeBuildClient

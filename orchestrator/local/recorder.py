@@ -6,8 +6,8 @@ from typing import Any
 
 from botocore import handlers
 
-from orchestrator.builders import RUN_ID_VARIABLE
 from orchestrator.local.jenkins import JenkinsServer
+from orchestrator.run import RUN_ID_VARIABLE
 
 _EVENT = "before-parameter-build.codebuild.StartBuild"
 

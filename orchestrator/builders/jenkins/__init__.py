@@ -5,11 +5,12 @@ from collections.abc import Callable
 from http import HTTPStatus
 from urllib.parse import unquote, urljoin, urlsplit
 
-from orchestrator.builders import RUN_ID_VARIABLE, Job, Run, Untraceable
+from orchestrator.builders import Job, Run, Untraceable
 from orchestrator.builders.jenkins.connection import Answer, Connection, Unanswered
 from orchestrator.builders.jenkins.paths import job_path
 from orchestrator.builders.jenkins.search import Search
 from orchestrator.errors import JobRejected, OrchestratorError, Unavailable, shown
+from orchestrator.run import RUN_ID_VARIABLE
 
 _QUEUE_ITEM = re.compile(r"/queue/item/(\d+)/?$")
 _TAKEN = (HTTPStatus.CREATED, HTTPStatus.SEE_OTHER)

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from orchestrator.builders import RUN_ID_VARIABLE, Job, Run
+from orchestrator.builders import Job, Run
 from orchestrator.builders.jenkins.connection import Connection
 from orchestrator.errors import ConfigurationError
+from orchestrator.run import RUN_ID_VARIABLE
 
 _PARAMETERS = "actions[parameters[name,value]]"
 _DECLARED = "property[parameterDefinitions[name]]"
