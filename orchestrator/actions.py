@@ -79,12 +79,15 @@ class SendCallback:
         body: The JSON body. It may hold secrets and is left out of `repr`.
         secret: Signs the callback.
         context: Goes into the signature of a tenant-status webhook; a service callback has none.
+        may_be_settled: Whether the tenant need not be in provisioning, so that the 401 with which the control
+            plane answers then is no failure.
     """
 
     url: str = field(repr=False)
     body: Mapping[str, Any] = field(repr=False)
     secret: str = field(repr=False)
     context: str | None = field(default=None, repr=False)
+    may_be_settled: bool = False
 
 
 Action: TypeAlias = StartJob | SaveTenant | UpdateTenant | PublishEvent | SendCallback

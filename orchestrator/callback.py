@@ -126,8 +126,8 @@ class Callbacks:
             is_repeat: Whether an earlier attempt may have been accepted.
 
         Returns:
-            Whether it was accepted now; `False` says that an earlier attempt was, as the control plane answers
-            401 for a tenant that is no longer in provisioning.
+            Whether it was accepted now; `False` says that the control plane answered 401, as it does for a tenant
+            that is no longer in provisioning: an earlier attempt was accepted, or the action allows for it.
 
         Raises:
             InvalidEvent: As in `check`.
@@ -142,7 +142,7 @@ class Callbacks:
         for attempt in range(1, ATTEMPTS + 1):
             deadline.require(CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS, what, ambiguous=is_ambiguous)
             ended = self._attempt(attempt, target, body, action, what)
-            if ended.status == HTTPStatus.UNAUTHORIZED and (is_repeat or is_ambiguous):
+            if ended.status == HTTPStatus.UNAUTHORIZED and (is_repeat or is_ambiguous or action.may_be_settled):
                 return False
             if ended.status is not None:
                 return _accepted(ended.status, what)
@@ -167,7 +167,7 @@ class Callbacks:
             "x-signature": signature(body, action.secret, action.context, timestamp),
         }
         try:
-            with self._pool(target, address) as pool:
+            with _connection(target, address, self._ssl_context) as pool:
                 response = pool.urlopen(
                     "POST", target.path, body.encode(), headers, redirect=False, preload_content=False
                 )
@@ -187,20 +187,6 @@ class Callbacks:
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return _Attempt(None, f"it answered {response.status}", is_ambiguous=True)
         return _Attempt(response.status)
-
-    def _pool(self, target: _Target, address: str) -> urllib3.HTTPConnectionPool:
-        """Make the way to the very address that was checked, whatever the name resolves to meanwhile."""
-        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
-        if target.scheme == "http":
-            return urllib3.HTTPConnectionPool(address, target.port, timeout=timeout, retries=False)
-        return urllib3.HTTPSConnectionPool(
-            address,
-            target.port,
-            timeout=timeout,
-            retries=False,
-            ssl_context=self._ssl_context or ssl.create_default_context(),
-            server_hostname=target.host,
-        )
 
     def _checked(self, target: _Target) -> _Target:
         host = target.host
@@ -306,6 +292,21 @@ def _addresses(host: str, what: str) -> list[str]:
                 "record or the sender"
             )
     return found
+
+
+def _connection(target: _Target, address: str, ssl_context: ssl.SSLContext | None) -> urllib3.HTTPConnectionPool:
+    """Make the way to the very address that was checked, whatever the name resolves to meanwhile."""
+    timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
+    if target.scheme == "http":
+        return urllib3.HTTPConnectionPool(address, target.port, timeout=timeout, retries=False)
+    return urllib3.HTTPSConnectionPool(
+        address,
+        target.port,
+        timeout=timeout,
+        retries=False,
+        ssl_context=ssl_context or ssl.create_default_context(),
+        server_hostname=target.host,
+    )
 
 
 def _is_forbidden(address: _Address) -> bool:

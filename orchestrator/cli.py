@@ -51,13 +51,13 @@ def _parser() -> argparse.ArgumentParser:
         "invoke",
         parents=[shared],
         help="run the handler on event files",
-        description="Run the handler on events. AWS and Jenkins are emulated in this process unless others are asked "
-        "for. Standard output gets the handler's JSON answers, one for each event; everything else goes to standard "
-        "error.",
+        description="Run the handler on events. AWS, Jenkins and the control plane are emulated in this process unless "
+        "others are asked for. Standard output gets the handler's JSON answers, one for each event; everything else "
+        "goes to standard error.",
     )
     invoke.add_argument("events", nargs="+", metavar="EVENT", help="a JSON file, a folder of them, or - for stdin")
     where = invoke.add_mutually_exclusive_group()
-    where.add_argument("--endpoint-url", metavar="URL", help="use a running AWS emulator (Jenkins stays emulated)")
+    where.add_argument("--endpoint-url", metavar="URL", help="use a running AWS emulator (all else stays here)")
     where.add_argument("--aws", action="store_true", help="use the real AWS and Jenkins of this shell's settings")
     invoke.add_argument(
         "--job",
@@ -84,14 +84,14 @@ def _invoke(options: argparse.Namespace) -> int:
 
     files = _event_files(options.events)
     answers, told = sys.stdout, sys.stderr if options.verbose or sys.stderr.isatty() else None
-    failures, jenkins = 0, None
+    failures, surroundings = 0, None
     with contextlib.ExitStack() as stack:
         variables = stack.enter_context(recorder.recorded_variables())
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # logs and metrics go to standard output
         if options.endpoint_url:
-            jenkins = stack.enter_context(environment.emulator(options.endpoint_url, options.jobs))
+            surroundings = stack.enter_context(environment.emulator(options.endpoint_url, options.jobs))
         elif not options.aws:
-            jenkins = stack.enter_context(environment.embedded(options.jobs))
+            surroundings = stack.enter_context(environment.embedded(options.jobs))
         handler = _load(options.handler)
         if not callable(handler):
             raise ConfigurationError(f"--handler {options.handler}: is no function; name what create_handler returned")
@@ -105,9 +105,11 @@ def _invoke(options: argparse.Namespace) -> int:
                 raise  # nobody reads what the other events would come to
             except Exception as error:  # somebody's own handler may raise anything
                 failures += _failed(error, options.debug, file)
-            if jenkins is not None:
-                variables.update(recorder.jenkins_variables(jenkins))
-                jenkins.requests.clear()
+            if surroundings is not None:
+                variables.update(recorder.jenkins_variables(surroundings.jenkins))
+                surroundings.jenkins.requests.clear()
+                summary.callbacks(told, surroundings.control_plane.requests)
+                surroundings.control_plane.requests.clear()
             summary.builds(told, variables, values_shown=not options.aws)
     return 1 if failures else 0
 

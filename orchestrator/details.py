@@ -3,9 +3,18 @@
 import json
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Self, TypeAlias
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    PrivateAttr,
+    model_validator,
+)
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -166,7 +175,10 @@ class DeprovisioningDetail(_Model):
     @model_validator(mode="before")
     @classmethod
     def _one_shape(cls, detail: Any) -> Any:
-        return unwrapped(detail)
+        detail = unwrapped(detail)
+        if isinstance(detail, Mapping) and "tenant" not in detail and "tenantId" in detail:
+            return {**detail, "tenant": {"id": detail["tenantId"]}}
+        return detail
 
 
 def _json_object(value: Any) -> Any:
@@ -176,6 +188,12 @@ def _json_object(value: Any) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError):
         raise PydanticCustomError("tenant_json", "it must be an object, or a text that holds one as JSON") from None
+
+
+def _flag(value: Any) -> Any:
+    if value not in ("0", "1", None):
+        raise PydanticCustomError("flag", 'it must be "0" or "1"')
+    return value
 
 
 class BuildDetail(_Model):
@@ -188,13 +206,35 @@ class BuildDetail(_Model):
     secret: str | None = None
     context: str | None = None
     tier: str | None = None
+    reason: str | None = None
     api_endpoint: Annotated[str | None, Field(alias="API_ENDPOINT")] = None
-    build_succeeding: Annotated[str | None, Field(alias="CODEBUILD_BUILD_SUCCEEDING")] = None
+    build_succeeding: Annotated[str | None, BeforeValidator(_flag), Field(alias="CODEBUILD_BUILD_SUCCEEDING")] = None
     build_id: Annotated[str | None, Field(alias="CODEBUILD_BUILD_ID")] = None
+    build_url: Annotated[str | None, Field(alias="BUILD_URL")] = None
     state_bucket: Annotated[str | None, Field(alias="TF_STATE_BUCKET")] = None
     state_key: Annotated[str | None, Field(alias="TF_KEY")] = None
     app_plane_url: Annotated[str | None, Field(alias="APP_PLANE_REDIRECT_URL")] = None
     user_callback_endpoint: Annotated[str | None, Field(alias="USER_CALLBACK_ENDPOINT")] = None
+
+    _as_sent: Mapping[str, Any] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _keep_as_sent(cls, detail: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        model = validate(detail)
+        if isinstance(detail, Mapping):
+            model._as_sent = detail
+        return model
+
+    @property
+    def as_sent(self) -> Mapping[str, Any]:
+        """The detail unchanged, to pass on."""
+        return self._as_sent
+
+    @property
+    def build(self) -> str | None:
+        """Which build it was: a CodeBuild build's id, or a Jenkins build's address."""
+        return self.build_id or self.build_url
 
 
 DETAIL_MODELS: Mapping[EventType, type[BaseModel]] = MappingProxyType(
@@ -211,6 +251,22 @@ DETAIL_MODELS: Mapping[EventType, type[BaseModel]] = MappingProxyType(
     }
 )
 """The model of each type's detail, for `Event[...]` annotations."""
+
+
+def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Put together what a detail says of a tenant's job, wherever it says so.
+
+    Args:
+        detail: A detail as it came, of any shape, or a stored tenant record.
+
+    Returns:
+        The entries of `builderConfig.config.environmentOverride`, the detail's own on top.
+    """
+    inner = unwrapped(detail)
+    override = inner
+    for name in ("builderConfig", "config", "environmentOverride"):
+        override = override.get(name) if isinstance(override, Mapping) else None
+    return {**(override if isinstance(override, Mapping) else {}), **inner}
 
 
 def find_tenant_id(detail: Mapping[str, Any]) -> str | None:

@@ -5,10 +5,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from orchestrator.actions import Action, PublishEvent, StartJob
-from orchestrator.details import find_tenant_id, unwrapped
+from orchestrator.details import find_tenant_id, given_variables
 from orchestrator.errors import OrchestratorError
 from orchestrator.event import Event
 from orchestrator.variables import to_json
+
+SOURCE = "orchestrator"
+"""Source of the report that a job could not be started; what a job itself came to is told with another."""
 
 _MAX_DETAIL_BYTES = 200_000
 # What the control plane needs to be told, of what an event or a job may hold (CONTRACT sections 1 and 5).
@@ -28,13 +31,17 @@ def failure_event(
 
     Returns:
         An event whose detail holds what the failed job's own report would have held of the tenant, as text, and
-        `reason` and `error`; `None` where the event names no tenant, so that nobody waits for one.
+        `reason` and `error`; `None` where nobody waits for a job: the event names no tenant, or the consumer
+        decided on other actions alone.
     """
+    actions = list(actions)
     tenant_id = find_tenant_id(event.detail)
-    if tenant_id is None:
+    # Where a callback is refused, no job has failed: to say so would take back what went well.
+    has_no_job = bool(actions) and not any(isinstance(action, StartJob) for action in actions)
+    if tenant_id is None or has_no_job:
         return None
     known: dict[str, Any] = {}
-    for source in (_event_variables(event.detail), *(_job_variables(action) for action in actions)):
+    for source in (given_variables(event.detail), *(_job_variables(action) for action in actions)):
         known.update((name, source[name]) for name in _PASSED_ON if source.get(name) is not None)
     detail = {name: value if isinstance(value, str) else _json(value) for name, value in known.items()}
     if not 0 < len(detail.get("tenant", "").encode()) <= _MAX_DETAIL_BYTES:
@@ -46,15 +53,7 @@ def failure_event(
         "ORCHESTRATOR_EVENT_TYPE": event.type,
         "ORCHESTRATOR_TENANT_ID": tenant_id,
     }
-    return PublishEvent(type=kind, detail={**detail, **told})
-
-
-def _event_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
-    inner = unwrapped(detail)
-    override = inner
-    for name in ("builderConfig", "config", "environmentOverride"):
-        override = override.get(name) if isinstance(override, Mapping) else None
-    return {**inner, **(override if isinstance(override, Mapping) else {})}
+    return PublishEvent(type=kind, detail={**detail, **told}, source=SOURCE)
 
 
 def _job_variables(action: Action) -> Mapping[str, Any]:

@@ -9,7 +9,7 @@ class Outcome(TypedDict, total=False):
     Attributes:
         action: The action's kind, for example `StartJob`.
         status: What happened: `started`, `published`, `sent`, `updated`, each also with `already` before it,
-            `saved`, or `skipped`.
+            `saved`, `refused`, or `skipped`.
         builder: Build system of a job.
         name: The job's name, the tenant's id of a record, the published event's type, or a callback's host.
         id: The build system's name for the run, or the published event's id.

@@ -85,7 +85,10 @@ class Performer:
         is_new = self._callbacks().send(action, is_repeat=is_repeat)
         if is_new:
             return Outcome(action="SendCallback", status="sent", name=host)
-        # Its two meanings cannot be told apart: whoever wonders about a tenant finds both here.
+        # What a 401 means cannot be told: whoever wonders about a tenant finds all of it here.
+        if action.may_be_settled:
+            reason = "it was answered 401: the tenant is not in provisioning, or the signature is refused"
+            return Outcome(action="SendCallback", status="refused", name=host, reason=reason)
         reason = "a repeat was answered 401: the first was accepted, or the signature is refused"
         return Outcome(action="SendCallback", status="already sent", name=host, reason=reason)
 

@@ -155,7 +155,7 @@ class DynamoDBTenantRecords:
                 if "Item" not in error.response:
                     raise InvalidEvent(
                         f"tenant {shown(tenant_id)} has no record in table {self._table}: its provisioning did not "
-                        "come through here; correct the event's tenant"
+                        "come through here; correct the event's tenant, or add its record"
                     ) from None
                 return _LATER
         return None

@@ -21,6 +21,9 @@ JOB_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
 )
 """Which attribute of a tier names the job of an event type."""
 
+DOES_BOTH = "jobDeprovisions"
+"""Attribute (true) of a tier whose `jobName` deprovisions, too; the job tells by `ORCHESTRATOR_EVENT_TYPE`."""
+
 
 def job_name(tier: Mapping[str, Any], event_type: str) -> str:
     """Read which job a tier has for an event type.
@@ -39,7 +42,25 @@ def job_name(tier: Mapping[str, Any], event_type: str) -> str:
     if attribute is None:
         known = ", ".join(JOB_ATTRIBUTES)
         raise ConfigurationError(f"a tier has no job for events of type {shown(event_type)} (it has for: {known})")
-    return _text(tier, attribute, f"the job of {event_type}")
+    hint = ""
+    if event_type == EventType.TENANT_DEPROVISIONING and tier.get(attribute) is None:
+        if tier.get(DOES_BOTH) in (True, "true"):
+            attribute = JOB_ATTRIBUTES[EventType.TENANT_PROVISIONING]
+        hint = f", or {DOES_BOTH} (true) where its jobName does both"
+    return _text(tier, attribute, f"the job of {event_type}", hint)
+
+
+def has_job(tier: Mapping[str, Any], event_type: str) -> bool:
+    """Say whether a tier has a job for an event type.
+
+    Args:
+        tier: The tier's details.
+        event_type: One of `JOB_ATTRIBUTES`.
+
+    Returns:
+        Whether the attribute is there; `job_name` says whether it is a name.
+    """
+    return tier.get(JOB_ATTRIBUTES[EventType(event_type)]) is not None
 
 
 def builder_name(tier: Mapping[str, Any]) -> str | None:
@@ -57,11 +78,12 @@ def builder_name(tier: Mapping[str, Any]) -> str | None:
     return None if tier.get("builder") is None else _text(tier, "builder", "its build system")
 
 
-def _text(tier: Mapping[str, Any], attribute: str, meaning: str) -> str:
+def _text(tier: Mapping[str, Any], attribute: str, meaning: str, hint: str = "") -> str:
     value = tier.get(attribute)
     if not isinstance(value, str) or not value:
         raise ConfigurationError(
             f"tier {shown(tier.get('tier'))} does not name {meaning}; give its item an attribute {attribute} (text)"
+            f"{hint}"
         )
     return value
 

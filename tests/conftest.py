@@ -8,14 +8,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
+import boto3
 import pytest
 from botocore import handlers, session
 from moto import mock_aws
 
 from orchestrator import Handler, Registry, create_handler
+from orchestrator.aws import from_item, plain
 from orchestrator.builders.jenkins.credentials import Credentials
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
+from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.lambda_context import LocalContext
 
@@ -105,6 +108,21 @@ def handler(aws: Requests) -> Handler:
     registry = Registry()
     registry.include(lifecycle)
     return create_handler(registry)
+
+
+@pytest.fixture
+def control_plane(monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlPlane]:
+    """Run a control plane that knows the samples' secret and context, and allow callbacks to it."""
+    monkeypatch.setenv("CALLBACK_ALLOWED_HOSTS", "127.0.0.1")
+    with ControlPlane(sandbox.CALLBACK_SECRET, sandbox.CALLBACK_CONTEXT) as plane:
+        yield plane
+
+
+def stored(tenant_id: str = sandbox.TENANT["tenantId"]) -> dict[str, Any]:
+    """Read a tenant's record out of the emulated table."""
+    item = boto3.client("dynamodb").get_item(TableName="tenants", Key={"tenantId": {"S": tenant_id}}).get("Item")
+    record: dict[str, Any] = plain(from_item(item or {}))
+    return record
 
 
 def no_pause(seconds: float) -> None:

@@ -11,8 +11,8 @@ import trustme
 
 from orchestrator import ConfigurationError, Event, InvalidEvent, Registry, SendCallback, Unavailable, create_handler
 from orchestrator.callback import Callbacks, signature
+from orchestrator.local.control_plane import ControlPlane
 from tests.conftest import Requests, invoke, sample
-from tests.control_plane import ControlPlane
 
 SECRET, CONTEXT = "do-not-tell-secret", "do-not-tell-context"
 BODY = {

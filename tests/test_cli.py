@@ -114,7 +114,7 @@ def test_on_a_terminal_the_answer_is_laid_out_and_the_variables_are_shown(
 def test_verbose_shows_the_variables_without_a_terminal(run: Run) -> None:
     _, _, err = run("invoke", "-v", str(EVENTS / "tenant-provisioning.json"))
 
-    assert "was asked for with 15 variables" in err
+    assert "was asked for with 16 variables" in err
 
 
 def test_the_jenkins_sample_runs_on_an_embedded_jenkins(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -128,7 +128,7 @@ def test_the_jenkins_sample_runs_on_an_embedded_jenkins(run: Run, monkeypatch: p
     outcome = started(out)
     assert (outcome["status"], outcome["builder"]) == ("started", "JENKINS")
     assert outcome["link"].startswith("http://127.0.0.1:")
-    assert "was asked for with 14 variables" in err
+    assert "was asked for with 16 variables" in err
     assert "instanceSize             xlarge" in err
 
 

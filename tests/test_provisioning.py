@@ -31,6 +31,7 @@ def test_a_flat_event_starts_the_build_of_its_tier_with_its_variables(handler: H
     assert sent == {
         "tier": "PREMIUM",
         "jobName": "premium-tenant-provisioning",
+        "deprovisioningJobName": "premium-tenant-deprovisioning",
         "AWS_REGION": "us-east-1",
         "instanceSize": "large",
         "tokenExpirationSeconds": "3600",
@@ -69,7 +70,7 @@ def test_a_subscription_event_passes_size_tenant_secret_and_context(handler: Han
     sent = variables(build)
     assert json.loads(sent["tenant"]) == {**event["detail"]["tenant"], "identityProvider": "auth0"}
     names = {name for name in sent if not name.startswith("ORCHESTRATOR_")}
-    tier = {"tier", "jobName", "AWS_REGION", "instanceSize"}
+    tier = {"tier", "jobName", "jobDeprovisions", "AWS_REGION", "instanceSize"}
     assert names == tier | {"INSTANCE_COUNT", "STORAGE_GB", "tenant", "secret", "context"}
     assert (sent["INSTANCE_COUNT"], sent["STORAGE_GB"]) == ("1", "20")
     assert (sent["secret"], sent["context"]) == ("example-callback-secret", "example-callback-context")
@@ -122,7 +123,8 @@ def test_the_tenant_record_is_stored_before_the_build_starts(handler: Handler, a
     record = json.loads(json.dumps(from_item(put["Item"]), default=float))
     tenant = {**event["detail"]["tenant"], "identityProvider": "auth0"}
     assert put["TableName"] == "tenants"
-    assert record.pop("updatedAt").startswith(event["time"][:19])
+    assert record.pop("updatedAt") == record.pop("statusAt")
+    assert record.pop("status") == "PROVISIONING"
     assert record == {"tenantId": TENANT_ID, **event["detail"], "tenant": tenant}
 
 

@@ -1,7 +1,8 @@
 """The built-in consumers; each can be left out with `registry.remove(name)`."""
 
-from orchestrator.lifecycle import provisioning
+from orchestrator.lifecycle import deployment, deprovisioning, provisioning
 from orchestrator.registry import Registry
 
 registry = Registry()
-registry.include(provisioning.registry)
+for part in (provisioning, deployment, deprovisioning):
+    registry.include(part.registry)

@@ -1,16 +1,18 @@
-"""Starts the job that provisions a tenant (CONTRACT sections 1 to 3)."""
+"""Provisions a tenant: starts the job, and sees to what comes of it (CONTRACT sections 1 and 5)."""
 
-from collections.abc import Mapping
-from typing import Any
-
-from orchestrator.actions import Action, SaveTenant, StartJob
+from orchestrator.actions import Action, PublishEvent, SaveTenant
 from orchestrator.context import Context
-from orchestrator.details import ProvisioningDetail
+from orchestrator.details import BuildDetail, ProvisioningDetail
+from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event, EventType
+from orchestrator.failure import SOURCE
+from orchestrator.lifecycle.job import tenant_job, tenant_of
+from orchestrator.lifecycle.status import TenantStatus, failed, reached, status_of
+from orchestrator.lifecycle.webhook import FAILURE, status_webhook
 from orchestrator.registry import Registry
-from orchestrator.tiers import builder_name, job_name
 
-IDENTITY_PROVIDER_FEATURE = "IdP"
+SUCCESS_HANDLER = "saas.tenant.provisioning.success.handler"
+"""Source of the TENANT_DEPLOYMENT that follows a success, as the reference has it."""
 
 registry = Registry()
 
@@ -31,37 +33,46 @@ def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -
     """
     detail = event.detail
     tier = context.tiers.get(detail.plan_config.tier)
-    tenant = _tenant(detail)
-    record = {**detail.model_dump(by_alias=True, exclude_unset=True), "tenant": tenant}
+    status = {name: value for name, value in status_of(event, TenantStatus.PROVISIONING).items() if value is not None}
+    record = {**detail.model_dump(by_alias=True, exclude_unset=True), "tenant": tenant_of(detail), **status}
+    return [SaveTenant(tenant_id=detail.tenant.id, record=record), tenant_job(event.type, detail, tier)]
+
+
+@registry.consumer(EventType.TENANT_PROVISIONING_SUCCESS)
+def start_deployment(event: Event[BuildDetail]) -> list[Action]:
+    """Note that the tenant is provisioned, then have it deployed.
+
+    Args:
+        event: A TENANT_PROVISIONING_SUCCESS event.
+
+    Returns:
+        The change of the tenant's record, and a TENANT_DEPLOYMENT event with the same detail.
+
+    Raises:
+        InvalidEvent: The detail says that the build did not succeed.
+    """
+    if event.detail.build_succeeding == "0":
+        raise InvalidEvent(
+            f"{shown(event.type)} event {shown(event.id)}: detail.CODEBUILD_BUILD_SUCCEEDING is 0; the build has to "
+            "send TENANT_PROVISIONING_FAILURE then"
+        )
     return [
-        SaveTenant(tenant_id=detail.tenant.id, record=record),
-        StartJob(
-            name=job_name(tier, event.type),
-            builder=(detail.builder_config and detail.builder_config.type) or builder_name(tier),
-            trusted_variables=tier,
-            variables={**_requested_variables(detail), "tenant": tenant},
-            tenant_id=detail.tenant.id,
-        ),
+        reached(event, TenantStatus.PROVISIONED),
+        PublishEvent(type=EventType.TENANT_DEPLOYMENT, detail=event.detail.as_sent, source=SUCCESS_HANDLER),
     ]
 
 
-def _tenant(detail: ProvisioningDetail) -> dict[str, Any]:
-    tenant = detail.tenant.model_dump(by_alias=True, exclude_unset=True)
-    for feature in detail.plan_config.features or ():
-        provider = feature.effective_value()
-        if feature.key == IDENTITY_PROVIDER_FEATURE and provider is not None:
-            tenant["identityProvider"] = provider
-    return tenant
+@registry.consumer(EventType.TENANT_PROVISIONING_FAILURE)
+def report_provisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
+    """Note why the tenant could not be provisioned, then tell the control plane.
 
+    Args:
+        event: A TENANT_PROVISIONING_FAILURE event.
+        context: Gives the tenant's record.
 
-def _requested_variables(detail: ProvisioningDetail) -> Mapping[str, Any]:
-    config = detail.builder_config.config if detail.builder_config else None
-    override = (config and config.environment_override) or {}
-    if detail.builder_config is not None and detail.subscription is None:
-        return override  # shapes A and B say what the build gets
-    given = {"secret": detail.secret, "context": detail.context}
-    return {
-        **(detail.plan_config.size_config or {}),
-        **{name: value for name, value in given.items() if value is not None},
-        **override,
-    }
+    Returns:
+        The change of the tenant's record and, where the event allows one, the status webhook.
+    """
+    # A provisioning that failed before its job was decided on has not stored a record yet.
+    update = failed(event, TenantStatus.PROVISIONING_FAILED, create=event.source == SOURCE)
+    return [update, *status_webhook(event, FAILURE, context)]

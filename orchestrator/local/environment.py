@@ -1,13 +1,15 @@
-"""Decides what a local run speaks to: AWS and Jenkins in this process, a running AWS emulator, or the real ones."""
+"""Decides what a local run speaks to: AWS, Jenkins and a control plane in this process, or an AWS emulator."""
 
 import contextlib
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from orchestrator.errors import ConfigurationError, Unavailable
 from orchestrator.local import sandbox
+from orchestrator.local.control_plane import ControlPlane, standing_in
 from orchestrator.local.jenkins import JenkinsServer
 
 _REGION = "us-east-1"
@@ -15,6 +17,7 @@ _DEFAULTS = {
     "DATA_STORE_TABLE": "tenant-records",
     "IDEMPOTENCY_TABLE": "idempotency-records",
     "TIER_DETAILS_TABLE": "tier-details",
+    "CALLBACK_ALLOWED_HOSTS": ".example.com",
 }
 _NO_REAL_ACCOUNT = {
     "AWS_ACCESS_KEY_ID": "testing",
@@ -35,15 +38,28 @@ _LEADING_AWAY = (
 )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Surroundings:
+    """What a local run has around it besides AWS.
+
+    Attributes:
+        jenkins: The Jenkins server.
+        control_plane: Receives every callback.
+    """
+
+    jenkins: JenkinsServer
+    control_plane: ControlPlane
+
+
 @contextmanager
-def embedded(jobs: Sequence[str] = ()) -> Iterator[JenkinsServer]:
-    """Emulate AWS and Jenkins in this process, with the sandbox's tiers, projects and jobs in them.
+def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
+    """Emulate AWS, Jenkins and the control plane in this process, with the sandbox's tiers, projects and jobs in them.
 
     Args:
         jobs: Names of further CodeBuild projects and Jenkins jobs.
 
     Yields:
-        The Jenkins server; every AWS call of the body is answered by the emulation.
+        Jenkins and the control plane; every AWS call of the body is answered by the emulation.
 
     Raises:
         ConfigurationError: The emulation is not installed.
@@ -55,20 +71,20 @@ def embedded(jobs: Sequence[str] = ()) -> Iterator[JenkinsServer]:
             "the embedded AWS needs moto; install this package with its extra `local`, as in pip install '.[local]' "
             "(or use --endpoint-url or --aws)"
         ) from None
-    with mock_aws(), _sandbox({}, jobs) as jenkins:
-        yield jenkins
+    with mock_aws(), _sandbox({}, jobs) as surroundings:
+        yield surroundings
 
 
 @contextmanager
-def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[JenkinsServer]:
-    """Use an AWS emulator that is running already, create what the sandbox has and it lacks, and embed a Jenkins.
+def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
+    """Use an AWS emulator that is running already, create what the sandbox has and it lacks, and embed the rest.
 
     Args:
         endpoint_url: The emulator's address.
         jobs: Names of further CodeBuild projects and Jenkins jobs.
 
     Yields:
-        The Jenkins server; every AWS call of the body goes to the address.
+        Jenkins and the control plane; every AWS call of the body goes to the address.
 
     Raises:
         ConfigurationError: The address is none.
@@ -78,10 +94,10 @@ def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[JenkinsSer
         raise ConfigurationError(f"--endpoint-url {endpoint_url!a} is no http(s) address; write it as http://HOST:PORT")
     with contextlib.ExitStack() as stack:
         try:
-            jenkins = stack.enter_context(_sandbox({"AWS_ENDPOINT_URL": endpoint_url}, jobs))
+            surroundings = stack.enter_context(_sandbox({"AWS_ENDPOINT_URL": endpoint_url}, jobs))
         except Unavailable:
             raise Unavailable(f"no AWS emulator answers at {endpoint_url}; start it there first") from None
-        yield jenkins
+        yield surroundings
 
 
 def _is_address(url: str) -> bool:
@@ -93,12 +109,12 @@ def _is_address(url: str) -> bool:
 
 
 @contextmanager
-def _sandbox(changes: dict[str, str], jobs: Sequence[str]) -> Iterator[JenkinsServer]:
-    with sandbox.jenkins(jobs) as server:
-        reach_jenkins = {"JENKINS_URL": server.url, "JENKINS_CREDENTIALS_SECRET": sandbox.JENKINS_SECRET}
+def _sandbox(changes: dict[str, str], jobs: Sequence[str]) -> Iterator[Surroundings]:
+    with sandbox.jenkins(jobs) as jenkins, sandbox.control_plane() as plane, standing_in(plane):
+        reach_jenkins = {"JENKINS_URL": jenkins.url, "JENKINS_CREDENTIALS_SECRET": sandbox.JENKINS_SECRET}
         with _environment({**_NO_REAL_ACCOUNT, **reach_jenkins, **changes}):
             sandbox.fill(jobs)
-            yield server
+            yield Surroundings(jenkins=jenkins, control_plane=plane)
 
 
 @contextmanager

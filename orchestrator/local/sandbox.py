@@ -1,12 +1,14 @@
-"""The small world that samples run in: four tiers, their CodeBuild projects and Jenkins jobs, and the tables."""
+"""The small world that samples run in: four tiers and their jobs, a tenant, the tables, and a control plane."""
 
 import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import aws
+from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.settings import Settings
+from orchestrator.tiers import JOB_ATTRIBUTES
 
 if TYPE_CHECKING:
     from types_boto3_codebuild import CodeBuildClient
@@ -14,16 +16,53 @@ if TYPE_CHECKING:
     from types_boto3_secretsmanager import SecretsManagerClient
 
 TIERS: Mapping[str, Mapping[str, Any]] = {
-    "BASIC": {"jobName": "basic-tenant-provisioning", "AWS_REGION": "us-east-1", "instanceSize": "small"},
-    "STANDARD": {"jobName": "standard-tenant-provisioning", "AWS_REGION": "us-east-1", "instanceSize": "medium"},
+    "BASIC": {
+        "jobName": "basic-tenant-provisioning",
+        "jobDeprovisions": True,
+        "AWS_REGION": "us-east-1",
+        "instanceSize": "small",
+    },
+    "STANDARD": {
+        "jobName": "standard-tenant-provisioning",
+        "deploymentJobName": "standard-tenant-deployment",
+        "deprovisioningJobName": "standard-tenant-deprovisioning",
+        "AWS_REGION": "us-east-1",
+        "instanceSize": "medium",
+    },
     "PREMIUM": {
         "jobName": "premium-tenant-provisioning",
+        "deprovisioningJobName": "premium-tenant-deprovisioning",
         "AWS_REGION": "us-east-1",
         "instanceSize": "large",
         "tokenExpirationSeconds": 3600,
     },
-    "ENTERPRISE": {"jobName": "tenants/enterprise-provisioning", "builder": "JENKINS", "instanceSize": "xlarge"},
+    "ENTERPRISE": {
+        "jobName": "tenants/enterprise-provisioning",
+        "deploymentJobName": "tenants/enterprise-deployment",
+        "deprovisioningJobName": "tenants/enterprise-deprovisioning",
+        "builder": "JENKINS",
+        "instanceSize": "xlarge",
+    },
 }
+CALLBACK_SECRET = "example-callback-secret"  # noqa: S105 (the one in the sample events)
+CALLBACK_CONTEXT = "example-callback-context"
+TENANT: Mapping[str, Any] = {
+    "tenantId": "4b1f6c0e-3c1d-4a58-9a55-7d9f0e6a2c11",
+    "tenant": {
+        "id": "4b1f6c0e-3c1d-4a58-9a55-7d9f0e6a2c11",
+        "name": "Acme Robotics",
+        "key": "acme",
+        "status": 1,
+        "domains": ["acme.example.com"],
+    },
+    "planConfig": {"tier": "PREMIUM", "sizeConfig": {"INSTANCE_COUNT": 3, "STORAGE_GB": 250}},
+    "builderConfig": {
+        "type": "CODE_BUILD",
+        "config": {"environmentOverride": {"secret": CALLBACK_SECRET, "context": CALLBACK_CONTEXT}},
+    },
+}
+"""Record of the tenant that the sample events are about, as its provisioning left it."""
+
 JENKINS_SECRET = "orchestrator-local-jenkins"  # noqa: S105 (a secret's name)
 _JENKINS_USER = "orchestrator"
 _JENKINS_TOKEN = "an-api-token-of-no-worth"  # noqa: S105 (for the embedded server alone)
@@ -53,15 +92,15 @@ def fill(jobs: Sequence[str] = ()) -> None:
     dynamodb = clients.get("dynamodb", settings.dynamo_db_region or settings.aws_region)
     codebuild = clients.get("codebuild", settings.code_build_region or settings.aws_region)
     with aws.errors("the sandbox could not be set up"):
-        if settings.data_store_table is not None:
-            _create_table(dynamodb, settings.data_store_table, "tenantId")
+        if settings.data_store_table is not None and _create_table(dynamodb, settings.data_store_table, "tenantId"):
+            dynamodb.put_item(TableName=settings.data_store_table, Item=aws.to_item(TENANT))
         if settings.idempotency_table is not None:
             _create_table(dynamodb, settings.idempotency_table, "id")
         if settings.tier_details_table is not None and _create_table(dynamodb, settings.tier_details_table, "tier"):
             for tier, details in TIERS.items():
                 item = aws.to_item({"tier": tier, **details})
                 dynamodb.put_item(TableName=settings.tier_details_table, Item=item)
-        for name in (*(details["jobName"] for details in TIERS.values()), *jobs):
+        for name in (*_tier_jobs(), *jobs):
             if "/" not in name:
                 _create_project(codebuild, name)
         _create_secret(clients.get("secretsmanager", settings.aws_region))
@@ -77,9 +116,22 @@ def jenkins(jobs: Sequence[str] = ()) -> JenkinsServer:
         The server, which is not started yet. The secret `JENKINS_SECRET` opens it.
     """
     server = JenkinsServer(users={_JENKINS_USER: _JENKINS_TOKEN})
-    for name in (*(details["jobName"] for details in TIERS.values()), *jobs):
+    for name in (*_tier_jobs(), *jobs):
         server.add_job(name, _JENKINS_PARAMETERS)
     return server
+
+
+def _tier_jobs() -> list[str]:
+    return [details[name] for details in TIERS.values() for name in JOB_ATTRIBUTES.values() if name in details]
+
+
+def control_plane() -> ControlPlane:
+    """Make the sandbox's control plane, which takes a tenant's callbacks however often samples are run.
+
+    Returns:
+        The control plane, which is not started yet.
+    """
+    return ControlPlane(CALLBACK_SECRET, CALLBACK_CONTEXT, settles=False)
 
 
 def _create_secret(secrets: "SecretsManagerClient") -> None:

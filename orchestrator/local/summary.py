@@ -1,9 +1,11 @@
 """What a person at a terminal is told of a local run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TextIO
 
-_VALUE_LENGTH = 100
+from orchestrator.local.http_server import Request
+
+_VALUE_LENGTH = 200
 
 
 def heading(stream: TextIO | None, file: str) -> None:
@@ -31,8 +33,25 @@ def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *,
         print(f"   build {run_id} was asked for with {len(sent)} variables:", file=stream)
         width = max(map(len, sent), default=0)
         for name, value in sent.items():
-            cut = value if len(value) <= _VALUE_LENGTH else f"{value[:_VALUE_LENGTH]}… ({len(value)} characters)"
-            # A value is somebody else's: it must not move the cursor, or look like a line of ours.
-            plain = "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)
-            print(f"     {name:<{width}}  {plain if values_shown else '…'}", file=stream)
+            print(f"     {name:<{width}}  {_cut(value) if values_shown else '…'}", file=stream)
     stream.flush()
+
+
+def callbacks(stream: TextIO | None, requests: Iterable[Request]) -> None:
+    """List the callbacks that the emulated control plane got.
+
+    Args:
+        stream: Where to list them; `None` lists nothing.
+        requests: What was sent to it.
+    """
+    if stream is None:
+        return
+    for request in requests:
+        print(f"   callback to {request.headers['Host']}{request.path}:", file=stream)
+        print(f"     {_cut(request.body.decode())}", file=stream)
+
+
+def _cut(value: str) -> str:
+    cut = value if len(value) <= _VALUE_LENGTH else f"{value[:_VALUE_LENGTH]}… ({len(value)} characters)"
+    # A value is somebody else's: it must not move the cursor, or look like a line of ours.
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)

@@ -1,14 +1,20 @@
-"""A control plane to call back: it checks the signature as CONTRACT section 5 says the real one does."""
+"""A control plane to call back: it checks signatures as CONTRACT section 5 says the real one does."""
 
 import hashlib
 import hmac
 import json
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
+from unittest import mock
+from urllib.parse import urlsplit
 
+import urllib3
+
+from orchestrator import callback
 from orchestrator.javascript import json_stringify
 from orchestrator.local.http_server import Answer, LocalServer, Request
 
@@ -22,6 +28,7 @@ class ControlPlane:
         url: The address of its webhook.
         accepted: The bodies that it accepted.
         settled: Ids of tenants that are no longer in provisioning.
+        requests: What was sent to it.
         next: Scripts what happens to the next requests.
     """
 
@@ -32,7 +39,18 @@ class ControlPlane:
         *,
         ssl_context: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.time,
+        settles: bool = True,
     ) -> None:
+        """Know the tenants' secret and context; nothing is served yet.
+
+        Args:
+            secret: Signs callbacks.
+            context: Goes into the signature of a tenant-status webhook.
+            ssl_context: Serves TLS.
+            clock: Seconds since 1970.
+            settles: Whether a tenant's first accepted webhook ends its provisioning.
+        """
+        self._settles = settles
         self._secret = secret
         self._context = context
         self._clock = clock
@@ -55,13 +73,33 @@ class ControlPlane:
     def _respond(self, request: Request) -> Answer:
         body = json.loads(request.body)
         timestamp = request.headers["x-timestamp"]
+        is_webhook = "initiatorId" in body
         # What is signed is not what was sent, but what that is when it has been read and written again.
-        signed = json_stringify(body) + self._context + timestamp
+        signed = json_stringify(body) + (self._context if is_webhook else "") + timestamp
         expected = hmac.new(self._secret.encode(), signed.encode(), hashlib.sha256).hexdigest()
         is_timely = abs(int(timestamp) - self._clock() * 1000) <= _TOLERANCE_MS
         if request.headers["x-signature"] != expected or not is_timely or body.get("initiatorId") in self.settled:
             return Answer(401)
         self.accepted.append(body)
-        if "initiatorId" in body:
+        if is_webhook and self._settles:
             self.settled.add(body["initiatorId"])
         return Answer(204)
+
+
+@contextmanager
+def standing_in(server: ControlPlane) -> Iterator[None]:
+    """Send every callback of the body to a control plane in this process, whatever host it names.
+
+    Args:
+        server: A control plane that runs without TLS.
+
+    Yields:
+        Nothing. Hosts are checked as ever; names are not resolved.
+    """
+    parts = urlsplit(server.url)
+
+    def connection(*_: object) -> urllib3.HTTPConnectionPool:
+        return urllib3.HTTPConnectionPool(str(parts.hostname), parts.port, retries=False)
+
+    with mock.patch.multiple(callback, _addresses=lambda host, what: [host], _connection=connection):
+        yield

@@ -1,0 +1,110 @@
+"""Deploys to a provisioned tenant, where its tier has a job for that, and tells the control plane how it went."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.actions import Action, StartJob, UpdateTenant
+from orchestrator.context import Context
+from orchestrator.details import BuildDetail
+from orchestrator.errors import InvalidEvent, shown
+from orchestrator.event import Event, EventType
+from orchestrator.lifecycle.status import TenantStatus, failed, reached, status_of
+from orchestrator.lifecycle.webhook import FAILURE, SUCCESS, status_webhook
+from orchestrator.registry import Registry
+from orchestrator.tiers import builder_name, has_job, job_name
+
+# Of the environment of the build before, which holds that build's own PATH and HOME as well, a deployment gets these
+# (CONTRACT section 1).
+PASSED_ON = (
+    "tenant",
+    "secret",
+    "context",
+    "API_ENDPOINT",
+    "TF_STATE_BUCKET",
+    "TF_KEY",
+    "APP_PLANE_REDIRECT_URL",
+    "APP_PLANE_ENDPOINT_FEATURE_SERVICE",
+    "USER_CALLBACK_ENDPOINT",
+    "CLIENT_ID",
+    "CLIENT_SECRET",
+    "ACCESS_TOKEN_EXPIRATION",
+    "REFRESH_TOKEN_EXPIRATION",
+    "AUTH_CODE_EXPIRATION",
+)
+
+registry = Registry()
+
+
+@registry.consumer(EventType.TENANT_DEPLOYMENT, failure_type=EventType.TENANT_DEPLOYMENT_FAILURE)
+def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
+    """Start the tier's deployment job; where it has none, the tenant is ready: tell the control plane.
+
+    Args:
+        event: A TENANT_DEPLOYMENT event; its detail is the environment of the build that provisioned the tenant.
+        context: Gives the tier's details and the tenant's record, which holds the plan.
+
+    Returns:
+        The change of the tenant's record, and then the job, or the status webhook where the event allows one.
+
+    Raises:
+        InvalidEvent: Neither the event nor the record names the tier.
+        ConfigurationError: The tier is not known.
+    """
+    detail = event.detail
+    record = context.tenants.get(detail.tenant.id) or {}
+    tier = context.tiers.get(_tier(event, record))
+    if not has_job(tier, event.type):
+        return [reached(event, TenantStatus.DEPLOYED), *status_webhook(event, SUCCESS, context)]
+    status = status_of(event, TenantStatus.DEPLOYING, detail.build)
+    return [UpdateTenant(tenant_id=detail.tenant.id, changes=status), _job(event, tier, record)]
+
+
+@registry.consumer(EventType.TENANT_DEPLOYMENT_SUCCESS)
+def report_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
+    """Note that the tenant is deployed, then tell the control plane.
+
+    Args:
+        event: A TENANT_DEPLOYMENT_SUCCESS event.
+        context: Gives the tenant's record.
+
+    Returns:
+        The change of the tenant's record and, where the event allows one, the status webhook.
+    """
+    return [reached(event, TenantStatus.DEPLOYED), *status_webhook(event, SUCCESS, context)]
+
+
+@registry.consumer(EventType.TENANT_DEPLOYMENT_FAILURE)
+def report_deployment_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
+    """Note why the tenant could not be deployed, then tell the control plane.
+
+    Args:
+        event: A TENANT_DEPLOYMENT_FAILURE event.
+        context: Gives the tenant's record.
+
+    Returns:
+        The change of the tenant's record and, where the event allows one, the status webhook.
+    """
+    return [failed(event, TenantStatus.DEPLOYMENT_FAILED), *status_webhook(event, FAILURE, context)]
+
+
+def _tier(event: Event[BuildDetail], record: Mapping[str, Any]) -> str:
+    plan = record.get("planConfig")
+    tier = event.detail.tier or (plan.get("tier") if isinstance(plan, Mapping) else None)
+    if not isinstance(tier, str) or not tier:
+        raise InvalidEvent(
+            f"{shown(event.type)} event {shown(event.id)}: detail.tier is missing, and tenant "
+            f"{shown(event.detail.tenant.id)} has no record that names its tier; add it to the detail"
+        )
+    return tier
+
+
+def _job(event: Event[BuildDetail], tier: Mapping[str, Any], record: Mapping[str, Any]) -> StartJob:
+    plan, builder = ({**(record.get(name) or {})} for name in ("planConfig", "builderConfig"))
+    sent = {name: event.detail.as_sent[name] for name in PASSED_ON if event.detail.as_sent.get(name) is not None}
+    return StartJob(
+        name=job_name(tier, event.type),
+        builder=builder.get("type") or builder_name(tier),
+        trusted_variables=tier,
+        variables={**(plan.get("sizeConfig") or {}), **({"planConfig": plan} if plan else {}), **sent},
+        tenant_id=event.detail.tenant.id,
+    )

@@ -1,0 +1,64 @@
+"""The job that a tier has for an event of a tenant, with its variables (CONTRACT sections 1 and 3)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from orchestrator.actions import StartJob
+from orchestrator.details import ProvisioningDetail
+from orchestrator.tiers import builder_name, job_name
+
+IDENTITY_PROVIDER_FEATURE = "IdP"
+
+
+def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, Any]) -> StartJob:
+    """Decide on the job.
+
+    Args:
+        event_type: The event's type.
+        detail: What the event, or the tenant's record, asks for.
+        tier: The tier's details.
+
+    Returns:
+        The job: on the build system of the detail, else of the tier; with the tier's variables, those that the
+        detail asks for, and `tenant`.
+
+    Raises:
+        ConfigurationError: The tier names no such job.
+    """
+    return StartJob(
+        name=job_name(tier, event_type),
+        builder=(detail.builder_config and detail.builder_config.type) or builder_name(tier),
+        trusted_variables=tier,
+        variables={**_requested_variables(detail), "tenant": tenant_of(detail)},
+        tenant_id=detail.tenant.id,
+    )
+
+
+def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:
+    """Make the tenant as its jobs get it.
+
+    Args:
+        detail: What the event, or the tenant's record, holds.
+
+    Returns:
+        The tenant, with the identity provider that the plan's feature `IdP` decides on.
+    """
+    tenant = detail.tenant.model_dump(by_alias=True, exclude_unset=True)
+    for feature in detail.plan_config.features or ():
+        provider = feature.effective_value()
+        if feature.key == IDENTITY_PROVIDER_FEATURE and provider is not None:
+            tenant["identityProvider"] = provider
+    return tenant
+
+
+def _requested_variables(detail: ProvisioningDetail) -> Mapping[str, Any]:
+    config = detail.builder_config.config if detail.builder_config else None
+    override = (config and config.environment_override) or {}
+    if detail.builder_config is not None and detail.subscription is None:
+        return override  # shapes A and B say what the build gets
+    given = {"secret": detail.secret, "context": detail.context}
+    return {
+        **(detail.plan_config.size_config or {}),
+        **{name: value for name, value in given.items() if value is not None},
+        **override,
+    }
