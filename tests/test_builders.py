@@ -2,7 +2,7 @@
 
 import socket
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator import Builder, ConfigurationError, Job, JobRejected, Unavailable
 from orchestrator.aws import Clients
+from orchestrator.builders import Result, StartedJob
 from orchestrator.builders.codebuild import CodeBuild
 from orchestrator.builders.jenkins import Jenkins
 from orchestrator.builders.jenkins import connection as jenkins_connection
@@ -31,6 +32,12 @@ class Bench:
     server: CodeBuildServer | JenkinsServer
     started: Callable[[], list[Mapping[str, Any]]]
     refuse_credentials: Callable[[], None]
+    end: Callable[[str, str], None]
+
+    def results(self, *jobs: StartedJob) -> dict[str, Result]:
+        builder: Any = self.builder
+        found: dict[str, Result] = builder.results(jobs)
+        return found
 
     @property
     def next(self) -> Script:
@@ -50,6 +57,10 @@ def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
 
 
 def _codebuild(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    def end(run_id: str, status: str) -> None:
+        build = next(b for b in server.builds if server.variables(b)["ORCHESTRATOR_RUN_ID"] == run_id)
+        server.finish(build, {"SUCCESS": "SUCCEEDED", "FAILURE": "FAILED"}.get(status, status))
+
     with CodeBuildServer([JOB], now=NOW.timestamp()) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", server.url)
         clients = Clients()
@@ -60,10 +71,16 @@ def _codebuild(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
             refuse_credentials=lambda: server.next.answer(
                 400, '{"__type": "UnrecognizedClientException"}', {"Content-Type": "application/x-amz-json-1.1"}
             ),
+            end=end,
         )
 
 
 def _jenkins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    def end(run_id: str, status: str) -> None:
+        server.run_queue()
+        build = next(b for b in server.builds(JOB) if b.values["ORCHESTRATOR_RUN_ID"] == run_id)
+        server.finish(JOB, build.number, status)
+
     with JenkinsServer(users=Secrets.USERS, now=NOW.timestamp()) as server:
         server.add_job(JOB, ["tenant", "ORCHESTRATOR_RUN_ID"])
         yield Bench(
@@ -73,12 +90,28 @@ def _jenkins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
             server=server,
             started=lambda: [*(b.values for b in server.builds(JOB)), *(item.values for item in server.waiting())],
             refuse_credentials=lambda: server.users.update(admin="another-token"),
+            end=end,
         )
 
 
 def job(run_id: str = "run-1", name: str = JOB, since: datetime = NOW) -> Job:
     variables = {"tenant": SECRET, "ORCHESTRATOR_RUN_ID": run_id}
     return Job(name=name, run_id=run_id, since=since, variables=variables)
+
+
+def started_job(bench: Bench, run_id: str = "run-1", *, in_doubt: bool = False) -> StartedJob:
+    """Start a job, and give what is kept of it."""
+    run = bench.builder.start(job(run_id))
+    return StartedJob(
+        builder="ANY",
+        name=JOB,
+        run_id=run_id,
+        id=None if in_doubt else run.id,
+        since=NOW,
+        event_id="event",
+        event_type="TENANT_PROVISIONING",
+        tenant_id="t1",
+    )
 
 
 def test_a_job_is_started_with_its_variables(bench: Bench) -> None:
@@ -235,3 +268,64 @@ def test_the_connection_is_kept_between_jobs(bench: Bench) -> None:
         bench.builder.start(job(f"run-{number}"))
 
     assert len({request.connection for request in bench.server.requests}) == 1
+
+
+@pytest.mark.parametrize("in_doubt", [False, True])
+def test_a_run_that_has_ended_tells_how(bench: Bench, in_doubt: bool) -> None:
+    jobs = [started_job(bench, f"run-{number}", in_doubt=in_doubt) for number in range(3)]
+    bench.end("run-0", "SUCCESS")
+    bench.end("run-1", "FAILURE")
+
+    results = bench.results(*jobs)
+
+    assert {run_id: result.succeeded for run_id, result in results.items()} == {"run-0": True, "run-1": False}
+    assert "ended FAIL" in results["run-1"].reason
+    assert results["run-0"].variables["tenant"] == SECRET
+    assert SECRET not in repr(results)
+    assert not any(result.is_gone for result in results.values())
+
+
+def test_a_run_that_has_only_begun_tells_nothing(bench: Bench) -> None:
+    waiting = started_job(bench)
+    assert bench.results(waiting) == {}
+
+    if isinstance(bench.server, JenkinsServer):
+        bench.server.run_queue()
+        assert bench.results(waiting) == {}
+
+
+def test_a_run_that_is_not_there_any_more_is_gone(bench: Bench) -> None:
+    cancelled, other = started_job(bench, "run-1"), started_job(bench, "run-2")
+    if isinstance(bench.server, JenkinsServer):
+        bench.server.cancel(bench.server.waiting()[0])
+    else:
+        del bench.server.builds[0]
+
+    results = bench.results(cancelled, other)
+
+    assert results.keys() == {"run-1"}
+    assert results["run-1"].is_gone
+    assert not results["run-1"].succeeded
+
+
+def test_a_run_that_may_never_have_been_started_is_not_called_gone(bench: Bench) -> None:
+    unknown = replace(started_job(bench, "run-1"), run_id="run-2", id=None)
+
+    assert bench.results(unknown) == {}
+
+
+def test_many_runs_are_asked_after_in_few_requests(bench: Bench) -> None:
+    jobs = [started_job(bench, f"run-{number}") for number in range(120)]
+    bench.server.requests.clear()
+
+    assert bench.results(*jobs) == {}
+
+    assert len(bench.server.requests) <= 4
+
+
+def test_a_server_that_fails_gives_no_results(bench: Bench) -> None:
+    asked = started_job(bench)
+    bench.next.answer(503, times=3)
+
+    with pytest.raises(Unavailable, match=f"{JOB}' could not be asked after"):
+        bench.results(asked)

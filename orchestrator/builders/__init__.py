@@ -45,6 +45,48 @@ class Run:
     already_started: bool = False
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartedJob:
+    """A job that was started, or may have been, to be asked after.
+
+    Attributes:
+        builder: Name of its build system.
+        name: The job's name there.
+        run_id: Identity of the run.
+        id: The build system's name for the run, as in `Run`; `None` where its start ended in doubt.
+        since: When it was asked for; no run of this job is older.
+        event_id: Id of the event that it was started for.
+        event_type: That event's type.
+        tenant_id: The tenant that it is for; may be empty.
+    """
+
+    builder: str
+    name: str
+    run_id: str
+    id: str | None
+    since: datetime
+    event_id: str
+    event_type: str
+    tenant_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """How a run ended.
+
+    Attributes:
+        succeeded: Whether it did what it was started for.
+        reason: What became of it, in words that may be logged, as in `CodeBuild build a:b ended FAILED`.
+        variables: The run's own variables, those that it exports on top; they may hold secrets.
+        is_gone: Whether the build system does not know the run any more, so that how it ended is not known.
+    """
+
+    succeeded: bool
+    reason: str
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    is_gone: bool = False
+
+
 class Untraceable(Unavailable):
     """The build system does not keep a job's run ids, so that nobody can tell whether a run was started."""
 
@@ -55,7 +97,9 @@ class Builder(Protocol):
     It may have an attribute `covers` (a `timedelta`): how long after an event's time `start` recognises a
     repeat by itself. Later than that, `find` is asked first. Without it that is half a minute, which is before
     Lambda's first retry. It may also have a method `check(name)`, which raises `JobRejected` for what can be
-    no job's name: it is asked before anything is done.
+    no job's name: it is asked before anything is done. And it may have a method `results(jobs)`, which takes
+    `StartedJob`s of one name and returns a `Result` by run id for those that have ended: jobs of a build system
+    without it cannot be followed (see `orchestrator.sweep`).
     """
 
     def start(self, job: Job) -> Run:

@@ -1,7 +1,7 @@
 """Starts AWS CodeBuild builds (CONTRACT section 4)."""
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -9,7 +9,7 @@ from urllib.parse import quote
 from botocore.exceptions import ClientError
 
 from orchestrator import aws
-from orchestrator.builders import Job, Run
+from orchestrator.builders import Job, Result, Run, StartedJob
 from orchestrator.errors import JobRejected, Unavailable, shown
 from orchestrator.run import RUN_ID_VARIABLE
 
@@ -23,6 +23,11 @@ _CONSOLES = {
     "aws-cn": "console.amazonaws.cn",
     "aws-us-gov": "console.amazonaws-us-gov.com",
 }
+IN_PROGRESS = "IN_PROGRESS"
+SUCCEEDED = "SUCCEEDED"
+_FAILED = ("FAILED", "FAULT", "TIMED_OUT", "CLIENT_ERROR", "STOPPED")
+# What one BatchGetBuilds takes (API reference, BatchGetBuilds).
+_PAGE = 100
 # CodeBuild's clock may be behind the event's.
 _CLOCK_TOLERANCE = timedelta(minutes=5)
 
@@ -76,9 +81,37 @@ class CodeBuild:
                 _raise_known(error, what)
                 raise
 
+    def results(self, jobs: Sequence[StartedJob]) -> dict[str, Result]:
+        """Ask after builds of one project, a hundred at a time; see `Builder`.
+
+        Args:
+            jobs: What was started.
+
+        Returns:
+            How those have ended that have, by run id; a build that is not there any more counts as failed.
+        """
+        by_build: dict[str, str] = {}
+        for job in jobs:
+            build_id = job.id or self._found(job)
+            if build_id is not None:
+                by_build[build_id] = job.run_id
+        results: dict[str, Result] = {}
+        for ids in _batched(list(by_build)):
+            with aws.errors(f"builds of CodeBuild project {shown(jobs[0].name)} could not be asked after"):
+                builds = {build["id"]: build for build in self._client().batch_get_builds(ids=ids)["builds"]}
+            for build_id in ids:
+                result = _result(build_id, builds.get(build_id))
+                if result is not None:
+                    results[by_build[build_id]] = result
+        return results
+
+    def _found(self, job: StartedJob) -> str | None:
+        run = self.find(Job(name=job.name, run_id=job.run_id, since=job.since, variables={}))
+        return None if run is None else run.id
+
     def _searched(self, job: Job) -> Run | None:
         client = self._client()
-        # A page of ids is what one BatchGetBuilds takes: 100 (API reference, BatchGetBuilds).
+        # A page of ids is what one BatchGetBuilds takes.
         for page in client.get_paginator("list_builds_for_project").paginate(projectName=job.name):
             ids = page.get("ids", [])
             builds = client.batch_get_builds(ids=ids)["builds"] if ids else []
@@ -106,6 +139,74 @@ def _raise_known(error: ClientError, what: str) -> None:
 
 def _code(error: ClientError) -> str:
     return str(error.response.get("Error", {}).get("Code"))
+
+
+def build_variables(variables: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """Read the variables of a build.
+
+    Args:
+        variables: Its `environmentVariables`.
+
+    Returns:
+        Those that stand there themselves: the value of a variable out of Parameter Store or Secrets Manager is
+        only the name of where it is kept.
+    """
+    return {
+        variable["name"]: variable["value"]
+        for variable in variables
+        if variable.get("type", "PLAINTEXT") == "PLAINTEXT" and "value" in variable
+    }
+
+
+def own_variables(build_id: str, *, succeeded: bool) -> dict[str, str]:
+    """Make the variables by which a build tells of itself in its own environment (CONTRACT section 1).
+
+    Args:
+        build_id: Its id.
+        succeeded: How it ended.
+
+    Returns:
+        `CODEBUILD_BUILD_ID` and `CODEBUILD_BUILD_SUCCEEDING`.
+    """
+    return {"CODEBUILD_BUILD_ID": build_id, "CODEBUILD_BUILD_SUCCEEDING": "1" if succeeded else "0"}
+
+
+def ended(build_id: str, status: str, phase: str | None = None) -> str:
+    """Say how a build ended.
+
+    Args:
+        build_id: Its id.
+        status: Its status, as CodeBuild names it.
+        phase: The phase that failed.
+
+    Returns:
+        For example `CodeBuild build a:b ended TIMED_OUT in phase BUILD`.
+    """
+    return f"CodeBuild build {build_id} ended {status}" + (f" in phase {phase}" if phase else "")
+
+
+def _batched(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[start : start + _PAGE] for start in range(0, len(ids), _PAGE))
+
+
+def _result(build_id: str, build: Mapping[str, Any] | None) -> Result | None:
+    if build is None:
+        return Result(succeeded=False, reason=f"CodeBuild build {build_id} is not there any more", is_gone=True)
+    status = build["buildStatus"]
+    if status == IN_PROGRESS:
+        return None
+    succeeded = status == SUCCEEDED
+    failed = [phase["phaseType"] for phase in build.get("phases", ()) if phase.get("phaseStatus") in _FAILED]
+    exported = build.get("exportedEnvironmentVariables", ())
+    return Result(
+        succeeded=succeeded,
+        reason=ended(build_id, status, failed[-1] if failed else None),
+        variables={
+            **build_variables(build.get("environment", {}).get("environmentVariables", ())),
+            **{variable["name"]: variable["value"] for variable in exported},
+            **own_variables(build_id, succeeded=succeeded),
+        },
+    )
 
 
 def _run_id(build: Mapping[str, Any]) -> str | None:

@@ -1,13 +1,14 @@
 """Starts Jenkins jobs (CONTRACT section 4)."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from urllib.parse import unquote, urljoin, urlsplit
 
-from orchestrator.builders import Job, Run, Untraceable
+from orchestrator.builders import Job, Result, Run, StartedJob, Untraceable
 from orchestrator.builders.jenkins.connection import Answer, Connection, Unanswered
 from orchestrator.builders.jenkins.paths import job_path
+from orchestrator.builders.jenkins.results import results
 from orchestrator.builders.jenkins.search import Search
 from orchestrator.errors import JobRejected, OrchestratorError, Unavailable, shown
 from orchestrator.run import RUN_ID_VARIABLE
@@ -68,6 +69,18 @@ class Jenkins:
                 "parameter, and send the event again if it was not"
             )
         return found.run
+
+    def results(self, jobs: Sequence[StartedJob]) -> dict[str, Result]:
+        """Ask after runs of one job; see `Builder`.
+
+        Args:
+            jobs: What was started.
+
+        Returns:
+            How those have ended that have, by run id.
+        """
+        name = jobs[0].name
+        return results(self._connection, job_path(name), jobs, f"Jenkins job {shown(name)} could not be asked after")
 
     def _after_lost_answer(self, lost: Unanswered, path: str, job: Job, what: str) -> Run:
         try:

@@ -1,8 +1,8 @@
 """Finds a run on a Jenkins server by its run id: waiting in the queue, or among the builds."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from orchestrator.builders import Job, Run
@@ -50,31 +50,20 @@ class Search:
         """
         try:
             return self._look(path, job, what)
-        except (AttributeError, KeyError, TypeError) as error:
-            raise ConfigurationError(
-                f"{what}: {self._connection.host} does not answer as Jenkins does ({type(error).__name__}); check "
-                "JENKINS_URL"
-            ) from None
+        except NOT_AS_JENKINS as error:
+            raise unlike_jenkins(self._connection, what, error) from None
 
     def _look(self, path: str, job: Job, what: str) -> Found:
-        queue = self._connection.get("/queue", f"items[id,{_PARAMETERS}]", what)
-        for item in queue.get("items", ()):
-            if _run_id(item) == job.run_id:
+        for item in waiting(self._connection, what):
+            if run_id_of(item) == job.run_id:
                 return Found(run=self.item(item["id"], already_started=True), is_certain=True)
-        since = (job.since - _CLOCK_TOLERANCE).timestamp() * 1000
-        is_declared = False
-        for page in range(_MAX_PAGES):
-            span = f"{{{page * _PAGE},{(page + 1) * _PAGE}}}"
-            tree = f"allBuilds[number,url,queueId,timestamp,{_PARAMETERS}]{span},{_DECLARED}"
-            answer = self._connection.get(path, tree, what)
-            is_declared = RUN_ID_VARIABLE in _declared(answer)
-            builds: Sequence[Mapping[str, Any]] = answer.get("allBuilds", ())
-            for build in builds:
-                if _run_id(build) == job.run_id:
+        for page in pages(self._connection, path, "number,url", job.since, what):
+            for build in page.builds:
+                if run_id_of(build) == job.run_id:
                     run = self.item(build["queueId"], already_started=True)
                     return Found(run=_built(run, build), is_certain=True)
-            if len(builds) < _PAGE or builds[-1]["timestamp"] < since:
-                return Found(run=None, is_certain=is_declared)
+            if page.is_last:
+                return Found(run=None, is_certain=page.is_run_id_declared)
         return Found(run=None, is_certain=False)
 
     def item(self, number: int, *, already_started: bool) -> Run:
@@ -119,17 +108,111 @@ class Search:
         return RUN_ID_VARIABLE in _declared(self._connection.get(path, _DECLARED, ""))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """Some of a job's builds, newest first.
+
+    Attributes:
+        builds: The builds.
+        is_last: Whether no older one can matter.
+        is_run_id_declared: Whether the job keeps the run id.
+    """
+
+    builds: Sequence[Mapping[str, Any]]
+    is_last: bool
+    is_run_id_declared: bool
+
+
+def waiting(connection: Connection, what: str) -> Iterable[Mapping[str, Any]]:
+    """Read the queue.
+
+    Args:
+        connection: The way to the server.
+        what: What could not be done if this fails, as the message's beginning.
+
+    Returns:
+        The items that wait: their `id` and parameters.
+    """
+    items: Iterable[Mapping[str, Any]] = connection.get("/queue", f"items[id,{_PARAMETERS}]", what).get("items", ())
+    return items
+
+
+def pages(connection: Connection, path: str, fields: str, since: datetime, what: str) -> Iterator[Page]:
+    """Read a job's builds, a page at a time.
+
+    Args:
+        connection: The way to the server.
+        path: The job's path.
+        fields: What to read of each build, besides its queue item's number, its time and its parameters.
+        since: No build from before it matters.
+        what: What could not be done if this fails, as the message's beginning.
+
+    Yields:
+        The pages; after a thousand builds there are no more, whether the last was among them or not.
+    """
+    earliest = (since - _CLOCK_TOLERANCE).timestamp() * 1000
+    for number in range(_MAX_PAGES):
+        span = f"{{{number * _PAGE},{(number + 1) * _PAGE}}}"
+        tree = f"allBuilds[{fields},queueId,timestamp,{_PARAMETERS}]{span},{_DECLARED}"
+        answer = connection.get(path, tree, what)
+        builds: Sequence[Mapping[str, Any]] = answer.get("allBuilds", ())
+        is_last = len(builds) < _PAGE or builds[-1]["timestamp"] < earliest
+        yield Page(builds=builds, is_last=is_last, is_run_id_declared=RUN_ID_VARIABLE in _declared(answer))
+        if is_last:
+            return
+
+
+def parameters_of(holder: Mapping[str, Any]) -> dict[str, Any]:
+    """Read the parameters of an item or a build.
+
+    Args:
+        holder: What Jenkins told of it.
+
+    Returns:
+        Values by name; a password's is not told.
+    """
+    return {
+        parameter["name"]: parameter.get("value")
+        for action in holder.get("actions", ())
+        for parameter in action.get("parameters", ())
+    }
+
+
+def run_id_of(holder: Mapping[str, Any]) -> str | None:
+    """Read the run id of an item or a build.
+
+    Args:
+        holder: What Jenkins told of it.
+
+    Returns:
+        The run id, or `None` where the job does not keep it.
+    """
+    value = parameters_of(holder).get(RUN_ID_VARIABLE)
+    return value if isinstance(value, str) else None
+
+
+NOT_AS_JENKINS = (AttributeError, KeyError, TypeError)
+"""What reading an answer raises that is not of the form in which Jenkins answers."""
+
+
+def unlike_jenkins(connection: Connection, what: str, error: Exception) -> ConfigurationError:
+    """Make the error that says so.
+
+    Args:
+        connection: The way to what answered.
+        what: What could not be done, as the message's beginning.
+        error: One of `NOT_AS_JENKINS`.
+
+    Returns:
+        The error.
+    """
+    return ConfigurationError(
+        f"{what}: {connection.host} does not answer as Jenkins does ({type(error).__name__}); check JENKINS_URL"
+    )
+
+
 def _built(run: Run, build: Mapping[str, Any]) -> Run:
     return replace(run, build_number=build.get("number"), build_link=build.get("url"))
-
-
-def _run_id(holder: Mapping[str, Any]) -> str | None:
-    for action in holder.get("actions", ()):
-        for parameter in action.get("parameters", ()):
-            if parameter.get("name") == RUN_ID_VARIABLE:
-                value = parameter.get("value")
-                return value if isinstance(value, str) else None
-    return None
 
 
 def _declared(job: Mapping[str, Any]) -> Iterator[str]:

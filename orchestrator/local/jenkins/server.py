@@ -103,6 +103,7 @@ class JenkinsServer:
         self.finish = controller.finish
         self.builds = controller.builds
         self.waiting = controller.waiting
+        self.cancel = controller.cancel
 
     def __enter__(self) -> Self:
         """Start serving."""

@@ -1,0 +1,85 @@
+"""Asks a Jenkins server how runs ended, which it tells nobody by itself (CONTRACT section 4)."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator.builders import Result, StartedJob
+from orchestrator.builders.jenkins.connection import Connection
+from orchestrator.builders.jenkins.search import (
+    NOT_AS_JENKINS,
+    pages,
+    parameters_of,
+    run_id_of,
+    unlike_jenkins,
+    waiting,
+)
+from orchestrator.variables import to_text
+
+_FIELDS = "number,url,building,result"
+_SUCCESS = "SUCCESS"
+
+
+def results(connection: Connection, path: str, jobs: Sequence[StartedJob], what: str) -> dict[str, Result]:
+    """Ask after runs of one job: first for those that wait, then for the builds.
+
+    Args:
+        connection: The way to the server.
+        path: The job's path.
+        jobs: What was started, all of that job.
+        what: What could not be done if this fails, as the message's beginning.
+
+    Returns:
+        How those have ended that have, by run id. A run that neither waits nor was built is gone: somebody
+        cancelled it while it waited, or deleted its build. One whose queue item is not known is only found
+        by its run id.
+    """
+    try:
+        return _results(connection, path, jobs, what)
+    except NOT_AS_JENKINS as error:
+        raise unlike_jenkins(connection, what, error) from None
+
+
+def _results(connection: Connection, path: str, jobs: Sequence[StartedJob], what: str) -> dict[str, Result]:
+    unseen = {job.run_id: job for job in jobs}
+    # What leaves the queue meanwhile is a build when those are read.
+    for item in waiting(connection, what):
+        _take(unseen, item["id"], run_id_of(item))
+    found: dict[str, Result] = {}
+    for page in pages(connection, path, _FIELDS, min(job.since for job in jobs), what):
+        for build in page.builds:
+            for job in _take(unseen, build["queueId"], run_id_of(build)):
+                if not build["building"] and build["result"]:
+                    found[job.run_id] = _result(job, build)
+        if page.is_last:
+            found.update((job.run_id, _gone(job)) for job in unseen.values() if _has_item(job))
+        if not unseen:
+            break
+    return found
+
+
+def _take(unseen: dict[str, StartedJob], item: int, run_id: str | None) -> list[StartedJob]:
+    """Take out what an item or a build is the run of: of several, where requests became one run."""
+    fitting = [job for job in unseen.values() if job.run_id == run_id or job.id == str(item)]
+    for job in fitting:
+        del unseen[job.run_id]
+    return fitting
+
+
+def _has_item(job: StartedJob) -> bool:
+    return job.id is not None and job.id.isdecimal()
+
+
+def _gone(job: StartedJob) -> Result:
+    reason = f"item {job.id} of Jenkins job {job.name} was cancelled while it waited, or its build was deleted"
+    return Result(succeeded=False, reason=reason, is_gone=True)
+
+
+def _result(job: StartedJob, build: Mapping[str, Any]) -> Result:
+    # Named as Jenkins itself names them in a build's environment.
+    own = {"JOB_NAME": job.name, "BUILD_NUMBER": str(build["number"]), "BUILD_URL": build["url"]}
+    declared = {name: to_text(value) for name, value in parameters_of(build).items() if value is not None}
+    return Result(
+        succeeded=build["result"] == _SUCCESS,
+        reason=f"build {build['number']} of Jenkins job {job.name} ended {build['result']}",
+        variables={**declared, **own},
+    )
