@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from orchestrator.builders import Result, StartedJob
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartJob:
@@ -17,6 +19,8 @@ class StartJob:
         trusted_variables: Variables from a source that may set any name, such as the tier details;
             `variables` go on top.
         tenant_id: The tenant that the job is for; `None` takes it from the event's detail where that has one.
+        reports: Whether the end of the job is the end of what the event asked for, and so is published as
+            `<event type>_SUCCESS` or `…_FAILURE`. Say `False` for a job that merely runs beside another.
     """
 
     name: str
@@ -24,6 +28,7 @@ class StartJob:
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
     trusted_variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
     tenant_id: str | None = None
+    reports: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +95,37 @@ class SendCallback:
     may_be_settled: bool = False
 
 
-Action: TypeAlias = StartJob | SaveTenant | UpdateTenant | PublishEvent | SendCallback
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReportJob:
+    """Ask a build system how a job ended, and publish that.
+
+    Attributes:
+        job: The job.
+        result: How it ended as far as is known; taken where the build system does not know it any more.
+    """
+
+    job: StartedJob
+    result: Result | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepJobs:
+    """Report every job that was started a while ago, has ended since, and was not reported."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseJob:
+    """Note that a job was reported: the sweep need not ask after it.
+
+    Attributes:
+        run_id: The job's run id.
+    """
+
+    run_id: str
+
+
+Action: TypeAlias = (
+    StartJob | SaveTenant | UpdateTenant | PublishEvent | SendCallback | ReportJob | SweepJobs | CloseJob
+)
 Decision: TypeAlias = Action | Iterable[Action] | None
 """What a consumer returns: one action, several that are performed in order, or nothing."""

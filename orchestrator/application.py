@@ -9,6 +9,7 @@ from orchestrator import deadline, intake, telemetry
 from orchestrator.aws import Clients
 from orchestrator.builders import Builder
 from orchestrator.builders.codebuild import CodeBuild
+from orchestrator.builders.known import KnownBuilders
 from orchestrator.bus import EventBus
 from orchestrator.context import Context
 from orchestrator.dispatch import Dispatcher, Report
@@ -16,8 +17,10 @@ from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorEr
 from orchestrator.event import Event
 from orchestrator.idempotency import Once, Protected, Unprotected
 from orchestrator.jobs import Jobs
+from orchestrator.open_jobs import DynamoDBOpenJobs, NoOpenJobs, OpenJobs
 from orchestrator.performer import Performer
 from orchestrator.registry import Registry
+from orchestrator.reporter import Reporter
 from orchestrator.settings import Settings
 from orchestrator.tenants import DynamoDBTenantRecords, NoTenantRecords, TenantRecords
 from orchestrator.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetails
@@ -73,13 +76,17 @@ def create_handler(
     tiers = tiers or _tier_details(settings, dynamodb)
     tenants = tenants or _tenant_records(settings, dynamodb)
     once = _once(settings, dynamodb)
+    open_jobs = _open_jobs(settings, dynamodb)
+    known = KnownBuilders(_builders(settings, clients, builders or {}), settings.default_builder)
     dispatcher = Dispatcher(
         Performer(
-            jobs=Jobs(_builders(settings, clients, builders or {}), settings.default_builder, once.memory),
+            jobs=Jobs(known, once.memory),
             tenants=tenants,
             bus=event_bus,
             callbacks=cache(partial(_callbacks, settings)),
             once=once,
+            open_jobs=open_jobs,
+            reporter=Reporter(known, event_bus, once, open_jobs),
         )
     )
 
@@ -183,6 +190,12 @@ def _once(settings: Settings, dynamodb: Any) -> Once:
         return Unprotected(telemetry.logger.warning)
     memory = timedelta(seconds=settings.idempotency_record_max_age)
     return Protected(settings.idempotency_table, dynamodb, memory)
+
+
+def _open_jobs(settings: Settings, dynamodb: Any) -> OpenJobs:
+    if settings.idempotency_table is None:
+        return NoOpenJobs()
+    return DynamoDBOpenJobs(settings.idempotency_table, dynamodb)
 
 
 def _tell(event: Event[Any], reports: Sequence[Report]) -> None:

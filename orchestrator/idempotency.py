@@ -1,8 +1,10 @@
 """Performs each action once, whatever is delivered twice, late, or to a process that is killed half-way."""
 
+import hashlib
+import json
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,13 +33,16 @@ class Once(Protocol):
         """How long a performed action is remembered; `None` where nothing is."""
         ...
 
-    def perform(self, run_id: str, what: str, performance: Performance) -> Outcome:
+    def perform(
+        self, run_id: str, what: str, performance: Performance, note: Mapping[str, Any] | None = None
+    ) -> Outcome:
         """Perform an action, unless that has been done.
 
         Args:
             run_id: The action's identity.
             what: What the action does, as the beginning of messages.
             performance: Performs it.
+            note: Further attributes for the action's record, there from before it is performed.
 
         Returns:
             The outcome: of this performance, or, with a status that says so, of the earlier one.
@@ -62,7 +67,9 @@ class Unprotected:
         """
         self._warn: Callable[[str], None] | None = warn
 
-    def perform(self, run_id: str, what: str, performance: Performance) -> Outcome:
+    def perform(
+        self, run_id: str, what: str, performance: Performance, note: Mapping[str, Any] | None = None
+    ) -> Outcome:
         """Perform an action; see `Once.perform`."""
         warn, self._warn = self._warn, None
         if warn is not None:
@@ -95,7 +102,9 @@ class Protected:
         self._store: DynamoDBPersistenceLayer | None = None
         self._lock = threading.Lock()
 
-    def perform(self, run_id: str, what: str, performance: Performance) -> Outcome:
+    def perform(
+        self, run_id: str, what: str, performance: Performance, note: Mapping[str, Any] | None = None
+    ) -> Outcome:
         """Perform an action; see `Once.perform`."""
         from aws_lambda_powertools.utilities import idempotency
         from aws_lambda_powertools.utilities.idempotency import exceptions
@@ -116,6 +125,7 @@ class Protected:
             config=self._configuration(),
             key_prefix=_KEY_PREFIX,
         )
+        noted = _note.set(note or {})
         try:
             with deadline.within(MAX_ACTION_SECONDS):
                 outcome: Outcome = once(run_id=run_id)
@@ -127,6 +137,8 @@ class Protected:
             if failures:  # that the lock could not be given up matters less than why the action failed
                 raise failures[0] from None
             raise self._unavailable(error.__cause__ or error, what) from None
+        finally:
+            _note.reset(noted)
         return outcome
 
     def _persistence(self) -> "DynamoDBPersistenceLayer":
@@ -158,6 +170,19 @@ class Protected:
 
 
 _took_over: ContextVar[bool] = ContextVar("took_over", default=False)
+_note: ContextVar[Mapping[str, Any]] = ContextVar("note")
+
+
+def record_key(run_id: str) -> str:
+    """Make the key under which an action's record is kept, as Powertools does.
+
+    Args:
+        run_id: The action's identity.
+
+    Returns:
+        The value of the key `id`.
+    """
+    return f"{_KEY_PREFIX}#{hashlib.md5(json.dumps(run_id).encode()).hexdigest()}"  # noqa: S324 (Powertools' default)
 
 
 def _store(table: str, client: "DynamoDBClient") -> "DynamoDBPersistenceLayer":
@@ -174,12 +199,13 @@ def _store(table: str, client: "DynamoDBClient") -> "DynamoDBPersistenceLayer":
 
 
 class _Telling:
-    """A DynamoDB client that notes whether a put replaced an item: a lock that had run out."""
+    """A DynamoDB client that notes whether a put replaced an item (a lock that had run out), and adds the note."""
 
     def __init__(self, client: "DynamoDBClient") -> None:
         self._client = client
 
     def put_item(self, **request: Any) -> Any:
+        request["Item"] = {**request["Item"], **aws.to_item(_note.get())}
         answer = self._client.put_item(**request, ReturnValues="ALL_OLD")
         _took_over.set("Attributes" in answer)
         return answer

@@ -1,46 +1,51 @@
 """Performs `StartJob`: finds the build system, puts the variables together, starts the job."""
 
-import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
 from orchestrator.actions import StartJob
 from orchestrator.blame import blamed
-from orchestrator.builders import Builder, Job, Run, Untraceable
+from orchestrator.builders import Builder, Job, Run, StartedJob, Untraceable
+from orchestrator.builders.known import KnownBuilders
 from orchestrator.details import find_tenant_id
 from orchestrator.errors import ConfigurationError, ConsumerFailed, JobRejected, OrchestratorError, Unavailable, shown
 from orchestrator.outcome import Outcome
-from orchestrator.run import RUN_ID_VARIABLE, Origin
+from orchestrator.run import REPORTS_VARIABLE, RUN_ID_VARIABLE, Origin
 from orchestrator.variables import job_variables
 
 # Lambda tries a failed asynchronous invocation again after about a minute (Lambda developer guide).
 _BEFORE_FIRST_RETRY = timedelta(seconds=30)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedJob:
+    """A job that can be started.
+
+    Attributes:
+        start: Starts it; told whether an earlier attempt is known of whose end is not.
+        to_follow: What is to be kept of it until it has ended; `None` where nobody asks how it ends.
+    """
+
+    start: Callable[[bool], Outcome]
+    to_follow: StartedJob | None
+
+
 class Jobs:
     """Starts jobs on the build systems that it knows by name."""
 
-    def __init__(
-        self,
-        factories: Mapping[str, Callable[[], Builder]],
-        default_builder: str,
-        memory: timedelta | None = None,
-    ) -> None:
-        """Keep what makes the build systems; each is made when the first job asks for it.
+    def __init__(self, builders: KnownBuilders, memory: timedelta | None = None) -> None:
+        """Keep what is needed for the first job.
 
         Args:
-            factories: What makes each build system, by its name.
-            default_builder: Name of the one that starts the jobs that name none.
+            builders: The build systems.
             memory: How long records tell what has been started; `None` where none are kept.
         """
+        self._builders = builders
         self._memory = memory
-        self._factories = factories
-        self._default_builder = default_builder
-        self._builders: dict[str, Builder] = {}
-        self._lock = threading.Lock()
 
-    def prepare(self, action: StartJob, origin: Origin) -> Callable[[bool], Outcome]:
+    def prepare(self, action: StartJob, origin: Origin) -> "PreparedJob":
         """Check an action before anything is done.
 
         Args:
@@ -48,14 +53,14 @@ class Jobs:
             origin: Where the action comes from.
 
         Returns:
-            What starts the job; it is told whether an earlier attempt is known of whose end is not.
+            What starts the job.
 
         Raises:
             ConfigurationError: The build system is not known, or a trusted variable is malformed.
             InvalidEvent: A variable's name or value is refused.
         """
-        builder_name = action.builder or self._default_builder
-        builder = self._builder(builder_name, action)
+        builder_name = action.builder or self._builders.default
+        builder = self._builders.get(builder_name, action.name)
         check = getattr(builder, "check", None)
         if check is not None:
             check(action.name)
@@ -66,9 +71,15 @@ class Jobs:
             "ORCHESTRATOR_EVENT_TYPE": origin.event.type,
             "ORCHESTRATOR_TENANT_ID": tenant_id,
         }
+        if not action.reports:
+            own[REPORTS_VARIABLE] = "false"
         variables = job_variables(action.trusted_variables, action.variables, own)
         job = Job(name=action.name, run_id=origin.run_id, since=origin.time, variables=variables)
-        return partial(self._start, builder_name, builder, job)
+        is_followed = action.reports and callable(getattr(builder, "results", None))
+        return PreparedJob(
+            start=partial(self._start, builder_name, builder, job),
+            to_follow=_to_follow(builder_name, job, tenant_id, origin) if is_followed else None,
+        )
 
     def _start(self, builder_name: str, builder: Builder, job: Job, is_repeat: bool) -> Outcome:
         run = self._earlier_run(builder_name, builder, job, is_repeat=is_repeat)
@@ -111,19 +122,18 @@ class Jobs:
             # Somebody may have started it: that is no reason to call the tenant's provisioning failed.
             raise Unavailable(str(error)) from None
 
-    def _builder(self, name: str, action: StartJob) -> Builder:
-        with self._lock:
-            builder = self._builders.get(name)
-            if builder is None:
-                factory = self._factories.get(name)
-                if factory is None:
-                    known = ", ".join(self._factories)
-                    raise ConfigurationError(
-                        f"builder {shown(name)} of job {shown(action.name)} is not known (known: {known}); correct "
-                        "builderConfig.type, the tier's builder or DEFAULT_BUILDER, or register the builder"
-                    )
-                builder = self._builders[name] = factory()
-            return builder
+
+def _to_follow(builder: str, job: Job, tenant_id: str, origin: Origin) -> StartedJob:
+    return StartedJob(
+        builder=builder,
+        name=job.name,
+        run_id=job.run_id,
+        id=None,
+        since=job.since,
+        event_id=origin.event.id,
+        event_type=origin.event.type,
+        tenant_id=tenant_id,
+    )
 
 
 def _outcome(builder: str, job: Job, run: Run) -> Outcome:

@@ -9,13 +9,15 @@ class Outcome(TypedDict, total=False):
     Attributes:
         action: The action's kind, for example `StartJob`.
         status: What happened: `started`, `published`, `sent`, `updated`, each also with `already` before it,
-            `saved`, `refused`, or `skipped`.
+            `saved`, `refused`, `closed`, `swept`, or `skipped`.
         builder: Build system of a job.
         name: The job's name, the tenant's id of a record, the published event's type, or a callback's host.
         id: The build system's name for the run, or the published event's id.
         link: Where a person can look at the run.
         buildNumber: Number of a Jenkins build, where it is known already.
         buildLink: Where a person can look at that build.
+        checked: How many open jobs a sweep asked after.
+        reported: How many of them it reported.
         reason: Why an action was skipped, or counts as sent already.
     """
 
@@ -27,6 +29,8 @@ class Outcome(TypedDict, total=False):
     link: str
     buildNumber: int
     buildLink: str
+    checked: int
+    reported: int
     reason: str
 
 

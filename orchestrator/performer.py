@@ -1,16 +1,29 @@
 """Turns each action into what performs it, and performs it once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from orchestrator.actions import Action, PublishEvent, SaveTenant, SendCallback, StartJob, UpdateTenant
+from orchestrator.actions import (
+    Action,
+    CloseJob,
+    PublishEvent,
+    ReportJob,
+    SaveTenant,
+    SendCallback,
+    StartJob,
+    SweepJobs,
+    UpdateTenant,
+)
 from orchestrator.bus import EventBus
 from orchestrator.errors import shown
 from orchestrator.idempotency import Once, Performance
 from orchestrator.jobs import Jobs
+from orchestrator.open_jobs import OpenJobs
 from orchestrator.outcome import Outcome
+from orchestrator.reporter import Reporter
 from orchestrator.run import Origin
+from orchestrator.sweep import Sweep
 from orchestrator.tenants import TenantRecords
 
 if TYPE_CHECKING:
@@ -28,12 +41,17 @@ class Performer:
         bus: EventBus,
         callbacks: "Callable[[], Callbacks]",
         once: Once,
+        open_jobs: OpenJobs,
+        reporter: Reporter,
     ) -> None:
         self._jobs = jobs
         self._tenants = tenants
         self._bus = bus
         self._callbacks = callbacks
         self._once = once
+        self._open_jobs = open_jobs
+        self._reporter = reporter
+        self._sweep = Sweep(reporter, open_jobs)
 
     def prepare(self, action: Action, origin: Origin) -> Callable[[], Outcome]:
         """Check an action before anything is done.
@@ -50,6 +68,7 @@ class Performer:
             InvalidEvent: The action holds what it may not.
         """
         performance: Performance
+        note: Mapping[str, Any] = {}
         match action:
             case SaveTenant():
                 return partial(self._save_tenant, action, origin)
@@ -59,7 +78,10 @@ class Performer:
                 performance = partial(self._update_tenant, action, origin)
             case StartJob():
                 what = f"job {shown(action.name)} was not started"
-                performance = self._jobs.prepare(action, origin)
+                prepared = self._jobs.prepare(action, origin)
+                performance = prepared.start
+                if prepared.to_follow is not None:
+                    note = self._open_jobs.note(prepared.to_follow)
             case PublishEvent():
                 what = f"event {shown(action.type)} was not published"
                 performance = partial(self._publish, action, self._bus.check(action), origin.run_id)
@@ -67,7 +89,13 @@ class Performer:
                 host = self._callbacks().check(action)
                 what = f"callback to {shown(host)} was not sent"
                 performance = partial(self._send, action, host)
-        return partial(self._once.perform, origin.run_id, what, performance)
+            case ReportJob():
+                return partial(self._reporter.report, action)
+            case SweepJobs():
+                return self._sweep.run
+            case CloseJob():
+                return partial(self._close, action)
+        return partial(self._once.perform, origin.run_id, what, performance, note)
 
     def _save_tenant(self, action: SaveTenant, origin: Origin) -> Outcome:
         refused = self._tenants.save(action.tenant_id, action.record, origin.time)
@@ -76,6 +104,9 @@ class Performer:
     def _update_tenant(self, action: UpdateTenant, origin: Origin, _: bool) -> Outcome:
         refused = self._tenants.update(action.tenant_id, action.changes, origin.time, create=action.create)
         return _kept("UpdateTenant", "updated", action.tenant_id, refused)
+
+    def _close(self, action: CloseJob) -> Outcome:
+        return _kept("CloseJob", "closed", action.run_id, self._open_jobs.close(action.run_id))
 
     def _publish(self, action: PublishEvent, detail: str, run_id: str, _: bool) -> Outcome:
         event_id = self._bus.publish(action, detail, run_id)
@@ -93,7 +124,7 @@ class Performer:
         return Outcome(action="SendCallback", status="already sent", name=host, reason=reason)
 
 
-def _kept(action: str, status: str, tenant_id: str, refused: str | None) -> Outcome:
+def _kept(action: str, status: str, name: str, refused: str | None) -> Outcome:
     if refused is None:
-        return Outcome(action=action, status=status, name=tenant_id)
-    return Outcome(action=action, status="skipped", name=tenant_id, reason=refused)
+        return Outcome(action=action, status=status, name=name)
+    return Outcome(action=action, status="skipped", name=name, reason=refused)

@@ -12,6 +12,12 @@ from orchestrator.event import Event
 RUN_ID_VARIABLE = "ORCHESTRATOR_RUN_ID"
 """The job variable by which a run is found again."""
 
+EVENT_TYPE_VARIABLE = "ORCHESTRATOR_EVENT_TYPE"
+"""The job variable that names the type of the event that it was started for."""
+
+REPORTS_VARIABLE = "ORCHESTRATOR_REPORTS"
+"""The job variable that is `false` where a job's end is not the end of what its event asked for."""
+
 OUTCOME_SUFFIXES = ("_SUCCESS", "_FAILURE")
 """How the types of events end that tell how a job ended, after the type of the event that started it."""
 

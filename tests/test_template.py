@@ -25,7 +25,7 @@ def test_the_function_is_traced() -> None:
 
 
 def test_the_rule_passes_every_event_of_the_lifecycle_on() -> None:
-    pattern = TEMPLATE.split("detail-type:\n")[1].split("EventInvokeConfig")[0]
+    pattern = TEMPLATE.split("detail-type:\n")[1].split("BuildStateChange:")[0]
 
     assert re.findall(r"- (\w+)", pattern) == [str(kind) for kind in EventType]
 

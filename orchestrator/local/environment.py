@@ -114,6 +114,7 @@ def _sandbox(changes: dict[str, str], jobs: Sequence[str]) -> Iterator[Surroundi
         reach_jenkins = {"JENKINS_URL": jenkins.url, "JENKINS_CREDENTIALS_SECRET": sandbox.JENKINS_SECRET}
         with _environment({**_NO_REAL_ACCOUNT, **reach_jenkins, **changes}):
             sandbox.fill(jobs)
+            sandbox.leave_job_open()
             yield Surroundings(jenkins=jenkins, control_plane=plane)
 
 

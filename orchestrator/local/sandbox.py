@@ -2,17 +2,24 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import aws
+from orchestrator.builders import StartedJob
+from orchestrator.event import EventType
+from orchestrator.idempotency import record_key
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
+from orchestrator.open_jobs import INDEX, DynamoDBOpenJobs
 from orchestrator.settings import Settings
+from orchestrator.tenants import written
 from orchestrator.tiers import JOB_ATTRIBUTES
 
 if TYPE_CHECKING:
     from types_boto3_codebuild import CodeBuildClient
     from types_boto3_dynamodb import DynamoDBClient
+    from types_boto3_dynamodb.type_defs import GlobalSecondaryIndexTypeDef
     from types_boto3_secretsmanager import SecretsManagerClient
 
 TIERS: Mapping[str, Mapping[str, Any]] = {
@@ -63,6 +70,12 @@ TENANT: Mapping[str, Any] = {
 }
 """Record of the tenant that the sample events are about, as its provisioning left it."""
 
+# As in the template.
+_OPEN_JOBS: "GlobalSecondaryIndexTypeDef" = {
+    "IndexName": INDEX,
+    "KeySchema": [{"AttributeName": "openJob", "KeyType": "HASH"}, {"AttributeName": "checkAt", "KeyType": "RANGE"}],
+    "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["job", "data"]},
+}
 JENKINS_SECRET = "orchestrator-local-jenkins"  # noqa: S105 (a secret's name)
 _JENKINS_USER = "orchestrator"
 _JENKINS_TOKEN = "an-api-token-of-no-worth"  # noqa: S105 (for the embedded server alone)
@@ -95,7 +108,7 @@ def fill(jobs: Sequence[str] = ()) -> None:
         if settings.data_store_table is not None and _create_table(dynamodb, settings.data_store_table, "tenantId"):
             dynamodb.put_item(TableName=settings.data_store_table, Item=aws.to_item(TENANT))
         if settings.idempotency_table is not None:
-            _create_table(dynamodb, settings.idempotency_table, "id")
+            _create_table(dynamodb, settings.idempotency_table, "id", _OPEN_JOBS)
         if settings.tier_details_table is not None and _create_table(dynamodb, settings.tier_details_table, "tier"):
             for tier, details in TIERS.items():
                 item = aws.to_item({"tier": tier, **details})
@@ -104,6 +117,38 @@ def fill(jobs: Sequence[str] = ()) -> None:
             if "/" not in name:
                 _create_project(codebuild, name)
         _create_secret(clients.get("secretsmanager", settings.aws_region))
+
+
+def leave_job_open() -> None:
+    """Leave a job of the sample tenant open, of whose end nobody told: work for a sweep."""
+    settings = Settings.from_environment()
+    if settings.idempotency_table is None:
+        return
+    clients = aws.Clients()
+    dynamodb = clients.get("dynamodb", settings.dynamo_db_region or settings.aws_region)
+    codebuild = clients.get("codebuild", settings.code_build_region or settings.aws_region)
+    name, run_id = TIERS["PREMIUM"]["jobName"], "5d2a7e90c4b14f6f9a3e8d1b7c6f0e42"
+    with aws.errors("the sandbox could not be set up"):
+        build = codebuild.start_build(projectName=name)["build"]
+        job = StartedJob(
+            builder="CODE_BUILD",
+            name=name,
+            run_id=run_id,
+            id=build["id"],
+            since=datetime.now(UTC) - timedelta(hours=1),
+            event_id="e332226e-c72e-5ab5-b887-c2e9c12df241",
+            event_type=EventType.TENANT_PROVISIONING,
+            tenant_id=TENANT["tenantId"],
+        )
+        note = DynamoDBOpenJobs(settings.idempotency_table, lambda: dynamodb).note(job)
+        record = {
+            **note,
+            "id": record_key(run_id),
+            "status": "COMPLETED",
+            "data": json.dumps({"id": build["id"]}),
+            "checkAt": written(job.since),
+        }
+        dynamodb.put_item(TableName=settings.idempotency_table, Item=aws.to_item(record))
 
 
 def jenkins(jobs: Sequence[str] = ()) -> JenkinsServer:
@@ -142,13 +187,17 @@ def _create_secret(secrets: "SecretsManagerClient") -> None:
         secrets.put_secret_value(SecretId=JENKINS_SECRET, SecretString=content)
 
 
-def _create_table(dynamodb: "DynamoDBClient", name: str, key: str) -> bool:
+def _create_table(
+    dynamodb: "DynamoDBClient", name: str, key: str, index: "GlobalSecondaryIndexTypeDef | None" = None
+) -> bool:
+    keys = {key, *(schema["AttributeName"] for schema in index["KeySchema"])} if index else {key}
     try:
         dynamodb.create_table(
             TableName=name,
             KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
-            AttributeDefinitions=[{"AttributeName": key, "AttributeType": "S"}],
+            AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in sorted(keys)],
             BillingMode="PAY_PER_REQUEST",
+            **({"GlobalSecondaryIndexes": [index]} if index else {}),  # type: ignore[arg-type]  # one argument
         )
     except dynamodb.exceptions.ResourceInUseException:
         return False

@@ -1,0 +1,684 @@
+"""How jobs ended becomes known: by state changes, by builds themselves, and by the sweep that misses none."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+
+from orchestrator import Handler, InvalidEvent, Job, Registry, Run, StartJob, Unavailable, create_handler, open_jobs
+from orchestrator.builders import Result, StartedJob
+from orchestrator.idempotency import record_key
+from orchestrator.lifecycle import outcomes
+from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.local import sandbox
+from orchestrator.local.jenkins import JenkinsServer
+from orchestrator.local.lambda_context import LocalContext
+from tests.codebuild_server import CodeBuildServer
+from tests.conftest import Requests, changed, invoke, json_lines, sample, stored
+
+PROJECT = "premium-tenant-provisioning"
+TENANT_ID = sandbox.TENANT["tenantId"]
+SECRET = "do-not-tell"
+
+
+@pytest.fixture
+def codebuild(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeBuildServer]:
+    """A CodeBuild that keeps variables, which moto's does not."""
+    with CodeBuildServer([PROJECT], now=datetime.now(UTC).timestamp()) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", server.url)
+        yield server
+
+
+@pytest.fixture
+def handler(codebuild: CodeBuildServer) -> Handler:
+    return create_handler(lifecycle)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """Move the time by which jobs are due."""
+
+    def move(by: timedelta) -> None:
+        monkeypatch.setattr(open_jobs, "now", lambda: datetime.now(UTC) + by)
+
+    return move
+
+
+HOUR = timedelta(hours=1)
+
+
+def state_change(build: Mapping[str, Any], **detail: Any) -> dict[str, Any]:
+    return {
+        **sample("codebuild-build-state-change"),
+        "detail": {
+            "build-status": build["buildStatus"],
+            "project-name": build["projectName"],
+            "build-id": build["arn"],
+            "additional-information": {
+                "environment": {"environment-variables": build["environment"]["environmentVariables"]}
+            },
+            **detail,
+        },
+    }
+
+
+def published(aws: Requests) -> list[dict[str, Any]]:
+    return [entry for request in aws.of("PutEvents") for entry in request["Entries"]]
+
+
+def as_event(entry: Mapping[str, Any], number: int = 1) -> dict[str, Any]:
+    """Make what a rule sends of what was published."""
+    return {
+        **sample("tenant-provisioning-success"),
+        "id": f"published-{number}",
+        "detail-type": entry["DetailType"],
+        "source": entry["Source"],
+        "resources": entry["Resources"],
+        "detail": json.loads(entry["Detail"]),
+    }
+
+
+def open_records() -> list[dict[str, Any]]:
+    return boto3.client("dynamodb").scan(TableName="idempotency", IndexName="open-jobs")["Items"]
+
+
+def outcome(answer: Mapping[str, Any], consumer: str) -> Any:
+    (found,) = [entry["outcomes"] for entry in answer["consumers"] if entry["name"] == consumer]
+    return found[0] if found else None
+
+
+def provisioned(handler: Handler, codebuild: CodeBuildServer, **changes: Any) -> dict[str, Any]:
+    """Provision a tenant, and give its build."""
+    invoke(handler, sample("tenant-provisioning", **changes))
+    return codebuild.builds[-1]
+
+
+# Builds report for themselves.
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("SUCCEEDED", "TENANT_PROVISIONING_SUCCESS"),
+        ("FAILED", "TENANT_PROVISIONING_FAILURE"),
+        ("FAULT", "TENANT_PROVISIONING_FAILURE"),
+        ("TIMED_OUT", "TENANT_PROVISIONING_FAILURE"),
+        ("STOPPED", "TENANT_PROVISIONING_FAILURE"),
+    ],
+)
+def test_a_build_that_ended_is_published_with_its_variables_and_exports(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests, status: str, kind: str
+) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build, status, API_ENDPOINT="https://plane.example.com/hook", instanceSize="exported")
+
+    answer = invoke(handler, state_change(build))
+
+    (entry,) = published(aws)
+    assert (entry["DetailType"], entry["Source"]) == (kind, "saas.tenant.provisioning.codebuild")
+    detail = json.loads(entry["Detail"])
+    assert outcome(answer, "report_build")["status"] == "published"
+    sent = codebuild.variables(build)
+    expected = {
+        **sent,
+        "API_ENDPOINT": "https://plane.example.com/hook",
+        "instanceSize": "exported",
+        "CODEBUILD_BUILD_ID": build["id"],
+        "CODEBUILD_BUILD_SUCCEEDING": "1" if status == "SUCCEEDED" else "0",
+    }
+    if status != "SUCCEEDED":
+        expected["reason"] = f"CodeBuild build {build['id']} ended {status} in phase BUILD"
+    assert detail == expected
+
+
+def test_an_export_does_not_change_whose_job_it_is(handler: Handler, codebuild: CodeBuildServer, aws: Requests) -> None:
+    build = provisioned(handler, codebuild)
+    run_id = codebuild.variables(build)["ORCHESTRATOR_RUN_ID"]
+    codebuild.finish(build, ORCHESTRATOR_RUN_ID="another", ORCHESTRATOR_TENANT_ID="another")
+
+    invoke(handler, state_change(build))
+
+    detail = json.loads(published(aws)[0]["Detail"])
+    assert (detail["ORCHESTRATOR_RUN_ID"], detail["ORCHESTRATOR_TENANT_ID"]) == (run_id, TENANT_ID)
+
+
+def test_names_of_stored_secrets_are_not_taken_for_values(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    build["environment"]["environmentVariables"] += [
+        {"name": "PASSWORD", "value": "/prod/password", "type": "PARAMETER_STORE"},
+        {"name": "TOKEN", "value": "prod/token", "type": "SECRETS_MANAGER"},
+    ]
+    codebuild.finish(build)
+
+    invoke(handler, state_change(build))
+
+    assert not {"PASSWORD", "TOKEN"} & json.loads(published(aws)[0]["Detail"]).keys()
+
+
+def test_a_build_that_codebuild_has_forgotten_is_published_from_its_event(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build, "TIMED_OUT")
+    codebuild.builds.clear()
+
+    invoke(handler, state_change(build))
+
+    (entry,) = published(aws)
+    detail = json.loads(entry["Detail"])
+    assert entry["DetailType"] == "TENANT_PROVISIONING_FAILURE"
+    assert detail["reason"] == f"CodeBuild build {build['id']} ended TIMED_OUT"
+    assert detail["secret"] == sandbox.CALLBACK_SECRET
+
+
+def test_a_build_that_has_not_ended_for_codebuild_yet_is_asked_after_again(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+
+    with pytest.raises(Unavailable, match=f"the end of job '{PROJECT}' was not published: it has none yet"):
+        invoke(handler, state_change(build, **{"build-status": "SUCCEEDED"}))
+
+    assert published(aws) == []
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        [],
+        [{"name": "ORCHESTRATOR_RUN_ID", "value": "run"}],
+        [{"name": "ORCHESTRATOR_EVENT_TYPE", "value": "TENANT_PROVISIONING"}],
+        [{"name": "ORCHESTRATOR_RUN_ID", "type": "PLAINTEXT"}, {"name": "ORCHESTRATOR_EVENT_TYPE", "value": "X"}],
+    ],
+)
+def test_builds_of_other_people_are_ignored(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests, variables: list[dict[str, str]]
+) -> None:
+    event = changed(
+        sample("codebuild-build-state-change"),
+        "detail.additional-information.environment.environment-variables",
+        variables,
+    )
+
+    assert outcome(invoke(handler, event), "report_build") is None
+    assert outcome(invoke(handler, changed(event, "detail.additional-information", ...)), "report_build") is None
+    assert aws == []
+
+
+def test_a_build_that_has_begun_is_no_end(handler: Handler, codebuild: CodeBuildServer, aws: Requests) -> None:
+    build = provisioned(handler, codebuild)
+    aws.clear()
+
+    assert outcome(invoke(handler, state_change(build)), "report_build") is None
+    assert aws == []
+
+
+def test_builds_that_publish_for_themselves_are_left_to_it(
+    codebuild: CodeBuildServer, aws: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUBLISH_BUILD_OUTCOMES", "false")
+    handler = create_handler(lifecycle)
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build)
+
+    assert outcome(invoke(handler, state_change(build)), "report_build") is None
+    assert published(aws) == []
+
+
+def test_a_job_that_runs_beside_another_is_not_reported(codebuild: CodeBuildServer, aws: Requests) -> None:
+    registry = Registry()
+    registry.include(lifecycle)
+    registry.consumer("TENANT_SUSPENDED", name="notify")(lambda event: StartJob(name=PROJECT, reports=False))
+    handler = create_handler(registry)
+    build = provisioned(handler, codebuild, **{"detail-type": "TENANT_SUSPENDED"})
+    codebuild.finish(build)
+
+    assert codebuild.variables(build)["ORCHESTRATOR_REPORTS"] == "false"
+    assert outcome(invoke(handler, state_change(build)), "report_build") is None
+    assert open_records() == []
+
+
+def test_an_end_that_both_the_build_and_its_state_change_tell_counts_once(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build)
+    invoke(handler, state_change(build))
+    environment = {**codebuild.variables(build), "HOME": "/root"}
+
+    first = invoke(handler, as_event(published(aws)[0]))
+    second = invoke(handler, sample("tenant-provisioning-success", id="by-the-buildspec", detail=environment))
+
+    assert [entry["status"] for entry in first["consumers"][0]["outcomes"]] == ["updated", "published"]
+    assert [entry["status"] for entry in second["consumers"][0]["outcomes"]] == ["already updated", "already published"]
+
+
+def test_a_state_change_that_is_delivered_twice_is_published_once(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build)
+
+    answers = [invoke(handler, state_change(build) | {"id": name}) for name in ("first", "second")]
+
+    assert [outcome(answer, "report_build")["status"] for answer in answers] == ["published", "already published"]
+    assert len(published(aws)) == 1
+
+
+def test_nothing_of_a_builds_environment_is_logged(
+    handler: Handler, codebuild: CodeBuildServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build, "FAILED", CLIENT_SECRET=SECRET)
+
+    invoke(handler, state_change(build))
+
+    logged = capsys.readouterr().out
+    assert SECRET not in logged
+    assert sandbox.CALLBACK_SECRET not in logged
+
+
+def test_a_state_change_without_a_status_is_named(handler: Handler, aws: Requests) -> None:
+    with pytest.raises(InvalidEvent, match=r"detail\.build-status is missing"):
+        invoke(handler, changed(sample("codebuild-build-state-change"), "detail.build-status", ...))
+
+
+# No tenant is forgotten.
+
+
+def sweep(handler: Handler, **changes: Any) -> Any:
+    return outcome(invoke(handler, sample("scheduled-sweep", **changes)), "sweep_open_jobs")
+
+
+def test_a_start_keeps_the_job_at_no_request_of_its_own(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+
+    assert [name for name in aws.operations if name != "GetItem"] == ["PutItem", "PutItem", "StartBuild", "UpdateItem"]
+    (item,) = open_records()
+    assert item["id"]["S"] == record_key(codebuild.variables(build)["ORCHESTRATOR_RUN_ID"])
+    assert build["id"] in item["data"]["S"]
+    assert sandbox.CALLBACK_SECRET not in str(item)
+
+
+def test_an_end_that_nobody_told_is_found_and_published(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build, "FAILED", REASON="exported")
+    later(HOUR)
+
+    assert sweep(handler) == {"action": "SweepJobs", "status": "swept", "checked": 1, "reported": 1}
+
+    (entry,) = published(aws)
+    detail = json.loads(entry["Detail"])
+    assert entry["DetailType"] == "TENANT_PROVISIONING_FAILURE"
+    assert detail["REASON"] == "exported"
+    assert detail["secret"] == sandbox.CALLBACK_SECRET
+    assert open_records() == []
+    assert sweep(handler, id="next")["checked"] == 0
+
+
+def test_the_sweep_finds_its_work_by_a_query(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    provisioned(handler, codebuild)
+    later(HOUR)
+    aws.clear()
+
+    sweep(handler)
+
+    assert aws.operations == ["Query", "BatchGetBuilds", "UpdateItem"]
+    assert aws.of("Query")[0]["IndexName"] == "open-jobs"
+
+
+def test_a_job_is_left_alone_for_a_while(handler: Handler, codebuild: CodeBuildServer, aws: Requests) -> None:
+    codebuild.finish(provisioned(handler, codebuild))
+
+    assert sweep(handler)["checked"] == 0
+
+
+@pytest.mark.parametrize(
+    ("age", "pause"),
+    [(timedelta(minutes=6), 5), (timedelta(minutes=40), 10), (timedelta(hours=3), 45), (timedelta(days=9), 60)],
+)
+def test_the_longer_a_job_runs_the_later_it_is_asked_after_again(
+    handler: Handler, codebuild: CodeBuildServer, later: Callable[[timedelta], None], age: timedelta, pause: int
+) -> None:
+    provisioned(handler, codebuild)
+    later(age)
+    assert sweep(handler)["checked"] == 1
+
+    later(age + timedelta(minutes=pause - 1))
+    assert sweep(handler, id="too-early")["checked"] == 0
+    later(age + timedelta(minutes=pause + 1))
+    assert sweep(handler, id="in-time")["checked"] == 1
+
+
+def test_a_job_whose_end_was_told_is_not_asked_after(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    build = provisioned(handler, codebuild)
+    answer = invoke(handler, sample("tenant-provisioning-success", detail=codebuild.variables(build)))
+    later(HOUR)
+
+    assert outcome(answer, "close_job")["status"] == "closed"
+    assert open_records() == []
+    assert sweep(handler)["checked"] == 0
+
+
+def test_closing_what_is_not_open_changes_nothing(handler: Handler, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning-success"), "detail.ORCHESTRATOR_RUN_ID", "unknown")
+
+    assert outcome(invoke(handler, event), "close_job")["status"] == "closed"
+
+    assert (
+        not boto3.client("dynamodb")
+        .get_item(TableName="idempotency", Key={"id": {"S": record_key("unknown")}})
+        .get("Item")
+    )
+
+
+def test_a_start_that_ended_in_doubt_is_looked_for(
+    codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.aws.READ_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    handler = create_handler(lifecycle)
+    codebuild.next.drop(on="StartBuild", after_acting=True, times=3)
+    with pytest.raises(Unavailable):
+        provisioned(handler, codebuild)
+    codebuild.finish(codebuild.builds[0])
+    later(HOUR)
+
+    assert sweep(handler)["reported"] == 1
+    assert [entry["DetailType"] for entry in published(aws)] == ["TENANT_PROVISIONING_SUCCESS"]
+
+
+def test_a_job_that_is_certainly_not_started_is_not_kept(handler: Handler, codebuild: CodeBuildServer) -> None:
+    codebuild.projects.clear()
+
+    with pytest.raises(Exception, match="there is no such project"):
+        provisioned(handler, codebuild)
+
+    assert open_records() == []
+
+
+def test_a_jenkins_job_is_followed_by_the_sweep_alone(
+    jenkins: JenkinsServer, aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    handler = create_handler(lifecycle)
+    invoke(handler, sample("tenant-provisioning-jenkins"))
+    (build,) = jenkins.run_queue()
+    later(HOUR)
+    assert sweep(handler)["reported"] == 0
+    jenkins.finish("tenants/enterprise-provisioning", build.number, "UNSTABLE")
+    later(HOUR * 3)
+
+    assert sweep(handler, id="next")["reported"] == 1
+
+    (entry,) = published(aws)
+    detail = json.loads(entry["Detail"])
+    assert (entry["DetailType"], entry["Source"]) == ("TENANT_PROVISIONING_FAILURE", "saas.tenant.provisioning.jenkins")
+    assert detail["reason"] == "build 1 of Jenkins job tenants/enterprise-provisioning ended UNSTABLE"
+    assert detail["BUILD_URL"] == f"{jenkins.url}/job/tenants/job/enterprise-provisioning/1/"
+    assert json.loads(detail["tenant"])["name"] == "Globex Energy"
+    assert detail["secret"] == "example-callback-secret"
+
+
+def test_a_jenkins_job_that_declares_nothing_is_followed_by_its_queue_item(
+    jenkins: JenkinsServer, aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    jenkins.add_job("tenants/enterprise-provisioning", ["unrelated"])
+    handler = create_handler(lifecycle)
+    invoke(handler, sample("tenant-provisioning-jenkins"))
+    (build,) = jenkins.run_queue()
+    jenkins.finish("tenants/enterprise-provisioning", build.number)
+    later(HOUR)
+
+    assert sweep(handler)["reported"] == 1
+
+    detail = json.loads(published(aws)[0]["Detail"])
+    assert json.loads(detail["tenant"]) == {"id": detail["ORCHESTRATOR_TENANT_ID"]}
+    assert detail["ORCHESTRATOR_EVENT_TYPE"] == "TENANT_PROVISIONING"
+
+
+def test_a_cancelled_jenkins_item_is_a_failure(
+    jenkins: JenkinsServer, aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    handler = create_handler(lifecycle)
+    invoke(handler, sample("tenant-provisioning-jenkins"))
+    jenkins.cancel(jenkins.waiting()[0])
+    later(HOUR)
+
+    assert sweep(handler)["reported"] == 1
+
+    assert "was cancelled while it waited" in json.loads(published(aws)[0]["Detail"])["reason"]
+
+
+class Builds:
+    """A build system whose runs end when they are told to, and which can be told to fail."""
+
+    def __init__(self) -> None:
+        self.ended: dict[str, bool] = {}
+        self.failing: set[str] = set()
+        self.asked: list[int] = []
+
+    def start(self, job: Job) -> Run:
+        return Run(id=job.run_id)
+
+    def find(self, job: Job) -> Run | None:
+        return None
+
+    def results(self, jobs: Sequence[StartedJob]) -> dict[str, Result]:
+        assert len({job.name for job in jobs}) == 1
+        self.asked.append(len(jobs))
+        if jobs[0].name in self.failing:
+            raise Unavailable(f"{jobs[0].name} is out of order")
+        return {
+            job.run_id: Result(succeeded=True, reason="done", variables={"tenant": '{"id": "t"}', "secret": SECRET})
+            for job in jobs
+            if self.ended.get(job.tenant_id)
+        }
+
+
+def many(builds: Builds, count: int) -> Handler:
+    """Start jobs for as many tenants, named t0, t1, ..., of which every third is of another job."""
+    registry = Registry()
+    registry.include(outcomes.registry)
+    registry.consumer("TENANT_UPGRADE", name="upgrade")(
+        lambda event: StartJob(builder="MINE", name=event.detail["job"], tenant_id=event.detail["id"])
+    )
+    handler = create_handler(registry, builders={"MINE": builds})
+    for number in range(count):
+        detail = {"id": f"t{number}", "job": "other" if number % 3 == 0 else "job"}
+        invoke(
+            handler, sample("tenant-provisioning", id=str(number), **{"detail-type": "TENANT_UPGRADE"}, detail=detail)
+        )
+    return handler
+
+
+def test_a_build_system_that_fails_keeps_no_other_from_being_asked(
+    aws: Requests, later: Callable[[timedelta], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    builds = Builds()
+    handler = many(builds, 6)
+    builds.ended = {f"t{number}": True for number in range(6)}
+    builds.failing = {"other"}
+    later(HOUR)
+
+    assert sweep(handler) == {"action": "SweepJobs", "status": "swept", "checked": 6, "reported": 4}
+    assert "other is out of order" in capsys.readouterr().out
+
+    builds.failing = set()
+    later(HOUR * 2)
+    assert sweep(handler, id="next")["reported"] == 2
+    assert {entry["DetailType"] for entry in published(aws)} == {"TENANT_UPGRADE_SUCCESS"}
+    assert len(published(aws)) == 6
+
+
+def test_many_jobs_are_asked_after_in_steps(
+    aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(open_jobs, "_PAGE", 4)
+    builds = Builds()
+    handler = many(builds, 10)
+    builds.ended = {f"t{number}": True for number in range(5)}
+    later(HOUR)
+
+    swept = sweep(handler)
+
+    assert (swept["checked"], swept["reported"]) == (10, 5)
+    assert max(builds.asked) <= 4
+
+
+class Ending(LocalContext):
+    """An invocation that is nearly over."""
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 12_000
+
+
+def test_a_sweep_stops_in_time_and_the_next_one_goes_on(
+    aws: Requests, later: Callable[[timedelta], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    builds = Builds()
+    handler = many(builds, 3)
+    later(HOUR)
+
+    answer = handler(sample("scheduled-sweep"), Ending())
+
+    assert outcome(answer, "sweep_open_jobs")["checked"] == 0
+    assert "sweep stops here" in capsys.readouterr().out
+    assert sweep(handler)["checked"] == 3
+
+
+def test_two_sweeps_at_once_publish_each_end_once(aws: Requests, later: Callable[[timedelta], None]) -> None:
+    builds = Builds()
+    handler = many(builds, 8)
+    builds.ended = {f"t{number}": True for number in range(8)}
+    later(HOUR)
+
+    with ThreadPoolExecutor(2) as threads:
+        list(threads.map(lambda name: sweep(handler, id=name), ("one", "two")))
+
+    assert len(published(aws)) == 8
+    assert open_records() == []
+
+
+def test_a_sweep_that_was_killed_after_publishing_does_not_publish_again(
+    aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds = Builds()
+    handler = many(builds, 1)
+    builds.ended = {"t0": True}
+    later(HOUR)
+
+    def die(self: open_jobs.DynamoDBOpenJobs, run_id: str) -> str | None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as killed:
+        killed.setattr(open_jobs.DynamoDBOpenJobs, "close", die)
+        with pytest.raises(KeyboardInterrupt):
+            sweep(handler)
+
+    assert sweep(handler, id="next")["reported"] == 1
+    assert len(published(aws)) == 1
+    assert open_records() == []
+
+
+def test_jobs_without_an_end_after_a_day_are_counted(
+    aws: Requests, later: Callable[[timedelta], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = many(Builds(), 2)
+    later(timedelta(hours=25))
+    sweep(handler)
+
+    counts = [
+        line["JobsWithoutOutcome"] for line in json_lines(capsys.readouterr().out) if "JobsWithoutOutcome" in line
+    ]
+    assert counts == [[2.0]]
+
+
+def test_a_build_system_that_cannot_tell_is_not_followed(aws: Requests) -> None:
+    class Mute:
+        def start(self, job: Job) -> Run:
+            return Run(id="1")
+
+        def find(self, job: Job) -> Run | None:
+            return None
+
+    registry = Registry()
+    registry.consumer("TENANT_PROVISIONING", name="start")(lambda event: StartJob(builder="MUTE", name="job"))
+
+    invoke(create_handler(registry, builders={"MUTE": Mute()}), sample("tenant-provisioning"))
+
+    assert open_records() == []
+
+
+def test_without_a_table_the_sweep_says_once_that_it_is_off(
+    aws: Requests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("IDEMPOTENCY_TABLE")
+    handler = create_handler(lifecycle)
+
+    answers = [sweep(handler, id=name) for name in ("one", "two")]
+
+    assert [answer["status"] for answer in answers] == ["skipped", "skipped"]
+    assert capsys.readouterr().out.count("no sweep: IDEMPOTENCY_TABLE is not set") == 1
+    assert aws == []
+
+
+def test_without_the_index_the_sweep_says_once_that_it_is_off(
+    aws: Requests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    boto3.client("dynamodb").create_table(
+        TableName="plain",
+        KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+        AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+        BillingMode="PAY_PER_REQUEST",
+    )
+    monkeypatch.setenv("IDEMPOTENCY_TABLE", "plain")
+    handler = create_handler(lifecycle)
+    invoke(handler, sample("tenant-provisioning"))
+
+    answers = [sweep(handler, id=name) for name in ("one", "two")]
+
+    assert {answer["reason"] for answer in answers} == {
+        "table plain has no index open-jobs (keys openJob and checkAt, with job and data)"
+    }
+    assert [line["message"] for line in json_lines(capsys.readouterr().out) if line.get("level") == "WARNING"] == [
+        f"no sweep: {answers[0]['reason']}; jobs whose end nobody tells stay open"
+    ]
+    assert "Scan" not in aws.operations
+
+
+@pytest.mark.parametrize("changes", [{}, {"source": "aws.events", "detail": {}}])
+def test_both_kinds_of_schedules_start_a_sweep(handler: Handler, changes: dict[str, Any]) -> None:
+    assert sweep(handler, **changes)["status"] == "swept"
+
+
+def test_a_schedule_of_somebody_else_starts_none(handler: Handler, aws: Requests) -> None:
+    assert invoke(handler, sample("scheduled-sweep", source="somebody", detail={}))["consumers"] == []
+
+
+def test_the_record_of_the_tenant_says_what_the_sweep_found(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build, "STOPPED")
+    later(HOUR)
+    sweep(handler)
+
+    invoke(handler, as_event(published(aws)[0]))
+
+    record = stored()
+    assert (record["status"], record["statusBuild"]) == ("PROVISIONING_FAILED", build["id"])
+    assert record["statusReason"] == f"CodeBuild build {build['id']} ended STOPPED in phase BUILD"
