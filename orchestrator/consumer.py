@@ -2,7 +2,7 @@
 
 import inspect
 import typing
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, TypeAlias
@@ -32,6 +32,7 @@ class Consumer:
         detail: Validates the detail into what the function's annotation asks for; `None` leaves the mapping.
         takes_context: Whether the function has a second parameter.
         failure_type: Type of the event that reports a permanent failure; `None` reports none.
+        leads_to: What follows from it, for those who look at the registry.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Consumer:
     detail: TypeAdapter[Any] | None = field(default=None, repr=False)
     takes_context: bool = field(default=False, repr=False)
     failure_type: str | None = field(default=None, repr=False)
+    leads_to: tuple[str, ...] = field(default=(), repr=False)
 
     def accept(self, event: Event[Mapping[str, Any]]) -> Event[Any] | None:
         """Bring an event into the form that the function is annotated with, if this consumer wants it.
@@ -82,6 +84,7 @@ def describe(
     name: str | None = None,
     when: Condition | None = None,
     failure_type: str | None = None,
+    leads_to: Iterable[str] = (),
 ) -> Consumer:
     """Look at a callable and make the record of it.
 
@@ -91,6 +94,7 @@ def describe(
         name: Its name; `None` takes the function's own.
         when: Its condition.
         failure_type: Type of the event that reports its permanent failures.
+        leads_to: What follows from it.
 
     Returns:
         The record.
@@ -109,6 +113,9 @@ def describe(
         raise ConfigurationError(f"{who}: when= takes a plain function of the event that returns a boolean")
     if failure_type is not None and not _is_type(failure_type):
         raise ConfigurationError(f"{who}: failure_type= takes the type of an event")
+    leads_to = [leads_to] if isinstance(leads_to, str) else list(leads_to)
+    if not all(map(_is_type, leads_to)):
+        raise ConfigurationError(f"{who}: leads_to= takes a list of texts: the types of events, or what else follows")
     parameters = _required_parameters(function, who)
     return Consumer(
         name=name,
@@ -118,6 +125,7 @@ def describe(
         detail=_detail_adapter(function, parameters[0], who),
         takes_context=len(parameters) == 2,
         failure_type=None if failure_type is None else str.__str__(failure_type),
+        leads_to=tuple(str.__str__(follows) for follows in leads_to),
     )
 
 

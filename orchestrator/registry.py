@@ -1,6 +1,6 @@
 """Knows which consumers take which events."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from orchestrator.consumer import Condition, Consumer, describe
@@ -32,6 +32,7 @@ class Registry:
         name: str | None = None,
         when: Condition | None = None,
         failure_type: str | None = None,
+        leads_to: Iterable[str] = (),
     ) -> Callable[[FunctionT], FunctionT]:
         """Register the decorated callable, which itself stays as it is.
 
@@ -42,6 +43,8 @@ class Registry:
             when: A condition on the event besides its type; it sees the event as the consumer does.
             failure_type: Type of an event that is published, with the reason and once, when this consumer fails
                 for good: for one that starts a job that somebody waits for.
+            leads_to: What follows from this consumer: the types of the events that it publishes or that tell how
+                its job ended, or any other text. Only `orchestrator routes` reads it, to draw the flow.
 
         Returns:
             A decorator for a callable that takes `(event)` or `(event, context)`, plain or `async`, and
@@ -54,7 +57,7 @@ class Registry:
             raise ConfigurationError('name the event types that a consumer takes: @registry.consumer("TENANT_…", …)')
 
         def register(function: FunctionT) -> FunctionT:
-            self._add(describe(function, types, name, when, failure_type))
+            self._add(describe(function, types, name, when, failure_type, leads_to))
             return function
 
         return register

@@ -1,35 +1,54 @@
 """Shows a registry to a person or a program: as a table, as JSON, or as a diagram."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TypedDict
 
 from orchestrator.registry import Registry
 
 _COLUMNS = ("EVENT TYPE", "CONSUMER", "CONDITION", "FUNCTION")
 
 
-def routes(registry: Registry) -> list[dict[str, str | None]]:
+class Route(TypedDict):
+    """One event type of one consumer.
+
+    Attributes:
+        eventType: The event type.
+        consumer: The consumer's name.
+        condition: Name of its condition; `None` where it has none.
+        function: Where it is defined.
+        leadsTo: What follows from it: types of events, or other texts.
+    """
+
+    eventType: str
+    consumer: str
+    condition: str | None
+    function: str
+    leadsTo: list[str]
+
+
+def routes(registry: Registry) -> list[Route]:
     """List which consumer takes which event type.
 
     Args:
         registry: The registry.
 
     Returns:
-        An entry for each event type of each consumer: `eventType`, `consumer`, `condition` (the condition's
-        name, `None` where there is none), `function` (where the consumer is defined).
+        An entry for each event type of each consumer.
     """
     return [
-        {
-            "eventType": kind,
-            "consumer": consumer.name,
-            "condition": None if consumer.when is None else _name(consumer.when),
-            "function": f"{getattr(consumer.function, '__module__', '?')}:{_name(consumer.function)}",
-        }
+        Route(
+            eventType=kind,
+            consumer=consumer.name,
+            condition=None if consumer.when is None else _name(consumer.when),
+            function=f"{getattr(consumer.function, '__module__', '?')}:{_name(consumer.function)}",
+            leadsTo=list(dict.fromkeys(filter(None, (*consumer.leads_to, consumer.failure_type)))),
+        )
         for consumer in registry
         for kind in consumer.types
     ]
 
 
-def as_table(entries: Sequence[Mapping[str, str | None]]) -> str:
+def as_table(entries: Sequence[Route]) -> str:
     """Lay routes out in columns.
 
     Args:
@@ -38,30 +57,44 @@ def as_table(entries: Sequence[Mapping[str, str | None]]) -> str:
     Returns:
         A line for the heading and one for each entry.
     """
-    rows = [_COLUMNS, *(tuple(value or "-" for value in entry.values()) for entry in entries)]
+    told = [(entry["eventType"], entry["consumer"], entry["condition"] or "-", entry["function"]) for entry in entries]
+    rows = [_COLUMNS, *told]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
-def as_mermaid(entries: Sequence[Mapping[str, str | None]]) -> str:
+def as_mermaid(entries: Sequence[Route]) -> str:
     """Draw routes as a Mermaid flowchart.
 
     Args:
         entries: What `routes` returned.
 
     Returns:
-        The flowchart's source.
+        The flowchart's source: round event types, square consumers, flags for whatever else follows; a dotted
+        arrow leads from a consumer to what follows.
     """
-    kinds = list(dict.fromkeys(entry["eventType"] for entry in entries))
-    names = list(dict.fromkeys(entry["consumer"] for entry in entries))
+    follows = [text for entry in entries for text in entry["leadsTo"]]
+    kinds = _numbered("event", [entry["eventType"] for entry in entries] + [text for text in follows if _is_type(text)])
+    ends = _numbered("end", [text for text in follows if not _is_type(text)])
+    names = _numbered("consumer", [entry["consumer"] for entry in entries])
     lines = ["flowchart LR"]
-    lines += [f'    event{number}(["{_quoted(kind)}"])' for number, kind in enumerate(kinds)]
-    lines += [f'    consumer{number}["{_quoted(name)}"]' for number, name in enumerate(names)]
+    lines += [f'    {node}(["{_quoted(kind)}"])' for kind, node in kinds.items()]
+    lines += [f'    {node}["{_quoted(name)}"]' for name, node in names.items()]
+    lines += [f'    {node}>"{_quoted(text)}"]' for text, node in ends.items()]
     for entry in entries:
         label = f'|"{_quoted(entry["condition"])}"|' if entry["condition"] else ""
-        source, target = kinds.index(entry["eventType"]), names.index(entry["consumer"])
-        lines.append(f"    event{source} -->{label} consumer{target}")
+        lines.append(f"    {kinds[entry['eventType']]} -->{label} {names[entry['consumer']]}")
+    dotted = [(names[entry["consumer"]], ({**kinds, **ends})[text]) for entry in entries for text in entry["leadsTo"]]
+    lines += [f"    {source} -.-> {target}" for source, target in dict.fromkeys(dotted)]
     return "\n".join(lines)
+
+
+def _numbered(prefix: str, texts: Iterable[str]) -> Mapping[str, str]:
+    return {text: f"{prefix}{number}" for number, text in enumerate(dict.fromkeys(texts))}
+
+
+def _is_type(text: str) -> bool:
+    return text.isupper() and " " not in text
 
 
 def _name(function: object) -> str:

@@ -125,6 +125,42 @@ def stored(tenant_id: str = sandbox.TENANT["tenantId"]) -> dict[str, Any]:
     return record
 
 
+def published(aws: Requests) -> list[dict[str, Any]]:
+    """Give what was published on the bus, in order."""
+    return [entry for request in aws.of("PutEvents") for entry in request["Entries"]]
+
+
+def as_event(entry: Mapping[str, Any], event_id: str = "published") -> dict[str, Any]:
+    """Make what a rule sends of what was published."""
+    return {
+        "version": "0",
+        "id": event_id,
+        "detail-type": entry["DetailType"],
+        "source": entry["Source"],
+        "account": "123456789012",
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "region": REGION,
+        "resources": entry["Resources"],
+        "detail": json.loads(entry["Detail"]),
+    }
+
+
+def state_change(build: Mapping[str, Any]) -> dict[str, Any]:
+    """Make what CodeBuild tells the default bus of a build."""
+    return sample(
+        "codebuild-build-state-change",
+        id=f"{build['id']} {build['buildStatus']}",
+        detail={
+            "build-status": build["buildStatus"],
+            "project-name": build["projectName"],
+            "build-id": build["arn"],
+            "additional-information": {
+                "environment": {"environment-variables": build["environment"]["environmentVariables"]}
+            },
+        },
+    )
+
+
 def no_pause(seconds: float) -> None:
     """Stand for `time.sleep`."""
 

@@ -311,7 +311,13 @@ def test_routes_are_a_table_json_or_a_diagram(run: Run, own_handler: str) -> Non
     assert "start_provisioning_job" in run("routes")[1]
     entries = json.loads(run("routes", "--handler", own_handler, "--json")[1])
     assert entries == [
-        {"eventType": "TENANT_SUSPENDED", "consumer": "scale_down", "condition": None, "function": "own:scale_down"}
+        {
+            "eventType": "TENANT_SUSPENDED",
+            "consumer": "scale_down",
+            "condition": None,
+            "function": "own:scale_down",
+            "leadsTo": [],
+        }
     ]
     assert run("routes", "--handler", "own:registry", "--mermaid")[1].startswith("flowchart LR")
 

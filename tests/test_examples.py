@@ -14,7 +14,9 @@ import pytest
 
 from orchestrator import Job, Run, StartJob
 from orchestrator.cli import main
+from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local.jenkins import JenkinsServer
+from orchestrator.routes import as_mermaid, routes
 from tests.conftest import Requests, changed, invoke, sample, variables
 
 EXAMPLES = sorted(file for file in (Path(__file__).parent / "examples").glob("*.py") if file.stem != "__init__")
@@ -29,6 +31,10 @@ def example(name: str) -> ModuleType:
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_readme_shows_each_example_to_the_letter(file: Path) -> None:
     assert f"```python\n{file.read_text()}```" in README.read_text()
+
+
+def test_readme_draws_the_flow_of_the_built_in_consumers() -> None:
+    assert f"```mermaid\n{as_mermaid(routes(lifecycle))}\n```" in README.read_text()
 
 
 @pytest.mark.parametrize(("tier", "builder"), [("PREMIUM", "JENKINS"), ("BASIC", "CODE_BUILD")])

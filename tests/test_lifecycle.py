@@ -11,7 +11,7 @@ from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.lifecycle.webhook import status_webhook
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
-from tests.conftest import Requests, changed, invoke, json_lines, sample, stored, variables
+from tests.conftest import Requests, changed, invoke, json_lines, published, sample, stored, variables
 
 TENANT_ID = sandbox.TENANT["tenantId"]
 BUILD = "premium-tenant-provisioning:8f14e45f-ceea-467f-a0e6-1a2b3c4d5e6f"
@@ -41,9 +41,8 @@ def actions(answer: dict[str, Any]) -> list[tuple[str, str]]:
     return [(outcome["action"], outcome["status"]) for outcome in consumer["outcomes"]]
 
 
-def published(aws: Requests) -> list[tuple[str, str, dict[str, Any]]]:
-    entries = [entry for request in aws.of("PutEvents") for entry in request["Entries"]]
-    return [(entry["DetailType"], entry["Source"], json.loads(entry["Detail"])) for entry in entries]
+def follow_ups(aws: Requests) -> list[tuple[str, str, dict[str, Any]]]:
+    return [(entry["DetailType"], entry["Source"], json.loads(entry["Detail"])) for entry in published(aws)]
 
 
 # A provisioning that went well, or not.
@@ -55,7 +54,7 @@ def test_a_success_has_the_tenant_deployed_with_the_same_detail(handler: Handler
     answer = invoke(handler, event)
 
     assert actions(answer) == [("UpdateTenant", "updated"), ("PublishEvent", "published")]
-    assert published(aws) == [("TENANT_DEPLOYMENT", "saas.tenant.provisioning.success.handler", event["detail"])]
+    assert follow_ups(aws) == [("TENANT_DEPLOYMENT", "saas.tenant.provisioning.success.handler", event["detail"])]
 
 
 def test_a_success_is_noted_in_the_record_which_stays_as_it_was(handler: Handler, aws: Requests) -> None:
@@ -156,7 +155,7 @@ def test_a_provisioning_that_never_started_is_noted_for_a_tenant_without_a_recor
     with pytest.raises(ConfigurationError, match="tier 'GOLD' is not in table tiers"):
         invoke(handler, event)
 
-    ((kind, source, detail),) = published(aws)
+    ((kind, source, detail),) = follow_ups(aws)
     invoke(handler, sample("tenant-provisioning-failure") | {"source": source, "detail": detail})
 
     assert kind == "TENANT_PROVISIONING_FAILURE"
@@ -234,14 +233,14 @@ def test_a_deployment_whose_job_cannot_be_started_is_reported(aws: Requests) -> 
     with pytest.raises(Exception, match="no-such-project"):
         invoke(handler, sample("tenant-deployment"))
 
-    assert [kind for kind, *_ in published(aws)] == ["TENANT_DEPLOYMENT_FAILURE"]
+    assert [kind for kind, *_ in follow_ups(aws)] == ["TENANT_DEPLOYMENT_FAILURE"]
 
 
 def test_a_webhook_that_cannot_be_sent_is_no_failed_deployment(aws: Requests) -> None:
     with pytest.raises(ConfigurationError, match="CALLBACK_ALLOWED_HOSTS is not set"):
         invoke(create_handler(lifecycle), sample("tenant-deployment"))
 
-    assert published(aws) == []
+    assert follow_ups(aws) == []
     assert "status" not in stored()
 
 
@@ -338,7 +337,7 @@ def test_a_tier_without_a_deprovisioning_job_is_named(aws: Requests) -> None:
     ):
         invoke(handler, sample("tenant-deprovisioning"))
 
-    assert [kind for kind, *_ in published(aws)] == ["TENANT_DEPROVISIONING_FAILURE"]
+    assert [kind for kind, *_ in follow_ups(aws)] == ["TENANT_DEPROVISIONING_FAILURE"]
     assert not aws.of("StartBuild")
 
 
@@ -434,7 +433,7 @@ def test_a_tenant_that_is_not_known_is_named_and_nothing_is_sent(
         invoke(create_handler(lifecycle), told(kind, control_plane, tenant='{"id": "unknown"}'))
 
     assert not control_plane.requests
-    assert published(aws) == []
+    assert follow_ups(aws) == []
     assert stored("unknown") == {}
 
 

@@ -18,7 +18,17 @@ from orchestrator.local import sandbox
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.lambda_context import LocalContext
 from tests.codebuild_server import CodeBuildServer
-from tests.conftest import Requests, changed, invoke, json_lines, sample, stored
+from tests.conftest import (
+    Requests,
+    as_event,
+    changed,
+    invoke,
+    json_lines,
+    published,
+    sample,
+    state_change,
+    stored,
+)
 
 PROJECT = "premium-tenant-provisioning"
 TENANT_ID = sandbox.TENANT["tenantId"]
@@ -49,37 +59,6 @@ def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
 
 
 HOUR = timedelta(hours=1)
-
-
-def state_change(build: Mapping[str, Any], **detail: Any) -> dict[str, Any]:
-    return {
-        **sample("codebuild-build-state-change"),
-        "detail": {
-            "build-status": build["buildStatus"],
-            "project-name": build["projectName"],
-            "build-id": build["arn"],
-            "additional-information": {
-                "environment": {"environment-variables": build["environment"]["environmentVariables"]}
-            },
-            **detail,
-        },
-    }
-
-
-def published(aws: Requests) -> list[dict[str, Any]]:
-    return [entry for request in aws.of("PutEvents") for entry in request["Entries"]]
-
-
-def as_event(entry: Mapping[str, Any], number: int = 1) -> dict[str, Any]:
-    """Make what a rule sends of what was published."""
-    return {
-        **sample("tenant-provisioning-success"),
-        "id": f"published-{number}",
-        "detail-type": entry["DetailType"],
-        "source": entry["Source"],
-        "resources": entry["Resources"],
-        "detail": json.loads(entry["Detail"]),
-    }
 
 
 def open_records() -> list[dict[str, Any]]:
@@ -183,7 +162,7 @@ def test_a_build_that_has_not_ended_for_codebuild_yet_is_asked_after_again(
     build = provisioned(handler, codebuild)
 
     with pytest.raises(Unavailable, match=f"the end of job '{PROJECT}' was not published: it has none yet"):
-        invoke(handler, state_change(build, **{"build-status": "SUCCEEDED"}))
+        invoke(handler, changed(state_change(build), "detail.build-status", "SUCCEEDED"))
 
     assert published(aws) == []
 

@@ -14,7 +14,9 @@ def is_premium(event: Event) -> bool:
 def registry() -> Registry:
     registry = Registry()
     registry.consumer("A", "B", name="one")(lambda event: None)
-    registry.consumer("B", name='two "x"', when=is_premium)(lambda event: None)
+    registry.consumer("B", name='two "x"', when=is_premium, failure_type="C", leads_to=["A", "a <b>", "C"])(
+        lambda event: None
+    )
     return registry
 
 
@@ -24,6 +26,7 @@ def test_each_type_of_each_consumer_is_a_route(registry: Registry) -> None:
         ("B", "one", None),
         ("B", 'two "x"', "is_premium"),
     ]
+    assert [route["leadsTo"] for route in routes(registry)] == [[], [], ["A", "a <b>", "C"]]
     assert routes(registry)[0]["function"] == "tests.test_routes:registry.<locals>.<lambda>"
 
 
@@ -41,9 +44,14 @@ def test_a_diagram_draws_each_type_and_consumer_once(registry: Registry) -> None
         "flowchart LR",
         '    event0(["A"])',
         '    event1(["B"])',
+        '    event2(["C"])',
         '    consumer0["one"]',
         '    consumer1["two #34;x#34;"]',
+        '    end0>"a #60;b#62;"]',
         "    event0 --> consumer0",
         "    event1 --> consumer0",
         '    event1 -->|"is_premium"| consumer1',
+        "    consumer1 -.-> event0",
+        "    consumer1 -.-> end0",
+        "    consumer1 -.-> event2",
     ]

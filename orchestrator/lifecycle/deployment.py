@@ -9,7 +9,7 @@ from orchestrator.details import BuildDetail
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event, EventType
 from orchestrator.lifecycle.status import TenantStatus, failed, reached, status_of
-from orchestrator.lifecycle.webhook import FAILURE, SUCCESS, status_webhook
+from orchestrator.lifecycle.webhook import FAILURE, SUCCESS, WEBHOOK, status_webhook
 from orchestrator.registry import Registry
 from orchestrator.tiers import builder_name, has_job, job_name
 
@@ -35,7 +35,11 @@ PASSED_ON = (
 registry = Registry()
 
 
-@registry.consumer(EventType.TENANT_DEPLOYMENT, failure_type=EventType.TENANT_DEPLOYMENT_FAILURE)
+@registry.consumer(
+    EventType.TENANT_DEPLOYMENT,
+    failure_type=EventType.TENANT_DEPLOYMENT_FAILURE,
+    leads_to=[EventType.TENANT_DEPLOYMENT_SUCCESS, WEBHOOK],
+)
 def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Start the tier's deployment job; where it has none, the tenant is ready: tell the control plane.
 
@@ -59,7 +63,7 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
     return [UpdateTenant(tenant_id=detail.tenant.id, changes=status), _job(event, tier, record)]
 
 
-@registry.consumer(EventType.TENANT_DEPLOYMENT_SUCCESS)
+@registry.consumer(EventType.TENANT_DEPLOYMENT_SUCCESS, leads_to=[WEBHOOK])
 def report_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Note that the tenant is deployed, then tell the control plane.
 
@@ -73,7 +77,7 @@ def report_deployment_success(event: Event[BuildDetail], context: Context) -> li
     return [reached(event, TenantStatus.DEPLOYED), *status_webhook(event, SUCCESS, context)]
 
 
-@registry.consumer(EventType.TENANT_DEPLOYMENT_FAILURE)
+@registry.consumer(EventType.TENANT_DEPLOYMENT_FAILURE, leads_to=[WEBHOOK])
 def report_deployment_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Note why the tenant could not be deployed, then tell the control plane.
 

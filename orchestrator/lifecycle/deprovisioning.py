@@ -12,14 +12,18 @@ from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event, EventType
 from orchestrator.lifecycle.job import tenant_job
 from orchestrator.lifecycle.status import TenantStatus, failed, reached, status_of
-from orchestrator.lifecycle.webhook import FAILURE, SUCCESS, status_webhook
+from orchestrator.lifecycle.webhook import FAILURE, SUCCESS, WEBHOOK, status_webhook
 from orchestrator.registry import Registry
 from orchestrator.validation import explain
 
 registry = Registry()
 
 
-@registry.consumer(EventType.TENANT_DEPROVISIONING, failure_type=EventType.TENANT_DEPROVISIONING_FAILURE)
+@registry.consumer(
+    EventType.TENANT_DEPROVISIONING,
+    failure_type=EventType.TENANT_DEPROVISIONING_FAILURE,
+    leads_to=[EventType.TENANT_DEPROVISIONING_SUCCESS],
+)
 def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Context) -> list[Action]:
     """Start the deprovisioning job of the tenant's tier; the tenant's record fills in what the event leaves out.
 
@@ -41,7 +45,7 @@ def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Contex
     return [status, tenant_job(event.type, detail, tier)]
 
 
-@registry.consumer(EventType.TENANT_DEPROVISIONING_SUCCESS)
+@registry.consumer(EventType.TENANT_DEPROVISIONING_SUCCESS, leads_to=[WEBHOOK])
 def report_deprovisioning_success(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Note that the tenant is gone, then tell the control plane.
 
@@ -57,7 +61,7 @@ def report_deprovisioning_success(event: Event[BuildDetail], context: Context) -
     return [reached(event, TenantStatus.DEPROVISIONED), *webhook]
 
 
-@registry.consumer(EventType.TENANT_DEPROVISIONING_FAILURE)
+@registry.consumer(EventType.TENANT_DEPROVISIONING_FAILURE, leads_to=[WEBHOOK])
 def report_deprovisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Note why the tenant is still there, then tell the control plane.
 

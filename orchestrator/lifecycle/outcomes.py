@@ -18,7 +18,19 @@ SCHEDULED = "Scheduled Event"
 
 _SCHEDULERS = ("aws.scheduler", "aws.events")
 
+_ENDS = "…_SUCCESS or …_FAILURE of any job"
+
 registry = Registry()
+
+
+def is_scheduled(event: Event) -> bool:
+    """Say whether a schedule of EventBridge sent the event, and nobody else."""
+    return event.source in _SCHEDULERS
+
+
+def is_of_a_job(event: Event) -> bool:
+    """Say whether the event names the job of whose end it tells."""
+    return reported_run(event) is not None
 
 
 class _Environment(BaseModel):
@@ -45,7 +57,7 @@ class BuildStateChange(BaseModel):
         return self.arn.rpartition("build/")[2]
 
 
-@registry.consumer(STATE_CHANGE)
+@registry.consumer(STATE_CHANGE, leads_to=[_ENDS])
 def report_build(event: Event[BuildStateChange], context: Context) -> ReportJob | None:
     """Have the end of a build published that this function started; other people's builds are none of its.
 
@@ -83,7 +95,7 @@ def report_build(event: Event[BuildStateChange], context: Context) -> ReportJob 
     )
 
 
-@registry.consumer(SCHEDULED, when=lambda event: event.source in _SCHEDULERS)
+@registry.consumer(SCHEDULED, when=is_scheduled, leads_to=[_ENDS])
 def sweep_open_jobs(event: Event) -> SweepJobs:
     """Have those jobs reported of whose end nobody told.
 
@@ -103,7 +115,7 @@ def sweep_open_jobs(event: Event) -> SweepJobs:
     EventType.TENANT_DEPLOYMENT_FAILURE,
     EventType.TENANT_DEPROVISIONING_SUCCESS,
     EventType.TENANT_DEPROVISIONING_FAILURE,
-    when=lambda event: reported_run(event) is not None,
+    when=is_of_a_job,
 )
 def close_job(event: Event) -> CloseJob:
     """Note that the end of a job is known, so that the sweep need not ask.

@@ -8,7 +8,7 @@ from orchestrator.event import Event, EventType
 from orchestrator.failure import SOURCE
 from orchestrator.lifecycle.job import tenant_job, tenant_of
 from orchestrator.lifecycle.status import TenantStatus, failed, reached, status_of
-from orchestrator.lifecycle.webhook import FAILURE, status_webhook
+from orchestrator.lifecycle.webhook import FAILURE, WEBHOOK, status_webhook
 from orchestrator.registry import Registry
 
 SUCCESS_HANDLER = "saas.tenant.provisioning.success.handler"
@@ -17,7 +17,11 @@ SUCCESS_HANDLER = "saas.tenant.provisioning.success.handler"
 registry = Registry()
 
 
-@registry.consumer(EventType.TENANT_PROVISIONING, failure_type=EventType.TENANT_PROVISIONING_FAILURE)
+@registry.consumer(
+    EventType.TENANT_PROVISIONING,
+    failure_type=EventType.TENANT_PROVISIONING_FAILURE,
+    leads_to=[EventType.TENANT_PROVISIONING_SUCCESS],
+)
 def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -> list[Action]:
     """Store the tenant's record, then start the job of the plan's tier.
 
@@ -38,7 +42,7 @@ def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -
     return [SaveTenant(tenant_id=detail.tenant.id, record=record), tenant_job(event.type, detail, tier)]
 
 
-@registry.consumer(EventType.TENANT_PROVISIONING_SUCCESS)
+@registry.consumer(EventType.TENANT_PROVISIONING_SUCCESS, leads_to=[EventType.TENANT_DEPLOYMENT])
 def start_deployment(event: Event[BuildDetail]) -> list[Action]:
     """Note that the tenant is provisioned, then have it deployed.
 
@@ -62,7 +66,7 @@ def start_deployment(event: Event[BuildDetail]) -> list[Action]:
     ]
 
 
-@registry.consumer(EventType.TENANT_PROVISIONING_FAILURE)
+@registry.consumer(EventType.TENANT_PROVISIONING_FAILURE, leads_to=[WEBHOOK])
 def report_provisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Note why the tenant could not be provisioned, then tell the control plane.
 

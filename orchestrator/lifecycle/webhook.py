@@ -9,6 +9,9 @@ from orchestrator.details import BuildDetail, given_variables
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event
 
+WEBHOOK = "status webhook"
+"""What a diagram calls it."""
+
 SUCCESS = 1
 FAILURE = 0
 _RESOURCES_PROVISIONED = 0
