@@ -1,0 +1,157 @@
+"""The artifact that `sam build` makes, under the runtime client that Lambda runs it with."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import urllib3
+from moto.server import ThreadedMotoServer
+
+from orchestrator.local import sandbox
+from tests.conftest import EVENTS, changed, sample
+from tests.lambda_runtime import Function, build_artifact, copy_runtime, make_artifact
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="Lambda's runtime client is there for Linux alone"),
+    pytest.mark.skipif(not shutil.which("make") or not shutil.which("uv"), reason="building takes make and uv"),
+]
+
+_MAX_ZIPPED_BYTES = 10_000_000
+
+
+@pytest.fixture(scope="session")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The artifact for the Python that runs the tests, built once for all workers."""
+    here = tmp_path_factory.getbasetemp()
+    return build_artifact(here.parent if "PYTEST_XDIST_WORKER" in os.environ else here)
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    return copy_runtime(tmp_path / "runtime")
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """The settings of a function in an account with the sandbox's tiers and projects."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "TIER_DETAILS_TABLE": "tiers",
+        "DATA_STORE_TABLE": "tenants",
+        "IDEMPOTENCY_TABLE": "idempotency",
+    }
+    urllib3.request("POST", f"{settings['AWS_ENDPOINT_URL']}/moto-api/reset")
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    sandbox.fill()
+    yield settings
+    server.stop()
+
+
+def test_it_handles_events_as_lambda_sends_them(artifact: Path, runtime: Path, variables: dict[str, str]) -> None:
+    before = tree(artifact)
+    queued = json.loads((EVENTS / "sqs-batch.json").read_text(encoding="utf-8"))
+
+    with Function(artifact, runtime, variables) as function:
+        started = function.invoke(sample("tenant-provisioning"))
+        repeated = function.invoke(sample("tenant-provisioning"))
+        failed = function.invoke(changed(sample("tenant-provisioning", id="x"), "detail.planConfig.tier", "GOLD"))
+        broken = function.invoke({"no": "event"})
+        batch = function.invoke(queued)
+
+    outcomes = started.body["consumers"][0]["outcomes"]
+    assert (started.path, [outcome["status"] for outcome in outcomes]) == ("response", ["saved", "started"])
+    assert repeated.body["consumers"][0]["outcomes"][1]["status"] == "already started"
+    assert (failed.path, failed.body["errorType"]) == ("error", "ConfigurationError")
+    assert failed.body["errorMessage"].startswith("tier 'GOLD' is not in table tiers")
+    assert broken.body["errorType"] == "InvalidEvent"
+    assert batch.body == {"batchItemFailures": []}
+    assert tree(artifact) == before  # Lambda's disk is read-only: nothing may be written there
+
+
+def test_its_log_lines_are_json_with_the_level_and_the_identity_of_the_event(
+    artifact: Path, runtime: Path, variables: dict[str, str]
+) -> None:
+    event = sample("tenant-provisioning")
+
+    with Function(artifact, runtime, variables) as function:
+        told = function.invoke(event)
+
+    assert told.path == "response"
+    (line,) = [line for line in function.log if line.get("message") == "event handled"]
+    assert (line["level"], line["correlation_id"], line["service"]) == ("INFO", event["id"], "orchestrator")
+    assert [line["JobStarted"] for line in function.log if "JobStarted" in line] == [[1.0]]
+    assert "example-callback-secret" not in function.output
+
+
+def test_a_wrong_setting_fails_the_start_and_is_named(artifact: Path, runtime: Path) -> None:
+    with Function(artifact, runtime, {"DEFAULT_BUILDER": "MAKE"}) as function:
+        told = function.told()
+
+    assert told.body["errorType"] == "ConfigurationError"
+    assert told.body["errorMessage"].startswith("DEFAULT_BUILDER 'MAKE' is not known")
+
+
+def test_it_works_after_it_was_restored_from_a_snapshot(
+    artifact: Path, runtime: Path, variables: dict[str, str]
+) -> None:
+    with Function(artifact, runtime, {**variables, "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}) as function:
+        told = function.invoke(sample("tenant-provisioning"))
+
+    assert function.restored
+    assert told.body["consumers"][0]["outcomes"][1]["status"] == "started"
+
+
+def test_it_holds_bytecode_that_is_never_compared_with_its_source(artifact: Path) -> None:
+    sources = {file.relative_to(artifact) for file in artifact.rglob("*.py")}
+    compiled = list(artifact.rglob("*.pyc"))
+
+    assert len(compiled) == len(sources)
+    for file in compiled:
+        assert int.from_bytes(file.read_bytes()[4:8], "little") == 0b01, file  # hash-based and unchecked: PEP 552
+
+
+def test_it_holds_the_package_alone(artifact: Path) -> None:
+    names = {entry.name.partition("-")[0] for entry in artifact.iterdir()}
+
+    assert not {"tests", "bin", "moto", "pytest"} & names
+    assert not (artifact / "orchestrator" / "local").exists()
+    assert not (artifact / "orchestrator" / "cli.py").exists()
+    services = {entry.name for entry in (artifact / "botocore" / "data").iterdir() if entry.is_dir()}
+    assert services == {"codebuild", "dynamodb", "events", "secretsmanager"}
+
+
+def test_two_builds_give_the_same_zip_which_is_small(artifact: Path, tmp_path: Path) -> None:
+    again = tmp_path / "again"
+    make_artifact(again, f"{sys.version_info.major}.{sys.version_info.minor}")
+
+    first, second = zipped(artifact), zipped(again)
+
+    assert hashlib.sha256(first).hexdigest() == hashlib.sha256(second).hexdigest()
+    assert len(first) <= _MAX_ZIPPED_BYTES
+
+
+def tree(folder: Path) -> dict[str, Any]:
+    return {str(file.relative_to(folder)): file.stat().st_mtime_ns for file in folder.rglob("*")}
+
+
+def zipped(folder: Path) -> bytes:
+    """Zip as the SAM CLI does: without times, every file 0755; in the order of names, which it leaves to the disk."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+            entry = zipfile.ZipInfo(str(file.relative_to(folder)))
+            entry.create_system, entry.external_attr = 3, 0o100755 << 16
+            archive.writestr(entry, file.read_bytes(), compress_type=zipfile.ZIP_DEFLATED)
+    return written.getvalue()
