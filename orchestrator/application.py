@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
-from orchestrator import deadline, intake, telemetry
+from orchestrator import deadline, intake, snapshot, telemetry
 from orchestrator.aws import Clients
 from orchestrator.builders import Builder
 from orchestrator.builders.codebuild import CodeBuild
@@ -122,6 +122,7 @@ def create_handler(
 
             return sqs.process(event, lambda parse: handle(parse, context), settings.sqs_parallel_records)
 
+    snapshot.prepare()
     handler = cast(Handler, lambda_handler)
     handler.registry = registry
     return handler

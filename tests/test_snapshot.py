@@ -1,0 +1,59 @@
+"""What a function does for SnapStart."""
+
+import random
+import sys
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import pytest
+
+from orchestrator import Registry, create_handler
+
+Hook = Callable[[], object]
+
+
+@pytest.fixture
+def hooks(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Hook]]:
+    """Stands for the module of Lambda's runtime that keeps the hooks."""
+    kept: dict[str, list[Hook]] = {"before": [], "after": []}
+    runtime = SimpleNamespace(
+        register_before_snapshot=kept["before"].append, register_after_restore=kept["after"].append
+    )
+    monkeypatch.setitem(sys.modules, "snapshot_restore_py", runtime)
+    return kept
+
+
+def test_restored_environments_do_not_share_their_random_numbers(
+    hooks: dict[str, list[Hook]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+    create_handler(Registry())
+    snapshot = random.getstate()
+    drawn = set()
+    for _ in range(3):
+        random.setstate(snapshot)
+        for hook in hooks["after"]:
+            hook()
+        drawn.add(random.getrandbits(64))
+
+    assert len(drawn) == 3
+
+
+def test_the_first_event_after_a_restore_imports_no_sdk(
+    hooks: dict[str, list[Hook]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_LAMBDA_INITIALIZATION_TYPE", "snap-start")
+    create_handler(Registry())
+    for name in ("boto3.dynamodb.types", "aws_lambda_powertools.utilities.idempotency"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+
+    for hook in hooks["before"]:
+        hook()
+
+    assert {"boto3.dynamodb.types", "aws_lambda_powertools.utilities.idempotency"} <= sys.modules.keys()
+
+
+def test_without_snapstart_nothing_is_registered(hooks: dict[str, list[Hook]]) -> None:
+    create_handler(Registry())
+
+    assert hooks == {"before": [], "after": []}
