@@ -26,6 +26,7 @@ class _Model(BaseModel):
 
     model_config = ConfigDict(
         alias_generator=to_camel,
+        defer_build=True,  # a function needs a few of these models at its start, and never all
         extra="allow",
         frozen=True,
         hide_input_in_errors=True,

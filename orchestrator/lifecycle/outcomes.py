@@ -33,23 +33,23 @@ def is_of_a_job(event: Event) -> bool:
     return reported_run(event) is not None
 
 
-class _Environment(BaseModel):
+class _Environment(BaseModel, defer_build=True):
     variables: list[dict[str, Any]] = Field(default=[], alias="environment-variables")
 
 
-class _Information(BaseModel):
-    environment: _Environment = _Environment()
+class _Information(BaseModel, defer_build=True):
+    environment: _Environment = Field(default_factory=_Environment)
 
 
 class BuildStateChange(BaseModel):
     """The detail of a CodeBuild state change, as far as it is needed."""
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True, defer_build=True)
 
     status: str = Field(alias="build-status")
     project: str = Field(alias="project-name")
     arn: str = Field(alias="build-id")
-    information: _Information = Field(default=_Information(), alias="additional-information", repr=False)
+    information: _Information = Field(default_factory=_Information, alias="additional-information", repr=False)
 
     @property
     def build_id(self) -> str:

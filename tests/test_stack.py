@@ -1,0 +1,294 @@
+"""The stack: transformed, linted, searched for wildcards, and created as far as an emulated account can."""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import boto3
+import pytest
+from cfnlint.api import lint
+from moto import mock_aws
+
+from orchestrator import EventType, Settings
+from orchestrator.open_jobs import INDEX
+from tests.conftest import state_change
+from tests.stack import NOT_IN_MOTO, STACK, deployed, transformed
+
+# A resource with a * besides those of a named prefix; why each must be is said in the template.
+WILDCARDS = {
+    "WriteTraces": "*",
+    "AttachToTheVpc": "*",
+    "StartAndFindBuilds": "arn:${AWS::Partition}:codebuild:${AWS::Region}:${AWS::AccountId}:project/"
+    "${CodeBuildProjectPrefix}*",
+}
+BUFFERED = {"Buffered": "true", "CreateEventBus": "true", "EventBusName": "saas", "BufferMaximumConcurrency": "25"}
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return transformed()
+
+
+def test_what_comes_of_it_has_no_fault(template: dict[str, Any]) -> None:
+    assert [str(match) for match in lint(json.dumps(template), regions=["eu-west-1"])] == []
+
+
+def resources(template: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [body["Properties"] for body in template["Resources"].values() if body["Type"] == kind]
+
+
+def statements(value: Any) -> Iterator[dict[str, Any]]:
+    """Find every policy statement, wherever it stands."""
+    if isinstance(value, dict):
+        if "Effect" in value and "Action" in value:
+            yield value
+        for member in value.values():
+            yield from statements(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from statements(member)
+
+
+def texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from texts(member)
+
+
+def test_no_permission_is_wider_than_it_must_be(template: dict[str, Any]) -> None:
+    found = [statement for role in template["Resources"].values() for statement in statements(role)]
+    allowed = [statement for statement in found if "Principal" not in statement]
+
+    assert len(allowed) > 10
+    assert [text for statement in found for text in texts(statement["Action"]) if "*" in text] == []
+    wide = {statement["Sid"]: text for statement in allowed for text in texts(statement["Resource"]) if "*" in text}
+    assert wide == WILDCARDS
+
+
+def test_no_role_has_a_managed_policy(template: dict[str, Any]) -> None:
+    assert [
+        role["ManagedPolicyArns"] for role in resources(template, "AWS::IAM::Role") if "ManagedPolicyArns" in role
+    ] == []
+
+
+def test_only_the_rules_may_send_to_the_queues(template: dict[str, Any]) -> None:
+    policies = resources(template, "AWS::SQS::QueuePolicy")
+
+    assert len(policies) == 2
+    for policy in policies:
+        (statement,) = policy["PolicyDocument"]["Statement"]
+        assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+        assert statement["Condition"]["ArnEquals"]["aws:SourceArn"] == [
+            {"Fn::GetAtt": ["LifecycleRule", "Arn"]},
+            {"Fn::GetAtt": ["BuildStateRule", "Arn"]},
+        ]
+
+
+def test_what_keeps_data_outlives_the_stack(template: dict[str, Any]) -> None:
+    keepers = [
+        body for body in template["Resources"].values() if body["Type"] in ("AWS::DynamoDB::Table", "AWS::SQS::Queue")
+    ]
+
+    assert len(keepers) == 5
+    assert {(body["DeletionPolicy"], body["UpdateReplacePolicy"]) for body in keepers} == {("Retain", "Retain")}
+    assert all(body["Properties"]["SSESpecification"]["SSEEnabled"] for body in keepers if "Table" in body["Type"])
+    assert all(body["Properties"]["SqsManagedSseEnabled"] for body in keepers if "Queue" in body["Type"])
+
+
+def test_every_parameter_is_described_and_asked_for_in_a_group(template: dict[str, Any]) -> None:
+    groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    asked = [name for group in groups for name in group["Parameters"]]
+
+    assert sorted(asked) == sorted(template["Parameters"])
+    for name, parameter in template["Parameters"].items():
+        assert parameter["Description"], name
+        assert "Default" in parameter, name
+
+
+def test_a_failed_invocation_is_tried_again_and_then_kept(template: dict[str, Any]) -> None:
+    (config,) = resources(template, "AWS::Lambda::EventInvokeConfig")
+
+    assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (2, 21600)
+    assert config["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["FailureQueue", "Arn"]}
+    assert config["Qualifier"] == "live"
+
+
+def test_the_sweep_is_scheduled_for_the_alias(template: dict[str, Any]) -> None:
+    (schedule,) = resources(template, "AWS::Scheduler::Schedule")
+
+    assert schedule["ScheduleExpression"] == "rate(5 minutes)"
+    assert schedule["Target"]["Arn"] == {"Ref": "OrchestratorFunctionAliaslive"}
+    assert "Name" not in schedule  # a name would keep a second stack out of the account
+
+
+def test_the_alarms_watch_what_the_function_counts(template: dict[str, Any]) -> None:
+    alarms = resources(template, "AWS::CloudWatch::Alarm")
+
+    assert {alarm["MetricName"] for alarm in alarms} == {
+        "ApproximateNumberOfMessagesVisible",
+        "ApproximateAgeOfOldestMessage",
+        "Errors",
+        "Throttles",
+        "JobsWithoutOutcome",
+        "SweepFailed",
+    }
+    own = [alarm["Dimensions"] for alarm in alarms if alarm["Namespace"] == "Orchestrator"]
+    assert own == [[{"Name": "service", "Value": {"Ref": "AWS::StackName"}}]] * 2
+
+
+def test_the_dashboard_is_json_and_fits_together(template: dict[str, Any]) -> None:
+    (dashboard,) = resources(template, "AWS::CloudWatch::Dashboard")
+    body, names = dashboard["DashboardBody"]["Fn::Sub"]
+
+    widgets = json.loads(body)["widgets"]
+    places = {
+        (x, y) for w in widgets for x in range(w["x"], w["x"] + w["width"]) for y in range(w["y"], w["y"] + w["height"])
+    }
+    assert len(places) == sum(w["width"] * w["height"] for w in widgets)  # none lies on another
+    titles = " ".join(w["properties"]["title"] for w in widgets)
+    assert all(word in titles for word in ("by type", "by build system", "by reason", "Latency", "Queues"))
+    assert names.keys() == {"Buffer"}
+
+
+# Created, as far as moto's CloudFormation goes.
+
+
+@pytest.fixture(params=[{}, BUFFERED], ids=["direct", "buffered"])
+def account(request: pytest.FixtureRequest) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    """An account with the stack: its parameters, and what its resources are called."""
+    with mock_aws():
+        yield request.param, deployed(request.param)
+
+
+def targets(names: Mapping[str, str], rule: str, bus: str) -> list[dict[str, Any]]:
+    found = boto3.client("events").list_targets_by_rule(Rule=names[rule], EventBusName=bus)["Targets"]
+    return [dict(target) for target in found]
+
+
+def test_the_rules_pass_the_lifecycle_on_to_the_function_or_the_buffer(
+    account: tuple[dict[str, str], dict[str, str]],
+) -> None:
+    parameters, names = account
+    events, bus = boto3.client("events"), parameters.get("EventBusName", "default")
+
+    pattern = json.loads(events.describe_rule(Name=names["LifecycleRule"], EventBusName=bus)["EventPattern"])
+    assert pattern == {"detail-type": [str(kind) for kind in EventType]}
+    for rule, its_bus in (("LifecycleRule", bus), ("BuildStateRule", "default")):
+        (target,) = targets(names, rule, its_bus)
+        assert (":sqs:" in target["Arn"]) is bool(parameters)
+        assert names["OrchestratorFunction" if not parameters else "BufferQueue"].rpartition("/")[2] in target["Arn"]
+        assert names["FailureQueue"].rpartition("/")[2] in target["DeadLetterConfig"]["Arn"]
+
+
+def test_the_rule_for_builds_matches_those_that_the_function_started(
+    account: tuple[dict[str, str], dict[str, str]],
+) -> None:
+    _, names = account
+    pattern = boto3.client("events").describe_rule(Name=names["BuildStateRule"])["EventPattern"]
+    build = {
+        "id": "p:1",
+        "arn": "arn:aws:codebuild:eu-west-1:123456789012:build/p:1",
+        "projectName": "p",
+        "buildStatus": "FAILED",
+        "environment": {"environmentVariables": [{"name": "X"}, {"name": "ORCHESTRATOR_RUN_ID", "value": "1"}]},
+    }
+
+    def matches(variables: list[dict[str, str]], status: str) -> bool:
+        event = state_change({**build, "buildStatus": status, "environment": {"environmentVariables": variables}})
+        return matched(json.loads(pattern), event)
+
+    ours = [{"name": "X"}, {"name": "ORCHESTRATOR_RUN_ID", "value": "1"}]
+    assert matches(ours, "FAILED")
+    assert matches(ours, "SUCCEEDED")
+    assert not matches(ours, "IN_PROGRESS")
+    assert not matches([{"name": "X"}], "FAILED")
+
+
+def matched(pattern: Any, event: Any) -> bool:
+    """Match as EventBridge does: a list in the event fits where one of its members does."""
+    if isinstance(event, list):
+        return any(matched(pattern, member) for member in event)
+    if isinstance(pattern, dict):
+        return isinstance(event, dict) and all(
+            name in event and matched(pattern[name], event[name]) for name in pattern
+        )
+    return event in pattern
+
+
+def test_the_tables_have_the_keys_that_the_function_uses(account: tuple[dict[str, str], dict[str, str]]) -> None:
+    _, names = account
+    dynamodb = boto3.client("dynamodb")
+
+    def keys(schema: Any) -> list[str]:
+        return [key["AttributeName"] for key in schema]
+
+    tables = {name: dynamodb.describe_table(TableName=names[name])["Table"] for name in names if name.endswith("Table")}
+    assert {name: keys(table["KeySchema"]) for name, table in tables.items()} == {
+        "TierDetailsTable": ["tier"],
+        "TenantRecordsTable": ["tenantId"],
+        "IdempotencyTable": ["id"],
+    }
+    (index,) = tables["IdempotencyTable"]["GlobalSecondaryIndexes"]
+    assert (index["IndexName"], keys(index["KeySchema"])) == (INDEX, ["openJob", "checkAt"])
+    assert set(index["Projection"]["NonKeyAttributes"]) == {"job", "data"}
+
+
+def test_old_records_of_what_was_done_go_by_themselves(template: dict[str, Any]) -> None:
+    table = template["Resources"]["IdempotencyTable"]["Properties"]
+
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expiration", "Enabled": True}
+
+
+def test_the_buffer_hands_batches_over_and_gives_up_in_time(account: tuple[dict[str, str], dict[str, str]]) -> None:
+    parameters, names = account
+    mappings = boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+    if not parameters:
+        assert mappings == []
+        return
+
+    (mapping,) = mappings
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert int(mapping["ScalingConfig"]["MaximumConcurrency"]) == 25
+    buffer = boto3.client("sqs").get_queue_attributes(QueueUrl=names["BufferQueue"], AttributeNames=["All"])[
+        "Attributes"
+    ]
+    timeout = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])["Timeout"]
+    assert int(buffer["VisibilityTimeout"]) >= 6 * timeout
+    redrive = json.loads(buffer["RedrivePolicy"])
+    assert int(redrive["maxReceiveCount"]) == 5
+    assert names["FailureQueue"].rpartition("/")[2] in redrive["deadLetterTargetArn"]
+
+
+def test_the_function_gets_the_settings_that_it_reads_and_no_other(
+    account: tuple[dict[str, str], dict[str, str]],
+) -> None:
+    parameters, names = account
+    function = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
+    variables = function["Environment"]["Variables"]
+
+    own = {name: value for name, value in variables.items() if not name.startswith("POWERTOOLS_")}
+    assert own.keys() <= {name.upper() for name in Settings.model_fields}
+    settings = Settings.from_environment(own)
+    assert settings.tier_details_table == names["TierDetailsTable"]
+    assert settings.idempotency_table == names["IdempotencyTable"]
+    assert settings.event_bus_name == parameters.get("EventBusName", "default")
+    assert variables["POWERTOOLS_SERVICE_NAME"] == STACK
+
+
+def test_tables_that_are_there_are_used() -> None:
+    given = {"TierDetailsTableName": "tiers", "TenantRecordsTableName": "tenants", "IdempotencyTableName": "done"}
+    with mock_aws():
+        names = deployed(given)
+        function = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
+
+    settings = Settings.from_environment(function["Environment"]["Variables"])
+    assert not [name for name in names if name.endswith("Table")]
+    assert (settings.tier_details_table, settings.data_store_table, settings.idempotency_table) == (*given.values(),)
+
+
+def test_the_account_lacks_nothing_but_what_is_listed(template: dict[str, Any]) -> None:
+    kinds = {body["Type"] for body in template["Resources"].values()}
+
+    assert kinds & NOT_IN_MOTO == NOT_IN_MOTO
