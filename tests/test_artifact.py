@@ -130,6 +130,8 @@ def test_it_holds_the_package_alone(artifact: Path) -> None:
     assert not (artifact / "orchestrator" / "cli.py").exists()
     services = {entry.name for entry in (artifact / "botocore" / "data").iterdir() if entry.is_dir()}
     assert services == {"codebuild", "dynamodb", "events", "secretsmanager"}
+    endpoints = json.loads((artifact / "botocore" / "data" / "endpoints.json").read_text())
+    assert {name for partition in endpoints["partitions"] for name in partition["services"]} <= services
 
 
 def test_two_builds_give_the_same_zip_which_is_small(artifact: Path, tmp_path: Path) -> None:

@@ -1,0 +1,156 @@
+"""Cold start: from the start of a process to the first started job, ours against a ten-line boto3 handler.
+
+    python -m tests.benchmarks.cold_start [--rounds 15] [--python PYTHON] [--json FILE]
+
+Each measurement is a new process that finds nothing but its artifact and the standard library, gets one
+provisioning event, and speaks to an AWS on loopback that answers at once. The handlers take turns, so that whatever
+else the machine does meets all of them.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from orchestrator.local.http_server import Answer, LocalServer, Request
+from tests.lambda_runtime import ROOT, make_artifact
+from tests.test_artifact import zipped
+
+_EVENT = ROOT / "events" / "tenant-provisioning.json"
+_DRIVER = """
+import importlib, json, sys
+folder, module, event = sys.argv[1:]
+sys.path.insert(0, folder)
+handler = importlib.import_module(module).lambda_handler
+class Context:
+    aws_request_id, function_name, memory_limit_in_mb = "1", "orchestrator", 512
+    invoked_function_arn = "arn:aws:lambda:eu-west-1:123456789012:function:orchestrator"
+    def get_remaining_time_in_millis(self): return 60_000
+with open(event) as file:
+    handler(json.load(file), Context())
+with open("/proc/self/status") as status:
+    sys.stderr.write(next(line.split()[1] for line in status if line.startswith("VmHWM")))
+"""
+_ANSWERS: Mapping[str, Mapping[str, Any]] = {
+    "GetItem": {"Item": {"tier": {"S": "PREMIUM"}, "jobName": {"S": "premium-tenant-provisioning"}}},
+    "StartBuild": {"build": {"id": "p:1", "arn": "arn:aws:codebuild:eu-west-1:123456789012:build/p:1"}},
+}
+
+
+class InstantAws(LocalServer):
+    """Answers at once, and notes when the first job was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda request: Answer(500))
+        self.started = 0.0
+
+    def handle(self, request: Request) -> Answer | None:
+        operation = request.headers["X-Amz-Target"].rpartition(".")[2]
+        if operation == "StartBuild":
+            self.started = self.started or time.perf_counter()
+        return Answer(200, json.dumps(_ANSWERS.get(operation, {})), {"Content-Type": "application/x-amz-json-1.1"})
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A handler to measure."""
+
+    name: str
+    folder: Path
+    module: str
+
+
+def measure(subject: Subject, python: str, aws: InstantAws) -> tuple[float, float]:
+    """Start one process; give the milliseconds to its first started job, and its peak memory in MB."""
+    aws.started = 0.0
+    environment = {
+        "AWS_ENDPOINT_URL": f"http://{aws.address}",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "TIER_DETAILS_TABLE": "tiers",
+        "DATA_STORE_TABLE": "tenants",
+        "IDEMPOTENCY_TABLE": "idempotency",
+        "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's disk is read-only
+    }
+    before = time.perf_counter()
+    done = subprocess.run(
+        [python, "-S", "-c", _DRIVER, str(subject.folder), subject.module, str(_EVENT)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    if done.returncode != 0 or not aws.started:
+        raise RuntimeError(f"{subject.name} started no job: {done.stderr[-2000:]}")
+    return (aws.started - before) * 1000, int(done.stderr.rpartition("\n")[2]) / 1024
+
+
+def subjects(work: Path, python: str) -> list[Subject]:
+    """Build what is compared: our artifact, and the ten lines with and without bytecode."""
+    version = subprocess.run(
+        [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    os.environ["PATH"] = os.pathsep.join([str(Path(python).parent), os.environ["PATH"]])
+    ours, compiled, plain = work / "ours", work / "compiled", work / "plain"
+    make_artifact(ours, version)
+    # The same boto3, with nothing taken out, as `sam build` installs it by itself.
+    pinned = [line.partition(" ")[0] for line in (ROOT / "orchestrator/requirements.txt").read_text().splitlines()]
+    boto3 = next(line for line in pinned if line.startswith("boto3=="))
+    install = ["uv", "pip", "install", "--quiet", "--target", str(plain), "--python-version", version, boto3]
+    subprocess.run([*install, "--no-compile-bytecode"], check=True)
+    shutil.copy(Path(__file__).parent / "ten_lines.py", plain)
+    shutil.copytree(plain, compiled)
+    compile_all = [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(compiled)]
+    subprocess.run(compile_all, check=True, stdout=subprocess.DEVNULL)
+    return [
+        Subject("ours", ours, "orchestrator.handler"),
+        Subject("ten lines, bytecode", compiled, "ten_lines"),
+        Subject("ten lines, plain", plain, "ten_lines"),
+    ]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a table, and write JSON where that is asked for."""
+    parser = argparse.ArgumentParser(description="Measure cold starts.")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--python", default=sys.executable, help="the Python to start (default: this one)")
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as work, contextlib.ExitStack() as stack:
+        aws = InstantAws()
+        aws.start()
+        stack.callback(aws.stop)
+        compared = subjects(Path(work), options.python)
+        taken: dict[str, list[tuple[float, float]]] = {subject.name: [] for subject in compared}
+        for _ in range(options.rounds):
+            for subject in compared:
+                taken[subject.name].append(measure(subject, options.python, aws))
+        sizes = {subject.name: len(zipped(subject.folder)) for subject in compared}
+    medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in taken.items()}
+    base = medians["ours"][0]
+    print(f"{'cold start to the first job':<28}{'ms':>8}{'ours / it':>11}{'peak MB':>9}{'zipped MB':>11}")
+    for name, (milliseconds, memory) in medians.items():
+        ratio = base / milliseconds
+        print(f"{name:<28}{milliseconds:>8.0f}{ratio:>11.2f}{memory:>9.1f}{sizes[name] / 1e6:>11.1f}")
+    print(f"{options.rounds} rounds in turns; {platform.machine()}, {os.cpu_count()} CPUs, {options.python}")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({"rounds": taken, "medians": medians, "zipped": sizes}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
