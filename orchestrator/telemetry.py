@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -52,6 +53,10 @@ def _logger() -> Logger:
 logger = _logger()
 
 
+_metrics = EphemeralMetrics(service=SERVICE, namespace=NAMESPACE)
+_metrics_lock = threading.Lock()
+
+
 @contextmanager
 def log_keys(event: Event[Any], lambda_context: Any) -> Iterator[None]:
     """Put the event's identity on every log line of the body, in this thread and those started with its context.
@@ -85,8 +90,8 @@ def count(metric: str, dimensions: Mapping[str, str] | None = None, value: float
         dimensions: What to count by, besides the service.
         value: How many.
     """
-    metrics = EphemeralMetrics(service=SERVICE, namespace=NAMESPACE)
-    metrics.add_metric(name=metric, unit=MetricUnit.Count, value=value)
-    for name, text in (dimensions or {}).items():
-        metrics.add_dimension(name=name, value=text[:_MAX_DIMENSION_LENGTH])
-    metrics.flush_metrics()
+    with _metrics_lock:  # messages of a batch are counted side by side
+        _metrics.add_metric(name=metric, unit=MetricUnit.Count, value=value)
+        for name, text in (dimensions or {}).items():
+            _metrics.add_dimension(name=name, value=text[:_MAX_DIMENSION_LENGTH])
+        _metrics.flush_metrics()

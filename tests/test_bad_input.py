@@ -19,6 +19,7 @@ from orchestrator import (
     Registry,
     StaticTierDetails,
     create_handler,
+    intake,
 )
 from orchestrator.details import BuildDetail
 from orchestrator.lifecycle import registry as lifecycle
@@ -304,3 +305,25 @@ def _mutate(event: Any, path: tuple[Any, ...], value: Any) -> None:
         target.pop(path[-1], None)
     elif isinstance(target, dict) or (isinstance(target, list) and path[-1] in range(len(target))):
         target[path[-1]] = None if value is ... else value
+
+
+_TEXTS = st.text(st.characters() | st.sampled_from("\ud800\udfff{[\x00"), max_size=3)
+_SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | _TEXTS
+
+
+@given(
+    st.dictionaries(
+        _TEXTS,
+        st.recursive(_SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3)),
+    ),
+    st.integers(0, 70),
+)
+def test_the_quick_look_overlooks_no_fault(detail: dict[str, Any], depth: int) -> None:
+    detail = {"a": detail, "b": nested(depth)}
+
+    if intake._is_faultless(detail):
+        assert intake._fault(detail) is None
+
+
+def test_the_quick_look_is_enough_for_each_sample() -> None:
+    assert all(intake._is_faultless(sample(file.stem)["detail"]) for file in SAMPLES)
