@@ -11,6 +11,7 @@ from orchestrator.errors import (
     JobRejected,
     OrchestratorError,
     Unavailable,
+    UnknownTenant,
 )
 from orchestrator.event import Event, EventType
 from orchestrator.registry import Registry
@@ -42,6 +43,7 @@ __all__ = [
     "StaticTierDetails",
     "TierDetails",
     "Unavailable",
+    "UnknownTenant",
     "Untraceable",
     "UpdateTenant",
     "create_handler",

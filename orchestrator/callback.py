@@ -29,6 +29,7 @@ _PORTS = {"http": 80, "https": 443}
 _NOT_SENT = (NewConnectionError, ConnectTimeoutError)
 _HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 # Where clouds hand out credentials, besides the link-local addresses.
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
 
@@ -283,9 +284,7 @@ def _addresses(host: str, what: str) -> list[str]:
     """Resolve a host, and refuse addresses at which no control plane can be."""
     found = list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))
     for text in found:
-        address: _Address = ipaddress.ip_address(text.partition("%")[0])
-        if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-            address = address.ipv4_mapped
+        address = _plain(ipaddress.ip_address(text.partition("%")[0]))
         if _is_forbidden(address) or address.is_loopback != _is_loopback_name(host):
             raise ConfigurationError(
                 f"{what}: its name resolves to {address}, which is no address for a control plane; correct its DNS "
@@ -307,6 +306,15 @@ def _connection(target: _Target, address: str, ssl_context: ssl.SSLContext | Non
         ssl_context=ssl_context or ssl.create_default_context(),
         server_hostname=target.host,
     )
+
+
+def _plain(address: _Address) -> _Address:
+    """Give the IPv4 address that an IPv6 address may stand for."""
+    if not isinstance(address, ipaddress.IPv6Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _is_forbidden(address: _Address) -> bool:

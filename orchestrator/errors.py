@@ -18,6 +18,10 @@ class InvalidEvent(OrchestratorError):
     """The event cannot be understood. Permanent: whoever sends it must correct it."""
 
 
+class UnknownTenant(InvalidEvent):
+    """The event's tenant has no record: it was not provisioned here, so nobody waits for a job of its."""
+
+
 class ConfigurationError(OrchestratorError):
     """The function, its tables or its consumers are set up wrongly. Permanent until somebody corrects that."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.actions import Action, PublishEvent, StartJob
 from orchestrator.details import find_tenant_id, given_variables
-from orchestrator.errors import OrchestratorError
+from orchestrator.errors import OrchestratorError, UnknownTenant
 from orchestrator.event import Event
 from orchestrator.variables import to_json
 
@@ -31,14 +31,14 @@ def failure_event(
 
     Returns:
         An event whose detail holds what the failed job's own report would have held of the tenant, as text, and
-        `reason` and `error`; `None` where nobody waits for a job: the event names no tenant, or the consumer
-        decided on other actions alone.
+        `reason` and `error`; `None` where nobody waits for a job: the event names no tenant, or one that is
+        not known, or the consumer decided on other actions alone.
     """
     actions = list(actions)
     tenant_id = find_tenant_id(event.detail)
     # Where a callback is refused, no job has failed: to say so would take back what went well.
     has_no_job = bool(actions) and not any(isinstance(action, StartJob) for action in actions)
-    if tenant_id is None or has_no_job:
+    if tenant_id is None or has_no_job or isinstance(error, UnknownTenant):
         return None
     known: dict[str, Any] = {}
     for source in (given_variables(event.detail), *(_job_variables(action) for action in actions)):

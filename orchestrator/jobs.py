@@ -128,7 +128,7 @@ def _to_follow(builder: str, job: Job, tenant_id: str, origin: Origin) -> Starte
         builder=builder,
         name=job.name,
         run_id=job.run_id,
-        id=None,
+        id="",  # is not known before it has been started
         since=job.since,
         event_id=origin.event.id,
         event_type=origin.event.type,

@@ -1,14 +1,15 @@
 """The jobs that were started and have not been reported: kept with the records of what was done."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from orchestrator import aws
+from orchestrator import aws, telemetry
 from orchestrator.builders import StartedJob
 from orchestrator.idempotency import record_key
 from orchestrator.tenants import written
@@ -44,11 +45,16 @@ class OpenJob:
 
     Attributes:
         key: Key of its record.
-        job: The job.
+        job: The job; its `id` is empty where its start ended in doubt.
     """
 
     key: str
     job: StartedJob
+
+    @property
+    def age(self) -> timedelta:
+        """How long ago the job was asked for."""
+        return now() - self.job.since
 
 
 class OpenJobs(Protocol):
@@ -93,6 +99,15 @@ class OpenJobs(Protocol):
         """
         ...
 
+    def remember(self, job: OpenJob, run: str) -> None:
+        """Keep the build system's name for a run whose start had ended in doubt.
+
+        Args:
+            job: The job.
+            run: The run's id.
+        """
+        ...
+
     def close(self, run_id: str) -> str | None:
         """Note that a job has been reported; one that is not kept is none to close.
 
@@ -124,6 +139,9 @@ class NoOpenJobs:
 
     def postpone(self, job: OpenJob) -> None:
         """Do nothing; see `OpenJobs.postpone`."""
+
+    def remember(self, job: OpenJob, run: str) -> None:
+        """Do nothing; see `OpenJobs.remember`."""
 
     def close(self, run_id: str) -> str | None:
         """Note nothing and say why; see `OpenJobs.close`."""
@@ -174,15 +192,19 @@ class DynamoDBOpenJobs:
                     )
                     return
             self._off = None
-            yield [_open_job(aws.from_item(item)) for item in answer["Items"]]
+            yield list(filter(None, map(self._open_job, map(aws.from_item, answer["Items"]))))
             if "LastEvaluatedKey" not in answer:
                 return
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def postpone(self, job: OpenJob) -> None:
         """Move the time of the next check; see `OpenJobs.postpone`."""
-        pause = min(max(FIRST_CHECK, (now() - job.job.since) / 4), _LONGEST_PAUSE)
+        pause = min(max(FIRST_CHECK, job.age / 4), _LONGEST_PAUSE)
         self._update(job.key, "SET checkAt = :next", {":next": {"S": written(now() + pause)}})
+
+    def remember(self, job: OpenJob, run: str) -> None:
+        """Put the run's id beside the rest; see `OpenJobs.remember`."""
+        self._update(job.key, "SET job.id = :id", {":id": {"S": run}})
 
     def close(self, run_id: str) -> str | None:
         """Take the job out of the index; see `OpenJobs.close`."""
@@ -205,10 +227,23 @@ class DynamoDBOpenJobs:
                 if not aws.is_condition_failure(error):
                     raise
 
-
-def _open_job(item: Mapping[str, Any]) -> OpenJob:
-    kept = item["job"]
-    job = StartedJob(**{**kept, "since": datetime.fromisoformat(kept["since"]), "id": None})
-    # The record's answer is there once the job was started without a doubt.
-    outcome = json.loads(item.get("data") or "{}")
-    return OpenJob(key=item["id"], job=replace(job, id=outcome.get("id")))
+    def _open_job(self, item: Mapping[str, Any]) -> OpenJob | None:
+        try:
+            # The record's answer is there once the job was started without a doubt.
+            outcome = json.loads(item.get("data") or "{}")
+            kept = {"id": "", **item["job"]}
+            fields = {field.name: kept[field.name] for field in dataclasses.fields(StartedJob)}
+            since = datetime.fromisoformat(fields["since"])
+            return OpenJob(
+                key=item["id"],
+                job=StartedJob(**{**fields, "since": since, "id": outcome.get("id") or fields["id"]}),
+            )
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            # Out of the way, or a hundred of them would keep all others from being seen.
+            later = {":next": {"S": written(now() + _LONGEST_PAUSE)}}
+            self._update(item["id"], "SET checkAt = :next", later)
+            telemetry.logger.error(
+                f"open job {item['id']} in table {self._table} cannot be read ({type(error).__name__}): another "
+                "version of this package wrote it; deploy that one again, or remove its attribute openJob"
+            )
+            return None

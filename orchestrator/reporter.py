@@ -1,15 +1,16 @@
 """Publishes how jobs ended, as `…_SUCCESS` or `…_FAILURE`, each end once whoever tells of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
 from orchestrator.actions import PublishEvent, ReportJob
-from orchestrator.builders import Result, StartedJob
+from orchestrator.blame import blamed
+from orchestrator.builders import Job, Result, Run, StartedJob
 from orchestrator.builders.known import KnownBuilders
 from orchestrator.bus import EventBus
-from orchestrator.errors import ConfigurationError, Unavailable, shown
+from orchestrator.errors import ConfigurationError, JobRejected, OrchestratorError, Unavailable, shown
 from orchestrator.idempotency import Once
 from orchestrator.open_jobs import OpenJobs
 from orchestrator.outcome import Outcome
@@ -53,7 +54,30 @@ class Reporter:
             )
         return self.publish(job, result)
 
-    def results(self, builder_name: str, jobs: list[StartedJob]) -> Mapping[str, Result]:
+    def find(self, job: StartedJob) -> Run | None:
+        """Ask a build system for a run whose start ended in doubt.
+
+        Args:
+            job: The job.
+
+        Returns:
+            The run; `None` where it was certainly never started.
+
+        Raises:
+            OrchestratorError: It cannot be asked, or cannot tell.
+        """
+        builder = self._builders.get(job.builder, job.name)
+        try:
+            run = builder.find(Job(name=job.name, run_id=job.run_id, since=job.since, variables={}))
+        except JobRejected:
+            return None  # of a job that is not there no run can be
+        except OrchestratorError:
+            raise
+        except Exception as error:
+            raise blamed(f"builder {shown(job.builder)}", type(builder).__module__, error) from error
+        return run if isinstance(run, Run) else None
+
+    def results(self, builder_name: str, jobs: Sequence[StartedJob]) -> Mapping[str, Result]:
         """Ask a build system how jobs of one name ended.
 
         Args:
@@ -66,13 +90,20 @@ class Reporter:
         Raises:
             OrchestratorError: It cannot be asked.
         """
-        ask = getattr(self._builders.get(builder_name, jobs[0].name), "results", None)
+        builder = self._builders.get(builder_name, jobs[0].name)
+        ask = getattr(builder, "results", None)
         if ask is None:
             raise ConfigurationError(
                 f"builder {shown(builder_name)} does not tell how its jobs end; give it a method results"
             )
-        answer: Mapping[str, Result] = ask(jobs)
-        return answer
+        wanted = {job.run_id for job in jobs}
+        try:
+            answer = dict(ask(jobs))
+        except OrchestratorError:
+            raise
+        except Exception as error:
+            raise blamed(f"builder {shown(builder_name)}", type(builder).__module__, error) from error
+        return {name: result for name, result in answer.items() if name in wanted and isinstance(result, Result)}
 
     def publish(self, job: StartedJob, result: Result) -> Outcome:
         """Publish how a job ended, unless that has been done, and close it.

@@ -63,7 +63,7 @@ class Settings(BaseModel):
         callback_allowed_hosts: Hosts that callbacks may go to; `.example.com` admits subdomains.
         idempotency_table: DynamoDB table that remembers what was done; without it only the build systems' own
             protection against repeats is left.
-        idempotency_record_max_age: Seconds for which it remembers.
+        idempotency_record_max_age: Seconds for which it remembers, and for which a job is followed.
         publish_build_outcomes: Publish how CodeBuild builds ended; switch it off where they publish it themselves.
         sqs_parallel_records: How many messages of an SQS batch are worked on at the same time.
         jenkins_url: Address of the Jenkins server, with the path that it lives under.
@@ -85,7 +85,7 @@ class Settings(BaseModel):
     event_bus_aws_region: _Region = None
     callback_allowed_hosts: _Names = ()
     idempotency_table: _Text = None
-    idempotency_record_max_age: Annotated[float, Field(ge=3600, allow_inf_nan=False)] = 30 * 86400.0
+    idempotency_record_max_age: Annotated[float, Field(ge=2 * 86400, allow_inf_nan=False)] = 30 * 86400.0
     publish_build_outcomes: bool = True
     sqs_parallel_records: Annotated[int, Field(ge=1, le=100)] = 10
     jenkins_url: Annotated[_Text, AfterValidator(_server_address)] = None

@@ -1,11 +1,13 @@
 """Looks after jobs of whose end nobody told: a state change can get lost, and Jenkins sends none."""
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 
-from orchestrator import deadline, open_jobs, telemetry
-from orchestrator.errors import OrchestratorError, Unavailable
+from orchestrator import deadline, telemetry
+from orchestrator.builders import Result
+from orchestrator.errors import JobRejected, OrchestratorError, Unavailable, shown
 from orchestrator.open_jobs import OpenJob, OpenJobs
 from orchestrator.outcome import Outcome
 from orchestrator.reporter import Reporter
@@ -14,6 +16,8 @@ from orchestrator.reporter import Reporter
 _SECONDS_FOR_A_STEP = 15.0
 # Longer than any build that CodeBuild starts with its own limits (8 hours in the queue, then 8 hours by default).
 _OVERDUE = timedelta(hours=24)
+# Long after the last retry of an event that failed: what was not started until then was not started at all.
+_END_OF_DOUBT = timedelta(hours=1)
 
 
 class Sweep:
@@ -27,7 +31,7 @@ class Sweep:
     def run(self) -> Outcome:
         """Go through the open jobs, those first that have waited longest, for as long as there is time.
 
-        A build system that cannot be asked keeps no other from being asked: the log tells, and the next sweep
+        A build system that cannot be asked keeps no other from being asked: the log tells, and a later sweep
         tries again. Two sweeps at once do the same work and publish each end once.
 
         Returns:
@@ -39,11 +43,11 @@ class Sweep:
         """
         checked = reported = overdue = 0
         for step in self._steps():
-            done = self._reported(step)
+            # Before anything is asked: what takes too long, or fails, must not stand first in each sweep to come.
             for open_job in step:
-                if open_job.job.run_id not in done:
-                    self._open_jobs.postpone(open_job)
-                    overdue += open_jobs.now() - open_job.job.since > _OVERDUE
+                _tried(partial(self._open_jobs.postpone, open_job))
+            done = self._swept(step)
+            overdue += sum(open_job.age > _OVERDUE for open_job in step if open_job.job.run_id not in done)
             checked, reported = checked + len(step), reported + len(done)
         off = self._open_jobs.off()
         if off is not None:
@@ -60,23 +64,45 @@ class Sweep:
                     return
                 yield list(group)
 
-    def _reported(self, step: Sequence[OpenJob]) -> set[str]:
-        jobs = {open_job.job.run_id: open_job.job for open_job in step}
-        done: set[str] = set()
+    def _swept(self, step: Sequence[OpenJob]) -> set[str]:
+        if not step[0].job.id:
+            for open_job in step:
+                _tried(partial(self._search, open_job))
+            return set()
+        results = self._results(step)
+        return {
+            open_job.job.run_id
+            for open_job in step
+            if open_job.job.run_id in results and _tried(partial(self._report, open_job, results[open_job.job.run_id]))
+        }
+
+    def _results(self, step: Sequence[OpenJob]) -> Mapping[str, Result]:
+        jobs = [open_job.job for open_job in step]
         try:
-            results = self._reporter.results(step[0].job.builder, list(jobs.values()))
+            found = self._reporter.results(jobs[0].builder, jobs)
+        except JobRejected as error:  # the job itself was deleted, and its runs with it
+            _tell(error)
+            found = {job.run_id: Result(succeeded=False, reason=str(error), is_gone=True) for job in jobs}
         except OrchestratorError as error:
             _tell(error)
-            return done
-        for run_id, result in results.items():
-            try:
-                self._reporter.publish(jobs[run_id], result)
-                done.add(run_id)
-            except Unavailable as error:  # another sweep may be at it
-                telemetry.logger.info(str(error))
-            except OrchestratorError as error:
-                _tell(error)
-        return done
+            found = {}
+        ages = {open_job.job.run_id: open_job.age for open_job in step}
+        return {run_id: result for run_id, result in found.items() if not result.is_gone or ages[run_id] > _OVERDUE}
+
+    def _report(self, open_job: OpenJob, result: Result) -> None:
+        self._reporter.publish(open_job.job, result)
+
+    def _search(self, open_job: OpenJob) -> None:
+        """Find a run whose start ended in doubt: the next sweep asks how it ended."""
+        run = self._reporter.find(open_job.job)
+        if run is not None:
+            self._open_jobs.remember(open_job, run.id)
+        elif open_job.age > _END_OF_DOUBT:
+            self._open_jobs.close(open_job.job.run_id)
+            telemetry.logger.warning(
+                f"run {open_job.job.run_id} of job {shown(open_job.job.name)} was never started; its event "
+                f"{shown(open_job.job.event_id)} is to be found in the failure queue"
+            )
 
     def _is_off(self, reason: str) -> Outcome:
         if not self._has_told:
@@ -85,8 +111,22 @@ class Sweep:
         return Outcome(action="SweepJobs", status="skipped", reason=reason)
 
 
-def _kind(open_job: OpenJob) -> tuple[str, str]:
-    return open_job.job.builder, open_job.job.name
+def _kind(open_job: OpenJob) -> tuple[bool, str, str]:
+    # What ended in doubt comes last: looking for it can take long.
+    return not open_job.job.id, open_job.job.builder, open_job.job.name
+
+
+def _tried(act: Callable[[], None]) -> bool:
+    """Do something that one job is in need of, and keep its failure from the others."""
+    try:
+        act()
+    except Unavailable as error:  # another sweep may be at it
+        telemetry.logger.info(str(error))
+        return False
+    except OrchestratorError as error:
+        _tell(error)
+        return False
+    return True
 
 
 def _tell(error: OrchestratorError) -> None:

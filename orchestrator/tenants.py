@@ -1,6 +1,6 @@
 """The stored record of each tenant."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import DecimalException
 from typing import TYPE_CHECKING, Any, Protocol
@@ -8,16 +8,23 @@ from typing import TYPE_CHECKING, Any, Protocol
 from botocore.exceptions import ClientError
 
 from orchestrator import aws
-from orchestrator.errors import InvalidEvent, shown
+from orchestrator.errors import InvalidEvent, UnknownTenant, shown
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
+SAVED_AT = "savedAt"
+"""Attribute with the time of the event that wrote the whole record."""
+
 UPDATED_AT = "updatedAt"
-"""Attribute with the time of the event that wrote the record last: an older event changes it no more."""
+"""Attribute with the time of the event that changed a part of it last."""
 
 _KEY = "tenantId"
-_IS_NO_OLDER = "attribute_not_exists(#at) OR #at <= :at"
+_IS_NO_OLDER = "(attribute_not_exists(#saved) OR #saved <= :at) AND (attribute_not_exists(#updated) OR #updated <= :at)"
+# EventBridge counts whole seconds, and an event that is delivered again must not take back what came of it in its own.
+# A record that only updates have made is not there yet: it gives way to any.
+_IS_YOUNGER = "attribute_not_exists(#saved) OR (#saved <= :at AND (attribute_not_exists(#updated) OR #updated < :at))"
+_NAMES = {"#saved": SAVED_AT, "#updated": UPDATED_AT}
 
 
 class TenantRecords(Protocol):
@@ -61,13 +68,15 @@ class TenantRecords(Protocol):
             tenant_id: The tenant's id.
             changes: The new values; `None` removes an attribute.
             at: Time of the event.
-            create: Whether a record is made where there is none.
+            create: Whether a record is made where there is none; the event that brings the whole record goes in
+                its place, however old it is.
 
         Returns:
             Why nothing was changed; `None` where the record was.
 
         Raises:
-            InvalidEvent: The tenant has no record, or a change holds something that cannot be stored.
+            UnknownTenant: The tenant has no record.
+            InvalidEvent: A change holds something that cannot be stored.
             Unavailable: It could not be changed just now.
         """
         ...
@@ -110,15 +119,16 @@ class DynamoDBTenantRecords:
 
     def save(self, tenant_id: str, record: Mapping[str, Any], at: datetime) -> str | None:
         """Store a tenant's record; see `TenantRecords.save`."""
-        item = _item(tenant_id, {**record, UPDATED_AT: written(at), _KEY: tenant_id})
+        whole = {name: value for name, value in record.items() if name != UPDATED_AT}
+        item = _item(tenant_id, {**whole, SAVED_AT: written(at), _KEY: tenant_id})
         with aws.errors(f"tenant {shown(tenant_id)} could not be saved in table {self._table}", rejected=InvalidEvent):
             try:
                 self._client().put_item(
                     TableName=self._table,
                     Item=item,
-                    ConditionExpression=_IS_NO_OLDER,
-                    ExpressionAttributeNames={"#at": UPDATED_AT},
-                    ExpressionAttributeValues={":at": item[UPDATED_AT]},
+                    ConditionExpression=_IS_YOUNGER,
+                    ExpressionAttributeNames=_NAMES,
+                    ExpressionAttributeValues={":at": item[SAVED_AT]},
                 )
             except ClientError as error:
                 if not aws.is_condition_failure(error):
@@ -128,37 +138,42 @@ class DynamoDBTenantRecords:
 
     def update(self, tenant_id: str, changes: Mapping[str, Any], at: datetime, *, create: bool = False) -> str | None:
         """Change a tenant's record; see `TenantRecords.update`."""
-        gone = [name for name, value in changes.items() if value is None]
         kept = {name: value for name, value in changes.items() if value is not None}
-        values = _item(tenant_id, {**kept, UPDATED_AT: written(at)})
-        names = {f"#n{number}": name for number, name in enumerate((*values, *gone))}
-        assigned = ", ".join(f"{mark} = :v{mark[2:]}" for mark in list(names)[: len(values)])
-        removed = ", ".join(list(names)[len(values) :])
-        condition = _IS_NO_OLDER if create else f"attribute_exists(#key) AND ({_IS_NO_OLDER})"
         with aws.errors(f"tenant {shown(tenant_id)} could not be updated in table {self._table}", InvalidEvent):
             try:
-                self._client().update_item(
-                    TableName=self._table,
-                    Key={_KEY: {"S": tenant_id}},
-                    UpdateExpression=f"SET {assigned}" + (f" REMOVE {removed}" if removed else ""),
-                    ConditionExpression=condition,
-                    ExpressionAttributeNames={**names, "#at": UPDATED_AT, **({} if create else {"#key": _KEY})},
-                    ExpressionAttributeValues={
-                        **{f":v{number}": value for number, value in enumerate(values.values())},
-                        ":at": values[UPDATED_AT],
-                    },
-                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                )
+                gone = sorted(changes.keys() - kept.keys())
+                self._client().update_item(**self._update(tenant_id, kept, gone, at, create=create))
             except ClientError as error:
                 if not aws.is_condition_failure(error):
                     raise
-                if "Item" not in error.response:
-                    raise InvalidEvent(
-                        f"tenant {shown(tenant_id)} has no record in table {self._table}: its provisioning did not "
-                        "come through here; correct the event's tenant, or add its record"
-                    ) from None
-                return _LATER
+                if "Item" in error.response:
+                    return _LATER
+                raise UnknownTenant(
+                    f"tenant {shown(tenant_id)} has no record in table {self._table}: its provisioning did not come "
+                    "through here; correct the event's tenant, or add its record"
+                ) from None
         return None
+
+    def _update(
+        self, tenant_id: str, kept: Mapping[str, Any], gone: Sequence[str], at: datetime, *, create: bool
+    ) -> dict[str, Any]:
+        values = _item(tenant_id, {**kept, UPDATED_AT: written(at)})
+        marks = {name: f"n{number}" for number, name in enumerate((*values, *gone))}
+        assigned = ", ".join(f"#{marks[name]} = :{marks[name]}" for name in values)
+        removed = ", ".join(f"#{marks[name]}" for name in gone)
+        key = {} if create else {"#key": _KEY}
+        return {
+            "TableName": self._table,
+            "Key": {_KEY: {"S": tenant_id}},
+            "UpdateExpression": f"SET {assigned}" + (f" REMOVE {removed}" if removed else ""),
+            "ConditionExpression": _IS_NO_OLDER if create else f"attribute_exists(#key) AND {_IS_NO_OLDER}",
+            "ExpressionAttributeNames": {**{f"#{mark}": name for name, mark in marks.items()}, **_NAMES, **key},
+            "ExpressionAttributeValues": {
+                **{f":{marks[name]}": value for name, value in values.items()},
+                ":at": values[UPDATED_AT],
+            },
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+        }
 
 
 _LATER = "a later event has written the record"

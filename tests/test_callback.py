@@ -341,6 +341,8 @@ def test_only_loopback_goes_without_tls() -> None:
         "fe80::1",
         "fd00:ec2::254",
         "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "2002:a9fe:a9fe::1",
         "100.100.100.200",
         "0.0.0.0",  # noqa: S104
         "::",

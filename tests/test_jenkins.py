@@ -438,7 +438,7 @@ def test_a_search_that_is_given_up_is_no_proof_that_there_is_no_run(
     jenkins: Jenkins, server: JenkinsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.builders.jenkins.search._MAX_PAGES", 1)
-    for number in range(60):
+    for number in range(110):
         jenkins.start(job(run_id=f"run-{number}"))
     server.run_queue()
 

@@ -6,7 +6,15 @@ from typing import Any
 import boto3
 import pytest
 
-from orchestrator import ConfigurationError, Handler, InvalidEvent, Registry, StaticTierDetails, create_handler
+from orchestrator import (
+    ConfigurationError,
+    Handler,
+    InvalidEvent,
+    Registry,
+    StaticTierDetails,
+    UnknownTenant,
+    create_handler,
+)
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.lifecycle.webhook import status_webhook
 from orchestrator.local import sandbox
@@ -187,7 +195,7 @@ def test_a_tier_with_a_deployment_job_has_it_started(handler: Handler, aws: Requ
     sent = variables(build)
     plan = sandbox.TENANT["planConfig"]
     assert json.loads(sent.pop("planConfig")) == plan
-    assert {name: sent.pop(name) for name in plan["sizeConfig"]} == {"INSTANCE_COUNT": "3", "STORAGE_GB": "250"}
+    assert (sent["INSTANCE_COUNT"], sent["STORAGE_GB"]) == ("3", "250")  # as the provisioning job got them
     assert sent["tier"] == "STANDARD"
     passed_on = ("tenant", "secret", "context", "API_ENDPOINT", "TF_KEY", "CLIENT_SECRET", "REFRESH_TOKEN_EXPIRATION")
     assert {name: sent[name] for name in passed_on} == {name: event["detail"][name] for name in passed_on}
@@ -225,6 +233,47 @@ def test_a_deployment_of_no_known_tier_is_an_error(aws: Requests) -> None:
 
     with pytest.raises(InvalidEvent, match=r"detail\.tier is missing, and tenant 'unknown' has no record that names"):
         invoke(create_handler(lifecycle), event)
+
+
+def test_a_plan_that_the_provisioning_job_did_not_get_is_no_variables_of_the_deployment_job(aws: Requests) -> None:
+    plan = {"tier": "STANDARD", "sizeConfig": {"node-count": 3}}
+    invoke(create_handler(lifecycle), changed(sample("tenant-provisioning"), "detail.planConfig", plan))
+
+    invoke(create_handler(lifecycle), changed(sample("tenant-deployment"), "detail.tier", "STANDARD"))
+
+    sent = variables(aws.of("StartBuild")[1])
+    assert json.loads(sent["planConfig"]) == plan
+    assert "node-count" not in sent
+
+
+@pytest.mark.parametrize("kind", ["tenant-deployment", "tenant-deprovisioning"])
+def test_a_tenant_that_is_not_known_gets_no_job_and_no_report(aws: Requests, kind: str) -> None:
+    event = changed(sample(kind), "detail.tenant", {"id": "unknown"})
+    event["detail"]["tier"] = "STANDARD"
+
+    with pytest.raises(UnknownTenant, match="tenant 'unknown' has no record in table tenants"):
+        invoke(create_handler(lifecycle), event)
+
+    assert follow_ups(aws) == []
+    assert not aws.of("StartBuild")
+
+
+def test_a_failed_provisioning_that_is_sent_again_leaves_the_whole_record(aws: Requests) -> None:
+    """As somebody does who has added the tier that was missing, with the event out of the failure queue."""
+    event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD")
+    event = changed(event, "detail.tenant.id", "new")
+    with pytest.raises(ConfigurationError):
+        invoke(create_handler(lifecycle), event)
+    ((_, source, detail),) = follow_ups(aws)
+    invoke(create_handler(lifecycle), sample("tenant-provisioning-failure") | {"source": source, "detail": detail})
+    boto3.client("dynamodb").put_item(
+        TableName="tiers", Item={"tier": {"S": "GOLD"}, "jobName": {"S": "premium-tenant-provisioning"}}
+    )
+
+    answer = invoke(create_handler(lifecycle), {**event, "time": "2026-11-24T01:00:00Z"})
+
+    assert actions(answer) == [("SaveTenant", "saved"), ("StartJob", "started")]
+    assert (stored("new")["planConfig"]["tier"], stored("new")["status"]) == ("GOLD", "PROVISIONING")
 
 
 def test_a_deployment_whose_job_cannot_be_started_is_reported(aws: Requests) -> None:

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +15,7 @@ from orchestrator.lifecycle import outcomes
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.jenkins import JenkinsServer
+from orchestrator.local.jenkins.state import EPOCH
 from orchestrator.local.lambda_context import LocalContext
 from tests.codebuild_server import CodeBuildServer
 from tests.conftest import (
@@ -314,7 +314,7 @@ def test_the_sweep_finds_its_work_by_a_query(
 
     sweep(handler)
 
-    assert aws.operations == ["Query", "BatchGetBuilds", "UpdateItem"]
+    assert aws.operations == ["Query", "UpdateItem", "BatchGetBuilds"]
     assert aws.of("Query")[0]["IndexName"] == "open-jobs"
 
 
@@ -353,8 +353,19 @@ def test_a_job_whose_end_was_told_is_not_asked_after(
     assert sweep(handler)["checked"] == 0
 
 
+def test_what_another_job_is_told_of_leaves_a_job_open(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+
+    invoke(handler, sample("tenant-deployment-success", detail=codebuild.variables(build)))
+
+    assert len(open_records()) == 1
+
+
 def test_closing_what_is_not_open_changes_nothing(handler: Handler, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning-success"), "detail.ORCHESTRATOR_RUN_ID", "unknown")
+    event["detail"]["ORCHESTRATOR_EVENT_TYPE"] = "TENANT_PROVISIONING"
 
     assert outcome(invoke(handler, event), "close_job")["status"] == "closed"
 
@@ -376,9 +387,35 @@ def test_a_start_that_ended_in_doubt_is_looked_for(
         provisioned(handler, codebuild)
     codebuild.finish(codebuild.builds[0])
     later(HOUR)
+    assert sweep(handler)["reported"] == 0  # it is found, and asked after when its turn comes next
+    later(HOUR * 2)
 
-    assert sweep(handler)["reported"] == 1
+    assert sweep(handler, id="next")["reported"] == 1
     assert [entry["DetailType"] for entry in published(aws)] == ["TENANT_PROVISIONING_SUCCESS"]
+
+
+def test_a_start_in_doubt_that_never_was_is_given_up_in_the_end(
+    codebuild: CodeBuildServer,
+    aws: Requests,
+    later: Callable[[timedelta], None],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    handler = create_handler(lifecycle)
+    codebuild.next.drop(on="StartBuild", times=3)
+    with pytest.raises(Unavailable):
+        provisioned(handler, codebuild)
+
+    later(timedelta(minutes=30))
+    sweep(handler)
+    assert len(open_records()) == 1
+    later(timedelta(minutes=90))
+    sweep(handler, id="next")
+
+    assert open_records() == []
+    assert published(aws) == []
+    assert "was never started; its event" in capsys.readouterr().out
 
 
 def test_a_job_that_is_certainly_not_started_is_not_kept(handler: Handler, codebuild: CodeBuildServer) -> None:
@@ -442,6 +479,42 @@ def test_a_cancelled_jenkins_item_is_a_failure(
     assert "was cancelled while it waited" in json.loads(published(aws)[0]["Detail"])["reason"]
 
 
+def test_a_jenkins_run_that_may_have_been_discarded_is_not_called_failed_before_a_day_has_passed(
+    jenkins: JenkinsServer, aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    jenkins.advance(datetime.now(UTC).timestamp() - EPOCH)
+    name = "tenants/enterprise-provisioning"
+    job = jenkins.add_job(name, ["tenant", "ORCHESTRATOR_RUN_ID"])
+    handler = create_handler(lifecycle)
+    invoke(handler, sample("tenant-provisioning-jenkins"))
+    jenkins.run_queue()
+    jenkins.finish(name, 1)
+    jenkins.enqueue(name, {"ORCHESTRATOR_RUN_ID": "younger"})
+    jenkins.run_queue()
+    del job.builds[0]  # the job keeps its youngest build alone
+
+    later(HOUR)
+    assert sweep(handler)["reported"] == 0
+    later(HOUR * 25)
+    assert sweep(handler, id="next")["reported"] == 1
+
+    assert "is not there any more, nor are older builds" in json.loads(published(aws)[0]["Detail"])["reason"]
+
+
+def test_a_jenkins_job_that_was_deleted_is_reported_after_a_day(
+    jenkins: JenkinsServer, aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    handler = create_handler(lifecycle)
+    invoke(handler, sample("tenant-provisioning-jenkins"))
+    jenkins.next.answer(404, on="GET /job/", times=2)
+    later(HOUR)
+    assert sweep(handler)["reported"] == 0
+    later(HOUR * 25)
+
+    assert sweep(handler, id="next")["reported"] == 1
+    assert published(aws)[0]["DetailType"] == "TENANT_PROVISIONING_FAILURE"
+
+
 class Builds:
     """A build system whose runs end when they are told to, and which can be told to fail."""
 
@@ -449,6 +522,7 @@ class Builds:
         self.ended: dict[str, bool] = {}
         self.failing: set[str] = set()
         self.asked: list[int] = []
+        self.error: Exception = Unavailable("other is out of order")
 
     def start(self, job: Job) -> Run:
         return Run(id=job.run_id)
@@ -460,7 +534,7 @@ class Builds:
         assert len({job.name for job in jobs}) == 1
         self.asked.append(len(jobs))
         if jobs[0].name in self.failing:
-            raise Unavailable(f"{jobs[0].name} is out of order")
+            raise self.error
         return {
             job.run_id: Result(succeeded=True, reason="done", variables={"tenant": '{"id": "t"}', "secret": SECRET})
             for job in jobs
@@ -484,23 +558,60 @@ def many(builds: Builds, count: int) -> Handler:
     return handler
 
 
+@pytest.mark.parametrize("error", [Unavailable("other is out of order"), KeyError(SECRET)])
 def test_a_build_system_that_fails_keeps_no_other_from_being_asked(
-    aws: Requests, later: Callable[[timedelta], None], capsys: pytest.CaptureFixture[str]
+    aws: Requests, later: Callable[[timedelta], None], capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     builds = Builds()
+    builds.error = error
     handler = many(builds, 6)
     builds.ended = {f"t{number}": True for number in range(6)}
     builds.failing = {"other"}
     later(HOUR)
 
     assert sweep(handler) == {"action": "SweepJobs", "status": "swept", "checked": 6, "reported": 4}
-    assert "other is out of order" in capsys.readouterr().out
+    logged = capsys.readouterr().out
+    assert "other is out of order" in logged or "builder 'MINE' raised KeyError in results" in logged
+    assert SECRET not in logged
 
     builds.failing = set()
     later(HOUR * 2)
     assert sweep(handler, id="next")["reported"] == 2
     assert {entry["DetailType"] for entry in published(aws)} == {"TENANT_UPGRADE_SUCCESS"}
     assert len(published(aws)) == 6
+
+
+def test_a_record_of_another_version_is_passed_over(
+    aws: Requests, later: Callable[[timedelta], None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    builds = Builds()
+    handler = many(builds, 3)
+    builds.ended = {f"t{number}": True for number in range(3)}
+    dynamodb = boto3.client("dynamodb")
+    for key, job in (("newer", {"M": {"builder": {"S": "MINE"}}}), ("odd", {"S": "text"})):
+        item = {"id": {"S": key}, "openJob": {"S": "open"}, "checkAt": {"S": "2026"}, "job": job}
+        dynamodb.put_item(TableName="idempotency", Item=item)
+    later(HOUR)
+
+    assert sweep(handler)["reported"] == 3
+    assert capsys.readouterr().out.count("cannot be read") == 2
+    assert sweep(handler, id="next")["checked"] == 0  # they are out of the way for a while
+
+
+def test_a_job_that_cannot_be_postponed_keeps_no_other_from_being_asked(
+    aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builds = Builds()
+    handler = many(builds, 3)
+    builds.ended = {f"t{number}": True for number in range(3)}
+    later(HOUR)
+
+    def fail(self: open_jobs.DynamoDBOpenJobs, job: open_jobs.OpenJob) -> None:
+        raise Unavailable("not now")
+
+    monkeypatch.setattr(open_jobs.DynamoDBOpenJobs, "postpone", fail)
+
+    assert sweep(handler)["reported"] == 3
 
 
 def test_many_jobs_are_asked_after_in_steps(
@@ -544,10 +655,21 @@ def test_two_sweeps_at_once_publish_each_end_once(aws: Requests, later: Callable
     handler = many(builds, 8)
     builds.ended = {f"t{number}": True for number in range(8)}
     later(HOUR)
+    ask = builds.results
+    swept: list[Any] = []
 
-    with ThreadPoolExecutor(2) as threads:
-        list(threads.map(lambda name: sweep(handler, id=name), ("one", "two")))
+    def ask_during_another_sweep(jobs: Sequence[StartedJob]) -> dict[str, Result]:
+        results = ask(jobs)
+        if not swept:
+            swept.append(None)
+            later(HOUR * 2)  # whose time has come for what this one has put off
+            swept[0] = sweep(handler, id="two")
+        return results
 
+    builds.results = ask_during_another_sweep  # type: ignore[method-assign]
+    sweep(handler, id="one")
+
+    assert swept[0]["reported"] == 8
     assert len(published(aws)) == 8
     assert open_records() == []
 
@@ -568,6 +690,7 @@ def test_a_sweep_that_was_killed_after_publishing_does_not_publish_again(
         with pytest.raises(KeyboardInterrupt):
             sweep(handler)
 
+    later(HOUR * 2)
     assert sweep(handler, id="next")["reported"] == 1
     assert len(published(aws)) == 1
     assert open_records() == []

@@ -123,7 +123,7 @@ def test_the_tenant_record_is_stored_before_the_build_starts(handler: Handler, a
     record = json.loads(json.dumps(from_item(put["Item"]), default=float))
     tenant = {**event["detail"]["tenant"], "identityProvider": "auth0"}
     assert put["TableName"] == "tenants"
-    assert record.pop("updatedAt") == record.pop("statusAt")
+    assert record.pop("savedAt") == record.pop("statusAt")
     assert record.pop("status") == "PROVISIONING"
     assert record == {"tenantId": TENANT_ID, **event["detail"], "tenant": tenant}
 

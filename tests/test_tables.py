@@ -70,7 +70,7 @@ def test_a_record_reads_back_as_it_was_saved(records: DynamoDBTenantRecords) -> 
 
     assert records.save("t1", record, NOON) is None
 
-    assert records.get("t1") == {**record, "tenantId": "t1", "updatedAt": "2026-11-24T12:00:00.000Z"}
+    assert records.get("t1") == {**record, "tenantId": "t1", "savedAt": "2026-11-24T12:00:00.000Z"}
     assert records.get("t2") is None
 
 
@@ -80,7 +80,7 @@ def test_a_record_is_replaced_by_an_event_that_is_no_older(records: DynamoDBTena
 
     assert records.save("t1", {"two": 2}, time) is None
 
-    assert (records.get("t1") or {}).keys() == {"tenantId", "updatedAt", "two"}
+    assert (records.get("t1") or {}).keys() == {"tenantId", "savedAt", "two"}
 
 
 def test_a_record_is_kept_from_an_event_that_is_older(records: DynamoDBTenantRecords) -> None:
@@ -103,6 +103,7 @@ def test_an_update_changes_and_removes_attributes_and_keeps_the_others(records: 
         "status": "B",
         "size": 1,
         "where": {"a": [1]},
+        "savedAt": "2026-11-24T12:00:00.000Z",
         "updatedAt": "2026-11-24T12:00:00.000Z",
     }
 
@@ -128,6 +129,24 @@ def test_an_update_makes_a_record_where_that_is_asked_for(records: DynamoDBTenan
     assert records.update("t1", {"status": "B", "reason": None}, NOON, create=True) is None
 
     assert records.get("t1") == {"tenantId": "t1", "status": "B", "updatedAt": "2026-11-24T12:00:00.000Z"}
+
+
+def test_a_record_that_only_updates_have_made_gives_way_to_the_whole_record(records: DynamoDBTenantRecords) -> None:
+    records.update("t1", {"status": "FAILED"}, NOON, create=True)
+    records.update("t1", {"status": "FAILED AGAIN"}, NOON, create=True)
+
+    assert records.save("t1", {"status": "A", "size": 1}, NOON - timedelta(days=1)) is None
+
+    assert (records.get("t1") or {}).keys() == {"tenantId", "status", "size", "savedAt"}
+
+
+def test_a_record_that_was_changed_in_the_same_second_is_not_replaced(records: DynamoDBTenantRecords) -> None:
+    records.save("t1", {"status": "A"}, NOON)
+    records.update("t1", {"status": "FAILED"}, NOON)
+
+    assert records.save("t1", {"status": "A"}, NOON) == "a later event has written the record"
+
+    assert (records.get("t1") or {})["status"] == "FAILED"
 
 
 def test_times_are_written_so_that_they_sort() -> None:

@@ -47,13 +47,13 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedJob:
-    """A job that was started, or may have been, to be asked after.
+    """A job that was started, to be asked after.
 
     Attributes:
         builder: Name of its build system.
         name: The job's name there.
         run_id: Identity of the run.
-        id: The build system's name for the run, as in `Run`; `None` where its start ended in doubt.
+        id: The build system's name for the run, as in `Run`.
         since: When it was asked for; no run of this job is older.
         event_id: Id of the event that it was started for.
         event_type: That event's type.
@@ -63,7 +63,7 @@ class StartedJob:
     builder: str
     name: str
     run_id: str
-    id: str | None
+    id: str
     since: datetime
     event_id: str
     event_type: str
@@ -78,7 +78,8 @@ class Result:
         succeeded: Whether it did what it was started for.
         reason: What became of it, in words that may be logged, as in `CodeBuild build a:b ended FAILED`.
         variables: The run's own variables, those that it exports on top; they may hold secrets.
-        is_gone: Whether the build system does not know the run any more, so that how it ended is not known.
+        is_gone: Whether the build system does not know the run any more, so that nobody can tell how it ended; it
+            is not reported before a day has passed, in which a person can.
     """
 
     succeeded: bool

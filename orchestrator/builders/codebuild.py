@@ -88,13 +88,9 @@ class CodeBuild:
             jobs: What was started.
 
         Returns:
-            How those have ended that have, by run id; a build that is not there any more counts as failed.
+            How those have ended that have, or are not there any more, by run id.
         """
-        by_build: dict[str, str] = {}
-        for job in jobs:
-            build_id = job.id or self._found(job)
-            if build_id is not None:
-                by_build[build_id] = job.run_id
+        by_build = {job.id: job.run_id for job in jobs}
         results: dict[str, Result] = {}
         for ids in _batched(list(by_build)):
             with aws.errors(f"builds of CodeBuild project {shown(jobs[0].name)} could not be asked after"):
@@ -104,10 +100,6 @@ class CodeBuild:
                 if result is not None:
                     results[by_build[build_id]] = result
         return results
-
-    def _found(self, job: StartedJob) -> str | None:
-        run = self.find(Job(name=job.name, run_id=job.run_id, since=job.since, variables={}))
-        return None if run is None else run.id
 
     def _searched(self, job: Job) -> Run | None:
         client = self._client()

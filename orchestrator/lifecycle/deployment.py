@@ -8,6 +8,7 @@ from orchestrator.context import Context
 from orchestrator.details import BuildDetail
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event, EventType
+from orchestrator.lifecycle.job import requested_variables
 from orchestrator.lifecycle.status import TenantStatus, failed, reached, status_of
 from orchestrator.lifecycle.webhook import FAILURE, SUCCESS, WEBHOOK, status_webhook
 from orchestrator.registry import Registry
@@ -103,12 +104,12 @@ def _tier(event: Event[BuildDetail], record: Mapping[str, Any]) -> str:
 
 
 def _job(event: Event[BuildDetail], tier: Mapping[str, Any], record: Mapping[str, Any]) -> StartJob:
-    plan, builder = ({**(record.get(name) or {})} for name in ("planConfig", "builderConfig"))
+    plan, builder = (record.get(name) or {} for name in ("planConfig", "builderConfig"))
     sent = {name: event.detail.as_sent[name] for name in PASSED_ON if event.detail.as_sent.get(name) is not None}
     return StartJob(
         name=job_name(tier, event.type),
         builder=builder.get("type") or builder_name(tier),
         trusted_variables=tier,
-        variables={**(plan.get("sizeConfig") or {}), **({"planConfig": plan} if plan else {}), **sent},
+        variables={**requested_variables(record), **({"planConfig": plan} if plan else {}), **sent},
         tenant_id=event.detail.tenant.id,
     )

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from orchestrator.actions import Action, UpdateTenant
 from orchestrator.context import Context
 from orchestrator.details import BuildDetail, DeprovisioningDetail, ProvisioningDetail
-from orchestrator.errors import InvalidEvent, shown
+from orchestrator.errors import InvalidEvent, UnknownTenant, shown
 from orchestrator.event import Event, EventType
 from orchestrator.lifecycle.job import tenant_job
 from orchestrator.lifecycle.status import TenantStatus, failed, reached, status_of
@@ -35,7 +35,8 @@ def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Contex
         The change of the tenant's record and the job, in this order.
 
     Raises:
-        InvalidEvent: The tenant has no record, and the event does not say enough.
+        UnknownTenant: The tenant has no record, and the event names no plan.
+        InvalidEvent: The tenant's record does not fit.
         ConfigurationError: The tier is not known, or names no job for it.
     """
     detail = _completed(event, context.tenants.get(event.detail.tenant.id))
@@ -79,7 +80,7 @@ def report_deprovisioning_failure(event: Event[BuildDetail], context: Context) -
 def _completed(event: Event[DeprovisioningDetail], record: Mapping[str, Any] | None) -> ProvisioningDetail:
     sent = event.detail.model_dump(by_alias=True, exclude_unset=True)
     if record is None and sent.get("planConfig") is None:
-        raise InvalidEvent(
+        raise UnknownTenant(
             f"{shown(event.type)} event {shown(event.id)}: tenant {shown(event.detail.tenant.id)} has no record, and "
             "detail.planConfig is missing; correct the tenant, or send its plan"
         )

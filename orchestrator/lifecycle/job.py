@@ -29,7 +29,10 @@ def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, A
         name=job_name(tier, event_type),
         builder=(detail.builder_config and detail.builder_config.type) or builder_name(tier),
         trusted_variables=tier,
-        variables={**_requested_variables(detail), "tenant": tenant_of(detail)},
+        variables={
+            **requested_variables(detail.model_dump(by_alias=True, exclude_unset=True)),
+            "tenant": tenant_of(detail),
+        },
         tenant_id=detail.tenant.id,
     )
 
@@ -51,14 +54,18 @@ def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:
     return tenant
 
 
-def _requested_variables(detail: ProvisioningDetail) -> Mapping[str, Any]:
-    config = detail.builder_config.config if detail.builder_config else None
-    override = (config and config.environment_override) or {}
-    if detail.builder_config is not None and detail.subscription is None:
-        return override  # shapes A and B say what the build gets
-    given = {"secret": detail.secret, "context": detail.context}
-    return {
-        **(detail.plan_config.size_config or {}),
-        **{name: value for name, value in given.items() if value is not None},
-        **override,
-    }
+def requested_variables(detail: Mapping[str, Any]) -> dict[str, Any]:
+    """Read which variables a tenant's jobs are to have, besides its tier's.
+
+    Args:
+        detail: The flat detail of a TENANT_PROVISIONING event, or a stored tenant record.
+
+    Returns:
+        The variables; `environmentOverride` alone in shapes A and B, which say what the build gets.
+    """
+    builder: Mapping[str, Any] = detail.get("builderConfig") or {}
+    override = (builder.get("config") or {}).get("environmentOverride") or {}
+    if builder and detail.get("subscription") is None:
+        return dict(override)
+    given = {name: detail[name] for name in ("secret", "context") if detail.get(name) is not None}
+    return {**((detail.get("planConfig") or {}).get("sizeConfig") or {}), **given, **override}

@@ -11,7 +11,7 @@ from orchestrator.builders.codebuild import IN_PROGRESS, SUCCEEDED, build_variab
 from orchestrator.context import Context
 from orchestrator.event import Event, EventType
 from orchestrator.registry import Registry
-from orchestrator.run import EVENT_TYPE_VARIABLE, REPORTS_VARIABLE, RUN_ID_VARIABLE, reported_run
+from orchestrator.run import EVENT_TYPE_VARIABLE, OUTCOME_SUFFIXES, REPORTS_VARIABLE, RUN_ID_VARIABLE, reported_run
 
 STATE_CHANGE = "CodeBuild Build State Change"
 SCHEDULED = "Scheduled Event"
@@ -29,8 +29,9 @@ def is_scheduled(event: Event) -> bool:
 
 
 def is_of_a_job(event: Event) -> bool:
-    """Say whether the event names the job of whose end it tells."""
-    return reported_run(event) is not None
+    """Say whether the event names the job of whose end it tells, and tells what that job was started for."""
+    started_for = event.detail.get(EVENT_TYPE_VARIABLE)
+    return reported_run(event) is not None and event.type in [f"{started_for}{suffix}" for suffix in OUTCOME_SUFFIXES]
 
 
 class _Environment(BaseModel, defer_build=True):

@@ -65,7 +65,14 @@ TENANT: Mapping[str, Any] = {
     "planConfig": {"tier": "PREMIUM", "sizeConfig": {"INSTANCE_COUNT": 3, "STORAGE_GB": 250}},
     "builderConfig": {
         "type": "CODE_BUILD",
-        "config": {"environmentOverride": {"secret": CALLBACK_SECRET, "context": CALLBACK_CONTEXT}},
+        "config": {
+            "environmentOverride": {
+                "INSTANCE_COUNT": 3,
+                "STORAGE_GB": 250,
+                "secret": CALLBACK_SECRET,
+                "context": CALLBACK_CONTEXT,
+            }
+        },
     },
 }
 """Record of the tenant that the sample events are about, as its provisioning left it."""

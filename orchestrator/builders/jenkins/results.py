@@ -7,6 +7,7 @@ from orchestrator.builders import Result, StartedJob
 from orchestrator.builders.jenkins.connection import Connection
 from orchestrator.builders.jenkins.search import (
     NOT_AS_JENKINS,
+    Page,
     pages,
     parameters_of,
     run_id_of,
@@ -29,9 +30,10 @@ def results(connection: Connection, path: str, jobs: Sequence[StartedJob], what:
         what: What could not be done if this fails, as the message's beginning.
 
     Returns:
-        How those have ended that have, by run id. A run that neither waits nor was built is gone: somebody
-        cancelled it while it waited, or deleted its build. One whose queue item is not known is only found
-        by its run id.
+        How those have ended that have, by run id. A run that neither waits nor is among the builds was cancelled
+        while it waited, or its build was deleted; where older builds are gone, too, it may as well have ended
+        well and been discarded, so that nobody can tell. One whose queue item is not known is only found by its
+        run id.
     """
     try:
         return _results(connection, path, jobs, what)
@@ -45,13 +47,14 @@ def _results(connection: Connection, path: str, jobs: Sequence[StartedJob], what
     for item in waiting(connection, what):
         _take(unseen, item["id"], run_id_of(item))
     found: dict[str, Result] = {}
-    for page in pages(connection, path, _FIELDS, min(job.since for job in jobs), what):
+    since = min(job.since for job in jobs)
+    for page in pages(connection, path, _FIELDS, since, what):
         for build in page.builds:
             for job in _take(unseen, build["queueId"], run_id_of(build)):
                 if not build["building"] and build["result"]:
                     found[job.run_id] = _result(job, build)
         if page.is_last:
-            found.update((job.run_id, _gone(job)) for job in unseen.values() if _has_item(job))
+            found.update((job.run_id, _gone(job, page)) for job in unseen.values() if job.id.isdecimal())
         if not unseen:
             break
     return found
@@ -65,13 +68,11 @@ def _take(unseen: dict[str, StartedJob], item: int, run_id: str | None) -> list[
     return fitting
 
 
-def _has_item(job: StartedJob) -> bool:
-    return job.id is not None and job.id.isdecimal()
-
-
-def _gone(job: StartedJob) -> Result:
-    reason = f"item {job.id} of Jenkins job {job.name} was cancelled while it waited, or its build was deleted"
-    return Result(succeeded=False, reason=reason, is_gone=True)
+def _gone(job: StartedJob, last: Page) -> Result:
+    what = f"item {job.id} of Jenkins job {job.name}"
+    if last.is_complete:
+        return Result(succeeded=False, reason=f"{what} was cancelled while it waited, or its build was deleted")
+    return Result(succeeded=False, reason=f"{what} is not there any more, nor are older builds", is_gone=True)
 
 
 def _result(job: StartedJob, build: Mapping[str, Any]) -> Result:

@@ -12,7 +12,7 @@ from orchestrator.run import RUN_ID_VARIABLE
 
 _PARAMETERS = "actions[parameters[name,value]]"
 _DECLARED = "property[parameterDefinitions[name]]"
-_PAGE = 50
+_PAGE = 100
 _MAX_PAGES = 20
 # Jenkins' clock may be behind the event's.
 _CLOCK_TOLERANCE = timedelta(minutes=5)
@@ -115,11 +115,13 @@ class Page:
     Attributes:
         builds: The builds.
         is_last: Whether no older one can matter.
+        is_complete: Whether no build that can matter is missing, because it was discarded or deleted.
         is_run_id_declared: Whether the job keeps the run id.
     """
 
     builds: Sequence[Mapping[str, Any]]
     is_last: bool
+    is_complete: bool
     is_run_id_declared: bool
 
 
@@ -148,16 +150,25 @@ def pages(connection: Connection, path: str, fields: str, since: datetime, what:
         what: What could not be done if this fails, as the message's beginning.
 
     Yields:
-        The pages; after a thousand builds there are no more, whether the last was among them or not.
+        The pages; after two thousand builds there are no more, whether the last was among them or not.
     """
     earliest = (since - _CLOCK_TOLERANCE).timestamp() * 1000
+    oldest: int | None = None
     for number in range(_MAX_PAGES):
         span = f"{{{number * _PAGE},{(number + 1) * _PAGE}}}"
-        tree = f"allBuilds[{fields},queueId,timestamp,{_PARAMETERS}]{span},{_DECLARED}"
+        tree = f"allBuilds[{fields},queueId,timestamp,{_PARAMETERS}]{span},nextBuildNumber,{_DECLARED}"
         answer = connection.get(path, tree, what)
         builds: Sequence[Mapping[str, Any]] = answer.get("allBuilds", ())
-        is_last = len(builds) < _PAGE or builds[-1]["timestamp"] < earliest
-        yield Page(builds=builds, is_last=is_last, is_run_id_declared=RUN_ID_VARIABLE in _declared(answer))
+        reaches_back = bool(builds) and builds[-1]["timestamp"] < earliest
+        is_last = len(builds) < _PAGE or reaches_back
+        # Builds are counted from 1 on: where the first is there, or none was ever made, none can have gone before it.
+        oldest = builds[-1]["number"] if builds else oldest or answer.get("nextBuildNumber")
+        yield Page(
+            builds=builds,
+            is_last=is_last,
+            is_complete=reaches_back or (is_last and oldest == 1),
+            is_run_id_declared=RUN_ID_VARIABLE in _declared(answer),
+        )
         if is_last:
             return
 
