@@ -140,5 +140,5 @@ for python in python$(LAMBDA_PYTHON) "$$HOME"/.pyenv/versions/$(LAMBDA_PYTHON).*
 		exit 0; \
 	fi; \
 done; \
-echo "no Python $(LAMBDA_PYTHON) here: the artifact has no bytecode, and starts about twice as slowly" >&2
+echo "no Python $(LAMBDA_PYTHON) here: the artifact has no bytecode, and starts about twice as slowly"
 endef

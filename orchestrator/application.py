@@ -96,6 +96,7 @@ def create_handler(
         except InvalidEvent as error:
             telemetry.logger.error(str(error), error="InvalidEvent")
             telemetry.count("EventFailed", {"error": "InvalidEvent"})
+            telemetry.count("FailedEvents")
             raise
         with telemetry.log_keys(event, lambda_context):
             context = Context(
@@ -213,6 +214,8 @@ def _tell(event: Event[Any], reports: Sequence[Report]) -> None:
             kind = type(report.error).__name__
             telemetry.logger.error(str(report.error), error=kind, consumer=report.consumer)
             telemetry.count("ConsumerFailed", {"error": kind})
+    if any(report.error is not None for report in reports):
+        telemetry.count("FailedEvents")  # without a dimension: CloudWatch alarms cannot search for those
     has_failed = all(report.error is not None for report in reports)
     telemetry.logger.info(
         "event failed" if has_failed else "event handled",

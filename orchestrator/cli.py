@@ -86,7 +86,7 @@ def _invoke(options: argparse.Namespace) -> int:
     answers, told = sys.stdout, sys.stderr if options.verbose or sys.stderr.isatty() else None
     failures, surroundings = 0, None
     with contextlib.ExitStack() as stack:
-        variables = stack.enter_context(recorder.recorded_variables())
+        recording = stack.enter_context(recorder.recorded())
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # logs and metrics go to standard output
         if options.endpoint_url:
             surroundings = stack.enter_context(environment.emulator(options.endpoint_url, options.jobs))
@@ -97,7 +97,7 @@ def _invoke(options: argparse.Namespace) -> int:
             raise ConfigurationError(f"--handler {options.handler}: is no function; name what create_handler returned")
         for file in files:
             summary.heading(told, file)
-            variables.clear()
+            recording.clear()
             try:
                 answer = handler(_read(file), LocalContext())
                 _print_json(answer, answers)
@@ -106,11 +106,12 @@ def _invoke(options: argparse.Namespace) -> int:
             except Exception as error:  # somebody's own handler may raise anything
                 failures += _failed(error, options.debug, file)
             if surroundings is not None:
-                variables.update(recorder.jenkins_variables(surroundings.jenkins))
+                recording.variables.update(recorder.jenkins_variables(surroundings.jenkins))
                 surroundings.jenkins.requests.clear()
                 summary.callbacks(told, surroundings.control_plane.requests)
                 surroundings.control_plane.requests.clear()
-            summary.builds(told, variables, values_shown=not options.aws)
+            summary.events(told, recording.published, values_shown=not options.aws)
+            summary.builds(told, recording.variables, values_shown=not options.aws)
     return 1 if failures else 0
 
 

@@ -38,7 +38,8 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
     """Make the canonical event of an EventBridge event that a rule sent straight to the function.
 
     Args:
-        raw: The invocation's payload, decoded from JSON.
+        raw: The invocation's payload, decoded from JSON; or the record in which Lambda's failure destination
+            keeps it (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html).
 
     Returns:
         The event; its detail is the mapping that the source sent.
@@ -46,6 +47,8 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
     Raises:
         InvalidEvent: The payload is no EventBridge event; the message names each field that is wrong.
     """
+    if isinstance(raw, dict) and "requestContext" in raw and "requestPayload" in raw:
+        raw = raw["requestPayload"]  # out of the failure queue
     if not isinstance(raw, dict):
         raise InvalidEvent(
             f"event: {json_type(raw)} was sent where an EventBridge event (a JSON object) is expected; "

@@ -35,20 +35,20 @@ class Sweep:
         tries again. Two sweeps at once do the same work and publish each end once.
 
         Returns:
-            How many jobs were asked after and reported; or why there is no sweep.
-
-        Raises:
-            ConfigurationError: The open jobs cannot be read.
-            Unavailable: They cannot be read just now.
+            How many jobs were asked after and reported; or why there is no sweep. It raises nothing: what it
+            could not do, the next one does, and a failed event of a schedule would be of no use to anybody.
         """
         checked = reported = overdue = 0
-        for step in self._steps():
-            # Before anything is asked: what takes too long, or fails, must not stand first in each sweep to come.
-            for open_job in step:
-                _tried(partial(self._open_jobs.postpone, open_job))
-            done = self._swept(step)
-            overdue += sum(open_job.age > _OVERDUE for open_job in step if open_job.job.run_id not in done)
-            checked, reported = checked + len(step), reported + len(done)
+        try:
+            for step in self._steps():
+                # Before anything is asked: what takes too long, or fails, must not stand first in each sweep to come.
+                for open_job in step:
+                    _tried(partial(self._open_jobs.postpone, open_job))
+                done = self._swept(step)
+                overdue += sum(open_job.age > _OVERDUE for open_job in step if open_job.job.run_id not in done)
+                checked, reported = checked + len(step), reported + len(done)
+        except OrchestratorError as error:
+            _tell(error)
         off = self._open_jobs.off()
         if off is not None:
             return self._is_off(off)

@@ -42,7 +42,10 @@ class _CurrentStdout(logging.StreamHandler[TextIO]):
 def _logger() -> Logger:
     make = partial(Logger, service=SERVICE, logger_handler=_CurrentStdout(), use_rfc3339=True, utc=True)
     try:
-        return make()
+        made = make()
+        # Powertools prefers Lambda's own setting, which the template leaves at INFO for the sake of the metrics.
+        logging.getLogger(made.name).setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL", "").upper() or made.log_level)
+        return made
     except ValueError:
         # A function that cannot even be imported would tell nobody why.
         made = make(level="INFO")

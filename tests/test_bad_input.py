@@ -327,3 +327,19 @@ def test_the_quick_look_overlooks_no_fault(detail: dict[str, Any], depth: int) -
 
 def test_the_quick_look_is_enough_for_each_sample() -> None:
     assert all(intake._is_faultless(sample(file.stem)["detail"]) for file in SAMPLES)
+
+
+def test_an_event_in_the_record_of_its_failure_is_handled_as_it_came(handler: Handler, aws: Requests) -> None:
+    event = sample("tenant-provisioning")
+    record = {
+        "version": "1.0",
+        "timestamp": "2026-11-24T09:05:00.000Z",
+        "requestContext": {"requestId": "1", "condition": "RetriesExhausted", "approximateInvokeCount": 3},
+        "requestPayload": event,
+        "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
+        "responsePayload": {"errorType": "ConfigurationError", "errorMessage": "…"},
+    }
+
+    assert invoke(handler, record)["eventId"] == event["id"]
+    refused(handler, {**record, "requestPayload": record}, InvalidEvent, "event: id is missing")
+    refused(handler, {**record, "requestPayload": "x"}, InvalidEvent, "event: a text was sent where")

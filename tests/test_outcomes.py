@@ -784,3 +784,16 @@ def test_the_record_of_the_tenant_says_what_the_sweep_found(
     record = stored()
     assert (record["status"], record["statusBuild"]) == ("PROVISIONING_FAILED", build["id"])
     assert record["statusReason"] == f"CodeBuild build {build['id']} ended STOPPED in phase BUILD"
+
+
+def test_a_sweep_that_cannot_read_the_table_leaves_it_to_the_next(
+    handler: Handler, aws: Requests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(self: open_jobs.DynamoDBOpenJobs) -> Iterator[Sequence[open_jobs.OpenJob]]:
+        raise Unavailable("open jobs could not be read")
+
+    monkeypatch.setattr(open_jobs.DynamoDBOpenJobs, "due", fail)
+
+    assert sweep(handler)["checked"] == 0
+    lines = json_lines(capsys.readouterr().out)
+    assert [line["SweepFailed"] for line in lines if "SweepFailed" in line] == [[1.0]]

@@ -73,17 +73,16 @@ def test_no_role_has_a_managed_policy(template: dict[str, Any]) -> None:
     ] == []
 
 
-def test_only_the_rules_may_send_to_the_queues(template: dict[str, Any]) -> None:
+def test_only_rules_of_the_account_may_send_to_the_queues(template: dict[str, Any]) -> None:
     policies = resources(template, "AWS::SQS::QueuePolicy")
 
     assert len(policies) == 2
     for policy in policies:
         (statement,) = policy["PolicyDocument"]["Statement"]
         assert statement["Principal"] == {"Service": "events.amazonaws.com"}
-        assert statement["Condition"]["ArnEquals"]["aws:SourceArn"] == [
-            {"Fn::GetAtt": ["LifecycleRule", "Arn"]},
-            {"Fn::GetAtt": ["BuildStateRule", "Arn"]},
-        ]
+        assert statement["Condition"]["ArnLike"]["aws:SourceArn"] == {
+            "Fn::Sub": "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule/*"
+        }
 
 
 def test_what_keeps_data_outlives_the_stack(template: dict[str, Any]) -> None:
@@ -112,14 +111,27 @@ def test_a_failed_invocation_is_tried_again_and_then_kept(template: dict[str, An
 
     assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (2, 21600)
     assert config["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["FailureQueue", "Arn"]}
-    assert config["Qualifier"] == "live"
+    assert config["Qualifier"] == {"Fn::If": ["UsesSnapStart", "live", "$LATEST"]}
 
 
-def test_the_sweep_is_scheduled_for_the_alias(template: dict[str, Any]) -> None:
+def test_a_changed_parameter_takes_effect_without_a_new_version(template: dict[str, Any]) -> None:
+    """What invokes an alias goes on with the settings of the version that was published last."""
+    alias, uses = "OrchestratorFunctionAliaslive", json.dumps(template).count('"OrchestratorFunctionAliaslive"}')
+    either = {
+        "Fn::If": ["UsesSnapStart", {"Ref": alias}, {"Fn::GetAtt": ["OrchestratorFunction", "Arn"]}],
+    }
+
+    assert uses > 5
+    assert json.dumps(template).count(json.dumps(either)) == uses
+    (version,) = resources(template, "AWS::Lambda::Version")
+    assert version["Description"] == {"Ref": "VersionLabel"}
+
+
+def test_the_sweep_is_scheduled_for_what_the_rules_invoke(template: dict[str, Any]) -> None:
     (schedule,) = resources(template, "AWS::Scheduler::Schedule")
 
     assert schedule["ScheduleExpression"] == "rate(5 minutes)"
-    assert schedule["Target"]["Arn"] == {"Ref": "OrchestratorFunctionAliaslive"}
+    assert schedule["Target"]["Arn"]["Fn::If"][0] == "UsesSnapStart"
     assert "Name" not in schedule  # a name would keep a second stack out of the account
 
 
@@ -133,9 +145,10 @@ def test_the_alarms_watch_what_the_function_counts(template: dict[str, Any]) -> 
         "Throttles",
         "JobsWithoutOutcome",
         "SweepFailed",
+        "FailedEvents",
     }
     own = [alarm["Dimensions"] for alarm in alarms if alarm["Namespace"] == "Orchestrator"]
-    assert own == [[{"Name": "service", "Value": {"Ref": "AWS::StackName"}}]] * 2
+    assert own == [[{"Name": "service", "Value": {"Ref": "AWS::StackName"}}]] * 3
 
 
 def test_the_dashboard_is_json_and_fits_together(template: dict[str, Any]) -> None:

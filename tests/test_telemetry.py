@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from orchestrator import Event, Handler, Registry, create_handler, telemetry
-from tests.conftest import invoke, json_lines, sample
+from orchestrator import Event, Handler, OrchestratorError, Registry, create_handler, telemetry
+from tests.conftest import changed, invoke, json_lines, sample
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 
@@ -110,3 +110,27 @@ def test_a_log_level_that_is_none_does_not_keep_the_function_from_starting() -> 
         text=True,
     )
     assert "POWERTOOLS_LOG_LEVEL is no log level; INFO is used" in done.stdout
+
+
+def test_the_log_level_of_the_template_counts_beside_lambdas_own() -> None:
+    code = "from orchestrator import telemetry; telemetry.logger.info('quiet'); telemetry.logger.error('loud')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        check=True,
+        env={**os.environ, "AWS_LAMBDA_LOG_LEVEL": "INFO", "POWERTOOLS_LOG_LEVEL": "ERROR"},
+        text=True,
+    )
+
+    assert [line["message"] for line in json_lines(done.stdout)] == ["loud"]
+
+
+def test_an_event_that_fails_is_counted_for_the_alarm_however_it_fails(
+    handler: Handler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for event in ({"no": "event"}, changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD")):
+        with pytest.raises(OrchestratorError):
+            invoke(handler, event)
+        counted = [line for line in json_lines(capsys.readouterr().out) if "FailedEvents" in line]
+        assert [(line["FailedEvents"], line["service"]) for line in counted] == [([1.0], "orchestrator")]
+        assert counted[0]["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]

@@ -6,6 +6,7 @@ from typing import TextIO
 from orchestrator.local.http_server import Request
 
 _VALUE_LENGTH = 200
+_BODY_LENGTH = 2000
 
 
 def heading(stream: TextIO | None, file: str) -> None:
@@ -37,6 +38,21 @@ def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *,
     stream.flush()
 
 
+def events(stream: TextIO | None, published: Iterable[tuple[str, str]], *, values_shown: bool) -> None:
+    """List the events that were published.
+
+    Args:
+        stream: Where to list them; `None` lists nothing.
+        published: The type and the detail of each.
+        values_shown: Whether details may be seen.
+    """
+    if stream is None:
+        return
+    for kind, detail in published:
+        print(f"   event {_cut(kind)} was published:", file=stream)
+        print(f"     {_cut(detail, _BODY_LENGTH) if values_shown else '…'}", file=stream)
+
+
 def callbacks(stream: TextIO | None, requests: Iterable[Request]) -> None:
     """List the callbacks that the emulated control plane got.
 
@@ -48,10 +64,10 @@ def callbacks(stream: TextIO | None, requests: Iterable[Request]) -> None:
         return
     for request in requests:
         print(f"   callback to {request.headers['Host']}{request.path}:", file=stream)
-        print(f"     {_cut(request.body.decode())}", file=stream)
+        print(f"     {_cut(request.body.decode(), _BODY_LENGTH)}", file=stream)
 
 
-def _cut(value: str) -> str:
-    cut = value if len(value) <= _VALUE_LENGTH else f"{value[:_VALUE_LENGTH]}… ({len(value)} characters)"
+def _cut(value: str, length: int = _VALUE_LENGTH) -> str:
+    cut = value if len(value) <= length else f"{value[:length]}… ({len(value)} characters)"
     # A value is somebody else's: it must not move the cursor, or look like a line of ours.
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)
