@@ -111,7 +111,12 @@ def test_a_failed_invocation_is_tried_again_and_then_kept(template: dict[str, An
 
     assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (2, 21600)
     assert config["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["FailureQueue", "Arn"]}
-    assert config["Qualifier"] == {"Fn::If": ["UsesSnapStart", "live", "$LATEST"]}
+    condition, published, otherwise = config["Qualifier"]["Fn::If"]
+    assert (condition, otherwise) == ("UsesSnapStart", "$LATEST")
+    arn = "arn:aws:lambda:eu-west-1:123456789012:function:orchestrator:live"
+    index, split = published["Fn::Select"]
+    assert split == {"Fn::Split": [":", {"Ref": "OrchestratorFunctionAliaslive"}]}
+    assert arn.split(":")[index] == "live"
 
 
 def test_a_changed_parameter_takes_effect_without_a_new_version(template: dict[str, Any]) -> None:
@@ -122,7 +127,7 @@ def test_a_changed_parameter_takes_effect_without_a_new_version(template: dict[s
     }
 
     assert uses > 5
-    assert json.dumps(template).count(json.dumps(either)) == uses
+    assert json.dumps(template).count(json.dumps(either)) == uses - 1  # and the invocations' configuration
     (version,) = resources(template, "AWS::Lambda::Version")
     assert version["Description"] == {"Ref": "VersionLabel"}
 
