@@ -16,6 +16,7 @@ chaos:
 BENCH_PYTHON := $(shell command -v python3.13 || ls -d $(HOME)/.pyenv/versions/3.13.*/bin/python 2>/dev/null | tail -n 1)
 bench:
 	$(RUN) python -m tests.benchmarks.cold_start $(if $(BENCH_PYTHON),--python $(BENCH_PYTHON)) --json build/cold-start.json
+	$(RUN) python -m tests.benchmarks.warm --json build/warm.json
 
 lint:
 	$(RUN) ruff check .

@@ -89,13 +89,18 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
 
 
 def _is_faultless(detail: Mapping[str, Any]) -> bool:
-    """Say quickly of most details that they hold no fault; of one that holds none, this may doubt it."""
+    """Say quickly of a detail whether it holds no fault; where it was is then looked for with care."""
     try:
-        text = to_json(detail)
+        to_json(detail)
     except PydanticSerializationError:
         return False
-    # Who opens no more than so many lists and objects nests none deeper.
-    return text.count(b"{") + text.count(b"[") <= _DEEPEST
+    level: list[Any] = [detail]
+    for _ in range(_DEEPEST):
+        members = (value.values() if type(value) is dict else value for value in level)
+        level = [member for inner in members for member in inner if type(member) in (dict, list)]
+        if not level:
+            return True
+    return False
 
 
 def _fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str] | None:

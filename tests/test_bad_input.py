@@ -318,11 +318,11 @@ _SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | _TEXTS
     ),
     st.integers(0, 70),
 )
-def test_the_quick_look_overlooks_no_fault(detail: dict[str, Any], depth: int) -> None:
+def test_the_quick_look_sees_what_the_slow_one_does(detail: dict[str, Any], depth: int) -> None:
     detail = {"a": detail, "b": nested(depth)}
 
-    if intake._is_faultless(detail):
-        assert intake._fault(detail) is None
+    for looked_at in (detail, {**detail, "many": [[] for _ in range(70)]}):
+        assert intake._is_faultless(looked_at) is (intake._fault(looked_at) is None)
 
 
 def test_the_quick_look_is_enough_for_each_sample() -> None:

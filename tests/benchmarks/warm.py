@@ -1,0 +1,217 @@
+"""A warm event with a consumer that does nothing: ours against what people would use instead, and ours as it grows.
+
+    python -m tests.benchmarks.warm [--rounds 9] [--json FILE]
+
+All subjects take turns in one process, and write their logs and metrics to nowhere, so that only their own work counts.
+"""
+
+import argparse
+import contextlib
+import functools
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.event_handler import APIGatewayRestResolver
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.parser import parse
+from aws_lambda_powertools.utilities.parser.models import EventBridgeModel
+
+from orchestrator import Event, Registry, create_handler
+from orchestrator.local.lambda_context import LocalContext
+from tests.lambda_runtime import ROOT
+
+_TYPE = "TENANT_PROVISIONING"
+Handler = Callable[[Any, Any], Any]
+
+
+def provisioning() -> dict[str, Any]:
+    event: dict[str, Any] = json.loads((ROOT / "events" / "tenant-provisioning.json").read_text(encoding="utf-8"))
+    return event
+
+
+def ours(consumers: int = 1) -> Handler:
+    """Our handler with consumers that do nothing, one of them for the event."""
+    registry = Registry()
+
+    def nothing(event: Event) -> None:
+        return None
+
+    for number in range(consumers - 1):
+        registry.consumer(f"OTHER_{number}", name=f"other_{number}")(nothing)
+    registry.consumer(_TYPE)(nothing)
+    return create_handler(registry)
+
+
+def floor() -> Handler:
+    """Parser, Logger and Metrics of Powertools, and nothing else: what any function of this kind has."""
+    logger, metrics = Logger(service="floor"), Metrics(service="floor", namespace="Floor")
+
+    @metrics.log_metrics
+    def lambda_handler(event: Any, context: Any) -> dict[str, str]:
+        model = parse(event=event, model=EventBridgeModel)
+        metrics.add_metric(name="EventHandled", unit=MetricUnit.Count, value=1)
+        logger.info("event handled", event_id=model.id, event_type=model.detail_type)
+        return {"eventId": model.id}
+
+    return lambda_handler
+
+
+def by_hand() -> Handler:
+    """The same libraries and a chain of if and elif."""
+    logger, metrics = Logger(service="hand"), Metrics(service="hand", namespace="Hand")
+
+    @metrics.log_metrics
+    def lambda_handler(event: Any, context: Any) -> dict[str, str]:
+        model = parse(event=event, model=EventBridgeModel)
+        logger.append_keys(correlation_id=model.id, event_type=model.detail_type)
+        if model.detail_type == "TENANT_DEPROVISIONING":
+            outcome = "deprovisioned"
+        elif model.detail_type == "TENANT_DEPLOYMENT":
+            outcome = "deployed"
+        elif model.detail_type == _TYPE:
+            outcome = "nothing"
+        else:
+            outcome = "unknown"
+        metrics.add_dimension(name="event_type", value=model.detail_type)
+        metrics.add_metric(name="EventHandled", unit=MetricUnit.Count, value=1)
+        logger.info("event handled", outcome=outcome)
+        return {"eventId": model.id, "outcome": outcome}
+
+    return lambda_handler
+
+
+def router(event: Any) -> tuple[Handler, Any]:
+    """Powertools' router for HTTP, a router of the same family; the event comes as a request's body."""
+    app, logger = APIGatewayRestResolver(), Logger(service="router")
+    metrics = Metrics(service="router", namespace="Router")
+
+    @app.post("/events")
+    def take() -> dict[str, str]:
+        model = parse(event=app.current_event.json_body, model=EventBridgeModel)
+        metrics.add_metric(name="EventHandled", unit=MetricUnit.Count, value=1)
+        logger.info("event handled", event_type=model.detail_type)
+        return {"eventId": model.id}
+
+    @metrics.log_metrics
+    def lambda_handler(event: Any, context: Any) -> Any:
+        return app.resolve(event, context)
+
+    request = {
+        "resource": "/events",
+        "path": "/events",
+        "httpMethod": "POST",
+        "headers": {"Content-Type": "application/json"},
+        "requestContext": {"stage": "prod"},
+        "body": json.dumps(event),
+    }
+    return lambda_handler, request
+
+
+def sized(kilobytes: int) -> dict[str, Any]:
+    """The sample event with a detail of so many kilobytes."""
+    event = provisioning()
+    rows = [{"name": f"row {number}", "on": True, "size": number} for number in range(kilobytes * 21)]
+    event["detail"]["appConfig"] = {"rows": rows}
+    return event
+
+
+def waiting(consumers: int) -> Handler:
+    """Our handler with so many consumers of one type that each wait for 100 ms."""
+    registry = Registry()
+
+    def wait(event: Event) -> None:
+        time.sleep(0.1)
+
+    for number in range(consumers):
+        registry.consumer(_TYPE, name=f"wait_{number}")(wait)
+    return create_handler(registry)
+
+
+def batch(size: int) -> dict[str, Any]:
+    """A batch of so many SQS messages, each with the sample event."""
+    record = {
+        "receiptHandle": "x",
+        "body": json.dumps(provisioning()),
+        "attributes": {"SentTimestamp": "1763978400000"},
+        "messageAttributes": {},
+        "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:buffer",
+        "awsRegion": "eu-west-1",
+    }
+    return {"Records": [{**record, "messageId": str(number)} for number in range(size)]}
+
+
+def microseconds(handler: Handler, event: Any, least: float = 0.03) -> float:
+    """Call a handler for a while; give the time of one call."""
+    context, calls = LocalContext(), 0
+    start = time.perf_counter()
+    while (elapsed := time.perf_counter() - start) < least:
+        handler(event, context)
+        calls += 1
+    return elapsed / calls * 1e6
+
+
+def subjects() -> dict[str, Callable[[], float]]:
+    """Give what is measured, by name."""
+    event = provisioning()
+    routed, request = router(event)
+    plain = ours()
+    measured: dict[str, tuple[Handler, Any]] = {
+        "ours": (plain, event),
+        "parser + logger + metrics (the floor)": (floor(), event),
+        "the same by hand, if and elif": (by_hand(), event),
+        "APIGatewayRestResolver": (routed, request),
+        "ours, 10 consumers": (ours(10), event),
+        "ours, 100 consumers": (ours(100), event),
+        "ours, 1,000 consumers": (ours(1000), event),
+        "ours, 10,000 consumers": (ours(10_000), event),
+        "ours, detail of 1 KB": (plain, sized(1)),
+        "ours, detail of 10 KB": (plain, sized(10)),
+        "ours, detail of 100 KB": (plain, sized(100)),
+        "ours, detail of 250 KB": (plain, sized(250)),
+        "ours, 1 consumer that waits 100 ms": (waiting(1), event),
+        "ours, 5 consumers that wait 100 ms": (waiting(5), event),
+        "ours, 20 consumers that wait 100 ms": (waiting(20), event),
+        "ours, batch of 1 message": (plain, batch(1)),
+        "ours, batch of 10 messages": (plain, batch(10)),
+        "ours, batch of 100 messages": (plain, batch(100)),
+    }
+    return {name: functools.partial(microseconds, *subject) for name, subject in measured.items()}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a table, and write JSON where that is asked for."""
+    parser = argparse.ArgumentParser(description="Measure warm events.")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    os.environ.setdefault("AWS_REGION", "eu-west-1")
+    taken: dict[str, list[float]] = {}
+    with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+        measured = subjects()
+        for measure in measured.values():
+            measure()
+        for _ in range(options.rounds):
+            for name, measure in measured.items():
+                taken.setdefault(name, []).append(measure())
+    medians = {name: statistics.median(times) for name, times in taken.items()}
+    print(f"{'warm event':<40}{'µs':>8}{'ours / it':>11}")
+    for name, time_ in medians.items():
+        print(f"{name:<40}{time_:>8.0f}{medians['ours'] / time_:>11.2f}")
+    version = f"Python {platform.python_version()}"
+    print(f"{options.rounds} rounds in turns; {platform.machine()}, {os.cpu_count()} CPUs, {version}", file=sys.stdout)
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({"rounds": taken, "medians": medians}, indent=2))
+
+
+if __name__ == "__main__":
+    main()
