@@ -12,10 +12,10 @@ test:
 chaos:
 	$(RUN) python -m tests.chaos --events 600 --deliveries 2000
 
-# Builds what it compares, and starts each some dozen times; two minutes. BENCH_PYTHON is the Python that is started.
-BENCH_PYTHON := $(shell command -v python3.13 || ls -d $(HOME)/.pyenv/versions/3.13.*/bin/python 2>/dev/null | tail -n 1)
+# Builds what it compares, and starts each some dozen times with Lambda's Python, if that is here; two minutes.
 bench:
-	$(RUN) python -m tests.benchmarks.cold_start $(if $(BENCH_PYTHON),--python $(BENCH_PYTHON)) --json build/cold-start.json
+	python=$$($(find_lambda_python)); \
+	$(RUN) python -m tests.benchmarks.cold_start $${python:+--python "$$python"} --json build/cold-start.json
 	$(RUN) python -m tests.benchmarks.warm --json build/warm.json
 
 lint:
@@ -132,14 +132,20 @@ export trim_sdk
 # unchecked hashes it holds no times, so that two builds give the same bytes; nor does a hash seed or a folder's name.
 define compile
 set -eu; \
+python=$$($(find_lambda_python)); \
+if [ -n "$$python" ]; then \
+	PYTHONHASHSEED=0 "$$python" -m compileall -q -j 1 --invalidation-mode unchecked-hash \
+		-s "$(artifact)" -p /var/task "$(artifact)"; \
+else \
+	echo "no Python $(LAMBDA_PYTHON) here: the artifact has no bytecode, and starts about twice as slowly"; \
+fi
+endef
+
+# A name on the path may be a shim that starts nothing, or something older: each candidate is asked.
+define find_lambda_python
 for python in python$(LAMBDA_PYTHON) "$$HOME"/.pyenv/versions/$(LAMBDA_PYTHON).*/bin/python \
 		"$$HOME"/.local/share/uv/python/cpython-$(LAMBDA_PYTHON).*/bin/python$(LAMBDA_PYTHON); do \
-	version=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true); \
-	if [ "$$version" = "$(LAMBDA_PYTHON)" ]; then \
-		PYTHONHASHSEED=0 "$$python" -m compileall -q -j 1 --invalidation-mode unchecked-hash \
-			-s "$(artifact)" -p /var/task "$(artifact)"; \
-		exit 0; \
-	fi; \
-done; \
-echo "no Python $(LAMBDA_PYTHON) here: the artifact has no bytecode, and starts about twice as slowly"
+	found=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2], sys.executable)' 2>/dev/null) || continue; \
+	case "$$found" in "$(LAMBDA_PYTHON) "*) echo "$${found#* }"; break;; esac; \
+done
 endef
