@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import aws, deadline
 from orchestrator.actions import PublishEvent
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
+from orchestrator.outcome import Outcome
 from orchestrator.run import mark
 from orchestrator.variables import to_json
 
@@ -39,6 +40,27 @@ class EventBus:
         self._name = name
         self._client = client
         self._pause = pause
+
+    def prepare(self, action: PublishEvent, run_id: str) -> Callable[[bool], Outcome]:
+        """Check an event before anything is done.
+
+        Args:
+            action: The event to publish.
+            run_id: Identity of the action, which the event carries: published twice, it counts once.
+
+        Returns:
+            What publishes it; whether an earlier attempt is known of makes no difference to it.
+
+        Raises:
+            InvalidEvent: The detail is no JSON.
+        """
+        detail = self.check(action)
+
+        def publish(_: bool) -> Outcome:
+            event_id = self.publish(action, detail, run_id)
+            return Outcome(action="PublishEvent", status="published", name=action.type, id=event_id)
+
+        return publish
 
     def check(self, action: PublishEvent) -> str:
         """Make the text of an event's detail.

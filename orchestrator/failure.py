@@ -8,6 +8,7 @@ from orchestrator.actions import Action, PublishEvent, StartJob
 from orchestrator.details import find_tenant_id, given_variables
 from orchestrator.errors import OrchestratorError, UnknownTenant
 from orchestrator.event import Event
+from orchestrator.run import EVENT_ID_VARIABLE, EVENT_TYPE_VARIABLE, TENANT_ID_VARIABLE
 from orchestrator.variables import to_json
 
 SOURCE = "orchestrator"
@@ -49,9 +50,9 @@ def failure_event(
     told = {
         "reason": str(error),
         "error": type(error).__name__,
-        "ORCHESTRATOR_EVENT_ID": event.id,
-        "ORCHESTRATOR_EVENT_TYPE": event.type,
-        "ORCHESTRATOR_TENANT_ID": tenant_id,
+        EVENT_ID_VARIABLE: event.id,
+        EVENT_TYPE_VARIABLE: event.type,
+        TENANT_ID_VARIABLE: tenant_id,
     }
     return PublishEvent(type=kind, detail={**detail, **told}, source=SOURCE)
 

@@ -12,7 +12,14 @@ from orchestrator.builders.known import KnownBuilders
 from orchestrator.details import find_tenant_id
 from orchestrator.errors import ConfigurationError, ConsumerFailed, JobRejected, OrchestratorError, Unavailable, shown
 from orchestrator.outcome import Outcome
-from orchestrator.run import REPORTS_VARIABLE, RUN_ID_VARIABLE, Origin
+from orchestrator.run import (
+    EVENT_ID_VARIABLE,
+    EVENT_TYPE_VARIABLE,
+    REPORTS_VARIABLE,
+    RUN_ID_VARIABLE,
+    TENANT_ID_VARIABLE,
+    Origin,
+)
 from orchestrator.variables import job_variables
 
 # Lambda tries a failed asynchronous invocation again after about a minute (Lambda developer guide).
@@ -67,9 +74,9 @@ class Jobs:
         tenant_id = action.tenant_id or find_tenant_id(origin.event.detail) or ""
         own = {
             RUN_ID_VARIABLE: origin.run_id,
-            "ORCHESTRATOR_EVENT_ID": origin.event.id,
-            "ORCHESTRATOR_EVENT_TYPE": origin.event.type,
-            "ORCHESTRATOR_TENANT_ID": tenant_id,
+            EVENT_ID_VARIABLE: origin.event.id,
+            EVENT_TYPE_VARIABLE: origin.event.type,
+            TENANT_ID_VARIABLE: tenant_id,
         }
         if not action.reports:
             own[REPORTS_VARIABLE] = "false"

@@ -84,7 +84,7 @@ class Performer:
                     note = self._open_jobs.note(prepared.to_follow)
             case PublishEvent():
                 what = f"event {shown(action.type)} was not published"
-                performance = partial(self._publish, action, self._bus.check(action), origin.run_id)
+                performance = self._bus.prepare(action, origin.run_id)
             case SendCallback():
                 host = self._callbacks().check(action)
                 what = f"callback to {shown(host)} was not sent"
@@ -107,10 +107,6 @@ class Performer:
 
     def _close(self, action: CloseJob) -> Outcome:
         return _kept("CloseJob", "closed", action.run_id, self._open_jobs.close(action.run_id))
-
-    def _publish(self, action: PublishEvent, detail: str, run_id: str, _: bool) -> Outcome:
-        event_id = self._bus.publish(action, detail, run_id)
-        return Outcome(action="PublishEvent", status="published", name=action.type, id=event_id)
 
     def _send(self, action: SendCallback, host: str, is_repeat: bool) -> Outcome:
         is_new = self._callbacks().send(action, is_repeat=is_repeat)

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any
 
 from orchestrator.actions import PublishEvent, ReportJob
@@ -14,7 +13,7 @@ from orchestrator.errors import ConfigurationError, JobRejected, OrchestratorErr
 from orchestrator.idempotency import Once
 from orchestrator.open_jobs import OpenJobs
 from orchestrator.outcome import Outcome
-from orchestrator.run import EVENT_TYPE_VARIABLE, RUN_ID_VARIABLE, report_id
+from orchestrator.run import EVENT_ID_VARIABLE, EVENT_TYPE_VARIABLE, RUN_ID_VARIABLE, TENANT_ID_VARIABLE, report_id
 
 # What the reference's build jobs send has the source `saas.tenant.provisioning.codebuild` (CONTRACT section 1).
 _SOURCE = "saas.tenant.provisioning."
@@ -121,14 +120,10 @@ class Reporter:
         """
         action = outcome_event(job, result)
         identity = report_id(action.type, job.run_id)
-        publish = partial(self._publish, action, self._bus.check(action), identity)
+        publish = self._bus.prepare(action, identity)
         outcome = self._once.perform(identity, f"event {shown(action.type)} was not published", publish)
         self._open_jobs.close(job.run_id)
         return outcome
-
-    def _publish(self, action: PublishEvent, detail: str, identity: str, _: bool) -> Outcome:
-        event_id = self._bus.publish(action, detail, identity)
-        return Outcome(action="PublishEvent", status="published", name=action.type, id=event_id)
 
 
 def outcome_event(job: StartedJob, result: Result) -> PublishEvent:
@@ -144,9 +139,9 @@ def outcome_event(job: StartedJob, result: Result) -> PublishEvent:
     detail: dict[str, Any] = {
         **result.variables,
         RUN_ID_VARIABLE: job.run_id,
-        "ORCHESTRATOR_EVENT_ID": job.event_id,
+        EVENT_ID_VARIABLE: job.event_id,
         EVENT_TYPE_VARIABLE: job.event_type,
-        "ORCHESTRATOR_TENANT_ID": job.tenant_id,
+        TENANT_ID_VARIABLE: job.tenant_id,
     }
     if job.tenant_id and not detail.get("tenant"):
         detail["tenant"] = json.dumps({"id": job.tenant_id})  # a Jenkins job keeps only what it declares

@@ -12,8 +12,14 @@ from orchestrator.event import Event
 RUN_ID_VARIABLE = "ORCHESTRATOR_RUN_ID"
 """The job variable by which a run is found again."""
 
+EVENT_ID_VARIABLE = "ORCHESTRATOR_EVENT_ID"
+"""The job variable that names the event that it was started for."""
+
 EVENT_TYPE_VARIABLE = "ORCHESTRATOR_EVENT_TYPE"
 """The job variable that names the type of the event that it was started for."""
+
+TENANT_ID_VARIABLE = "ORCHESTRATOR_TENANT_ID"
+"""The job variable that names the tenant that it is for."""
 
 REPORTS_VARIABLE = "ORCHESTRATOR_REPORTS"
 """The job variable that is `false` where a job's end is not the end of what its event asked for."""

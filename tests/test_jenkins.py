@@ -18,6 +18,7 @@ from orchestrator import ConfigurationError, Job, JobRejected, Run, Unavailable,
 from orchestrator.builders.jenkins import Jenkins
 from orchestrator.builders.jenkins.connection import Connection
 from orchestrator.builders.jenkins.paths import job_path
+from orchestrator.builders.jenkins.search import parameters_of
 from orchestrator.local.jenkins import JenkinsServer, Parameter
 from tests.conftest import Secrets, no_pause
 
@@ -614,3 +615,9 @@ def test_tls_towards_a_server_without_it_is_told(server: JenkinsServer) -> None:
 
     with pytest.raises(Unavailable, match="gave no answer"):
         Jenkins(Connection(url, Secrets().credentials, pause=no_pause), pytest.fail).start(job())
+
+
+def test_a_parameter_that_tells_nothing_of_itself_is_passed_over() -> None:
+    holder = {"actions": [{}, {"parameters": [{}, {"name": "tenant", "value": "t1"}, {"name": "password"}]}]}
+
+    assert parameters_of(holder) == {"tenant": "t1", "password": None}

@@ -11,7 +11,15 @@ from orchestrator.builders.codebuild import IN_PROGRESS, SUCCEEDED, build_variab
 from orchestrator.context import Context
 from orchestrator.event import Event, EventType
 from orchestrator.registry import Registry
-from orchestrator.run import EVENT_TYPE_VARIABLE, OUTCOME_SUFFIXES, REPORTS_VARIABLE, RUN_ID_VARIABLE, reported_run
+from orchestrator.run import (
+    EVENT_ID_VARIABLE,
+    EVENT_TYPE_VARIABLE,
+    OUTCOME_SUFFIXES,
+    REPORTS_VARIABLE,
+    RUN_ID_VARIABLE,
+    TENANT_ID_VARIABLE,
+    reported_run,
+)
 
 STATE_CHANGE = "CodeBuild Build State Change"
 SCHEDULED = "Scheduled Event"
@@ -84,9 +92,9 @@ def report_build(event: Event[BuildStateChange], context: Context) -> ReportJob 
             run_id=variables[RUN_ID_VARIABLE],
             id=build.build_id,
             since=event.time,
-            event_id=variables.get("ORCHESTRATOR_EVENT_ID", ""),
+            event_id=variables.get(EVENT_ID_VARIABLE, ""),
             event_type=variables[EVENT_TYPE_VARIABLE],
-            tenant_id=variables.get("ORCHESTRATOR_TENANT_ID", ""),
+            tenant_id=variables.get(TENANT_ID_VARIABLE, ""),
         ),
         result=Result(
             succeeded=succeeded,

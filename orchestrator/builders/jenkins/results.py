@@ -78,7 +78,11 @@ def _gone(job: StartedJob, last: Page) -> Result:
 def _result(job: StartedJob, build: Mapping[str, Any]) -> Result:
     # Named as Jenkins itself names them in a build's environment.
     own = {"JOB_NAME": job.name, "BUILD_NUMBER": str(build["number"]), "BUILD_URL": build["url"]}
-    declared = {name: to_text(value) for name, value in parameters_of(build).items() if value is not None}
+    declared = {
+        name: value if isinstance(value, str) else to_text(value)
+        for name, value in parameters_of(build).items()
+        if value is not None
+    }
     return Result(
         succeeded=build["result"] == _SUCCESS,
         reason=f"build {build['number']} of Jenkins job {job.name} ended {build['result']}",

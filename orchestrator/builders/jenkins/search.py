@@ -186,6 +186,7 @@ def parameters_of(holder: Mapping[str, Any]) -> dict[str, Any]:
         parameter["name"]: parameter.get("value")
         for action in holder.get("actions", ())
         for parameter in action.get("parameters", ())
+        if "name" in parameter  # a plugin's may tell nothing of itself
     }
 
 
