@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
@@ -16,19 +16,17 @@ MARGIN_SECONDS = 1.0
 _end: ContextVar[float] = ContextVar("end", default=math.inf)
 
 
-@contextmanager
-def of_invocation(lambda_context: Any) -> Iterator[None]:
+def of_invocation(lambda_context: Any) -> AbstractContextManager[None]:
     """Let the body act for as long as the invocation lasts, less the margin.
 
     Args:
         lambda_context: What Lambda passed as context; without `get_remaining_time_in_millis` there is no end.
 
-    Yields:
-        Nothing.
+    Returns:
+        A context manager.
     """
     ask = getattr(lambda_context, "get_remaining_time_in_millis", None)
-    with within((ask() / 1000 if callable(ask) else math.inf) - MARGIN_SECONDS):
-        yield
+    return within((ask() / 1000 if callable(ask) else math.inf) - MARGIN_SECONDS)
 
 
 @contextmanager

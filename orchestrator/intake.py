@@ -91,9 +91,11 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
 def _is_faultless(detail: Mapping[str, Any]) -> bool:
     """Say quickly of a detail whether it holds no fault; where it was is then looked for with care."""
     try:
-        to_json(detail)
+        text = to_json(detail)
     except PydanticSerializationError:
         return False
+    if text.count(b"{") + text.count(b"[") <= _DEEPEST:
+        return True  # as in most events: not enough objects and lists to be nested too deep
     level: list[Any] = [detail]
     for _ in range(_DEEPEST):
         members = (value.values() if type(value) is dict else value for value in level)

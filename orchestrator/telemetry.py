@@ -1,5 +1,6 @@
 """Logs and metrics: wired in here once, with what every line must carry."""
 
+import json
 import logging
 import os
 import sys
@@ -39,8 +40,20 @@ class _CurrentStdout(logging.StreamHandler[TextIO]):
         raise AttributeError("the log follows sys.stdout")
 
 
+def _message(text: Any) -> Any:
+    """Read a message that is JSON; Powertools by itself tries that with every text, which costs an exception."""
+    return json.loads(text) if text.startswith(("{", "[")) else text
+
+
 def _logger() -> Logger:
-    make = partial(Logger, service=SERVICE, logger_handler=_CurrentStdout(), use_rfc3339=True, utc=True)
+    make = partial(
+        Logger,
+        service=SERVICE,
+        logger_handler=_CurrentStdout(),
+        use_rfc3339=True,
+        utc=True,
+        json_deserializer=_message,
+    )
     try:
         made = make()
         # Powertools prefers Lambda's own setting, which the template leaves at INFO for the sake of the metrics.

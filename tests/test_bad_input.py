@@ -223,6 +223,19 @@ def test_what_nothing_can_hold_is_refused_by_its_place(
     assert aws == []
 
 
+@pytest.mark.parametrize(
+    "detail", [nested(64), {"rows": [{"n": n} for n in range(500)]}, {"text": "{[" * 500}, {"rows": [nested(62)] * 3}]
+)
+def test_a_detail_that_is_wide_and_not_too_deep_is_taken(detail: Any) -> None:
+    assert intake.parse(sample("tenant-provisioning") | {"detail": detail}).detail == detail
+
+
+@pytest.mark.parametrize("detail", [nested(65), {"text": "{[" * 500, "deep": nested(64)}, {"rows": [nested(63)] * 3}])
+def test_a_detail_that_is_one_level_too_deep_is_refused(detail: Any) -> None:
+    with pytest.raises(InvalidEvent, match="is nested deeper than 64 levels"):
+        intake.parse(sample("tenant-provisioning") | {"detail": detail})
+
+
 def test_a_tenant_that_is_deep_json_is_refused(aws: Requests) -> None:
     registry = Registry()
 

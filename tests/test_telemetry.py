@@ -134,3 +134,16 @@ def test_an_event_that_fails_is_counted_for_the_alarm_however_it_fails(
         counted = [line for line in json_lines(capsys.readouterr().out) if "FailedEvents" in line]
         assert [(line["FailedEvents"], line["service"]) for line in counted] == [([1.0], "orchestrator")]
         assert counted[0]["_aws"]["CloudWatchMetrics"][0]["Dimensions"] == [["service"]]
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [('{"step": 1}', {"step": 1}), ("[1]", [1]), ("{step", "{step"), ("17", "17"), ("working", "working")],
+)
+def test_a_message_that_is_a_json_document_is_logged_as_one(
+    message: str, expected: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    telemetry.logger.info(message)
+
+    (line,) = json_lines(capsys.readouterr().out)
+    assert line["message"] == expected
