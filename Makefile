@@ -64,8 +64,8 @@ LAMBDA_PLATFORM := $(LAMBDA_PLATFORM_$(LAMBDA_ARCHITECTURE))
 artifact = $(or $(ARTIFACTS_DIR),$(error ARTIFACTS_DIR is not set: run "sam build"))
 
 # The AWS services whose descriptions the artifact keeps: those of all others are most of its size. A consumer that speaks
-# to more names them in addition: make LAMBDA_AWS_SERVICES="codebuild dynamodb events secretsmanager stepfunctions" …
-LAMBDA_AWS_SERVICES := codebuild dynamodb events secretsmanager
+# to more names them in addition: make LAMBDA_AWS_SERVICES="codebuild dynamodb events secretsmanager sqs stepfunctions" …
+LAMBDA_AWS_SERVICES := codebuild dynamodb events secretsmanager sqs
 
 # Called by `sam build`. uv it must be: pip judges environment markers by the Python that runs it, not by the one it
 # installs for. Where uv is missing, pip fetches it for this build alone.

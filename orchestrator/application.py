@@ -27,6 +27,7 @@ from orchestrator.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetai
 
 if TYPE_CHECKING:
     from orchestrator.callback import Callbacks
+    from orchestrator.redelivery import Redelivery
 
 
 class Handler(Protocol):
@@ -90,6 +91,8 @@ def create_handler(
         )
     )
 
+    redelivery = cache(partial(_redelivery, settings, clients))
+
     def handle(parse: Callable[[], Event[Mapping[str, Any]]], lambda_context: Any) -> dict[str, Any]:
         try:
             event = parse()
@@ -121,7 +124,7 @@ def create_handler(
                 return handle(partial(intake.parse, event), context)
             from orchestrator import sqs  # only functions behind a queue pay for what this imports
 
-            return sqs.process(event, lambda parse: handle(parse, context), settings.sqs_parallel_records)
+            return sqs.process(event, lambda parse: handle(parse, context), settings.sqs_parallel_records, redelivery())
 
     snapshot.prepare()
     handler = cast(Handler, lambda_handler)
@@ -185,6 +188,14 @@ def _callbacks(settings: Settings) -> "Callbacks":
     from orchestrator.callback import Callbacks
 
     return Callbacks(settings.callback_allowed_hosts)
+
+
+def _redelivery(settings: Settings, clients: Clients) -> "Redelivery | None":
+    if settings.failure_queue_url is None:
+        return None
+    from orchestrator.redelivery import Redelivery
+
+    return Redelivery(lambda: clients.get("sqs", settings.aws_region), settings.failure_queue_url)
 
 
 def _once(settings: Settings, dynamodb: Any) -> Once:

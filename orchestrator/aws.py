@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import AttributeValueTypeDef, UniversalAttributeValueTypeDef
     from types_boto3_events import EventBridgeClient
     from types_boto3_secretsmanager import SecretsManagerClient
+    from types_boto3_sqs import SQSClient
 
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 5
@@ -75,6 +76,8 @@ class Clients:
     def get(self, service: Literal["events"], region: str | None) -> "EventBridgeClient": ...
     @overload
     def get(self, service: Literal["secretsmanager"], region: str | None) -> "SecretsManagerClient": ...
+    @overload
+    def get(self, service: Literal["sqs"], region: str | None) -> "SQSClient": ...
     def get(self, service: str, region: str | None) -> Any:
         """Give the client of a service.
 

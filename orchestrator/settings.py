@@ -41,7 +41,7 @@ def _server_address(url: str | None) -> str | None:
     except ValueError:
         has_host = False
     if not has_host or parts.scheme not in ("http", "https") or not url.isprintable() or " " in url:
-        raise PydanticCustomError("server_address", "it must be an http(s) address, as in https://jenkins.example.com")
+        raise PydanticCustomError("server_address", "it must be an http(s) address, as in https://host.example.com")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise PydanticCustomError("server_address", "it must be an address without user, password, query and fragment")
     return url.rstrip("/")
@@ -65,6 +65,8 @@ class Settings(BaseModel):
             protection against repeats is left.
         idempotency_record_max_age: Seconds for which it remembers, and for which a job is followed.
         publish_build_outcomes: Publish how CodeBuild builds ended; switch it off where they publish it themselves.
+        failure_queue_url: SQS queue for messages of other queues that cannot be handled; without it, and while they
+            are retried, the other queue's own settings rule.
         sqs_parallel_records: How many messages of an SQS batch are worked on at the same time.
         jenkins_url: Address of the Jenkins server, with the path that it lives under.
         jenkins_credentials_secret: Name or ARN of the secret with `{"username", "token"}`.
@@ -87,6 +89,7 @@ class Settings(BaseModel):
     idempotency_table: _Text = None
     idempotency_record_max_age: Annotated[float, Field(ge=2 * 86400, allow_inf_nan=False)] = 30 * 86400.0
     publish_build_outcomes: bool = True
+    failure_queue_url: Annotated[_Text, AfterValidator(_server_address)] = None
     sqs_parallel_records: Annotated[int, Field(ge=1, le=100)] = 10
     jenkins_url: Annotated[_Text, AfterValidator(_server_address)] = None
     jenkins_credentials_secret: _Text = None

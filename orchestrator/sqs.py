@@ -17,6 +17,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from orchestrator import intake, telemetry
 from orchestrator.errors import InvalidEvent, OrchestratorError, shown
 from orchestrator.event import Event
+from orchestrator.redelivery import Failed, Redelivery
 
 _TYPE_ATTRIBUTE = "EventType"
 
@@ -25,6 +26,7 @@ def process(
     batch: Mapping[str, Any],
     handle: Callable[[Callable[[], Event[Mapping[str, Any]]]], Any],
     parallel: int,
+    redelivery: Redelivery | None,
 ) -> dict[str, Any]:
     """Handle every message of a batch.
 
@@ -33,20 +35,22 @@ def process(
         handle: Handles one event, which it gets by calling its argument; raises where that fails.
         parallel: How many messages are worked on at the same time. A FIFO queue's are worked on one by one, in
             their order; after one that fails, those of its group wait.
+        redelivery: Decides over messages that failed; `None` leaves them to the queue.
 
     Returns:
-        `{"batchItemFailures": [{"itemIdentifier": …}, …]}` with the messages that failed.
+        `{"batchItemFailures": [{"itemIdentifier": …}, …]}` with the messages that are to come back.
     """
     records: list[dict[str, Any]] = batch["Records"]
+    errors: dict[str, Exception] = {}
 
     def handle_record(record: SQSRecord) -> None:
         try:
             handle(lambda: parse(record))
-        except (OrchestratorError, ExceptionGroup):
-            raise  # is in the log already
         except Exception as error:
-            told = f"SQS message {shown(record.message_id)} could not be handled ({type(error).__name__})"
-            telemetry.logger.error(told, error=type(error).__name__)
+            errors[record.message_id] = error
+            if not isinstance(error, OrchestratorError | ExceptionGroup):  # those are in the log already
+                told = f"SQS message {shown(record.message_id)} could not be handled ({type(error).__name__})"
+                telemetry.logger.error(told, error=type(error).__name__)
             raise
 
     processor = _processor(records, parallel)
@@ -54,7 +58,12 @@ def process(
     processor.raise_on_entire_batch_failure = False
     with processor(records, handle_record):
         processor.process()
-    return dict(processor.response())
+    failed = [str(failure["itemIdentifier"]) for failure in processor.response()["batchItemFailures"]]
+    if failed and redelivery is not None:
+        by_id = {record["messageId"]: SQSRecord(record) for record in records}
+        given_up = redelivery.arrange([Failed(record=by_id[name], error=errors.get(name)) for name in failed])
+        failed = [name for name in failed if name not in given_up]
+    return {"batchItemFailures": [{"itemIdentifier": name} for name in failed]}
 
 
 def parse(record: SQSRecord) -> Event[Mapping[str, Any]]:

@@ -129,7 +129,7 @@ def test_it_holds_the_package_alone(artifact: Path) -> None:
     assert not (artifact / "orchestrator" / "local").exists()
     assert not (artifact / "orchestrator" / "cli.py").exists()
     services = {entry.name for entry in (artifact / "botocore" / "data").iterdir() if entry.is_dir()}
-    assert services == {"codebuild", "dynamodb", "events", "secretsmanager"}
+    assert services == {"codebuild", "dynamodb", "events", "secretsmanager", "sqs"}
     endpoints = json.loads((artifact / "botocore" / "data" / "endpoints.json").read_text())
     assert {name for partition in endpoints["partitions"] for name in partition["services"]} <= services
 

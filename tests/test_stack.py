@@ -1,6 +1,7 @@
 """The stack: transformed, linted, searched for wildcards, and created as far as an emulated account can."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from moto import mock_aws
 
 from orchestrator import EventType, Settings
 from orchestrator.open_jobs import INDEX
+from orchestrator.redelivery import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, MAX_AGE
 from tests.conftest import state_change
 from tests.stack import NOT_IN_MOTO, STACK, deployed, transformed
 
@@ -259,7 +261,7 @@ def test_old_records_of_what_was_done_go_by_themselves(template: dict[str, Any])
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expiration", "Enabled": True}
 
 
-def test_the_buffer_hands_batches_over_and_gives_up_in_time(account: tuple[dict[str, str], dict[str, str]]) -> None:
+def test_the_buffer_hands_batches_over_and_keeps_what_waits(account: tuple[dict[str, str], dict[str, str]]) -> None:
     parameters, names = account
     mappings = boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"]
     if not parameters:
@@ -272,10 +274,14 @@ def test_the_buffer_hands_batches_over_and_gives_up_in_time(account: tuple[dict[
     buffer = boto3.client("sqs").get_queue_attributes(QueueUrl=names["BufferQueue"], AttributeNames=["All"])[
         "Attributes"
     ]
-    timeout = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])["Timeout"]
-    assert int(buffer["VisibilityTimeout"]) >= 6 * timeout
+    function = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
+    assert int(buffer["VisibilityTimeout"]) >= 6 * function["Timeout"]
     redrive = json.loads(buffer["RedrivePolicy"])
-    assert int(redrive["maxReceiveCount"]) == 5
+    # What is unavailable is tried at most this often, and never goes to the failure queue for it.
+    hourly = MAX_AGE.total_seconds() / (0.75 * LONGEST_WAIT_SECONDS)
+    assert hourly + math.log2(LONGEST_WAIT_SECONDS / FIRST_WAIT_SECONDS) < int(redrive["maxReceiveCount"])
+    assert int(buffer["MessageRetentionPeriod"]) > MAX_AGE.total_seconds()
+    assert names["FailureQueue"] == function["Environment"]["Variables"]["FAILURE_QUEUE_URL"]
     assert names["FailureQueue"].rpartition("/")[2] in redrive["deadLetterTargetArn"]
 
 
