@@ -17,6 +17,7 @@ bench:
 	python=$$($(find_lambda_python)); \
 	$(RUN) python -m tests.benchmarks.cold_start $${python:+--python "$$python"} --json build/cold-start.json
 	$(RUN) python -m tests.benchmarks.warm --json build/warm.json
+	$(RUN) python -m tests.benchmarks.end_to_end --json build/end-to-end.json
 
 lint:
 	$(RUN) ruff check .

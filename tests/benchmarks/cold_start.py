@@ -18,12 +18,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from orchestrator.local.http_server import Answer, LocalServer, Request
+from tests.benchmarks import instant_aws
+from tests.benchmarks.instant_aws import InstantAws
 from tests.lambda_runtime import ROOT, make_artifact
 from tests.test_artifact import zipped
 
@@ -42,24 +42,6 @@ with open(event) as file:
 with open("/proc/self/status") as status:
     sys.stderr.write(next(line.split()[1] for line in status if line.startswith("VmHWM")))
 """
-_ANSWERS: Mapping[str, Mapping[str, Any]] = {
-    "GetItem": {"Item": {"tier": {"S": "PREMIUM"}, "jobName": {"S": "premium-tenant-provisioning"}}},
-    "StartBuild": {"build": {"id": "p:1", "arn": "arn:aws:codebuild:eu-west-1:123456789012:build/p:1"}},
-}
-
-
-class InstantAws(LocalServer):
-    """Answers at once, and notes when the first job was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__(lambda request: Answer(500))
-        self.started = 0.0
-
-    def handle(self, request: Request) -> Answer | None:
-        operation = request.headers["X-Amz-Target"].rpartition(".")[2]
-        if operation == "StartBuild":
-            self.started = self.started or time.perf_counter()
-        return Answer(200, json.dumps(_ANSWERS.get(operation, {})), {"Content-Type": "application/x-amz-json-1.1"})
 
 
 @dataclass(frozen=True)
@@ -75,14 +57,7 @@ def measure(subject: Subject, python: str, aws: InstantAws) -> tuple[float, floa
     """Start one process; give the milliseconds to its first started job, and its peak memory in MB."""
     aws.started = 0.0
     environment = {
-        "AWS_ENDPOINT_URL": f"http://{aws.address}",
-        "AWS_REGION": "eu-west-1",
-        "AWS_DEFAULT_REGION": "eu-west-1",
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "TIER_DETAILS_TABLE": "tiers",
-        "DATA_STORE_TABLE": "tenants",
-        "IDEMPOTENCY_TABLE": "idempotency",
+        **instant_aws.environment(aws.address),
         "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's disk is read-only
     }
     before = time.perf_counter()

@@ -1,0 +1,130 @@
+"""One warm provisioning event, end to end: ours against the ten-line handler.
+
+    python -m tests.benchmarks.end_to_end [--rounds 15] [--json FILE]
+
+Both speak through the SDK to an AWS in another process that answers at once. What is told apart is the time in the
+SDK, answers included, and the time in everything else, which is the handler's own.
+"""
+
+import argparse
+import contextlib
+import copy
+import importlib
+import json
+import os
+import platform
+import statistics
+import time
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from botocore.client import BaseClient
+
+from orchestrator.local.lambda_context import LocalContext
+from tests.benchmarks import instant_aws
+from tests.benchmarks.warm import provisioning
+
+_EVENTS_A_ROUND = 20
+_SUBJECTS = {"ours": "orchestrator.handler", "ten lines": "tests.benchmarks.ten_lines"}
+
+
+@dataclass
+class Sdk:
+    """Watches the calls of the SDK's clients."""
+
+    calls: list[str] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        call: Callable[..., Any] = BaseClient._make_api_call  # type: ignore[attr-defined]  # what every operation is made of
+
+        def timed(client: Any, operation: str, parameters: Any) -> Any:
+            self.calls.append(operation)
+            start = time.perf_counter()
+            try:
+                return call(client, operation, parameters)
+            finally:
+                self.seconds += time.perf_counter() - start
+
+        with patch.object(BaseClient, "_make_api_call", timed):
+            yield
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One event on average: milliseconds, and the requests that were made."""
+
+    total: float
+    sdk: float
+    requests: float
+
+    @property
+    def own(self) -> float:
+        return self.total - self.sdk
+
+
+def events() -> Iterator[dict[str, Any]]:
+    """Give events that no handler has seen."""
+    template = provisioning()
+    while True:
+        event = copy.deepcopy(template)
+        event["id"], event["detail"]["tenant"]["id"] = str(uuid.uuid4()), str(uuid.uuid4())
+        yield event
+
+
+def measure(handler: Callable[[Any, Any], Any], new: Iterator[dict[str, Any]]) -> Measurement:
+    """Handle some events, one after another."""
+    batch, sdk, context = [next(new) for _ in range(_EVENTS_A_ROUND)], Sdk(), LocalContext()
+    with sdk.watched():
+        start = time.perf_counter()
+        for event in batch:
+            handler(event, context)
+        elapsed = time.perf_counter() - start
+    return Measurement(
+        total=elapsed * 1000 / len(batch), sdk=sdk.seconds * 1000 / len(batch), requests=len(sdk.calls) / len(batch)
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a table, and write JSON where that is asked for."""
+    parser = argparse.ArgumentParser(description="Measure provisioning events end to end.")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args(arguments)
+    new = events()
+    taken: dict[str, list[Measurement]] = {name: [] for name in _SUBJECTS}
+    with (
+        instant_aws.running() as address,
+        patch.dict(os.environ, instant_aws.environment(address)),
+        Path(os.devnull).open("w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+    ):
+        handlers = {name: importlib.import_module(module).lambda_handler for name, module in _SUBJECTS.items()}
+        for handler in handlers.values():
+            measure(handler, new)
+        for _ in range(options.rounds):
+            for name, handler in handlers.items():
+                taken[name].append(measure(handler, new))
+    medians = {
+        name: {key: statistics.median(getattr(one, key) for one in rows) for key in ("total", "sdk", "own", "requests")}
+        for name, rows in taken.items()
+    }
+    print(f"{'provisioning, end to end':<28}{'ms':>8}{'ours / it':>11}{'in the SDK':>12}{'its own':>9}{'requests':>10}")
+    for name, row in medians.items():
+        ratio = medians["ours"]["total"] / row["total"]
+        figures = f"{row['total']:>8.2f}{ratio:>11.2f}{row['sdk']:>12.2f}{row['own']:>9.2f}{row['requests']:>10.1f}"
+        print(f"{name:<28}{figures}")
+    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
+    print(f"{options.rounds} rounds in turns, of {_EVENTS_A_ROUND} events; {machine}")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        options.json.write_text(json.dumps({"medians": medians}, indent=2))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""An AWS on loopback that answers at once, so that what is measured is those who ask.
+
+    python -m tests.benchmarks.instant_aws
+
+prints its address and serves in a process of its own until standard input ends.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from subprocess import PIPE, Popen
+from typing import Any
+
+from orchestrator.local.http_server import Answer, LocalServer, Request
+
+_ANSWERS: Mapping[str, Mapping[str, Any]] = {
+    "GetItem": {"Item": {"tier": {"S": "PREMIUM"}, "jobName": {"S": "premium-tenant-provisioning"}}},
+    "StartBuild": {"build": {"id": "p:1", "arn": "arn:aws:codebuild:eu-west-1:123456789012:build/p:1"}},
+}
+
+
+class InstantAws(LocalServer):
+    """Answers at once, and notes when the first job was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda request: Answer(500))
+        self.started = 0.0
+
+    def handle(self, request: Request) -> Answer | None:
+        operation = request.headers["X-Amz-Target"].rpartition(".")[2]
+        if operation == "StartBuild":
+            self.started = self.started or time.perf_counter()
+        return Answer(200, json.dumps(_ANSWERS.get(operation, {})), {"Content-Type": "application/x-amz-json-1.1"})
+
+
+def environment(address: str) -> dict[str, str]:
+    """Give the variables that lead a handler to it."""
+    return {
+        "AWS_ENDPOINT_URL": f"http://{address}",
+        "AWS_REGION": "eu-west-1",
+        "AWS_DEFAULT_REGION": "eu-west-1",
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "TIER_DETAILS_TABLE": "tiers",
+        "DATA_STORE_TABLE": "tenants",
+        "IDEMPOTENCY_TABLE": "idempotency",
+    }
+
+
+@contextmanager
+def running() -> Iterator[str]:
+    """Serve in another process, whose work takes no time from this one; gives the address."""
+    with Popen([sys.executable, "-m", __name__], stdin=PIPE, stdout=PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().strip()
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+if __name__ == "__main__":
+    server = InstantAws()
+    server.start()
+    print(server.address, flush=True)
+    sys.stdin.read()
+    server.stop()
