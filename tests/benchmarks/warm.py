@@ -1,20 +1,19 @@
 """A warm event with a consumer that does nothing: ours against what people would use instead, and ours as it grows.
 
-    python -m tests.benchmarks.warm [--rounds 9] [--json FILE]
+    python -m tests.benchmarks.warm [--rounds 15] [--json FILE]
 
-All subjects take turns in one process, and write their logs and metrics to nowhere, so that only their own work counts.
+What is compared takes turns in one process, and writes logs and metrics to nowhere, so that only its own work counts.
 """
 
 import argparse
 import contextlib
-import functools
 import json
 import os
 import platform
 import statistics
-import sys
 import time
-from collections.abc import Callable, Sequence
+import tracemalloc
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +148,7 @@ def batch(size: int) -> dict[str, Any]:
     return {"Records": [{**record, "messageId": str(number)} for number in range(size)]}
 
 
-def microseconds(handler: Handler, event: Any, least: float = 0.03) -> float:
+def microseconds(handler: Handler, event: Any, least: float = 0.02) -> float:
     """Call a handler for a while; give the time of one call."""
     context, calls = LocalContext(), 0
     start = time.perf_counter()
@@ -159,58 +158,65 @@ def microseconds(handler: Handler, event: Any, least: float = 0.03) -> float:
     return elapsed / calls * 1e6
 
 
-def subjects() -> dict[str, Callable[[], float]]:
-    """Give what is measured, by name."""
-    event = provisioning()
+def copies(handler: Handler, event: Any) -> float:
+    """Handle an event; give the most memory that this took at once, in multiples of the size of its detail."""
+    handler(event, LocalContext())
+    tracemalloc.start()
+    handler(event, LocalContext())
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    return peak / len(json.dumps(event["detail"]))
+
+
+def groups() -> dict[str, dict[str, tuple[Handler, Any]]]:
+    """Give what is compared with one another; the first of each group is what the others are measured by."""
+    event, plain = provisioning(), ours()
     routed, request = router(event)
-    plain = ours()
-    measured: dict[str, tuple[Handler, Any]] = {
-        "ours": (plain, event),
-        "parser + logger + metrics (the floor)": (floor(), event),
-        "the same by hand, if and elif": (by_hand(), event),
-        "APIGatewayRestResolver": (routed, request),
-        "ours, 10 consumers": (ours(10), event),
-        "ours, 100 consumers": (ours(100), event),
-        "ours, 1,000 consumers": (ours(1000), event),
-        "ours, 10,000 consumers": (ours(10_000), event),
-        "ours, detail of 1 KB": (plain, sized(1)),
-        "ours, detail of 10 KB": (plain, sized(10)),
-        "ours, detail of 100 KB": (plain, sized(100)),
-        "ours, detail of 250 KB": (plain, sized(250)),
-        "ours, 1 consumer that waits 100 ms": (waiting(1), event),
-        "ours, 5 consumers that wait 100 ms": (waiting(5), event),
-        "ours, 20 consumers that wait 100 ms": (waiting(20), event),
-        "ours, batch of 1 message": (plain, batch(1)),
-        "ours, batch of 10 messages": (plain, batch(10)),
-        "ours, batch of 100 messages": (plain, batch(100)),
+    return {
+        "a consumer that does nothing": {
+            "parser + logger + metrics (the floor)": (floor(), event),
+            "ours": (plain, event),
+            "the same by hand, if and elif": (by_hand(), event),
+            "APIGatewayRestResolver": (routed, request),
+        },
+        "ours, registered consumers": {f"{number:,}": (ours(number), event) for number in (10, 100, 1000, 10_000)},
+        "ours, detail in KB": {str(size): (plain, sized(size)) for size in (1, 10, 100, 250)},
+        "ours, consumers that each wait 100 ms": {str(number): (waiting(number), event) for number in (1, 5, 20)},
+        "ours, batches of messages": {str(size): (plain, batch(size)) for size in (1, 10, 100)},
+        "ours, batches of messages that wait 100 ms": {str(size): (waiting(1), batch(size)) for size in (10, 100)},
     }
-    return {name: functools.partial(microseconds, *subject) for name, subject in measured.items()}
+
+
+def measured(subjects: Mapping[str, tuple[Handler, Any]], rounds: int) -> dict[str, float]:
+    """Let the subjects of a group take turns; give the median of each."""
+    taken: dict[str, list[float]] = {}
+    for _ in range(rounds + 1):
+        for name, (handler, event) in subjects.items():
+            taken.setdefault(name, []).append(microseconds(handler, event))
+    return {name: statistics.median(times[1:]) for name, times in taken.items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print a table, and write JSON where that is asked for."""
     parser = argparse.ArgumentParser(description="Measure warm events.")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
     os.environ.setdefault("AWS_REGION", "eu-west-1")
-    taken: dict[str, list[float]] = {}
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-        measured = subjects()
-        for measure in measured.values():
-            measure()
-        for _ in range(options.rounds):
-            for name, measure in measured.items():
-                taken.setdefault(name, []).append(measure())
-    medians = {name: statistics.median(times) for name, times in taken.items()}
-    print(f"{'warm event':<40}{'µs':>8}{'ours / it':>11}")
-    for name, time_ in medians.items():
-        print(f"{name:<40}{time_:>8.0f}{medians['ours'] / time_:>11.2f}")
-    version = f"Python {platform.python_version()}"
-    print(f"{options.rounds} rounds in turns; {platform.machine()}, {os.cpu_count()} CPUs, {version}", file=sys.stdout)
+        medians = {group: measured(subjects, options.rounds) for group, subjects in groups().items()}
+        memory = copies(ours(), sized(250))
+    for group, times in medians.items():
+        print(f"{group:<44}{'µs':>10}{'/ first':>9}")
+        first = next(iter(times.values()))
+        for name, time_ in times.items():
+            print(f"  {name:<42}{time_:>10,.0f}{time_ / first:>9.2f}")
+    print(f"memory of an event with a detail of 250 KB: {memory:.2f} times its size")
+    machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
+    print(f"{options.rounds} rounds in turns; {machine}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"rounds": taken, "medians": medians}, indent=2))
+        options.json.write_text(json.dumps({"microseconds": medians, "copies": memory}, indent=2))
 
 
 if __name__ == "__main__":

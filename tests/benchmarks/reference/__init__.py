@@ -1,0 +1,1 @@
+"""Ours against the reference service, which npm installs."""
