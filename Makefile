@@ -4,7 +4,7 @@ SAM := SAM_CLI_TELEMETRY=0 uv tool run --quiet --from aws-sam-cli==1.170.0 sam
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: test chaos bench lint types format lock lock-check validate build
+.PHONY: test chaos bench scale lint types format lock lock-check validate build
 test:
 	$(RUN) pytest
 
@@ -19,6 +19,11 @@ bench:
 	for one in warm end_to_end reference; do \
 		echo; $(RUN) python -m tests.benchmarks.$$one --json build/$$one.json; \
 	done
+
+# Simulates a burst of events; two minutes.
+scale:
+	$(RUN) --with matplotlib==3.10.7 python -m tests.benchmarks.scale \
+		--json build/scale.json --plot tests/benchmarks/scale.svg
 
 lint:
 	$(RUN) ruff check .

@@ -102,7 +102,7 @@ class Redelivery:
                             {
                                 "Id": str(place),
                                 "ReceiptHandle": record.receipt_handle,
-                                "VisibilityTimeout": _wait_seconds(_tries(record)),
+                                "VisibilityTimeout": wait_seconds(_tries(record)),
                             }
                             for place, record in enumerate(page)
                         ],
@@ -136,7 +136,16 @@ def _attribute(record: SQSRecord, name: str, otherwise: str) -> str:
     return text
 
 
-def _wait_seconds(tries: int) -> int:
+def wait_seconds(tries: int) -> int:
+    """Say how long a message stays hidden after a failure that may pass.
+
+    Args:
+        tries: How often it has been tried.
+
+    Returns:
+        Seconds: a minute, then twice as long each time, at most an hour; up to a quarter less, so that messages
+        which failed together do not come back together.
+    """
     longest: int = min(FIRST_WAIT_SECONDS * 2 ** min(tries - 1, 16), LONGEST_WAIT_SECONDS)
     return round(longest * random.uniform(0.75, 1))  # noqa: S311 (spreads messages, guards no secret)
 

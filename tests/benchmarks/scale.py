@@ -1,0 +1,387 @@
+"""A burst of provisioning events, simulated: direct and buffered mode against the quotas of Lambda and CodeBuild.
+
+    python -m tests.benchmarks.scale [--tenants 50000] [--json FILE] [--plot FILE]
+
+No event is sent and no time is waited for. What AWS documents is in `Quotas`, what was measured or is assumed in
+`Assumptions`; when a failed message comes back, and when it is given up, is asked of the package itself.
+"""
+
+import argparse
+import bisect
+import heapq
+import json
+import random
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator.redelivery import MAX_AGE, wait_seconds
+from tests.lambda_runtime import ROOT
+
+
+@dataclass(frozen=True)
+class Quotas:
+    """What AWS documents, and the template sets.
+
+    Attributes:
+        running_builds: CodeBuild builds that run at once; 20 is the default for many environments, and new accounts
+            have less (CodeBuild user guide, Quotas).
+        queued_builds: Builds that wait, in multiples of those that run; beyond that StartBuild is refused
+            (CodeBuild user guide, Working with builds).
+        concurrency: Invocations at once, by default; new accounts may have 10 (Lambda developer guide, Lambda quotas).
+        concurrency_step: Invocations at once by which a function grows each 10 s (Lambda developer guide, Scaling).
+        retries: Pauses before the tries of an asynchronous invocation that failed (CONTRACT section 7).
+        longest_throttle: The longest pause after a throttled one, in seconds; the first is 1 s, each next twice as
+            long (Lambda developer guide, Asynchronous invocation).
+        event_age: Seconds for which Lambda keeps an event; the template's.
+        first_pollers: Batches of a queue at once, at first (Lambda developer guide, SQS scaling).
+        more_pollers: Batches by which that grows, per second (300 a minute).
+        batch: Messages of a batch; the template's.
+    """
+
+    running_builds: int = 20
+    queued_builds: int = 5
+    concurrency: int = 1000
+    concurrency_step: int = 1000
+    retries: tuple[float, ...] = (60.0, 120.0)
+    longest_throttle: float = 300.0
+    event_age: float = 6 * 3600.0
+    first_pollers: int = 5
+    more_pollers: float = 5.0
+    batch: int = 10
+
+
+@dataclass(frozen=True)
+class Assumptions:
+    """What the burst is like.
+
+    Attributes:
+        tenants: Events.
+        per_second: Events that the control plane publishes in a second.
+        build_seconds: How long a build takes, give or take a fifth.
+        invocation_seconds: One event at 512 MB: four AWS calls, some 10 ms of a processor that it has 0.29 of.
+        batch_seconds: Ten events side by side at 512 MB.
+    """
+
+    tenants: int = 50_000
+    per_second: float = 1000.0
+    build_seconds: float = 300.0
+    invocation_seconds: float = 0.4
+    batch_seconds: float = 0.8
+
+
+# US East (N. Virginia), dollars: list prices per million, per GB-second (arm64) and per GB.
+_REQUEST, _GB_SECOND, _SQS_REQUEST, _WRITE, _LOG_GB = 0.20e-6, 13.3334e-6, 0.40e-6, 0.625e-6, 0.50
+_MEMORY_GB = 0.5
+# The tenant's record (3 KB), the lock and what becomes of it, and the index of the open jobs twice.
+_WRITES_A_TRY = 7
+_LOG_GB_A_TRY = 3e-6
+
+
+@dataclass
+class Outcome:
+    """What became of the burst.
+
+    Attributes:
+        started: When each job was started, in seconds.
+        failed: When each event reached the failure queue.
+        ended: When the last build ended.
+        tries: Events that were tried, all in all.
+        throttled: Invocations for which there was no concurrency.
+        invocations: Invocations that ran.
+        busy: Seconds that they took together.
+        queue_requests: Requests to SQS.
+    """
+
+    started: list[float] = field(default_factory=list)
+    failed: list[float] = field(default_factory=list)
+    ended: float = 0.0
+    tries: int = 0
+    throttled: int = 0
+    invocations: int = 0
+    busy: float = 0.0
+    queue_requests: int = 0
+
+    @property
+    def dollars(self) -> float:
+        """Lambda, SQS, DynamoDB and logs; not the builds, which cost by far the most."""
+        function = self.invocations * _REQUEST + self.busy * _MEMORY_GB * _GB_SECOND
+        tables = self.tries * (_WRITES_A_TRY * _WRITE + _LOG_GB_A_TRY * _LOG_GB)
+        return function + self.queue_requests * _SQS_REQUEST + tables
+
+
+class CodeBuild:
+    """Runs so many builds at once, lets some wait, and refuses the rest."""
+
+    def __init__(self, quotas: Quotas, seconds: float) -> None:
+        self._quotas = quotas
+        self._seconds = seconds
+        self._ends: list[float] = []
+        self._waiting = 0
+        self.last_end = 0.0
+
+    def start(self, now: float) -> bool:
+        """Start a build, or let it wait; says whether it was taken."""
+        while self._ends and self._ends[0] <= now:
+            self._end_one()
+        if len(self._ends) < self._quotas.running_builds:
+            self._run(now)
+        elif self._waiting < self._quotas.queued_builds * self._quotas.running_builds:
+            self._waiting += 1
+        else:
+            return False
+        return True
+
+    def finish(self) -> float:
+        """Let all builds end; gives the time of the last."""
+        while self._ends:
+            self._end_one()
+        return self.last_end
+
+    def _run(self, now: float) -> None:
+        heapq.heappush(self._ends, now + self._seconds * random.uniform(0.8, 1.2))
+
+    def _end_one(self) -> None:
+        self.last_end = heapq.heappop(self._ends)
+        if self._waiting:
+            self._waiting -= 1
+            self._run(self.last_end)
+
+
+def direct(quotas: Quotas, burst: Assumptions) -> Outcome:
+    """Let the rule invoke the function for each event."""
+    outcome, codebuild = Outcome(), CodeBuild(quotas, burst.build_seconds)
+    # When it is tried, which event it is, when that came, its failures, and how often it was throttled in a row.
+    due = [(number / burst.per_second, number, number / burst.per_second, 0, 0) for number in range(burst.tenants)]
+    at_work: deque[float] = deque()
+    while due:
+        now, number, came, failures, throttles = heapq.heappop(due)
+        while at_work and at_work[0] <= now:
+            at_work.popleft()
+        allowed = min(quotas.concurrency, quotas.concurrency_step * (1 + now // 10))
+        if now - came > quotas.event_age:
+            outcome.failed.append(now)
+        elif len(at_work) >= allowed:
+            outcome.throttled += 1
+            pause = min(2.0**throttles, quotas.longest_throttle) * random.uniform(0.75, 1)
+            heapq.heappush(due, (now + pause, number, came, failures, throttles + 1))
+        else:
+            end = now + burst.invocation_seconds
+            at_work.append(end)
+            outcome.invocations += 1
+            outcome.tries += 1
+            outcome.busy += burst.invocation_seconds
+            if codebuild.start(end):
+                outcome.started.append(end)
+            elif failures < len(quotas.retries):
+                heapq.heappush(due, (end + quotas.retries[failures], number, came, failures + 1, 0))
+            else:
+                outcome.failed.append(end)
+                outcome.queue_requests += 1
+    outcome.ended = codebuild.finish()
+    return outcome
+
+
+@dataclass(frozen=True)
+class Queue:
+    """How a buffer is set up.
+
+    Attributes:
+        maximum_concurrency: Batches that are worked on at the same time.
+        tries: After how many a message goes to the failure queue.
+        wait: How long it is hidden after so many tries, in seconds.
+        longest: Its age at which it is given up, in seconds.
+    """
+
+    maximum_concurrency: int
+    tries: int
+    wait: Callable[[int], float]
+    longest: float
+
+
+def buffered(quotas: Quotas, burst: Assumptions, queue: Queue) -> Outcome:
+    """Let events wait in a queue, from which the function takes batches."""
+    outcome, codebuild = Outcome(), CodeBuild(quotas, burst.build_seconds)
+    # When it can be seen, which message it is, when that came, and how often it was tried.
+    visible = [(number / burst.per_second, number, number / burst.per_second, 0) for number in range(burst.tenants)]
+    outcome.queue_requests = burst.tenants
+    pollers = [
+        max(0.0, (number - quotas.first_pollers) / quotas.more_pollers) for number in range(queue.maximum_concurrency)
+    ]
+    heapq.heapify(pollers)
+    while visible:
+        begin = max(heapq.heappop(pollers), visible[0][0])
+        batch = list(_taken(visible, begin, quotas.batch))
+        # Part of a batch takes part of the time, and at least that of one event.
+        seconds = max(burst.invocation_seconds, burst.batch_seconds * len(batch) / quotas.batch)
+        end = begin + seconds
+        heapq.heappush(pollers, end)
+        outcome.invocations += 1
+        outcome.tries += len(batch)
+        outcome.busy += seconds
+        taken = 0
+        for _, number, came, tries in batch:
+            if codebuild.start(end):
+                outcome.started.append(end)
+                taken += 1
+            elif tries + 1 >= queue.tries or end - came > queue.longest:
+                outcome.failed.append(end)
+            else:
+                heapq.heappush(visible, (end + queue.wait(tries + 1), number, came, tries + 1))
+        # One request receives, one deletes what went well, and one says when the rest comes back.
+        outcome.queue_requests += 1 + (taken > 0) + (taken < len(batch))
+    outcome.ended = codebuild.finish()
+    return outcome
+
+
+def _taken(visible: list[Any], now: float, most: int) -> Iterator[Any]:
+    while visible and visible[0][0] <= now and most:
+        yield heapq.heappop(visible)
+        most -= 1
+
+
+def largest_direct_burst(quotas: Quotas, burst: Assumptions) -> int:
+    """Find how many events may come at once in direct mode before the first reaches the failure queue."""
+    least, most = 0, burst.tenants
+    while most - least > 1:
+        middle = (least + most) // 2
+        random.seed(1)
+        fits = not direct(quotas, replace(burst, tenants=middle)).failed
+        least, most = (middle, most) if fits else (least, middle)
+    return least
+
+
+def template_tries() -> int:
+    """Read how often the template's buffer delivers a message."""
+    found = re.search(r"maxReceiveCount: (\d+)", (ROOT / "template.yaml").read_text(encoding="utf-8"))
+    assert found is not None
+    return int(found[1])
+
+
+def ours(maximum_concurrency: int) -> Queue:
+    """Give the template's buffer, over whose messages the function decides."""
+    return Queue(
+        maximum_concurrency=maximum_concurrency,
+        tries=template_tries(),
+        wait=wait_seconds,
+        longest=MAX_AGE.total_seconds(),
+    )
+
+
+def redrive_alone(maximum_concurrency: int) -> Queue:
+    """Give a buffer that only its redrive policy decides over: five tries, six minutes apart, for 14 days."""
+    return Queue(maximum_concurrency=maximum_concurrency, tries=5, wait=lambda tries: 360.0, longest=14 * 86400.0)
+
+
+_RUNNING_BUILDS = (20, 200, 1000)
+
+
+def scenarios() -> dict[tuple[int, str], Callable[[Quotas, Assumptions], Outcome]]:
+    """Name what is simulated, by the quota of running builds and the mode."""
+    modes: dict[str, Callable[[Quotas, Assumptions], Outcome]] = {
+        "direct": direct,
+        "direct, 10 invocations at once": lambda quotas, burst: direct(replace(quotas, concurrency=10), burst),
+        "buffered, redrive policy alone": lambda quotas, burst: buffered(quotas, burst, redrive_alone(10)),
+        "buffered, concurrency 2": lambda quotas, burst: buffered(quotas, burst, ours(2)),
+        "buffered, concurrency 10": lambda quotas, burst: buffered(quotas, burst, ours(10)),
+    }
+    return {(builds, mode): simulate for builds in _RUNNING_BUILDS for mode, simulate in modes.items()}
+
+
+def duration(seconds: float) -> str:
+    """Say a time as a person would."""
+    for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+_LONGEST = 14 * 86400
+
+
+def plot(outcomes: dict[tuple[int, str], Outcome], tenants: int, file: Path) -> None:
+    """Draw how many events have led to a build, and how many are in the failure queue, over time."""
+    import matplotlib as mpl
+
+    mpl.use("svg")
+    mpl.rcParams["svg.hashsalt"] = "scale"  # the same drawing each time
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
+    for axis, mode in zip(axes, ("direct", "buffered, concurrency 10"), strict=True):
+        for (builds, name), outcome in outcomes.items():
+            if name == mode:
+                color = axis.plot(*_steps(outcome.started), label=f"started, {builds:,} builds at once")[0].get_color()
+                axis.plot(*_steps(outcome.failed), color=color, linestyle=":", label="in the failure queue")
+        axis.set(title=mode.capitalize(), xlabel="time", xscale="log", yscale="log")
+        axis.set(xlim=(1, _LONGEST), ylim=(10, tenants * 2))
+        axis.set_xticks([1, 60, 3600, 86400, 7 * 86400], ["1 s", "1 min", "1 h", "1 d", "7 d"])
+        axis.minorticks_off()
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("events")
+    axes[1].legend(*axes[0].get_legend_handles_labels(), fontsize="small", loc="lower right")
+    figure.suptitle(f"{tenants:,} events at once")
+    file.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(file, metadata={"Date": None})
+
+
+def _steps(times: Sequence[float], points: int = 200) -> tuple[list[float], list[int]]:
+    """Thin out the times at which a count grew by one, evenly along a logarithmic axis."""
+    ordered = sorted(times)
+    marks = [_LONGEST ** (point / points) for point in range(points + 1)]
+    return marks, [bisect.bisect(ordered, mark) for mark in marks]
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Simulate, print tables, and write JSON and a plot where that is asked for."""
+    parser = argparse.ArgumentParser(description="Simulate a burst of events.")
+    parser.add_argument("--tenants", type=int, default=Assumptions.tenants)
+    parser.add_argument("--build-seconds", type=float, default=Assumptions.build_seconds)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--plot", type=Path, help="needs matplotlib")
+    options = parser.parse_args(arguments)
+    burst = Assumptions(tenants=options.tenants, build_seconds=options.build_seconds)
+    print(f"{burst.tenants:,} events at once, builds of {duration(burst.build_seconds)}")
+    print(
+        f"{'builds at once':<16}{'mode':<32}{'started':>9}{'failed':>9}{'last start':>12}{'tries/event':>13}"
+        f"{'throttled':>11}{'$/1,000':>9}"
+    )
+    outcomes: dict[tuple[int, str], Outcome] = {}
+    for (builds, mode), simulate in scenarios().items():
+        random.seed(1)
+        outcome = outcomes[builds, mode] = simulate(Quotas(running_builds=builds), burst)
+        print(
+            f"{builds:<16,}{mode:<32}{len(outcome.started):>9,}{len(outcome.failed):>9,}"
+            f"{duration(outcome.started[-1]):>12}{outcome.tries / burst.tenants:>13.1f}{outcome.throttled:>11,}"
+            f"{outcome.dollars / burst.tenants * 1000:>9.3f}"
+        )
+    print(f"\n{'builds at once':<16}{'events an hour, for ever':>26}{'at once in direct mode, none lost':>36}")
+    bursts = {builds: largest_direct_burst(Quotas(running_builds=builds), burst) for builds in _RUNNING_BUILDS}
+    for builds, largest in bursts.items():
+        print(f"{builds:<16,}{builds * 3600 / burst.build_seconds:>26,.0f}{largest:>36,}")
+    if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
+        rows = [
+            {
+                "runningBuilds": builds,
+                "mode": mode,
+                "started": len(outcome.started),
+                "failed": len(outcome.failed),
+                "lastStartSeconds": outcome.started[-1],
+                "lastEndSeconds": outcome.ended,
+                "tries": outcome.tries,
+                "throttled": outcome.throttled,
+                "dollars": outcome.dollars,
+            }
+            for (builds, mode), outcome in outcomes.items()
+        ]
+        options.json.write_text(json.dumps({"bursts": rows, "largestDirectBurst": bursts}, indent=2))
+    if options.plot:
+        plot(outcomes, burst.tenants, options.plot)
+
+
+if __name__ == "__main__":
+    main()
