@@ -30,7 +30,7 @@ _HERE = Path(__file__).parent
 _INSTALLED = ROOT / "build" / "reference"
 _EVENT = ROOT / "events" / "tenant-provisioning.json"
 # Node compiles what it runs often: it gets the time to.
-_WARM_UP, _EVENTS = 500, 500
+_WARM_UP, _EVENTS = 1500, 500
 
 
 @dataclass(frozen=True)
