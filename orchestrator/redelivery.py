@@ -4,16 +4,16 @@ A queue's own redrive policy knows one number for every failure: what waits for 
 it up as fast as what is broken. So the function decides by itself, and tells SQS.
 """
 
-import base64
+import json
 import random
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from orchestrator import aws, telemetry
+from orchestrator import aws, messages, telemetry
 from orchestrator.errors import OrchestratorError, Unavailable, shown
 
 if TYPE_CHECKING:
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 # As often as Lambda itself delivers an event that a rule sends straight to it (CONTRACT section 7).
 MAX_TRIES = 3
 # SQS deletes a message after 14 days at most, and tells nobody.
-MAX_AGE = timedelta(days=13)
+MAX_AGE_SECONDS = 13 * 86400
 FIRST_WAIT_SECONDS = 60
 LONGEST_WAIT_SECONDS = 3600
-# What one ChangeMessageVisibilityBatch takes, and the characters of an error that are kept (of 1 MiB for all).
+# What one ChangeMessageVisibilityBatch takes, and the characters of an error that are kept.
 _PAGE = 10
 _MAX_TOLD = 1024
 
@@ -60,8 +60,9 @@ class Redelivery:
         """Decide over the messages of a batch that failed.
 
         What is `Unavailable` is tried again after a minute, then after twice as long each time, up to an hour, for
-        as long as the queue can keep it. Whatever else failed goes into the failure queue at its third try, with the
-        error's name and text as its attributes `ErrorCode` and `ErrorMessage`.
+        13 days. Whatever else failed goes into the failure queue once it has been received three times, as an
+        EventBridge event with its own id, and with the error's name and text as the message's attributes
+        `ErrorCode` and `ErrorMessage`. What that queue does not take is left to its own queue's redrive policy.
 
         Args:
             failures: The messages, all from one queue.
@@ -69,56 +70,76 @@ class Redelivery:
         Returns:
             The ids of those that are in the failure queue now, and must not come back.
         """
-        given_up = {failed.record.message_id for failed in failures if _is_hopeless(failed) and self._give_up(failed)}
-        self._space_out([failed.record for failed in failures if failed.record.message_id not in given_up])
-        return given_up
+        if not failures or _queue_name(failures[0].record) == self._failure_queue_url.rpartition("/")[2]:
+            return set()  # what comes out of the failure queue itself would go round for ever
+        hopeless = [failed for failed in failures if _is_hopeless(failed)]
+        self._space_out([failed for failed in failures if failed not in hopeless])
+        return {failed.record.message_id for failed in hopeless if self._give_up(failed)}
 
     def _give_up(self, failed: Failed) -> bool:
         record, error = failed.record, failed.error
         what = f"SQS message {shown(record.message_id)} could not be put into the failure queue"
-        told = {"ErrorCode": type(error).__name__, "ErrorMessage": _told(error)}
-        attributes = {name: {"StringValue": text, "DataType": "String"} for name, text in told.items()}
-        request: dict[str, Any] = {"MessageAttributes": {**dict(_attributes(record)), **attributes}}
-        if self._failure_queue_url.endswith(".fifo"):
-            request["MessageGroupId"] = _attribute(record, "MessageGroupId", record.message_id)
-            request["MessageDeduplicationId"] = record.message_id
+        body, attributes = _kept(record)
+        told = {
+            "ErrorCode": _text("NotTried" if error is None else type(error).__name__),
+            "ErrorMessage": _text(_told(error)),
+        }
         try:
-            with aws.errors(what):
-                self._client().send_message(QueueUrl=self._failure_queue_url, MessageBody=record.body, **request)
+            try:
+                self._send(record, what, body, {**attributes, **told})
+            except Unavailable:
+                raise
+            except OrchestratorError:  # too large with that, it may be
+                self._send(record, what, record.body, _kind(record))
         except OrchestratorError as second:
             telemetry.logger.error(str(second), error=type(second).__name__)
             return False
         return True
 
-    def _space_out(self, records: Sequence[SQSRecord]) -> None:
+    def _send(self, record: SQSRecord, what: str, body: str, attributes: Mapping[str, Any]) -> None:
+        fifo: dict[str, Any] = {}
+        if self._failure_queue_url.endswith(".fifo"):
+            group = _attribute(record, "MessageGroupId", record.message_id)
+            fifo = {"MessageGroupId": group, "MessageDeduplicationId": record.message_id}
+        with aws.errors(what):
+            self._client().send_message(
+                QueueUrl=self._failure_queue_url, MessageBody=body, MessageAttributes=attributes, **fifo
+            )
+
+    def _space_out(self, failures: Sequence[Failed]) -> None:
         what = "SQS messages that failed come back when their queue says, and not when the function does"
-        for page in (records[start : start + _PAGE] for start in range(0, len(records), _PAGE)):
+        for page in (failures[start : start + _PAGE] for start in range(0, len(failures), _PAGE)):
             try:
                 client = self._client()
                 with aws.errors(what):
-                    client.change_message_visibility_batch(
-                        QueueUrl=_queue_url(client, page[0]),
+                    answer = client.change_message_visibility_batch(
+                        QueueUrl=_queue_url(client, page[0].record),
                         Entries=[
                             {
                                 "Id": str(place),
-                                "ReceiptHandle": record.receipt_handle,
-                                "VisibilityTimeout": wait_seconds(_tries(record)),
+                                "ReceiptHandle": failed.record.receipt_handle,
+                                # A FIFO group waits for its first message, and must not for another one longer.
+                                "VisibilityTimeout": 0 if failed.error is None else wait_seconds(_tries(failed.record)),
                             }
-                            for place, record in enumerate(page)
+                            for place, failed in enumerate(page)
                         ],
                     )
             except OrchestratorError as error:
                 telemetry.logger.warning(str(error), error=type(error).__name__)
                 return
+            if answer.get("Failed"):
+                telemetry.logger.warning(f"{what} (SQS refused {len(answer['Failed'])} of {len(page)})")
+        waiting = sum(_age_seconds(failed.record) > LONGEST_WAIT_SECONDS for failed in failures)
+        if waiting:
+            telemetry.count("EventsWaiting", value=waiting)
 
 
 def _is_hopeless(failed: Failed) -> bool:
-    if failed.error is None:
+    if _age_seconds(failed.record) > MAX_AGE_SECONDS:
+        return True
+    if failed.error is None or _is_worth_waiting(failed.error):
         return False
-    now = datetime.now(UTC)
-    sent_at = float(_attribute(failed.record, "SentTimestamp", str(now.timestamp() * 1000))) / 1000
-    is_old = now.timestamp() - sent_at > MAX_AGE.total_seconds()
-    return is_old or (_tries(failed.record) >= MAX_TRIES and not _is_worth_waiting(failed.error))
+    return _tries(failed.record) >= MAX_TRIES
 
 
 def _is_worth_waiting(error: BaseException) -> bool:
@@ -129,6 +150,11 @@ def _is_worth_waiting(error: BaseException) -> bool:
 
 def _tries(record: SQSRecord) -> int:
     return int(_attribute(record, "ApproximateReceiveCount", "1"))
+
+
+def _age_seconds(record: SQSRecord) -> float:
+    now = datetime.now(UTC).timestamp()
+    return now - float(_attribute(record, "SentTimestamp", str(now * 1000))) / 1000
 
 
 def _attribute(record: SQSRecord, name: str, otherwise: str) -> str:
@@ -150,9 +176,36 @@ def wait_seconds(tries: int) -> int:
     return round(longest * random.uniform(0.75, 1))  # noqa: S311 (spreads messages, guards no secret)
 
 
+def _queue_name(record: SQSRecord) -> str:
+    return record.event_source_arn.rpartition(":")[2]
+
+
 def _queue_url(client: "SQSClient", record: SQSRecord) -> str:
-    *_, account, name = record.event_source_arn.split(":")
-    return f"{client.meta.endpoint_url}/{account}/{name}"
+    account = record.event_source_arn.split(":")[-2]
+    return f"{client.meta.endpoint_url.rstrip('/')}/{account}/{_queue_name(record)}"
+
+
+def _kept(record: SQSRecord) -> tuple[str, Mapping[str, Any]]:
+    """Give the body that the event can be sent again with, and the attributes that belong to it.
+
+    A message of the reference connector has its identity from the message: a new message would be a new event.
+    """
+    kind = _kind(record)
+    if kind:
+        try:
+            return json.dumps(messages.as_eventbridge_event(record)), {}
+        except (OrchestratorError, LookupError, ValueError):
+            pass
+    return record.body, kind
+
+
+def _kind(record: SQSRecord) -> Mapping[str, Any]:
+    kind = ((record.get("messageAttributes") or {}).get(messages.TYPE_ATTRIBUTE) or {}).get("stringValue")
+    return {messages.TYPE_ATTRIBUTE: _text(kind)} if kind else {}
+
+
+def _text(text: str) -> Mapping[str, Any]:
+    return {"StringValue": text, "DataType": "String"}
 
 
 def _told(error: BaseException | None) -> str:
@@ -160,12 +213,3 @@ def _told(error: BaseException | None) -> str:
     own = isinstance(error, OrchestratorError | ExceptionGroup)
     text = str(error) if own else "see the function's log"
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:_MAX_TOLD] or "no text"
-
-
-def _attributes(record: SQSRecord) -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, attribute in (record.get("messageAttributes") or {}).items():
-        if attribute.get("stringValue") is not None:
-            yield name, {"StringValue": attribute["stringValue"], "DataType": attribute["dataType"]}
-        elif attribute.get("binaryValue") is not None:
-            binary = base64.b64decode(attribute["binaryValue"])
-            yield name, {"BinaryValue": binary, "DataType": attribute["dataType"]}

@@ -65,8 +65,8 @@ class Settings(BaseModel):
             protection against repeats is left.
         idempotency_record_max_age: Seconds for which it remembers, and for which a job is followed.
         publish_build_outcomes: Publish how CodeBuild builds ended; switch it off where they publish it themselves.
-        failure_queue_url: SQS queue for messages of other queues that cannot be handled; without it, and while they
-            are retried, the other queue's own settings rule.
+        failure_queue_url: SQS queue for messages of other queues that cannot be handled; without it those queues
+            decide when messages that failed come back, and how often.
         sqs_parallel_records: How many messages of an SQS batch are worked on at the same time.
         jenkins_url: Address of the Jenkins server, with the path that it lives under.
         jenkins_credentials_secret: Name or ARN of the secret with `{"username", "token"}`.

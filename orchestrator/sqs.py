@@ -1,9 +1,7 @@
 """Takes batches from an SQS queue, and answers which of their messages are to come back (CONTRACT section 6)."""
 
-import json
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from datetime import UTC, datetime
 from typing import Any
 
 from aws_lambda_powertools.utilities.batch import (
@@ -14,12 +12,10 @@ from aws_lambda_powertools.utilities.batch import (
 )
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from orchestrator import intake, telemetry
-from orchestrator.errors import InvalidEvent, OrchestratorError, shown
+from orchestrator import messages, telemetry
+from orchestrator.errors import OrchestratorError, shown
 from orchestrator.event import Event
 from orchestrator.redelivery import Failed, Redelivery
-
-_TYPE_ATTRIBUTE = "EventType"
 
 
 def process(
@@ -45,7 +41,7 @@ def process(
 
     def handle_record(record: SQSRecord) -> None:
         try:
-            handle(lambda: parse(record))
+            handle(lambda: messages.parse(record))
         except Exception as error:
             errors[record.message_id] = error
             if not isinstance(error, OrchestratorError | ExceptionGroup):  # those are in the log already
@@ -61,46 +57,14 @@ def process(
     failed = [str(failure["itemIdentifier"]) for failure in processor.response()["batchItemFailures"]]
     if failed and redelivery is not None:
         by_id = {record["messageId"]: SQSRecord(record) for record in records}
-        given_up = redelivery.arrange([Failed(record=by_id[name], error=errors.get(name)) for name in failed])
+        try:
+            given_up = redelivery.arrange([Failed(record=by_id[name], error=errors.get(name)) for name in failed])
+        except Exception as error:  # the answer must be given all the same: without one all messages come back
+            told = f"messages that failed are left to their queue ({type(error).__name__})"
+            telemetry.logger.error(told, error=type(error).__name__)
+            given_up = set()
         failed = [name for name in failed if name not in given_up]
     return {"batchItemFailures": [{"itemIdentifier": name} for name in failed]}
-
-
-def parse(record: SQSRecord) -> Event[Mapping[str, Any]]:
-    """Make the canonical event of an SQS message.
-
-    Args:
-        record: The message. Its body is an EventBridge event or, with a message attribute `EventType`, the
-            detail of an event of that type, as the reference connector sends it.
-
-    Returns:
-        The event; the reference connector's has the message's id and time.
-
-    Raises:
-        InvalidEvent: The body is neither.
-    """
-    message = f"SQS message {shown(record.message_id)}"
-    try:
-        body = json.loads(record.body)
-    except (ValueError, RecursionError):
-        raise InvalidEvent(f"{message}: its body is no JSON; send an EventBridge event, or the detail of one") from None
-    kind = record.message_attributes.get(_TYPE_ATTRIBUTE)
-    if kind is None:
-        return intake.parse(body)
-    _, _, _, region, account, *_ = [*record.event_source_arn.split(":"), "", "", "", "", ""]
-    return intake.parse(
-        {
-            "version": "0",
-            "id": record.message_id,
-            "detail-type": kind.get("stringValue"),
-            "source": "aws.sqs",
-            "account": account,
-            "time": datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC).isoformat(),
-            "region": region,
-            "resources": [record.event_source_arn],
-            "detail": body,
-        }
-    )
 
 
 class _SideBySide(BatchProcessor):

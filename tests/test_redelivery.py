@@ -3,15 +3,29 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from botocore.exceptions import ClientError
 
-from orchestrator import ConfigurationError, Event, Handler, JobRejected, Registry, Unavailable, create_handler
+from orchestrator import (
+    ConfigurationError,
+    Event,
+    Handler,
+    InvalidEvent,
+    JobRejected,
+    Registry,
+    StartJob,
+    Unavailable,
+    create_handler,
+)
 from orchestrator.lifecycle import registry as lifecycle
-from orchestrator.redelivery import LONGEST_WAIT_SECONDS
+from orchestrator.redelivery import LONGEST_WAIT_SECONDS, Failed, Redelivery, wait_seconds
 from tests.conftest import REGION, Requests, invoke, json_lines, sample
+from tests.test_dispatch import Recorder
 from tests.test_sqs import connector_record, deliver, fifo, record
 
 Queues = dict[str, str]
@@ -100,8 +114,9 @@ def test_what_no_try_can_mend_is_in_the_failure_queue_after_the_third(
 
     (message,) = in_failure_queue(queues)
     told = {name: attribute["StringValue"] for name, attribute in message["MessageAttributes"].items()}
-    assert json.loads(message["Body"]) == {"number": 1}
-    assert told.pop("EventType") == "X"
+    event = json.loads(message["Body"])
+    assert (event["id"], event["detail-type"], event["detail"]) == ("message-1", "X", {"number": 1})
+    assert set(told) == {"ErrorCode", "ErrorMessage"}
     assert told["ErrorCode"] in ("JobRejected", "ConsumerFailed")
     assert "do-not-tell" not in told["ErrorMessage"]
     assert len(waits(aws)) == 2
@@ -128,6 +143,27 @@ def test_a_message_in_the_failure_queue_can_be_sent_back_as_it_is(queues: Queues
     )
     assert deliver(create_handler(lifecycle), record(message["Body"])) == []
     assert len(aws.of("StartBuild")) == 1
+
+
+def test_a_message_of_the_reference_connector_is_the_same_event_when_it_is_sent_back(
+    queues: Queues, aws: Requests
+) -> None:
+    builder, registry = Recorder(), Registry()
+    registry.consumer("X", name="start")(lambda event: StartJob(name="job"))
+
+    @registry.consumer("X")
+    def fail(event: Event) -> None:
+        raise rejected()
+
+    handler = create_handler(registry, builders={"CODE_BUILD": builder})
+    assert deliver(handler, received(queues["events"], 3)) == []
+    (message,) = in_failure_queue(queues)
+
+    deliver(handler, record(message["Body"], 7))
+    with pytest.raises(JobRejected):
+        invoke(handler, json.loads(message["Body"]))
+
+    assert len(builder.jobs) == 1
 
 
 def test_several_failures_of_one_event_wait_as_long_as_one_of_them_may_still_go_well(
@@ -159,8 +195,11 @@ def test_several_failures_of_one_event_wait_as_long_as_one_of_them_may_still_go_
 
 
 def test_a_message_that_its_queue_would_soon_delete_is_kept_in_the_failure_queue(queues: Queues) -> None:
-    old = datetime.now(UTC) - timedelta(days=13, hours=1)
+    young = datetime.now(UTC) - timedelta(days=13, minutes=-5)
+    assert deliver(failing(unavailable), received(queues["events"], 300, sent=young)) == ["message-1"]
+    assert in_failure_queue(queues) == []
 
+    old = datetime.now(UTC) - timedelta(days=13, minutes=5)
     assert deliver(failing(unavailable), received(queues["events"], 300, sent=old)) == []
 
     (message,) = in_failure_queue(queues)
@@ -198,16 +237,118 @@ def test_without_the_setting_the_queue_decides(queues: Queues, aws: Requests, mo
     assert in_failure_queue(queues) == []
 
 
-def test_a_message_that_the_failure_queue_does_not_take_comes_back(
+def test_a_message_that_the_failure_queue_does_not_take_is_left_to_its_own_queue(
     queues: Queues, aws: Requests, capsys: pytest.CaptureFixture[str]
 ) -> None:
     boto3.client("sqs").delete_queue(QueueUrl=queues["failures"])
 
     assert deliver(failing(rejected), received(queues["events"], 3)) == ["message-1"]
 
-    assert len(waits(aws)) == 1
+    assert waits(aws) == []
     told = [line["message"] for line in json_lines(capsys.readouterr().out) if line.get("level") == "ERROR"]
     assert any("SQS message 'message-1' could not be put into the failure queue" in message for message in told)
+
+
+class Sqs:
+    """Stands for the client of SQS, and refuses some messages: the emulated one knows no limits."""
+
+    meta = SimpleNamespace(endpoint_url="https://sqs.example.com/")
+
+    def __init__(self, refuses: Callable[[dict[str, Any]], bool]) -> None:
+        self.refuses = refuses
+        self.sent: list[dict[str, Any]] = []
+        self.refused = 0
+
+    def send_message(self, **request: Any) -> None:
+        if self.refuses(request):
+            self.refused += 1
+            raise ClientError({"Error": {"Code": "InvalidParameterValue"}}, "SendMessage")
+        self.sent.append(request)
+
+    def change_message_visibility_batch(self, **request: Any) -> dict[str, Any]:
+        self.sent.append(request)
+        return {"Failed": [{"Id": "0", "Code": "ReceiptHandleIsInvalid", "SenderFault": True}]}
+
+
+def arranged(sqs: Any, error: Exception | None, **changes: Any) -> set[str]:
+    message = {**connector_record("X", {"number": 1}), **changes}
+    message["attributes"] = {**message["attributes"], "ApproximateReceiveCount": "3"}
+    message["attributes"]["SentTimestamp"] = str(round(datetime.now(UTC).timestamp() * 1000))
+    redelivery = Redelivery(lambda: sqs, "https://sqs.example.com/123456789012/failures")
+    return redelivery.arrange([Failed(record=SQSRecord(message), error=error)])
+
+
+def test_a_message_that_its_reason_makes_too_large_is_kept_without() -> None:
+    sqs = Sqs(lambda request: "ErrorMessage" in request["MessageAttributes"])
+
+    assert arranged(sqs, rejected()) == {"message-1"}
+
+    (request,) = sqs.sent
+    assert request["MessageBody"] == '{"number": 1}'
+    assert request["MessageAttributes"] == {"EventType": {"StringValue": "X", "DataType": "String"}}
+
+
+def test_a_message_that_is_refused_twice_is_not_called_kept() -> None:
+    sqs = Sqs(lambda request: True)
+
+    assert arranged(sqs, rejected()) == set()
+    assert sqs.refused == 2
+
+
+def test_a_message_that_is_no_json_is_kept_as_it_is() -> None:
+    sqs = Sqs(lambda request: False)
+
+    assert arranged(sqs, InvalidEvent("its body is no JSON"), body="no json") == {"message-1"}
+
+    (request,) = sqs.sent
+    assert request["MessageBody"] == "no json"
+    assert set(request["MessageAttributes"]) == {"ErrorCode", "ErrorMessage", "EventType"}
+
+
+def test_the_text_of_an_error_of_others_is_not_told() -> None:
+    sqs = Sqs(lambda request: False)
+
+    arranged(sqs, KeyError("do-not-tell"))
+
+    (request,) = sqs.sent
+    assert request["MessageAttributes"]["ErrorCode"]["StringValue"] == "KeyError"
+    assert request["MessageAttributes"]["ErrorMessage"]["StringValue"] == "see the function's log"
+
+
+def test_a_queue_is_named_by_the_endpoint_that_is_spoken_to_and_refusals_are_told(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    sqs = Sqs(lambda request: False)
+
+    assert arranged(sqs, unavailable()) == set()
+
+    assert sqs.sent[0]["QueueUrl"] == "https://sqs.example.com/123456789012/events"
+    (line,) = json_lines(capsys.readouterr().out)
+    assert line["level"] == "WARNING"
+    assert line["message"].endswith("(SQS refused 1 of 1)")
+
+
+def test_the_failure_queue_itself_may_be_read_and_does_not_go_round() -> None:
+    sqs = Sqs(lambda request: False)
+
+    assert arranged(sqs, rejected(), eventSourceARN="arn:aws:sqs:eu-west-1:123456789012:failures") == set()
+    assert sqs.sent == []
+
+
+def test_messages_that_failed_together_do_not_come_back_together() -> None:
+    assert len({wait_seconds(7) for _ in range(50)}) > 10
+
+
+@pytest.mark.parametrize(("hours", "counted"), [(0.9, []), (1.1, [[1.0]])])
+def test_an_event_that_has_waited_for_an_hour_is_counted_for_the_alarm(
+    queues: Queues, capsys: pytest.CaptureFixture[str], hours: float, counted: list[list[float]]
+) -> None:
+    sent = datetime.now(UTC) - timedelta(hours=hours)
+
+    deliver(failing(unavailable), received(queues["events"], 8, sent=sent))
+
+    lines = json_lines(capsys.readouterr().out)
+    assert [line["EventsWaiting"] for line in lines if "EventsWaiting" in line] == counted
 
 
 def test_a_queue_that_keeps_its_own_time_is_told_of_and_is_no_failure(
@@ -238,17 +379,19 @@ def test_what_waits_behind_a_failure_in_a_fifo_group_waits_with_it(
 
     (sent,) = aws.of("SendMessage")
     assert (sent["MessageGroupId"], sent["MessageDeduplicationId"]) == ("a", "message-1")
-    assert len(waits(aws)) == 1
+    assert waits(aws) == [0]
 
 
-def test_an_attribute_of_bytes_is_kept(queues: Queues, aws: Requests) -> None:
-    message = received(queues["events"], 3)
-    message["messageAttributes"]["Trace"] = {"binaryValue": "AAEC", "dataType": "Binary"}
+def test_a_fifo_group_that_its_queue_would_soon_delete_is_kept_whole(queues: Queues, aws: Requests) -> None:
+    old = str(round((datetime.now(UTC) - timedelta(days=13, hours=1)).timestamp() * 1000))
+    messages = [fifo("X", number, "a") for number in range(4)]
+    for message in messages:
+        message["attributes"].update(SentTimestamp=old, ApproximateReceiveCount="9")
 
-    assert deliver(failing(rejected), message) == []
+    assert deliver(failing(unavailable), *messages) == []
 
-    (kept,) = in_failure_queue(queues)
-    assert kept["MessageAttributes"]["Trace"]["BinaryValue"] == b"\x00\x01\x02"
+    codes = [request["MessageAttributes"]["ErrorCode"]["StringValue"] for request in aws.of("SendMessage")]
+    assert sorted(codes) == ["NotTried", "NotTried", "NotTried", "Unavailable"]
 
 
 def test_a_text_that_sqs_cannot_hold_is_made_fit(queues: Queues) -> None:
@@ -258,9 +401,10 @@ def test_a_text_that_sqs_cannot_hold_is_made_fit(queues: Queues) -> None:
     assert message["MessageAttributes"]["ErrorMessage"]["StringValue"] == ("?[2J" + "x" * 5000)[:1024]
 
 
-def test_a_record_without_attributes_is_no_failure_of_the_batch(queues: Queues) -> None:
-    message = {**connector_record("X", {}), "receiptHandle": "x"}
-    del message["attributes"]
+@pytest.mark.parametrize("missing", ["attributes", "receiptHandle", "eventSourceARN"])
+def test_a_record_that_is_not_whole_is_no_failure_of_the_batch(queues: Queues, missing: str) -> None:
+    message = connector_record("X", {})
+    del message[missing]
 
     assert invoke(failing(rejected), {"Records": [message]}) == {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
 

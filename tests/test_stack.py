@@ -12,7 +12,7 @@ from moto import mock_aws
 
 from orchestrator import EventType, Settings
 from orchestrator.open_jobs import INDEX
-from orchestrator.redelivery import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, MAX_AGE
+from orchestrator.redelivery import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, MAX_AGE_SECONDS
 from tests.conftest import state_change
 from tests.stack import NOT_IN_MOTO, STACK, deployed, transformed
 
@@ -149,13 +149,14 @@ def test_the_alarms_watch_what_the_function_counts(template: dict[str, Any]) -> 
         "ApproximateNumberOfMessagesVisible",
         "ApproximateAgeOfOldestMessage",
         "Errors",
+        "EventsWaiting",
         "Throttles",
         "JobsWithoutOutcome",
         "SweepFailed",
         "FailedEvents",
     }
     own = [alarm["Dimensions"] for alarm in alarms if alarm["Namespace"] == "Orchestrator"]
-    assert own == [[{"Name": "service", "Value": {"Ref": "AWS::StackName"}}]] * 3
+    assert own == [[{"Name": "service", "Value": {"Ref": "AWS::StackName"}}]] * 4
 
 
 def test_the_dashboard_is_json_and_fits_together(template: dict[str, Any]) -> None:
@@ -278,9 +279,9 @@ def test_the_buffer_hands_batches_over_and_keeps_what_waits(account: tuple[dict[
     assert int(buffer["VisibilityTimeout"]) >= 6 * function["Timeout"]
     redrive = json.loads(buffer["RedrivePolicy"])
     # What is unavailable is tried at most this often, and never goes to the failure queue for it.
-    hourly = MAX_AGE.total_seconds() / (0.75 * LONGEST_WAIT_SECONDS)
+    hourly = MAX_AGE_SECONDS / (0.75 * LONGEST_WAIT_SECONDS)
     assert hourly + math.log2(LONGEST_WAIT_SECONDS / FIRST_WAIT_SECONDS) < int(redrive["maxReceiveCount"])
-    assert int(buffer["MessageRetentionPeriod"]) > MAX_AGE.total_seconds()
+    assert int(buffer["MessageRetentionPeriod"]) > MAX_AGE_SECONDS
     assert names["FailureQueue"] == function["Environment"]["Variables"]["FAILURE_QUEUE_URL"]
     assert names["FailureQueue"].rpartition("/")[2] in redrive["deadLetterTargetArn"]
 

@@ -13,12 +13,12 @@ import json
 import random
 import re
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.redelivery import MAX_AGE, wait_seconds
+from orchestrator.redelivery import MAX_AGE_SECONDS, wait_seconds
 from tests.lambda_runtime import ROOT
 
 
@@ -27,12 +27,11 @@ class Quotas:
     """What AWS documents, and the template sets.
 
     Attributes:
-        running_builds: CodeBuild builds that run at once; 20 is the default for many environments, and new accounts
-            have less (CodeBuild user guide, Quotas).
+        running_builds: CodeBuild builds that run at once; 20 is the default for some environments, and new accounts
+            have as few as 1 (CodeBuild user guide, Quotas).
         queued_builds: Builds that wait, in multiples of those that run; beyond that StartBuild is refused
             (CodeBuild user guide, Working with builds).
         concurrency: Invocations at once, by default; new accounts may have 10 (Lambda developer guide, Lambda quotas).
-        concurrency_step: Invocations at once by which a function grows each 10 s (Lambda developer guide, Scaling).
         retries: Pauses before the tries of an asynchronous invocation that failed (CONTRACT section 7).
         longest_throttle: The longest pause after a throttled one, in seconds; the first is 1 s, each next twice as
             long (Lambda developer guide, Asynchronous invocation).
@@ -45,7 +44,6 @@ class Quotas:
     running_builds: int = 20
     queued_builds: int = 5
     concurrency: int = 1000
-    concurrency_step: int = 1000
     retries: tuple[float, ...] = (60.0, 120.0)
     longest_throttle: float = 300.0
     event_age: float = 6 * 3600.0
@@ -60,14 +58,16 @@ class Assumptions:
 
     Attributes:
         tenants: Events.
-        per_second: Events that the control plane publishes in a second.
+        per_second: Events that the control plane publishes in a second. Far more than 500 jobs a second cannot be
+            started: their marks in the index `open-jobs` have one key, for which DynamoDB writes 1,000 times a second
+            (DynamoDB developer guide, Partition key design), and a start takes two.
         build_seconds: How long a build takes, give or take a fifth.
         invocation_seconds: One event at 512 MB: four AWS calls, some 10 ms of a processor that it has 0.29 of.
         batch_seconds: Ten events side by side at 512 MB.
     """
 
     tenants: int = 50_000
-    per_second: float = 1000.0
+    per_second: float = 500.0
     build_seconds: float = 300.0
     invocation_seconds: float = 0.4
     batch_seconds: float = 0.8
@@ -87,6 +87,8 @@ class Outcome:
 
     Attributes:
         started: When each job was started, in seconds.
+        waits: How long each took to be started, in seconds.
+        first_tries: When the last event was tried for the first time.
         failed: When each event reached the failure queue.
         ended: When the last build ended.
         tries: Events that were tried, all in all.
@@ -97,6 +99,8 @@ class Outcome:
     """
 
     started: list[float] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
+    first_tries: float = 0.0
     failed: list[float] = field(default_factory=list)
     ended: float = 0.0
     tries: int = 0
@@ -161,10 +165,9 @@ def direct(quotas: Quotas, burst: Assumptions) -> Outcome:
         now, number, came, failures, throttles = heapq.heappop(due)
         while at_work and at_work[0] <= now:
             at_work.popleft()
-        allowed = min(quotas.concurrency, quotas.concurrency_step * (1 + now // 10))
         if now - came > quotas.event_age:
             outcome.failed.append(now)
-        elif len(at_work) >= allowed:
+        elif len(at_work) >= quotas.concurrency:
             outcome.throttled += 1
             pause = min(2.0**throttles, quotas.longest_throttle) * random.uniform(0.75, 1)
             heapq.heappush(due, (now + pause, number, came, failures, throttles + 1))
@@ -174,8 +177,10 @@ def direct(quotas: Quotas, burst: Assumptions) -> Outcome:
             outcome.invocations += 1
             outcome.tries += 1
             outcome.busy += burst.invocation_seconds
+            outcome.first_tries = outcome.first_tries if failures else end
             if codebuild.start(end):
                 outcome.started.append(end)
+                outcome.waits.append(end - came)
             elif failures < len(quotas.retries):
                 heapq.heappush(due, (end + quotas.retries[failures], number, came, failures + 1, 0))
             else:
@@ -212,9 +217,13 @@ def buffered(quotas: Quotas, burst: Assumptions, queue: Queue) -> Outcome:
         max(0.0, (number - quotas.first_pollers) / quotas.more_pollers) for number in range(queue.maximum_concurrency)
     ]
     heapq.heapify(pollers)
-    while visible:
-        begin = max(heapq.heappop(pollers), visible[0][0])
-        batch = list(_taken(visible, begin, quotas.batch))
+    ready: list[Any] = []
+    while visible or ready:
+        begin = heapq.heappop(pollers)
+        begin = begin if ready else max(begin, visible[0][0])
+        while visible and visible[0][0] <= begin:
+            ready.append(heapq.heappop(visible))
+        batch = _drawn(ready, quotas.batch)
         # Part of a batch takes part of the time, and at least that of one event.
         seconds = max(burst.invocation_seconds, burst.batch_seconds * len(batch) / quotas.batch)
         end = begin + seconds
@@ -224,8 +233,10 @@ def buffered(quotas: Quotas, burst: Assumptions, queue: Queue) -> Outcome:
         outcome.busy += seconds
         taken = 0
         for _, number, came, tries in batch:
+            outcome.first_tries = outcome.first_tries if tries else end
             if codebuild.start(end):
                 outcome.started.append(end)
+                outcome.waits.append(end - came)
                 taken += 1
             elif tries + 1 >= queue.tries or end - came > queue.longest:
                 outcome.failed.append(end)
@@ -237,10 +248,20 @@ def buffered(quotas: Quotas, burst: Assumptions, queue: Queue) -> Outcome:
     return outcome
 
 
-def _taken(visible: list[Any], now: float, most: int) -> Iterator[Any]:
-    while visible and visible[0][0] <= now and most:
-        yield heapq.heappop(visible)
-        most -= 1
+def _drawn(ready: list[Any], most: int) -> list[Any]:
+    """Take messages out by chance: a standard queue promises no order."""
+    drawn = []
+    for _ in range(min(most, len(ready))):
+        place = random.randrange(len(ready))
+        ready[place], ready[-1] = ready[-1], ready[place]
+        drawn.append(ready.pop())
+    return drawn
+
+
+def steady(load: float, builds: int, burst: Assumptions) -> Assumptions:
+    """Spread events over a day, so many that their builds keep CodeBuild busy for such a part of it."""
+    per_second = load * builds / burst.build_seconds
+    return replace(burst, tenants=round(per_second * 86400), per_second=per_second)
 
 
 def largest_direct_burst(quotas: Quotas, burst: Assumptions) -> int:
@@ -267,7 +288,7 @@ def ours(maximum_concurrency: int) -> Queue:
         maximum_concurrency=maximum_concurrency,
         tries=template_tries(),
         wait=wait_seconds,
-        longest=MAX_AGE.total_seconds(),
+        longest=MAX_AGE_SECONDS,
     )
 
 
@@ -277,6 +298,11 @@ def redrive_alone(maximum_concurrency: int) -> Queue:
 
 
 _RUNNING_BUILDS = (20, 200, 1000)
+_LOADS = (0.5, 0.9, 1.1)
+
+
+def _buffered_by_10(quotas: Quotas, burst: Assumptions) -> Outcome:
+    return buffered(quotas, burst, ours(10))
 
 
 def scenarios() -> dict[tuple[int, str], Callable[[Quotas, Assumptions], Outcome]]:
@@ -286,7 +312,7 @@ def scenarios() -> dict[tuple[int, str], Callable[[Quotas, Assumptions], Outcome
         "direct, 10 invocations at once": lambda quotas, burst: direct(replace(quotas, concurrency=10), burst),
         "buffered, redrive policy alone": lambda quotas, burst: buffered(quotas, burst, redrive_alone(10)),
         "buffered, concurrency 2": lambda quotas, burst: buffered(quotas, burst, ours(2)),
-        "buffered, concurrency 10": lambda quotas, burst: buffered(quotas, burst, ours(10)),
+        "buffered, concurrency 10": _buffered_by_10,
     }
     return {(builds, mode): simulate for builds in _RUNNING_BUILDS for mode, simulate in modes.items()}
 
@@ -296,7 +322,7 @@ def duration(seconds: float) -> str:
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} s"
+    return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
 
 
 _LONGEST = 14 * 86400
@@ -346,8 +372,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     burst = Assumptions(tenants=options.tenants, build_seconds=options.build_seconds)
     print(f"{burst.tenants:,} events at once, builds of {duration(burst.build_seconds)}")
     print(
-        f"{'builds at once':<16}{'mode':<32}{'started':>9}{'failed':>9}{'last start':>12}{'tries/event':>13}"
-        f"{'throttled':>11}{'$/1,000':>9}"
+        f"{'builds at once':<16}{'mode':<32}{'started':>9}{'failed':>9}{'first tries':>13}{'last start':>12}"
+        f"{'tries/event':>13}{'throttled':>11}{'$/1,000':>9}"
     )
     outcomes: dict[tuple[int, str], Outcome] = {}
     for (builds, mode), simulate in scenarios().items():
@@ -355,13 +381,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         outcome = outcomes[builds, mode] = simulate(Quotas(running_builds=builds), burst)
         print(
             f"{builds:<16,}{mode:<32}{len(outcome.started):>9,}{len(outcome.failed):>9,}"
-            f"{duration(outcome.started[-1]):>12}{outcome.tries / burst.tenants:>13.1f}{outcome.throttled:>11,}"
+            f"{duration(outcome.first_tries):>13}{duration(outcome.started[-1]):>12}"
+            f"{outcome.tries / burst.tenants:>13.1f}{outcome.throttled:>11,}"
             f"{outcome.dollars / burst.tenants * 1000:>9.3f}"
         )
-    print(f"\n{'builds at once':<16}{'events an hour, for ever':>26}{'at once in direct mode, none lost':>36}")
     bursts = {builds: largest_direct_burst(Quotas(running_builds=builds), burst) for builds in _RUNNING_BUILDS}
+    print(f"\n{'builds at once':<16}{'events an hour, for ever':>26}{'at once in direct mode, none failed':>37}")
     for builds, largest in bursts.items():
-        print(f"{builds:<16,}{builds * 3600 / burst.build_seconds:>26,.0f}{largest:>36,}")
+        print(f"{builds:<16,}{builds * 3600 / burst.build_seconds:>26,.0f}{largest:>37,}")
+    print(f"\n{'a steady day':<16}{'mode':<32}{'events':>9}{'failed':>9}{'median wait':>13}{'longest wait':>14}")
+    for load in _LOADS:
+        for mode, simulate in (("direct", direct), ("buffered, concurrency 10", _buffered_by_10)):
+            random.seed(1)
+            day = steady(load, _RUNNING_BUILDS[0], burst)
+            outcome = simulate(Quotas(running_builds=_RUNNING_BUILDS[0]), day)
+            waits = sorted(outcome.waits)
+            print(
+                f"{f'{load:.0%} of {_RUNNING_BUILDS[0]}':<16}{mode:<32}{day.tenants:>9,}{len(outcome.failed):>9,}"
+                f"{duration(waits[len(waits) // 2]):>13}{duration(waits[-1]):>14}"
+            )
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         rows = [
@@ -370,6 +408,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "mode": mode,
                 "started": len(outcome.started),
                 "failed": len(outcome.failed),
+                "firstTriesSeconds": outcome.first_tries,
                 "lastStartSeconds": outcome.started[-1],
                 "lastEndSeconds": outcome.ended,
                 "tries": outcome.tries,

@@ -1,0 +1,65 @@
+"""What an SQS message says: both kinds of messages become one kind of event (CONTRACT section 6)."""
+
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from orchestrator import intake
+from orchestrator.errors import InvalidEvent, shown
+from orchestrator.event import Event
+
+TYPE_ATTRIBUTE = "EventType"
+"""Message attribute in which the reference connector names the event's type."""
+
+
+def parse(record: SQSRecord) -> Event[Mapping[str, Any]]:
+    """Make the canonical event of an SQS message.
+
+    Args:
+        record: The message; see `as_eventbridge_event`.
+
+    Returns:
+        The event.
+
+    Raises:
+        InvalidEvent: The body is neither an event nor the detail of one.
+    """
+    return intake.parse(as_eventbridge_event(record))
+
+
+def as_eventbridge_event(record: SQSRecord) -> Any:
+    """Make of a message what a rule would have sent.
+
+    Args:
+        record: The message. Its body is an EventBridge event or, with a message attribute `EventType`, the
+            detail of an event of that type, as the reference connector sends it.
+
+    Returns:
+        The event, decoded from JSON; the reference connector's has the message's id and time.
+
+    Raises:
+        InvalidEvent: The body is no JSON.
+    """
+    try:
+        body = json.loads(record.body)
+    except (ValueError, RecursionError):
+        told = f"SQS message {shown(record.message_id)}: its body is no JSON"
+        raise InvalidEvent(f"{told}; send an EventBridge event, or the detail of one") from None
+    kind = record.message_attributes.get(TYPE_ATTRIBUTE)
+    if kind is None:
+        return body
+    _, _, _, region, account, *_ = [*record.event_source_arn.split(":"), "", "", "", "", ""]
+    return {
+        "version": "0",
+        "id": record.message_id,
+        "detail-type": kind.get("stringValue"),
+        "source": "aws.sqs",
+        "account": account,
+        "time": datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC).isoformat(),
+        "region": region,
+        "resources": [record.event_source_arn],
+        "detail": body,
+    }
