@@ -12,7 +12,7 @@ test:
 chaos:
 	$(RUN) python -m tests.chaos --events 600 --deliveries 2000
 
-# Measures with Lambda's Python, if that is here; three minutes, and one more the first time (npm).
+# Measures with Lambda's Python, if that is here, and against what npm installs, if that is; some five minutes.
 bench:
 	@set -eu; python=$$($(find_lambda_python)); [ -z "$$python" ] || export UV_PYTHON="$$python"; \
 	$(RUN) python -m tests.benchmarks.cold_start $${python:+--python "$$python"} --json build/cold-start.json; \
@@ -20,7 +20,7 @@ bench:
 		echo; $(RUN) python -m tests.benchmarks.$$one --json build/$$one.json; \
 	done
 
-# Simulates a burst of events; two minutes.
+# Simulates a burst of events; three minutes.
 scale:
 	$(RUN) --with matplotlib==3.10.7 python -m tests.benchmarks.scale \
 		--json build/scale.json --plot tests/benchmarks/scale.svg

@@ -11,9 +11,9 @@ from tests.benchmarks.scale import (
     Quotas,
     buffered,
     direct,
+    five_tries,
     largest_direct_burst,
     ours,
-    redrive_alone,
 )
 
 QUOTAS = Quotas(running_builds=2)
@@ -52,7 +52,7 @@ def test_what_cannot_be_started_within_the_time_that_sqs_keeps_it_is_in_the_fail
 
 
 def test_a_redrive_policy_alone_gives_up_what_only_has_to_wait() -> None:
-    outcome = buffered(QUOTAS, BURST, redrive_alone(10))
+    outcome = buffered(QUOTAS, BURST, five_tries(10))
 
     assert len(outcome.failed) > 0.9 * BURST.tenants
     assert max(outcome.failed) < 3600

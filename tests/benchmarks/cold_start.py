@@ -117,11 +117,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sizes = {subject.name: len(zipped(subject.folder)) for subject in compared}
     medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in taken.items()}
     base = medians["ours"][0]
+    version = subprocess.run(
+        [options.python, "-c", "import platform; print(platform.python_version())"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
     print(f"{'cold start to the first job':<28}{'ms':>8}{'ours / it':>11}{'peak MB':>9}{'zipped MB':>11}")
     for name, (milliseconds, memory) in medians.items():
         ratio = base / milliseconds
         print(f"{name:<28}{milliseconds:>8.0f}{ratio:>11.2f}{memory:>9.1f}{sizes[name] / 1e6:>11.1f}")
-    print(f"{options.rounds} rounds in turns; {platform.machine()}, {os.cpu_count()} CPUs, {options.python}")
+    print(f"{options.rounds} rounds in turns; {platform.machine()}, {os.cpu_count()} CPUs, Python {version}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
         options.json.write_text(json.dumps({"rounds": taken, "medians": medians, "zipped": sizes}, indent=2))

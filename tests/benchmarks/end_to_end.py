@@ -24,11 +24,14 @@ from unittest.mock import patch
 
 from botocore.client import BaseClient
 
+from orchestrator import create_handler
+from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local.lambda_context import LocalContext
 from tests.benchmarks import instant_aws
-from tests.benchmarks.warm import provisioning
+from tests.benchmarks.warm import batch, provisioning
 
 _EVENTS_A_ROUND = 20
+_BATCH, _SIDE_BY_SIDE, _START_SECONDS = 100, 10, 0.1
 _SUBJECTS = {"ours": "orchestrator.handler", "ten lines": "tests.benchmarks.ten_lines"}
 
 
@@ -90,6 +93,24 @@ def measure(handler: Callable[[Any, Any], Any], new: Iterator[dict[str, Any]]) -
     )
 
 
+def batches(new: Iterator[dict[str, Any]], rounds: int) -> tuple[float, float]:
+    """Handle whole batches of SQS messages with a CodeBuild that takes its time.
+
+    Gives the seconds of a batch, and those of the processor in it.
+    """
+    taken: list[tuple[float, float]] = []
+    with instant_aws.running(_START_SECONDS) as address, patch.dict(os.environ, instant_aws.environment(address)):
+        handler = create_handler(lifecycle)
+        for _ in range(rounds + 1):
+            messages = batch([next(new) for _ in range(_BATCH)])
+            start, processor = time.perf_counter(), time.process_time()
+            if handler(messages, LocalContext())["batchItemFailures"]:
+                raise RuntimeError("not every message was handled")
+            taken.append((time.perf_counter() - start, time.process_time() - processor))
+    elapsed, processor = (statistics.median(column) for column in zip(*taken[1:], strict=True))
+    return elapsed, processor
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print a table, and write JSON where that is asked for."""
     parser = argparse.ArgumentParser(description="Measure provisioning events end to end.")
@@ -110,6 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for _ in range(options.rounds):
             for name, handler in handlers.items():
                 taken[name].append(measure(handler, new))
+        elapsed, processor = batches(new, 5)
     medians = {
         name: {key: statistics.median(getattr(one, key) for one in rows) for key in ("total", "sdk", "own", "requests")}
         for name, rows in taken.items()
@@ -119,11 +141,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ratio = medians["ours"]["total"] / row["total"]
         figures = f"{row['total']:>8.2f}{ratio:>11.2f}{row['sdk']:>12.2f}{row['own']:>9.2f}{row['requests']:>10.1f}"
         print(f"{name:<28}{figures}")
+    answers = _BATCH / _SIDE_BY_SIDE * _START_SECONDS
+    print(
+        f"a batch of {_BATCH} messages, {_SIDE_BY_SIDE} at a time, builds that take {_START_SECONDS} s to start: "
+        f"{elapsed:.2f} s, {processor:.2f} s of them at work; those answers alone: {answers:.2f} s"
+    )
     machine = f"{platform.machine()}, {os.cpu_count()} CPUs, Python {platform.python_version()}"
     print(f"{options.rounds} rounds in turns, of {_EVENTS_A_ROUND} events; {machine}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps({"medians": medians}, indent=2))
+        options.json.write_text(json.dumps({"medians": medians, "batch": [elapsed, processor]}, indent=2))
 
 
 if __name__ == "__main__":

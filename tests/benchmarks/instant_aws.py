@@ -1,8 +1,8 @@
 """An AWS on loopback that answers at once, so that what is measured is those who ask.
 
-    python -m tests.benchmarks.instant_aws
+    python -m tests.benchmarks.instant_aws [SECONDS]
 
-prints its address and serves in a process of its own until standard input ends.
+prints its address, and serves in a process of its own until standard input ends. Each build takes so long to start.
 """
 
 import json
@@ -22,16 +22,18 @@ _ANSWERS: Mapping[str, Mapping[str, Any]] = {
 
 
 class InstantAws(LocalServer):
-    """Answers at once, and notes when the first job was asked for."""
+    """Answers at once, or takes its time to start a job, and notes when the first was asked for."""
 
-    def __init__(self) -> None:
+    def __init__(self, start_seconds: float = 0.0) -> None:
         super().__init__(lambda request: Answer(500))
         self.started = 0.0
+        self._start_seconds = start_seconds
 
     def handle(self, request: Request) -> Answer | None:
         operation = request.headers["X-Amz-Target"].rpartition(".")[2]
         if operation == "StartBuild":
             self.started = self.started or time.perf_counter()
+            time.sleep(self._start_seconds)
         return Answer(200, json.dumps(_ANSWERS.get(operation, {})), {"Content-Type": "application/x-amz-json-1.1"})
 
 
@@ -50,9 +52,10 @@ def environment(address: str) -> dict[str, str]:
 
 
 @contextmanager
-def running() -> Iterator[str]:
+def running(start_seconds: float = 0.0) -> Iterator[str]:
     """Serve in another process, whose work takes no time from this one; gives the address."""
-    with Popen([sys.executable, "-m", __name__], stdin=PIPE, stdout=PIPE, text=True) as process:
+    command = [sys.executable, "-m", __name__, str(start_seconds)]
+    with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
         assert process.stdin is not None
@@ -60,7 +63,7 @@ def running() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    server = InstantAws()
+    server = InstantAws(*map(float, sys.argv[1:]))
     server.start()
     print(server.address, flush=True)
     sys.stdin.read()

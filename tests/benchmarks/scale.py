@@ -292,8 +292,8 @@ def ours(maximum_concurrency: int) -> Queue:
     )
 
 
-def redrive_alone(maximum_concurrency: int) -> Queue:
-    """Give a buffer that only its redrive policy decides over: five tries, six minutes apart, for 14 days."""
+def five_tries(maximum_concurrency: int) -> Queue:
+    """Give a buffer that its redrive policy alone decides over, for comparison: five tries, six minutes apart."""
     return Queue(maximum_concurrency=maximum_concurrency, tries=5, wait=lambda tries: 360.0, longest=14 * 86400.0)
 
 
@@ -310,7 +310,7 @@ def scenarios() -> dict[tuple[int, str], Callable[[Quotas, Assumptions], Outcome
     modes: dict[str, Callable[[Quotas, Assumptions], Outcome]] = {
         "direct": direct,
         "direct, 10 invocations at once": lambda quotas, burst: direct(replace(quotas, concurrency=10), burst),
-        "buffered, redrive policy alone": lambda quotas, burst: buffered(quotas, burst, redrive_alone(10)),
+        "buffered, 5 tries and no more": lambda quotas, burst: buffered(quotas, burst, five_tries(10)),
         "buffered, concurrency 2": lambda quotas, burst: buffered(quotas, burst, ours(2)),
         "buffered, concurrency 10": _buffered_by_10,
     }
@@ -328,7 +328,7 @@ def duration(seconds: float) -> str:
 _LONGEST = 14 * 86400
 
 
-def plot(outcomes: dict[tuple[int, str], Outcome], tenants: int, file: Path) -> None:
+def plot(outcomes: dict[tuple[int, str], Outcome], tenants: int, build_seconds: float, file: Path) -> None:
     """Draw how many events have led to a build, and how many are in the failure queue, over time."""
     import matplotlib as mpl
 
@@ -336,20 +336,26 @@ def plot(outcomes: dict[tuple[int, str], Outcome], tenants: int, file: Path) -> 
     mpl.rcParams["svg.hashsalt"] = "scale"  # the same drawing each time
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.5), sharey=True, layout="constrained")
+    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.8), sharey=True, layout="constrained")
     for axis, mode in zip(axes, ("direct", "buffered, concurrency 10"), strict=True):
         for (builds, name), outcome in outcomes.items():
             if name == mode:
-                color = axis.plot(*_steps(outcome.started), label=f"started, {builds:,} builds at once")[0].get_color()
-                axis.plot(*_steps(outcome.failed), color=color, linestyle=":", label="in the failure queue")
+                times, counts = _steps(outcome.started)
+                color = axis.plot(times, counts, label=f"started, {builds:,} builds at once")[0].get_color()
+                axis.annotate(
+                    f"{counts[-1]:,}", (times[-1], counts[-1]), (-4, 4), textcoords="offset points", ha="right"
+                )
+                label = f"in the failure queue, {builds:,} builds at once"
+                axis.plot(*_steps(outcome.failed), color=color, linestyle=":", label=label)
         axis.set(title=mode.capitalize(), xlabel="time", xscale="log", yscale="log")
         axis.set(xlim=(1, _LONGEST), ylim=(10, tenants * 2))
         axis.set_xticks([1, 60, 3600, 86400, 7 * 86400], ["1 s", "1 min", "1 h", "1 d", "7 d"])
+        axis.set_yticks([10, 100, 1000, 10_000], ["10", "100", "1,000", "10,000"])
         axis.minorticks_off()
         axis.grid(alpha=0.3)
-    axes[0].set_ylabel("events")
-    axes[1].legend(*axes[0].get_legend_handles_labels(), fontsize="small", loc="lower right")
-    figure.suptitle(f"{tenants:,} events at once")
+    axes[0].set_ylabel("events so far")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
+    figure.suptitle(f"{tenants:,} events at once, builds of {duration(build_seconds)}")
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file, metadata={"Date": None})
 
@@ -372,7 +378,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     burst = Assumptions(tenants=options.tenants, build_seconds=options.build_seconds)
     print(f"{burst.tenants:,} events at once, builds of {duration(burst.build_seconds)}")
     print(
-        f"{'builds at once':<16}{'mode':<32}{'started':>9}{'failed':>9}{'first tries':>13}{'last start':>12}"
+        f"{'builds at once':<16}{'mode':<32}{'started':>9}{'failed':>9}{'all tried':>13}{'last start':>12}"
         f"{'tries/event':>13}{'throttled':>11}{'$/1,000':>9}"
     )
     outcomes: dict[tuple[int, str], Outcome] = {}
@@ -419,7 +425,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ]
         options.json.write_text(json.dumps({"bursts": rows, "largestDirectBurst": bursts}, indent=2))
     if options.plot:
-        plot(outcomes, burst.tenants, options.plot)
+        plot(outcomes, burst.tenants, burst.build_seconds, options.plot)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.reference [--rounds 7] [--json FILE]
 
-Each round starts both anew, and then lets them handle events in turns. Measured are the time from the start of the
+Each round starts both anew, one after the other. Measured are the time from the start of the
 process to the first handled event, the time of an event once it is warm, and the memory that the process had at most
 by its first event. Where npm is missing, or the service cannot be installed, it says so and measures nothing.
 """
