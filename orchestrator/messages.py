@@ -13,6 +13,9 @@ from orchestrator.event import Event
 
 TYPE_ATTRIBUTE = "EventType"
 """Message attribute in which the reference connector names the event's type."""
+ID_ATTRIBUTE = "EventId"
+TIME_ATTRIBUTE = "EventTime"
+"""Message attributes of one that is sent again, so that it stays the event that it was."""
 
 
 def parse(record: SQSRecord) -> Event[Mapping[str, Any]]:
@@ -38,7 +41,8 @@ def as_eventbridge_event(record: SQSRecord) -> Any:
             detail of an event of that type, as the reference connector sends it.
 
     Returns:
-        The event, decoded from JSON; the reference connector's has the message's id and time.
+        The event, decoded from JSON; the reference connector's has the id and time that the attributes `EventId`
+        and `EventTime` say, or else the message's own.
 
     Raises:
         InvalidEvent: The body is no JSON.
@@ -48,18 +52,37 @@ def as_eventbridge_event(record: SQSRecord) -> Any:
     except (ValueError, RecursionError):
         told = f"SQS message {shown(record.message_id)}: its body is no JSON"
         raise InvalidEvent(f"{told}; send an EventBridge event, or the detail of one") from None
-    kind = record.message_attributes.get(TYPE_ATTRIBUTE)
-    if kind is None:
+    if record.message_attributes.get(TYPE_ATTRIBUTE) is None:
         return body
     _, _, _, region, account, *_ = [*record.event_source_arn.split(":"), "", "", "", "", ""]
     return {
         "version": "0",
-        "id": record.message_id,
-        "detail-type": kind.get("stringValue"),
+        **identity(record),
         "source": "aws.sqs",
         "account": account,
-        "time": datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC).isoformat(),
         "region": region,
         "resources": [record.event_source_arn],
         "detail": body,
+    }
+
+
+def identity(record: SQSRecord) -> dict[str, str | None]:
+    """Say which event a message of the reference connector is.
+
+    Args:
+        record: The message, which has the attribute `EventType`.
+
+    Returns:
+        The `id`, `detail-type` and `time` of the event.
+    """
+
+    def attribute(name: str) -> str | None:
+        found = record.message_attributes.get(name)
+        return None if found is None else found.get("stringValue")
+
+    sent = datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC).isoformat()
+    return {
+        "id": attribute(ID_ATTRIBUTE) or record.message_id,
+        "detail-type": attribute(TYPE_ATTRIBUTE),
+        "time": attribute(TIME_ATTRIBUTE) or sent,
     }

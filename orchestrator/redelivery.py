@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from orchestrator import aws, messages, telemetry
-from orchestrator.errors import OrchestratorError, Unavailable, shown
+from orchestrator.errors import InvalidEvent, OrchestratorError, Unavailable, shown
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -79,20 +79,24 @@ class Redelivery:
     def _give_up(self, failed: Failed) -> bool:
         record, error = failed.record, failed.error
         what = f"SQS message {shown(record.message_id)} could not be put into the failure queue"
-        body, attributes = _kept(record)
-        told = {
-            "ErrorCode": _text("NotTried" if error is None else type(error).__name__),
-            "ErrorMessage": _text(_told(error)),
-        }
         try:
+            identity = _identity(record)
+            told = {
+                "ErrorCode": _text("NotTried" if error is None else type(error).__name__),
+                "ErrorMessage": _text(_told(error)),
+            }
             try:
-                self._send(record, what, body, {**attributes, **told})
+                whole = _as_event(record) if identity else None
+                self._send(record, what, whole or record.body, told if whole else {**identity, **told})
             except Unavailable:
                 raise
             except OrchestratorError:  # too large with that, it may be
-                self._send(record, what, record.body, _kind(record))
+                self._send(record, what, record.body, identity)
         except OrchestratorError as second:
             telemetry.logger.error(str(second), error=type(second).__name__)
+            return False
+        except Exception as second:  # one message must not cost the others of its batch what became of them
+            telemetry.logger.error(f"{what} ({type(second).__name__})", error=type(second).__name__)
             return False
         return True
 
@@ -107,6 +111,9 @@ class Redelivery:
             )
 
     def _space_out(self, failures: Sequence[Failed]) -> None:
+        waiting = sum(_age_seconds(failed.record) > LONGEST_WAIT_SECONDS for failed in failures if failed.error)
+        if waiting:
+            telemetry.count("EventsWaiting", value=waiting)
         what = "SQS messages that failed come back when their queue says, and not when the function does"
         for page in (failures[start : start + _PAGE] for start in range(0, len(failures), _PAGE)):
             try:
@@ -129,9 +136,6 @@ class Redelivery:
                 return
             if answer.get("Failed"):
                 telemetry.logger.warning(f"{what} (SQS refused {len(answer['Failed'])} of {len(page)})")
-        waiting = sum(_age_seconds(failed.record) > LONGEST_WAIT_SECONDS for failed in failures)
-        if waiting:
-            telemetry.count("EventsWaiting", value=waiting)
 
 
 def _is_hopeless(failed: Failed) -> bool:
@@ -185,23 +189,23 @@ def _queue_url(client: "SQSClient", record: SQSRecord) -> str:
     return f"{client.meta.endpoint_url.rstrip('/')}/{account}/{_queue_name(record)}"
 
 
-def _kept(record: SQSRecord) -> tuple[str, Mapping[str, Any]]:
-    """Give the body that the event can be sent again with, and the attributes that belong to it.
-
-    A message of the reference connector has its identity from the message: a new message would be a new event.
-    """
-    kind = _kind(record)
-    if kind:
-        try:
-            return json.dumps(messages.as_eventbridge_event(record)), {}
-        except (OrchestratorError, LookupError, ValueError):
-            pass
-    return record.body, kind
+def _as_event(record: SQSRecord) -> str | None:
+    """Write a message of the reference connector as the event that it is, so that it can be sent in any way."""
+    try:
+        event = messages.as_eventbridge_event(record)
+        text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+        return text if text.isprintable() else json.dumps(event, separators=(",", ":"))
+    except (InvalidEvent, RecursionError):
+        return None
 
 
-def _kind(record: SQSRecord) -> Mapping[str, Any]:
-    kind = ((record.get("messageAttributes") or {}).get(messages.TYPE_ATTRIBUTE) or {}).get("stringValue")
-    return {messages.TYPE_ATTRIBUTE: _text(kind)} if kind else {}
+def _identity(record: SQSRecord) -> Mapping[str, Any]:
+    """Give the attributes by which a message of the reference connector stays the event that it is."""
+    if not (record.get("messageAttributes") or {}).get(messages.TYPE_ATTRIBUTE):
+        return {}
+    identity = messages.identity(record)
+    names = {"detail-type": messages.TYPE_ATTRIBUTE, "id": messages.ID_ATTRIBUTE, "time": messages.TIME_ATTRIBUTE}
+    return {name: _text(text) for key, name in names.items() if (text := identity[key])}
 
 
 def _text(text: str) -> Mapping[str, Any]:

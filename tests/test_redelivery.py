@@ -1,6 +1,7 @@
 """Messages of a queue that failed: spaced out while they wait, and in the failure queue when they are hopeless."""
 
 import json
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
@@ -21,6 +22,7 @@ from orchestrator import (
     StartJob,
     Unavailable,
     create_handler,
+    messages,
 )
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.redelivery import LONGEST_WAIT_SECONDS, Failed, Redelivery, wait_seconds
@@ -29,6 +31,7 @@ from tests.test_dispatch import Recorder
 from tests.test_sqs import connector_record, deliver, fifo, record
 
 Queues = dict[str, str]
+FAILURES = "https://sqs.example.com/123456789012/failures"
 
 
 @pytest.fixture
@@ -274,7 +277,7 @@ def arranged(sqs: Any, error: Exception | None, **changes: Any) -> set[str]:
     message = {**connector_record("X", {"number": 1}), **changes}
     message["attributes"] = {**message["attributes"], "ApproximateReceiveCount": "3"}
     message["attributes"]["SentTimestamp"] = str(round(datetime.now(UTC).timestamp() * 1000))
-    redelivery = Redelivery(lambda: sqs, "https://sqs.example.com/123456789012/failures")
+    redelivery = Redelivery(lambda: sqs, FAILURES)
     return redelivery.arrange([Failed(record=SQSRecord(message), error=error)])
 
 
@@ -285,7 +288,15 @@ def test_a_message_that_its_reason_makes_too_large_is_kept_without() -> None:
 
     (request,) = sqs.sent
     assert request["MessageBody"] == '{"number": 1}'
-    assert request["MessageAttributes"] == {"EventType": {"StringValue": "X", "DataType": "String"}}
+    assert set(request["MessageAttributes"]) == {"EventType", "EventId", "EventTime"}
+    again = connector_record("X", {"number": 1}, 7)
+    again["messageAttributes"] = {
+        name: {"stringValue": attribute["StringValue"], "dataType": "String"}
+        for name, attribute in request["MessageAttributes"].items()
+    }
+    event = messages.parse(SQSRecord(again))
+    assert (event.id, event.type) == ("message-1", "X")
+    assert event.time.timestamp() == pytest.approx(datetime.now(UTC).timestamp(), abs=60)
 
 
 def test_a_message_that_is_refused_twice_is_not_called_kept() -> None:
@@ -302,7 +313,32 @@ def test_a_message_that_is_no_json_is_kept_as_it_is() -> None:
 
     (request,) = sqs.sent
     assert request["MessageBody"] == "no json"
-    assert set(request["MessageAttributes"]) == {"ErrorCode", "ErrorMessage", "EventType"}
+    assert set(request["MessageAttributes"]) == {"ErrorCode", "ErrorMessage", "EventType", "EventId", "EventTime"}
+
+
+def test_one_message_that_cannot_be_kept_does_not_cost_the_others_of_its_batch() -> None:
+    sqs: Any = Sqs(lambda request: False)
+    broken = connector_record("X", {}, 1)
+    failures = [
+        Failed(record=SQSRecord(message), error=rejected()) for message in (broken, connector_record("X", {}, 2))
+    ]
+    for failed in failures:
+        failed.record["attributes"].update(ApproximateReceiveCount="3", SentTimestamp=str(time.time_ns() // 10**6))
+    del broken["attributes"]["SentTimestamp"]
+
+    assert Redelivery(lambda: sqs, FAILURES).arrange(failures) == {"message-2"}
+
+
+def test_text_of_any_language_is_kept_as_short_as_it_came() -> None:
+    sqs = Sqs(lambda request: False)
+
+    arranged(sqs, rejected(), body=json.dumps({"name": "Мюллер", "odd": "\ud800"}))
+    arranged(sqs, rejected(), body=json.dumps({"name": "Мюллер"}, ensure_ascii=False))
+
+    odd, plain = (request["MessageBody"] for request in sqs.sent)
+    assert json.loads(odd)["detail"] == {"name": "Мюллер", "odd": "\ud800"}
+    assert odd.isascii()
+    assert '"name":"Мюллер"' in plain
 
 
 def test_the_text_of_an_error_of_others_is_not_told() -> None:
@@ -354,14 +390,16 @@ def test_an_event_that_has_waited_for_an_hour_is_counted_for_the_alarm(
 def test_a_queue_that_keeps_its_own_time_is_told_of_and_is_no_failure(
     queues: Queues, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    message = received(queues["events"], 1)
+    message = received(queues["events"], 1, sent=datetime.now(UTC) - timedelta(hours=2))
     boto3.client("sqs").delete_queue(QueueUrl=queues["events"])
 
     assert deliver(failing(unavailable), message) == ["message-1"]
 
-    told = [line["message"] for line in json_lines(capsys.readouterr().out) if line.get("level") == "WARNING"]
+    lines = json_lines(capsys.readouterr().out)
+    told = [line["message"] for line in lines if line.get("level") == "WARNING"]
     assert len(told) == 1
     assert told[0].startswith("SQS messages that failed come back when their queue says")
+    assert [line["EventsWaiting"] for line in lines if "EventsWaiting" in line] == [[1.0]]
 
 
 def test_what_waits_behind_a_failure_in_a_fifo_group_waits_with_it(
@@ -372,7 +410,7 @@ def test_what_waits_behind_a_failure_in_a_fifo_group_waits_with_it(
     urls = [sqs.create_queue(QueueName=name, Attributes={"FifoQueue": "true"})["QueueUrl"] for name in names]
     monkeypatch.setenv("FAILURE_QUEUE_URL", urls[1])
     first, second = fifo("X", 1, "a"), fifo("X", 2, "a")
-    first["attributes"]["ApproximateReceiveCount"] = "3"
+    first["attributes"]["ApproximateReceiveCount"] = second["attributes"]["ApproximateReceiveCount"] = "3"
     aws.clear()
 
     assert deliver(failing(rejected), first, second) == ["message-2"]
