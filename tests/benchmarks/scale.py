@@ -7,7 +7,6 @@ No event is sent and no time is waited for. What AWS documents is in `Quotas`, w
 """
 
 import argparse
-import bisect
 import heapq
 import json
 import random
@@ -325,48 +324,6 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 10 else f"{seconds:.1f} s"
 
 
-_LONGEST = 14 * 86400
-
-
-def plot(outcomes: dict[tuple[int, str], Outcome], tenants: int, build_seconds: float, file: Path) -> None:
-    """Draw how many events have led to a build, and how many are in the failure queue, over time."""
-    import matplotlib as mpl
-
-    mpl.use("svg")
-    mpl.rcParams["svg.hashsalt"] = "scale"  # the same drawing each time
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.8), sharey=True, layout="constrained")
-    for axis, mode in zip(axes, ("direct", "buffered, concurrency 10"), strict=True):
-        for (builds, name), outcome in outcomes.items():
-            if name == mode:
-                times, counts = _steps(outcome.started)
-                color = axis.plot(times, counts, label=f"started, {builds:,} builds at once")[0].get_color()
-                axis.annotate(
-                    f"{counts[-1]:,}", (times[-1], counts[-1]), (-4, 4), textcoords="offset points", ha="right"
-                )
-                label = f"in the failure queue, {builds:,} builds at once"
-                axis.plot(*_steps(outcome.failed), color=color, linestyle=":", label=label)
-        axis.set(title=mode.capitalize(), xlabel="time", xscale="log", yscale="log")
-        axis.set(xlim=(1, _LONGEST), ylim=(10, tenants * 2))
-        axis.set_xticks([1, 60, 3600, 86400, 7 * 86400], ["1 s", "1 min", "1 h", "1 d", "7 d"])
-        axis.set_yticks([10, 100, 1000, 10_000], ["10", "100", "1,000", "10,000"])
-        axis.minorticks_off()
-        axis.grid(alpha=0.3)
-    axes[0].set_ylabel("events so far")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, fontsize="small")
-    figure.suptitle(f"{tenants:,} events at once, builds of {duration(build_seconds)}")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(file, metadata={"Date": None})
-
-
-def _steps(times: Sequence[float], points: int = 200) -> tuple[list[float], list[int]]:
-    """Thin out the times at which a count grew by one, evenly along a logarithmic axis."""
-    ordered = sorted(times)
-    marks = [_LONGEST ** (point / points) for point in range(points + 1)]
-    return marks, [bisect.bisect(ordered, mark) for mark in marks]
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Simulate, print tables, and write JSON and a plot where that is asked for."""
     parser = argparse.ArgumentParser(description="Simulate a burst of events.")
@@ -425,6 +382,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ]
         options.json.write_text(json.dumps({"bursts": rows, "largestDirectBurst": bursts}, indent=2))
     if options.plot:
+        from tests.benchmarks.scale_plot import plot
+
         plot(outcomes, burst.tenants, burst.build_seconds, options.plot)
 
 
