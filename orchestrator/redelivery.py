@@ -59,10 +59,11 @@ class Redelivery:
     def arrange(self, failures: Sequence[Failed]) -> set[str]:
         """Decide over the messages of a batch that failed.
 
-        What is `Unavailable` is tried again after a minute, then after twice as long each time, up to an hour, for
-        13 days. Whatever else failed goes into the failure queue once it has been received three times, as an
-        EventBridge event with its own id, and with the error's name and text as the message's attributes
-        `ErrorCode` and `ErrorMessage`. What that queue does not take is left to its own queue's redrive policy.
+        What is `Unavailable` is tried again after a minute, then after twice as long each time, up to an hour.
+        Whatever else failed goes into the failure queue once it has been received three times, and so does each
+        message that is 13 days old: as an EventBridge event with its own id, and with the error's name and text as
+        the message's attributes `ErrorCode` and `ErrorMessage`. What that queue does not take is left to its own
+        queue's redrive policy.
 
         Args:
             failures: The messages, all from one queue.

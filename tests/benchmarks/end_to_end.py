@@ -82,14 +82,14 @@ def events() -> Iterator[dict[str, Any]]:
 
 def measure(handler: Callable[[Any, Any], Any], new: Iterator[dict[str, Any]]) -> Measurement:
     """Handle some events, one after another."""
-    batch, sdk, context = [next(new) for _ in range(_EVENTS_A_ROUND)], Sdk(), LocalContext()
+    fresh, sdk, context = [next(new) for _ in range(_EVENTS_A_ROUND)], Sdk(), LocalContext()
     with sdk.watched():
         start = time.perf_counter()
-        for event in batch:
+        for event in fresh:
             handler(event, context)
         elapsed = time.perf_counter() - start
     return Measurement(
-        total=elapsed * 1000 / len(batch), sdk=sdk.seconds * 1000 / len(batch), requests=len(sdk.calls) / len(batch)
+        total=elapsed * 1000 / len(fresh), sdk=sdk.seconds * 1000 / len(fresh), requests=len(sdk.calls) / len(fresh)
     )
 
 
