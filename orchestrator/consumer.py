@@ -2,21 +2,26 @@
 
 import inspect
 import typing
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from types import SimpleNamespace
+from types import NoneType, SimpleNamespace, UnionType
 from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from orchestrator.actions import Decision
+from orchestrator.actions import Action, Decision
 from orchestrator.context import Context
 from orchestrator.errors import ConfigurationError, InvalidEvent, shown
 from orchestrator.event import Event
 from orchestrator.validation import explain
 
-ConsumerFunction: TypeAlias = Callable[..., Decision | Coroutine[Any, Any, Decision]]
+ConsumerFunction: TypeAlias = (
+    Callable[[Event[Any]], Decision]
+    | Callable[[Event[Any], Context], Decision]
+    | Callable[[Event[Any]], Coroutine[Any, Any, Decision]]
+    | Callable[[Event[Any], Context], Coroutine[Any, Any, Decision]]
+)
 Condition: TypeAlias = Callable[[Event[Any]], bool]
 
 
@@ -75,7 +80,8 @@ class Consumer:
         Returns:
             What the function returns; a coroutine where it is `async def`.
         """
-        return self.function(event, context) if self.takes_context else self.function(event)
+        function: Callable[..., Decision | Coroutine[Any, Any, Decision]] = self.function
+        return function(event, context) if self.takes_context else function(event)
 
 
 def describe(
@@ -100,8 +106,8 @@ def describe(
         The record.
 
     Raises:
-        ConfigurationError: A type is no text, the name is missing, the signature does not fit, or an
-            annotation cannot be resolved.
+        ConfigurationError: A type is no text, the name is missing, the signature or what it is annotated to return
+            does not fit, or the event's annotation cannot be resolved.
     """
     name = name or getattr(function, "__name__", "")
     if not name or name == "<lambda>":
@@ -117,6 +123,7 @@ def describe(
     if not all(map(_is_type, leads_to)):
         raise ConfigurationError(f"{who}: leads_to= takes a list of texts: the types of events, or what else follows")
     parameters = _required_parameters(function, who)
+    _refuse_other_returns(function, who)
     return Consumer(
         name=name,
         types=tuple(dict.fromkeys(str.__str__(kind) for kind in types)),
@@ -164,6 +171,40 @@ def _required_parameters(function: ConsumerFunction, who: str) -> list[inspect.P
         names = ", ".join(str(parameter) for parameter in parameters)
         raise ConfigurationError(f"{who}: takes ({names}); it must take (event) or (event, context)")
     return required
+
+
+def _refuse_other_returns(function: ConsumerFunction, who: str) -> None:
+    annotation = inspect.signature(function).return_annotation
+    if isinstance(annotation, str):
+        try:
+            annotation = _resolved(function, annotation, who)
+        except ConfigurationError:
+            return  # it may name what is imported for type checking only
+    if annotation is not inspect.Signature.empty and not _is_decision(annotation):
+        raise ConfigurationError(
+            f"{who}: is annotated to return {annotation!r}; a consumer returns one action, several, or None"
+        )
+
+
+def _is_decision(annotation: Any) -> bool:
+    """Say whether values of a type can be a consumer's decisions; True of what only a type checker can judge."""
+    origin, members = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
+    if origin in (typing.Union, UnionType):
+        return all(map(_is_decision, members))
+    if origin in (None, NoneType):
+        return True
+    if isinstance(origin, type) and issubclass(origin, Awaitable):
+        return all(map(_is_decision, members[-1:]))
+    if isinstance(origin, type) and issubclass(origin, Iterable) and not issubclass(origin, str | bytes | Mapping):
+        return all(map(_is_action, members if issubclass(origin, tuple) else members[:1]))
+    return _is_action(annotation)
+
+
+def _is_action(annotation: Any) -> bool:
+    origin = typing.get_origin(annotation) or annotation
+    if origin in (typing.Union, UnionType):
+        return all(map(_is_action, typing.get_args(annotation)))
+    return not isinstance(origin, type) or issubclass(origin, typing.get_args(Action))
 
 
 def _detail_adapter(function: ConsumerFunction, parameter: inspect.Parameter, who: str) -> TypeAdapter[Any] | None:

@@ -1,12 +1,12 @@
 """Knows which consumers take which events."""
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from orchestrator.consumer import Condition, Consumer, describe
+from orchestrator.consumer import Condition, Consumer, ConsumerFunction, describe
 from orchestrator.errors import ConfigurationError, shown
 
-FunctionT = TypeVar("FunctionT", bound=Callable[..., Any])
+FunctionT = TypeVar("FunctionT", bound=ConsumerFunction)
 
 
 class Registry:

@@ -15,6 +15,9 @@ from orchestrator.registry import FunctionT
 if TYPE_CHECKING:
     from decimal import Decimal as Absent
 
+    from orchestrator import Context as AbsentContext
+    from orchestrator import StartJob as AbsentAction
+
 
 class Suspension(BaseModel):
     id: str
@@ -193,7 +196,7 @@ def test_an_annotation_that_pydantic_does_not_know_is_refused() -> None:
 
 
 def test_other_annotations_may_be_for_type_checking_only() -> None:
-    def consumer(event: "Event[Suspension]", context: "Absent") -> "Absent | None":
+    def consumer(event: "Event[Suspension]", context: "AbsentContext") -> "AbsentAction | None":
         return None
 
     assert register(consumer) is consumer
