@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     from orchestrator.redelivery import Redelivery
 
 
+# Connecting and the answer, as the modules that make the calls have it; they are imported late.
+AWS_CALL_SECONDS = 7.0
+JENKINS_CALL_SECONDS = 12.0
+
+
 class Handler(Protocol):
     """What `create_handler` returns: a function for Lambda that also shows its registry."""
 
@@ -118,7 +123,11 @@ def create_handler(
             "consumers": [{"name": report.consumer, "outcomes": list(report.outcomes)} for report in reports],
         }
 
+    longest_call = JENKINS_CALL_SECONDS if settings.jenkins_url else AWS_CALL_SECONDS
+    check_time_limit = deadline.LimitCheck(longest_call, telemetry.logger.warning)
+
     def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
+        check_time_limit(context)
         with deadline.of_invocation(context):
             if not intake.is_sqs_batch(event):
                 return handle(partial(intake.parse, event), context)

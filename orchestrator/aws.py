@@ -86,8 +86,9 @@ class Clients:
             region: Its region; `None` leaves it to the SDK's configuration.
 
         Returns:
-            The client. It connects within 2 s, waits at most 5 s for an answer, tries three times with
-            jittered pauses, and honours `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>`.
+            The client. It connects within 2 s and takes at most 5 s for an answer, and no longer than the invocation
+            may act; tries three times with jittered pauses; and honours `AWS_ENDPOINT_URL` and
+            `AWS_ENDPOINT_URL_<SERVICE>`.
 
         Raises:
             ConfigurationError: There is no region.
@@ -120,13 +121,44 @@ class Clients:
             tcp_keepalive=True,
         )
         client = self._session.client(service, region_name=region, config=config)  # type: ignore[call-overload]  # the service is a variable
-        client.meta.events.register("before-send", _stop_in_time)
+        _keep_time(client)
         return client
 
 
-def _stop_in_time(**_: Any) -> None:
-    # Asked before each of the SDK's own tries, one of which may have been acted upon already.
-    deadline.require(CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS, "AWS was not asked", ambiguous=True)
+def _keep_time(client: Any) -> None:
+    """Bound each try by the clock and by what is left of the invocation, and make none that comes too late."""
+    from orchestrator.transport import timed
+
+    # botocore has no setting for this: its own timeouts bound each wait for bytes, and stay as they are set here.
+    pools = client._endpoint.http_session._pool_classes_by_scheme
+    pools.update({scheme: timed(pool) for scheme, pool in pools.items()})
+    client.meta.events.register("before-send", _refuse_late_try)
+    client.meta.events.register_first("needs-retry", _end_tries_in_time)
+
+
+def _refuse_late_try(**_: Any) -> None:
+    # One of the SDK's earlier tries of the same request may have been acted upon.
+    deadline.require("AWS was not asked", ambiguous=True)
+
+
+def _end_tries_in_time(
+    *,
+    operation: Any,
+    attempts: int,
+    response: tuple[Any, Mapping[str, Any]] | None,
+    caught_exception: Exception | None,
+    **_: Any,
+) -> None:
+    """Raise the failure of a try where the SDK's pause before the next one could outlast the invocation."""
+    longest_pause = 2.0 ** (attempts - 1)  # botocore.retries.standard.ExponentialBackoff, and what AWS may add to it:
+    if response is not None and "x-amz-retry-after" in response[0].headers:
+        longest_pause += 5
+    if deadline.has_time(longest_pause):
+        return
+    if caught_exception is not None:
+        raise caught_exception
+    if response is not None and _may_pass(response[1]):
+        raise exceptions.ClientError(response[1], operation.name)  # type: ignore[arg-type]  # as botocore parsed it
 
 
 @contextmanager
@@ -161,14 +193,18 @@ def errors(what: str, rejected: type[OrchestratorError] = ConfigurationError) ->
 
 def _from_answer(error: exceptions.ClientError, what: str, rejected: type[OrchestratorError]) -> OrchestratorError:
     code = error.response.get("Error", {}).get("Code", "Unknown")
-    status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    if code in _THROTTLED or status >= 500 or status == 429:
+    if _may_pass(error.response):
         return Unavailable(f"{what}: AWS answered {code}; it will be retried")
     if code in _NOT_ALLOWED:
         return ConfigurationError(f"{what}: AWS answered {code}; allow {error.operation_name} to the function's role")
     if code == "ResourceNotFoundException":
         return ConfigurationError(f"{what}: AWS answered {code}; create it or correct its name or region")
     return rejected(f"{what}: AWS answered {code} to {error.operation_name}; correct the request")
+
+
+def _may_pass(answer: Mapping[str, Any]) -> bool:
+    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return answer.get("Error", {}).get("Code") in _THROTTLED or status >= 500 or status == 429
 
 
 def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:

@@ -117,11 +117,11 @@ class EventBus:
                 return result["EventId"]
             if code not in _WORTH_A_RETRY:
                 raise _refusal(code, what)
-            if attempt < ATTEMPTS:
-                pause = attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 (jitter)
-                deadline.require(pause, what)
-                self._pause(pause)
-        raise Unavailable(f"{what}: EventBridge answered {code} {ATTEMPTS} times; it will be retried", ambiguous=False)
+            pause = attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 (jitter)
+            if attempt == ATTEMPTS or not deadline.has_time(pause):
+                break
+            self._pause(pause)
+        raise Unavailable(f"{what}: EventBridge answered {code} {attempt} times; it will be retried", ambiguous=False)
 
 
 def _refusal(code: str, what: str) -> ConfigurationError | InvalidEvent:

@@ -20,6 +20,7 @@ from orchestrator import deadline
 from orchestrator.actions import SendCallback
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
 from orchestrator.javascript import json_stringify
+from orchestrator.transport import HTTPPool, HTTPSPool
 
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 5
@@ -141,15 +142,17 @@ class Callbacks:
         body = _body(action)
         is_ambiguous = False
         for attempt in range(1, ATTEMPTS + 1):
-            deadline.require(CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS, what, ambiguous=is_ambiguous)
+            deadline.require(what, ambiguous=is_ambiguous)
             ended = self._attempt(attempt, target, body, action, what)
             if ended.status == HTTPStatus.UNAUTHORIZED and (is_repeat or is_ambiguous or action.may_be_settled):
                 return False
             if ended.status is not None:
                 return _accepted(ended.status, what)
             is_ambiguous = is_ambiguous or ended.is_ambiguous
-            if attempt < ATTEMPTS:
-                self._pause(attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
+            pause = attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 (jitter)
+            if attempt == ATTEMPTS or not deadline.has_time(pause):
+                break
+            self._pause(pause)
         raise Unavailable(f"{what}: {ended.failure}; it will be retried", ambiguous=is_ambiguous)
 
     def _attempt(self, number: int, target: _Target, body: str, action: SendCallback, what: str) -> _Attempt:
@@ -297,8 +300,8 @@ def _connection(target: _Target, address: str, ssl_context: ssl.SSLContext | Non
     """Make the way to the very address that was checked, whatever the name resolves to meanwhile."""
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
     if target.scheme == "http":
-        return urllib3.HTTPConnectionPool(address, target.port, timeout=timeout, retries=False)
-    return urllib3.HTTPSConnectionPool(
+        return HTTPPool(address, target.port, timeout=timeout, retries=False)
+    return HTTPSPool(
         address,
         target.port,
         timeout=timeout,

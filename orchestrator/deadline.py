@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -11,6 +11,9 @@ from orchestrator.errors import Unavailable
 
 MARGIN_SECONDS = 1.0
 """Time left over for what must still be done once acting has stopped: logs, metrics, the answer."""
+
+LEAST_SECONDS = 0.5
+"""What must be left for another call to be made."""
 
 # A context variable, because the SDK's own tries must see it too, and threads of consumers copy it.
 _end: ContextVar[float] = ContextVar("end", default=math.inf)
@@ -25,8 +28,43 @@ def of_invocation(lambda_context: Any) -> AbstractContextManager[None]:
     Returns:
         A context manager.
     """
+    return within(_remaining(lambda_context) - MARGIN_SECONDS)
+
+
+def _remaining(lambda_context: Any) -> float:
     ask = getattr(lambda_context, "get_remaining_time_in_millis", None)
-    return within((ask() / 1000 if callable(ask) else math.inf) - MARGIN_SECONDS)
+    return ask() / 1000 if callable(ask) else math.inf
+
+
+class LimitCheck:
+    """Warns, at the first event, of a function whose time limit cuts off answers that it would wait for."""
+
+    def __init__(self, longest_call: float, warn: Callable[[str], None]) -> None:
+        """Check nothing yet.
+
+        Args:
+            longest_call: Seconds that the slowest call which the function is set up for may take.
+            warn: Logs a warning.
+        """
+        self._needed = longest_call + MARGIN_SECONDS
+        self._warn = warn
+        self._is_done = False
+
+    def __call__(self, lambda_context: Any) -> None:
+        """Check the limit once.
+
+        Args:
+            lambda_context: What Lambda passed as context with the first event.
+        """
+        if self._is_done:
+            return
+        self._is_done = True
+        limit = _remaining(lambda_context)
+        if limit < self._needed - 0.5:  # some of it has passed already
+            self._warn(
+                f"the function's time limit is about {limit:.0f} s, and one call may take {self._needed:.0f} s: a slow "
+                "answer is cut off, and its event tried again; raise the function's timeout, to 60 s for example"
+            )
 
 
 @contextmanager
@@ -55,21 +93,31 @@ def seconds_left() -> float:
     return max(0.0, _end.get() - time.monotonic())
 
 
-def require(seconds: float, what: str, *, ambiguous: bool = False) -> None:
-    """Make sure that something which can take a while may still be begun.
+def has_time(pause: float = 0.0) -> bool:
+    """Say whether another call may be made.
 
     Args:
-        seconds: How long it can take at most.
+        pause: Seconds to wait before it.
+
+    Returns:
+        Whether half a second is left by then. The call itself must end in time: `orchestrator.transport` sees to it.
+    """
+    return seconds_left() >= pause + LEAST_SECONDS
+
+
+def require(what: str, *, ambiguous: bool = False) -> None:
+    """Make sure that another call may be made.
+
+    Args:
         what: What would not be done, as the message's beginning.
-        ambiguous: Whether an earlier try of the same thing may have been acted upon.
+        ambiguous: Whether an earlier try of the same call may have been acted upon.
 
     Raises:
-        Unavailable: Less time than that is left.
+        Unavailable: The time is up.
     """
-    left = seconds_left()
-    if left < seconds:
+    if not has_time():
         raise Unavailable(
-            f"{what}: {left:.1f} s are left of this invocation and up to {seconds:.1f} s may be needed; it will be "
-            "retried; if that goes on, raise the function's timeout",
+            f"{what}: {seconds_left():.1f} s are left of this invocation's time to act; it will be retried; if that "
+            "goes on, raise the function's timeout",
             ambiguous=ambiguous,
         )

@@ -1,6 +1,7 @@
 """Looks after jobs of whose end nobody told: a state change can get lost, and Jenkins sends none."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
@@ -12,8 +13,9 @@ from orchestrator.open_jobs import OpenJob, OpenJobs
 from orchestrator.outcome import Outcome
 from orchestrator.reporter import Reporter
 
-# A step asks one build system after at most a hundred jobs; each of its requests is bounded, too.
-_SECONDS_FOR_A_STEP = 15.0
+# A step asks one build system after so many jobs as can be postponed and reported in the time that is left.
+_MOST_JOBS = 100
+_JOBS_PER_SECOND = 7
 # Longer than any build that CodeBuild starts with its own limits (8 hours in the queue, then 8 hours by default).
 _OVERDUE = timedelta(hours=24)
 # Long after the last retry of an event that failed: what was not started until then was not started at all.
@@ -59,10 +61,14 @@ class Sweep:
         for page in self._open_jobs.due():
             by_job = sorted(page, key=_kind)  # what one build system can be asked at once, and fails at once
             for _, group in itertools.groupby(by_job, key=_kind):
-                if deadline.seconds_left() < _SECONDS_FOR_A_STEP:
-                    telemetry.logger.info("sweep stops here, for the time is up; the next one goes on")
-                    return
-                yield list(group)
+                waiting = list(group)
+                while waiting:
+                    if not deadline.has_time():
+                        telemetry.logger.info("sweep stops here, for the time is up; the next one goes on")
+                        return
+                    size = math.ceil(min(deadline.seconds_left() * _JOBS_PER_SECOND, _MOST_JOBS))
+                    yield waiting[:size]
+                    waiting = waiting[size:]
 
     def _swept(self, step: Sequence[OpenJob]) -> set[str]:
         if not step[0].job.id:

@@ -8,7 +8,18 @@ from typing import Any
 import boto3
 import pytest
 
-from orchestrator import Handler, InvalidEvent, Job, Registry, Run, StartJob, Unavailable, create_handler, open_jobs
+from orchestrator import (
+    Handler,
+    InvalidEvent,
+    Job,
+    Registry,
+    Run,
+    StartJob,
+    Unavailable,
+    create_handler,
+    deadline,
+    open_jobs,
+)
 from orchestrator.builders import Result, StartedJob
 from orchestrator.idempotency import record_key
 from orchestrator.lifecycle import outcomes
@@ -629,25 +640,35 @@ def test_many_jobs_are_asked_after_in_steps(
     assert max(builds.asked) <= 4
 
 
-class Ending(LocalContext):
-    """An invocation that is nearly over."""
-
-    def get_remaining_time_in_millis(self) -> int:
-        return 12_000
-
-
 def test_a_sweep_stops_in_time_and_the_next_one_goes_on(
     aws: Requests, later: Callable[[timedelta], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    builds = Builds()
-    handler = many(builds, 3)
+    class Slow(Builds):
+        def results(self, jobs: Sequence[StartedJob]) -> dict[str, Result]:
+            if not self.asked:
+                time_is_up.setattr(deadline, "has_time", lambda pause=0.0: False)
+            return super().results(jobs)
+
+    handler = many(Slow(), 3)
     later(HOUR)
 
-    answer = handler(sample("scheduled-sweep"), Ending())
-
-    assert outcome(answer, "sweep_open_jobs")["checked"] == 0
+    with pytest.MonkeyPatch.context() as time_is_up:
+        assert sweep(handler)["checked"] == 2  # both of the first job
     assert "sweep stops here" in capsys.readouterr().out
-    assert sweep(handler)["checked"] == 3
+    assert sweep(handler, id="next")["checked"] == 1
+
+
+def test_a_sweep_in_a_short_invocation_asks_after_as_many_jobs_as_it_can_report(
+    aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    builds = Builds()
+    handler = many(builds, 40)
+    later(HOUR)
+
+    answer = handler(sample("scheduled-sweep"), LocalContext(timeout=3))
+
+    assert outcome(answer, "sweep_open_jobs")["checked"] > 0
+    assert max(builds.asked) <= 14  # seven for each of the two seconds in which it may act
 
 
 def test_two_sweeps_at_once_publish_each_end_once(aws: Requests, later: Callable[[timedelta], None]) -> None:

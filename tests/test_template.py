@@ -22,6 +22,12 @@ def test_the_artifact_is_built_for_the_architecture_of_the_function() -> None:
     assert re.findall(r"^LAMBDA_PLATFORM_(\S+) :=", MAKEFILE, re.M) == architecture["AllowedValues"]
 
 
+def test_the_function_waits_for_a_name_server_no_longer_than_for_a_service() -> None:
+    options = FUNCTION["Environment"]["Variables"]["RES_OPTIONS"].split()
+
+    assert sorted(options) == ["attempts:2", "timeout:1"]
+
+
 def test_the_function_is_traced_and_logs_json() -> None:
     assert FUNCTION["Tracing"] == "Active"
     assert FUNCTION["LoggingConfig"]["LogFormat"] == "JSON"

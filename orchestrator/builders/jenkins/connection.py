@@ -16,6 +16,7 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 from orchestrator import deadline
 from orchestrator.builders.jenkins.credentials import Credentials
 from orchestrator.errors import ConfigurationError, JobRejected, Unavailable, shown
+from orchestrator.transport import HTTPPool, HTTPSPool
 
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 10
@@ -99,6 +100,7 @@ class Connection:
             timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS),
             ssl_context=_trusting(ca_bundle),
         )
+        self._pool.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
 
     def post(self, path: str, form: Mapping[str, str], what: str) -> Answer:
         """Send a form.
@@ -228,17 +230,18 @@ class Connection:
         form = {"Content-Type": "application/x-www-form-urlencoded"} if body is not None else {}
         attempt = 1
         while True:
-            deadline.require(CONNECT_TIMEOUT_SECONDS + READ_TIMEOUT_SECONDS, what)
+            deadline.require(what, ambiguous=False)
             try:
                 return self._exchange(method, self.url + path, body, {**form, **headers})
             except _NOT_SENT as error:
-                if attempt == CONNECT_ATTEMPTS:
+                pause = attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 (jitter)
+                if attempt == CONNECT_ATTEMPTS or not deadline.has_time(pause):
                     raise Unavailable(
                         f"{what}: {self.host} was not reached ({_reason(error)}); it will be retried; if that goes on, "
                         "check JENKINS_URL and the way there (VPC, security group)",
                         ambiguous=False,
                     ) from None
-                self._pause(attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5))  # noqa: S311 (jitter)
+                self._pause(pause)
                 attempt += 1
             except HTTPError as error:
                 self._raise_unanswered(error, what)
@@ -267,15 +270,15 @@ class Connection:
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
-    """Read a body for as long as one wait may last in all, and say whether that was enough.
+    """Read a body, and say whether it ended in time.
 
     What a request came to is in the answer's head: a body that never ends takes none of it back.
     """
-    content, end = bytearray(), time.monotonic() + READ_TIMEOUT_SECONDS
+    content = bytearray()
     try:
         while chunk := response.read1(_CHUNK_BYTES):
             content += chunk
-            if len(content) > _MAX_ANSWER_BYTES or time.monotonic() > end:
+            if len(content) > _MAX_ANSWER_BYTES:
                 response.close()
                 return bytes(content), False
     except HTTPError:

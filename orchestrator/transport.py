@@ -1,0 +1,140 @@
+"""HTTP connections on which a whole exchange has a time limit, however slowly bytes arrive.
+
+A socket's own timeout bounds each wait for bytes and not their sum: a server that sends one byte a second never meets
+it. Here the limits are kept by the clock, and end no later than the invocation may act.
+"""
+
+import io
+import math
+import socket
+import time
+from http.client import HTTPResponse
+from typing import Any, TypeVar
+
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    NameResolutionError,
+    NewConnectionError,
+    ProtocolError,
+    ReadTimeoutError,
+)
+from urllib3.util.connection import allowed_gai_family, create_connection
+
+from orchestrator import deadline
+
+PoolT = TypeVar("PoolT", bound=HTTPConnectionPool)
+
+_BLOCK_BYTES = 16 * 1024
+
+
+def timed(pool: type[PoolT]) -> type[PoolT]:
+    """Derive a class of connection pools that keep their time limits by the clock.
+
+    The connect timeout covers all addresses of the host, the read timeout the answer's head and body, and both
+    together the whole exchange.
+
+    Args:
+        pool: The class to derive it from: one of urllib3's, or of a library that uses urllib3.
+
+    Returns:
+        The class. An exchange that is cut off raises `ReadTimeoutError`, or `ConnectTimeoutError` where no connection
+        was made.
+    """
+    connection = type(f"Timed{pool.ConnectionCls.__name__}", (_TimedConnection, pool.ConnectionCls), {})
+    return type(f"Timed{pool.__name__}", (_TimedPool, pool), {"ConnectionCls": connection})
+
+
+class _TimedPool(HTTPConnectionPool):
+    def urlopen(self, method: str, url: str, *args: Any, **options: Any) -> Any:
+        with deadline.within(_seconds(self.timeout.connect_timeout) + _seconds(self.timeout.read_timeout)):
+            try:
+                return super().urlopen(method, url, *args, **options)
+            except ProtocolError as error:
+                if isinstance(error.args[-1], TimeoutError):
+                    raise ReadTimeoutError(self, url, "the request was not taken in time") from error
+                raise
+
+
+class _TimedResponse(HTTPResponse):
+    def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
+        super().__init__(sock, *args, **options)
+        self.fp.close()
+        self.fp = io.BufferedReader(_TimedStream(sock, min(_seconds(sock.gettimeout()), _left())))
+
+
+class _TimedConnection(HTTPConnection):
+    response_class = _TimedResponse
+
+    def _new_conn(self) -> socket.socket:
+        """Connect to the first address that answers; urllib3 itself gives each of them the whole time."""
+        with deadline.within(_seconds(self.timeout)):
+            try:
+                found = socket.getaddrinfo(self._dns_host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
+            except socket.gaierror as error:
+                raise NameResolutionError(self.host, self, error) from error
+            failure = OSError("the name has no address")
+            for *_, address in found:
+                try:
+                    connected = create_connection(
+                        (str(address[0]), self.port),
+                        _left(),
+                        source_address=self.source_address,
+                        socket_options=self.socket_options,
+                    )
+                    connected.settimeout(_left())  # for the TLS handshake
+                    return connected
+                except OSError as error:
+                    failure = error
+        if isinstance(failure, TimeoutError):
+            raise ConnectTimeoutError(self, f"connecting to {self.host} timed out") from failure
+        raise NewConnectionError(self, f"connecting to {self.host} failed: {failure}") from failure
+
+    def send(self, data: Any) -> None:
+        """Send in blocks: a TLS socket gives each of its records the whole time."""
+        blocks = [data]
+        if isinstance(data, bytes) and len(data) > _BLOCK_BYTES:
+            blocks = [data[start : start + _BLOCK_BYTES] for start in range(0, len(data), _BLOCK_BYTES)]
+        for block in blocks:
+            if self.sock is not None:
+                self.sock.settimeout(_left())
+            super().send(block)
+
+
+class _TimedStream(io.RawIOBase):
+    """What arrives on a socket, until the time is up."""
+
+    def __init__(self, sock: socket.socket, seconds: float) -> None:
+        self._socket = sock
+        self._stream = sock.makefile("rb", buffering=0)
+        self._end = time.monotonic() + seconds
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer did not end in time")
+        self._socket.settimeout(left)
+        return self._stream.readinto(buffer)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
+
+
+def _seconds(timeout: object) -> float:
+    return timeout if isinstance(timeout, int | float) else math.inf
+
+
+def _left() -> float:
+    left = deadline.seconds_left()
+    if left <= 0:
+        raise TimeoutError("the time for the exchange is up")
+    return left
+
+
+HTTPPool = timed(HTTPConnectionPool)
+HTTPSPool = timed(HTTPSConnectionPool)

@@ -1,0 +1,55 @@
+"""A server whose answers never end: it sends one byte at a time, so that no single wait for bytes is long."""
+
+import contextlib
+import socket
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+_PAUSE_SECONDS = 0.02
+# A client that does not give up by itself is to fail its test, and not to hang.
+_PATIENCE_SECONDS = 20.0
+
+
+class DrippingServer:
+    """Answers every request with `beginning`, and then drips on.
+
+    Attributes:
+        address: Host and port.
+        url: The address with its scheme.
+        requests: The beginning of each request that came.
+    """
+
+    def __init__(self, beginning: bytes = b"HTTP/1.1 200 OK\r\nX-Padding: ") -> None:
+        self.requests: list[bytes] = []
+        self._beginning = beginning
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"http://{self.address}"
+        self._stopping = threading.Event()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._listener.accept()
+                threading.Thread(target=self._drip, args=[connection], daemon=True).start()
+
+    def _drip(self, connection: socket.socket) -> None:
+        end = time.monotonic() + _PATIENCE_SECONDS
+        with connection, contextlib.suppress(OSError):
+            self.requests.append(connection.recv(65536))
+            connection.sendall(self._beginning)
+            while time.monotonic() < end and not self._stopping.wait(_PAUSE_SECONDS):
+                connection.sendall(b"x")
