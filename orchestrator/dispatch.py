@@ -2,7 +2,7 @@
 
 import contextvars
 import inspect
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import partial
@@ -102,7 +102,9 @@ class Dispatcher:
         try:
             decision = consumer.decide(accepted, context)
             if inspect.iscoroutine(decision):
-                decision = self._awaited(decision)
+                from orchestrator import event_loop  # only functions with async consumers pay for what this imports
+
+                decision = event_loop.run(decision)
             actions = _actions(decision, consumer)
             # All actions are checked before the first is performed: bad input changes nothing.
             prepared = [self._prepare(action, consumer, event, position) for position, action in enumerate(actions)]
@@ -144,16 +146,6 @@ class Dispatcher:
         self, action: Action, consumer: Consumer, event: Event[Mapping[str, Any]], position: int
     ) -> Callable[[], Outcome]:
         return self._performer.prepare(action, Origin(event=event, consumer=consumer.name, position=position))
-
-    def _awaited(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
-        import asyncio
-
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(coroutine)
-        # Whoever calls the handler from a running loop, as an async test does, cannot start a second one here.
-        return self._thread_pool().submit(contextvars.copy_context().run, asyncio.run, coroutine).result()
 
 
 def _actions(decision: Any, consumer: Consumer) -> tuple[Action, ...]:
