@@ -128,7 +128,7 @@ def create_handler(
 
     def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
         check_time_limit(context)
-        with deadline.of_invocation(context):
+        with deadline.of_invocation(context), telemetry.quiet_libraries():
             if not intake.is_sqs_batch(event):
                 return handle(partial(intake.parse, event), context)
             from orchestrator import sqs  # only functions behind a queue pay for what this imports

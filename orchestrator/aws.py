@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from botocore import exceptions
 
-from orchestrator import deadline
+from orchestrator import deadline, telemetry
 from orchestrator.errors import ConfigurationError, OrchestratorError, Unavailable
 
 if TYPE_CHECKING:
@@ -122,6 +122,7 @@ class Clients:
         )
         client = self._session.client(service, region_name=region, config=config)  # type: ignore[call-overload]  # the service is a variable
         _keep_time(client)
+        telemetry.quiet_new_loggers()  # those of the SDK, which is imported here
         return client
 
 

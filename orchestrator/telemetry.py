@@ -1,13 +1,16 @@
-"""Logs and metrics: wired in here once, with what every line must carry."""
+"""Logs and metrics: wired in here once, with what every line must carry, and apart from those of the host."""
 
 import json
 import logging
 import os
 import sys
 import threading
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import partial
+from types import MappingProxyType
 from typing import Any, TextIO
 
 from aws_lambda_powertools import Logger
@@ -19,10 +22,6 @@ SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME") or "orchestrator"
 NAMESPACE = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "Orchestrator"
 # CloudWatch takes at most 1024 characters for a dimension's value; names of ours are far shorter.
 _MAX_DIMENSION_LENGTH = 255
-
-
-# Its warnings hold whole addresses, query and all.
-logging.getLogger("urllib3").setLevel(logging.ERROR)
 
 
 class _CurrentStdout(logging.StreamHandler[TextIO]):
@@ -45,25 +44,54 @@ def _message(text: Any) -> Any:
     return json.loads(text) if text.startswith(("{", "[")) else text
 
 
+class _PrivateLogger(Logger):
+    """A Powertools Logger outside `logging`'s tree, where a Logger of the same service would be the same one."""
+
+    def _get_logger(self) -> logging.Logger:
+        # Powertools keeps the lines of a service from being written twice by a filter on the root logger's handlers,
+        # which would also drop the host's lines of `my_orchestrator`. What is outside the tree never gets there.
+        self._is_deduplication_disabled = True
+        return logging.Logger(self.service)
+
+    def prefer(self, level: str | int) -> None:
+        """Log from this level on, though Powertools prefers Lambda's own setting."""
+        self._logger.setLevel(level)
+
+
+# Not in Powertools' own place for such keys, which is one for all Loggers of the process.
+_event_keys: ContextVar[Mapping[str, Any]] = ContextVar("event_keys", default=MappingProxyType({}))
+
+
+class _EventKeys(logging.Filter):
+    """Adds the event's identity to each line."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        for name, value in _event_keys.get().items():
+            record.__dict__.setdefault(name, value)
+        return True
+
+
 def _logger() -> Logger:
     make = partial(
-        Logger,
+        _PrivateLogger,
         service=SERVICE,
         logger_handler=_CurrentStdout(),
         use_rfc3339=True,
         utc=True,
         json_deserializer=_message,
     )
-    try:
-        made = make()
-        # Powertools prefers Lambda's own setting, which the template leaves at INFO for the sake of the metrics.
-        logging.getLogger(made.name).setLevel(os.environ.get("POWERTOOLS_LOG_LEVEL", "").upper() or made.log_level)
-        return made
-    except ValueError:
-        # A function that cannot even be imported would tell nobody why.
-        made = make(level="INFO")
-        made.warning("POWERTOOLS_LOG_LEVEL is no log level; INFO is used until it is corrected")
-        return made
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # where Lambda's log level is another
+        try:
+            made = make()
+            # Lambda's own is INFO in the template: at a higher one the metrics would not be written.
+            made.prefer(os.environ.get("POWERTOOLS_LOG_LEVEL", "").upper() or made.log_level)
+        except ValueError:
+            # A function that cannot even be imported would tell nobody why.
+            made = make(level="INFO")
+            made.warning("POWERTOOLS_LOG_LEVEL is no log level; INFO is used until it is corrected")
+    made.addFilter(_EventKeys())
+    return made
 
 
 logger = _logger()
@@ -91,11 +119,62 @@ def log_keys(event: Event[Any], lambda_context: Any) -> Iterator[None]:
     }
     if event.replay_name is not None:
         keys["replay_name"] = event.replay_name
-    logger.thread_safe_append_keys(**keys)
+    token = _event_keys.set(keys)
     try:
         yield
     finally:
-        logger.thread_safe_remove_keys(keys)
+        _event_keys.reset(token)
+
+
+_LIBRARIES = ("aws_lambda_powertools", "boto3", "botocore", "urllib3")
+_is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
+
+
+class _Quiet(logging.Filter):
+    """Drops what a library logs below ERROR while an event is handled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._known_loggers = 0
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR or not _is_quiet.get()
+
+    def include_new_loggers(self) -> None:
+        """Filter each logger by itself: a filter counts for one logger, and not for those below it."""
+        loggers = logging.root.manager.loggerDict
+        if len(loggers) == self._known_loggers:
+            return
+        self._known_loggers = len(loggers)
+        for name, found in list(loggers.items()):
+            if name.partition(".")[0] in _LIBRARIES and isinstance(found, logging.Logger):
+                found.addFilter(self)
+
+
+_quiet = _Quiet()
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """Keep the libraries that send requests from logging them, in this thread and those started with its context.
+
+    At DEBUG the SDK logs whole requests and answers, and urllib3's warnings hold whole addresses. What the host does
+    outside the body is logged as before.
+
+    Yields:
+        Nothing.
+    """
+    _quiet.include_new_loggers()
+    token = _is_quiet.set(True)
+    try:
+        yield
+    finally:
+        _is_quiet.reset(token)
+
+
+def quiet_new_loggers() -> None:
+    """Do the same for loggers that were made since the body began, as by the import of a library."""
+    _quiet.include_new_loggers()
 
 
 def count(metric: str, dimensions: Mapping[str, str] | None = None, value: float = 1) -> None:

@@ -1,0 +1,213 @@
+"""The package in somebody else's process: their logging, metrics, event loop and warnings stay as they were."""
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.metrics import Metrics, MetricUnit
+
+from orchestrator import Handler, Registry, create_handler, telemetry
+from tests.conftest import EVENTS, invoke, json_lines, sample
+
+# Each of these is in a sample event, in the emulated AWS, or opens the emulated Jenkins.
+SECRETS = (
+    "example-callback-secret",
+    "example-callback-context",
+    "example-client-secret",
+    "an-api-token-of-no-worth",
+    "zoe.mueller",
+    "Acme Robotics",
+    "1 Example Street",
+    "/webhook",
+)
+
+
+def host(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run a host's program, in which every warning is an error; `handle` runs a handler with one consumer."""
+    program = f"""
+import asyncio, json, logging, logging.config, sys
+from pathlib import Path
+
+def handle(consumer=lambda event: None):
+    from orchestrator import Registry, create_handler
+    from orchestrator.local.lambda_context import LocalContext
+    registry = Registry()
+    registry.consumer("TENANT_PROVISIONING", name="theirs")(consumer)
+    event = json.loads(Path({str(EVENTS / "tenant-provisioning.json")!r}).read_text())
+    create_handler(registry)(event, LocalContext())
+
+{code}
+"""
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    assert done.returncode == 0, done.stderr
+    return json_lines(done.stdout)
+
+
+# A host's Logger.
+
+
+def test_a_logger_of_the_same_service_may_be_made_before_ours() -> None:
+    done = host("""
+from aws_lambda_powertools import Logger
+theirs = Logger(service="orchestrator", level="WARNING")
+handle()
+theirs.warning("theirs")
+""")
+
+    logged = [line for line in lines(done) if "message" in line]
+    assert [line["message"] for line in logged] == ["event handled", "theirs"]
+    assert "correlation_id" in logged[0]
+    assert "correlation_id" not in logged[1]
+
+
+def test_a_logger_of_the_same_service_may_be_made_after_ours(
+    handler: Handler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = Logger(service=telemetry.SERVICE, stream=sys.stdout, level="WARNING", utc=True)
+
+    invoke(handler, sample("tenant-provisioning"))
+    theirs.info("too quiet")
+    theirs.warning("theirs")
+
+    messages = [line["message"] for line in json_lines(capsys.readouterr().out) if "message" in line]
+    assert messages == ["event handled", "theirs"]
+
+
+def test_keys_of_a_hosts_logger_stay_as_they_were(capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = Logger(service="theirs", stream=sys.stdout)
+    registry = Registry()
+    registry.consumer("A", name="a")(lambda event: theirs.info("within"))
+    theirs.thread_safe_append_keys(correlation_id="of-the-host")
+
+    invoke(create_handler(registry), sample("tenant-provisioning") | {"detail-type": "A"})
+    theirs.info("after")
+    theirs.thread_safe_clear_keys()
+
+    found = [line for line in json_lines(capsys.readouterr().out) if line.get("service") == "theirs"]
+    assert [line["correlation_id"] for line in found] == ["of-the-host", "of-the-host"]
+
+
+def test_a_hosts_lines_are_not_taken_for_ours() -> None:
+    done = host("""
+logging.basicConfig(stream=sys.stdout, format='{"logger": "%(name)s"}', level=logging.INFO)
+handle()
+for name in ("my_orchestrator.consumers", "orchestrator", "orchestrator.theirs"):
+    logging.getLogger(name).info("theirs")
+""")
+
+    assert [line["logger"] for line in lines(done) if "logger" in line] == [
+        "my_orchestrator.consumers",
+        "orchestrator",
+        "orchestrator.theirs",
+    ]
+
+
+def test_a_host_that_disables_existing_loggers_does_not_silence_ours() -> None:
+    done = host("""
+import orchestrator.handler
+logging.config.dictConfig({"version": 1, "disable_existing_loggers": True})
+handle()
+""")
+
+    assert "event handled" in [line.get("message") for line in lines(done)]
+
+
+# What the libraries below us log.
+
+
+def test_no_secret_is_logged_though_the_host_logs_everything() -> None:
+    done = host(f"""
+from orchestrator.local import environment
+with environment.embedded():
+    logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
+    from orchestrator.handler import lambda_handler
+    from orchestrator.local.lambda_context import LocalContext
+    for name in ("tenant-provisioning", "tenant-provisioning-jenkins", "tenant-deployment", "scheduled-sweep"):
+        lambda_handler(json.loads(Path({str(EVENTS)!r}, name + ".json").read_text()), LocalContext())
+""")
+
+    assert "event handled" in [line.get("message") for line in lines(done)]
+    assert "DEBUG:" in done.stderr  # or nothing of these could be logged
+    assert [secret for secret in SECRETS if secret in done.stdout + done.stderr] == []
+
+
+def test_what_the_host_itself_does_is_logged_as_before(handler: Handler, caplog: pytest.LogCaptureFixture) -> None:
+    import boto3
+
+    invoke(handler, sample("tenant-provisioning"))
+    with caplog.at_level(logging.DEBUG):
+        boto3.client("dynamodb").list_tables()
+
+    assert "botocore.endpoint" in {record.name for record in caplog.records}
+
+
+def test_the_levels_of_other_loggers_stay_as_they_were() -> None:
+    done = host("""
+handle()
+print(json.dumps({name: logging.getLogger(name).level for name in ("", "urllib3", "botocore")}))
+""")
+
+    assert lines(done)[-1] == {"": logging.WARNING, "urllib3": logging.NOTSET, "botocore": logging.NOTSET}
+
+
+# A host's event loop.
+
+
+def test_after_an_async_consumer_the_host_has_its_event_loop() -> None:
+    done = host("""
+loop = asyncio.new_event_loop()
+asyncio.set_event_loop(loop)
+
+async def later(event):
+    await asyncio.sleep(0)
+
+handle(later)
+assert asyncio.get_event_loop() is loop
+loop.close()
+""")
+
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+# A host's metrics and warnings.
+
+
+def test_metrics_of_the_host_are_not_mixed_with_ours(handler: Handler, capsys: pytest.CaptureFixture[str]) -> None:
+    theirs = Metrics(namespace="Theirs", service="theirs")
+    theirs.add_metric(name="Orders", unit=MetricUnit.Count, value=3)
+    theirs.add_dimension(name="shop", value="one")
+
+    invoke(handler, sample("tenant-provisioning"))
+    theirs.flush_metrics()
+
+    counted = [line for line in json_lines(capsys.readouterr().out) if "_aws" in line]
+    by_namespace: dict[str, list[Mapping[str, Any]]] = {}
+    for line in counted:
+        by_namespace.setdefault(line["_aws"]["CloudWatchMetrics"][0]["Namespace"], []).append(line)
+    (orders,) = by_namespace["Theirs"]
+    assert (orders["Orders"], orders["shop"]) == ([3.0], "one")
+    assert all("shop" not in line and "Orders" not in line for line in by_namespace["Orchestrator"])
+
+
+@pytest.mark.parametrize("level", ["DEBUG", "INFO", "ERROR"])
+def test_log_levels_that_differ_warn_of_nothing(level: str) -> None:
+    done = host(
+        "from orchestrator.handler import lambda_handler", AWS_LAMBDA_LOG_LEVEL="INFO", POWERTOOLS_LOG_LEVEL=level
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
