@@ -4,6 +4,7 @@ import io
 import json
 import zipfile
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,17 @@ _CODE = {"Bucket": "artifacts", "Key": "orchestrator.zip"}
 
 def transformed() -> dict[str, Any]:
     """Give the template without SAM's own types."""
+    made: dict[str, Any] = json.loads(_transformed())
+    return made
+
+
+@cache
+def _transformed() -> str:
     template = yaml_parse(TEMPLATE.read_text())
     # What `sam deploy` puts there once it has uploaded the artifact.
     template["Resources"]["OrchestratorFunction"]["Properties"]["CodeUri"] = dict(_CODE)
     translator = Translator({}, Parser(), [], boto3.Session(region_name="eu-west-1"))
-    made: dict[str, Any] = translator.translate(template, {})
-    return made
+    return json.dumps(translator.translate(template, {}))
 
 
 def for_moto(template: dict[str, Any]) -> dict[str, Any]:
