@@ -4,7 +4,7 @@ SAM := SAM_CLI_TELEMETRY=0 uv tool run --quiet --from aws-sam-cli==1.170.0 sam
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: test chaos bench scale lint types format lock lock-check validate build
+.PHONY: test chaos bench scale smoke lint types format lock lock-check validate build
 test:
 	$(RUN) pytest
 
@@ -24,6 +24,11 @@ bench:
 scale:
 	$(RUN) --with matplotlib==3.10.7 python -m tests.benchmarks.scale \
 		--json build/scale.json --plot tests/benchmarks/scale.svg
+
+# Checks a stack that is deployed, with your credentials: `make smoke STACK=name`. It reads, and sends harmless events.
+smoke:
+	@$(RUN) python -m tests.smoke $(if $(PATIENCE),--patience $(PATIENCE)) \
+		$(or $(STACK),$(error STACK is not set: make smoke STACK=orchestrator))
 
 lint:
 	$(RUN) ruff check .
