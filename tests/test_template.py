@@ -1,5 +1,6 @@
-"""The Makefile builds the artifact for the runtime that the template asks for."""
+"""The template fits the artifact that the Makefile builds, and can be run by `sam local invoke`."""
 
+import json
 import re
 from pathlib import Path
 
@@ -31,3 +32,8 @@ def test_the_function_waits_for_a_name_server_no_longer_than_for_a_service() -> 
 def test_the_function_is_traced_and_logs_json() -> None:
     assert FUNCTION["Tracing"] == "Active"
     assert FUNCTION["LoggingConfig"]["LogFormat"] == "JSON"
+
+
+def test_without_layers_there_is_an_empty_list_as_sam_local_needs_it() -> None:
+    # `sam local invoke` does not know AWS::NoValue there: "Fn::If is an Invalid Layer Arn".
+    assert "AWS::NoValue" not in json.dumps(FUNCTION["Layers"])
