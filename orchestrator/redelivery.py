@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from orchestrator import aws, messages, telemetry
-from orchestrator.errors import InvalidEvent, OrchestratorError, Unavailable, shown
+from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, Unavailable, shown
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -54,7 +54,7 @@ class Redelivery:
             failure_queue_url: The URL of the failure queue.
         """
         self._client = client
-        self._failure_queue_url = failure_queue_url
+        self._failure_queue_url = failure_queue_url.rstrip("/")
 
     def arrange(self, failures: Sequence[Failed]) -> set[str]:
         """Decide over the messages of a batch that failed.
@@ -81,6 +81,7 @@ class Redelivery:
         record, error = failed.record, failed.error
         what = f"SQS message {shown(record.message_id)} could not be put into the failure queue"
         try:
+            self._check_address(what)
             identity = _identity(record)
             told = {
                 "ErrorCode": _text("NotTried" if error is None else type(error).__name__),
@@ -100,6 +101,12 @@ class Redelivery:
             telemetry.logger.error(f"{what} ({type(second).__name__})", error=type(second).__name__)
             return False
         return True
+
+    def _check_address(self, what: str) -> None:
+        if not self._failure_queue_url.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"{what}: FAILURE_QUEUE_URL is no http(s) address; set it to the URL of an SQS queue"
+            )
 
     def _send(self, record: SQSRecord, what: str, body: str, attributes: Mapping[str, Any]) -> None:
         fifo: dict[str, Any] = {}

@@ -66,7 +66,8 @@ class Settings(BaseModel):
         idempotency_record_max_age: Seconds for which it remembers, and for which a job is followed.
         publish_build_outcomes: Publish how CodeBuild builds ended; switch it off where they publish it themselves.
         failure_queue_url: SQS queue for messages of other queues that cannot be handled; without it those queues
-            decide when messages that failed come back, and how often.
+            decide when messages that failed come back, and how often. Checked when a message has to go there: where
+            SAM runs the function locally, it is the queue's name in the template.
         sqs_parallel_records: How many messages of an SQS batch are worked on at the same time.
         jenkins_url: Address of the Jenkins server, with the path that it lives under.
         jenkins_credentials_secret: Name or ARN of the secret with `{"username", "token"}`.
@@ -89,7 +90,7 @@ class Settings(BaseModel):
     idempotency_table: _Text = None
     idempotency_record_max_age: Annotated[float, Field(ge=2 * 86400, allow_inf_nan=False)] = 30 * 86400.0
     publish_build_outcomes: bool = True
-    failure_queue_url: Annotated[_Text, AfterValidator(_server_address)] = None
+    failure_queue_url: _Text = None
     sqs_parallel_records: Annotated[int, Field(ge=1, le=100)] = 10
     jenkins_url: Annotated[_Text, AfterValidator(_server_address)] = None
     jenkins_credentials_secret: _Text = None

@@ -252,6 +252,24 @@ def test_a_message_that_the_failure_queue_does_not_take_is_left_to_its_own_queue
     assert any("SQS message 'message-1' could not be put into the failure queue" in message for message in told)
 
 
+def test_a_failure_queue_that_is_no_address_is_named_and_the_message_is_left_to_its_own_queue(
+    queues: Queues, aws: Requests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("FAILURE_QUEUE_URL", "FailureQueue")
+    handler = failing(rejected)
+
+    assert deliver(handler, received(queues["events"], 2)) == ["message-1"]
+    assert len(waits(aws)) == 1
+    capsys.readouterr()
+    assert deliver(handler, received(queues["events"], 3)) == ["message-1"]
+
+    lines = [line for line in json_lines(capsys.readouterr().out) if line.get("error") == "ConfigurationError"]
+    assert [line["message"] for line in lines] == [
+        "SQS message 'message-1' could not be put into the failure queue: "
+        "FAILURE_QUEUE_URL is no http(s) address; set it to the URL of an SQS queue"
+    ]
+
+
 class Sqs:
     """Stands for the client of SQS, and refuses some messages: the emulated one knows no limits."""
 

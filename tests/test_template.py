@@ -3,8 +3,13 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import pytest
 from samtranslator.yaml_helper import yaml_parse
+
+from orchestrator import Settings, create_handler
+from orchestrator.lifecycle import registry as lifecycle
 
 ROOT = Path(__file__).parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -37,3 +42,26 @@ def test_the_function_is_traced_and_logs_json() -> None:
 def test_without_layers_there_is_an_empty_list_as_sam_local_needs_it() -> None:
     # `sam local invoke` does not know AWS::NoValue there: "Fn::If is an Invalid Layer Arn".
     assert "AWS::NoValue" not in json.dumps(FUNCTION["Layers"])
+
+
+@pytest.mark.parametrize("conditions_hold", [True, False])
+def test_the_function_starts_with_the_settings_that_sam_local_gives_it(conditions_hold: bool) -> None:
+    variables = FUNCTION["Environment"]["Variables"]
+    passed = {name: as_sam_local_passes(value, conditions_hold) for name, value in variables.items()}
+
+    assert passed["FAILURE_QUEUE_URL"] == "FailureQueue"
+    assert callable(create_handler(lifecycle, settings=Settings.from_environment(passed)))
+
+
+def as_sam_local_passes(value: Any, conditions_hold: bool) -> str:
+    """Resolve a variable as the SAM CLI does: a resource is its logical id, what cannot be resolved is empty."""
+    match value:
+        case {"Fn::If": [_, first, second]}:
+            return as_sam_local_passes(first if conditions_hold else second, conditions_hold)
+        case {"Ref": str(name)} if name in TEMPLATE["Parameters"]:
+            return str(TEMPLATE["Parameters"][name]["Default"])
+        case {"Ref": str(name)} if name in TEMPLATE["Resources"]:
+            return name
+        case str():
+            return value
+    return ""
