@@ -1,10 +1,11 @@
-"""The command `orchestrator`: runs the handler on sample events, and shows the registry."""
+"""The command `orchestrator`: runs the handler on sample events, shows the registry, and emulates AWS."""
 
 import argparse
 import contextlib
 import importlib
 import json
 import sys
+import threading
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -14,6 +15,7 @@ from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorEr
 
 _HANDLER = "orchestrator.handler:lambda_handler"
 _STDIN = "-"
+_EMULATOR_PORT = 4566  # as in events/local/env.json; the usual one of emulators, and free on macOS, unlike 5000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,9 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    shared = argparse.ArgumentParser(add_help=False)
+    debugging = argparse.ArgumentParser(add_help=False)
+    debugging.add_argument("--debug", action="store_true", help="show tracebacks")
+    shared = argparse.ArgumentParser(add_help=False, parents=[debugging])
     shared.add_argument("--handler", default=_HANDLER, metavar="MODULE:NAME", help="the handler (default: %(default)s)")
-    shared.add_argument("--debug", action="store_true", help="show tracebacks")
 
     parser = argparse.ArgumentParser(prog="orchestrator", description="Try the orchestrator on this machine.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('orchestrator')}")
@@ -75,6 +78,17 @@ def _parser() -> argparse.ArgumentParser:
     form.add_argument("--json", action="store_true", help="as JSON")
     form.add_argument("--mermaid", action="store_true", help="as a Mermaid diagram")
     routes.set_defaults(run=_routes)
+
+    emulate = commands.add_parser(
+        "emulate",
+        parents=[debugging],
+        help="run an AWS emulator for `sam local invoke`",
+        description="Run an AWS emulator that has what the sample events need, until Ctrl-C: for a function in a "
+        "container, as `sam local invoke` starts it. It forgets everything at the end.",
+    )
+    emulate.add_argument("--host", default="0.0.0.0", help="address to listen on (default: %(default)s, all)")  # noqa: S104 (a container cannot reach loopback)
+    emulate.add_argument("--port", type=int, default=_EMULATOR_PORT, help="port to listen on (default: %(default)s)")
+    emulate.set_defaults(run=_emulate)
     return parser
 
 
@@ -128,6 +142,15 @@ def _routes(options: argparse.Namespace) -> int:
         _print_json(entries, sys.stdout)
     else:
         print(as_mermaid(entries) if options.mermaid else as_table(entries))
+    return 0
+
+
+def _emulate(options: argparse.Namespace) -> int:
+    from orchestrator.local import environment
+
+    with environment.running_emulator(options.host, options.port) as url:
+        print(f"AWS is emulated at {url} (region {environment.REGION}); Ctrl-C ends it", flush=True)
+        threading.Event().wait()
     return 0
 
 

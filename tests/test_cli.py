@@ -3,12 +3,15 @@
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
@@ -244,6 +247,41 @@ def test_a_running_emulator_is_used(run: Run, monkeypatch: pytest.MonkeyPatch) -
 
     assert (first[0], again[0]) == (0, 0)
     assert started(first[1])["name"] == "premium-tenant-provisioning"
+
+
+def test_an_emulator_runs_until_it_is_interrupted_and_has_what_the_samples_need(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_REGION", "DYNAMO_DB_REGION", "TIER_DETAILS_TABLE"):
+        monkeypatch.setenv(name, "eu-west-2")
+    found: dict[str, list[str]] = {}
+
+    class Interrupted:
+        def wait(self) -> None:
+            found["words"] = capsys.readouterr().out.split()
+            url = found["words"][4]
+            found["tables"] = boto3.client("dynamodb", "us-east-1", endpoint_url=url).list_tables()["TableNames"]
+            found["projects"] = boto3.client("codebuild", "us-east-1", endpoint_url=url).list_projects()["projects"]
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestrator.cli.threading", SimpleNamespace(Event=Interrupted))
+
+    code, _, err = run("emulate", "--host", "127.0.0.1", "--port", "0")
+
+    assert (code, err) == (130, "")
+    assert " ".join(found["words"]).startswith("AWS is emulated at http://127.0.0.1:")
+    assert {"idempotency-records", "tenant-records", "tier-details"} <= set(found["tables"])
+    assert "premium-tenant-provisioning" in found["projects"]
+
+
+def test_an_emulator_that_cannot_listen_is_one_line(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, out, err = run("emulate", "--host", "127.0.0.1", "--port", port)
+
+    assert (code, out) == (1, "")
+    assert err.startswith(f"orchestrator: ConfigurationError: cannot listen on 127.0.0.1:{port} (")
+    assert err.count("\n") == 1
 
 
 def test_the_callers_environment_is_restored(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
 """Decides what a local run speaks to: AWS, Jenkins and a control plane in this process, or an AWS emulator."""
 
 import contextlib
+import logging
 import os
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,13 +14,15 @@ from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane, standing_in
 from orchestrator.local.jenkins import JenkinsServer
 
-_REGION = "us-east-1"
+REGION = "us-east-1"
 _DEFAULTS = {
     "DATA_STORE_TABLE": "tenant-records",
     "IDEMPOTENCY_TABLE": "idempotency-records",
     "TIER_DETAILS_TABLE": "tier-details",
     "CALLBACK_ALLOWED_HOSTS": ".example.com",
 }
+_INSTALL_MOTO = "needs moto; install this package with its extra `local`, as in pip install '.[local]'"
+_ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 (compared with, not listened on)
 _NO_REAL_ACCOUNT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -68,10 +72,7 @@ def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
     try:
         from moto import mock_aws
     except ImportError:
-        raise ConfigurationError(
-            "the embedded AWS needs moto; install this package with its extra `local`, as in pip install '.[local]' "
-            "(or use --endpoint-url or --aws)"
-        ) from None
+        raise ConfigurationError(f"the embedded AWS {_INSTALL_MOTO} (or use --endpoint-url or --aws)") from None
     with mock_aws(), _sandbox({}, jobs) as surroundings:
         yield surroundings
 
@@ -101,6 +102,52 @@ def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundin
         yield surroundings
 
 
+@contextmanager
+def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator[str]:
+    """Run an AWS emulator for functions outside this process, with the sandbox's tables, projects and secret in it.
+
+    Args:
+        host: The address to listen on; `0.0.0.0` is every one of this machine's.
+        port: The port to listen on; 0 takes a free one.
+        jobs: Names of further CodeBuild projects.
+
+    Yields:
+        The emulator's address for this machine. Region and table names are the same whatever the shell says.
+
+    Raises:
+        ConfigurationError: The emulation is not installed, or it cannot listen there.
+    """
+    try:
+        from moto.server import ThreadedMotoServer
+    except ImportError:
+        raise ConfigurationError(f"the emulator {_INSTALL_MOTO}") from None
+    _check_free(host, port)
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else a line for each request
+    server = ThreadedMotoServer(host, port, verbose=False)
+    server.start()
+    try:
+        own_host = "127.0.0.1" if host == _ALL_ADDRESSES else host
+        url = f"http://{own_host}:{server.get_host_and_port()[1]}"
+        same_for_all = {**_DEFAULTS, "DYNAMO_DB_REGION": "", "CODE_BUILD_REGION": ""}
+        with _environment({**_NO_REAL_ACCOUNT, **same_for_all, "AWS_ENDPOINT_URL": url}, region=REGION):
+            sandbox.fill(jobs)
+            sandbox.leave_job_open()
+        yield url
+    finally:
+        server.stop()
+
+
+def _check_free(host: str, port: int) -> None:
+    # moto's server starts in a thread, and would wait for ever for one that cannot listen.
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ConfigurationError(f"cannot listen on {host}:{port} ({reason}); choose another --port") from None
+
+
 def _is_address(url: str) -> bool:
     try:
         parts = urlsplit(url)
@@ -120,13 +167,13 @@ def _sandbox(changes: dict[str, str], jobs: Sequence[str]) -> Iterator[Surroundi
 
 
 @contextmanager
-def _environment(changes: dict[str, str]) -> Iterator[None]:
+def _environment(changes: dict[str, str], region: str | None = None) -> Iterator[None]:
     before = dict(os.environ)
     try:
         for name in list(os.environ):
             if name in _LEADING_AWAY or name.startswith("AWS_ENDPOINT_URL"):
                 del os.environ[name]
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or _REGION
+        region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or REGION
         os.environ.update(changes, AWS_REGION=region, AWS_DEFAULT_REGION=region)
         for name, value in _DEFAULTS.items():
             if not os.environ.get(name):
