@@ -15,7 +15,7 @@ from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorEr
 
 _HANDLER = "orchestrator.handler:lambda_handler"
 _STDIN = "-"
-_EMULATOR_PORT = 4566  # as in events/local/env.json; the usual one of emulators, and free on macOS, unlike 5000
+EMULATOR_PORT = 4566  # as in events/local/env.json; the usual one of emulators, and free on macOS, unlike 5000
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -87,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
         "container, as `sam local invoke` starts it. It forgets everything at the end.",
     )
     emulate.add_argument("--host", default="0.0.0.0", help="address to listen on (default: %(default)s, all)")  # noqa: S104 (a container cannot reach loopback)
-    emulate.add_argument("--port", type=int, default=_EMULATOR_PORT, help="port to listen on (default: %(default)s)")
+    emulate.add_argument("--port", type=int, default=EMULATOR_PORT, help="port to listen on (default: %(default)s)")
     emulate.set_defaults(run=_emulate)
     return parser
 

@@ -2,14 +2,16 @@
 
 import json
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from orchestrator import Settings, create_handler
+from orchestrator import Settings, cli, create_handler
 from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.local import environment
 
 ROOT = Path(__file__).parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -49,8 +51,26 @@ def test_the_function_starts_with_the_settings_that_sam_local_gives_it(condition
     variables = FUNCTION["Environment"]["Variables"]
     passed = {name: as_sam_local_passes(value, conditions_hold) for name, value in variables.items()}
 
-    assert passed["FAILURE_QUEUE_URL"] == "FailureQueue"
+    assert (passed["FAILURE_QUEUE_URL"], passed["AWS_ENDPOINT_URL"]) == ("FailureQueue", "")
     assert callable(create_handler(lifecycle, settings=Settings.from_environment(passed)))
+
+
+def test_by_default_sam_local_calls_the_emulator_and_has_the_names_that_it_was_filled_with() -> None:
+    config = tomllib.loads((ROOT / "samconfig.toml").read_text())["default"]["local_invoke"]["parameters"]
+    (variables,) = json.loads((ROOT / config["env_vars"]).read_text()).values()
+
+    assert variables["AWS_ENDPOINT_URL"] == f"http://host.docker.internal:{cli.EMULATOR_PORT}"
+    assert config["region"] == environment.REGION
+    assert {name: variables[name] for name in environment.TABLES} == environment.TABLES
+
+
+def test_what_the_env_file_sets_is_declared_for_sam_passes_nothing_else() -> None:
+    settings = json.loads((ROOT / "events" / "local" / "env.json").read_text())
+
+    assert settings.keys() <= TEMPLATE["Resources"].keys()
+    for function, variables in settings.items():
+        declared = TEMPLATE["Resources"][function]["Properties"]["Environment"]["Variables"]
+        assert variables.keys() <= declared.keys()
 
 
 def as_sam_local_passes(value: Any, conditions_hold: bool) -> str:

@@ -15,12 +15,12 @@ from orchestrator.local.control_plane import ControlPlane, standing_in
 from orchestrator.local.jenkins import JenkinsServer
 
 REGION = "us-east-1"
-_DEFAULTS = {
+TABLES = {
     "DATA_STORE_TABLE": "tenant-records",
     "IDEMPOTENCY_TABLE": "idempotency-records",
     "TIER_DETAILS_TABLE": "tier-details",
-    "CALLBACK_ALLOWED_HOSTS": ".example.com",
 }
+_DEFAULTS = {**TABLES, "CALLBACK_ALLOWED_HOSTS": ".example.com"}
 _INSTALL_MOTO = "needs moto; install this package with its extra `local`, as in pip install '.[local]'"
 _ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 (compared with, not listened on)
 _NO_REAL_ACCOUNT = {
@@ -128,7 +128,7 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
     try:
         own_host = "127.0.0.1" if host == _ALL_ADDRESSES else host
         url = f"http://{own_host}:{server.get_host_and_port()[1]}"
-        same_for_all = {**_DEFAULTS, "DYNAMO_DB_REGION": "", "CODE_BUILD_REGION": ""}
+        same_for_all = {**TABLES, "DYNAMO_DB_REGION": "", "CODE_BUILD_REGION": ""}
         with _environment({**_NO_REAL_ACCOUNT, **same_for_all, "AWS_ENDPOINT_URL": url}, region=REGION):
             sandbox.fill(jobs)
             sandbox.leave_job_open()
