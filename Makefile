@@ -64,6 +64,11 @@ validate:
 build:
 	$(SAM) build
 
+# Runs the built function in a container, as root on Debian; a minute, and two more the first time.
+.PHONY: local-invoke
+local-invoke:
+	$(RUN) python -m tests.local_invoke --sam '$(SAM)'
+
 # The Lambda runtime that the artifact is built for: Runtime and Architectures in template.yaml.
 LAMBDA_PYTHON := 3.13
 LAMBDA_ARCHITECTURE ?= arm64

@@ -12,6 +12,7 @@ from samtranslator.yaml_helper import yaml_parse
 from orchestrator import Settings, cli, create_handler
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import environment
+from tests.local_invoke.podman import PYTHON
 
 ROOT = Path(__file__).parent.parent
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -21,6 +22,10 @@ FUNCTION = TEMPLATE["Resources"]["OrchestratorFunction"]["Properties"]
 
 def test_the_artifact_is_built_for_the_python_of_the_function() -> None:
     assert re.findall(r"^LAMBDA_PYTHON := (\S+)$", MAKEFILE, re.M) == [FUNCTION["Runtime"].removeprefix("python")]
+
+
+def test_the_container_of_local_invoke_has_the_python_of_the_function() -> None:
+    assert FUNCTION["Runtime"] == f"python{PYTHON}"
 
 
 def test_the_artifact_is_built_for_the_architecture_of_the_function() -> None:

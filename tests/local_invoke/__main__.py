@@ -1,0 +1,160 @@
+"""`python -m tests.local_invoke`: runs sample events by `sam local invoke` in a container, and checks the answers."""
+
+import argparse
+import contextlib
+import json
+import os
+import platform
+import shlex
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import boto3
+
+from orchestrator.cli import EMULATOR_PORT
+from orchestrator.local import environment
+from tests.lambda_runtime import ROOT
+from tests.local_invoke.podman import GATEWAY, Podman, alone, run
+
+_EVENTS = ROOT / "events"
+# The statuses of an answer's outcomes; of a batch, the messages that failed.
+_EXPECTED: dict[str, list[Any]] = {
+    "tenant-provisioning": ["saved", "started"],
+    "sqs-batch": [],
+    "scheduled-sweep": ["swept"],
+}
+_EXPECTED_BUILDS = {"premium-tenant-provisioning": 2, "basic-tenant-provisioning": 1}
+
+
+class Sam:
+    """The SAM CLI with this repository's template, for this machine's processor."""
+
+    def __init__(self, command: str, folder: Path, podman: Podman) -> None:
+        machine = platform.machine()
+        self.architecture = {"aarch64": "arm64"}.get(machine, machine)
+        self._command = ["env", *shlex.split(command)]
+        self._folder = folder
+        self._overrides = ("--parameter-overrides", f"Architecture={self.architecture}")
+        # Without credentials SAM invents some for the function, and asks no account.
+        mine = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+        self._environment = {
+            **mine,
+            **podman.environment,
+            "AWS_CONFIG_FILE": os.devnull,
+            "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "LAMBDA_ARCHITECTURE": self.architecture,
+        }
+
+    def build(self) -> None:
+        run(*self._command, "build", "--build-dir", self._folder, *self._overrides, environment=self._environment)
+
+    def invoke(self, event: str, image: str, env_file: Path) -> tuple[str, str]:
+        """Run one event.
+
+        Returns:
+            What the function answered, as SAM prints it, and the container's log.
+        """
+        options = {
+            "--config-file": ROOT / "samconfig.toml",
+            "--template": self._folder / "template.yaml",
+            "--event": _EVENTS / f"{event}.json",
+            "--env-vars": env_file,
+            "--invoke-image": image,
+            "--add-host": f"host.docker.internal:{GATEWAY}",
+        }
+        flags = [word for option in options.items() for word in option]
+        command = (*self._command, "local", "invoke", "--skip-pull-image", *flags, *self._overrides)
+        return run(*command, environment=self._environment, seconds=180)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.local_invoke", description=__doc__)
+    parser.add_argument("--sam", required=True, help="the command of the SAM CLI")
+    options = parser.parse_args()
+    os.chdir(ROOT)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped then, too
+    began = time.monotonic()
+    try:
+        architecture = prove(options.sam)
+    except RuntimeError as error:
+        print(f"sam local invoke: FAILED\n{error}", file=sys.stderr)
+        return 1
+    seconds = time.monotonic() - began
+    print(f"sam local invoke: {len(_EXPECTED)} events handled in a container ({architecture}), in {seconds:.0f} s")
+    return 0
+
+
+def prove(sam_command: str) -> str:
+    """Build the function, run every event in a container, and check what comes of it.
+
+    Returns:
+        The processor's architecture.
+
+    Raises:
+        RuntimeError: A step failed, or an answer is not as it must be; the text holds the log of it.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="local-invoke-")))
+        stack.enter_context(alone())
+        podman = Podman(folder, cache_folder())
+        sam = Sam(sam_command, folder / "build", podman)
+        image = podman.image(sam_command)
+        print("building the function", flush=True)
+        sam.build()
+        stack.enter_context(podman.service())
+        url = stack.enter_context(environment.running_emulator("0.0.0.0", 0))  # noqa: S104 (for the container)
+        env_file = folder / "env.json"
+        shipped = (_EVENTS / "local" / "env.json").read_text()
+        env_file.write_text(shipped.replace(f":{EMULATOR_PORT}", f":{url.rpartition(':')[2]}"))
+
+        before = builds(url)
+        for event in _EXPECTED:
+            answer, log = sam.invoke(event, image, env_file)
+            print(f"events/{event}.json: {answer.strip()}", flush=True)
+            check(event, answer, log)
+        if (started := builds(url) - before) != Counter(_EXPECTED_BUILDS):
+            raise RuntimeError(f"the emulator has the new builds {dict(started)}, not {_EXPECTED_BUILDS}")
+    return sam.architecture
+
+
+def cache_folder() -> Path:
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = home / "orchestrator-local-invoke"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def builds(url: str) -> Counter[str]:
+    """Count the builds of each project."""
+    codebuild = boto3.client(
+        "codebuild",
+        environment.REGION,
+        endpoint_url=url,
+        aws_access_key_id="testing",
+        aws_secret_access_key="testing",
+    )
+    return Counter(name.partition(":")[0] for name in codebuild.list_builds()["ids"])
+
+
+def check(event: str, answer: str, log: str) -> None:
+    try:
+        body = json.loads(answer)
+        found = body["batchItemFailures"] if "batchItemFailures" in body else statuses(body)
+    except (ValueError, LookupError, TypeError):
+        found = None
+    if found != _EXPECTED[event]:
+        raise RuntimeError(f"{event}: {found} and not {_EXPECTED[event]}; the container's log:\n{log}")
+
+
+def statuses(answer: dict[str, Any]) -> list[str]:
+    return [outcome["status"] for consumer in answer["consumers"] for outcome in consumer["outcomes"]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,170 @@
+"""Containers without a registry: podman of Debian's packages, and an image of Debian with Lambda's runtime client."""
+
+import fcntl
+import hashlib
+import os
+import platform
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.lambda_runtime import ROOT
+
+HERE = Path(__file__).parent
+GATEWAY = "10.88.0.1"
+"""This machine, as podman's containers see it."""
+# Its Python is the one of the template.
+DEBIAN, PYTHON = "trixie", "3.13"
+# What Lambda's image has beside Python.
+CLIENTS = ("awslambdaric", "snapshot-restore-py", "simplejson")
+_LOCK = Path("/run/orchestrator-local-invoke.lock")
+_NOT_NEEDED = ("./dev", "./usr/share/doc", "./usr/share/locale", "./var/cache/apt", "./var/lib/apt/lists")
+_START_SECONDS = 30.0
+
+
+class Podman:
+    """Podman with a configuration and a storage of its own; `alone` keeps two runs apart."""
+
+    def __init__(self, folder: Path, cache: Path) -> None:
+        """Install podman and configure it.
+
+        Args:
+            folder: Gets the configuration and the service's socket.
+            cache: Keeps images from one run to the next.
+        """
+        self._folder = folder
+        self._cache = cache
+        run(ROOT / ".ci" / "container-tools", folder, cache)
+        self.environment = {
+            "CONTAINERS_CONF": str(folder / "containers.conf"),
+            "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
+            "DOCKER_HOST": f"unix://{folder / 'podman.sock'}",
+        }
+
+    def image(self, sam_command: str) -> str:
+        """Build the image in which functions run, or take the one that the cache has.
+
+        Args:
+            sam_command: Which SAM CLI runs it: each version adds its own emulator, and only to an image without one.
+
+        Returns:
+            The image's name.
+        """
+        clients = [f"{name}=={version(name)}" for name in CLIENTS]
+        sources = [(HERE / name).read_bytes() for name in ("Containerfile", "bootstrap")]
+        digest = hashlib.sha256(repr((DEBIAN, clients, sources, sam_command)).encode()).hexdigest()[:12]
+        name = f"localhost/lambda-python-{digest}:{PYTHON}"
+        if self._succeeds("image", "exists", name):
+            return name
+        print(f"building {name}", flush=True)
+        context = self._cache / "image"
+        context.mkdir(exist_ok=True)
+        _make_rootfs(context / "rootfs.tar")
+        _install_clients(context / "runtime", clients)
+        shutil.copy(HERE / "bootstrap", context / "runtime")
+        self._run("rmi", "--all", "--force")  # those of earlier versions
+        self._run("build", "--tag", name, "--file", HERE / "Containerfile", context)
+        return name
+
+    @contextmanager
+    def service(self) -> Iterator[None]:
+        """Speak Docker's API at `DOCKER_HOST`; containers that are left at the end are removed."""
+        command = ["podman", "system", "service", "--time=0", self.environment["DOCKER_HOST"]]
+        with (self._folder / "podman.log").open("w") as log:
+            process = subprocess.Popen(command, env=self._whole_environment(), stdout=log, stderr=log)
+        try:
+            self._wait_for(process)
+            yield
+        finally:
+            try:
+                self._run("rm", "--all", "--force", "--time", 0)
+            finally:
+                process.terminate()
+                process.wait()
+
+    def _wait_for(self, process: "subprocess.Popen[bytes]") -> None:
+        deadline = time.monotonic() + _START_SECONDS
+        while process.poll() is None and time.monotonic() < deadline:
+            with socket.socket(socket.AF_UNIX) as client:
+                if client.connect_ex(str(self._folder / "podman.sock")) == 0:
+                    return
+            time.sleep(0.1)
+        raise RuntimeError("podman's service does not start:\n" + (self._folder / "podman.log").read_text())
+
+    def _run(self, *arguments: object) -> None:
+        run("podman", *arguments, environment=self._whole_environment())
+
+    def _succeeds(self, *arguments: str) -> bool:
+        try:
+            self._run(*arguments)
+        except RuntimeError:
+            return False
+        return True
+
+    def _whole_environment(self) -> dict[str, str]:
+        return {**os.environ, **self.environment}
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other run is at work: they share podman's network."""
+    with _LOCK.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run(*command: object, environment: Mapping[str, str] | None = None, seconds: float = 900) -> tuple[str, str]:
+    """Run a command; nothing that it started is left behind.
+
+    Returns:
+        Its standard output, and its standard error.
+
+    Raises:
+        RuntimeError: It failed, or took too long; the text holds all that it wrote.
+    """
+    words = [str(word) for word in command]
+    process = subprocess.Popen(
+        words,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        out, err = process.communicate(timeout=seconds)
+    except BaseException as error:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise RuntimeError(f"{shlex.join(words)} took more than {seconds:.0f} s:\n{err}{out}") from None
+        raise
+    if process.returncode != 0:
+        raise RuntimeError(f"{shlex.join(words)} failed ({process.returncode}):\n{err}{out}")
+    return out, err
+
+
+def _make_rootfs(archive: Path) -> None:
+    if archive.exists():
+        return
+    folder, unfinished = archive.with_suffix(".d"), archive.with_suffix(".part")
+    shutil.rmtree(folder, ignore_errors=True)
+    run("debootstrap", "--variant=minbase", "--include=python3", DEBIAN, folder)
+    run("tar", "-C", folder, *(f"--exclude={path}" for path in _NOT_NEEDED), "-cf", unfinished, ".")
+    shutil.rmtree(folder)
+    unfinished.rename(archive)
+
+
+def _install_clients(folder: Path, clients: list[str]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    tags = ("--python-version", PYTHON, "--python-platform", f"{platform.machine()}-manylinux_2_28")
+    run("uv", "pip", "install", "--quiet", "--target", folder, *tags, "--only-binary", ":all:", "--no-deps", *clients)
