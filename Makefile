@@ -99,7 +99,7 @@ build-OrchestratorFunction:
 		--requirement orchestrator/requirements.txt
 # Console scripts name the Python of the machine that built them, and RECORD holds their hashes: Lambda needs neither.
 	@rm -rf "$(artifact)/bin" "$(artifact)"/*.dist-info/RECORD "$(artifact)/.lock"
-	@python3 -c "$$trim_sdk" "$(artifact)" $(LAMBDA_AWS_SERVICES)
+	@python3 .ci/trim_sdk.py "$(artifact)" $(LAMBDA_AWS_SERVICES)
 	@cp -R orchestrator "$(artifact)"
 # The command runs on a person's machine alone.
 	@rm -rf "$(artifact)/orchestrator/local" "$(artifact)/orchestrator/cli.py"
@@ -107,43 +107,6 @@ build-OrchestratorFunction:
 	@$(compile)
 # Lambda runs as another user than the one that built, whose umask may shut others out.
 	@chmod -R u=rwX,go=rX "$(artifact)"
-
-# Of the SDK's descriptions: other services go, so does what only help() reads, and so do the endpoints of all regions of
-# all other services, whose parsing alone would be a twentieth of a cold start.
-define trim_sdk
-import gzip, json, pathlib, shutil, sys
-
-def undocumented(value):
-    if isinstance(value, list):
-        return [undocumented(member) for member in value]
-    if not isinstance(value, dict):
-        return value
-    kept = {k: v for k, v in value.items() if not (k == "documentation" and isinstance(v, str))}
-    return {name: undocumented(member) for name, member in kept.items()}
-
-def write(file, content):
-    file.write_text(json.dumps(content, separators=(",", ":")))
-
-artifact, services = pathlib.Path(sys.argv[1]), set(sys.argv[2:])
-for data in (artifact / "botocore" / "data", artifact / "boto3" / "data"):
-    for folder in data.iterdir():
-        if folder.is_dir() and folder.name not in services:
-            shutil.rmtree(folder)
-missing = services - {folder.name for folder in (artifact / "botocore" / "data").iterdir()}
-if missing:
-    sys.exit("LAMBDA_AWS_SERVICES names what the SDK does not know: " + " ".join(sorted(missing)))
-for packed in sorted((artifact / "botocore" / "data").glob("*/*/*.json.gz")):
-    write(packed.with_suffix(""), undocumented(json.loads(gzip.decompress(packed.read_bytes()))))
-    packed.unlink()
-for examples in (artifact / "botocore" / "data").glob("*/*/examples-1.json"):
-    examples.unlink()
-endpoints = artifact / "botocore" / "data" / "endpoints.json"
-known = json.loads(endpoints.read_text())
-for partition in known["partitions"]:
-    partition["services"] = {k: v for k, v in partition["services"].items() if k in services}
-write(endpoints, known)
-endef
-export trim_sdk
 
 # Lambda's disk is read-only: without bytecode in the artifact, each cold start would compile every module anew. With
 # unchecked hashes it holds no times, so that two builds give the same bytes; nor does a hash seed or a folder's name.
