@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -69,10 +70,19 @@ def test_no_permission_is_wider_than_it_must_be(template: dict[str, Any]) -> Non
     assert wide == WILDCARDS
 
 
-def test_no_role_has_a_managed_policy(template: dict[str, Any]) -> None:
-    assert [
-        role["ManagedPolicyArns"] for role in resources(template, "AWS::IAM::Role") if "ManagedPolicyArns" in role
-    ] == []
+def test_no_role_has_a_managed_policy_but_those_that_are_asked_for(template: dict[str, Any]) -> None:
+    managed = {
+        name: body["Properties"]["ManagedPolicyArns"]
+        for name, body in template["Resources"].items()
+        if "ManagedPolicyArns" in body["Properties"]
+    }
+
+    assert managed == {
+        "FunctionRole": {"Fn::If": ["HasExtraPolicies", {"Ref": "ExtraPolicyArns"}, {"Ref": "AWS::NoValue"}]}
+    }
+    assert template["Parameters"]["ExtraPolicyArns"]["Default"] == ""
+    joined = {"Fn::Join": ["", {"Ref": "ExtraPolicyArns"}]}
+    assert template["Conditions"]["HasExtraPolicies"] == {"Fn::Not": [{"Fn::Equals": [joined, ""]}]}
 
 
 def test_only_rules_of_the_account_may_send_to_the_queues(template: dict[str, Any]) -> None:
@@ -312,6 +322,61 @@ def test_tables_that_are_there_are_used() -> None:
     settings = Settings.from_environment(function["Environment"]["Variables"])
     assert not [name for name in names if name.endswith("Table")]
     assert (settings.tier_details_table, settings.data_store_table, settings.idempotency_table) == (*given.values(),)
+
+
+@pytest.mark.parametrize("mode", [{}, BUFFERED], ids=["direct", "buffered"])
+def test_a_function_of_ones_own_gets_its_events(mode: dict[str, str]) -> None:
+    given = {
+        "Handler": "my_consumers.lambda_handler",
+        "ExtraEventTypes": "TENANT_SUSPENDED,TENANT_MOVED",
+        "ExtraPolicyArns": "arn:aws:iam::123456789012:policy/machines,arn:aws:iam::123456789012:policy/topics",
+        "DefaultBuilder": "STEP_FUNCTIONS",
+    }
+    with mock_aws():
+        names = deployed({**mode, **given})
+        function = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
+        bus = mode.get("EventBusName", "default")
+        rule = boto3.client("events").describe_rule(Name=names["ExtraEventsRule"], EventBusName=bus)
+        (target,) = targets(names, "ExtraEventsRule", bus)
+        (lifecycle_target,) = targets(names, "LifecycleRule", bus)
+
+    assert function["Handler"] == given["Handler"]
+    assert function["Environment"]["Variables"]["DEFAULT_BUILDER"] == "STEP_FUNCTIONS"
+    assert json.loads(rule["EventPattern"]) == {"detail-type": ["TENANT_SUSPENDED", "TENANT_MOVED"]}
+    assert target == lifecycle_target
+    assert ("ExtraEventsPermission" in names) is (mode == {})
+
+
+def test_without_any_there_is_no_rule_for_further_events(account: tuple[dict[str, str], dict[str, str]]) -> None:
+    _, names = account
+
+    assert not {"ExtraEventsRule", "ExtraEventsPermission"} & names.keys()
+
+
+def test_what_the_rules_invoke_lets_each_of_them(template: dict[str, Any]) -> None:
+    rules = {name for name, body in template["Resources"].items() if body["Type"] == "AWS::Events::Rule"}
+    permissions = resources(template, "AWS::Lambda::Permission")
+
+    assert {permission["SourceArn"]["Fn::GetAtt"][0] for permission in permissions} == rules
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "is_taken"),
+    [
+        ("Handler", "my_consumers.lambda_handler", True),
+        ("Handler", "my_consumers.app.lambda_handler", True),
+        ("Handler", "my_consumers:lambda_handler", False),
+        ("Handler", "lambda_handler", False),
+        ("DefaultBuilder", "STEP_FUNCTIONS", True),
+        ("DefaultBuilder", "Argo/eu-1", True),
+        ("DefaultBuilder", "", False),
+        ("DefaultBuilder", "two words", False),
+    ],
+)
+def test_a_handler_and_a_builder_are_taken_by_their_names(
+    template: dict[str, Any], parameter: str, value: str, is_taken: bool
+) -> None:
+    assert (re.fullmatch(template["Parameters"][parameter]["AllowedPattern"], value) is not None) is is_taken
 
 
 def test_the_account_lacks_nothing_but_what_is_listed(template: dict[str, Any]) -> None:
