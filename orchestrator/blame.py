@@ -2,10 +2,12 @@
 
 import traceback
 
-from orchestrator.errors import ConsumerFailed
+from botocore.exceptions import UnknownServiceError
+
+from orchestrator.errors import ConfigurationError, ConsumerFailed, OrchestratorError, shown
 
 
-def blamed(who: str, module: str, error: BaseException) -> ConsumerFailed:
+def blamed(who: str, module: str, error: BaseException) -> OrchestratorError:
     """Make the error that tells of another.
 
     Args:
@@ -14,11 +16,32 @@ def blamed(who: str, module: str, error: BaseException) -> ConsumerFailed:
         error: What was raised. Its text may hold event data: it stays on the cause, which no log prints.
 
     Returns:
-        The error, which names the kind and the place of the other.
+        `ConfigurationError` where the code uses an AWS service that the artifact leaves out, else `ConsumerFailed`
+        with the kind and the place of the other error.
     """
-    failed = ConsumerFailed(f"{who} raised {type(error).__name__}{_place(error, module)}; correct it there")
+    service = _left_out_service(error)
+    failed: OrchestratorError
+    if service is None:
+        failed = ConsumerFailed(f"{who} raised {type(error).__name__}{_place(error, module)}; correct it there")
+    else:
+        failed = ConfigurationError(
+            f"{who} needs AWS service {shown(service)}, which the artifact leaves out: add it to LAMBDA_AWS_SERVICES "
+            "and build again"
+        )
     failed.__cause__ = error
     return failed
+
+
+def _left_out_service(error: BaseException) -> str | None:
+    """Name the AWS service whose description the SDK lacks, if that is the reason of an error."""
+    # boto3.resource handles it by raising an error of its own, also for services that merely have no resources.
+    reason = error.__context__ if type(error).__name__ == "ResourceNotExistsError" else error
+    if not isinstance(reason, UnknownServiceError):
+        return None
+    from botocore.loaders import Loader
+
+    service: str = reason.kwargs["service_name"]
+    return None if service in Loader().list_available_services("service-2") else service
 
 
 def _place(error: BaseException, module: str) -> str:

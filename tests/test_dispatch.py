@@ -1,12 +1,15 @@
 """How the handler runs consumers: conditions, fan-out, failures, async, and what is told of it."""
 
 import asyncio
+import json
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+import boto3
 import pytest
+from botocore.exceptions import UnknownServiceError
 from pydantic import BaseModel
 
 from orchestrator import (
@@ -27,7 +30,7 @@ from orchestrator import (
     Unavailable,
     create_handler,
 )
-from tests.conftest import Requests, invoke, json_lines, sample
+from tests.conftest import Requests, invoke, json_lines, published, sample
 
 SECRET = "do-not-tell"
 
@@ -349,6 +352,52 @@ def test_an_error_of_a_builders_own_names_the_builder_and_its_place(registry: Re
         ConsumerFailed, match=r"^builder 'X' raised ValueError in start, test_dispatch\.py line \d+; cor"
     ):
         invoke(create_handler(registry, builders={"X": Broken()}), event())
+
+
+LEFT_OUT = "needs AWS service 'quantum', which the artifact leaves out: add it to LAMBDA_AWS_SERVICES and build again"
+
+
+def test_a_builder_of_a_service_that_the_artifact_left_out_names_it_and_the_variable(registry: Registry) -> None:
+    class Quantum(Recorder):
+        def start(self, job: Job) -> Run:
+            boto3.client("quantum")  # type: ignore[call-overload]  # there is no such service
+            return super().start(job)
+
+    registry.consumer("TENANT_SUSPENDED", name="a")(job("x", builder="X"))
+
+    with pytest.raises(ConfigurationError, match=f"^builder 'X' {LEFT_OUT}$"):
+        invoke(create_handler(registry, builders={"X": Quantum()}), event())
+
+
+def test_a_service_that_the_artifact_left_out_is_reported_as_a_failure_that_no_retry_mends(
+    registry: Registry, aws: Requests
+) -> None:
+    builder = Recorder(failing={"x": UnknownServiceError(service_name="quantum", known_service_names="codebuild")})
+    registry.consumer("TENANT_SUSPENDED", name="a", failure_type="TENANT_SUSPENSION_FAILURE")(job("x", builder="X"))
+
+    with pytest.raises(ConfigurationError):
+        invoke(create_handler(registry, builders={"X": builder}), event(tenantId="t1"))
+
+    (failure,) = published(aws)
+    assert failure["DetailType"] == "TENANT_SUSPENSION_FAILURE"
+    assert LEFT_OUT in json.loads(failure["Detail"])["reason"]
+
+
+@pytest.mark.parametrize("kind", ["client", "resource"])
+def test_a_consumer_of_a_service_that_the_artifact_left_out_names_it_and_the_variable(
+    registry: Registry, kind: str
+) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: getattr(boto3, kind)("quantum"))
+
+    with pytest.raises(ConfigurationError, match=f"^consumer 'a' {LEFT_OUT}$"):
+        invoke(create_handler(registry), event())
+
+
+def test_a_service_without_resources_is_not_taken_for_one_that_was_left_out(registry: Registry) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: getattr(boto3, "resource")("codebuild"))  # noqa: B009
+
+    with pytest.raises(ConsumerFailed, match="consumer 'a' raised ResourceNotExistsError"):
+        invoke(create_handler(registry), event())
 
 
 def test_a_builder_that_returns_no_run_is_named(registry: Registry) -> None:
