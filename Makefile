@@ -80,33 +80,53 @@ LAMBDA_PLATFORM := $(LAMBDA_PLATFORM_$(LAMBDA_ARCHITECTURE))
 
 artifact = $(or $(ARTIFACTS_DIR),$(error ARTIFACTS_DIR is not set: run "sam build"))
 
-# The AWS services whose descriptions the artifact keeps: those of all others are most of its size. A consumer that speaks
-# to more names them in addition: make LAMBDA_AWS_SERVICES="codebuild dynamodb events secretsmanager sqs stepfunctions" …
-LAMBDA_AWS_SERVICES := codebuild dynamodb events secretsmanager sqs
+# What a function of your own adds; set these here or in the environment: LAMBDA_PACKAGES=my_consumers sam build
+# Folders and modules that the artifact gets beside the package.
+LAMBDA_PACKAGES ?=
+# Requirements files for what they import; only wheels are installed, and the package's own pins stay as they are.
+LAMBDA_REQUIREMENTS ?=
+# The AWS services that they use, as boto3 names them, besides those of the package.
+LAMBDA_AWS_SERVICES ?=
+
+# The SDK's descriptions of all other services are left out: they are most of its size.
+AWS_SERVICES := codebuild dynamodb events secretsmanager sqs $(LAMBDA_AWS_SERVICES)
 
 # Called by `sam build`. uv it must be: pip judges environment markers by the Python that runs it, not by the one it
 # installs for. Where uv is missing, pip fetches it for this build alone.
 .PHONY: build-OrchestratorFunction
 build-OrchestratorFunction:
-	@set -eu; \
-	if command -v uv >/dev/null; then uv=uv; else \
-		tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
-		python3 -m pip install --quiet --target "$$tools" uv; uv="$$tools/bin/uv"; \
-	fi; \
-	"$$uv" pip install --quiet --target "$(artifact)" \
-		--python-version $(LAMBDA_PYTHON) --python-platform $(LAMBDA_PLATFORM) \
-		--only-binary :all: --require-hashes --no-compile-bytecode --link-mode copy \
-		--requirement orchestrator/requirements.txt
+	@$(call require,LAMBDA_PACKAGES); $(call require,LAMBDA_REQUIREMENTS)
+	@set -eu; $(find_uv); \
+	install() { \
+		"$$uv" pip install --quiet --target "$(artifact)" \
+			--python-version $(LAMBDA_PYTHON) --python-platform $(LAMBDA_PLATFORM) \
+			--only-binary :all: --no-compile-bytecode --link-mode copy "$$@"; \
+	}; \
+	install --require-hashes --requirement orchestrator/requirements.txt; \
+	if [ -n "$(LAMBDA_REQUIREMENTS)" ]; then \
+		install --constraint orchestrator/requirements.txt $(addprefix --requirement ,$(LAMBDA_REQUIREMENTS)); \
+	fi
 # Console scripts name the Python of the machine that built them, and RECORD holds their hashes: Lambda needs neither.
 	@rm -rf "$(artifact)/bin" "$(artifact)"/*.dist-info/RECORD "$(artifact)/.lock"
-	@python3 .ci/trim_sdk.py "$(artifact)" $(LAMBDA_AWS_SERVICES)
-	@cp -R orchestrator "$(artifact)"
+	@python3 .ci/trim_sdk.py "$(artifact)" --services $(AWS_SERVICES) --packages $(LAMBDA_PACKAGES)
+	@cp -RL orchestrator $(LAMBDA_PACKAGES:/=) "$(artifact)"
 # The command runs on a person's machine alone.
 	@rm -rf "$(artifact)/orchestrator/local" "$(artifact)/orchestrator/cli.py"
 	@find "$(artifact)" -name __pycache__ -prune -exec rm -rf {} +
 	@$(compile)
 # Lambda runs as another user than the one that built, whose umask may shut others out.
 	@chmod -R u=rwX,go=rX "$(artifact)"
+
+define require
+for path in $($(1)); do [ -e "$$path" ] || { echo "$(1) names $$path, which is not there" >&2; exit 1; }; done
+endef
+
+define find_uv
+if command -v uv >/dev/null; then uv=uv; else \
+	tools=$$(mktemp -d); trap 'rm -rf "$$tools"' EXIT; \
+	python3 -m pip install --quiet --target "$$tools" uv; uv="$$tools/bin/uv"; \
+fi
+endef
 
 # Lambda's disk is read-only: without bytecode in the artifact, each cold start would compile every module anew. With
 # unchecked hashes it holds no times, so that two builds give the same bytes; nor does a hash seed or a folder's name.

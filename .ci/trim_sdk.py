@@ -1,39 +1,69 @@
 """Removes from an artifact's AWS SDK what the function does not read.
 
-    python3 .ci/trim_sdk.py ARTIFACT SERVICE...
+    python3 .ci/trim_sdk.py ARTIFACT --services SERVICE... --packages FOLDER...
 
 The descriptions of all other services go, so does what only help() reads, and so do the endpoints of all regions of all
 other services, whose parsing alone would be a twentieth of a cold start.
 """
 
+import argparse
+import ast
 import gzip
 import json
 import shutil
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 
-def main(artifact: Path, services: set[str]) -> None:
-    """Trim the SDK in the folder `artifact` to `services`, which are named as in boto3."""
-    for data in (artifact / "botocore" / "data", artifact / "boto3" / "data"):
-        for folder in data.iterdir():
-            if folder.is_dir() and folder.name not in services:
-                shutil.rmtree(folder)
-    data = artifact / "botocore" / "data"
-    missing = services - {folder.name for folder in data.iterdir()}
-    if missing:
-        sys.exit("LAMBDA_AWS_SERVICES names what the SDK does not know: " + " ".join(sorted(missing)))
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Trim the SDK of one artifact."""
+    parser = argparse.ArgumentParser(description="Trim the AWS SDK of an artifact.")
+    parser.add_argument("artifact", type=Path)
+    parser.add_argument("--services", nargs="*", default=[], help="the services to keep, as boto3 names them")
+    parser.add_argument("--packages", nargs="*", default=[], type=Path, help="code that uses those services")
+    options = parser.parse_args(arguments)
+    data, services = options.artifact / "botocore" / "data", set(options.services)
+    known = {folder.name for folder in data.iterdir() if folder.is_dir()}
+    unknown = sorted(services - known)
+    if unknown:
+        sys.exit(f"LAMBDA_AWS_SERVICES names what boto3 does not have: {' '.join(unknown)}")
+    for place, service in used_services(options.packages):
+        if service in known - services:
+            sys.exit(f"{place} uses AWS service {service}, which is left out: add it to LAMBDA_AWS_SERVICES")
+    for folder in (*data.iterdir(), *(options.artifact / "boto3" / "data").iterdir()):
+        if folder.is_dir() and folder.name not in services:
+            shutil.rmtree(folder)
+    prefixes = set(services)
     for packed in sorted(data.glob("*/*/*.json.gz")):
-        write(packed.with_suffix(""), undocumented(json.loads(gzip.decompress(packed.read_bytes()))))
+        description = json.loads(gzip.decompress(packed.read_bytes()))
+        if packed.name == "service-2.json.gz":
+            prefixes.add(description["metadata"]["endpointPrefix"])
+        write(packed.with_suffix(""), undocumented(description))
         packed.unlink()
     for examples in data.glob("*/*/examples-1.json"):
         examples.unlink()
-    endpoints = data / "endpoints.json"
-    known = json.loads(endpoints.read_text())
-    for partition in known["partitions"]:
-        partition["services"] = {name: value for name, value in partition["services"].items() if name in services}
-    write(endpoints, known)
+    endpoints = json.loads((data / "endpoints.json").read_text())
+    for partition in endpoints["partitions"]:
+        # Named by prefix, which is not always boto3's name: that of stepfunctions is states.
+        partition["services"] = {name: value for name, value in partition["services"].items() if name in prefixes}
+    write(data / "endpoints.json", endpoints)
+
+
+def used_services(packages: Sequence[Path]) -> Iterator[tuple[str, str]]:
+    """Find the calls `client("name")` and `resource("name")`: where each is, and the name."""
+    for package in packages:
+        for file in sorted(package.rglob("*.py")) if package.is_dir() else [package]:
+            try:
+                calls = [node for node in ast.walk(ast.parse(file.read_bytes())) if isinstance(node, ast.Call)]
+            except (SyntaxError, ValueError):
+                continue  # is not Python, or newer than the Python that runs this
+            for call in calls:
+                function = getattr(call.func, "attr", getattr(call.func, "id", None))
+                given = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "service_name")]
+                if function in ("client", "resource") and given and isinstance(given[0], ast.Constant):
+                    yield f"{file} line {call.lineno}", str(given[0].value)
 
 
 def undocumented(value: Any) -> Any:
@@ -52,4 +82,4 @@ def write(file: Path, content: object) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), set(sys.argv[2:]))
+    main()

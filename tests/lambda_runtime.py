@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import distribution
 from pathlib import Path
@@ -23,6 +23,8 @@ from typing import Any, Self
 from orchestrator.local.http_server import Answer, LocalServer, Request
 
 ROOT = Path(__file__).parent.parent
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+STANDARD_HANDLER = "orchestrator.handler.lambda_handler"
 _API = "/2018-06-01/runtime"
 _PATIENCE_SECONDS = 30.0
 # What Lambda has beside the function's code; everything else must be in the artifact.
@@ -30,33 +32,39 @@ _RUNTIME = ("awslambdaric", "snapshot-restore-py", "simplejson")
 _MACHINES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
 
-def build_artifact(folder: Path, python: str = f"{sys.version_info.major}.{sys.version_info.minor}") -> Path:
-    """Build the artifact as `sam build` does, for this machine and read-only, or take what another worker has built."""
-    artifact = folder / f"artifact-{python}"
-    with (folder / f"{artifact.name}.lock").open("w") as lock:
+def build_artifact(folder: Path, python: str = PYTHON) -> Path:
+    """Build the artifact as `sam build` does, for this machine, or take what another worker has built."""
+    return build_once(folder / f"artifact-{python}", lambda artifact: make_artifact(artifact, python))
+
+
+def build_once(artifact: Path, make: Callable[[Path], object]) -> Path:
+    """Have an artifact made, read-only, unless another worker has done so."""
+    with artifact.with_name(f"{artifact.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        done = artifact.with_suffix(".done")
+        done = artifact.with_name(f"{artifact.name}.done")
         if not done.exists():
-            make_artifact(artifact, python)
+            make(artifact)
             for entry in (artifact, *artifact.rglob("*")):
                 entry.chmod(entry.stat().st_mode & ~0o222)
             done.touch()
     return artifact
 
 
-def make_artifact(artifact: Path, python: str) -> None:
-    """Run the target of the Makefile that `sam build` runs."""
+def make_artifact(artifact: Path, python: str, environment: Mapping[str, str] = {}) -> str:
+    """Run the target of the Makefile that `sam build` runs; give what it printed."""
     artifact.mkdir()
     variables = {"LAMBDA_PYTHON": python, "LAMBDA_ARCHITECTURE": _MACHINES[platform.machine()]}
     # A virtual environment's Python compiles for its own version; its folder comes first on the path.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-    subprocess.run(
+    own = {"LAMBDA_PACKAGES": "", "LAMBDA_REQUIREMENTS": "", "LAMBDA_AWS_SERVICES": ""}
+    return subprocess.run(
         ["make", "--silent", "build-OrchestratorFunction", *(f"{name}={value}" for name, value in variables.items())],  # noqa: S607
         cwd=ROOT,
-        env={**os.environ, "PATH": path, "ARTIFACTS_DIR": str(artifact)},
+        env={**os.environ, **own, "PATH": path, "ARTIFACTS_DIR": str(artifact), **environment},
         check=True,
         capture_output=True,
-    )
+        text=True,
+    ).stdout
 
 
 def copy_runtime(folder: Path) -> Path:
@@ -82,8 +90,10 @@ class Told:
 class Function:
     """A function's environment: one process, as Lambda runs it; `with` starts and ends it."""
 
-    def __init__(self, artifact: Path, runtime: Path, variables: Mapping[str, str] = {}) -> None:
-        self._command = [sys.executable, "-S", "-m", "awslambdaric", "orchestrator.handler.lambda_handler"]
+    def __init__(
+        self, artifact: Path, runtime: Path, variables: Mapping[str, str] = {}, handler: str = STANDARD_HANDLER
+    ) -> None:
+        self._command = [sys.executable, "-S", "-m", "awslambdaric", handler]
         self._artifact = artifact
         self._events: queue.Queue[tuple[str, Any]] = queue.Queue()
         self._told: queue.Queue[Told] = queue.Queue()

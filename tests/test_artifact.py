@@ -5,33 +5,44 @@ import io
 import json
 import os
 import shutil
+import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import boto3
 import pytest
 import urllib3
 from moto.server import ThreadedMotoServer
 
 from orchestrator.local import sandbox
 from tests.conftest import EVENTS, changed, sample
-from tests.lambda_runtime import Function, build_artifact, copy_runtime, make_artifact
+from tests.examples.own_consumers import MACHINE
+from tests.lambda_runtime import PYTHON, Function, build_artifact, build_once, copy_runtime, make_artifact
 
 pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="Lambda's runtime client is there for Linux alone"),
     pytest.mark.skipif(not shutil.which("make") or not shutil.which("uv"), reason="building takes make and uv"),
 ]
 
+EXAMPLES = Path(__file__).parent / "examples"
 _MAX_ZIPPED_BYTES = 10_000_000
 
 
 @pytest.fixture(scope="session")
-def artifact(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The artifact for the Python that runs the tests, built once for all workers."""
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers share."""
     here = tmp_path_factory.getbasetemp()
-    return build_artifact(here.parent if "PYTEST_XDIST_WORKER" in os.environ else here)
+    return here.parent if "PYTEST_XDIST_WORKER" in os.environ else here
+
+
+@pytest.fixture(scope="session")
+def artifact(shared: Path) -> Path:
+    """The artifact for the Python that runs the tests, built once for all workers."""
+    return build_artifact(shared)
 
 
 @pytest.fixture
@@ -136,12 +147,117 @@ def test_it_holds_the_package_alone(artifact: Path) -> None:
 
 def test_two_builds_give_the_same_zip_which_is_small(artifact: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
-    make_artifact(again, f"{sys.version_info.major}.{sys.version_info.minor}")
+    make_artifact(again, PYTHON)
 
     first, second = zipped(artifact), zipped(again)
 
     assert hashlib.sha256(first).hexdigest() == hashlib.sha256(second).hexdigest()
     assert len(first) <= _MAX_ZIPPED_BYTES
+
+
+# With consumers and a build system of one's own, as README has them.
+
+
+def write_own(folder: Path, builder: str) -> dict[str, str]:
+    """Write what README's section names; give the variables that build it."""
+    package = folder / "my_consumers"
+    package.mkdir(parents=True)
+    consumers = (EXAMPLES / "own_consumers.py").read_text()
+    (package / "__init__.py").write_text(f"{consumers}\nimport sortedcontainers\n\nimport my_module\n")
+    (package / "own_builder.py").write_text(builder.partition("registry = Registry()")[0])
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "stale.pyc").touch()
+    (folder / "my_module.py").touch()
+    (folder / "requirements.txt").write_text(f"sortedcontainers=={version('sortedcontainers')}\nboto3\n")
+    return {
+        "LAMBDA_PACKAGES": f"{package}/ {folder / 'my_module.py'}",
+        "LAMBDA_REQUIREMENTS": str(folder / "requirements.txt"),
+    }
+
+
+@pytest.fixture(scope="session")
+def own_artifact(shared: Path) -> Path:
+    """An artifact with consumers of one's own."""
+
+    def make(artifact: Path) -> None:
+        own = write_own(shared / "own", (EXAMPLES / "own_builder.py").read_text())
+        make_artifact(artifact, PYTHON, {**own, "LAMBDA_AWS_SERVICES": "stepfunctions"})
+
+    return build_once(shared / "own-artifact", make)
+
+
+@pytest.fixture(scope="session")
+def artifact_without_service(shared: Path) -> Path:
+    """An artifact whose builder uses a service that was left out, by a name that the build cannot read."""
+
+    def make(artifact: Path) -> None:
+        builder = (EXAMPLES / "own_builder.py").read_text()
+        unreadable = builder.replace('boto3.client("stepfunctions")', 'boto3.client("step" + "functions")')
+        make_artifact(artifact, PYTHON, write_own(shared / "without", unreadable))
+
+    return build_once(shared / "artifact-without-service", make)
+
+
+@pytest.fixture
+def own_variables(variables: dict[str, str]) -> dict[str, str]:
+    """The settings of a function whose own build system is the default, and the state machine that it starts."""
+    machine = boto3.client("stepfunctions").create_state_machine(
+        name=MACHINE.rpartition(":")[2],
+        definition='{"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}',
+        roleArn="arn:aws:iam::123456789012:role/any",
+    )
+    assert machine["stateMachineArn"] == MACHINE
+    return {**variables, "DEFAULT_BUILDER": "STEP_FUNCTIONS"}
+
+
+SUSPENDED = sample("tenant-provisioning") | {"detail-type": "TENANT_SUSPENDED", "detail": {"tenantId": "t1"}}
+
+
+def test_ones_own_consumer_starts_a_job_on_ones_own_build_system(
+    own_artifact: Path, runtime: Path, own_variables: dict[str, str]
+) -> None:
+    with Function(own_artifact, runtime, own_variables, "my_consumers.lambda_handler") as function:
+        first = function.invoke(SUSPENDED)
+        second = function.invoke(SUSPENDED)
+        built_in = function.invoke(changed(sample("tenant-provisioning"), "detail.builderConfig.type", "CODE_BUILD"))
+
+    (outcome,) = first.body["consumers"][0]["outcomes"]
+    (execution,) = boto3.client("stepfunctions").list_executions(stateMachineArn=MACHINE)["executions"]
+    assert (outcome["status"], outcome["builder"]) == ("started", "STEP_FUNCTIONS")
+    assert outcome["id"] == execution["executionArn"]
+    assert second.body["consumers"][0]["outcomes"][0]["status"] == "already started"
+    assert built_in.body["consumers"][0]["outcomes"][1]["status"] == "started"
+
+
+def test_ones_own_package_is_as_complete_and_as_small_as_the_rest(own_artifact: Path, artifact: Path) -> None:
+    assert sorted(file.suffix for file in (own_artifact / "my_consumers").rglob("*.py*")) == [".py"] * 2 + [".pyc"] * 2
+    pinned = {folder.name for folder in artifact.glob("*.dist-info")}
+    added = {folder.name for folder in own_artifact.glob("*.dist-info")} - pinned
+    assert added == {f"sortedcontainers-{version('sortedcontainers')}.dist-info"}
+    assert (own_artifact / "botocore" / "data" / "stepfunctions").is_dir()
+    endpoints = json.loads((own_artifact / "botocore" / "data" / "endpoints.json").read_text())
+    assert "states" in endpoints["partitions"][0]["services"]
+
+
+def test_a_service_that_was_left_out_is_named_with_the_variable(
+    artifact_without_service: Path, runtime: Path, own_variables: dict[str, str]
+) -> None:
+    with Function(artifact_without_service, runtime, own_variables, "my_consumers.lambda_handler") as function:
+        failed = function.invoke(SUSPENDED)
+
+    assert failed.body["errorType"] == "ConfigurationError"
+    assert failed.body["errorMessage"] == (
+        "builder 'STEP_FUNCTIONS' needs AWS service 'stepfunctions', which the artifact leaves out: add it to "
+        "LAMBDA_AWS_SERVICES and build again"
+    )
+
+
+@pytest.mark.parametrize("variable", ["LAMBDA_PACKAGES", "LAMBDA_REQUIREMENTS"])
+def test_a_path_that_is_not_there_stops_the_build_and_is_named(tmp_path: Path, variable: str) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as stopped:
+        make_artifact(tmp_path / "artifact", PYTHON, {variable: "README.md nowhere"})
+
+    assert stopped.value.stderr.splitlines()[0] == f"{variable} names nowhere, which is not there"
 
 
 def tree(folder: Path) -> dict[str, Any]:
