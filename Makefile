@@ -133,11 +133,13 @@ endef
 define compile
 set -eu; \
 python=$$($(find_lambda_python)); \
+if [ -z "$$python" ]; then $(find_uv); python=$$($(fetch_lambda_python)); fi; \
 if [ -n "$$python" ]; then \
 	PYTHONHASHSEED=0 "$$python" -m compileall -q -j 1 --invalidation-mode unchecked-hash \
 		-s "$(artifact)" -p /var/task "$(artifact)"; \
 else \
-	echo "no Python $(LAMBDA_PYTHON) here: the artifact has no bytecode, and starts about twice as slowly"; \
+	echo "WARNING: there is no Python $(LAMBDA_PYTHON) here and uv could not fetch one, so the artifact has no bytecode and" \
+		"the function starts about twice as slowly: install it or let uv reach its downloads, and build again"; \
 fi
 endef
 
@@ -148,4 +150,10 @@ for python in python$(LAMBDA_PYTHON) "$$HOME"/.pyenv/versions/$(LAMBDA_PYTHON).*
 	found=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2], sys.executable)' 2>/dev/null) || continue; \
 	case "$$found" in "$(LAMBDA_PYTHON) "*) echo "$${found#* }"; break;; esac; \
 done
+endef
+
+# uv downloads a Python that it does not have yet. Where nothing answers it gives up after some 20 seconds.
+define fetch_lambda_python
+UV_PYTHON_INSTALL_BIN=0 UV_HTTP_TIMEOUT=10 UV_HTTP_RETRIES=1 "$$uv" python install --quiet $(LAMBDA_PYTHON) 2>/dev/null \
+	&& "$$uv" python find --managed-python --system $(LAMBDA_PYTHON) 2>/dev/null || true
 endef

@@ -4,6 +4,7 @@ import hashlib
 import io
 import json
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -175,25 +176,56 @@ def write_own(folder: Path, builder: str) -> dict[str, str]:
     }
 
 
+def without_python(folder: Path) -> dict[str, str]:
+    """Give the environment of a machine on which only uv has a Python of Lambda's version, in the folder `pythons`."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "home").mkdir()
+    (folder / "pythons").mkdir()
+    for tool in ("chmod", "cp", "find", "make", "rm", "uv"):
+        (folder / "bin" / tool).symlink_to(str(shutil.which(tool)))
+    (folder / "bin" / "python3").symlink_to(Path(sys.executable).resolve())  # is not looked for under this name
+    cache = subprocess.run(["uv", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607
+    return {
+        "PATH": str(folder / "bin"),
+        "HOME": str(folder / "home"),
+        "XDG_CONFIG_HOME": os.environ.get("XDG_CONFIG_HOME", str(Path.home() / ".config")),
+        "UV_CACHE_DIR": cache,
+        "UV_PYTHON_INSTALL_DIR": str(folder / "pythons"),
+        "UV_PYTHON_INSTALL_MIRROR": "http://127.0.0.1:9",  # nobody listens there
+    }
+
+
 @pytest.fixture(scope="session")
 def own_artifact(shared: Path) -> Path:
-    """An artifact with consumers of one's own."""
+    """An artifact with consumers of one's own, and with bytecode by a Python that only uv finds."""
 
     def make(artifact: Path) -> None:
         own = write_own(shared / "own", (EXAMPLES / "own_builder.py").read_text())
-        make_artifact(artifact, PYTHON, {**own, "LAMBDA_AWS_SERVICES": "stepfunctions"})
+        machine = without_python(shared / "own-machine")
+        name = f"cpython-{platform.python_version()}-linux-{platform.machine()}-gnu"
+        python = Path(machine["UV_PYTHON_INSTALL_DIR"]) / name
+        python.mkdir()
+        for part in ("bin", "include", "lib"):
+            (python / part).symlink_to(Path(sys.base_prefix) / part)
+        printed = make_artifact(artifact, PYTHON, {**machine, **own, "LAMBDA_AWS_SERVICES": "stepfunctions"})
+        (shared / "own-artifact.log").write_text(printed)
 
     return build_once(shared / "own-artifact", make)
 
 
 @pytest.fixture(scope="session")
 def artifact_without_service(shared: Path) -> Path:
-    """An artifact whose builder uses a service that was left out, by a name that the build cannot read."""
+    """An artifact whose builder uses a service that was left out, by a name that the build cannot read.
+
+    It was built where no Python of Lambda's version is, nor can be downloaded.
+    """
 
     def make(artifact: Path) -> None:
         builder = (EXAMPLES / "own_builder.py").read_text()
         unreadable = builder.replace('boto3.client("stepfunctions")', 'boto3.client("step" + "functions")')
-        make_artifact(artifact, PYTHON, write_own(shared / "without", unreadable))
+        machine = without_python(shared / "machine-without-service")
+        printed = make_artifact(artifact, PYTHON, {**machine, **write_own(shared / "without", unreadable)})
+        (shared / "artifact-without-service.log").write_text(printed)
 
     return build_once(shared / "artifact-without-service", make)
 
@@ -242,7 +274,8 @@ def test_ones_own_package_is_as_complete_and_as_small_as_the_rest(own_artifact: 
 def test_a_service_that_was_left_out_is_named_with_the_variable(
     artifact_without_service: Path, runtime: Path, own_variables: dict[str, str]
 ) -> None:
-    with Function(artifact_without_service, runtime, own_variables, "my_consumers.lambda_handler") as function:
+    variables = {**own_variables, "PYTHONDONTWRITEBYTECODE": "1"}  # Lambda's disk is read-only, and root's is not
+    with Function(artifact_without_service, runtime, variables, "my_consumers.lambda_handler") as function:
         failed = function.invoke(SUSPENDED)
 
     assert failed.body["errorType"] == "ConfigurationError"
@@ -250,6 +283,21 @@ def test_a_service_that_was_left_out_is_named_with_the_variable(
         "builder 'STEP_FUNCTIONS' needs AWS service 'stepfunctions', which the artifact leaves out: add it to "
         "LAMBDA_AWS_SERVICES and build again"
     )
+
+
+def test_a_python_that_is_missing_comes_through_uv(own_artifact: Path) -> None:
+    assert own_artifact.with_suffix(".log").read_text() == ""
+    assert len(list(own_artifact.rglob("*.pyc"))) == len(list(own_artifact.rglob("*.py")))
+
+
+def test_without_any_python_the_build_warns_and_ships(artifact_without_service: Path) -> None:
+    (warning,) = artifact_without_service.with_suffix(".log").read_text().splitlines()
+
+    assert warning == (
+        f"WARNING: there is no Python {PYTHON} here and uv could not fetch one, so the artifact has no bytecode and "
+        "the function starts about twice as slowly: install it or let uv reach its downloads, and build again"
+    )
+    assert not list(artifact_without_service.rglob("*.pyc"))
 
 
 @pytest.mark.parametrize("variable", ["LAMBDA_PACKAGES", "LAMBDA_REQUIREMENTS"])
