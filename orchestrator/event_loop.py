@@ -6,10 +6,14 @@ without one. The host's own loop, running or not, is left alone.
 
 import asyncio
 import atexit
+import contextvars
 import threading
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
+
+_END_SECONDS = 1.0
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
@@ -24,39 +28,69 @@ def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
     Raises:
         BaseException: What it raises.
     """
-    result, error = asyncio.run_coroutine_threadsafe(_caught(coroutine), _loop()).result()
-    if error is not None:
-        raise error
-    return result
+    loop = _shared_loop()
+    if loop.is_calling():  # an async consumer that calls a handler by itself, and so blocks the loop
+        with ThreadPoolExecutor(1) as threads:
+            return threads.submit(contextvars.copy_context().run, asyncio.run, coroutine).result()
+    return loop.run(coroutine)
+
+
+class _Loop:
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._is_ending = False
+        self._thread = threading.Thread(target=self._serve, name="async-consumers", daemon=True)
+        self._thread.start()
+        atexit.register(self._end)
+
+    def is_calling(self) -> bool:
+        return threading.current_thread() is self._thread
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        result, error = asyncio.run_coroutine_threadsafe(_caught(coroutine), self._loop).result()
+        if error is not None:
+            raise error
+        return result
+
+    def _serve(self) -> None:
+        while not self._is_ending:
+            try:
+                self._loop.run_forever()
+            except (SystemExit, KeyboardInterrupt):
+                continue  # of a task: it is raised where that is awaited, too
+
+    def _end(self) -> None:
+        self._is_ending = True
+        ended = asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop)
+        ended.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+        self._thread.join(_END_SECONDS)
+        if not self._thread.is_alive():
+            self._loop.close()
 
 
 async def _caught(coroutine: Coroutine[Any, Any, Any]) -> tuple[Any, BaseException | None]:
-    # A SystemExit that reached the loop would end its thread.
     try:
         return await coroutine, None
     except BaseException as error:
         return None, error
 
 
+async def _cancel_all() -> None:
+    tasks = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
+
 _lock = threading.Lock()
 
 
-def _loop() -> asyncio.AbstractEventLoop:
+def _shared_loop() -> _Loop:
     with _lock:  # two threads must not make one each
-        return _started_loop()
+        return _made_loop()
 
 
 @cache
-def _started_loop() -> asyncio.AbstractEventLoop:
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, name="async-consumers", daemon=True)
-    thread.start()
-    atexit.register(_stop, loop, thread)
-    return loop
-
-
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    loop.call_soon_threadsafe(loop.stop)
-    thread.join(timeout=1)
-    if not loop.is_running():
-        loop.close()
+def _made_loop() -> _Loop:
+    return _Loop()

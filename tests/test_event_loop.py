@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from orchestrator import Event, Registry, create_handler, telemetry
+from orchestrator import ConsumerFailed, Event, Registry, create_handler, telemetry
 from tests.conftest import invoke, json_lines, sample
 
 
@@ -79,3 +79,57 @@ def test_async_consumers_of_several_threads_share_the_loop_and_keep_their_own_ev
     working = [line for line in json_lines(capsys.readouterr().out) if line.get("message") == "working"]
     assert len(working) == 8
     assert all(line["correlation_id"] == line["expected"] for line in working)
+
+
+@pytest.mark.parametrize("ends", [SystemExit("do-not-tell"), KeyboardInterrupt()])
+def test_a_task_that_wants_the_process_to_end_ends_its_consumer_alone(ends: BaseException) -> None:
+    registry = Registry()
+
+    async def child() -> None:
+        raise ends
+
+    @registry.consumer("A")
+    async def parent(event: Event) -> None:
+        await asyncio.gather(child())
+
+    @registry.consumer("B")
+    async def later(event: Event) -> None:
+        await asyncio.sleep(0)
+
+    handler = create_handler(registry)
+    with pytest.raises((ConsumerFailed, KeyboardInterrupt)):
+        invoke(handler, sample("tenant-provisioning") | {"detail-type": "A"})
+
+    assert invoke(handler, sample("tenant-provisioning") | {"detail-type": "B"})["consumers"][0]["name"] == "later"
+
+
+def test_a_consumer_that_stops_the_loop_stops_nobody() -> None:
+    registry = Registry()
+
+    @registry.consumer("A")
+    async def stop(event: Event) -> None:
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(0.01)
+
+    handler = create_handler(registry)
+    for _ in range(2):
+        assert invoke(handler, sample("tenant-provisioning") | {"detail-type": "A"})["consumers"][0]["name"] == "stop"
+
+
+def test_an_async_consumer_may_call_a_handler_with_async_consumers() -> None:
+    registry = Registry()
+    inner: list[str] = []
+
+    @registry.consumer("A")
+    async def outer(event: Event) -> None:
+        invoke(handler, sample("tenant-provisioning", id="inner") | {"detail-type": "B"})
+
+    @registry.consumer("B")
+    async def within(event: Event) -> None:
+        await asyncio.sleep(0)
+        inner.append(event.id)
+
+    handler = create_handler(registry)
+    invoke(handler, sample("tenant-provisioning") | {"detail-type": "A"})
+
+    assert inner == ["inner"]
