@@ -188,6 +188,7 @@ def _refuse_other_returns(function: ConsumerFunction, who: str) -> None:
 
 def _is_decision(annotation: Any) -> bool:
     """Say whether values of a type can be a consumer's decisions; True of what only a type checker can judge."""
+    annotation = _unwrapped(annotation)
     origin, members = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
     if origin in (typing.Union, UnionType):
         return all(map(_is_decision, members))
@@ -201,10 +202,22 @@ def _is_decision(annotation: Any) -> bool:
 
 
 def _is_action(annotation: Any) -> bool:
+    annotation = _unwrapped(annotation)
     origin = typing.get_origin(annotation) or annotation
     if origin in (typing.Union, UnionType):
         return all(map(_is_action, typing.get_args(annotation)))
-    return not isinstance(origin, type) or issubclass(origin, typing.get_args(Action))
+    return origin is Any or not isinstance(origin, type) or issubclass(origin, typing.get_args(Action))
+
+
+def _unwrapped(annotation: Any) -> Any:
+    """Take a type out of `Annotated[…]` and out of a `type` statement."""
+    while True:
+        if typing.get_origin(annotation) is typing.Annotated:
+            annotation = annotation.__origin__
+        elif hasattr(annotation, "__value__"):
+            annotation = annotation.__value__
+        else:
+            return annotation
 
 
 def _detail_adapter(function: ConsumerFunction, parameter: inspect.Parameter, who: str) -> TypeAdapter[Any] | None:

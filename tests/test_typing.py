@@ -4,7 +4,7 @@ mypy checks this file with `warn_unused_ignores`: each line that carries `type: 
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 from pydantic import BaseModel
@@ -143,4 +143,16 @@ def test_what_a_consumer_may_return_is_taken(registry: Registry) -> None:
     def of_any_length(event: Event) -> tuple[StartJob, ...]:
         return ()
 
-    assert len(registry) == 12
+    @registry.consumer("A")
+    def anything(event: Event) -> Any:
+        return None
+
+    @registry.consumer("A")
+    def list_of_anything(event: Event) -> list[Any]:
+        return []
+
+    @registry.consumer("A")
+    def annotated(event: Event) -> Annotated[StartJob, "documented"]:
+        return StartJob(name="x")
+
+    assert len(registry) == 15
