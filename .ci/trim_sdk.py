@@ -6,6 +6,8 @@ The descriptions of all other services go, so does what only help() reads, and s
 other services, whose parsing alone would be a twentieth of a cold start.
 """
 
+from __future__ import annotations
+
 import argparse
 import ast
 import gzip
@@ -58,7 +60,8 @@ def used_services(packages: Sequence[Path]) -> Iterator[tuple[str, str]]:
             try:
                 calls = [node for node in ast.walk(ast.parse(file.read_bytes())) if isinstance(node, ast.Call)]
             except (SyntaxError, ValueError):
-                continue  # is not Python, or newer than the Python that runs this
+                print(f"{file} cannot be read by this Python, so nobody has looked which AWS services it uses")
+                continue
             for call in calls:
                 function = getattr(call.func, "attr", getattr(call.func, "id", None))
                 given = [*call.args[:1], *(word.value for word in call.keywords if word.arg == "service_name")]

@@ -8,7 +8,7 @@ from orchestrator.errors import ConfigurationError, ConsumerFailed, Orchestrator
 
 
 def blamed(who: str, module: str, error: BaseException) -> OrchestratorError:
-    """Make the error that tells of another.
+    """Wrap a foreign exception, naming its type and line.
 
     Args:
         who: Whose code it is, as in `consumer 'scale_down'`.
@@ -34,9 +34,10 @@ def blamed(who: str, module: str, error: BaseException) -> OrchestratorError:
 
 def _left_out_service(error: BaseException) -> str | None:
     """Name the AWS service whose description the SDK lacks, if that is the reason of an error."""
-    # boto3.resource handles it by raising an error of its own, also for services that merely have no resources.
-    reason = error.__context__ if type(error).__name__ == "ResourceNotExistsError" else error
-    if not isinstance(reason, UnknownServiceError):
+    reason: BaseException | None = error  # boto3.resource, for one, raises an error of its own because of it
+    while reason is not None and not isinstance(reason, UnknownServiceError):
+        reason = reason.__cause__ or reason.__context__
+    if reason is None:
         return None
     from botocore.loaders import Loader
 

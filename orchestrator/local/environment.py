@@ -139,13 +139,15 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
 
 def _check_free(host: str, port: int) -> None:
     # moto's server starts in a thread, and would wait for ever for one that cannot listen.
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
         except (OSError, OverflowError) as error:
             reason = getattr(error, "strerror", None) or str(error)
-            raise ConfigurationError(f"cannot listen on {host}:{port} ({reason}); choose another --port") from None
+            raise ConfigurationError(
+                f"cannot listen on {host}:{port} ({reason}); choose another --port or --host"
+            ) from None
 
 
 def _is_address(url: str) -> bool:
