@@ -1,6 +1,8 @@
 """The way to AWS: clients built once, with time limits, and the SDK's errors in this package's words."""
 
+import os
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
@@ -27,10 +29,8 @@ MAX_ATTEMPTS = 3
 # What AWS calls a request that is to be repeated later, in the services used here.
 _THROTTLED = frozenset(
     {
-        "InternalServerError",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
-        "ServiceUnavailable",
         "SlowDown",
         "Throttling",
         "ThrottlingException",
@@ -50,13 +50,12 @@ _NOT_ALLOWED = frozenset(
         "UnrecognizedClientException",
     }
 )
-_UNREACHABLE = (exceptions.ConnectionError, exceptions.HTTPClientError)
+_UNREACHABLE = (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.CredentialRetrievalError)
 _NOT_SET_UP = (
     exceptions.NoCredentialsError,
     exceptions.NoRegionError,
     exceptions.PartialCredentialsError,
     exceptions.ProfileNotFound,
-    exceptions.CredentialRetrievalError,
 )
 
 
@@ -109,11 +108,10 @@ class Clients:
             return client
 
     def _build(self, service: str, region: str | None) -> Any:
-        import boto3
         from botocore.config import Config
 
         if self._session is None:
-            self._session = boto3.Session()
+            self._session = _session()
         config = Config(
             connect_timeout=CONNECT_TIMEOUT_SECONDS,
             read_timeout=READ_TIMEOUT_SECONDS,
@@ -121,20 +119,44 @@ class Clients:
             tcp_keepalive=True,
         )
         client = self._session.client(service, region_name=region, config=config)  # type: ignore[call-overload]  # the service is a variable
-        _keep_time(client)
-        telemetry.quiet_new_loggers()  # those of the SDK, which is imported here
+        _keep_time(client._endpoint.http_session)
+        client.meta.events.register("before-send", _refuse_late_try)
+        client.meta.events.register_first("needs-retry", _end_tries_in_time)
+        telemetry.quiet_new_loggers()  # of the SDK's modules that this client is the first to use
         return client
 
 
-def _keep_time(client: Any) -> None:
-    """Bound each try by the clock and by what is left of the invocation, and make none that comes too late."""
+def _session() -> "boto3.Session":
+    import boto3
+    import botocore.session
+
+    core = botocore.session.Session()
+    if any(name.startswith("AWS_CONTAINER_CREDENTIALS_") for name in os.environ):  # so it is with SnapStart
+        from botocore.credentials import ContainerProvider
+        from botocore.httpsession import URLLib3Session
+        from botocore.utils import ContainerMetadataFetcher
+
+        http = URLLib3Session(timeout=ContainerMetadataFetcher.TIMEOUT_SECONDS)
+        _keep_time(http)
+        fetcher: Any = ContainerMetadataFetcher(session=http, sleep=_sleep_in_time)
+        core.get_component("credential_provider").insert_before("container-role", ContainerProvider(fetcher=fetcher))
+    telemetry.quiet_new_loggers()  # of the SDK, which is imported here
+    return boto3.Session(botocore_session=core)
+
+
+def _keep_time(http_session: Any) -> None:
+    """Bound each try by the clock, and by what is left of the invocation."""
     from orchestrator.transport import timed
 
     # botocore has no setting for this: its own timeouts bound each wait for bytes, and stay as they are set here.
-    pools = client._endpoint.http_session._pool_classes_by_scheme
+    pools = http_session._pool_classes_by_scheme
     pools.update({scheme: timed(pool) for scheme, pool in pools.items()})
-    client.meta.events.register("before-send", _refuse_late_try)
-    client.meta.events.register_first("needs-retry", _end_tries_in_time)
+
+
+def _sleep_in_time(seconds: float) -> None:
+    if not deadline.has_time(seconds):
+        raise Unavailable("the function's credentials could not be fetched in time; it will be retried")
+    time.sleep(seconds)
 
 
 def _refuse_late_try(**_: Any) -> None:
@@ -151,7 +173,9 @@ def _end_tries_in_time(
     **_: Any,
 ) -> None:
     """Raise the failure of a try where the SDK's pause before the next one could outlast the invocation."""
-    longest_pause = 2.0 ** (attempts - 1)  # botocore.retries.standard.ExponentialBackoff, and what AWS may add to it:
+    # botocore.retries.standard.ExponentialBackoff: for a second at most after the first throttling, for 50 ms after any
+    # other failure, and twice as long each time; what AWS asks for comes on top.
+    longest_pause = (1.0 if response is not None and _is_throttled(response[1]) else 0.05) * 2 ** (attempts - 1)
     if response is not None and "x-amz-retry-after" in response[0].headers:
         longest_pause += 5
     if deadline.has_time(longest_pause):
@@ -204,8 +228,16 @@ def _from_answer(error: exceptions.ClientError, what: str, rejected: type[Orches
 
 
 def _may_pass(answer: Mapping[str, Any]) -> bool:
-    status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
-    return answer.get("Error", {}).get("Code") in _THROTTLED or status >= 500 or status == 429
+    return _is_throttled(answer) or _status(answer) >= 500
+
+
+def _is_throttled(answer: Mapping[str, Any]) -> bool:
+    return answer.get("Error", {}).get("Code") in _THROTTLED or _status(answer) == 429
+
+
+def _status(answer: Mapping[str, Any]) -> int:
+    status: int = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status
 
 
 def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:

@@ -24,11 +24,18 @@ NAMESPACE = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "Orchestrator"
 _MAX_DIMENSION_LENGTH = 255
 
 
+# Messages of a batch are worked on side by side: no line of the log may end up within one of the metrics.
+_stdout_lock = threading.RLock()
+
+
 class _CurrentStdout(logging.StreamHandler[TextIO]):
     """Writes to what `sys.stdout` is when a line is written, so that whoever redirects it gets the log, too."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
+
+    def createLock(self) -> None:  # noqa: N802 (logging's name)
+        self.lock = _stdout_lock
 
     @property
     def stream(self) -> TextIO:
@@ -44,6 +51,13 @@ def _message(text: Any) -> Any:
     return json.loads(text) if text.startswith(("{", "[")) else text
 
 
+class _UnlistedLogger(logging.Logger):
+    """A logger that `logging` does not list, and so cannot tell that a level has changed: it keeps no answer."""
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 (logging's name)
+        return not self.disabled and self.manager.disable < level >= self.getEffectiveLevel()
+
+
 class _PrivateLogger(Logger):
     """A Powertools Logger outside `logging`'s tree, where a Logger of the same service would be the same one."""
 
@@ -51,7 +65,7 @@ class _PrivateLogger(Logger):
         # Powertools keeps the lines of a service from being written twice by a filter on the root logger's handlers,
         # which would also drop the host's lines of `my_orchestrator`. What is outside the tree never gets there.
         self._is_deduplication_disabled = True
-        return logging.Logger(self.service)
+        return _UnlistedLogger(self.service)
 
     def prefer(self, level: str | int) -> None:
         """Log from this level on, though Powertools prefers Lambda's own setting."""
@@ -98,7 +112,6 @@ logger = _logger()
 
 
 _metrics = EphemeralMetrics(service=SERVICE, namespace=NAMESPACE)
-_metrics_lock = threading.Lock()
 
 
 @contextmanager
@@ -127,28 +140,41 @@ def log_keys(event: Event[Any], lambda_context: Any) -> Iterator[None]:
 
 
 _LIBRARIES = ("aws_lambda_powertools", "boto3", "botocore", "urllib3")
-_is_quiet: ContextVar[bool] = ContextVar("is_quiet", default=False)
 
 
 class _Quiet(logging.Filter):
-    """Drops what a library logs below ERROR while an event is handled."""
+    """Drops what a library logs below ERROR while an event is handled.
+
+    What counts is whether one is, and not in which thread: a thread that a consumer starts has no context of ours.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self._known_loggers = 0
+        self._lock = threading.Lock()
+        self._events = 0
+        self._seen = 0
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= logging.ERROR or not _is_quiet.get()
+        return record.levelno >= logging.ERROR or self._events == 0
+
+    def begin(self) -> None:
+        with self._lock:
+            self._events += 1
+        if len(logging.root.manager.loggerDict) != self._seen:
+            self.include_new_loggers()
+
+    def end(self) -> None:
+        with self._lock:
+            self._events -= 1
 
     def include_new_loggers(self) -> None:
         """Filter each logger by itself: a filter counts for one logger, and not for those below it."""
-        loggers = logging.root.manager.loggerDict
-        if len(loggers) == self._known_loggers:
-            return
-        self._known_loggers = len(loggers)
-        for name, found in list(loggers.items()):
-            if name.partition(".")[0] in _LIBRARIES and isinstance(found, logging.Logger):
-                found.addFilter(self)
+        with self._lock:
+            loggers = dict(logging.root.manager.loggerDict)
+            for name, found in loggers.items():
+                if name.partition(".")[0] in _LIBRARIES and isinstance(found, logging.Logger):
+                    found.addFilter(self)
+            self._seen = len(loggers)
 
 
 _quiet = _Quiet()
@@ -156,7 +182,7 @@ _quiet = _Quiet()
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep the libraries that send requests from logging them, in this thread and those started with its context.
+    """Keep the libraries that send requests from logging them.
 
     At DEBUG the SDK logs whole requests and answers, and urllib3's warnings hold whole addresses. What the host does
     outside the body is logged as before.
@@ -164,16 +190,15 @@ def quiet_libraries() -> Iterator[None]:
     Yields:
         Nothing.
     """
-    _quiet.include_new_loggers()
-    token = _is_quiet.set(True)
+    _quiet.begin()
     try:
         yield
     finally:
-        _is_quiet.reset(token)
+        _quiet.end()
 
 
 def quiet_new_loggers() -> None:
-    """Do the same for loggers that were made since the body began, as by the import of a library."""
+    """Do the same for loggers that were made since the body began: call it after importing a library late."""
     _quiet.include_new_loggers()
 
 
@@ -185,7 +210,7 @@ def count(metric: str, dimensions: Mapping[str, str] | None = None, value: float
         dimensions: What to count by, besides the service.
         value: How many.
     """
-    with _metrics_lock:  # messages of a batch are counted side by side
+    with _stdout_lock:
         _metrics.add_metric(name=metric, unit=MetricUnit.Count, value=value)
         for name, text in (dimensions or {}).items():
             _metrics.add_dimension(name=name, value=text[:_MAX_DIMENSION_LENGTH])

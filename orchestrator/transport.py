@@ -11,7 +11,7 @@ import time
 from http.client import HTTPResponse
 from typing import Any, TypeVar
 
-from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import (
     ConnectTimeoutError,
@@ -22,7 +22,7 @@ from urllib3.exceptions import (
 )
 from urllib3.util.connection import allowed_gai_family, create_connection
 
-from orchestrator import deadline
+from orchestrator import deadline, telemetry
 
 PoolT = TypeVar("PoolT", bound=HTTPConnectionPool)
 
@@ -48,7 +48,9 @@ def timed(pool: type[PoolT]) -> type[PoolT]:
 
 class _TimedPool(HTTPConnectionPool):
     def urlopen(self, method: str, url: str, *args: Any, **options: Any) -> Any:
-        with deadline.within(_seconds(self.timeout.connect_timeout) + _seconds(self.timeout.read_timeout)):
+        given = options.get("timeout")
+        timeout = given if isinstance(given, Timeout) else self.timeout
+        with deadline.within(_seconds(timeout.connect_timeout) + _seconds(timeout.read_timeout)):
             try:
                 return super().urlopen(method, url, *args, **options)
             except ProtocolError as error:
@@ -61,7 +63,7 @@ class _TimedResponse(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, **options: Any) -> None:
         super().__init__(sock, *args, **options)
         self.fp.close()
-        self.fp = io.BufferedReader(_TimedStream(sock, min(_seconds(sock.gettimeout()), _left())))
+        self.fp = io.BufferedReader(_TimedStream(sock, min(_seconds(sock.gettimeout()), deadline.seconds_left())))
 
 
 class _TimedConnection(HTTPConnection):
@@ -72,8 +74,8 @@ class _TimedConnection(HTTPConnection):
         with deadline.within(_seconds(self.timeout)):
             try:
                 found = socket.getaddrinfo(self._dns_host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
-            except socket.gaierror as error:
-                raise NameResolutionError(self.host, self, error) from error
+            except (socket.gaierror, UnicodeError) as error:  # the latter for a label that is empty or too long
+                raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
             failure = OSError("the name has no address")
             for *_, address in found:
                 try:
@@ -83,10 +85,11 @@ class _TimedConnection(HTTPConnection):
                         source_address=self.source_address,
                         socket_options=self.socket_options,
                     )
-                    connected.settimeout(_left())  # for the TLS handshake
-                    return connected
                 except OSError as error:
                     failure = error
+                else:
+                    connected.settimeout(_left(0.001))  # for the TLS handshake
+                    return connected
         if isinstance(failure, TimeoutError):
             raise ConnectTimeoutError(self, f"connecting to {self.host} timed out") from failure
         raise NewConnectionError(self, f"connecting to {self.host} failed: {failure}") from failure
@@ -103,7 +106,7 @@ class _TimedConnection(HTTPConnection):
 
 
 class _TimedStream(io.RawIOBase):
-    """What arrives on a socket, until the time is up."""
+    """Reads a socket until a fixed time."""
 
     def __init__(self, sock: socket.socket, seconds: float) -> None:
         self._socket = sock
@@ -117,7 +120,7 @@ class _TimedStream(io.RawIOBase):
         left = self._end - time.monotonic()
         if left <= 0:
             raise TimeoutError("the answer did not end in time")
-        self._socket.settimeout(left)
+        self._socket.settimeout(None if left == math.inf else left)
         return self._stream.readinto(buffer)
 
     def close(self) -> None:
@@ -129,12 +132,14 @@ def _seconds(timeout: object) -> float:
     return timeout if isinstance(timeout, int | float) else math.inf
 
 
-def _left() -> float:
-    left = deadline.seconds_left()
+def _left(least: float = 0.0) -> float | None:
+    left = max(deadline.seconds_left(), least)
     if left <= 0:
         raise TimeoutError("the time for the exchange is up")
-    return left
+    return None if left == math.inf else left
 
 
 HTTPPool = timed(HTTPConnectionPool)
 HTTPSPool = timed(HTTPSConnectionPool)
+
+telemetry.quiet_new_loggers()  # urllib3's, which may be imported for the first time here, while an event is handled

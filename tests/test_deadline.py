@@ -198,6 +198,26 @@ def test_the_sdk_pauses_no_longer_than_there_is_time(monkeypatch: pytest.MonkeyP
         assert (len(codebuild.requests), len(paused)) == (4, 2)
 
 
+def test_the_sdk_tries_three_times_where_its_pauses_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    with CodeBuildServer(["shaky"]) as codebuild:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", codebuild.url)
+        codebuild.next.answer(500, times=2)
+
+        with deadline.within(2):
+            assert sdk.Clients().get("codebuild", "eu-west-1").batch_get_builds(ids=["x"])["builds"] == []
+        assert len(codebuild.requests) == 3
+
+
+def test_credentials_that_drip_are_cut_off(drip: DrippingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With SnapStart, Lambda hands them out over HTTP."""
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{drip.url}/credentials")
+    monkeypatch.setenv("IDEMPOTENCY_TABLE", "any")
+
+    with pytest.raises(Unavailable):
+        outcome(deciding(StartJob(name="any-job")), event(), 3)
+
+
 def test_what_aws_refuses_is_said_as_it_is_though_the_time_is_nearly_up(handler: Handler) -> None:
     client = boto3.client("codebuild")
     own = sdk.Clients().get("codebuild", "eu-west-1")

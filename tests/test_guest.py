@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,8 +12,8 @@ import pytest
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
-from orchestrator import Handler, Registry, create_handler, telemetry
-from tests.conftest import EVENTS, invoke, json_lines, sample
+from orchestrator import Context, Event, Handler, Registry, create_handler, telemetry
+from tests.conftest import EVENTS, Requests, invoke, json_lines, sample
 
 # Each of these is in a sample event, in the emulated AWS, or opens the emulated Jenkins.
 SECRETS = (
@@ -126,6 +127,22 @@ handle()
     assert "event handled" in [line.get("message") for line in lines(done)]
 
 
+def test_a_level_that_changes_counts_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    logger = telemetry.logger
+    logger.debug("too quiet")
+    try:
+        logger.setLevel("DEBUG")
+        logger.debug("loud enough")
+        logging.disable(logging.CRITICAL)
+        logger.error("disabled")
+    finally:
+        logging.disable(logging.NOTSET)
+        logger.setLevel("INFO")
+    logger.error("enabled again")
+
+    assert [line["message"] for line in json_lines(capsys.readouterr().out)] == ["loud enough", "enabled again"]
+
+
 # What the libraries below us log.
 
 
@@ -143,6 +160,66 @@ with environment.embedded():
     assert "event handled" in [line.get("message") for line in lines(done)]
     assert "DEBUG:" in done.stderr  # or nothing of these could be logged
     assert [secret for secret in SECRETS if secret in done.stdout + done.stderr] == []
+
+
+CALLBACK = """
+import threading
+from orchestrator import Registry, SendCallback, create_handler
+from orchestrator.local.control_plane import ControlPlane
+from orchestrator.local.lambda_context import LocalContext
+
+logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
+plane = ControlPlane("key", "").__enter__()
+registry = Registry()
+
+@registry.consumer("TENANT_SUSPENDED")
+def tell(event):
+    return SendCallback(url=plane.url, body={}, secret="key")
+
+def suspended(name):
+    return {"version": "0", "id": name, "detail-type": "TENANT_SUSPENDED", "source": "me", "account": "1",
+            "time": "2026-11-24T09:00:00Z", "region": "eu-west-1", "resources": [], "detail": {}}
+"""
+
+
+def test_the_address_of_a_callback_is_not_logged_by_a_cold_function() -> None:
+    done = host(
+        CALLBACK + "create_handler(registry)(suspended('1'), LocalContext())", CALLBACK_ALLOWED_HOSTS="127.0.0.1"
+    )
+
+    assert "event handled" in [line.get("message") for line in lines(done)]
+    assert "/webhook" not in done.stderr
+
+
+def test_the_address_of_a_callback_is_not_logged_by_the_threads_of_a_batch() -> None:
+    code = """
+records = [{"messageId": str(n), "receiptHandle": "x", "body": json.dumps(suspended(str(n))), "attributes": {},
+            "messageAttributes": {}, "eventSource": "aws:sqs", "awsRegion": "eu-west-1",
+            "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:q"} for n in range(8)]
+create_handler(registry)({"Records": records}, LocalContext())
+"""
+    done = host(CALLBACK + code, CALLBACK_ALLOWED_HOSTS="127.0.0.1")
+
+    assert [line["message"] for line in lines(done) if line.get("level") == "INFO"] == ["event handled"] * 8
+    assert "/webhook" not in done.stderr
+
+
+def test_no_request_is_logged_by_a_thread_that_a_consumer_starts(
+    aws: Requests, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = Registry()
+
+    @registry.consumer("A")
+    def look(event: Event, context: Context) -> None:
+        thread = threading.Thread(target=context.tiers.get, args=["PREMIUM"])
+        thread.start()
+        thread.join()
+
+    with caplog.at_level(logging.DEBUG):
+        invoke(create_handler(registry), sample("tenant-provisioning") | {"detail-type": "A"})
+
+    assert "GetItem" in aws.operations
+    assert "Sending http request" not in caplog.text
 
 
 def test_what_the_host_itself_does_is_logged_as_before(handler: Handler, caplog: pytest.LogCaptureFixture) -> None:
@@ -178,6 +255,12 @@ async def later(event):
 handle(later)
 assert asyncio.get_event_loop() is loop
 loop.close()
+
+async def leaves_a_task(event):
+    tasks.append(asyncio.create_task(asyncio.sleep(60)))
+
+tasks = []
+handle(leaves_a_task)
 """)
 
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import urllib3
-from urllib3.exceptions import ConnectTimeoutError, NewConnectionError, ReadTimeoutError
+from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ReadTimeoutError
 
 from orchestrator import deadline
 from orchestrator.transport import HTTPPool
@@ -114,6 +114,18 @@ def test_what_does_not_answer_at_all_is_said_as_urllib3_says_it() -> None:
         port = taken.getsockname()[1]
     with pool(f"127.0.0.1:{port}") as http, pytest.raises(NewConnectionError):
         http.request("GET", "/")
+
+
+def test_a_name_that_cannot_be_one_is_said_as_urllib3_says_it() -> None:
+    with pool("a..b:80") as http, pytest.raises(NameResolutionError):
+        http.request("GET", "/")
+
+
+def test_without_limits_there_is_none() -> None:
+    with DrippingServer(b"HTTP/1.1 204 No Content\r\n\r\n") as server:
+        host, _, port = server.address.partition(":")
+        with HTTPPool(host, int(port), retries=False) as http:
+            assert http.request("GET", "/").status == 204
 
 
 def test_a_connection_is_used_again_for_as_long_as_the_new_exchange_may_last() -> None:
