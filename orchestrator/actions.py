@@ -1,6 +1,6 @@
 """What a consumer can decide on: plain records that say what should happen, and do nothing themselves."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -84,15 +84,20 @@ class SendCallback:
         body: The JSON body. It may hold secrets and is left out of `repr`.
         secret: Signs the callback.
         context: Goes into the signature of a tenant-status webhook; a service callback has none.
+        allowed_hosts: Hosts that it may go to besides those of `CALLBACK_ALLOWED_HOSTS`: such as a tier names, and
+            never one that an event does.
         may_be_settled: Whether the tenant need not be in provisioning, so that the 401 with which the control
             plane answers then is no failure.
+        tenant_id: The tenant in whose record such an answer is noted; `None` notes it nowhere.
     """
 
     url: str = field(repr=False)
     body: Mapping[str, Any] = field(repr=False)
     secret: str = field(repr=False)
     context: str | None = field(default=None, repr=False)
+    allowed_hosts: Sequence[str] = ()
     may_be_settled: bool = False
+    tenant_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

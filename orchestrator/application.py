@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
+from urllib.parse import urlsplit
 
 from orchestrator import deadline, intake, snapshot, telemetry
 from orchestrator.aws import Clients
@@ -196,7 +197,8 @@ def _tenant_records(settings: Settings, dynamodb: Any) -> TenantRecords:
 def _callbacks(settings: Settings) -> "Callbacks":
     from orchestrator.callback import Callbacks
 
-    return Callbacks(settings.callback_allowed_hosts)
+    own = urlsplit(settings.callback_url).hostname if settings.callback_url else None
+    return Callbacks([*settings.callback_allowed_hosts, *([own] if own else [])])
 
 
 def _redelivery(settings: Settings, clients: Clients) -> "Redelivery | None":

@@ -8,7 +8,8 @@ import re
 import socket
 import ssl
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from urllib.parse import urlsplit
@@ -116,7 +117,7 @@ class Callbacks:
                 no text.
             ConfigurationError: The host is not allowed, or would be reached without TLS.
         """
-        target = self._checked(_target(action.url))
+        target = self._checked(_target(action.url), action.allowed_hosts)
         _body(action)
         return target.host
 
@@ -137,7 +138,7 @@ class Callbacks:
                 refuses the callback.
             Unavailable: The control plane was not reached, or did not answer.
         """
-        target = self._checked(_target(action.url))
+        target = self._checked(_target(action.url), action.allowed_hosts)
         what = f"callback to {shown(target.host)} was not sent"
         body = _body(action)
         is_ambiguous = False
@@ -192,16 +193,18 @@ class Callbacks:
             return _Attempt(None, f"it answered {response.status}", is_ambiguous=True)
         return _Attempt(response.status)
 
-    def _checked(self, target: _Target) -> _Target:
+    def _checked(self, target: _Target, hosts: Collection[str]) -> _Target:
         host = target.host
-        if not self._allowed:
+        is_allowed = any(
+            host == allowed or (allowed.startswith(".") and host.endswith(allowed))
+            for allowed in (*self._allowed, *_comparable(hosts))
+        )
+        if not is_allowed and not self._allowed:
             raise ConfigurationError(
                 f"callback to {shown(host)} was not sent: CALLBACK_ALLOWED_HOSTS is not set, so none is; name the "
                 "control plane's host there"
             )
-        if not any(
-            host == allowed or (allowed.startswith(".") and host.endswith(allowed)) for allowed in self._allowed
-        ):
+        if not is_allowed:
             raise ConfigurationError(
                 f"callback to {shown(host)} was not sent: the host is not among CALLBACK_ALLOWED_HOSTS; add it there, "
                 "or correct the sender"
@@ -257,6 +260,12 @@ def _allowed(entry: str) -> str:
             f"CALLBACK_ALLOWED_HOSTS names {shown(entry)}, which is no host; write it without scheme, port and path, "
             "for example control.example.com, or .example.com for its subdomains"
         ) from None
+
+
+def _comparable(hosts: Collection[str]) -> Iterator[str]:
+    for host in hosts:
+        with suppress(ValueError):  # what is no host is equal to none
+            yield _host(host)
 
 
 def _host(text: str) -> str:

@@ -137,6 +137,28 @@ def unwrapped(detail: Any) -> Any:
     return detail
 
 
+def _json_object(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError):
+        raise PydanticCustomError("tenant_json", "it must be an object, or a text that holds one as JSON") from None
+
+
+_SentTenant: TypeAlias = Annotated[Tenant, BeforeValidator(_json_object)]
+
+
+def _with_plan(detail: Any) -> Any:
+    """Let `subscription.plan` play the part of `planConfig` where that is missing."""
+    if not isinstance(detail, Mapping) or detail.get("planConfig") is not None:
+        return detail
+    subscription = detail.get("subscription")
+    if not isinstance(subscription, Mapping) or "plan" not in subscription:
+        return detail
+    return {**detail, "planConfig": subscription["plan"]}
+
+
 class ProvisioningDetail(_Model):
     """The detail of TENANT_PROVISIONING, in any of its three shapes.
 
@@ -144,7 +166,7 @@ class ProvisioningDetail(_Model):
     `subscription` whose `plan` is the `planConfig`; `secret` and `context` belong to shape C.
     """
 
-    tenant: Tenant
+    tenant: _SentTenant
     plan_config: PlanConfig
     builder_config: BuilderConfig | None = None
     app_config: Any = None
@@ -155,40 +177,29 @@ class ProvisioningDetail(_Model):
     @model_validator(mode="before")
     @classmethod
     def _one_shape(cls, detail: Any) -> Any:
-        detail = unwrapped(detail)
+        detail = _with_plan(unwrapped(detail))
         if isinstance(detail, Mapping) and detail.get("planConfig") is None and "subscription" in detail:
-            subscription = detail["subscription"]
-            if not isinstance(subscription, Mapping) or "plan" not in subscription:
-                raise PydanticCustomError("plan_missing", "subscription.plan is missing, and so is planConfig")
-            return {**detail, "planConfig": subscription["plan"]}
+            raise PydanticCustomError("plan_missing", "subscription.plan is missing, and so is planConfig")
         return detail
 
 
 class DeprovisioningDetail(_Model):
-    """The detail of TENANT_DEPROVISIONING, flat or wrapped as `{type, data}`."""
+    """The detail of TENANT_DEPROVISIONING, in any of the three shapes of TENANT_PROVISIONING, or the tenant alone."""
 
-    tenant: Tenant
+    tenant: _SentTenant
     plan_config: PlanConfig | None = None
     builder_config: BuilderConfig | None = None
+    subscription: dict[str, Any] | None = None
     secret: str | None = None
     context: str | None = None
 
     @model_validator(mode="before")
     @classmethod
     def _one_shape(cls, detail: Any) -> Any:
-        detail = unwrapped(detail)
+        detail = _with_plan(unwrapped(detail))
         if isinstance(detail, Mapping) and "tenant" not in detail and "tenantId" in detail:
             return {**detail, "tenant": {"id": detail["tenantId"]}}
         return detail
-
-
-def _json_object(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        raise PydanticCustomError("tenant_json", "it must be an object, or a text that holds one as JSON") from None
 
 
 def _flag(value: Any) -> Any:
@@ -203,7 +214,7 @@ class BuildDetail(_Model):
     Only the fields named here are meant to be used; everything else is kept and is to be treated as secret.
     """
 
-    tenant: Annotated[Tenant, BeforeValidator(_json_object)]
+    tenant: _SentTenant
     secret: str | None = None
     context: str | None = None
     tier: str | None = None
@@ -231,6 +242,11 @@ class BuildDetail(_Model):
     def as_sent(self) -> Mapping[str, Any]:
         """The detail unchanged, to pass on."""
         return self._as_sent
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the build says that it failed, whatever the type of its event says."""
+        return self.build_succeeding == "0"
 
     @property
     def build(self) -> str | None:

@@ -24,7 +24,7 @@ from orchestrator.outcome import Outcome
 from orchestrator.reporter import Reporter
 from orchestrator.run import Origin
 from orchestrator.sweep import Sweep
-from orchestrator.tenants import TenantRecords
+from orchestrator.tenants import STATUS_WEBHOOK, TenantRecords
 
 if TYPE_CHECKING:
     from orchestrator.callback import Callbacks
@@ -88,7 +88,7 @@ class Performer:
             case SendCallback():
                 host = self._callbacks().check(action)
                 what = f"callback to {shown(host)} was not sent"
-                performance = partial(self._send, action, host)
+                performance = partial(self._send, action, host, origin)
             case ReportJob():
                 return partial(self._reporter.report, action)
             case SweepJobs():
@@ -108,13 +108,15 @@ class Performer:
     def _close(self, action: CloseJob) -> Outcome:
         return _kept("CloseJob", "closed", action.run_id, self._open_jobs.close(action.run_id))
 
-    def _send(self, action: SendCallback, host: str, is_repeat: bool) -> Outcome:
+    def _send(self, action: SendCallback, host: str, origin: Origin, is_repeat: bool) -> Outcome:
         is_new = self._callbacks().send(action, is_repeat=is_repeat)
         if is_new:
             return Outcome(action="SendCallback", status="sent", name=host)
         # What a 401 means cannot be told: whoever wonders about a tenant finds all of it here.
-        if action.may_be_settled:
+        if action.may_be_settled and not is_repeat:
             reason = "it was answered 401: the tenant is not in provisioning, or the signature is refused"
+            if action.tenant_id is not None:
+                self._tenants.update(action.tenant_id, {STATUS_WEBHOOK: f"refused: {reason}"}, origin.time)
             return Outcome(action="SendCallback", status="refused", name=host, reason=reason)
         reason = "a repeat was answered 401: the first was accepted, or the signature is refused"
         return Outcome(action="SendCallback", status="already sent", name=host, reason=reason)

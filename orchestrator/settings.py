@@ -60,6 +60,8 @@ class Settings(BaseModel):
         default_builder: The build system of jobs that name none.
         event_bus_name: The bus on which events are published.
         event_bus_aws_region: Its region; `None` is the function's own.
+        callback_url: Where the status webhook goes that neither the event nor its tier has an address for.
+        deprovisioning_webhook_type: The `type` of the webhook that ends a deprovisioning; without it none is sent.
         callback_allowed_hosts: Hosts that callbacks may go to; `.example.com` admits subdomains.
         idempotency_table: DynamoDB table that remembers what was done; without it only the build systems' own
             protection against repeats is left.
@@ -86,6 +88,8 @@ class Settings(BaseModel):
     default_builder: Annotated[str, Field(min_length=1)] = "CODE_BUILD"
     event_bus_name: Annotated[str, Field(min_length=1)] = "default"
     event_bus_aws_region: _Region = None
+    callback_url: Annotated[_Text, AfterValidator(_server_address)] = None
+    deprovisioning_webhook_type: Annotated[int | None, Field(ge=1)] = None
     callback_allowed_hosts: _Names = ()
     idempotency_table: _Text = None
     idempotency_record_max_age: Annotated[float, Field(ge=2 * 86400, allow_inf_nan=False)] = 30 * 86400.0

@@ -19,6 +19,9 @@ SAVED_AT = "savedAt"
 UPDATED_AT = "updatedAt"
 """Attribute with the time of the event that changed a part of it last."""
 
+STATUS_WEBHOOK = "statusWebhook"
+"""Attribute that says why the control plane does not have the tenant's status."""
+
 _KEY = "tenantId"
 _IS_NO_OLDER = "(attribute_not_exists(#saved) OR #saved <= :at) AND (attribute_not_exists(#updated) OR #updated <= :at)"
 # EventBridge counts whole seconds, and an event that is delivered again must not take back what came of it in its own.

@@ -77,7 +77,7 @@ def test_a_missing_field_is_named(handler: Handler, aws: Requests, field: str) -
         ("detail", [1], "detail is a list; it must be a JSON object"),
         ("detail", "{}", "detail is a text; it must be a JSON object"),
         ("detail.tenant", ..., "detail.tenant is missing"),
-        ("detail.tenant", "acme", "detail.tenant must be an object"),
+        ("detail.tenant", "acme", "detail.tenant is wrong: it must be an object, or a text that holds one"),
         ("detail.tenant.id", ..., "detail.tenant.id is missing"),
         ("detail.tenant.id", "", "detail.tenant.id is empty"),
         ("detail.tenant.id", 5, "detail.tenant.id must be a text"),

@@ -40,6 +40,8 @@ def bootstrap_app_plane(event: Event[BuildDetail], context: Context) -> list[Sen
         InvalidEvent: Neither the detail nor the record has the secret that signs a callback.
     """
     detail = event.detail
+    if detail.has_failed:
+        return []
     features, users = (detail.as_sent.get(name) for name in (FEATURE_SERVICE, USER_SERVICE))
     if not features and not users:
         context.logger.info(f"tenant {shown(detail.tenant.id)}: the event names no service of the application plane")

@@ -8,9 +8,9 @@ from orchestrator.context import Context
 from orchestrator.details import BuildDetail
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event, EventType
-from orchestrator.lifecycle.job import requested_variables
-from orchestrator.lifecycle.status import TenantStatus, failed, reached, status_of
-from orchestrator.lifecycle.webhook import FAILURE, SUCCESS, WEBHOOK, status_webhook
+from orchestrator.lifecycle.job import requested_variables, tier_name
+from orchestrator.lifecycle.status import TenantStatus, status_of
+from orchestrator.lifecycle.webhook import WEBHOOK, conclude
 from orchestrator.registry import Registry
 from orchestrator.tiers import builder_name, has_job, job_name
 
@@ -42,60 +42,47 @@ registry = Registry()
     leads_to=[EventType.TENANT_DEPLOYMENT_SUCCESS, WEBHOOK],
 )
 def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Start the tier's deployment job; where it has none, the tenant is ready: tell the control plane.
+    """Start the tier's deployment job; where it has none, the tenant is deployed.
 
     Args:
         event: A TENANT_DEPLOYMENT event; its detail is the environment of the build that provisioned the tenant.
         context: Gives the tier's details and the tenant's record, which holds the plan.
 
     Returns:
-        The change of the tenant's record, and then the job, or the status webhook where the event allows one.
+        The change of the tenant's record, and then the job, or what `conclude` returns: also where the build that
+        provisioned the tenant says that it failed.
 
     Raises:
         InvalidEvent: Neither the event nor the record names the tier.
         ConfigurationError: The tier is not known.
     """
     detail = event.detail
+    if detail.has_failed:  # the build that provisioned the tenant, whose environment this is
+        return conclude(event, TenantStatus.PROVISIONING_FAILED, context)
     record = context.tenants.get(detail.tenant.id) or {}
     tier = context.tiers.get(_tier(event, record))
     if not has_job(tier, event.type):
-        return [reached(event, TenantStatus.DEPLOYED), *status_webhook(event, SUCCESS, context)]
+        return conclude(event, TenantStatus.DEPLOYED, context, record=record)
     status = status_of(event, TenantStatus.DEPLOYING, detail.build)
     return [UpdateTenant(tenant_id=detail.tenant.id, changes=status), _job(event, tier, record)]
 
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_SUCCESS, leads_to=[WEBHOOK])
 def report_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Note that the tenant is deployed, then tell the control plane.
-
-    Args:
-        event: A TENANT_DEPLOYMENT_SUCCESS event.
-        context: Gives the tenant's record.
-
-    Returns:
-        The change of the tenant's record and, where the event allows one, the status webhook.
-    """
-    return [reached(event, TenantStatus.DEPLOYED), *status_webhook(event, SUCCESS, context)]
+    """Note that the tenant is deployed, or that its build says the contrary, and send that; see `conclude`."""
+    failed = event.detail.has_failed
+    return conclude(event, TenantStatus.DEPLOYMENT_FAILED if failed else TenantStatus.DEPLOYED, context)
 
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_FAILURE, leads_to=[WEBHOOK])
 def report_deployment_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Note why the tenant could not be deployed, then tell the control plane.
-
-    Args:
-        event: A TENANT_DEPLOYMENT_FAILURE event.
-        context: Gives the tenant's record.
-
-    Returns:
-        The change of the tenant's record and, where the event allows one, the status webhook.
-    """
-    return [failed(event, TenantStatus.DEPLOYMENT_FAILED), *status_webhook(event, FAILURE, context)]
+    """Note why the tenant could not be deployed, and send that to the control plane; see `conclude`."""
+    return conclude(event, TenantStatus.DEPLOYMENT_FAILED, context)
 
 
 def _tier(event: Event[BuildDetail], record: Mapping[str, Any]) -> str:
-    plan = record.get("planConfig")
-    tier = event.detail.tier or (plan.get("tier") if isinstance(plan, Mapping) else None)
-    if not isinstance(tier, str) or not tier:
+    tier = tier_name(event.detail, record)
+    if tier is None:
         raise InvalidEvent(
             f"{shown(event.type)} event {shown(event.id)}: detail.tier is missing, and tenant "
             f"{shown(event.detail.tenant.id)} has no record that names its tier; add it to the detail"

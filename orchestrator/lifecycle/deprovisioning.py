@@ -7,12 +7,12 @@ from pydantic import ValidationError
 
 from orchestrator.actions import Action, UpdateTenant
 from orchestrator.context import Context
-from orchestrator.details import BuildDetail, DeprovisioningDetail, ProvisioningDetail
+from orchestrator.details import BuildDetail, DeprovisioningDetail, ProvisioningDetail, given_variables
 from orchestrator.errors import InvalidEvent, UnknownTenant, shown
 from orchestrator.event import Event, EventType
 from orchestrator.lifecycle.job import tenant_job
-from orchestrator.lifecycle.status import TenantStatus, failed, reached, status_of
-from orchestrator.lifecycle.webhook import FAILURE, SUCCESS, WEBHOOK, status_webhook
+from orchestrator.lifecycle.status import TenantStatus, status_of
+from orchestrator.lifecycle.webhook import SIGNING, WEBHOOK, conclude
 from orchestrator.registry import Registry
 from orchestrator.validation import explain
 
@@ -42,39 +42,44 @@ def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Contex
     detail = _completed(event, context.tenants.get(event.detail.tenant.id))
     tier = context.tiers.get(detail.plan_config.tier)
     changes = status_of(event, TenantStatus.DEPROVISIONING)
-    status = UpdateTenant(tenant_id=detail.tenant.id, changes=changes)
+    status = UpdateTenant(tenant_id=detail.tenant.id, changes=changes, create=True)
     return [status, tenant_job(event.type, detail, tier)]
 
 
 @registry.consumer(EventType.TENANT_DEPROVISIONING_SUCCESS, leads_to=[WEBHOOK])
 def report_deprovisioning_success(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Note that the tenant is gone, then tell the control plane.
+    """Note that the tenant is gone, send that to the control plane, and forget what signed its webhooks.
 
     Args:
         event: A TENANT_DEPROVISIONING_SUCCESS event.
         context: Gives the tenant's record.
 
     Returns:
-        The change of the tenant's record and, where the event allows one, the status webhook.
+        What `conclude` returns, and after it the removal of secret and context. Of a build that says that it failed,
+        the same as for a TENANT_DEPROVISIONING_FAILURE.
     """
-    # The control plane answers 401 for a tenant that is not in provisioning, as this one need not be.
-    webhook = status_webhook(event, SUCCESS, context, may_be_settled=True)
-    return [reached(event, TenantStatus.DEPROVISIONED), *webhook]
+    if event.detail.has_failed:
+        return conclude(event, TenantStatus.DEPROVISIONING_FAILED, context)
+    return [*conclude(event, TenantStatus.DEPROVISIONED, context), *_forgotten(event.detail.tenant.id, context)]
 
 
 @registry.consumer(EventType.TENANT_DEPROVISIONING_FAILURE, leads_to=[WEBHOOK])
 def report_deprovisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Note why the tenant is still there, then tell the control plane.
+    """Note why the tenant is still there, and send that to the control plane; see `conclude`."""
+    return conclude(event, TenantStatus.DEPROVISIONING_FAILED, context)
 
-    Args:
-        event: A TENANT_DEPROVISIONING_FAILURE event.
-        context: Gives the tenant's record.
 
-    Returns:
-        The change of the tenant's record and, where the event allows one, the status webhook.
-    """
-    webhook = status_webhook(event, FAILURE, context, may_be_settled=True)
-    return [failed(event, TenantStatus.DEPROVISIONING_FAILED), *webhook]
+def _forgotten(tenant_id: str, context: Context) -> list[Action]:
+    """Remove from the tenant's record what signs its webhooks, wherever the provisioning event had it."""
+    record = context.tenants.get(tenant_id) or {}
+    changes: dict[str, Any] = {name: None for name in SIGNING if name in record}
+    builder = record.get("builderConfig") or {}
+    config = builder.get("config") or {}
+    override = config.get("environmentOverride") or {}
+    if not override.keys().isdisjoint(SIGNING):
+        kept = {name: value for name, value in override.items() if name not in SIGNING}
+        changes["builderConfig"] = {**builder, "config": {**config, "environmentOverride": kept}}
+    return [UpdateTenant(tenant_id=tenant_id, changes=changes)] if changes else []
 
 
 def _completed(event: Event[DeprovisioningDetail], record: Mapping[str, Any] | None) -> ProvisioningDetail:
@@ -85,11 +90,20 @@ def _completed(event: Event[DeprovisioningDetail], record: Mapping[str, Any] | N
             "detail.planConfig is missing; correct the tenant, or send its plan"
         )
     try:
-        return ProvisioningDetail.model_validate(_filled(sent, record or {}))
+        return ProvisioningDetail.model_validate(_filled(_with_own_signing(sent, record or {}), record or {}))
     except ValidationError as error:
         raise InvalidEvent(
             f"{shown(event.type)} event {shown(event.id)}: with the tenant's record, {explain(error, root='detail')}"
         ) from None
+
+
+def _with_own_signing(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Let the event's secret and context count more than the record's, wherever each of the two has them."""
+    own = {name: value for name, value in given_variables(sent).items() if name in SIGNING and value}
+    if not own or not stored.get("builderConfig"):
+        return {**sent, **own}
+    override = {"builderConfig": {"config": {"environmentOverride": own}}}
+    return _filled(override, {**sent, **own})
 
 
 def _filled(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from orchestrator.actions import StartJob
-from orchestrator.details import ProvisioningDetail
+from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.tiers import builder_name, job_name
 
 IDENTITY_PROVIDER_FEATURE = "IdP"
@@ -35,6 +35,13 @@ def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, A
         },
         tenant_id=detail.tenant.id,
     )
+
+
+def tier_name(detail: BuildDetail, record: Mapping[str, Any]) -> str | None:
+    """Read the tier of a build's tenant: from the build's environment, else from the tenant's record."""
+    plan = record.get("planConfig")
+    name = detail.tier or (plan.get("tier") if isinstance(plan, Mapping) else None)
+    return name if isinstance(name, str) and name else None
 
 
 def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:

@@ -3,12 +3,11 @@
 from orchestrator.actions import Action, PublishEvent, SaveTenant
 from orchestrator.context import Context
 from orchestrator.details import BuildDetail, ProvisioningDetail
-from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event, EventType
 from orchestrator.failure import SOURCE
 from orchestrator.lifecycle.job import tenant_job, tenant_of
-from orchestrator.lifecycle.status import TenantStatus, failed, reached, status_of
-from orchestrator.lifecycle.webhook import FAILURE, WEBHOOK, status_webhook
+from orchestrator.lifecycle.status import TenantStatus, reached, status_of
+from orchestrator.lifecycle.webhook import WEBHOOK, conclude
 from orchestrator.registry import Registry
 
 SUCCESS_HANDLER = "saas.tenant.provisioning.success.handler"
@@ -42,24 +41,20 @@ def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -
     return [SaveTenant(tenant_id=detail.tenant.id, record=record), tenant_job(event.type, detail, tier)]
 
 
-@registry.consumer(EventType.TENANT_PROVISIONING_SUCCESS, leads_to=[EventType.TENANT_DEPLOYMENT])
-def start_deployment(event: Event[BuildDetail]) -> list[Action]:
+@registry.consumer(EventType.TENANT_PROVISIONING_SUCCESS, leads_to=[EventType.TENANT_DEPLOYMENT, WEBHOOK])
+def start_deployment(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Note that the tenant is provisioned, then have it deployed.
 
     Args:
         event: A TENANT_PROVISIONING_SUCCESS event.
+        context: Gives the tenant's record, for a build that says that it failed.
 
     Returns:
-        The change of the tenant's record, and a TENANT_DEPLOYMENT event with the same detail.
-
-    Raises:
-        InvalidEvent: The detail says that the build did not succeed.
+        The change of the tenant's record, and a TENANT_DEPLOYMENT event with the same detail. Of a build that failed,
+        the same as for a TENANT_PROVISIONING_FAILURE.
     """
-    if event.detail.build_succeeding == "0":
-        raise InvalidEvent(
-            f"{shown(event.type)} event {shown(event.id)}: detail.CODEBUILD_BUILD_SUCCEEDING is 0; the build has to "
-            "send TENANT_PROVISIONING_FAILURE then"
-        )
+    if event.detail.has_failed:
+        return conclude(event, TenantStatus.PROVISIONING_FAILED, context)
     return [
         reached(event, TenantStatus.PROVISIONED),
         PublishEvent(type=EventType.TENANT_DEPLOYMENT, detail=event.detail.as_sent, source=SUCCESS_HANDLER),
@@ -68,15 +63,6 @@ def start_deployment(event: Event[BuildDetail]) -> list[Action]:
 
 @registry.consumer(EventType.TENANT_PROVISIONING_FAILURE, leads_to=[WEBHOOK])
 def report_provisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Note why the tenant could not be provisioned, then tell the control plane.
-
-    Args:
-        event: A TENANT_PROVISIONING_FAILURE event.
-        context: Gives the tenant's record.
-
-    Returns:
-        The change of the tenant's record and, where the event allows one, the status webhook.
-    """
+    """Note why the tenant could not be provisioned, and send that to the control plane; see `conclude`."""
     # A provisioning that failed before its job was decided on has not stored a record yet.
-    update = failed(event, TenantStatus.PROVISIONING_FAILED, create=event.source == SOURCE)
-    return [update, *status_webhook(event, FAILURE, context)]
+    return conclude(event, TenantStatus.PROVISIONING_FAILED, context, create=event.source == SOURCE)

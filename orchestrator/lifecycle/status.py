@@ -6,7 +6,7 @@ from typing import Any
 from orchestrator.actions import UpdateTenant
 from orchestrator.details import BuildDetail
 from orchestrator.event import Event
-from orchestrator.tenants import written
+from orchestrator.tenants import STATUS_WEBHOOK, written
 
 _MAX_REASON_LENGTH = 1000
 
@@ -37,13 +37,15 @@ def status_of(
         reason: Why it is no better, in words that may be stored.
 
     Returns:
-        `status`, `statusAt`, `statusBuild` and `statusReason`; `None` where there is nothing to tell.
+        `status`, `statusAt`, `statusBuild`, `statusReason` and `statusWebhook` (why the control plane was not told, or
+        did not accept it); `None` where there is nothing to say.
     """
     return {
         "status": status,
         "statusAt": written(event.time),
         "statusBuild": build,
         "statusReason": reason and reason[:_MAX_REASON_LENGTH],
+        STATUS_WEBHOOK: None,
     }
 
 

@@ -1,91 +1,152 @@
-"""The status webhook: tells the control plane how a tenant's job ended (CONTRACT section 5)."""
+"""How a tenant's job ended: noted in the tenant's record, and sent to the control plane as its status webhook."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
+from urllib.parse import urlsplit
 
-from orchestrator.actions import SendCallback
+from orchestrator.actions import Action, SendCallback
 from orchestrator.context import Context
 from orchestrator.details import BuildDetail, given_variables
-from orchestrator.errors import InvalidEvent, shown
+from orchestrator.errors import ConfigurationError, shown
 from orchestrator.event import Event
+from orchestrator.lifecycle.job import tier_name
+from orchestrator.lifecycle.status import TenantStatus, failed, reached
+from orchestrator.tenants import STATUS_WEBHOOK
 
 WEBHOOK = "status webhook"
 """What a diagram calls it."""
 
-SUCCESS = 1
-FAILURE = 0
+SIGNING = ("secret", "context")
+"""What signs a tenant's webhooks: names in a detail, a record and a job's environment."""
+
+SUCCESS, FAILURE = 1, 0
+_STATUSES: Mapping[TenantStatus, int] = MappingProxyType(
+    {
+        TenantStatus.DEPLOYED: SUCCESS,
+        TenantStatus.PROVISIONING_FAILED: FAILURE,
+        TenantStatus.DEPLOYMENT_FAILED: FAILURE,
+        TenantStatus.DEPROVISIONED: SUCCESS,
+        TenantStatus.DEPROVISIONING_FAILED: FAILURE,
+    }
+)
+_OFF_BOARDING = (TenantStatus.DEPROVISIONED, TenantStatus.DEPROVISIONING_FAILED)
+# The reference control plane knows this type alone: status 1 activates the tenant and sends the welcome mail.
 _RESOURCES_PROVISIONED = 0
+# Where the reference infrastructure's builds find the webhook on CONTROL_PLANE_HOST.
+_PATH = "/tenant-mgmt-facade/webhook"
 
 
-def status_webhook(
-    event: Event[BuildDetail], status: int, context: Context, *, may_be_settled: bool = False
-) -> list[SendCallback]:
-    """Decide on the webhook, where the event allows one.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Tenant:
+    """What is known of an event's tenant besides the event."""
 
-    Args:
-        event: The event that tells how the job ended.
-        status: `SUCCESS` or `FAILURE`.
-        context: Gives the tenant's record, for a secret and a context that the event leaves out.
-        may_be_settled: Whether the tenant need not be in provisioning.
-
-    Returns:
-        The callback; none where there is no address, or nothing to sign it with: the log then says so.
-
-    Raises:
-        InvalidEvent: The status is another one.
-    """
-    if status not in (SUCCESS, FAILURE) or isinstance(status, bool):
-        raise InvalidEvent(f"the status webhook of {shown(event.type)} has no status 0 or 1; correct the consumer")
-    detail = event.detail
-    if not detail.api_endpoint:
-        return _untold(event, context, "API_ENDPOINT")
-    signing = _signing(detail, context)
-    for name, value in signing.items():
-        if not value:
-            return _untold(event, context, name)
-    return [
-        SendCallback(
-            url=detail.api_endpoint,
-            body=status_body(detail, status),
-            secret=signing["secret"],
-            context=signing["context"],
-            may_be_settled=may_be_settled,
-        )
-    ]
+    record: Mapping[str, Any]
+    tier: Mapping[str, Any]
 
 
-def status_body(detail: BuildDetail, status: int) -> dict[str, Any]:
-    """Make the webhook's body.
+def conclude(
+    event: Event[BuildDetail],
+    status: TenantStatus,
+    context: Context,
+    *,
+    create: bool = False,
+    record: Mapping[str, Any] | None = None,
+) -> list[Action]:
+    """Note how a tenant's job ended, and send it to the control plane.
+
+    The webhook goes to the detail's `API_ENDPOINT`, else to that of the tier, else to the tier's `CONTROL_PLANE_HOST`,
+    else to `CALLBACK_URL`; it is signed with the detail's `secret` and `context`, else those of the tenant's record.
 
     Args:
-        detail: The job's environment.
-        status: `SUCCESS` or `FAILURE`.
+        event: The event that reports it.
+        status: `DEPLOYED`, `DEPROVISIONED`, or one that ends in `_FAILED`.
+        context: Gives the tenant's record, the tier and the settings.
+        create: Whether a record is made for a tenant that has none.
+        record: The tenant's record; `None` reads it.
 
     Returns:
-        The body, its keys in the order of CONTRACT section 5; what is not known is left out, as
-        `JSON.stringify` does.
+        The change of the tenant's record, and the webhook. Where that has no address, or nothing to sign it with,
+        record and log say so. The end of a deprovisioning is sent only where `DEPROVISIONING_WEBHOOK_TYPE` is set.
     """
-    resources = []
-    if detail.state_bucket:
-        place = {"bucket": detail.state_bucket, "path": detail.state_key}
-        resources.append({"type": "s3", "metadata": {name: value for name, value in place.items() if value}})
-    data: dict[str, Any] = {"status": status, "resources": resources}
-    if detail.app_plane_url is not None:
-        data["appPlaneUrl"] = detail.app_plane_url
-    return {"initiatorId": detail.tenant.id, "type": _RESOURCES_PROVISIONED, "data": data}
-
-
-def _signing(detail: BuildDetail, context: Context) -> dict[str, str]:
-    sent = {"secret": detail.secret, "context": detail.context}
-    stored: Mapping[str, Any] = {}
-    if not all(sent.values()):
-        stored = given_variables(context.tenants.get(detail.tenant.id) or {})
-    found = {name: value or stored.get(name) for name, value in sent.items()}
-    return {name: value if isinstance(value, str) else "" for name, value in found.items()}
-
-
-def _untold(event: Event[BuildDetail], context: Context, missing: str) -> list[SendCallback]:
-    context.logger.warning(
-        f"tenant {shown(event.detail.tenant.id)}: the control plane is not told, because the event has no {missing}"
+    is_failure = _STATUSES[status] == FAILURE
+    update = failed(event, status, create=create) if is_failure else reached(event, status)
+    if status in _OFF_BOARDING and context.settings.deprovisioning_webhook_type is None:
+        return [update]
+    tenant = _known(event.detail, context, record)
+    url = _address(event.detail, tenant.tier, context.settings.callback_url)
+    secret, signing_context = _signing(event.detail, tenant.record)
+    missing = ", ".join(
+        name for name, value in (("address", url), ("secret", secret), ("context", signing_context)) if not value
     )
-    return []
+    if missing:
+        reason = f"not sent: neither the event nor the tenant's tier and record have its {missing}"
+        context.logger.warning(f"tenant {shown(event.detail.tenant.id)}: the status webhook was {reason}")
+        return [replace(update, changes={**update.changes, STATUS_WEBHOOK: reason})]
+    webhook = SendCallback(
+        url=url,
+        body=_body(event.detail, status, tenant, context),
+        secret=secret,
+        context=signing_context,
+        allowed_hosts=_hosts(tenant.tier),
+        may_be_settled=True,
+        tenant_id=event.detail.tenant.id,
+    )
+    return [update, webhook]
+
+
+def _known(detail: BuildDetail, context: Context, record: Mapping[str, Any] | None) -> _Tenant:
+    if record is None:
+        record = context.tenants.get(detail.tenant.id) or {}
+    name = tier_name(detail, record)
+    try:
+        tier = context.tiers.get(name) if name else {}
+    except ConfigurationError:  # a tier that is not there names no address
+        tier = {}
+    return _Tenant(record=record, tier=tier)
+
+
+def _address(detail: BuildDetail, tier: Mapping[str, Any], otherwise: str | None) -> str:
+    host = _text(tier, "CONTROL_PLANE_HOST").rstrip("/")
+    return detail.api_endpoint or _text(tier, "API_ENDPOINT") or (host and host + _PATH) or otherwise or ""
+
+
+def _hosts(tier: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name the hosts that a tier's item vouches for."""
+    hosts = []
+    for name in ("API_ENDPOINT", "CONTROL_PLANE_HOST"):
+        try:
+            hosts.append(urlsplit(_text(tier, name)).hostname)
+        except ValueError:
+            continue
+    return tuple(host for host in hosts if host)
+
+
+def _text(values: Mapping[str, Any], name: str) -> str:
+    value = values.get(name)
+    return value if isinstance(value, str) else ""
+
+
+def _signing(detail: BuildDetail, record: Mapping[str, Any]) -> tuple[str, str]:
+    stored = given_variables(record)
+    return detail.secret or _text(stored, "secret"), detail.context or _text(stored, "context")
+
+
+def _body(detail: BuildDetail, status: TenantStatus, tenant: _Tenant, context: Context) -> dict[str, Any]:
+    """Make the webhook's body; the receiver writes it again with its keys in this order, and compares signatures."""
+    data: dict[str, Any] = {"status": _STATUSES[status], "resources": []}
+    if status in _OFF_BOARDING:
+        data |= {"appPlaneUrl": "", "tier": tier_name(detail, tenant.record)}
+        kind = context.settings.deprovisioning_webhook_type
+    else:
+        if detail.state_bucket:
+            place = {"bucket": detail.state_bucket, "path": detail.state_key}
+            metadata = {name: value for name, value in place.items() if value}
+            data["resources"] = [{"type": "s3", "metadata": metadata}]
+        if detail.app_plane_url is not None:
+            data["appPlaneUrl"] = detail.app_plane_url
+        kind = _RESOURCES_PROVISIONED
+    # What is not known is left out, as JSON.stringify leaves out what is undefined.
+    known = {name: value for name, value in data.items() if value is not None}
+    return {"initiatorId": detail.tenant.id, "type": kind, "data": known}
