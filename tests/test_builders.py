@@ -214,9 +214,17 @@ def test_a_job_that_was_started_by_a_request_that_failed_is_not_started_twice(be
     assert run.id == found.id
 
 
-@pytest.mark.parametrize("after_acting", [False, True])
-def test_a_connection_that_closes_costs_nothing(bench: Bench, after_acting: bool) -> None:
-    bench.next.drop(after_acting=after_acting)
+def test_a_connection_that_closes_after_the_request_was_acted_upon_costs_nothing(bench: Bench) -> None:
+    bench.next.drop(after_acting=True)
+
+    bench.builder.start(job())
+
+    assert len(bench.started()) == 1
+
+
+@pytest.mark.parametrize("bench", ["CODE_BUILD"], indirect=True)
+def test_a_request_with_a_token_is_sent_again_whatever_became_of_the_first(bench: Bench) -> None:
+    bench.next.drop()
 
     bench.builder.start(job())
 
@@ -263,9 +271,9 @@ def test_a_closed_port_is_unavailable(bench: Bench, monkeypatch: pytest.MonkeyPa
         builder.find(job())
 
 
-def test_the_connection_is_kept_between_jobs(bench: Bench) -> None:
+def test_the_connection_is_kept_between_searches(bench: Bench) -> None:
     for number in range(5):
-        bench.builder.start(job(f"run-{number}"))
+        bench.builder.find(job(f"run-{number}"))
 
     assert len({request.connection for request in bench.server.requests}) == 1
 

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 import trustme
+import urllib3
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -376,6 +377,34 @@ def test_429_is_worth_a_retry(jenkins: Jenkins, server: JenkinsServer) -> None:
 
 
 # What may have arrived is looked for before it is sent again
+
+
+def test_a_form_is_not_sent_again_where_its_connection_was_dropped(jenkins: Jenkins, server: JenkinsServer) -> None:
+    """A proxy may drop the connection, and deliver what it has read two seconds later."""
+    server.next.drop(on="POST")
+
+    with pytest.raises(Unavailable, match="closed the connection without an answer") as caught:
+        jenkins.start(job())
+    assert caught.value.ambiguous
+    (late,) = (request for request in server.requests if request.method == "POST")
+    urllib3.request("POST", server.url + late.path, body=late.body, headers=dict(late.headers))
+
+    run = jenkins.find(job())
+    assert run is not None
+    assert run.already_started
+    assert len(server.waiting()) == 1
+
+
+def test_a_form_is_not_sent_on_a_connection_that_was_idle(jenkins: Jenkins, server: JenkinsServer) -> None:
+    jenkins.start(job("tenants/scale-down", "run-1"))
+    server.close_connections()  # as those of a function that was frozen for long
+
+    jenkins.start(job("tenants/scale-down", "run-2"))
+
+    forms = [request.connection for request in server.requests if request.method == "POST"]
+    others = {request.connection for request in server.requests if request.method == "GET"}
+    assert len(forms) == len(set(forms)) == 2
+    assert not others & set(forms)
 
 
 def test_a_form_that_may_have_arrived_is_not_sent_again_where_runs_cannot_be_found(

@@ -44,8 +44,8 @@ class Jenkins:
     def start(self, job: Job) -> Run:
         """Start a job with its variables as parameters; see `Builder.start`.
 
-        Jenkins takes the same request twice, so a request that may have arrived is never sent again before
-        the queue and the builds have been searched for its run id.
+        Jenkins takes the same request twice, so one that may have arrived is not sent again: queue and builds are
+        searched for its run id, and what is not there yet is left to the next delivery, which searches again.
         """
         path = job_path(job.name)
         what = f"Jenkins job {shown(job.name)} was not started"
@@ -84,15 +84,12 @@ class Jenkins:
 
     def _after_lost_answer(self, lost: Unanswered, path: str, job: Job, what: str) -> Run:
         try:
-            found = self._search.look(path, job, what)
-            if found.run is not None:
-                return found.run
-            if lost.dropped and found.is_certain:
-                # Closed before Jenkins read it, as happens to a connection that was kept open for too long.
-                return self._scheduled(path, job, what)
-        except Exception:  # noqa: S110 (the first request may still have been acted upon: that is what is to be told)
-            pass
-        raise Unavailable(str(lost)) from None
+            run = self._search.look(path, job, what).run
+        except Exception:  # that the request may have been acted upon matters more
+            run = None
+        if run is None:
+            raise Unavailable(str(lost)) from None
+        return run
 
     def _scheduled(self, path: str, job: Job, what: str) -> Run:
         """Send the request, in the form that this job takes: most take parameters."""

@@ -1,5 +1,6 @@
 """Speaks HTTP with one Jenkins server: identity, crumbs, time limits, and failures in this package's words."""
 
+import contextlib
 import json
 import random
 import ssl
@@ -35,14 +36,7 @@ class Unanswered(Exception):
     """A request left, and nothing came back that says whether Jenkins acted on it.
 
     Its text is that of an `Unavailable`, for whoever cannot find out either.
-
-    Attributes:
-        dropped: The server closed the connection; else it kept silent, or failed by itself.
     """
-
-    def __init__(self, message: str, *, dropped: bool = False) -> None:
-        super().__init__(message)
-        self.dropped = dropped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +62,7 @@ class Answer:
 
 
 class Connection:
-    """The way to one Jenkins server; its connections stay open between events."""
+    """The way to one Jenkins server; connections on which something was read stay open between events."""
 
     def __init__(
         self,
@@ -94,13 +88,8 @@ class Connection:
         self._credentials = credentials
         self._pause = pause
         self._crumb: Mapping[str, str] = {}
-        self._pool = urllib3.PoolManager(
-            maxsize=_MAX_CONNECTIONS,
-            retries=False,
-            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS),
-            ssl_context=_trusting(ca_bundle),
-        )
-        self._pool.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
+        self._ssl_context = _trusting(ca_bundle)
+        self._pool = self._new_pool()
 
     def post(self, path: str, form: Mapping[str, str], what: str) -> Answer:
         """Send a form.
@@ -253,15 +242,29 @@ class Connection:
                 f"{what}: the certificate of {self.host} is not trusted ({cause.verify_message}); name the file with "
                 "its authority's certificate in JENKINS_CA_BUNDLE"
             ) from None
-        dropped = isinstance(error, urllib3.exceptions.ProtocolError)
-        how = "closed the connection without an answer" if dropped else f"gave no answer ({_reason(error)})"
-        raise Unanswered(f"{what}: {self.host} {how}; it will be retried", dropped=dropped) from None
+        is_closed = isinstance(error, urllib3.exceptions.ProtocolError)
+        how = "closed the connection without an answer" if is_closed else f"gave no answer ({_reason(error)})"
+        raise Unanswered(f"{what}: {self.host} {how}; it will be retried") from None
+
+    def _new_pool(self) -> urllib3.PoolManager:
+        pool = urllib3.PoolManager(
+            maxsize=_MAX_CONNECTIONS,
+            retries=False,
+            timeout=urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS),
+            ssl_context=self._ssl_context,
+        )
+        pool.pool_classes_by_scheme = {"http": HTTPPool, "https": HTTPSPool}
+        return pool
 
     def _exchange(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
-        response = self._pool.request(
-            method, url, body=body, headers=headers, redirect=False, preload_content=False, decode_content=True
-        )
-        content, is_whole = _read(response)
+        with contextlib.ExitStack() as stack:
+            # A connection that was idle while the function was frozen may be dead, and a form that is lost on it must
+            # not be sent again: each gets a new one.
+            pool = self._pool if body is None else stack.enter_context(self._new_pool())
+            response = pool.request(
+                method, url, body=body, headers=headers, redirect=False, preload_content=False, decode_content=True
+            )
+            content, is_whole = _read(response)
         cookies = "; ".join(cookie.partition(";")[0] for cookie in response.headers.getlist("Set-Cookie"))
         kept = urllib3.HTTPHeaderDict(response.headers)
         if cookies:
