@@ -15,7 +15,7 @@ class StartJob:
         name: The job: a CodeBuild project's name or ARN, a Jenkins job's full name, as in `tenants/scale-down`.
         builder: Name of the build system, for example `CODE_BUILD`; `None` takes `DEFAULT_BUILDER`.
         variables: The job's variables, as an event gave them: names that reach into the build are refused
-            (CONTRACT section 3). They may hold secrets and are left out of `repr`.
+            (`orchestrator.refused_names`). They may hold secrets and are left out of `repr`.
         trusted_variables: Variables from a source that may set any name, such as the tier details;
             `variables` go on top.
         tenant_id: The tenant that the job is for; `None` takes it from the event's detail where that has one.

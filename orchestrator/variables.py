@@ -1,4 +1,4 @@
-"""A job's variables: which names are allowed, and how values become text (CONTRACT section 3)."""
+"""A job's variables: which names are allowed, and how values become text."""
 
 import json
 import math
@@ -8,11 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, shown
+from orchestrator.refused_names import OWN_FAMILY, family_of
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-# Names with which the sender of an event could change how the build itself runs.
-_REACHING_NAMES = frozenset({"PATH", "ENV", "BASH_ENV", "NODE_OPTIONS"})
-_REACHING_PREFIXES = ("AWS_", "CODEBUILD_", "LD_", "PYTHON", "ORCHESTRATOR_")
 
 
 def job_variables(trusted: Mapping[str, Any], from_event: Mapping[str, Any], own: Mapping[str, str]) -> dict[str, str]:
@@ -36,11 +34,7 @@ def job_variables(trusted: Mapping[str, Any], from_event: Mapping[str, Any], own
         variables[name] = _text_of(name, value, ConfigurationError)
     for name, value in from_event.items():
         _check_form(name, InvalidEvent)
-        if name in _REACHING_NAMES or name.startswith(_REACHING_PREFIXES):
-            raise InvalidEvent(
-                f"job variable {shown(name)} would reach into the build; an event may not set it (what your own code "
-                "vouches for goes into trusted_variables)"
-            )
+        _refuse_reaching(name)
         variables[name] = _text_of(name, value, InvalidEvent)
     variables.update((name, _text_of(name, value, InvalidEvent)) for name, value in own.items())
     return variables
@@ -98,6 +92,18 @@ def _check_form(name: object, error: type[OrchestratorError]) -> None:
         raise error(
             f"job variable {shown(name)} is no name for a variable; use letters, digits and underscores, no digit first"
         )
+
+
+def _refuse_reaching(name: str) -> None:
+    family = family_of(name)
+    if family is None:
+        return
+    remedy = "rename it"
+    if family != OWN_FAMILY:
+        remedy = "rename it, set it in the tier's item, or put it into trusted_variables in your code"
+    raise InvalidEvent(
+        f"job variable {shown(name)} would reach into the build ({family}), so an event may not set it; {remedy}"
+    )
 
 
 def _text_of(name: str, value: Any, error: type[OrchestratorError]) -> str:
