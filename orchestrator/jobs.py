@@ -20,6 +20,7 @@ from orchestrator.run import (
     TENANT_ID_VARIABLE,
     Origin,
 )
+from orchestrator.tiers import variables_of
 from orchestrator.variables import job_variables
 
 # Lambda tries a failed asynchronous invocation again after about a minute (Lambda developer guide).
@@ -80,7 +81,7 @@ class Jobs:
         }
         if not action.reports:
             own[REPORTS_VARIABLE] = "false"
-        variables = job_variables(action.trusted_variables, action.variables, own)
+        variables = job_variables(variables_of(action.trusted_variables), action.variables, own)
         job = Job(name=action.name, run_id=origin.run_id, since=origin.time, variables=variables)
         is_followed = action.reports and callable(getattr(builder, "results", None))
         return PreparedJob(

@@ -1,7 +1,8 @@
 """Names of variables with which an event could change how a build runs, by family; letters count in any case.
 
 Plain words that a tenant's own variables are likely to have (`REGION`, `NODE_COUNT`, `USER`, `WORKSPACE`) are left out,
-and so is `NODE_ENV`, which selects a mode and loads no code.
+and so is `NODE_ENV`, which selects a mode and loads no code. A tier that needs more care, or an exception, has
+`allowedVariables` (see `orchestrator.tiers`).
 """
 
 from collections.abc import Mapping

@@ -1,5 +1,6 @@
 """Details of the tiers: which jobs a tier's tenants get, on which build system, and with which variables."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
@@ -23,6 +24,11 @@ JOB_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
 
 DOES_BOTH = "jobDeprovisions"
 """Attribute (true) of a tier whose `jobName` deprovisions, too; the job tells by `ORCHESTRATOR_EVENT_TYPE`."""
+
+ALLOWED_VARIABLES = "allowedVariables"
+"""Attribute of a tier: the only names that events may set as variables of its jobs; `APP_*` stands for a prefix."""
+
+_PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 
 
 def job_name(tier: Mapping[str, Any], event_type: str) -> str:
@@ -76,6 +82,44 @@ def builder_name(tier: Mapping[str, Any]) -> str | None:
         ConfigurationError: The attribute `builder` is there and no name.
     """
     return None if tier.get("builder") is None else _text(tier, "builder", "its build system")
+
+
+def variables_of(tier: Mapping[str, Any]) -> dict[str, Any]:
+    """Read which variables a tier's jobs get.
+
+    Args:
+        tier: The tier's details.
+
+    Returns:
+        All of its attributes but `allowedVariables`.
+    """
+    return {name: value for name, value in tier.items() if name != ALLOWED_VARIABLES}
+
+
+def allowed_variables(tier: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Read which variables events may set for a tier's jobs.
+
+    Args:
+        tier: The tier's details.
+
+    Returns:
+        The names, prefixes with `*` at their end; `None` where the tier does not limit them.
+
+    Raises:
+        ConfigurationError: The attribute is no list, set or comma-separated text of such names.
+    """
+    value = tier.get(ALLOWED_VARIABLES)
+    if value is None:
+        return None
+    names = value.split(",") if isinstance(value, str) else value
+    if isinstance(names, list | tuple | set | frozenset) and all(isinstance(name, str) for name in names):
+        patterns = [stripped for name in names if (stripped := name.strip())]
+        if all(map(_PATTERN.fullmatch, patterns)):
+            return tuple(patterns)
+    raise ConfigurationError(
+        f"tier {shown(tier.get('tier'))} has a malformed attribute {ALLOWED_VARIABLES}; make it a list, a set or a "
+        "comma-separated text of names of variables, a prefix with * at its end, as in APP_*"
+    )
 
 
 def _text(tier: Mapping[str, Any], attribute: str, meaning: str, hint: str = "") -> str:

@@ -35,9 +35,30 @@ def job_variables(trusted: Mapping[str, Any], from_event: Mapping[str, Any], own
     for name, value in from_event.items():
         _check_form(name, InvalidEvent)
         _refuse_reaching(name)
-        variables[name] = _text_of(name, value, InvalidEvent)
-    variables.update((name, _text_of(name, value, InvalidEvent)) for name, value in own.items())
+        variables[name] = event_text(name, value)
+    variables.update((name, event_text(name, value)) for name, value in own.items())
     return variables
+
+
+def is_name(name: object) -> bool:
+    """Say whether something can be the name of a variable: letters, digits and underscores, no digit first."""
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None
+
+
+def event_text(name: str, value: Any) -> str:
+    """Write the value of one variable that an event brings.
+
+    Args:
+        name: The variable's name, for the message.
+        value: Its value.
+
+    Returns:
+        The value as `to_text` writes it.
+
+    Raises:
+        InvalidEvent: The value cannot be passed to a job.
+    """
+    return _text_of(name, value, InvalidEvent)
 
 
 def to_text(value: Any) -> str:
@@ -88,7 +109,7 @@ def to_json(value: Any) -> str:
 
 
 def _check_form(name: object, error: type[OrchestratorError]) -> None:
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
+    if not is_name(name):
         raise error(
             f"job variable {shown(name)} is no name for a variable; use letters, digits and underscores, no digit first"
         )
@@ -100,7 +121,7 @@ def _refuse_reaching(name: str) -> None:
         return
     remedy = "rename it"
     if family != OWN_FAMILY:
-        remedy = "rename it, set it in the tier's item, or put it into trusted_variables in your code"
+        remedy = "rename it, admit it with the tier's allowedVariables, or put it into trusted_variables in your code"
     raise InvalidEvent(
         f"job variable {shown(name)} would reach into the build ({family}), so an event may not set it; {remedy}"
     )

@@ -92,11 +92,12 @@ def _tier(event: Event[BuildDetail], record: Mapping[str, Any]) -> str:
 
 def _job(event: Event[BuildDetail], tier: Mapping[str, Any], record: Mapping[str, Any]) -> StartJob:
     plan, builder = (record.get(name) or {} for name in ("planConfig", "builderConfig"))
+    requested = requested_variables(record, tier)
     sent = {name: event.detail.as_sent[name] for name in PASSED_ON if event.detail.as_sent.get(name) is not None}
     return StartJob(
         name=job_name(tier, event.type),
         builder=builder.get("type") or builder_name(tier),
-        trusted_variables=tier,
-        variables={**requested_variables(record), **({"planConfig": plan} if plan else {}), **sent},
+        trusted_variables={**tier, **requested.admitted},
+        variables={**requested.others, **({"planConfig": plan} if plan else {}), **sent},
         tenant_id=event.detail.tenant.id,
     )

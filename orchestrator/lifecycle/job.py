@@ -1,13 +1,33 @@
-"""The job that a tier has for an event of a tenant, with its variables (CONTRACT sections 1 and 3)."""
+"""The job that a tier has for an event of a tenant, with its variables."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.actions import StartJob
 from orchestrator.details import BuildDetail, ProvisioningDetail
-from orchestrator.tiers import builder_name, job_name
+from orchestrator.errors import InvalidEvent, shown
+from orchestrator.refused_names import OWN_FAMILY, family_of
+from orchestrator.tiers import ALLOWED_VARIABLES, allowed_variables, builder_name, job_name
+from orchestrator.variables import event_text, is_name
 
 IDENTITY_PROVIDER_FEATURE = "IdP"
+
+# The jobs get these in any case; the reference's `environmentOverride` holds them as well.
+_NEVER_LIMITED = frozenset({"tenant", "secret", "context", "planConfig"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Requested:
+    """The variables that an event or a record asks for.
+
+    Attributes:
+        admitted: Those that the tier admits by name, as text.
+        others: All others; names that reach into the build are refused later.
+    """
+
+    admitted: Mapping[str, str] = field(default_factory=dict, repr=False)
+    others: Mapping[str, Any] = field(repr=False)
 
 
 def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, Any]) -> StartJob:
@@ -24,15 +44,14 @@ def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, A
 
     Raises:
         ConfigurationError: The tier names no such job.
+        InvalidEvent: The detail asks for a variable that the tier does not admit.
     """
+    requested = requested_variables(detail.model_dump(by_alias=True, exclude_unset=True), tier)
     return StartJob(
         name=job_name(tier, event_type),
         builder=(detail.builder_config and detail.builder_config.type) or builder_name(tier),
-        trusted_variables=tier,
-        variables={
-            **requested_variables(detail.model_dump(by_alias=True, exclude_unset=True)),
-            "tenant": tenant_of(detail),
-        },
+        trusted_variables={**tier, **requested.admitted},
+        variables={**requested.others, "tenant": tenant_of(detail)},
         tenant_id=detail.tenant.id,
     )
 
@@ -61,18 +80,49 @@ def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:
     return tenant
 
 
-def requested_variables(detail: Mapping[str, Any]) -> dict[str, Any]:
+def requested_variables(detail: Mapping[str, Any], tier: Mapping[str, Any]) -> Requested:
     """Read which variables a tenant's jobs are to have, besides its tier's.
 
     Args:
         detail: The flat detail of a TENANT_PROVISIONING event, or a stored tenant record.
+        tier: The tier's details, which may limit the names.
 
     Returns:
         The variables; `environmentOverride` alone in shapes A and B, which say what the build gets.
+
+    Raises:
+        InvalidEvent: One of them is not among the tier's `allowedVariables`.
+        ConfigurationError: `allowedVariables` is malformed.
     """
+    given = _given(detail)
+    patterns = allowed_variables(tier)
+    if patterns is None:
+        return Requested(others=given)
+    others = {name: value for name, value in given.items() if name in _NEVER_LIMITED or _is_own(name)}
+    limited = {name: value for name, value in given.items() if name not in others}
+    for name in limited:
+        if not _is_admitted(name, patterns):
+            raise InvalidEvent(
+                f"job variable {shown(name)} is not among the {ALLOWED_VARIABLES} of tier {shown(tier.get('tier'))}; "
+                "add it there, or correct the sender"
+            )
+    return Requested(admitted={name: event_text(name, value) for name, value in limited.items()}, others=others)
+
+
+def _given(detail: Mapping[str, Any]) -> dict[str, Any]:
     builder: Mapping[str, Any] = detail.get("builderConfig") or {}
     override = (builder.get("config") or {}).get("environmentOverride") or {}
     if builder and detail.get("subscription") is None:
         return dict(override)
     given = {name: detail[name] for name in ("secret", "context") if detail.get(name) is not None}
     return {**((detail.get("planConfig") or {}).get("sizeConfig") or {}), **given, **override}
+
+
+def _is_own(name: str) -> bool:
+    return family_of(name) == OWN_FAMILY
+
+
+def _is_admitted(name: str, patterns: tuple[str, ...]) -> bool:
+    return is_name(name) and any(
+        name.startswith(pattern[:-1]) if pattern.endswith("*") else name == pattern for pattern in patterns
+    )
