@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from decimal import Decimal
+from decimal import Decimal, DecimalException, Overflow
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 from botocore import exceptions
@@ -186,6 +186,11 @@ def _end_tries_in_time(
         raise exceptions.ClientError(response[1], operation.name)  # type: ignore[arg-type]  # as botocore parsed it
 
 
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
+_LONG, _FIRST_TOO_LARGE = 10**38, 10**126
+_LEAST_EXPONENT, _GREATEST_EXPONENT = -130, 125
+
+
 @contextmanager
 def errors(what: str, rejected: type[OrchestratorError] = ConfigurationError) -> Iterator[None]:
     """Raise the SDK's errors as this package's own.
@@ -297,7 +302,8 @@ def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValue
         The item for the low-level client.
 
     Raises:
-        DecimalException: A number has more than 38 digits.
+        DecimalException: A number has more than 38 digits besides zeros at its end, or is not between 1e-130 and
+            9.9e125.
         TypeError: A value is not JSON-like or not finite.
     """
     from boto3.dynamodb.types import TypeSerializer
@@ -306,11 +312,36 @@ def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValue
     return {name: serialize(_storable(value)) for name, value in attributes.items()}
 
 
+def is_storable(value: object) -> bool:
+    """Say of a part of a record that is no object and no list whether DynamoDB can store it."""
+    try:
+        to_item({"": value})
+    except (DecimalException, TypeError):
+        return False
+    return True
+
+
 def _storable(value: Any) -> Any:
-    if isinstance(value, float):
-        return Decimal(repr(value))
+    if isinstance(value, float | Decimal):
+        return _in_range(Decimal(repr(value)) if isinstance(value, float) else value)
+    if isinstance(value, int) and not -_LONG < value < _LONG:
+        return _without_zeros(value)
     if isinstance(value, Mapping):
         return {name: _storable(member) for name, member in value.items()}
     if isinstance(value, list | tuple):
         return [_storable(member) for member in value]
     return value
+
+
+def _in_range(value: Decimal) -> Decimal:
+    if value.is_finite() and value and not _LEAST_EXPONENT <= value.adjusted() <= _GREATEST_EXPONENT:
+        raise Overflow  # the SDK's own limits are wider
+    return value
+
+
+def _without_zeros(value: int) -> Decimal:
+    if not -_FIRST_TOO_LARGE < value < _FIRST_TOO_LARGE:
+        raise Overflow  # before the conversion, which takes seconds for a million digits
+    digits = str(value)
+    significant = digits.rstrip("0")
+    return Decimal(f"{significant}E{len(digits) - len(significant)}")

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import aws, deadline
 from orchestrator.actions import PublishEvent
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
+from orchestrator.limits import TOO_MANY_DIGITS, has_too_many_digits, place_of
 from orchestrator.outcome import Outcome
 from orchestrator.run import mark
+from orchestrator.validation import path_of
 from orchestrator.variables import to_json
 
 if TYPE_CHECKING:
@@ -78,6 +80,11 @@ class EventBus:
             text = to_json(action.detail)
             text.encode()
         except (TypeError, ValueError, RecursionError) as error:
+            place = None if isinstance(error, RecursionError) else place_of(action.detail, has_too_many_digits)
+            if place is not None:
+                raise InvalidEvent(
+                    f"event {shown(action.type)} cannot be published: {path_of('detail', place)} is {TOO_MANY_DIGITS}"
+                ) from None
             raise InvalidEvent(
                 f"event {shown(action.type)} cannot be published: its detail is no JSON ({type(error).__name__}); "
                 "use text, finite numbers, booleans, null, lists and objects"

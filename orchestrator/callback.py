@@ -20,8 +20,10 @@ from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionErro
 from orchestrator import deadline
 from orchestrator.actions import SendCallback
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
-from orchestrator.javascript import json_stringify
+from orchestrator.javascript import is_beyond_double, json_stringify
+from orchestrator.limits import place_of
 from orchestrator.transport import HTTPPool, HTTPSPool
+from orchestrator.validation import path_of
 
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 5
@@ -246,6 +248,12 @@ def _body(action: SendCallback) -> str:
     try:
         return json_stringify(action.body)
     except (TypeError, ValueError, RecursionError) as error:
+        place = None if isinstance(error, RecursionError) else place_of(action.body, is_beyond_double)
+        if place is not None:
+            raise InvalidEvent(
+                f"a callback's {path_of('body', place)} is a number beyond 1.8e308, the largest that JavaScript has; "
+                "correct the sender"
+            ) from None
         raise InvalidEvent(
             f"a callback's body is no JSON ({type(error).__name__}); use text, finite numbers, booleans, null, lists "
             "and objects"

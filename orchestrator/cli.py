@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError
+from orchestrator.limits import read_json
 
 _HANDLER = "orchestrator.handler:lambda_handler"
 _STDIN = "-"
@@ -171,7 +172,7 @@ def _event_files(names: Sequence[str]) -> list[str]:
 def _read(file: str) -> Any:
     try:
         text = sys.stdin.read() if file == _STDIN else Path(file).read_text(encoding="utf-8")
-        return json.loads(text, parse_constant=_refuse_constant)
+        return read_json(text, parse_constant=_refuse_constant)
     except OSError as error:
         raise InvalidEvent(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:

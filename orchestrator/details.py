@@ -19,6 +19,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from orchestrator.event import EventType
+from orchestrator.limits import TOO_MANY_DIGITS
 
 
 class _Model(BaseModel):
@@ -142,8 +143,10 @@ def _json_object(value: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except (ValueError, RecursionError):
+    except (json.JSONDecodeError, RecursionError):
         raise PydanticCustomError("tenant_json", "it must be an object, or a text that holds one as JSON") from None
+    except ValueError:
+        raise PydanticCustomError("tenant_digits", f"it holds {TOO_MANY_DIGITS}") from None
 
 
 _SentTenant: TypeAlias = Annotated[Tenant, BeforeValidator(_json_object)]

@@ -11,6 +11,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from orchestrator.errors import InvalidEvent, json_type
 from orchestrator.event import Event
+from orchestrator.limits import TOO_MANY_DIGITS, has_too_many_digits
 from orchestrator.validation import explain, path_of
 
 _EARLIEST_YEAR = 2000
@@ -90,25 +91,38 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
 
 def _is_faultless(detail: Mapping[str, Any]) -> bool:
     """Say quickly of a detail whether it holds no fault; where it was is then looked for with care."""
-    try:
-        text = to_json(detail)
-    except PydanticSerializationError:
-        return False
-    if text.count(b"{") + text.count(b"[") <= _DEEPEST:
-        return True  # as in most events: not enough objects and lists to be nested too deep
     level: list[Any] = [detail]
     for _ in range(_DEEPEST):
-        members = (value.values() if type(value) is dict else value for value in level)
-        level = [member for inner in members for member in inner if type(member) in (dict, list)]
-        if not level:
-            return True
+        deeper: list[Any] = []
+        for value in level:
+            for member in value.values() if type(value) is dict else value:
+                kind = type(member)
+                if kind is str:
+                    continue
+                if kind is dict or kind is list:
+                    deeper.append(member)
+                elif kind is int and has_too_many_digits(member):
+                    return False  # before `to_json`, which would take seconds for a million digits
+        if not deeper:
+            return _can_be_written(detail)
+        level = deeper
     return False
+
+
+def _can_be_written(detail: Mapping[str, Any]) -> bool:
+    try:
+        to_json(detail)
+    except PydanticSerializationError:
+        return False
+    return True
 
 
 def _fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str] | None:
     """Find what JSON allows and nothing behind this package can hold: where it is, from here on, and what it is."""
     if isinstance(value, str):
         return None if value.isascii() or _is_whole(value) else ((), "holds half of a surrogate pair; send whole text")
+    if has_too_many_digits(value):
+        return (), f"is {TOO_MANY_DIGITS}; send it as text, or a shorter one"
     if not isinstance(value, dict | list):
         return None
     if depth > _DEEPEST:

@@ -42,6 +42,14 @@ def json_stringify(value: Any) -> str:
             raise TypeError(f"{type(value).__name__} is no JSON")
 
 
+def is_beyond_double(value: object) -> bool:
+    """Say whether a value is a finite number that is too large for a double."""
+    try:
+        return isinstance(value, int | Decimal) and math.isfinite(value) and not math.isfinite(float(value))
+    except OverflowError:
+        return True
+
+
 def _ordered(keys: Iterable[Any]) -> list[str]:
     names = list(keys)
     if not all(isinstance(name, str) for name in names):

@@ -1,6 +1,5 @@
-"""What an SQS message says: both kinds of messages become one kind of event (CONTRACT section 6)."""
+"""What an SQS message says: both kinds of messages become one kind of event."""
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -10,6 +9,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from orchestrator import intake
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event
+from orchestrator.limits import read_json
 
 TYPE_ATTRIBUTE = "EventType"
 """Message attribute in which the reference connector names the event's type."""
@@ -48,7 +48,7 @@ def as_eventbridge_event(record: SQSRecord) -> Any:
         InvalidEvent: The body is no JSON.
     """
     try:
-        body = json.loads(record.body)
+        body = read_json(record.body)
     except (ValueError, RecursionError):
         told = f"SQS message {shown(record.message_id)}: its body is no JSON"
         raise InvalidEvent(f"{told}; send an EventBridge event, or the detail of one") from None

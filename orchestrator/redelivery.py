@@ -203,7 +203,7 @@ def _as_event(record: SQSRecord) -> str | None:
         event = messages.as_eventbridge_event(record)
         text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
         return text if text.isprintable() else json.dumps(event, separators=(",", ":"))
-    except (InvalidEvent, RecursionError):
+    except (InvalidEvent, RecursionError, ValueError):  # a number may be too long to be written
         return None
 
 

@@ -9,6 +9,8 @@ from botocore.exceptions import ClientError
 
 from orchestrator import aws
 from orchestrator.errors import InvalidEvent, UnknownTenant, shown
+from orchestrator.limits import place_of
+from orchestrator.validation import path_of
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -197,8 +199,12 @@ def written(time: datetime) -> str:
 def _item(tenant_id: str, attributes: Mapping[str, Any]) -> Any:
     try:
         return aws.to_item(attributes)
-    except (DecimalException, TypeError, RecursionError):
+    except (DecimalException, TypeError, RecursionError) as error:
+        place = (
+            None if isinstance(error, RecursionError) else place_of(attributes, lambda part: not aws.is_storable(part))
+        )
+        what = path_of("", place) if place else "one of its values"
         raise InvalidEvent(
-            f"tenant {shown(tenant_id)}: its record holds a value that DynamoDB cannot store (a number of "
-            "more than 38 digits, or one that is not finite); correct the event"
+            f"tenant {shown(tenant_id)}: its record cannot be stored: {what} is nothing that DynamoDB holds (a number "
+            "has at most 38 digits and is between 1e-130 and 9.9e125, or 0); correct the event"
         ) from None

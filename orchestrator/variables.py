@@ -8,7 +8,9 @@ from decimal import Decimal
 from typing import Any
 
 from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, shown
+from orchestrator.limits import TOO_MANY_DIGITS, has_too_many_digits, place_of
 from orchestrator.refused_names import OWN_FAMILY, family_of
+from orchestrator.validation import path_of
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
@@ -131,6 +133,11 @@ def _text_of(name: str, value: Any, error: type[OrchestratorError]) -> str:
     try:
         return to_text(value)
     except (TypeError, ValueError, RecursionError) as reason:
+        place = None if isinstance(reason, RecursionError) else place_of(value, has_too_many_digits)
+        if place is not None:
+            raise error(
+                f"job variable {path_of(name, place)} is {TOO_MANY_DIGITS}; use a shorter one, or text"
+            ) from None
         raise error(
             f"job variable {shown(name)} has a value that cannot be passed to a job ({type(reason).__name__}); "
             "use text, finite numbers, booleans, null, lists and objects"
@@ -138,10 +145,10 @@ def _text_of(name: str, value: Any, error: type[OrchestratorError]) -> str:
 
 
 def _number(value: int | float | Decimal) -> str:
-    if not math.isfinite(value):
-        raise ValueError("number is not finite")
     if isinstance(value, int):
         return str(value)
+    if not math.isfinite(value):
+        raise ValueError("number is not finite")
     exact = value if isinstance(value, Decimal) else Decimal(repr(value))
     text = format(exact, "f")
     if "." in text:

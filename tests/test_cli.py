@@ -316,9 +316,18 @@ def test_a_value_that_would_move_the_cursor_is_shown_escaped(run: Run, tmp_path:
     assert "note                     a\\x1b[2J\\nb" in err
 
 
-@pytest.mark.parametrize("text", ["9" * 5000, "[" * 100_000])
-def test_json_that_cannot_be_read_is_told_in_a_line(run: Run, tmp_path: Path, text: str) -> None:
-    (tmp_path / "event.json").write_text(text)
+def test_a_number_that_cannot_be_read_is_told_by_its_place(run: Run, tmp_path: Path) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.appConfig", "LONG")
+    (tmp_path / "event.json").write_text(json.dumps(event).replace('"LONG"', "9" * 5000))
+
+    code, out, err = run("invoke", "event.json")
+
+    assert (code, out) == (1, "")
+    assert "InvalidEvent: event: detail.appConfig is a number of more than 4,300 digits" in err.splitlines()[-1]
+
+
+def test_json_that_cannot_be_read_is_told_in_a_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "event.json").write_text("[" * 100_000)
 
     code, out, err = run("invoke", "event.json")
 

@@ -324,6 +324,16 @@ def test_a_message_that_is_refused_twice_is_not_called_kept() -> None:
     assert sqs.refused == 2
 
 
+def test_a_message_with_a_number_that_cannot_be_written_is_kept_as_it_is() -> None:
+    sqs, body = Sqs(lambda request: False), f'{{"n": {"7" * 5_000}}}'
+
+    assert arranged(sqs, InvalidEvent("…"), body=body) == {"message-1"}
+
+    (request,) = sqs.sent
+    assert request["MessageBody"] == body
+    assert {"EventType", "EventId", "EventTime"} <= set(request["MessageAttributes"])
+
+
 def test_a_message_that_is_no_json_is_kept_as_it_is() -> None:
     sqs = Sqs(lambda request: False)
 

@@ -11,6 +11,7 @@ from orchestrator.context import Context
 from orchestrator.details import BuildDetail, Contact, given_variables
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event, EventType
+from orchestrator.limits import MAX_DIGITS, TOO_MANY_DIGITS
 from orchestrator.registry import Registry
 
 FEATURE_SERVICE = "APP_PLANE_ENDPOINT_FEATURE_SERVICE"
@@ -73,7 +74,7 @@ def _first_user(detail: BuildDetail, secret: str) -> dict[str, Any]:
         "clientSecret": sent.get("CLIENT_SECRET"),
         "redirectUrl": detail.app_plane_url,
         "secret": secret,
-        **{name: _number(sent.get(variable)) for name, variable in _NUMBERS.items()},
+        **{name: _number(variable, sent.get(variable)) for name, variable in _NUMBERS.items()},
     }
     user = {
         "tenant": _tenant(detail),
@@ -96,8 +97,12 @@ def _primary(detail: BuildDetail) -> Contact | None:
     return next((contact for contact in contacts if contact.is_primary is True), contacts[0] if contacts else None)
 
 
-def _number(text: Any) -> int | None:
-    return int(text) if isinstance(text, str) and text.isascii() and text.isdigit() else None
+def _number(variable: str, text: Any) -> int | None:
+    if not isinstance(text, str) or not text.isascii() or not text.isdigit():
+        return None
+    if len(text) > MAX_DIGITS:
+        raise InvalidEvent(f"detail.{variable} is {TOO_MANY_DIGITS}; correct the sender")
+    return int(text)
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,208 @@
+"""What is too large for this package or for a service behind it is refused quickly, by its field and the limit."""
+
+import json
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from orchestrator import (
+    ConfigurationError,
+    Event,
+    Handler,
+    InvalidEvent,
+    PublishEvent,
+    Registry,
+    SendCallback,
+    create_handler,
+)
+from orchestrator.lifecycle import app_plane
+from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.limits import place_of
+from orchestrator.variables import job_variables
+from tests.conftest import Requests, changed, invoke, json_lines, sample, stored, variables
+
+OVERRIDE = "detail.builderConfig.config.environmentOverride"
+DIGITS = [5_000, 1_000_000]
+
+
+def number(digits: int) -> int:
+    """Make an integer of so many digits without writing it, which Python refuses beyond 4,300."""
+    power: int = 10 ** (digits - 1)
+    return 7 * power + 1
+
+
+@contextmanager
+def within(seconds: float) -> Iterator[None]:
+    """Check that something is quick, in time of this process; the limits are far above what it takes."""
+    begin = time.process_time()
+    yield
+    assert time.process_time() - begin < seconds
+
+
+# Integers
+
+
+@pytest.mark.parametrize("digits", DIGITS)
+@pytest.mark.parametrize(
+    "path",
+    [
+        "detail.appConfig",
+        "detail.tenant.status",
+        "detail.tenant.contacts.0.isPrimary",
+        "detail.planConfig.features.1.defaultValue",
+        f"{OVERRIDE}.SIZE",
+    ],
+)
+def test_an_integer_that_cannot_be_written_is_refused(handler: Handler, aws: Requests, path: str, digits: int) -> None:
+    event = changed(sample("tenant-provisioning"), path, number(digits))
+
+    with within(1), pytest.raises(InvalidEvent) as caught:
+        handler(event, None)
+
+    place = path.replace(".0.", "[0].").replace(".1.", "[1].")
+    assert str(caught.value) == (
+        f"event: {place} is a number of more than 4,300 digits; send it as text, or a shorter one"
+    )
+    assert aws == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["tenant-deployment", "tenant-provisioning-success", "tenant-deprovisioning", "codebuild-build-state-change"],
+)
+def test_it_is_refused_in_each_event(handler: Handler, aws: Requests, name: str) -> None:
+    with within(1), pytest.raises(InvalidEvent, match=r"detail\.big\[0\]\.a is a number of more than 4,300 digits"):
+        handler(changed(sample(name), "detail.big", [{"a": -number(1_000_000)}]), None)
+    assert aws == []
+
+
+def record(kind: str, path: str, digits: int) -> dict[str, Any]:
+    """Make an SQS message whose body has a long integer at a path of the event."""
+    batch = sample("sqs-batch")
+    (message,) = [one for one in batch["Records"] if bool(one.get("messageAttributes")) == (kind == "connector")][:1]
+    event = changed(sample("tenant-provisioning"), path, "LONG")
+    body = json.dumps(event["detail"] if kind == "connector" else event)
+    return {**message, "body": body.replace('"LONG"', "7" * digits)}
+
+
+@pytest.mark.parametrize("digits", DIGITS)
+@pytest.mark.parametrize("kind", ["event", "connector"])
+@pytest.mark.parametrize("path", ["detail.appConfig", f"{OVERRIDE}.SIZE"])
+def test_it_is_refused_in_a_message(
+    handler: Handler, aws: Requests, capsys: pytest.CaptureFixture[str], kind: str, path: str, digits: int
+) -> None:
+    message = record(kind, path, digits)
+
+    with within(1):
+        answer = handler({"Records": [message]}, None)
+
+    assert answer == {"batchItemFailures": [{"itemIdentifier": message["messageId"]}]}
+    told = [line["message"] for line in json_lines(capsys.readouterr().out) if line.get("level") == "ERROR"]
+    assert told == [f"event: {path} is a number of more than 4,300 digits; send it as text, or a shorter one"]
+    assert aws == []
+
+
+def test_a_message_that_is_no_json_after_a_long_number_is_said_to_be_none(
+    handler: Handler, capsys: pytest.CaptureFixture[str]
+) -> None:
+    message = {**record("event", "detail.appConfig", 5), "body": f"[{'7' * 5_000}, x]"}
+
+    handler({"Records": [message]}, None)
+
+    assert "its body is no JSON" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("digits", [39, 300, 4_300])
+def test_a_record_takes_no_integer_of_more_than_38_digits(handler: Handler, aws: Requests, digits: int) -> None:
+    for path in ("detail.appConfig.n", f"{OVERRIDE}.SIZE"):
+        event = changed(changed(sample("tenant-provisioning"), "detail.appConfig", {}), path, number(digits))
+        with within(1), pytest.raises(InvalidEvent, match="a number has at most 38 digits") as caught:
+            handler(event, None)
+        assert f"{path.removeprefix('detail.')} is nothing that DynamoDB holds" in str(caught.value)
+    assert "StartBuild" not in aws.operations
+
+
+@pytest.mark.parametrize("value", [10**38 - 1, 7 * 10**100, -(10**125), 1e22, 1.5, 1e-130, 0])
+def test_a_record_takes_every_number_that_dynamodb_holds(handler: Handler, aws: Requests, value: float) -> None:
+    invoke(handler, changed(sample("tenant-provisioning"), "detail.appConfig", {"n": value}))
+
+    assert stored()["appConfig"]["n"] == value
+
+
+@pytest.mark.parametrize("value", [10**126, 1e126, 1e-131, 1e-200])
+def test_a_record_takes_no_number_beyond_those_of_dynamodb(handler: Handler, aws: Requests, value: float) -> None:
+    with pytest.raises(InvalidEvent, match=r"appConfig\.n is nothing that DynamoDB holds .* between 1e-130 and"):
+        invoke(handler, changed(sample("tenant-provisioning"), "detail.appConfig", {"n": value}))
+
+
+@pytest.mark.parametrize("digits", [39, 310, 4_300])
+def test_a_job_variable_takes_every_integer_that_can_be_written(
+    aws: Requests, monkeypatch: pytest.MonkeyPatch, digits: int
+) -> None:
+    """Without a table of records nothing else limits it."""
+    monkeypatch.delenv("DATA_STORE_TABLE")
+
+    invoke(create_handler(lifecycle), changed(sample("tenant-provisioning"), f"{OVERRIDE}.SIZE", number(digits)))
+
+    assert variables(aws.of("StartBuild")[0])["SIZE"] == f"7{'0' * (digits - 2)}1"
+
+
+def test_a_long_integer_of_the_own_code_is_named() -> None:
+    with within(1), pytest.raises(InvalidEvent, match=r"variable size\[1\] is a number of more than 4,300 digits"):
+        job_variables({}, {"size": [1, number(1_000_000)]}, {})
+    with within(1), pytest.raises(ConfigurationError, match="variable size is a number of more than 4,300 digits"):
+        job_variables({"size": number(1_000_000)}, {}, {})
+
+
+def test_a_long_integer_in_an_event_of_the_own_code_is_named(aws: Requests) -> None:
+    registry = Registry()
+
+    @registry.consumer("TENANT_PROVISIONING")
+    def publish(event: Event) -> PublishEvent:
+        return PublishEvent(type="X", detail={"a": {"b": number(1_000_000)}})
+
+    with within(1), pytest.raises(InvalidEvent, match=r"detail\.a\.b is a number of more than 4,300 digits"):
+        create_handler(registry)(sample("tenant-provisioning"), None)
+
+
+def test_a_callback_takes_no_number_that_javascript_does_not_have(
+    aws: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CALLBACK_ALLOWED_HOSTS", "control.example.com")
+    registry = Registry()
+
+    @registry.consumer("TENANT_PROVISIONING")
+    def send(event: Event) -> SendCallback:
+        return SendCallback(url="https://control.example.com", body=event.detail, secret="s")
+
+    event = changed(sample("tenant-provisioning"), "detail.appConfig", [1, number(310)])
+    with pytest.raises(InvalidEvent, match=r"callback's body\.appConfig\[1\] is a number beyond 1\.8e308"):
+        create_handler(registry)(event, None)
+
+
+def test_a_long_integer_in_the_text_of_a_tenant_is_named(handler: Handler, aws: Requests) -> None:
+    event = changed(sample("tenant-deployment"), "detail.tenant", '{"id": "t1", "n": ' + "7" * 1_000_000 + "}")
+
+    with within(1), pytest.raises(InvalidEvent, match=r"detail\.tenant is wrong: it holds a number of more than 4,300"):
+        handler(event, None)
+
+
+def test_a_long_expiration_is_named(aws: Requests) -> None:
+    registry = Registry()
+    registry.include(app_plane.registry)
+    event = changed(sample("tenant-deployment-app-plane"), "detail.ACCESS_TOKEN_EXPIRATION", "9" * 1_000_000)
+
+    with within(1), pytest.raises(InvalidEvent, match=r"detail\.ACCESS_TOKEN_EXPIRATION is a number of more than"):
+        create_handler(registry)(event, None)
+
+
+def test_a_place_is_found_in_all_that_a_consumer_may_build() -> None:
+    value = {"a": (1, {2: Decimal(1)}), "b": {"c": None}}
+
+    assert place_of(value, lambda part: part == 1) == ("a", 0)
+    assert place_of(value, lambda part: isinstance(part, Decimal)) == ("a", 1, "2")
+    assert place_of(value, lambda part: part == 7) is None
