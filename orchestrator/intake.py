@@ -72,6 +72,10 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
     time = model.time if model.time.tzinfo else model.time.replace(tzinfo=UTC)
     if time.year < _EARLIEST_YEAR:
         raise InvalidEvent(f"event: time is before the year {_EARLIEST_YEAR}; send the time of the event")
+    try:
+        time.astimezone(UTC)
+    except OverflowError:
+        raise InvalidEvent("event: time is after the year 9999 in UTC; send the time of the event") from None
     detail = detail if isinstance(detail, dict) else {}
     fault = None if _is_faultless(detail) else _fault(detail)
     if fault is not None:

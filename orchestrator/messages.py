@@ -74,13 +74,22 @@ def identity(record: SQSRecord) -> dict[str, str | None]:
 
     Returns:
         The `id`, `detail-type` and `time` of the event.
+
+    Raises:
+        InvalidEvent: SQS did not say when the message was sent, or not in a time that there is.
     """
 
     def attribute(name: str) -> str | None:
         found = record.message_attributes.get(name)
         return None if found is None else found.get("stringValue")
 
-    sent = datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC).isoformat()
+    try:
+        sent = datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC).isoformat()
+    except (OSError, OverflowError, ValueError):
+        raise InvalidEvent(
+            f"SQS message {shown(record.message_id)}: its attribute SentTimestamp is no time between the years 1 and "
+            "9999, in milliseconds; correct the sender"
+        ) from None
     return {
         "id": attribute(ID_ATTRIBUTE) or record.message_id,
         "detail-type": attribute(TYPE_ATTRIBUTE),

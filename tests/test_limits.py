@@ -200,6 +200,50 @@ def test_a_long_expiration_is_named(aws: Requests) -> None:
         create_handler(registry)(event, None)
 
 
+# Times
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59.999999-00:01"])
+def test_a_time_that_utc_does_not_have_is_refused(handler: Handler, aws: Requests, time: str) -> None:
+    with pytest.raises(InvalidEvent, match="event: time is after the year 9999 in UTC"):
+        handler(sample("tenant-provisioning", time=time), None)
+    assert aws == []
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00-14:00"])
+def test_a_time_at_the_beginning_of_the_calendar_is_refused(handler: Handler, aws: Requests, time: str) -> None:
+    with pytest.raises(InvalidEvent, match="event: time is before the year 2000"):
+        handler(sample("tenant-provisioning", time=time), None)
+    assert aws == []
+
+
+@pytest.mark.parametrize("time", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59+14:00"])
+@pytest.mark.parametrize("name", ["tenant-provisioning", "tenant-provisioning-success", "codebuild-build-state-change"])
+def test_the_last_time_that_utc_has_is_taken(handler: Handler, aws: Requests, name: str, time: str) -> None:
+    invoke(handler, sample("tenant-provisioning"))
+
+    assert invoke(handler, sample(name, id="another", time=time))["consumers"] != []
+
+
+@pytest.mark.parametrize("time", ["9" * 1_000_000, "0" * 1_000_000 + "Z", "-" * 1_000_000, "1e999999"])
+def test_a_time_of_any_length_is_refused_quickly(handler: Handler, aws: Requests, time: str) -> None:
+    with within(1), pytest.raises(InvalidEvent, match="event: time is"):
+        handler(sample("tenant-provisioning", time=time), None)
+
+
+@pytest.mark.parametrize(("attribute", "told"), [("9" * 30, "SentTimestamp is no time"), ("x", "SentTimestamp is no")])
+def test_a_message_from_beyond_the_calendar_is_refused(
+    handler: Handler, capsys: pytest.CaptureFixture[str], attribute: str, told: str
+) -> None:
+    message = record("connector", "detail.appConfig", 5)
+    message["attributes"] = {**message["attributes"], "SentTimestamp": attribute}
+
+    answer = handler({"Records": [message]}, None)
+
+    assert len(answer["batchItemFailures"]) == 1
+    assert told in capsys.readouterr().out
+
+
 def test_a_place_is_found_in_all_that_a_consumer_may_build() -> None:
     value = {"a": (1, {2: Decimal(1)}), "b": {"c": None}}
 
