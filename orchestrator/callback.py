@@ -1,4 +1,4 @@
-"""Sends signed callbacks to the control plane, and to nobody else (CONTRACT section 5)."""
+"""Sends signed callbacks to the control plane, and to nobody else."""
 
 import hashlib
 import hmac
@@ -21,7 +21,7 @@ from orchestrator import deadline
 from orchestrator.actions import SendCallback
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
 from orchestrator.javascript import is_beyond_double, json_stringify
-from orchestrator.limits import place_of
+from orchestrator.limits import MAX_HOST_LENGTH, place_of
 from orchestrator.transport import HTTPPool, HTTPSPool
 from orchestrator.validation import path_of
 
@@ -222,6 +222,11 @@ def _target(url: str) -> _Target:
         host, port = parts.hostname or "", parts.port
         if parts.scheme not in _PORTS or port == 0 or not url.isprintable() or "\\" in url or " " in url:
             raise ValueError("address is malformed")
+        if len(host.removesuffix(".")) > MAX_HOST_LENGTH:
+            raise InvalidEvent(
+                f"a callback's address has a host of more than {MAX_HOST_LENGTH} characters; correct API_ENDPOINT or "
+                "what else names it"
+            )
         if "@" in parts.netloc:
             raise InvalidEvent(f"callback to {shown(host)}: its address holds a user; leave that out")
         return _Target(
@@ -283,6 +288,8 @@ def _host(text: str) -> str:
         ValueError: It is none.
     """
     name = text.lower().removesuffix(".")
+    if len(name) > MAX_HOST_LENGTH:
+        raise ValueError("text is too long for a host")  # the encoding below takes minutes for a long one
     try:
         return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
     except ValueError:

@@ -9,6 +9,9 @@ MAX_DIGITS = 4300
 
 TOO_MANY_DIGITS = f"a number of more than {MAX_DIGITS:,} digits"
 
+MAX_HOST_LENGTH = 253
+"""Characters of a host's name: 255 octets with those for the lengths of its labels (RFC 1035, section 2.3.4)."""
+
 _FIRST_TOO_LONG: int = 10**MAX_DIGITS
 
 

@@ -19,6 +19,7 @@ from orchestrator import (
     SendCallback,
     create_handler,
 )
+from orchestrator.callback import Callbacks
 from orchestrator.lifecycle import app_plane
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.limits import place_of
@@ -242,6 +243,54 @@ def test_a_message_from_beyond_the_calendar_is_refused(
 
     assert len(answer["batchItemFailures"]) == 1
     assert told in capsys.readouterr().out
+
+
+# Addresses
+
+
+def deployed(url: str) -> dict[str, Any]:
+    return changed(sample("tenant-deployment"), "detail.API_ENDPOINT", url)
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "a" * 160_000,
+        "a.b" * 50_000,
+        "ü." * 80_000 + "com",
+        "".join(map(chr, range(0x4E00, 0x9E00))) * 8,  # 163,840 letters of many kinds
+        "[" + "1:" * 80_000,
+    ],
+)
+def test_a_host_that_is_too_long_is_refused_quickly(handler: Handler, aws: Requests, host: str) -> None:
+    """Encoding a host (IDNA) takes time by the square of its length: 17 seconds for 10,000 Chinese letters."""
+    with within(1), pytest.raises(InvalidEvent, match=r"a callback's address (has a host of more than 253|is no http)"):
+        handler(deployed(f"https://{host}/webhook"), None)
+    assert aws.besides_reports == ["GetItem", "GetItem"]
+
+
+def test_the_limit_of_a_hosts_name_is_named() -> None:
+    longest = ".".join(["a" * 63] * 3 + ["b" * 61])
+    sender = Callbacks([longest, ".example.com"])
+
+    def callback(host: str) -> SendCallback:
+        return SendCallback(url=f"https://{host}/", body={}, secret="s")
+
+    assert sender.check(callback(longest)) == sender.check(callback(f"{longest}.")) == longest
+    with pytest.raises(InvalidEvent, match="has a host of more than 253 characters; correct API_ENDPOINT"):
+        sender.check(callback(f"{longest}b"))
+    with within(1), pytest.raises(ConfigurationError, match=r"CALLBACK_ALLOWED_HOSTS names 'aaa.*, which is no host"):
+        Callbacks(["a" * 1_000_000])
+
+
+def test_an_address_of_any_length_is_checked_quickly() -> None:
+    """HTTP sets no limit to the rest of an address: a server that has one answers 414."""
+    path = "/ü%20" * 200_000
+
+    with within(2):
+        assert Callbacks(["control.example.com"]).check(
+            SendCallback(url=f"https://control.example.com{path}?{path}#{path}", body={}, secret="s")
+        )
 
 
 def test_a_place_is_found_in_all_that_a_consumer_may_build() -> None:
