@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 from botocore import exceptions
 
 from orchestrator import deadline, telemetry
-from orchestrator.errors import ConfigurationError, OrchestratorError, Unavailable
+from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, Unavailable
+from orchestrator.limits import MAX_KEY_BYTES
 
 if TYPE_CHECKING:
     import boto3
@@ -319,6 +320,63 @@ def is_storable(value: object) -> bool:
     except (DecimalException, TypeError):
         return False
     return True
+
+
+def is_too_large(error: exceptions.ClientError) -> bool:
+    """Say whether DynamoDB changed nothing because the item would exceed its limit; the code alone does not tell."""
+    answer = error.response.get("Error", {})
+    return answer.get("Code") == "ValidationException" and "exceeded the maximum allowed size" in answer.get(
+        "Message", ""
+    )
+
+
+def check_key(what: str, key: str) -> None:
+    """Refuse what is too long for the partition key of a table.
+
+    Args:
+        what: What the key names, as the message's beginning.
+        key: The key.
+
+    Raises:
+        InvalidEvent: It is too long.
+    """
+    size = len(key.encode())
+    if size > MAX_KEY_BYTES:
+        raise InvalidEvent(
+            f"{what} has {size:,} bytes, and the key of a DynamoDB table at most {MAX_KEY_BYTES:,}; correct the event"
+        )
+
+
+def item_bytes(item: "Mapping[str, UniversalAttributeValueTypeDef]") -> int:
+    """Compute the size of a DynamoDB item.
+
+    Args:
+        item: The item as `to_item` makes it.
+
+    Returns:
+        Its bytes, as https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+        counts them. Those of a number are documented as approximate.
+    """
+    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
+
+
+def _value_bytes(value: Any) -> int:
+    ((kind, content),) = value.items()
+    match kind:
+        case "M":
+            return 3 + len(content) + item_bytes(content)
+        case "L":
+            return 3 + len(content) + sum(map(_value_bytes, content))
+        case "S":
+            return len(content.encode())
+        case "B":
+            return len(content)
+        case "SS" | "NS" | "BS":
+            return sum(_value_bytes({kind[0]: member}) for member in content)
+        case "N":
+            return 1 + len(Decimal(content).normalize().as_tuple().digits) // 2
+        case _:
+            return 1
 
 
 def _storable(value: Any) -> Any:

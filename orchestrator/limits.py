@@ -9,6 +9,13 @@ MAX_DIGITS = 4300
 
 TOO_MANY_DIGITS = f"a number of more than {MAX_DIGITS:,} digits"
 
+MAX_ITEM_BYTES = 400 * 1024
+"""Size of a DynamoDB item; `MAX_KEY_BYTES` is that of its partition key.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+"""
+MAX_KEY_BYTES = 2048
+
 MAX_HOST_LENGTH = 253
 """Characters of a host's name: 255 octets with those for the lengths of its labels (RFC 1035, section 2.3.4)."""
 

@@ -11,7 +11,9 @@ from botocore.exceptions import ClientError
 
 from orchestrator import aws, telemetry
 from orchestrator.builders import StartedJob
+from orchestrator.errors import InvalidEvent, shown
 from orchestrator.idempotency import record_key
+from orchestrator.limits import MAX_ITEM_BYTES
 from orchestrator.tenants import written
 
 if TYPE_CHECKING:
@@ -27,6 +29,8 @@ _OPEN = "open"
 _PAGE = 100
 # DynamoDB answers the first where a table lacks an index; emulations, the second.
 _NO_INDEX = ("ValidationException", "ResourceNotFoundException")
+# Room for the other attributes of the record: its key, times and the outcome, which repeats the job's name.
+_OTHER_BYTES = 8 * 1024
 _LONGEST_PAUSE = timedelta(hours=1)
 
 
@@ -76,6 +80,9 @@ class OpenJobs(Protocol):
 
         Returns:
             Attributes of the record.
+
+        Raises:
+            InvalidEvent: They are too large for a record.
         """
         ...
 
@@ -169,7 +176,14 @@ class DynamoDBOpenJobs:
     def note(self, job: StartedJob) -> Mapping[str, Any]:
         """Make the attributes that the index reads; see `OpenJobs.note`."""
         kept = {name: value for name, value in asdict(job).items() if name != "id"}
-        return {"openJob": _OPEN, "checkAt": written(now() + FIRST_CHECK), "job": {**kept, "since": written(job.since)}}
+        note = {"openJob": _OPEN, "checkAt": written(now() + FIRST_CHECK), "job": {**kept, "since": written(job.since)}}
+        size = aws.item_bytes(aws.to_item(note))
+        if size > MAX_ITEM_BYTES - _OTHER_BYTES:
+            raise InvalidEvent(
+                f"job {shown(job.name)} cannot be followed: the names in its record (of job, event and tenant) have "
+                f"{size:,} bytes, and a DynamoDB item has at most {MAX_ITEM_BYTES:,}; correct the event"
+            )
+        return note
 
     def due(self) -> Iterator[Sequence[OpenJob]]:
         """Query the index, a page at a time; see `OpenJobs.due`."""

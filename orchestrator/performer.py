@@ -46,6 +46,7 @@ class Performer:
     ) -> None:
         self._jobs = jobs
         self._tenants = tenants
+        self._check_record: Callable[[str, Mapping[str, Any]], None] = getattr(tenants, "check", _accept)
         self._bus = bus
         self._callbacks = callbacks
         self._once = once
@@ -71,8 +72,11 @@ class Performer:
         note: Mapping[str, Any] = {}
         match action:
             case SaveTenant():
+                self._check_record(action.tenant_id, action.record)
                 return partial(self._save_tenant, action, origin)
             case UpdateTenant():
+                kept = {name: value for name, value in action.changes.items() if value is not None}
+                self._check_record(action.tenant_id, kept)
                 # Once, because events of one second cannot be told apart by their times.
                 what = f"tenant {shown(action.tenant_id)} was not updated"
                 performance = partial(self._update_tenant, action, origin)
@@ -120,6 +124,10 @@ class Performer:
             return Outcome(action="SendCallback", status="refused", name=host, reason=reason)
         reason = "a repeat was answered 401: the first was accepted, or the signature is refused"
         return Outcome(action="SendCallback", status="already sent", name=host, reason=reason)
+
+
+def _accept(tenant_id: str, attributes: Mapping[str, Any]) -> None:
+    """Stand for the check of records that have none."""
 
 
 def _kept(action: str, status: str, name: str, refused: str | None) -> Outcome:

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from orchestrator import aws
 from orchestrator.errors import InvalidEvent, UnknownTenant, shown
-from orchestrator.limits import place_of
+from orchestrator.limits import MAX_ITEM_BYTES, place_of
 from orchestrator.validation import path_of
 
 if TYPE_CHECKING:
@@ -33,7 +33,11 @@ _NAMES = {"#saved": SAVED_AT, "#updated": UPDATED_AT}
 
 
 class TenantRecords(Protocol):
-    """Where tenant records are kept."""
+    """Where tenant records are kept.
+
+    It may also have a method `check(tenant_id, attributes)`, which raises `InvalidEvent` for attributes that no record
+    can have: it is called before anything is done.
+    """
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
         """Read a tenant's record.
@@ -106,7 +110,7 @@ class NoTenantRecords:
 
 
 class DynamoDBTenantRecords:
-    """Tenant records in a DynamoDB table with the key `tenantId` (CONTRACT section 2)."""
+    """Tenant records in a DynamoDB table with the key `tenantId`."""
 
     def __init__(self, table: str, client: "Callable[[], DynamoDBClient]") -> None:
         self._table = table
@@ -114,6 +118,7 @@ class DynamoDBTenantRecords:
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
         """Read a tenant's record; see `TenantRecords.get`."""
+        aws.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
         with aws.errors(f"tenant {shown(tenant_id)} could not be read from table {self._table}"):
             item = (
                 self._client()
@@ -121,6 +126,26 @@ class DynamoDBTenantRecords:
                 .get("Item")
             )
         return None if item is None else aws.plain(aws.from_item(item))
+
+    def check(self, tenant_id: str, attributes: Mapping[str, Any]) -> None:
+        """Refuse what is no item or too large for one; see `TenantRecords`.
+
+        Args:
+            tenant_id: The tenant's id.
+            attributes: A record, or those attributes of one that are to change.
+
+        Raises:
+            InvalidEvent: They cannot be stored.
+        """
+        aws.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
+        given = {name: value for name, value in attributes.items() if name not in (SAVED_AT, UPDATED_AT, _KEY)}
+        item = _item(tenant_id, given)
+        size = aws.item_bytes(item) + aws.item_bytes(_item(tenant_id, {_KEY: tenant_id, SAVED_AT: _ANY_TIME}))
+        if size > MAX_ITEM_BYTES:
+            largest = max(item, key=lambda name: aws.item_bytes({name: item[name]}))
+            raise InvalidEvent(
+                f"{_too_large(tenant_id)}: it has {size:,} bytes, most of them in {path_of('', (largest,))}; send less"
+            )
 
     def save(self, tenant_id: str, record: Mapping[str, Any], at: datetime) -> str | None:
         """Store a tenant's record; see `TenantRecords.save`."""
@@ -136,6 +161,8 @@ class DynamoDBTenantRecords:
                     ExpressionAttributeValues={":at": item[SAVED_AT]},
                 )
             except ClientError as error:
+                if aws.is_too_large(error):
+                    raise InvalidEvent(f"{_too_large(tenant_id)}; send less") from None
                 if not aws.is_condition_failure(error):
                     raise
                 return _LATER
@@ -149,6 +176,8 @@ class DynamoDBTenantRecords:
                 gone = sorted(changes.keys() - kept.keys())
                 self._client().update_item(**self._update(tenant_id, kept, gone, at, create=create))
             except ClientError as error:
+                if aws.is_too_large(error):
+                    raise InvalidEvent(f"{_too_large(tenant_id)} once it is changed; send less") from None
                 if not aws.is_condition_failure(error):
                     raise
                 if "Item" in error.response:
@@ -182,6 +211,11 @@ class DynamoDBTenantRecords:
 
 
 _LATER = "a later event has written the record"
+_ANY_TIME = "2026-11-24T09:00:00.000Z"
+
+
+def _too_large(tenant_id: str) -> str:
+    return f"tenant {shown(tenant_id)}: its record exceeds the {MAX_ITEM_BYTES:,} bytes of a DynamoDB item"
 
 
 def written(time: datetime) -> str:

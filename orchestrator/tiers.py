@@ -146,6 +146,7 @@ class TierDetails(Protocol):
 
         Raises:
             ConfigurationError: The tier is not known.
+            InvalidEvent: Its name is too long for one.
             Unavailable: It could not be looked up just now.
         """
         ...
@@ -170,7 +171,7 @@ class StaticTierDetails:
 
 
 class DynamoDBTierDetails:
-    """Tier details kept in a DynamoDB table with the key `tier` (CONTRACT section 2), cached for a while."""
+    """Tier details kept in a DynamoDB table with the key `tier`, cached for a while."""
 
     def __init__(
         self,
@@ -198,6 +199,7 @@ class DynamoDBTierDetails:
         cached = self._cache.get(tier)
         if cached is not None and self._clock() - cached[0] < self._max_age:
             return cached[1]
+        aws.check_key(f"the tier's name {shown(tier)}", tier)
         with aws.errors(f"tier {shown(tier)} could not be read from table {self._table}"):
             item = self._client().get_item(TableName=self._table, Key={"tier": {"S": tier}}).get("Item")
         if item is None:

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,14 +18,18 @@ from orchestrator import (
     PublishEvent,
     Registry,
     SendCallback,
+    StartJob,
+    UpdateTenant,
     create_handler,
 )
+from orchestrator.aws import Clients, item_bytes, to_item
 from orchestrator.callback import Callbacks
 from orchestrator.lifecycle import app_plane
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.limits import place_of
+from orchestrator.tenants import DynamoDBTenantRecords
 from orchestrator.variables import job_variables
-from tests.conftest import Requests, changed, invoke, json_lines, sample, stored, variables
+from tests.conftest import REGION, Requests, changed, invoke, json_lines, published, sample, stored, variables
 
 OVERRIDE = "detail.builderConfig.config.environmentOverride"
 DIGITS = [5_000, 1_000_000]
@@ -291,6 +296,158 @@ def test_an_address_of_any_length_is_checked_quickly() -> None:
         assert Callbacks(["control.example.com"]).check(
             SendCallback(url=f"https://control.example.com{path}?{path}#{path}", body={}, secret="s")
         )
+
+
+# Records
+
+
+def refused_record(handler: Handler, event: dict[str, Any], told: str) -> None:
+    with within(2), pytest.raises(InvalidEvent, match=told):
+        invoke(handler, event)
+
+
+@pytest.mark.parametrize("text", ["x" * 500_000, "ü" * 210_000])
+def test_a_record_of_more_than_400_kb_is_refused_before_anything_is_done(
+    handler: Handler, aws: Requests, text: str
+) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.appConfig", {"theme": text})
+
+    refused_record(handler, event, "its record exceeds the 409,600 bytes of a DynamoDB item: it has ")
+
+    assert aws.besides_reports == ["GetItem"]
+    (report,) = published(aws)
+    assert report["DetailType"] == "TENANT_PROVISIONING_FAILURE"
+    assert "most of them in appConfig; send less" in json.loads(report["Detail"])["reason"]
+
+
+def test_a_record_of_just_400_kb_is_stored(handler: Handler, aws: Requests) -> None:
+    invoke(handler, changed(sample("tenant-provisioning"), "detail.appConfig", {"theme": "ü" * 200_000}))
+
+    assert stored()["appConfig"] == {"theme": "ü" * 200_000}
+    assert len(aws.of("StartBuild")) == 1
+
+
+def test_the_size_of_an_item_is_counted_as_dynamodb_does() -> None:
+    """The sizes of the attributes are those of AWS' guide; each has a name of one byte."""
+    attributes = {
+        "a": "ü",  # 2
+        "b": None,  # 1
+        "c": True,  # 1
+        "d": 1_200,  # 2: zeros at the end do not count
+        "e": [],  # 3
+        "f": ["x", "y"],  # 3 + 2 + 2
+        "g": {"hh": "xyz"},  # 3 + 1 + 5
+        "i": {"x", "yz"},  # 3
+        "j": b"123",  # 3
+        "k": Decimal("1.5"),  # 2
+    }
+
+    assert item_bytes(to_item(attributes)) == 10 + 2 + 1 + 1 + 2 + 3 + 7 + 9 + 3 + 3 + 2
+
+
+def test_a_record_is_refused_from_the_first_byte_beyond_the_limit_on() -> None:
+    client: Any = None
+    records = DynamoDBTenantRecords("tenants", client)
+    own = len("tenantId") + len("t1") + len("savedAt") + len("2026-11-24T09:00:00.000Z") + len("name")
+
+    records.check("t1", {"name": "x" * (409_600 - own), "tenantId": "ignored", "savedAt": "ignored"})
+    with pytest.raises(
+        InvalidEvent, match=r"tenant 't1': its record exceeds the 409,600 .* it has 409,601 bytes, most"
+    ):
+        records.check("t1", {"name": "x" * (409_601 - own)})
+
+
+def updating(changes: dict[str, Any]) -> Handler:
+    """Make a handler that changes the tenant's record and then starts a job."""
+    registry = Registry()
+
+    @registry.consumer("TENANT_PROVISIONING_SUCCESS")
+    def update(event: Event) -> list[UpdateTenant | StartJob]:
+        tenant_id = json.loads(event.detail["tenant"])["id"]
+        change = UpdateTenant(tenant_id=tenant_id, changes=changes)
+        return [change, StartJob(name="premium-tenant-provisioning")]
+
+    return create_handler(registry)
+
+
+def test_a_change_of_more_than_400_kb_is_refused_before_anything_is_done(aws: Requests) -> None:
+    handler = updating({"notes": "x" * 500_000, "old": None})
+
+    refused_record(handler, sample("tenant-provisioning-success"), "it has 500,.* bytes, most of them in notes; send")
+
+    assert aws == []
+
+
+def test_a_change_that_does_not_fit_into_its_record_is_refused(handler: Handler, aws: Requests) -> None:
+    invoke(handler, changed(sample("tenant-provisioning"), "detail.appConfig", {"theme": "x" * 300_000}))
+
+    told = "its record exceeds the 409,600 bytes of a DynamoDB item once it is changed; send less"
+    refused_record(updating({"notes": "x" * 200_000}), sample("tenant-provisioning-success"), told)
+
+    assert len(aws.of("StartBuild")) == 1
+
+
+def test_what_aws_counts_otherwise_is_named_as_well(dynamodb_tenants: DynamoDBTenantRecords) -> None:
+    with pytest.raises(InvalidEvent, match="its record exceeds the 409,600 bytes of a DynamoDB item; send less"):
+        dynamodb_tenants.save("t1", {"name": "x" * 500_000}, datetime.now(UTC))
+
+
+@pytest.fixture
+def dynamodb_tenants(aws: Requests) -> DynamoDBTenantRecords:
+    clients = Clients()
+    return DynamoDBTenantRecords("tenants", lambda: clients.get("dynamodb", REGION))
+
+
+@pytest.mark.parametrize("name", ["tenant-provisioning", "tenant-deprovisioning"])
+def test_an_id_that_is_too_long_for_a_key_is_named(handler: Handler, aws: Requests, name: str) -> None:
+    event = changed(sample(name), "detail.tenant.id", "ü" * 1_025)
+
+    refused_record(handler, event, r"the tenant's id '.xfc.* has 2,050 bytes, and the key .* at most 2,048")
+
+    assert "StartBuild" not in aws.operations
+
+
+def test_a_tier_that_is_too_long_for_a_key_is_named(handler: Handler, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", "x" * 2_049)
+
+    refused_record(handler, event, "the tier's name 'xxx.*' has 2,049 bytes, and the key of a DynamoDB table at most")
+
+    assert aws.besides_reports == []
+
+
+def test_an_event_id_that_is_too_long_to_follow_its_job_is_named(handler: Handler, aws: Requests) -> None:
+    refused_record(handler, sample("tenant-provisioning", id="x" * 500_000), "cannot be followed: the names in its rec")
+
+    assert aws.besides_reports == ["GetItem"]
+
+
+# Large events that can be handled
+
+
+def test_an_event_of_1_mb_whose_record_fits_is_handled(handler: Handler, aws: Requests) -> None:
+    """The envelope is not stored, and escapes take more bytes in JSON than what they stand for."""
+    event = changed(sample("tenant-provisioning-enveloped"), "detail.padding", "x" * 300_000)
+    event = changed(event, "detail.data.appConfig", "ü" * 120_000)
+    assert 1_000_000 < len(json.dumps(event)) <= 1024 * 1024
+
+    with within(3):
+        invoke(handler, event)
+
+    assert len(aws.of("StartBuild")) == 1
+    assert stored()["appConfig"] == "ü" * 120_000
+
+
+@pytest.mark.parametrize("name", ["tenant-deployment-success", "tenant-provisioning-failure", "tenant-deprovisioning"])
+def test_an_event_of_1_mb_that_changes_a_record_is_handled(
+    handler: Handler, aws: Requests, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    invoke(handler, sample("tenant-provisioning", id="before"))
+    event = sample(name)
+    event["detail"].pop("API_ENDPOINT", None)
+    event["detail"]["padding"] = "x" * (1024 * 1024 - len(json.dumps(event)) - 20)
+
+    with within(3):
+        assert invoke(handler, event)["consumers"] != []
 
 
 def test_a_place_is_found_in_all_that_a_consumer_may_build() -> None:
