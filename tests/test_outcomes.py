@@ -19,6 +19,7 @@ from orchestrator import (
     create_handler,
     deadline,
     open_jobs,
+    telemetry,
 )
 from orchestrator.builders import Result, StartedJob
 from orchestrator.idempotency import record_key
@@ -728,6 +729,21 @@ def test_jobs_without_an_end_after_a_day_are_counted(
         line["JobsWithoutOutcome"] for line in json_lines(capsys.readouterr().out) if "JobsWithoutOutcome" in line
     ]
     assert counts == [[2.0]]
+
+
+@pytest.mark.parametrize("level", ["INFO", "WARNING", "ERROR"])
+def test_a_sweep_that_finds_no_job_is_counted_at_every_log_level(
+    handler: Handler, capsys: pytest.CaptureFixture[str], level: str
+) -> None:
+    before = telemetry.logger.log_level
+    telemetry.logger.setLevel(level)
+    try:
+        sweep(handler)
+    finally:
+        telemetry.logger.setLevel(before)
+
+    lines = json_lines(capsys.readouterr().out)
+    assert [line["JobsWithoutOutcome"] for line in lines if "JobsWithoutOutcome" in line] == [[0.0]]
 
 
 def test_a_build_system_that_cannot_tell_is_not_followed(aws: Requests) -> None:

@@ -171,7 +171,7 @@ def test_the_log_is_searched_for_sweeps_before_one_is_sent(account: Account, che
 def test_an_alarm_without_data_is_no_failure(account: Account, check: Check) -> None:
     set_alarm(account, "ThrottlesAlarm", "INSUFFICIENT_DATA")
 
-    assert check().of("alarms") == "ok      alarms: 5 OK, 1 INSUFFICIENT_DATA"
+    assert check().of("alarms") == "ok      alarms: 6 OK, 1 INSUFFICIENT_DATA"
 
 
 def set_alarm(account: Account, alarm: str, state: str) -> None:
@@ -217,7 +217,7 @@ def test_an_alarm_that_is_on_fails_and_is_named(account: Account, check: Check) 
 def test_an_alarm_that_was_deleted_fails(account: Account, check: Check) -> None:
     client("cloudwatch").delete_alarms(AlarmNames=[account.names["SweepAlarm"]])
 
-    assert check().of("alarms") == "FAILED  alarms: 1 of 6 are gone; deploy the stack again"
+    assert check().of("alarms") == "FAILED  alarms: 1 of 7 are gone; deploy the stack again"
 
 
 def test_a_message_in_the_failure_queue_fails_and_is_counted(account: Account, check: Check) -> None:

@@ -166,7 +166,19 @@ def test_the_alarms_watch_what_the_function_counts(template: dict[str, Any]) -> 
         "FailedEvents",
     }
     own = [alarm["Dimensions"] for alarm in alarms if alarm["Namespace"] == "Orchestrator"]
-    assert own == [[{"Name": "service", "Value": {"Ref": "AWS::StackName"}}]] * 4
+    assert own == [[{"Name": "service", "Value": {"Ref": "AWS::StackName"}}]] * 5
+
+
+def test_an_alarm_goes_off_when_no_sweep_is_counted_for_a_quarter_of_an_hour(template: dict[str, Any]) -> None:
+    alarm = template["Resources"]["NoSweepAlarm"]
+    properties = alarm["Properties"]
+
+    assert (properties["MetricName"], properties["Statistic"]) == ("JobsWithoutOutcome", "SampleCount")
+    assert (properties["ComparisonOperator"], properties["Threshold"]) == ("LessThanThreshold", 1)
+    assert properties["TreatMissingData"] == "breaching"
+    assert properties["Period"] * properties["EvaluationPeriods"] == 15 * 60
+    assert "DatapointsToAlarm" not in properties  # all three must lack a sweep: the first sweep ends the alarm
+    assert alarm["DependsOn"] == "SweepSchedule"
 
 
 def test_the_dashboard_is_json_and_fits_together(template: dict[str, Any]) -> None:
