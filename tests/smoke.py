@@ -125,7 +125,10 @@ def check_last_sweep(stack: Stack) -> str:
         Period=60,
         Statistics=["SampleCount"],
     )["Datapoints"]
-    remedy = "if the stack is new, run this again in ten minutes; else look at the function's log, and at SweepRole"
+    remedy = (
+        "if the stack is new, run this again in ten minutes; else look at the function's log, and at the messages in "
+        "SweepDeadLetterQueueUrl"
+    )
     if not points:
         raise Failed(f"JobsWithoutOutcome has no data of the last 15 minutes; {remedy}")
     if stack.logs("INFO"):

@@ -98,14 +98,25 @@ def test_only_rules_of_the_account_may_send_to_the_queues(template: dict[str, An
 
 
 def test_what_keeps_data_outlives_the_stack(template: dict[str, Any]) -> None:
-    keepers = [
-        body for body in template["Resources"].values() if body["Type"] in ("AWS::DynamoDB::Table", "AWS::SQS::Queue")
-    ]
+    keepers = {
+        name: body
+        for name, body in template["Resources"].items()
+        if body["Type"] in ("AWS::DynamoDB::Table", "AWS::SQS::Queue")
+    }
+    assert keepers.pop("SweepDeadLetterQueue")["DeletionPolicy"] == "Delete"  # holds no event of a tenant
 
     assert len(keepers) == 5
-    assert {(body["DeletionPolicy"], body["UpdateReplacePolicy"]) for body in keepers} == {("Retain", "Retain")}
-    assert all(body["Properties"]["SSESpecification"]["SSEEnabled"] for body in keepers if "Table" in body["Type"])
-    assert all(body["Properties"]["SqsManagedSseEnabled"] for body in keepers if "Queue" in body["Type"])
+    assert {(body["DeletionPolicy"], body["UpdateReplacePolicy"]) for body in keepers.values()} == {
+        ("Retain", "Retain")
+    }
+
+
+def test_what_is_stored_is_encrypted(template: dict[str, Any]) -> None:
+    tables, queues = resources(template, "AWS::DynamoDB::Table"), resources(template, "AWS::SQS::Queue")
+
+    assert (len(tables), len(queues)) == (3, 3)
+    assert all(table["SSESpecification"]["SSEEnabled"] for table in tables)
+    assert all(queue["SqsManagedSseEnabled"] for queue in queues)
 
 
 def test_every_parameter_is_described_and_asked_for_in_a_group(template: dict[str, Any]) -> None:
@@ -150,6 +161,17 @@ def test_the_sweep_is_scheduled_for_what_the_rules_invoke(template: dict[str, An
     assert schedule["ScheduleExpression"] == "rate(5 minutes)"
     assert schedule["Target"]["Arn"]["Fn::If"][0] == "UsesSnapStart"
     assert "Name" not in schedule  # a name would keep a second stack out of the account
+
+
+def test_a_sweep_that_cannot_be_started_is_tried_until_the_next_and_then_kept(template: dict[str, Any]) -> None:
+    (schedule,) = resources(template, "AWS::Scheduler::Schedule")
+    queue = {"Fn::GetAtt": ["SweepDeadLetterQueue", "Arn"]}
+
+    assert schedule["Target"]["DeadLetterConfig"] == {"Arn": queue}
+    assert schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] == 5 * 60
+    assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] > 0
+    allowed = {one["Action"]: one["Resource"] for one in statements(template["Resources"]["SweepRole"]) if "Sid" in one}
+    assert allowed == {"lambda:InvokeFunction": schedule["Target"]["Arn"], "sqs:SendMessage": queue}
 
 
 def test_the_alarms_watch_what_the_function_counts(template: dict[str, Any]) -> None:
