@@ -1,4 +1,4 @@
-"""Publishes events on an EventBridge bus, and makes sure that the bus took them (CONTRACT section 7)."""
+"""Publishes events on an EventBridge bus, and makes sure that the bus took them."""
 
 import random
 import time
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator import aws, deadline
 from orchestrator.actions import PublishEvent
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
-from orchestrator.limits import TOO_MANY_DIGITS, has_too_many_digits, place_of
+from orchestrator.limits import MAX_ENTRY_BYTES, TOO_MANY_DIGITS, has_too_many_digits, place_of
 from orchestrator.outcome import Outcome
 from orchestrator.run import mark
 from orchestrator.validation import path_of
@@ -21,6 +21,8 @@ ATTEMPTS = 3
 _PAUSE_SECONDS = 0.2
 # PutEvents API reference, PutEventsResultEntry: the codes that ask for another try.
 _WORTH_A_RETRY = frozenset({"InternalException", "InternalFailure", "ThrottlingException"})
+
+_ANY_MARK = mark("0" * 32)
 
 
 class EventBus:
@@ -54,7 +56,7 @@ class EventBus:
             What publishes it; whether an earlier attempt is known of makes no difference to it.
 
         Raises:
-            InvalidEvent: The detail is no JSON.
+            InvalidEvent: The detail is no JSON, or the event is too large.
         """
         detail = self.check(action)
 
@@ -74,11 +76,11 @@ class EventBus:
             The detail as JSON.
 
         Raises:
-            InvalidEvent: The detail is no JSON.
+            InvalidEvent: The detail is no JSON, or the event is too large.
         """
         try:
             text = to_json(action.detail)
-            text.encode()
+            size = sum(len(part.encode()) for part in (action.source, action.type, text, _ANY_MARK))
         except (TypeError, ValueError, RecursionError) as error:
             place = None if isinstance(error, RecursionError) else place_of(action.detail, has_too_many_digits)
             if place is not None:
@@ -89,6 +91,11 @@ class EventBus:
                 f"event {shown(action.type)} cannot be published: its detail is no JSON ({type(error).__name__}); "
                 "use text, finite numbers, booleans, null, lists and objects"
             ) from None
+        if size > MAX_ENTRY_BYTES:
+            raise InvalidEvent(
+                f"event {shown(action.type)} cannot be published: it has {size:,} bytes, and EventBridge takes at most "
+                f"{MAX_ENTRY_BYTES:,}; send less"
+            )
         return text
 
     def publish(self, action: PublishEvent, detail: str, run_id: str) -> str:

@@ -82,7 +82,8 @@ def shown(value: object) -> str:
     """
     if not isinstance(value, str):
         return json_type(value)
-    return ascii(value if len(value) <= _SHOWN_LENGTH else value[:_SHOWN_LENGTH] + "...")
+    text = str.__str__(value)  # of a member of an enumeration, its value
+    return ascii(text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "...")
 
 
 def json_type(value: object) -> str:

@@ -8,14 +8,16 @@ from orchestrator.actions import Action, PublishEvent, StartJob
 from orchestrator.details import find_tenant_id, given_variables
 from orchestrator.errors import OrchestratorError, UnknownTenant
 from orchestrator.event import Event
+from orchestrator.limits import MAX_ENTRY_BYTES
 from orchestrator.run import EVENT_ID_VARIABLE, EVENT_TYPE_VARIABLE, TENANT_ID_VARIABLE
 from orchestrator.variables import to_json
 
 SOURCE = "orchestrator"
 """Source of the report that a job could not be started; what a job itself came to is told with another."""
 
-_MAX_DETAIL_BYTES = 200_000
-# What the control plane needs to be told, of what an event or a job may hold (CONTRACT sections 1 and 5).
+# Room for the event's source, type and mark beside its detail.
+_MAX_DETAIL_BYTES = MAX_ENTRY_BYTES - 4096
+# What the control plane needs to know, of what an event or a job may hold.
 _PASSED_ON = ("tenant", "secret", "context", "tier", "API_ENDPOINT")
 
 
@@ -31,9 +33,9 @@ def failure_event(
         error: Why it could not be handled.
 
     Returns:
-        An event whose detail holds what the failed job's own report would have held of the tenant, as text, and
-        `reason` and `error`; `None` where nobody waits for a job: the event names no tenant, or one that is
-        not known, or the consumer decided on other actions alone.
+        An event whose detail holds what the failed job's own report would have held of the tenant, as text and as far
+        as one event can hold it, and `reason` and `error`; `None` where nobody waits for a job: the event names no
+        tenant, or one that is not known, or the consumer decided on other actions alone.
     """
     actions = list(actions)
     tenant_id = find_tenant_id(event.detail)
@@ -45,7 +47,7 @@ def failure_event(
     for source in (given_variables(event.detail), *(_job_variables(action) for action in actions)):
         known.update((name, source[name]) for name in _PASSED_ON if source.get(name) is not None)
     detail = {name: value if isinstance(value, str) else _json(value) for name, value in known.items()}
-    if not 0 < len(detail.get("tenant", "").encode()) <= _MAX_DETAIL_BYTES:
+    if not detail.get("tenant"):
         detail["tenant"] = json.dumps({"id": tenant_id})
     told = {
         "reason": str(error),
@@ -54,7 +56,22 @@ def failure_event(
         EVENT_TYPE_VARIABLE: event.type,
         TENANT_ID_VARIABLE: tenant_id,
     }
-    return PublishEvent(type=kind, detail={**detail, **told}, source=SOURCE)
+    return PublishEvent(type=kind, detail=_cut({**detail, **told}, tenant_id), source=SOURCE)
+
+
+def _cut(detail: dict[str, str], tenant_id: str) -> dict[str, str]:
+    """Make a detail fit into one event: with the tenant's id alone, then without its longest texts."""
+    if _size(detail) <= _MAX_DETAIL_BYTES:
+        return detail
+    cut = {**detail, "tenant": json.dumps({"id": tenant_id})}
+    for name in sorted(_PASSED_ON, key=lambda name: len(cut.get(name, "")), reverse=True):
+        if name != "tenant" and _size(cut) > _MAX_DETAIL_BYTES:
+            cut.pop(name, None)
+    return cut
+
+
+def _size(detail: Mapping[str, str]) -> int:
+    return len(to_json(detail).encode())
 
 
 def _job_variables(action: Action) -> Mapping[str, Any]:

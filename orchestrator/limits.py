@@ -16,6 +16,18 @@ https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.htm
 """
 MAX_KEY_BYTES = 2048
 
+MAX_ENTRY_BYTES = 1024 * 1024
+"""Size of an event that is published on EventBridge: its source, type, detail and resources.
+
+https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
+"""
+
+MAX_MESSAGE_BYTES = 1024 * 1024
+"""Size of an SQS message: its body, and the names, types and values of its attributes.
+
+https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
+"""
+
 MAX_HOST_LENGTH = 253
 """Characters of a host's name: 255 octets with those for the lengths of its labels (RFC 1035, section 2.3.4)."""
 

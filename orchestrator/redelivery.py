@@ -15,6 +15,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from orchestrator import aws, messages, telemetry
 from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, Unavailable, shown
+from orchestrator.limits import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -113,6 +114,9 @@ class Redelivery:
         if self._failure_queue_url.endswith(".fifo"):
             group = _attribute(record, "MessageGroupId", record.message_id)
             fifo = {"MessageGroupId": group, "MessageDeduplicationId": record.message_id}
+        size = _message_bytes(body, attributes)
+        if size > MAX_MESSAGE_BYTES:
+            raise InvalidEvent(f"{what}: it has {size:,} bytes there, and SQS takes at most {MAX_MESSAGE_BYTES:,}")
         with aws.errors(what):
             self._client().send_message(
                 QueueUrl=self._failure_queue_url, MessageBody=body, MessageAttributes=attributes, **fifo
@@ -144,6 +148,11 @@ class Redelivery:
                 return
             if answer.get("Failed"):
                 telemetry.logger.warning(f"{what} (SQS refused {len(answer['Failed'])} of {len(page)})")
+
+
+def _message_bytes(body: str, attributes: Mapping[str, Any]) -> int:
+    texts = (text for name, value in attributes.items() for text in (name, value["DataType"], value["StringValue"]))
+    return sum(len(text.encode()) for text in (body, *texts))
 
 
 def _is_hopeless(failed: Failed) -> bool:

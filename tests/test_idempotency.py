@@ -445,7 +445,10 @@ def test_input_that_codebuild_refuses_is_no_earlier_delivery(codebuild: CodeBuil
     refusal = json.dumps({"__type": "InvalidInputException", "message": "no"})
     codebuild.next.answer(400, refusal, {"Content-Type": "application/x-amz-json-1.1"}, on="StartBuild")
 
-    with pytest.raises(JobRejected, match="AWS answered InvalidInputException to StartBuild"):
+    with pytest.raises(
+        JobRejected,
+        match=r"AWS answered InvalidInputException to StartBuild; .* variables \(\d+ of them, [\d,]+ bytes\)",
+    ):
         deliver({})
 
 

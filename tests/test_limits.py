@@ -450,6 +450,80 @@ def test_an_event_of_1_mb_that_changes_a_record_is_handled(
         assert invoke(handler, event)["consumers"] != []
 
 
+# Published events
+
+
+def publishing(detail: dict[str, Any]) -> Handler:
+    registry = Registry()
+
+    @registry.consumer("TENANT_PROVISIONING")
+    def publish(event: Event) -> list[UpdateTenant | PublishEvent]:
+        change = UpdateTenant(tenant_id="t1", changes={"status": "X"}, create=True)
+        return [change, PublishEvent(type="SOME_TYPE", detail=detail, source="me")]
+
+    return create_handler(registry)
+
+
+def test_an_event_of_just_1_mb_is_published_and_a_larger_one_refused(aws: Requests) -> None:
+    others = len('{"a":""}') + len("SOME_TYPE") + len("me") + len("urn:orchestrator:run:") + 32
+    text = "ü" * ((1024 * 1024 - others) // 2)
+
+    with within(2):
+        invoke(publishing({"a": text}), sample("tenant-provisioning", id="one"))
+    assert len(published(aws)) == 1
+    aws.clear()
+    told = (
+        "event 'SOME_TYPE' cannot be published: it has 1,048,57[789] bytes, and EventBridge takes at most 1,048,576; "
+    )
+    with within(2), pytest.raises(InvalidEvent, match=told):
+        invoke(publishing({"a": text + "ü"}), sample("tenant-provisioning", id="two"))
+    assert aws == []
+
+
+def test_a_deployment_that_no_event_can_hold_is_refused_before_anything_is_done(
+    handler: Handler, aws: Requests
+) -> None:
+    event = changed(sample("tenant-provisioning-success"), "detail.padding", "x" * (1024 * 1024))
+
+    with pytest.raises(
+        InvalidEvent, match=r"event 'TENANT_DEPLOYMENT' cannot be published: it has 1,0.* bytes, and Ev"
+    ):
+        invoke(handler, event)
+    assert aws == []
+
+
+@pytest.mark.parametrize(
+    ("path", "left_out"),
+    [
+        ("detail.tenant.notes", set()),
+        ("detail.secret", {"secret"}),
+        ("detail.context", {"context"}),
+    ],
+)
+def test_a_failure_is_reported_however_large_its_event_was(
+    handler: Handler, aws: Requests, path: str, left_out: set[str]
+) -> None:
+    event = changed(sample("tenant-provisioning-subscription"), path, "x" * (1024 * 1024))
+
+    with pytest.raises(InvalidEvent, match="its record exceeds"):
+        invoke(handler, event)
+
+    (report,) = published(aws)
+    detail = json.loads(report["Detail"])
+    assert json.loads(detail["tenant"]) == {"id": event["detail"]["tenant"]["id"]}
+    assert {"secret", "context", "reason", "error"} - detail.keys() == left_out
+
+
+def test_the_report_of_a_failure_holds_the_whole_tenant_where_an_event_can(handler: Handler, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.tenant.notes", "x" * 500_000)
+
+    with pytest.raises(InvalidEvent, match="its record exceeds"):
+        invoke(handler, event)
+
+    (report,) = published(aws)
+    assert json.loads(json.loads(report["Detail"])["tenant"])["notes"] == "x" * 500_000
+
+
 def test_a_place_is_found_in_all_that_a_consumer_may_build() -> None:
     value = {"a": (1, {2: Decimal(1)}), "b": {"c": None}}
 

@@ -317,6 +317,26 @@ def test_a_message_that_its_reason_makes_too_large_is_kept_without() -> None:
     assert event.time.timestamp() == pytest.approx(datetime.now(UTC).timestamp(), abs=60)
 
 
+def test_a_message_is_kept_without_its_reason_where_sqs_cannot_hold_both() -> None:
+    sqs, body = Sqs(lambda request: False), json.dumps({"text": "ü" * 300_000}, ensure_ascii=False)
+    body += " " * (1024 * 1024 - len(body.encode()) - 50)
+
+    assert arranged(sqs, rejected(), body=body, messageAttributes={}) == {"message-1"}
+
+    (request,) = sqs.sent
+    assert request["MessageBody"] == body
+    assert request["MessageAttributes"] == {}
+
+
+def test_a_message_that_sqs_cannot_hold_is_named(capsys: pytest.CaptureFixture[str]) -> None:
+    sqs = Sqs(lambda request: False)
+
+    assert arranged(sqs, rejected(), body="x" * (1024 * 1024)) == set()
+
+    assert sqs.sent == []
+    assert "it has 1,048,6" in capsys.readouterr().out
+
+
 def test_a_message_that_is_refused_twice_is_not_called_kept() -> None:
     sqs = Sqs(lambda request: True)
 

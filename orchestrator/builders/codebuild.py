@@ -67,6 +67,12 @@ class CodeBuild:
                 if found is not None:
                     return found
                 _raise_known(error, what)
+                if _code(error) == "InvalidInputException":
+                    size = sum(len(text.encode()) for variable in job.variables.items() for text in variable)
+                    raise JobRejected(
+                        f"{what}: AWS answered InvalidInputException to StartBuild; correct the project or its "
+                        f"variables ({len(variables)} of them, {size:,} bytes)"
+                    ) from None
                 raise
         return Run(id=build["id"], link=console_link(build["arn"]))
 
