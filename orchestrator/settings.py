@@ -1,12 +1,22 @@
 """The function's settings, read from its environment once."""
 
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from orchestrator.errors import ConfigurationError
@@ -47,8 +57,15 @@ def _server_address(url: str | None) -> str | None:
     return url.rstrip("/")
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 class Settings(BaseModel):
-    """The settings, named after their environment variables (CONTRACT section 2).
+    """The settings, named after their environment variables.
 
     Attributes:
         tier_details_table: DynamoDB table of the tiers; without it a tier's job is `{tier}-job`.
@@ -72,6 +89,7 @@ class Settings(BaseModel):
             SAM runs the function locally, it is the queue's name in the template.
         sqs_parallel_records: How many messages of an SQS batch are worked on at the same time.
         jenkins_url: Address of the Jenkins server, with the path that it lives under.
+        jenkins_allow_http: Accept an address of Jenkins that is neither https nor loopback.
         jenkins_credentials_secret: Name or ARN of the secret with `{"username", "token"}`.
         jenkins_ca_bundle: File with the certificates (PEM) of a private authority; `None` trusts the system's.
         jenkins_build_lookup: Look once, after a start, whether the queue item has become a build.
@@ -96,10 +114,27 @@ class Settings(BaseModel):
     publish_build_outcomes: bool = True
     failure_queue_url: _Text = None
     sqs_parallel_records: Annotated[int, Field(ge=1, le=100)] = 10
+    jenkins_allow_http: bool = False  # before the address, whose check reads it
     jenkins_url: Annotated[_Text, AfterValidator(_server_address)] = None
     jenkins_credentials_secret: _Text = None
     jenkins_ca_bundle: _Text = None
     jenkins_build_lookup: bool = False
+
+    @field_validator("jenkins_url")
+    @classmethod
+    def _require_tls(cls, url: str | None, info: ValidationInfo) -> str | None:
+        parts = urlsplit(url or "")
+        if (
+            parts.scheme == "http"
+            and not info.data.get("jenkins_allow_http", True)
+            and not _is_loopback(parts.hostname or "")
+        ):
+            raise PydanticCustomError(
+                "without_tls",
+                "without TLS others on the way can read the API token and the jobs' variables: use https, or set "
+                "JENKINS_ALLOW_HTTP to true for a network that you trust",
+            )
+        return url
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":

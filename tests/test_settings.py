@@ -25,6 +25,7 @@ def test_every_variable_is_read() -> None:
             "JENKINS_CREDENTIALS_SECRET": "jenkins",
             "JENKINS_CA_BUNDLE": "/opt/ca.pem",
             "JENKINS_BUILD_LOOKUP": "true",
+            "JENKINS_ALLOW_HTTP": "true",
             "UNRELATED": "x",
         }
     )
@@ -41,6 +42,7 @@ def test_every_variable_is_read() -> None:
         jenkins_credentials_secret="jenkins",
         jenkins_ca_bundle="/opt/ca.pem",
         jenkins_build_lookup=True,
+        jenkins_allow_http=True,
     )
 
 
@@ -71,6 +73,48 @@ def test_an_address_of_jenkins_that_cannot_be_one_is_named_and_not_repeated(url:
     with pytest.raises(ConfigurationError, match="environment variable JENKINS_URL is wrong: it must be an") as caught:
         Settings.from_environment({"JENKINS_URL": url})
     assert "do-not-tell" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["jenkins.example.com", "10.0.0.7:8080", "localhost.example.com", "127.example.com", "[2001:db8::1]", "2130706433"],
+)
+def test_a_jenkins_without_tls_is_refused_when_the_handler_is_made(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+    monkeypatch.setenv("JENKINS_URL", f"http://{host}/jenkins")
+
+    told = r"environment variable JENKINS_URL is wrong: without TLS .* use https, or set JENKINS_ALLOW_HTTP to true"
+    with pytest.raises(ConfigurationError, match=told):
+        create_handler(Registry())
+    monkeypatch.setenv("JENKINS_ALLOW_HTTP", "false")
+    with pytest.raises(ConfigurationError, match=told):
+        create_handler(Registry())
+
+
+@pytest.mark.parametrize("host", ["jenkins.example.com", "10.0.0.7:8080"])
+def test_a_jenkins_without_tls_is_accepted_where_the_setting_says_so(host: str) -> None:
+    url = f"http://{host}"
+
+    assert Settings.from_environment({"JENKINS_URL": url, "JENKINS_ALLOW_HTTP": "true"}).jenkins_url == url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://jenkins.example.com",
+        "http://localhost:8080",
+        "http://127.0.0.9",
+        "http://[::1]:8080/x",
+        "HTTP://LOCALHOST",
+    ],
+)
+def test_a_jenkins_with_tls_or_on_loopback_is_accepted(url: str) -> None:
+    assert Settings.from_environment({"JENKINS_URL": url}).jenkins_url == url
+
+
+def test_a_wrong_permission_is_the_only_fault_that_is_told() -> None:
+    with pytest.raises(ConfigurationError, match="JENKINS_ALLOW_HTTP is wrong") as caught:
+        Settings.from_environment({"JENKINS_URL": "http://jenkins.example.com", "JENKINS_ALLOW_HTTP": "maybe"})
+    assert "JENKINS_URL" not in str(caught.value)
 
 
 def test_a_slash_at_the_end_of_an_address_does_not_matter() -> None:
