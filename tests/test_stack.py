@@ -174,6 +174,28 @@ def test_a_sweep_that_cannot_be_started_is_tried_until_the_next_and_then_kept(te
     assert allowed == {"lambda:InvokeFunction": schedule["Target"]["Arn"], "sqs:SendMessage": queue}
 
 
+def test_only_schedules_of_the_account_in_the_sweeps_group_get_its_role(template: dict[str, Any]) -> None:
+    (trust,) = template["Resources"]["SweepRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    (schedule,) = resources(template, "AWS::Scheduler::Schedule")
+
+    assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
+    group = "arn:${AWS::Partition}:scheduler:${AWS::Region}:${AWS::AccountId}:schedule-group/default"
+    assert trust["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}, "aws:SourceArn": {"Fn::Sub": group}}
+    }
+    assert "GroupName" not in schedule  # so it is in the group `default`
+
+
+def test_lambda_may_assume_the_functions_role_without_a_condition(template: dict[str, Any]) -> None:
+    (trust,) = template["Resources"]["FunctionRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+
+    assert trust == {
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+
+
 def test_the_alarms_watch_what_the_function_counts(template: dict[str, Any]) -> None:
     alarms = resources(template, "AWS::CloudWatch::Alarm")
 
