@@ -62,10 +62,11 @@ def texts(value: Any) -> Iterator[str]:
 
 def test_no_permission_is_wider_than_it_must_be(template: dict[str, Any]) -> None:
     found = [statement for role in template["Resources"].values() for statement in statements(role)]
-    allowed = [statement for statement in found if "Principal" not in statement]
+    granted = [statement for statement in found if statement["Effect"] == "Allow"]
+    allowed = [statement for statement in granted if "Principal" not in statement]
 
     assert len(allowed) > 10
-    assert [text for statement in found for text in texts(statement["Action"]) if "*" in text] == []
+    assert [text for statement in granted for text in texts(statement["Action"]) if "*" in text] == []
     wide = {statement["Sid"]: text for statement in allowed for text in texts(statement["Resource"]) if "*" in text}
     assert wide == WILDCARDS
 
@@ -85,16 +86,59 @@ def test_no_role_has_a_managed_policy_but_those_that_are_asked_for(template: dic
     assert template["Conditions"]["HasExtraPolicies"] == {"Fn::Not": [{"Fn::Equals": [joined, ""]}]}
 
 
-def test_only_rules_of_the_account_may_send_to_the_queues(template: dict[str, Any]) -> None:
-    policies = resources(template, "AWS::SQS::QueuePolicy")
+def queue_policies(template: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Give the statements of each queue's policy, by the queue's name."""
+    found = {}
+    for policy in resources(template, "AWS::SQS::QueuePolicy"):
+        (queue,) = policy["Queues"]
+        found[queue["Ref"]] = policy["PolicyDocument"]["Statement"]
+    return found
 
-    assert len(policies) == 2
-    for policy in policies:
-        (statement,) = policy["PolicyDocument"]["Statement"]
-        assert statement["Principal"] == {"Service": "events.amazonaws.com"}
-        assert statement["Condition"]["ArnLike"]["aws:SourceArn"] == {
-            "Fn::Sub": "arn:${AWS::Partition}:events:${AWS::Region}:${AWS::AccountId}:rule/*"
+
+def test_every_queue_refuses_whoever_comes_without_tls(template: dict[str, Any]) -> None:
+    policies = queue_policies(template)
+
+    queues = {name for name, body in template["Resources"].items() if body["Type"] == "AWS::SQS::Queue"}
+    assert policies.keys() == queues
+    for queue, found in policies.items():
+        (denial,) = [statement for statement in found if statement["Effect"] == "Deny"]
+        assert denial == {
+            "Sid": "DemandTls",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "sqs:*",
+            "Resource": {"Fn::GetAtt": [queue, "Arn"]},
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
         }
+
+
+def test_only_the_rules_of_the_stack_may_send_to_the_queues(template: dict[str, Any]) -> None:
+    policies = queue_policies(template)
+    allowed = {name: [one for one in found if one["Effect"] == "Allow"] for name, found in policies.items()}
+
+    assert allowed.pop("SweepDeadLetterQueue") == []  # the schedule sends there with its role
+    assert allowed.keys() == {"BufferQueue", "FailureQueue"}
+    optional = {"Fn::If": ["HasExtraEventTypes", {"Fn::GetAtt": ["ExtraEventsRule", "Arn"]}, {"Ref": "AWS::NoValue"}]}
+    for queue, (statement,) in allowed.items():
+        assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+        assert statement["Action"] == "sqs:SendMessage"
+        assert statement["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
+        assert statement["Condition"] == {
+            "ArnEquals": {
+                "aws:SourceArn": [
+                    {"Fn::GetAtt": ["LifecycleRule", "Arn"]},
+                    {"Fn::GetAtt": ["BuildStateRule", "Arn"]},
+                    optional,
+                ]
+            }
+        }
+
+
+def test_the_rules_that_the_queues_name_are_all_there_are(template: dict[str, Any]) -> None:
+    rules = {name for name, body in template["Resources"].items() if body["Type"] == "AWS::Events::Rule"}
+
+    assert rules == {"LifecycleRule", "BuildStateRule", "ExtraEventsRule"}
+    assert template["Resources"]["ExtraEventsRule"]["Condition"] == "HasExtraEventTypes"
 
 
 def test_what_keeps_data_outlives_the_stack(template: dict[str, Any]) -> None:
