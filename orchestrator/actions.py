@@ -79,8 +79,8 @@ class SendCallback:
     """Send a signed callback to the control plane (CONTRACT section 5).
 
     Attributes:
-        url: Where to; its host must be among `CALLBACK_ALLOWED_HOSTS`. Its path may be secret, so it is left
-            out of `repr`.
+        url: Where to; its host must be among `CALLBACK_ALLOWED_HOSTS` or `allowed_hosts`, or that of `CALLBACK_URL`.
+            Its path may be secret, so it is left out of `repr`.
         body: The JSON body. It may hold secrets and is left out of `repr`.
         secret: Signs the callback.
         context: Goes into the signature of a tenant-status webhook; a service callback has none.

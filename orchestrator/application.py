@@ -197,8 +197,7 @@ def _tenant_records(settings: Settings, dynamodb: Any) -> TenantRecords:
 def _callbacks(settings: Settings) -> "Callbacks":
     from orchestrator.callback import Callbacks
 
-    own = urlsplit(settings.callback_url).hostname if settings.callback_url else None
-    return Callbacks([*settings.callback_allowed_hosts, *([own] if own else [])])
+    return Callbacks(settings.callback_allowed_hosts, urlsplit(settings.callback_url or "").hostname)
 
 
 def _redelivery(settings: Settings, clients: Clients) -> "Redelivery | None":
@@ -232,6 +231,9 @@ def _tell(event: Event[Any], reports: Sequence[Report]) -> None:
         for outcome in report.outcomes:
             if outcome["status"] == "started":
                 telemetry.count("JobStarted", {"builder": outcome["builder"]})
+            if outcome["status"] == "refused":
+                telemetry.logger.warning(f"callback to {outcome['name']} was refused: {outcome['reason']}")
+                telemetry.count("CallbackRefused")
         if report.error is not None:
             kind = type(report.error).__name__
             telemetry.logger.error(str(report.error), error=kind, consumer=report.consumer)

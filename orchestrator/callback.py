@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -78,12 +79,21 @@ class _Attempt:
     is_ambiguous: bool = False
 
 
+class Delivery(Enum):
+    """What became of a callback."""
+
+    ACCEPTED = auto()
+    REPEATED = auto()
+    REFUSED = auto()
+
+
 class Callbacks:
     """Sends callbacks to the hosts that are allowed."""
 
     def __init__(
         self,
         allowed_hosts: Collection[str],
+        own_host: str | None = None,
         *,
         ssl_context: ssl.SSLContext | None = None,
         clock: Callable[[], float] = time.time,
@@ -93,6 +103,7 @@ class Callbacks:
 
         Args:
             allowed_hosts: Hosts that callbacks may go to; `.example.com` admits subdomains.
+            own_host: The host of `CALLBACK_URL`, which is allowed, too.
             ssl_context: Whom to trust; `None` trusts the system's authorities.
             clock: Seconds since 1970.
             pause: Waits for a number of seconds.
@@ -100,7 +111,7 @@ class Callbacks:
         Raises:
             ConfigurationError: One of the allowed hosts is none.
         """
-        self._allowed = tuple(map(_allowed, allowed_hosts))
+        self._allowed = (*map(_allowed, allowed_hosts), *_comparable([own_host or ""]))
         self._ssl_context = ssl_context
         self._clock = clock
         self._pause = pause
@@ -123,7 +134,7 @@ class Callbacks:
         _body(action)
         return target.host
 
-    def send(self, action: SendCallback, *, is_repeat: bool = False) -> bool:
+    def send(self, action: SendCallback, *, is_repeat: bool = False) -> Delivery:
         """Send a callback, signed anew on each of up to three tries.
 
         Args:
@@ -131,8 +142,8 @@ class Callbacks:
             is_repeat: Whether an earlier attempt may have been accepted.
 
         Returns:
-            Whether it was accepted now; `False` says that the control plane answered 401, as it does for a tenant
-            that is no longer in provisioning: an earlier attempt was accepted, or the action allows for it.
+            `ACCEPTED`; or what a 401 means, which the control plane answers for a tenant that is no longer in
+            provisioning: `REPEATED` where an earlier try may have been accepted, `REFUSED` where the action allows it.
 
         Raises:
             InvalidEvent: As in `check`.
@@ -147,10 +158,13 @@ class Callbacks:
         for attempt in range(1, ATTEMPTS + 1):
             deadline.require(what, ambiguous=is_ambiguous)
             ended = self._attempt(attempt, target, body, action, what)
-            if ended.status == HTTPStatus.UNAUTHORIZED and (is_repeat or is_ambiguous or action.may_be_settled):
-                return False
+            if ended.status == HTTPStatus.UNAUTHORIZED and (is_repeat or is_ambiguous):
+                return Delivery.REPEATED
+            if ended.status == HTTPStatus.UNAUTHORIZED and action.may_be_settled:
+                return Delivery.REFUSED
             if ended.status is not None:
-                return _accepted(ended.status, what)
+                _check_accepted(ended.status, what)
+                return Delivery.ACCEPTED
             is_ambiguous = is_ambiguous or ended.is_ambiguous
             pause = attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 (jitter)
             if attempt == ATTEMPTS or not deadline.has_time(pause):
@@ -203,8 +217,8 @@ class Callbacks:
         )
         if not is_allowed and not self._allowed:
             raise ConfigurationError(
-                f"callback to {shown(host)} was not sent: CALLBACK_ALLOWED_HOSTS is not set, so none is; name the "
-                "control plane's host there"
+                f"callback to {shown(host)} was not sent: CALLBACK_ALLOWED_HOSTS is not set, and no tier names this "
+                "host; name the control plane's host there"
             )
         if not is_allowed:
             raise ConfigurationError(
@@ -277,7 +291,7 @@ def _allowed(entry: str) -> str:
 
 def _comparable(hosts: Collection[str]) -> Iterator[str]:
     for host in hosts:
-        with suppress(ValueError):  # what is no host is equal to none
+        with suppress(ValueError):
             yield _host(host)
 
 
@@ -348,9 +362,9 @@ def _is_forbidden(address: _Address) -> bool:
     return address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA
 
 
-def _accepted(status: int, what: str) -> bool:
+def _check_accepted(status: int, what: str) -> None:
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
-        return True
+        return
     if status == HTTPStatus.UNAUTHORIZED:
         raise ConfigurationError(
             f"{what}: it answered 401; the signature is refused (secret, context or clock), or the tenant is no longer "

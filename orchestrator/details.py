@@ -286,7 +286,25 @@ def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
     override = inner
     for name in ("builderConfig", "config", "environmentOverride"):
         override = override.get(name) if isinstance(override, Mapping) else None
-    return {**(override if isinstance(override, Mapping) else {}), **inner}
+    given = override if isinstance(override, Mapping) else {}
+    own = {name: value for name, value in inner.items() if value not in (None, "") or name not in given}
+    return {**given, **own}
+
+
+def find_tier(detail: Mapping[str, Any]) -> str | None:
+    """Look for the tier of a tenant's plan in any detail, known or not.
+
+    Args:
+        detail: An event's detail as it came.
+
+    Returns:
+        `planConfig.tier`, else `subscription.plan.tier`, wrapped as `{type, data}` or not; `None` where there is
+        neither.
+    """
+    inner = _with_plan(unwrapped(detail))
+    plan = inner.get("planConfig")
+    tier = plan.get("tier") if isinstance(plan, Mapping) else None
+    return tier if isinstance(tier, str) and tier else None
 
 
 def find_tenant_id(detail: Mapping[str, Any]) -> str | None:

@@ -4,8 +4,10 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from pydantic import ValidationError
+
 from orchestrator.actions import Action, PublishEvent, StartJob
-from orchestrator.details import find_tenant_id, given_variables
+from orchestrator.details import Tenant, find_tenant_id, find_tier, given_variables
 from orchestrator.errors import OrchestratorError, UnknownTenant
 from orchestrator.event import Event
 from orchestrator.limits import MAX_ENTRY_BYTES
@@ -46,8 +48,9 @@ def failure_event(
     known: dict[str, Any] = {}
     for source in (given_variables(event.detail), *(_job_variables(action) for action in actions)):
         known.update((name, source[name]) for name in _PASSED_ON if source.get(name) is not None)
-    detail = {name: value if isinstance(value, str) else _json(value) for name, value in known.items()}
-    if not detail.get("tenant"):
+    known.setdefault("tier", find_tier(event.detail))
+    detail = {name: value if isinstance(value, str) else _json(value) for name, value in known.items() if value}
+    if not _is_tenant(detail.get("tenant", "")):
         detail["tenant"] = json.dumps({"id": tenant_id})
     told = {
         "reason": str(error),
@@ -57,6 +60,14 @@ def failure_event(
         TENANT_ID_VARIABLE: tenant_id,
     }
     return PublishEvent(type=kind, detail=_cut({**detail, **told}, tenant_id), source=SOURCE)
+
+
+def _is_tenant(text: str) -> bool:
+    try:
+        Tenant.model_validate_json(text)
+    except ValidationError:
+        return False
+    return True
 
 
 def _cut(detail: dict[str, str], tenant_id: str) -> dict[str, str]:

@@ -113,12 +113,14 @@ class Performer:
         return _kept("CloseJob", "closed", action.run_id, self._open_jobs.close(action.run_id))
 
     def _send(self, action: SendCallback, host: str, origin: Origin, is_repeat: bool) -> Outcome:
-        is_new = self._callbacks().send(action, is_repeat=is_repeat)
-        if is_new:
+        from orchestrator.callback import Delivery
+
+        delivery = self._callbacks().send(action, is_repeat=is_repeat)
+        if delivery is Delivery.ACCEPTED:
             return Outcome(action="SendCallback", status="sent", name=host)
-        # What a 401 means cannot be told: whoever wonders about a tenant finds all of it here.
-        if action.may_be_settled and not is_repeat:
-            reason = "it was answered 401: the tenant is not in provisioning, or the signature is refused"
+        # A 401 does not say which of the two it means: whoever looks after the tenant finds both here.
+        if delivery is Delivery.REFUSED:
+            reason = "it was answered 401: the tenant is settled already, or the signature is refused"
             if action.tenant_id is not None:
                 self._tenants.update(action.tenant_id, {STATUS_WEBHOOK: f"refused: {reason}"}, origin.time)
             return Outcome(action="SendCallback", status="refused", name=host, reason=reason)

@@ -64,6 +64,17 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def _callback_address(url: str | None) -> str | None:
+    address = _server_address(url)
+    if (
+        address is not None
+        and urlsplit(address).scheme != "https"
+        and not _is_loopback(urlsplit(address).hostname or "")
+    ):
+        raise PydanticCustomError("callback_address", "it must be an https address; only a loopback host goes without")
+    return address
+
+
 class Settings(BaseModel):
     """The settings, named after their environment variables.
 
@@ -106,7 +117,7 @@ class Settings(BaseModel):
     default_builder: Annotated[str, Field(min_length=1)] = "CODE_BUILD"
     event_bus_name: Annotated[str, Field(min_length=1)] = "default"
     event_bus_aws_region: _Region = None
-    callback_url: Annotated[_Text, AfterValidator(_server_address)] = None
+    callback_url: Annotated[_Text, AfterValidator(_callback_address)] = None
     deprovisioning_webhook_type: Annotated[int | None, Field(ge=1)] = None
     callback_allowed_hosts: _Names = ()
     idempotency_table: _Text = None

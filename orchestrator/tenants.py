@@ -22,7 +22,7 @@ UPDATED_AT = "updatedAt"
 """Attribute with the time of the event that changed a part of it last."""
 
 STATUS_WEBHOOK = "statusWebhook"
-"""Attribute that says why the control plane does not have the tenant's status."""
+"""Attribute that says why the status webhook was not sent or not accepted."""
 
 _KEY = "tenantId"
 _IS_NO_OLDER = "(attribute_not_exists(#saved) OR #saved <= :at) AND (attribute_not_exists(#updated) OR #updated <= :at)"

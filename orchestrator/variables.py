@@ -123,7 +123,10 @@ def _refuse_reaching(name: str) -> None:
         return
     remedy = "rename it"
     if family != OWN_FAMILY:
-        remedy = "rename it, admit it with the tier's allowedVariables, or put it into trusted_variables in your code"
+        remedy = (
+            "rename it, put it into trusted_variables in your code, or admit it with the tier's allowedVariables, "
+            "which then must name all that events set"
+        )
     raise InvalidEvent(
         f"job variable {shown(name)} would reach into the build ({family}), so an event may not set it; {remedy}"
     )

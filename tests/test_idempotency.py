@@ -523,6 +523,7 @@ def test_a_permanent_failure_is_published_once_with_its_reason(aws: Requests, ev
     assert detail == {
         "secret": "example-callback-secret",
         "context": "example-callback-context",
+        "tier": "GOLD",
         "reason": "tier 'GOLD' is not in table tiers; add an item with that key, or correct the plan's tier",
         "error": "ConfigurationError",
         "ORCHESTRATOR_EVENT_ID": event["id"],

@@ -410,7 +410,7 @@ def test_a_tenant_that_is_not_known_is_not_deprovisioned(handler: Handler, aws: 
 def test_a_tenant_without_a_record_is_deprovisioned_where_the_event_says_how(handler: Handler, aws: Requests) -> None:
     answer = invoke(handler, changed(sample("tenant-deprovisioning"), "detail.tenant.id", "x"))
 
-    assert actions(answer) == [("UpdateTenant", "updated"), ("StartJob", "started")]
+    assert actions(answer) == [("SaveTenant", "saved"), ("StartJob", "started")]
     assert stored("x")["status"] == "DEPROVISIONING"
 
 
@@ -429,7 +429,10 @@ def test_a_deprovisioning_may_come_in_the_form_of_the_control_planes_library(
 
     answer = invoke(handler, sample("tenant-deprovisioning", detail=detail))
 
-    assert actions(answer) == [("UpdateTenant", "updated"), ("StartJob", "started")]
+    assert actions(answer) == [
+        ("UpdateTenant", "updated") if is_known else ("SaveTenant", "saved"),
+        ("StartJob", "started"),
+    ]
     (build,) = aws.of("StartBuild")
     assert build["projectName"] == "standard-tenant-deprovisioning"
     sent = variables(build)
@@ -442,7 +445,7 @@ def test_without_records_the_event_alone_says_what_to_do(aws: Requests, monkeypa
 
     answer = invoke(create_handler(lifecycle), sample("tenant-deprovisioning"))
 
-    assert actions(answer) == [("UpdateTenant", "skipped"), ("StartJob", "started")]
+    assert actions(answer) == [("SaveTenant", "skipped"), ("StartJob", "started")]
 
 
 def test_a_record_that_does_not_fit_is_named(handler: Handler, aws: Requests) -> None:
@@ -452,6 +455,68 @@ def test_a_record_that_does_not_fit_is_named(handler: Handler, aws: Requests) ->
 
     with pytest.raises(InvalidEvent, match=r"with the tenant's record, detail\.planConfig\.tier is empty"):
         invoke(handler, sample("tenant-deprovisioning", detail={"tenant": {"id": TENANT_ID}}))
+
+
+def test_an_older_provisioning_does_not_take_the_place_of_a_deprovisioning_without_a_record(
+    handler: Handler, aws: Requests
+) -> None:
+    invoke(handler, changed(sample("tenant-deprovisioning"), "detail.tenant.id", "x"))
+
+    older = sample("tenant-provisioning", time="2026-01-01T00:00:00Z")
+    answer = invoke(handler, changed(older, "detail.tenant.id", "x"))
+
+    assert actions(answer)[0] == ("SaveTenant", "skipped")
+    assert stored("x")["status"] == "DEPROVISIONING"
+
+
+@pytest.mark.parametrize("tenant_id", [TENANT_ID, "x"])
+def test_what_a_deprovisioning_brings_signs_its_webhook(
+    aws: Requests, monkeypatch: pytest.MonkeyPatch, tenant_id: str
+) -> None:
+    monkeypatch.setenv("DEPROVISIONING_WEBHOOK_TYPE", "1")
+    monkeypatch.setenv("CALLBACK_ALLOWED_HOSTS", "127.0.0.1")
+    with ControlPlane("its-own", "its-own-context") as plane:
+        handler = create_handler(lifecycle)
+        detail = {"tenant": {"id": tenant_id}, "planConfig": {"tier": "STANDARD"}}
+        signing = {"secret": "its-own", "context": "its-own-context"}
+        invoke(handler, sample("tenant-deprovisioning", detail={**detail, **signing}))
+        ended = told("tenant-deprovisioning-success", plane, tenant=json.dumps({"id": tenant_id}))
+        del ended["detail"]["secret"], ended["detail"]["context"]
+
+        invoke(handler, ended)
+
+        assert len(plane.accepted) == 1
+    assert "its-own" not in json.dumps(stored(tenant_id))
+
+
+@pytest.mark.parametrize("webhook_type", ["", "1"])
+def test_a_deprovisioning_without_a_record_that_fails_before_its_job_is_noted(
+    aws: Requests, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, webhook_type: str
+) -> None:
+    monkeypatch.setenv("DEPROVISIONING_WEBHOOK_TYPE", webhook_type)
+    monkeypatch.setenv("CALLBACK_URL", control_plane.url.partition("?")[0])
+    handler = create_handler(lifecycle)
+    event = changed(sample("tenant-deprovisioning"), "detail.tenant.id", "x")
+    with pytest.raises(ConfigurationError):
+        invoke(handler, changed(event, "detail.planConfig.tier", "GOLD"))
+    (entry,) = published(aws)
+
+    invoke(handler, as_event(entry))
+
+    assert stored("x")["status"] == "DEPROVISIONING_FAILED"
+    assert len(control_plane.accepted) == (1 if webhook_type else 0)
+
+
+def test_an_empty_secret_beside_the_override_hides_nothing(aws: Requests, control_plane: ControlPlane) -> None:
+    handler = create_handler(lifecycle)
+    event = changed(changed(sample("tenant-provisioning"), "detail.secret", None), "detail.context", "")
+    invoke(handler, event)
+    failed = told("tenant-provisioning-failure", control_plane)
+    del failed["detail"]["secret"], failed["detail"]["context"]
+
+    invoke(handler, failed)
+
+    assert len(control_plane.accepted) == 1
 
 
 @pytest.mark.parametrize("kind", ["tenant-deprovisioning-success", "tenant-deprovisioning-failure"])
@@ -598,6 +663,60 @@ def test_a_provisioning_that_fails_before_its_job_is_sent_as_a_failure(
     assert [(body["initiatorId"], body["data"]["status"]) for body in unlisted.accepted] == [("new", 0)]
 
 
+@pytest.mark.parametrize(
+    ("tier", "path", "value"),
+    [
+        ({"allowedVariables": "INSTANCE_COUNT"}, "detail.subscription.plan.sizeConfig.OTHER", "x"),
+        ({"jobName": ""}, "detail.appConfig", {}),
+        ({}, "detail.tenant.contacts", "none"),
+    ],
+    ids=["variable", "no job", "malformed tenant"],
+)
+def test_a_tier_names_the_control_plane_for_what_fails_while_its_consumer_decides(
+    aws: Requests, unlisted: ControlPlane, tier: dict[str, str], path: str, value: Any
+) -> None:
+    handler = with_tier(CONTROL_PLANE_HOST=server(unlisted), **tier)
+    event = changed(sample("tenant-provisioning-subscription"), "detail.tenant.id", "new")
+    event = changed(changed(event, "detail.subscription.plan.tier", "PREMIUM"), path, value)
+    with pytest.raises((ConfigurationError, InvalidEvent)):
+        invoke(handler, event)
+    (entry,) = published(aws)
+
+    invoke(handler, as_event(entry))
+
+    assert [(body["initiatorId"], body["data"]["status"]) for body in unlisted.accepted] == [("new", 0)]
+
+
+def test_a_tier_whose_address_is_none_leaves_it_to_the_setting(
+    aws: Requests, unlisted: ControlPlane, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("CALLBACK_URL", f"{server(unlisted)}/of-the-setting")
+
+    invoke(with_tier(CONTROL_PLANE_HOST="control.example.com"), without_address())
+
+    assert [request.path for request in unlisted.requests] == ["/of-the-setting"]
+    assert "CONTROL_PLANE_HOST of tier 'PREMIUM' is no http(s) address" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "url", ["http://control.example.com/webhook", "control.example.com", "https://a@b.example.com"]
+)
+def test_a_setting_that_is_no_address_to_send_to_is_named(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("CALLBACK_URL", url)
+
+    with pytest.raises(ConfigurationError, match="environment variable CALLBACK_URL is wrong"):
+        create_handler(lifecycle)
+
+
+def test_an_answer_that_got_lost_is_not_noted_as_a_refusal(aws: Requests, control_plane: ControlPlane) -> None:
+    control_plane.next.drop(after_acting=True)
+
+    answer = invoke(create_handler(lifecycle), told("tenant-deployment", control_plane))
+
+    assert actions(answer) == [("UpdateTenant", "updated"), ("SendCallback", "already sent")]
+    assert "statusWebhook" not in stored()
+
+
 def test_where_nobody_can_be_told_of_an_unknown_tier_record_and_log_say_so(
     aws: Requests, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -623,7 +742,7 @@ def test_a_control_plane_that_has_settled_the_tenant_is_no_error(
 
     assert actions(answer) == [("UpdateTenant", "updated"), ("SendCallback", "refused")]
     reason = answer["consumers"][0]["outcomes"][1]["reason"]
-    assert reason.startswith("it was answered 401: the tenant is not in")
+    assert reason == "it was answered 401: the tenant is settled already, or the signature is refused"
     assert stored()["statusWebhook"] == f"refused: {reason}"
 
 

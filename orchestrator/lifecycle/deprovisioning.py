@@ -5,13 +5,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.actions import Action, UpdateTenant
+from orchestrator.actions import Action, SaveTenant, UpdateTenant
 from orchestrator.context import Context
 from orchestrator.details import BuildDetail, DeprovisioningDetail, ProvisioningDetail, given_variables
 from orchestrator.errors import InvalidEvent, UnknownTenant, shown
 from orchestrator.event import Event, EventType
+from orchestrator.failure import SOURCE
 from orchestrator.lifecycle.job import tenant_job
-from orchestrator.lifecycle.status import TenantStatus, status_of
+from orchestrator.lifecycle.status import TenantStatus, record_of, status_of
 from orchestrator.lifecycle.webhook import SIGNING, WEBHOOK, conclude
 from orchestrator.registry import Registry
 from orchestrator.validation import explain
@@ -39,11 +40,17 @@ def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Contex
         InvalidEvent: The tenant's record does not fit.
         ConfigurationError: The tier is not known, or names no job for it.
     """
-    detail = _completed(event, context.tenants.get(event.detail.tenant.id))
+    record = context.tenants.get(event.detail.tenant.id)
+    detail = _completed(event, record)
     tier = context.tiers.get(detail.plan_config.tier)
-    changes = status_of(event, TenantStatus.DEPROVISIONING)
-    status = UpdateTenant(tenant_id=detail.tenant.id, changes=changes, create=True)
-    return [status, tenant_job(event.type, detail, tier)]
+    note: Action
+    if record is None:
+        # A whole record, so that an older provisioning does not take its place.
+        note = SaveTenant(tenant_id=detail.tenant.id, record=record_of(event, detail, TenantStatus.DEPROVISIONING))
+    else:
+        changes = {**status_of(event, TenantStatus.DEPROVISIONING), **_own_signing(event.detail)}
+        note = UpdateTenant(tenant_id=detail.tenant.id, changes=changes)
+    return [note, tenant_job(event.type, detail, tier)]
 
 
 @registry.consumer(EventType.TENANT_DEPROVISIONING_SUCCESS, leads_to=[WEBHOOK])
@@ -66,16 +73,17 @@ def report_deprovisioning_success(event: Event[BuildDetail], context: Context) -
 @registry.consumer(EventType.TENANT_DEPROVISIONING_FAILURE, leads_to=[WEBHOOK])
 def report_deprovisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Note why the tenant is still there, and send that to the control plane; see `conclude`."""
-    return conclude(event, TenantStatus.DEPROVISIONING_FAILED, context)
+    # A deprovisioning that failed before its job was decided on has not stored a record yet.
+    return conclude(event, TenantStatus.DEPROVISIONING_FAILED, context, create=event.source == SOURCE)
 
 
 def _forgotten(tenant_id: str, context: Context) -> list[Action]:
     """Remove from the tenant's record what signs its webhooks, wherever the provisioning event had it."""
     record = context.tenants.get(tenant_id) or {}
     changes: dict[str, Any] = {name: None for name in SIGNING if name in record}
-    builder = record.get("builderConfig") or {}
-    config = builder.get("config") or {}
-    override = config.get("environmentOverride") or {}
+    builder = _mapping(record.get("builderConfig"))
+    config = _mapping(builder.get("config"))
+    override = _mapping(config.get("environmentOverride"))
     if not override.keys().isdisjoint(SIGNING):
         kept = {name: value for name, value in override.items() if name not in SIGNING}
         changes["builderConfig"] = {**builder, "config": {**config, "environmentOverride": kept}}
@@ -95,6 +103,15 @@ def _completed(event: Event[DeprovisioningDetail], record: Mapping[str, Any] | N
         raise InvalidEvent(
             f"{shown(event.type)} event {shown(event.id)}: with the tenant's record, {explain(error, root='detail')}"
         ) from None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _own_signing(detail: DeprovisioningDetail) -> dict[str, Any]:
+    given = given_variables(detail.model_dump(by_alias=True, exclude_unset=True))
+    return {name: given[name] for name in SIGNING if given.get(name)}
 
 
 def _with_own_signing(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Mapping[str, Any]:

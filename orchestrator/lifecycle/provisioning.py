@@ -5,8 +5,8 @@ from orchestrator.context import Context
 from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.event import Event, EventType
 from orchestrator.failure import SOURCE
-from orchestrator.lifecycle.job import tenant_job, tenant_of
-from orchestrator.lifecycle.status import TenantStatus, reached, status_of
+from orchestrator.lifecycle.job import tenant_job
+from orchestrator.lifecycle.status import TenantStatus, reached, record_of
 from orchestrator.lifecycle.webhook import WEBHOOK, conclude
 from orchestrator.registry import Registry
 
@@ -36,8 +36,7 @@ def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -
     """
     detail = event.detail
     tier = context.tiers.get(detail.plan_config.tier)
-    status = {name: value for name, value in status_of(event, TenantStatus.PROVISIONING).items() if value is not None}
-    record = {**detail.model_dump(by_alias=True, exclude_unset=True), "tenant": tenant_of(detail), **status}
+    record = record_of(event, detail, TenantStatus.PROVISIONING)
     return [SaveTenant(tenant_id=detail.tenant.id, record=record), tenant_job(event.type, detail, tier)]
 
 

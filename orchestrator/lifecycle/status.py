@@ -4,8 +4,9 @@ from enum import StrEnum
 from typing import Any
 
 from orchestrator.actions import UpdateTenant
-from orchestrator.details import BuildDetail
+from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.event import Event
+from orchestrator.lifecycle.job import tenant_of
 from orchestrator.tenants import STATUS_WEBHOOK, written
 
 _MAX_REASON_LENGTH = 1000
@@ -37,8 +38,8 @@ def status_of(
         reason: Why it is no better, in words that may be stored.
 
     Returns:
-        `status`, `statusAt`, `statusBuild`, `statusReason` and `statusWebhook` (why the control plane was not told, or
-        did not accept it); `None` where there is nothing to say.
+        `status`, `statusAt`, `statusBuild`, `statusReason` and `statusWebhook` (why the control plane did not get or
+        accept it); `None` where there is nothing to say.
     """
     return {
         "status": status,
@@ -47,6 +48,12 @@ def status_of(
         "statusReason": reason and reason[:_MAX_REASON_LENGTH],
         STATUS_WEBHOOK: None,
     }
+
+
+def record_of(event: Event[Any], detail: ProvisioningDetail, status: TenantStatus) -> dict[str, Any]:
+    """Make the record of a tenant that has none: what the event brings, and the status."""
+    known = {name: value for name, value in status_of(event, status).items() if value is not None}
+    return {**detail.model_dump(by_alias=True, exclude_unset=True), "tenant": tenant_of(detail), **known}
 
 
 def reached(event: Event[BuildDetail], status: TenantStatus) -> UpdateTenant:

@@ -9,14 +9,14 @@ from urllib.parse import urlsplit
 from orchestrator.actions import Action, SendCallback
 from orchestrator.context import Context
 from orchestrator.details import BuildDetail, given_variables
-from orchestrator.errors import ConfigurationError, shown
+from orchestrator.errors import ConfigurationError, InvalidEvent, shown
 from orchestrator.event import Event
 from orchestrator.lifecycle.job import tier_name
 from orchestrator.lifecycle.status import TenantStatus, failed, reached
 from orchestrator.tenants import STATUS_WEBHOOK
 
 WEBHOOK = "status webhook"
-"""What a diagram calls it."""
+"""Its name in diagrams."""
 
 SIGNING = ("secret", "context")
 """What signs a tenant's webhooks: names in a detail, a record and a job's environment."""
@@ -34,8 +34,8 @@ _STATUSES: Mapping[TenantStatus, int] = MappingProxyType(
 _OFF_BOARDING = (TenantStatus.DEPROVISIONED, TenantStatus.DEPROVISIONING_FAILED)
 # The reference control plane knows this type alone: status 1 activates the tenant and sends the welcome mail.
 _RESOURCES_PROVISIONED = 0
-# Where the reference infrastructure's builds find the webhook on CONTROL_PLANE_HOST.
-_PATH = "/tenant-mgmt-facade/webhook"
+# Attributes of a tier, and where on each the webhook is: CONTROL_PLANE_HOST is the reference infrastructure's.
+_TIER_ADDRESSES = MappingProxyType({"API_ENDPOINT": "", "CONTROL_PLANE_HOST": "/tenant-mgmt-facade/webhook"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,7 +75,7 @@ def conclude(
     if status in _OFF_BOARDING and context.settings.deprovisioning_webhook_type is None:
         return [update]
     tenant = _known(event.detail, context, record)
-    url = _address(event.detail, tenant.tier, context.settings.callback_url)
+    url = event.detail.api_endpoint or _tier_address(tenant.tier, context) or context.settings.callback_url or ""
     secret, signing_context = _signing(event.detail, tenant.record)
     missing = ", ".join(
         name for name, value in (("address", url), ("secret", secret), ("context", signing_context)) if not value
@@ -102,25 +102,35 @@ def _known(detail: BuildDetail, context: Context, record: Mapping[str, Any] | No
     name = tier_name(detail, record)
     try:
         tier = context.tiers.get(name) if name else {}
-    except ConfigurationError:  # a tier that is not there names no address
+    except (ConfigurationError, InvalidEvent):  # a tier that is not there, or cannot be, names no address
         tier = {}
     return _Tenant(record=record, tier=tier)
 
 
-def _address(detail: BuildDetail, tier: Mapping[str, Any], otherwise: str | None) -> str:
-    host = _text(tier, "CONTROL_PLANE_HOST").rstrip("/")
-    return detail.api_endpoint or _text(tier, "API_ENDPOINT") or (host and host + _PATH) or otherwise or ""
+def _tier_address(tier: Mapping[str, Any], context: Context) -> str:
+    for name, path in _TIER_ADDRESSES.items():
+        address = _text(tier, name).rstrip("/")
+        if address and _host(address):
+            return address + path
+        if address:
+            context.logger.warning(
+                f"{name} of tier {shown(tier.get('tier'))} is no http(s) address, and is passed over; write it as in "
+                "https://control.example.com"
+            )
+    return ""
 
 
 def _hosts(tier: Mapping[str, Any]) -> tuple[str, ...]:
     """Name the hosts that a tier's item vouches for."""
-    hosts = []
-    for name in ("API_ENDPOINT", "CONTROL_PLANE_HOST"):
-        try:
-            hosts.append(urlsplit(_text(tier, name)).hostname)
-        except ValueError:
-            continue
-    return tuple(host for host in hosts if host)
+    return tuple(host for name in _TIER_ADDRESSES if (host := _host(_text(tier, name))))
+
+
+def _host(address: str) -> str | None:
+    try:
+        parts = urlsplit(address)
+        return parts.hostname if parts.scheme in ("http", "https") else None
+    except ValueError:
+        return None
 
 
 def _text(values: Mapping[str, Any], name: str) -> str:
