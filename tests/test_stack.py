@@ -11,7 +11,8 @@ import pytest
 from cfnlint.api import lint
 from moto import mock_aws
 
-from orchestrator import EventType, Settings
+from orchestrator import EventType, PublishEvent, Settings, failure
+from orchestrator.lifecycle import provisioning
 from orchestrator.open_jobs import INDEX
 from orchestrator.redelivery import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, MAX_AGE_SECONDS
 from tests.conftest import state_change
@@ -343,9 +344,38 @@ def matched(pattern: Any, event: Any) -> bool:
         return any(matched(pattern, member) for member in event)
     if isinstance(pattern, dict):
         return isinstance(event, dict) and all(
-            name in event and matched(pattern[name], event[name]) for name in pattern
+            any(matched(one, event) for one in wanted) if name == "$or" else matched(wanted, event.get(name, []))
+            for name, wanted in pattern.items()
         )
-    return event in pattern
+    return any(event.startswith(one["prefix"]) if isinstance(one, dict) else event == one for one in pattern)
+
+
+OWN_SOURCES = [
+    failure.SOURCE,
+    PublishEvent(type="TENANT_MOVED", detail={}).source,
+    provisioning.SUCCESS_HANDLER,
+    "saas.tenant.provisioning.codebuild",
+    "saas.tenant.provisioning.jenkins",
+    "saas.tenant.provisioning.stepfunctions",
+]
+
+
+def test_with_allowed_sources_the_rules_pass_those_on_and_the_functions_own() -> None:
+    given = {"AllowedSources": "my.control.plane,my.billing", "ExtraEventTypes": "TENANT_SUSPENDED"}
+    with mock_aws():
+        names, events = deployed(given), boto3.client("events")
+        rules = {"LifecycleRule": EventType.TENANT_PROVISIONING, "ExtraEventsRule": "TENANT_SUSPENDED"}
+        patterns = {
+            kind: json.loads(events.describe_rule(Name=names[rule])["EventPattern"]) for rule, kind in rules.items()
+        }
+
+    others = ["my.control", "my.control.plane.2", "somebody.else", "orchestrator.smoke", "saas.control.plane"]
+    for kind, pattern in patterns.items():
+        wanted = ["my.control.plane", "my.billing", *OWN_SOURCES]
+        sources = [*wanted, *others]
+        assert [one for one in sources if matched(pattern, {"detail-type": kind, "source": one})] == wanted
+        assert not matched(pattern, {"detail-type": "TENANT_MOVED", "source": "my.billing"})
+        assert len(pattern["$or"]) == 2  # EventBridge takes an `$or` of fewer for the name of a field
 
 
 def test_the_tables_have_the_keys_that_the_function_uses(account: tuple[dict[str, str], dict[str, str]]) -> None:
