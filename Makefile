@@ -76,7 +76,8 @@ LAMBDA_ARCHITECTURE ?= arm64
 # Lambda's Python 3.13 runs on Amazon Linux 2023 (glibc 2.34), which takes every wheel made for glibc 2.28.
 LAMBDA_PLATFORM_arm64 := aarch64-manylinux_2_28
 LAMBDA_PLATFORM_x86_64 := x86_64-manylinux_2_28
-LAMBDA_PLATFORM := $(LAMBDA_PLATFORM_$(LAMBDA_ARCHITECTURE))
+LAMBDA_PLATFORM = $(or $(LAMBDA_PLATFORM_$(LAMBDA_ARCHITECTURE)),\
+	$(error LAMBDA_ARCHITECTURE is $(LAMBDA_ARCHITECTURE): it must be arm64 or x86_64))
 
 artifact = $(or $(ARTIFACTS_DIR),$(error ARTIFACTS_DIR is not set: run "sam build"))
 
@@ -145,7 +146,7 @@ endef
 
 # A name on the path may be a shim that starts nothing, or something older: each candidate is asked.
 define find_lambda_python
-for python in python$(LAMBDA_PYTHON) "$$HOME"/.pyenv/versions/$(LAMBDA_PYTHON).*/bin/python \
+for python in python$(LAMBDA_PYTHON) "$${PYENV_ROOT:-$$HOME/.pyenv}"/versions/$(LAMBDA_PYTHON).*/bin/python \
 		"$$HOME"/.local/share/uv/python/cpython-$(LAMBDA_PYTHON).*/bin/python$(LAMBDA_PYTHON); do \
 	found=$$("$$python" -c 'import sys; print("%d.%d" % sys.version_info[:2], sys.executable)' 2>/dev/null) || continue; \
 	case "$$found" in "$(LAMBDA_PYTHON) "*) echo "$${found#* }"; break;; esac; \

@@ -188,6 +188,7 @@ def without_python(folder: Path) -> dict[str, str]:
     return {
         "PATH": str(folder / "bin"),
         "HOME": str(folder / "home"),
+        "PYENV_ROOT": str(folder / "home"),
         "XDG_CONFIG_HOME": os.environ.get("XDG_CONFIG_HOME", str(Path.home() / ".config")),
         "UV_CACHE_DIR": cache,
         "UV_PYTHON_INSTALL_DIR": str(folder / "pythons"),

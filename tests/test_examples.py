@@ -109,15 +109,16 @@ def test_the_first_consumer_in_readme_runs_as_readme_says(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", sys.path.copy())
     consumer, test = (block for block in blocks("python") if "scale_down" in block)
-    (tmp_path / "mine.py").write_text(consumer + test)
+    (tmp_path / "mine.py").write_text(consumer)
+    (tmp_path / "test_mine.py").write_text(test)
     (event,) = (block for block in blocks("json") if "TENANT_SUSPENDED" in block)
     (tmp_path / "suspended.json").write_text(event)
     (command,) = (block for block in blocks("sh") if "mine:lambda_handler" in block)
 
-    code = main(command.split()[1:])
+    code = main(command.split()[3:])
 
     (consumed,) = json.loads(capsys.readouterr().out)["consumers"]
     assert code == 0
     assert (consumed["outcomes"][0]["status"], consumed["outcomes"][0]["name"]) == ("started", "premium-scale-down")
-    importlib.import_module("mine").test_premium_tenants_are_scaled_down()
-    del sys.modules["mine"]
+    importlib.import_module("test_mine").test_premium_tenants_are_scaled_down()
+    del sys.modules["mine"], sys.modules["test_mine"]

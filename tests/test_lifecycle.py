@@ -86,7 +86,12 @@ def test_a_success_is_noted_in_the_record_which_stays_as_it_was(handler: Handler
     ],
 )
 def test_a_build_that_says_that_it_failed_has_failed_whatever_its_event_is_called(
-    aws: Requests, control_plane: ControlPlane, kind: str, status: str, sent: list[int]
+    aws: Requests,
+    control_plane: ControlPlane,
+    capsys: pytest.CaptureFixture[str],
+    kind: str,
+    status: str,
+    sent: list[int],
 ) -> None:
     event = told(kind, control_plane, CODEBUILD_BUILD_SUCCEEDING="0", tier="STANDARD")
 
@@ -98,6 +103,7 @@ def test_a_build_that_says_that_it_failed_has_failed_whatever_its_event_is_calle
     assert [body["data"]["status"] for body in control_plane.accepted] == sent
     assert follow_ups(aws) == []
     assert not aws.of("StartBuild")
+    assert "is of a build that failed: CODEBUILD_BUILD_SUCCEEDING is 0" in capsys.readouterr().out
 
 
 def test_a_failure_is_noted_and_told_to_the_control_plane(
@@ -128,7 +134,10 @@ def test_a_failure_without_a_callback_address_is_noted_alone_and_the_log_says_so
     assert actions(answer) == [("UpdateTenant", "updated")]
     record = stored()
     assert record["status"] == "PROVISIONING_FAILED"
-    assert record["statusWebhook"] == "not sent: neither the event nor the tenant's tier and record have its address"
+    assert record["statusWebhook"] == (
+        "not sent, for it has no address (API_ENDPOINT in the event or the tier, CONTROL_PLANE_HOST in the tier, or "
+        "CALLBACK_URL)"
+    )
     (line,) = [line for line in json_lines(capsys.readouterr().out) if line.get("level") == "WARNING"]
     assert line["message"] == f"tenant '{TENANT_ID}': the status webhook was {record['statusWebhook']}"
 
@@ -150,7 +159,7 @@ def test_nothing_is_sent_where_nothing_can_sign_it(
 
     assert actions(invoke(create_handler(lifecycle), event)) == [("UpdateTenant", "updated")]
 
-    assert "was not sent: neither the event nor the tenant's tier and record have its secret" in capsys.readouterr().out
+    assert "was not sent, for it has no secret (in the event or the tenant's record)" in capsys.readouterr().out
     assert not control_plane.requests
 
 
@@ -728,7 +737,7 @@ def test_where_nobody_can_be_told_of_an_unknown_tier_record_and_log_say_so(
 
     invoke(handler, as_event(entry))
 
-    assert stored("new")["statusWebhook"].startswith("not sent: neither the event nor")
+    assert stored("new")["statusWebhook"].startswith("not sent, for it has no address")
     assert "tenant 'new': the status webhook was not sent" in capsys.readouterr().out
 
 

@@ -71,17 +71,24 @@ def conclude(
         record and log say so. The end of a deprovisioning is sent only where `DEPROVISIONING_WEBHOOK_TYPE` is set.
     """
     is_failure = _STATUSES[status] == FAILURE
+    if event.detail.has_failed and not event.type.endswith("_FAILURE"):
+        context.logger.warning(
+            f"{shown(event.type)} event {shown(event.id)} is of a build that failed: CODEBUILD_BUILD_SUCCEEDING is 0"
+        )
     update = failed(event, status, create=create) if is_failure else reached(event, status)
     if status in _OFF_BOARDING and context.settings.deprovisioning_webhook_type is None:
         return [update]
     tenant = _known(event.detail, context, record)
     url = event.detail.api_endpoint or _tier_address(tenant.tier, context) or context.settings.callback_url or ""
     secret, signing_context = _signing(event.detail, tenant.record)
-    missing = ", ".join(
-        name for name, value in (("address", url), ("secret", secret), ("context", signing_context)) if not value
-    )
+    needs = {
+        "address (API_ENDPOINT in the event or the tier, CONTROL_PLANE_HOST in the tier, or CALLBACK_URL)": url,
+        "secret (in the event or the tenant's record)": secret,
+        "context (in the event or the tenant's record)": signing_context,
+    }
+    missing = [need for need, value in needs.items() if not value]
     if missing:
-        reason = f"not sent: neither the event nor the tenant's tier and record have its {missing}"
+        reason = f"not sent, for it has no {', no '.join(missing)}"
         context.logger.warning(f"tenant {shown(event.detail.tenant.id)}: the status webhook was {reason}")
         return [replace(update, changes={**update.changes, STATUS_WEBHOOK: reason})]
     webhook = SendCallback(

@@ -11,7 +11,7 @@ registry.include(lifecycle)
 
 @registry.consumer("TENANT_SUSPENDED")
 def suspend(event: Event) -> StartJob:
-    return StartJob(name=MACHINE, variables={"tenant": event.detail["tenantId"]})
+    return StartJob(builder="STEP_FUNCTIONS", name=MACHINE, variables={"tenant": event.detail["tenantId"]})
 
 
 lambda_handler = create_handler(registry, builders={"STEP_FUNCTIONS": StepFunctions()})
