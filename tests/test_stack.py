@@ -16,7 +16,7 @@ from orchestrator.lifecycle import provisioning
 from orchestrator.open_jobs import INDEX
 from orchestrator.redelivery import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, MAX_AGE_SECONDS
 from tests.conftest import state_change
-from tests.stack import NOT_IN_MOTO, STACK, deployed, transformed
+from tests.stack import NOT_IN_MOTO, STACK, TEMPLATE, deployed, transformed
 
 # A resource with a * besides those of a named prefix; why each must be is said in the template.
 WILDCARDS = {
@@ -25,6 +25,7 @@ WILDCARDS = {
     "StartAndFindBuilds": "arn:${AWS::Partition}:codebuild:${AWS::Region}:${AWS::AccountId}:project/"
     "${CodeBuildProjectPrefix}*",
 }
+README = TEMPLATE.parent / "README.md"
 BUFFERED = {"Buffered": "true", "CreateEventBus": "true", "EventBusName": "saas", "BufferMaximumConcurrency": "25"}
 
 
@@ -161,7 +162,68 @@ def test_what_is_stored_is_encrypted(template: dict[str, Any]) -> None:
 
     assert (len(tables), len(queues)) == (3, 3)
     assert all(table["SSESpecification"]["SSEEnabled"] for table in tables)
-    assert all(queue["SqsManagedSseEnabled"] for queue in queues)
+    # SQS takes one kind of encryption at a time.
+    assert [queue["SqsManagedSseEnabled"] for queue in queues] == [{"Fn::If": ["HasKmsKey", False, True]}] * 3
+
+
+KEY = {"Fn::If": ["HasKmsKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
+
+
+def test_a_key_of_ones_own_encrypts_tables_queues_logs_and_environment(template: dict[str, Any]) -> None:
+    tables = [table["SSESpecification"]["KMSMasterKeyId"] for table in resources(template, "AWS::DynamoDB::Table")]
+    queues = [queue["KmsMasterKeyId"] for queue in resources(template, "AWS::SQS::Queue")]
+    groups = [group["KmsKeyId"] for group in resources(template, "AWS::Logs::LogGroup")]
+    functions = [function["KmsKeyArn"] for function in resources(template, "AWS::Lambda::Function")]
+
+    assert (tables, queues, groups, functions) == ([KEY] * 3, [KEY] * 3, [KEY], [KEY])
+    types = [table["SSESpecification"]["SSEType"] for table in resources(template, "AWS::DynamoDB::Table")]
+    assert types == [{"Fn::If": ["HasKmsKey", "KMS", {"Ref": "AWS::NoValue"}]}] * 3
+    assert template["Conditions"]["HasKmsKey"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "KmsKeyArn"}, ""]}]}
+    assert template["Parameters"]["KmsKeyArn"]["Default"] == ""
+
+
+@pytest.mark.parametrize("role", ["FunctionRole", "SweepRole"])
+def test_each_role_may_use_that_key_and_no_other(template: dict[str, Any], role: str) -> None:
+    policies = template["Resources"][role]["Properties"]["Policies"]
+    optional = [
+        statement["Fn::If"]
+        for policy in policies
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "Fn::If" in statement
+    ]
+
+    (allowed,) = [then for condition, then, _ in optional if condition == "HasKmsKey"]
+    assert (allowed["Effect"], allowed["Action"]) == ("Allow", ["kms:Decrypt", "kms:GenerateDataKey"])
+    assert allowed["Resource"] == {"Ref": "KmsKeyArn"}
+    with_kms = [one for one in statements(policies) if any("kms:" in text for text in texts(one["Action"]))]
+    assert with_kms == [allowed]
+
+
+def test_the_queues_use_the_key_that_is_given() -> None:
+    key = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    with mock_aws():
+        names, sqs = deployed({"KmsKeyArn": key, "Buffered": "true"}), boto3.client("sqs")
+        queues = {
+            queue: sqs.get_queue_attributes(QueueUrl=names[queue], AttributeNames=["All"])["Attributes"]
+            for queue in ("BufferQueue", "FailureQueue", "SweepDeadLetterQueue")
+        }
+
+    for attributes in queues.values():
+        assert (attributes["KmsMasterKeyId"], attributes["SqsManagedSseEnabled"]) == (key, "false")
+
+
+def test_readme_has_the_key_policy_of_the_services_that_no_role_speaks_for(template: dict[str, Any]) -> None:
+    (policy,) = re.findall(r"```json\n(\[\n  \{\"Sid\".*?\])\n```", README.read_text(), re.S)
+    events, logs = json.loads(policy)
+
+    assert (events["Effect"], events["Principal"]) == ("Allow", {"Service": "events.amazonaws.com"})
+    assert events["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
+    assert "Condition" not in events  # EventBridge names no source to KMS
+    assert (logs["Effect"], logs["Principal"]) == ("Allow", {"Service": "logs.REGION.amazonaws.com"})
+    (group,) = resources(template, "AWS::Logs::LogGroup")
+    name = group["LogGroupName"]["Fn::Sub"].replace("${AWS::StackName}", "STACK")
+    arn = f"arn:aws:logs:REGION:ACCOUNT:log-group:{name}"
+    assert logs["Condition"] == {"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": arn}}
 
 
 def test_every_parameter_is_described_and_asked_for_in_a_group(template: dict[str, Any]) -> None:
@@ -215,8 +277,10 @@ def test_a_sweep_that_cannot_be_started_is_tried_until_the_next_and_then_kept(te
     assert schedule["Target"]["DeadLetterConfig"] == {"Arn": queue}
     assert schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] == 5 * 60
     assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] > 0
-    allowed = {one["Action"]: one["Resource"] for one in statements(template["Resources"]["SweepRole"]) if "Sid" in one}
-    assert allowed == {"lambda:InvokeFunction": schedule["Target"]["Arn"], "sqs:SendMessage": queue}
+    policies = template["Resources"]["SweepRole"]["Properties"]["Policies"]
+    allowed = {statement["Sid"]: (statement["Action"], statement["Resource"]) for statement in statements(policies)}
+    assert allowed["InvokeTheFunction"] == ("lambda:InvokeFunction", schedule["Target"]["Arn"])
+    assert allowed["SendDeadLetters"] == ("sqs:SendMessage", queue)
 
 
 def test_only_schedules_of_the_account_in_the_sweeps_group_get_its_role(template: dict[str, Any]) -> None:
@@ -501,9 +565,14 @@ def test_what_the_rules_invoke_lets_each_of_them(template: dict[str, Any]) -> No
         ("DefaultBuilder", "Argo/eu-1", True),
         ("DefaultBuilder", "", False),
         ("DefaultBuilder", "two words", False),
+        ("KmsKeyArn", "", True),
+        ("KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", True),
+        ("KmsKeyArn", "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab", True),
+        ("KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:alias/mine", False),  # IAM policies take no alias
+        ("KmsKeyArn", "1234abcd-12ab-34cd-56ef-1234567890ab", False),
     ],
 )
-def test_a_handler_and_a_builder_are_taken_by_their_names(
+def test_what_is_named_must_look_like_its_name(
     template: dict[str, Any], parameter: str, value: str, is_taken: bool
 ) -> None:
     assert (re.fullmatch(template["Parameters"][parameter]["AllowedPattern"], value) is not None) is is_taken
