@@ -226,6 +226,16 @@ def test_readme_has_the_key_policy_of_the_services_that_no_role_speaks_for(templ
     assert logs["Condition"] == {"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": arn}}
 
 
+def test_what_checkov_finds_is_met_or_answered_beside_the_function() -> None:
+    text = TEMPLATE.read_text()
+    answers = dict(re.findall(r"# checkov:skip=(CKV_AWS_\d+):(\S.*)$", text, re.M))
+
+    assert answers.keys() == {"CKV_AWS_115", "CKV_AWS_116"}  # reserved concurrency, a queue of Lambda's own kind
+    function = text[text.index("  OrchestratorFunction:") : text.index("  InvokeConfig:")]
+    assert function.count("checkov:skip") == len(answers)
+    assert "InvokeConfig" in answers["CKV_AWS_116"]
+
+
 def test_every_parameter_is_described_and_asked_for_in_a_group(template: dict[str, Any]) -> None:
     groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     asked = [name for group in groups for name in group["Parameters"]]
