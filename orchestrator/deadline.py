@@ -37,25 +37,16 @@ def _remaining(lambda_context: Any) -> float:
 
 
 class LimitCheck:
-    """Warns, at the first event, of a function whose time limit cuts off answers that it would wait for."""
+    """Warns once of a function whose time limit is shorter than the slowest call that it is set up for."""
 
     def __init__(self, longest_call: float, warn: Callable[[str], None]) -> None:
-        """Check nothing yet.
-
-        Args:
-            longest_call: Seconds that the slowest call which the function is set up for may take.
-            warn: Logs a warning.
-        """
+        """Take the seconds that this call may take, and what logs a warning."""
         self._needed = longest_call + MARGIN_SECONDS
         self._warn = warn
         self._is_done = False
 
     def __call__(self, lambda_context: Any) -> None:
-        """Check the limit once.
-
-        Args:
-            lambda_context: What Lambda passed as context with the first event.
-        """
+        """Compare them with the time that Lambda gives the first event."""
         if self._is_done:
             return
         self._is_done = True

@@ -118,7 +118,7 @@ class Performer:
         delivery = self._callbacks().send(action, is_repeat=is_repeat)
         if delivery is Delivery.ACCEPTED:
             return Outcome(action="SendCallback", status="sent", name=host)
-        # A 401 does not say which of the two it means: whoever looks after the tenant finds both here.
+        # A 401 may mean either, so the reason names both.
         if delivery is Delivery.REFUSED:
             reason = "it was answered 401: the tenant is settled already, or the signature is refused"
             if action.tenant_id is not None:
@@ -129,7 +129,7 @@ class Performer:
 
 
 def _accept(tenant_id: str, attributes: Mapping[str, Any]) -> None:
-    """Stand for the check of records that have none."""
+    """Accept every record: tenant records of one's own need no `check`."""
 
 
 def _kept(action: str, status: str, name: str, refused: str | None) -> Outcome:

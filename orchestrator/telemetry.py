@@ -52,7 +52,7 @@ def _message(text: Any) -> Any:
 
 
 class _UnlistedLogger(logging.Logger):
-    """A logger that `logging` does not list, and so cannot tell that a level has changed: it keeps no answer."""
+    """A logger that caches no level: `logging` clears the caches of the loggers that it lists, and this is none."""
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 (logging's name)
         return not self.disabled and self.manager.disable < level >= self.getEffectiveLevel()
@@ -101,7 +101,7 @@ def _logger() -> Logger:
             # Lambda's own is INFO in the template: at a higher one the metrics would not be written.
             made.prefer(os.environ.get("POWERTOOLS_LOG_LEVEL", "").upper() or made.log_level)
         except ValueError:
-            # A function that cannot even be imported would tell nobody why.
+            # Raised, it would keep the module from being imported, and the reason from being logged.
             made = make(level="INFO")
             made.warning("POWERTOOLS_LOG_LEVEL is no log level; INFO is used until it is corrected")
     made.addFilter(_EventKeys())
