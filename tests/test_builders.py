@@ -47,6 +47,11 @@ class Bench:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait half a second for an answer; a test must ask for this before it makes a bench."""
     monkeypatch.setattr("orchestrator.aws.READ_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(jenkins_connection, "READ_TIMEOUT_SECONDS", 0.5)
 
@@ -231,6 +236,7 @@ def test_a_request_with_a_token_is_sent_again_whatever_became_of_the_first(bench
     assert len(bench.started()) == 1
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_server_that_keeps_silent_is_unavailable_in_time(bench: Bench) -> None:
     bench.next.stall(times=3)
 
@@ -239,6 +245,7 @@ def test_a_server_that_keeps_silent_is_unavailable_in_time(bench: Bench) -> None
     assert bench.started() == []
 
 
+@pytest.mark.usefixtures("impatient")
 def test_a_job_that_was_started_by_a_request_without_an_answer_is_not_started_twice(bench: Bench) -> None:
     bench.next.stall(after_acting=True)
 

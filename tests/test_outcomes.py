@@ -391,7 +391,7 @@ def test_closing_what_is_not_open_changes_nothing(handler: Handler, aws: Request
 def test_a_start_that_ended_in_doubt_is_looked_for(
     codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.aws.READ_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("orchestrator.aws.READ_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr("time.sleep", lambda _: None)
     handler = create_handler(lifecycle)
     codebuild.next.drop(on="StartBuild", after_acting=True, times=3)
