@@ -76,7 +76,7 @@ class PublishEvent:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendCallback:
-    """Send a signed callback to the control plane (CONTRACT section 5).
+    """Send a signed callback to the control plane.
 
     Attributes:
         url: Where to; its host must be among `CALLBACK_ALLOWED_HOSTS` or `allowed_hosts`, or that of `CALLBACK_URL`.

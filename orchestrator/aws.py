@@ -323,7 +323,7 @@ def is_storable(value: object) -> bool:
 
 
 def is_too_large(error: exceptions.ClientError) -> bool:
-    """Say whether DynamoDB changed nothing because the item would exceed its limit; the code alone does not tell."""
+    """Say whether DynamoDB refused an item for its size; its error code is that of any invalid request."""
     answer = error.response.get("Error", {})
     return answer.get("Code") == "ValidationException" and "exceeded the maximum allowed size" in answer.get(
         "Message", ""

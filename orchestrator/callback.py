@@ -49,7 +49,7 @@ def signature(body: str, secret: str, context: str | None, timestamp: int) -> st
         timestamp: When the callback is sent, in Unix milliseconds.
 
     Returns:
-        The lower-case hexadecimal HMAC-SHA256 of body, context and timestamp (CONTRACT section 5).
+        The lower-case hexadecimal HMAC-SHA256 of body, context and timestamp.
     """
     return hmac.new(secret.encode(), f"{body}{context or ''}{timestamp}".encode(), hashlib.sha256).hexdigest()
 

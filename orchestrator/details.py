@@ -1,4 +1,4 @@
-"""What the details of the lifecycle's events look like (CONTRACT section 1)."""
+"""What the details of the lifecycle's events look like."""
 
 import json
 from collections.abc import Mapping
@@ -128,7 +128,7 @@ def unwrapped(detail: Any) -> Any:
     """Take a detail out of its envelope.
 
     Args:
-        detail: A detail as it came: flat, or of shape B, which is `{type, data}` (CONTRACT section 1).
+        detail: A detail as it came: flat, or of shape B, which is `{type, data}`.
 
     Returns:
         The flat detail.

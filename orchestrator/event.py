@@ -13,7 +13,7 @@ DetailT = TypeVar("DetailT", default=Mapping[str, Any])
 
 
 class EventType(StrEnum):
-    """The event types of a tenant's life (CONTRACT section 1); any other text is a type, too."""
+    """The event types of a tenant's life; any other text is a type, too."""
 
     TENANT_PROVISIONING = "TENANT_PROVISIONING"
     TENANT_PROVISIONING_SUCCESS = "TENANT_PROVISIONING_SUCCESS"

@@ -1,4 +1,4 @@
-"""Reports that a tenant's job could not be started, so that nobody waits for it for ever (DESIGN, promise 2)."""
+"""Reports that a tenant's job could not be started, so that nobody waits for it for ever."""
 
 import json
 from collections.abc import Iterable, Mapping

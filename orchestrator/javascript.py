@@ -1,4 +1,4 @@
-"""Writes JSON as JavaScript does, because the control plane signs what it has written itself (CONTRACT section 5)."""
+"""Writes JSON as JavaScript does, because the control plane signs what it has written itself."""
 
 import json
 import math

@@ -20,7 +20,7 @@ from orchestrator.limits import MAX_MESSAGE_BYTES
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
-# As often as Lambda itself delivers an event that a rule sends straight to it (CONTRACT section 7).
+# As often as Lambda itself delivers an event that a rule sends straight to it.
 MAX_TRIES = 3
 # SQS deletes a message after 14 days at most, and tells nobody.
 MAX_AGE_SECONDS = 13 * 86400

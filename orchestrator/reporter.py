@@ -15,7 +15,7 @@ from orchestrator.open_jobs import OpenJobs
 from orchestrator.outcome import Outcome
 from orchestrator.run import EVENT_ID_VARIABLE, EVENT_TYPE_VARIABLE, RUN_ID_VARIABLE, TENANT_ID_VARIABLE, report_id
 
-# What the reference's build jobs send has the source `saas.tenant.provisioning.codebuild` (CONTRACT section 1).
+# What the reference's build jobs send has the source `saas.tenant.provisioning.codebuild`.
 _SOURCE = "saas.tenant.provisioning."
 
 

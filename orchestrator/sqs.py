@@ -1,4 +1,4 @@
-"""Takes batches from an SQS queue, and answers which of their messages are to come back (CONTRACT section 6)."""
+"""Takes batches from an SQS queue, and answers which of their messages are to come back."""
 
 from collections.abc import Callable, Mapping
 from contextvars import copy_context

@@ -15,7 +15,7 @@ _PAGE = 100
 
 
 class CodeBuildServer:
-    """Speaks AWS JSON 1.1 on loopback, as far as CONTRACT section 4 goes; only `advance` moves its clock.
+    """Speaks AWS JSON 1.1 on loopback, as far as the tests need it; only `advance` moves its clock.
 
     Attributes:
         url: What `AWS_ENDPOINT_URL_CODEBUILD` is to be.

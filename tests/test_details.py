@@ -1,4 +1,4 @@
-"""The models of the lifecycle's details (CONTRACT section 1)."""
+"""The models of the lifecycle's details."""
 
 from typing import Any
 

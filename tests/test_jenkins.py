@@ -1,4 +1,4 @@
-"""Jenkins as a build system, over HTTP: every answer that CONTRACT section 4 lists."""
+"""Jenkins as a build system, over HTTP: every answer that Jenkins gives to a start."""
 
 import base64
 import socket

@@ -1,4 +1,4 @@
-"""What follows a job: records, follow-up events and webhooks, compared with CONTRACT sections 1 and 5."""
+"""What follows a job: records, follow-up events and webhooks, as the reference control plane has them."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""TENANT_PROVISIONING through the handler: what leaves the process, compared with CONTRACT sections 1 to 4."""
+"""TENANT_PROVISIONING through the handler: what leaves the process."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""Names and texts of job variables (CONTRACT section 3)."""
+"""Names and texts of job variables."""
 
 import json
 import re

@@ -14,7 +14,7 @@ class Job:
 
     Attributes:
         name: The job's name in its build system.
-        run_id: Identity of this run: the same on every redelivery of the event (DESIGN, promise 1).
+        run_id: Identity of this run: the same on every redelivery of the event.
         since: The event's time; no run of this job is older.
         variables: The job's variables as text, `ORCHESTRATOR_RUN_ID` among them; they may hold secrets.
     """

@@ -1,4 +1,4 @@
-"""Starts AWS CodeBuild builds (CONTRACT section 4)."""
+"""Starts AWS CodeBuild builds."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -157,7 +157,7 @@ def build_variables(variables: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def own_variables(build_id: str, *, succeeded: bool) -> dict[str, str]:
-    """Make the variables by which a build tells of itself in its own environment (CONTRACT section 1).
+    """Make the variables by which a build tells of itself in its own environment.
 
     Args:
         build_id: Its id.

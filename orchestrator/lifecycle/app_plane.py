@@ -1,6 +1,6 @@
 """Opt-in: sets up a deployed tenant's features and first user in the application plane, as the reference sandbox does.
 
-Include `registry` to use it. Callbacks go to hosts in `CALLBACK_ALLOWED_HOSTS` only (CONTRACT section 5).
+Include `registry` to use it. Callbacks go to hosts in `CALLBACK_ALLOWED_HOSTS` only.
 """
 
 from collections.abc import Mapping

@@ -14,8 +14,7 @@ from orchestrator.lifecycle.webhook import WEBHOOK, conclude
 from orchestrator.registry import Registry
 from orchestrator.tiers import builder_name, has_job, job_name
 
-# Of the environment of the build before, which holds that build's own PATH and HOME as well, a deployment gets these
-# (CONTRACT section 1).
+# Of the environment of the build before, which holds that build's own PATH and HOME as well, a deployment gets these.
 PASSED_ON = (
     "tenant",
     "secret",

@@ -1,4 +1,4 @@
-"""Deprovisions a tenant: starts the job, and sees to what comes of it (CONTRACT sections 1 and 5)."""
+"""Deprovisions a tenant: starts the job, and sees to what comes of it."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -48,7 +48,8 @@ def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Contex
         # A whole record, so that an older provisioning does not take its place.
         note = SaveTenant(tenant_id=detail.tenant.id, record=record_of(event, detail, TenantStatus.DEPROVISIONING))
     else:
-        changes = {**status_of(event, TenantStatus.DEPROVISIONING), **_own_signing(event.detail)}
+        sent = event.detail.model_dump(by_alias=True, exclude_unset=True)
+        changes = {**status_of(event, TenantStatus.DEPROVISIONING), **_own_signing(sent)}
         note = UpdateTenant(tenant_id=detail.tenant.id, changes=changes)
     return [note, tenant_job(event.type, detail, tier)]
 
@@ -109,14 +110,14 @@ def _mapping(value: Any) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def _own_signing(detail: DeprovisioningDetail) -> dict[str, Any]:
-    given = given_variables(detail.model_dump(by_alias=True, exclude_unset=True))
+def _own_signing(sent: Mapping[str, Any]) -> dict[str, Any]:
+    given = given_variables(sent)
     return {name: given[name] for name in SIGNING if given.get(name)}
 
 
 def _with_own_signing(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Mapping[str, Any]:
     """Let the event's secret and context count more than the record's, wherever each of the two has them."""
-    own = {name: value for name, value in given_variables(sent).items() if name in SIGNING and value}
+    own = _own_signing(sent)
     if not own or not stored.get("builderConfig"):
         return {**sent, **own}
     override = {"builderConfig": {"config": {"environmentOverride": own}}}

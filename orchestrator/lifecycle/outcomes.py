@@ -1,4 +1,4 @@
-"""Sees to it that the end of every job becomes known (CONTRACT section 4, CodeBuild)."""
+"""Sees to it that the end of every job becomes known."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Provisions a tenant: starts the job, and sees to what comes of it (CONTRACT sections 1 and 5)."""
+"""Provisions a tenant: starts the job, and sees to what comes of it."""
 
 from orchestrator.actions import Action, PublishEvent, SaveTenant
 from orchestrator.context import Context

@@ -1,4 +1,4 @@
-"""A control plane to call back: it checks signatures as CONTRACT section 5 says the real one does."""
+"""A control plane to call back: it checks signatures as the real one does."""
 
 import hashlib
 import hmac

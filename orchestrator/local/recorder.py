@@ -1,4 +1,4 @@
-"""Keeps what was sent to start jobs, because an emulation may forget a build's variables (CONTRACT section 4)."""
+"""Keeps what was sent to start jobs, because an emulation may forget a build's variables."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager

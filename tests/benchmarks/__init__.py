@@ -1,1 +1,1 @@
-"""Measures what DESIGN gives a budget for; every comparison is taken in one interleaved run."""
+"""Measures what has a budget; every comparison is taken in one interleaved run."""

@@ -31,7 +31,7 @@ class Quotas:
         queued_builds: Builds that wait, in multiples of those that run; beyond that StartBuild is refused
             (CodeBuild user guide, Working with builds).
         concurrency: Invocations at once, by default; new accounts may have 10 (Lambda developer guide, Lambda quotas).
-        retries: Pauses before the tries of an asynchronous invocation that failed (CONTRACT section 7).
+        retries: Pauses before the tries of an asynchronous invocation that failed.
         longest_throttle: The longest pause after a throttled one, in seconds; the first is 1 s, each next twice as
             long (Lambda developer guide, Asynchronous invocation).
         event_age: Seconds for which Lambda keeps an event; the template's.

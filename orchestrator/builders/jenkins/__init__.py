@@ -1,4 +1,4 @@
-"""Starts Jenkins jobs (CONTRACT section 4)."""
+"""Starts Jenkins jobs."""
 
 import re
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""The user and API token for Jenkins, out of Secrets Manager (CONTRACT section 2)."""
+"""The user and API token for Jenkins, out of Secrets Manager."""
 
 import base64
 import json

@@ -16,7 +16,7 @@ def job_path(name: str) -> str:
             job is named as Jenkins names it: `shop/feature%2Flogin` for the branch `feature/login`.
 
     Returns:
-        For example `/job/tenants/job/scale-down` (CONTRACT section 4).
+        For example `/job/tenants/job/scale-down`.
 
     Raises:
         JobRejected: The name could lead out of the tree of jobs.

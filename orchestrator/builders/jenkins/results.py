@@ -1,4 +1,4 @@
-"""Asks a Jenkins server how runs ended, which it tells nobody by itself (CONTRACT section 4)."""
+"""Asks a Jenkins server how runs ended, which it tells nobody by itself."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
