@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from orchestrator.builders import Result, StartedJob
+from orchestrator.builders import Result
+from orchestrator.errors import OrchestratorError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +34,10 @@ class StartJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveTenant:
-    """Store the tenant's record, in place of the one that is there, unless a later event has written that.
+    """Store the tenant's record, in place of the one that is there: something begins for the tenant with this event.
+
+    Nothing is stored where a later event has begun something for the tenant; then the actions after this one are not
+    performed either. Nor is it where this very event has done so before.
 
     Attributes:
         tenant_id: The record's key.
@@ -48,15 +52,27 @@ class SaveTenant:
 class UpdateTenant:
     """Change some attributes of the tenant's record, unless a later event has written it.
 
+    Where the event tells how a run ended, or follows from one that does, and something later has begun for the tenant,
+    the actions after this one are not performed either.
+
     Attributes:
         tenant_id: The record's key.
         changes: The new values; `None` removes an attribute. They may hold secrets and are left out of `repr`.
         create: Whether a record is made where there is none; else such a tenant is an `InvalidEvent`.
+        starts: Whether something begins for the tenant with this event, as with `SaveTenant`.
+        status: The status that the tenant reaches, if it does; such a change may be made again and again.
+        ahead: Statuses of a tenant that has come further: nothing is changed.
+        final: Statuses that it does not go on from: nothing is changed, and the actions after this one are not
+            performed either.
     """
 
     tenant_id: str
     changes: Mapping[str, Any] = field(repr=False)
     create: bool = False
+    starts: bool = False
+    status: str | None = None
+    ahead: Sequence[str] = ()
+    final: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +82,18 @@ class PublishEvent:
     Attributes:
         type: The event's type: EventBridge's `detail-type`.
         detail: Its detail. It may hold secrets and is left out of `repr`.
-        source: Who says so.
+        source: Who says so. Of other sources than `orchestrator` (and the reference's, `saas.tenant.provisioning.…`)
+            an event that had to be published twice counts twice.
+        failure: The failure that it tells of, which is kept with its record.
+        once_per: What it is about: for that it is published once; see `SendCallback`. However often it is published,
+            its consumers see one event.
     """
 
     type: str
     detail: Mapping[str, Any] = field(repr=False)
     source: str = "orchestrator"
+    failure: OrchestratorError | None = None
+    once_per: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +110,10 @@ class SendCallback:
             never one that an event does.
         may_be_settled: Whether the tenant need not be in provisioning, so that the 401 with which the control
             plane answers then is no failure.
-        tenant_id: The tenant in whose record such an answer is noted; `None` notes it nowhere.
+        tenant_id: The tenant in whose record it is noted that it was not sent or not accepted; `None` notes it nowhere.
+        missing: What it lacks to be sent, in words: it is not, and the tenant's record says so.
+        once_per: What it is about, such as a run: for that it is sent once, whichever event and consumer it comes of.
+            `None` is the event, the consumer, and its place in the decision.
     """
 
     url: str = field(repr=False)
@@ -98,18 +123,30 @@ class SendCallback:
     allowed_hosts: Sequence[str] = ()
     may_be_settled: bool = False
     tenant_id: str | None = None
+    missing: str | None = None
+    once_per: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReportJob:
-    """Ask a build system how a job ended, and publish that.
+    """Ask a build system how a job ended of which somebody says that it did, and publish that.
+
+    Believed only where the ledger knows the run, with the same builder, job and tenant.
 
     Attributes:
-        job: The job.
+        run_id: The run id.
+        builder: Name of the build system.
+        name: The job's name there.
+        build: The build system's name for the run.
+        tenant_id: The tenant that it is for; may be empty.
         result: How it ended as far as is known; taken where the build system does not know it any more.
     """
 
-    job: StartedJob
+    run_id: str
+    builder: str
+    name: str
+    build: str
+    tenant_id: str = ""
     result: Result | None = None
 
 
@@ -118,19 +155,6 @@ class SweepJobs:
     """Report every job that was started a while ago, has ended since, and was not reported."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloseJob:
-    """Note that a job was reported: the sweep need not ask after it.
-
-    Attributes:
-        run_id: The job's run id.
-    """
-
-    run_id: str
-
-
-Action: TypeAlias = (
-    StartJob | SaveTenant | UpdateTenant | PublishEvent | SendCallback | ReportJob | SweepJobs | CloseJob
-)
+Action: TypeAlias = StartJob | SaveTenant | UpdateTenant | PublishEvent | SendCallback | ReportJob | SweepJobs
 Decision: TypeAlias = Action | Iterable[Action] | None
 """What a consumer returns: one action, several that are performed in order, or nothing."""

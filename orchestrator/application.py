@@ -1,6 +1,7 @@
 """Puts the pieces together into the function that Lambda calls."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -14,14 +15,14 @@ from orchestrator.builders.known import KnownBuilders
 from orchestrator.bus import EventBus
 from orchestrator.context import Context
 from orchestrator.dispatch import Dispatcher, Report
+from orchestrator.endings import Endings, NotOurs
 from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, shown
 from orchestrator.event import Event
-from orchestrator.idempotency import Once, Protected, Unprotected
 from orchestrator.jobs import Jobs
-from orchestrator.open_jobs import DynamoDBOpenJobs, NoOpenJobs, OpenJobs
+from orchestrator.ledger import Ledger
+from orchestrator.memory_ledger import MemoryLedger
 from orchestrator.performer import Performer
 from orchestrator.registry import Registry
-from orchestrator.reporter import Reporter
 from orchestrator.settings import Settings
 from orchestrator.tenants import DynamoDBTenantRecords, NoTenantRecords, TenantRecords
 from orchestrator.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetails
@@ -82,32 +83,33 @@ def create_handler(
     )
     tiers = tiers or _tier_details(settings, dynamodb)
     tenants = tenants or _tenant_records(settings, dynamodb)
-    once = _once(settings, dynamodb)
-    open_jobs = _open_jobs(settings, dynamodb)
+    ledger = _ledger(settings, dynamodb)
     known = KnownBuilders(_builders(settings, clients, builders or {}), settings.default_builder)
+    endings = Endings(known, event_bus, ledger, require_run_id=settings.require_run_id)
     dispatcher = Dispatcher(
         Performer(
-            jobs=Jobs(known, once.memory),
+            jobs=Jobs(known, ledger.memory),
             tenants=tenants,
             bus=event_bus,
             callbacks=cache(partial(_callbacks, settings)),
-            once=once,
-            open_jobs=open_jobs,
-            reporter=Reporter(known, event_bus, once, open_jobs),
+            ledger=ledger,
+            endings=endings,
         )
     )
 
     redelivery = cache(partial(_redelivery, settings, clients))
 
     def handle(parse: Callable[[], Event[Mapping[str, Any]]], lambda_context: Any) -> dict[str, Any]:
-        try:
+        with _telling_invalid_events():
             event = parse()
-        except InvalidEvent as error:
-            telemetry.logger.error(str(error), error="InvalidEvent")
-            telemetry.count("EventFailed", {"error": "InvalidEvent"})
-            telemetry.count("FailedEvents")
-            raise
         with telemetry.log_keys(event, lambda_context):
+            try:
+                with _telling_invalid_events():
+                    event = endings.admit(event)
+            except NotOurs as doubt:
+                telemetry.logger.warning(f"{event.type} is ignored: {doubt}", event_source=event.source)
+                telemetry.count("ReportIgnored")
+                return {"eventId": event.id, "eventType": event.type, "consumers": []}
             context = Context(
                 settings=settings,
                 tiers=tiers,
@@ -208,17 +210,21 @@ def _redelivery(settings: Settings, clients: Clients) -> "Redelivery | None":
     return Redelivery(lambda: clients.get("sqs", settings.aws_region), settings.failure_queue_url)
 
 
-def _once(settings: Settings, dynamodb: Any) -> Once:
+def _ledger(settings: Settings, dynamodb: Any) -> Ledger:
     if settings.idempotency_table is None:
-        return Unprotected(telemetry.logger.warning)
-    memory = timedelta(seconds=settings.idempotency_record_max_age)
-    return Protected(settings.idempotency_table, dynamodb, memory)
+        return MemoryLedger(warn=telemetry.logger.warning)
+    return Ledger(settings.idempotency_table, dynamodb, timedelta(seconds=settings.idempotency_record_max_age))
 
 
-def _open_jobs(settings: Settings, dynamodb: Any) -> OpenJobs:
-    if settings.idempotency_table is None:
-        return NoOpenJobs()
-    return DynamoDBOpenJobs(settings.idempotency_table, dynamodb)
+@contextmanager
+def _telling_invalid_events() -> Iterator[None]:
+    try:
+        yield
+    except InvalidEvent as error:
+        telemetry.logger.error(str(error), error="InvalidEvent")
+        telemetry.count("EventFailed", {"error": "InvalidEvent"})
+        telemetry.count("FailedEvents")
+        raise
 
 
 def _tell(event: Event[Any], reports: Sequence[Report]) -> None:
@@ -234,6 +240,14 @@ def _tell(event: Event[Any], reports: Sequence[Report]) -> None:
             if outcome["status"] == "refused":
                 telemetry.logger.warning(f"callback to {outcome['name']} was refused: {outcome['reason']}")
                 telemetry.count("CallbackRefused")
+            if outcome["status"] == "superseded":
+                telemetry.logger.info(f"superseded: {outcome['reason']}", consumer=report.consumer)
+                telemetry.count("EventSuperseded")
+            if outcome["status"] == "ignored":
+                telemetry.logger.warning(f"{event.type} is ignored: {outcome['reason']}")
+                telemetry.count("ReportIgnored")
+            if outcome["action"] == "SendCallback" and outcome["status"] == "skipped":
+                telemetry.logger.warning(f"tenant {shown(outcome['name'])}: the callback was {outcome['reason']}")
         if report.error is not None:
             kind = type(report.error).__name__
             telemetry.logger.error(str(report.error), error=kind, consumer=report.consumer)

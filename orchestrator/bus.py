@@ -3,14 +3,17 @@
 import random
 import time
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import aws, deadline
 from orchestrator.actions import PublishEvent
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
+from orchestrator.event import Start
+from orchestrator.ledger import Claim, Performance
 from orchestrator.limits import MAX_ENTRY_BYTES, TOO_MANY_DIGITS, has_too_many_digits, place_of
 from orchestrator.outcome import Outcome
-from orchestrator.run import mark
+from orchestrator.run import marks
 from orchestrator.validation import path_of
 from orchestrator.variables import to_json
 
@@ -19,10 +22,10 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 _PAUSE_SECONDS = 0.2
+# As an event's time counts (EventBridge user guide, "Calculating PutEvents event entry size").
+_TIME_BYTES = 14
 # PutEvents API reference, PutEventsResultEntry: the codes that ask for another try.
 _WORTH_A_RETRY = frozenset({"InternalException", "InternalFailure", "ThrottlingException"})
-
-_ANY_MARK = mark("0" * 32)
 
 
 class EventBus:
@@ -45,12 +48,14 @@ class EventBus:
         self._client = client
         self._pause = pause
 
-    def prepare(self, action: PublishEvent, run_id: str) -> Callable[[bool], Outcome]:
+    def prepare(self, action: PublishEvent, run_id: str, start: Start, at: datetime) -> Performance:
         """Check an event before anything is done.
 
         Args:
             action: The event to publish.
             run_id: Identity of the action, which the event carries: published twice, it counts once.
+            start: What the event follows from, which it carries, too.
+            at: Its time: that of its cause.
 
         Returns:
             What publishes it; whether an earlier attempt is known of makes no difference to it.
@@ -58,53 +63,35 @@ class EventBus:
         Raises:
             InvalidEvent: The detail is no JSON, or the event is too large.
         """
-        detail = self.check(action)
-
-        def publish(_: bool) -> Outcome:
-            event_id = self.publish(action, detail, run_id)
-            return Outcome(action="PublishEvent", status="published", name=action.type, id=event_id)
-
-        return publish
-
-    def check(self, action: PublishEvent) -> str:
-        """Make the text of an event's detail.
-
-        Args:
-            action: The event to publish.
-
-        Returns:
-            The detail as JSON.
-
-        Raises:
-            InvalidEvent: The detail is no JSON, or the event is too large.
-        """
-        try:
-            text = to_json(action.detail)
-            size = sum(len(part.encode()) for part in (action.source, action.type, text, _ANY_MARK))
-        except (TypeError, ValueError, RecursionError) as error:
-            place = None if isinstance(error, RecursionError) else place_of(action.detail, has_too_many_digits)
-            if place is not None:
-                raise InvalidEvent(
-                    f"event {shown(action.type)} cannot be published: {path_of('detail', place)} is {TOO_MANY_DIGITS}"
-                ) from None
-            raise InvalidEvent(
-                f"event {shown(action.type)} cannot be published: its detail is no JSON ({type(error).__name__}); "
-                "use text, finite numbers, booleans, null, lists and objects"
-            ) from None
+        entry: dict[str, Any] = {
+            "EventBusName": self._name,
+            "Source": action.source,
+            "DetailType": action.type,
+            "Detail": _detail(action),
+            "Resources": marks(run_id, start),
+            "Time": at,
+        }
+        texts = (*entry["Resources"], action.source, action.type, entry["Detail"])
+        size = _TIME_BYTES + sum(len(text.encode()) for text in texts)
         if size > MAX_ENTRY_BYTES:
             raise InvalidEvent(
                 f"event {shown(action.type)} cannot be published: it has {size:,} bytes, and EventBridge takes at most "
                 f"{MAX_ENTRY_BYTES:,}; send less"
             )
-        return text
 
-    def publish(self, action: PublishEvent, detail: str, run_id: str) -> str:
+        def publish(_: Claim) -> Outcome:
+            outcome = Outcome(action="PublishEvent", status="published", name=action.type, id=self.publish(entry))
+            if action.failure is not None:
+                outcome |= {"error": type(action.failure).__name__, "reason": str(action.failure)}
+            return outcome
+
+        return publish
+
+    def publish(self, entry: Any) -> str:
         """Publish an event.
 
         Args:
-            action: The event to publish.
-            detail: Its detail, as `check` returned it.
-            run_id: Identity of the action, which the event carries: published twice, it counts once.
+            entry: The event, as PutEvents takes it.
 
         Returns:
             The id that the bus gave the event.
@@ -114,14 +101,7 @@ class EventBus:
             ConfigurationError: There is no such bus, or the function may not publish on it.
             Unavailable: The bus was not reached, or did not take the event on any try.
         """
-        entry: Any = {
-            "EventBusName": self._name,
-            "Source": action.source,
-            "DetailType": action.type,
-            "Detail": detail,
-            "Resources": [mark(run_id)],
-        }
-        what = f"event {shown(action.type)} was not published on bus {self._name}"
+        what = f"event {shown(entry['DetailType'])} was not published on bus {self._name}"
         for attempt in range(1, ATTEMPTS + 1):
             with aws.errors(what, rejected=InvalidEvent):
                 # The answer is 200 whether the bus took the entry or not.
@@ -136,6 +116,23 @@ class EventBus:
                 break
             self._pause(pause)
         raise Unavailable(f"{what}: EventBridge answered {code} {attempt} times; it will be retried", ambiguous=False)
+
+
+def _detail(action: PublishEvent) -> str:
+    try:
+        text = to_json(action.detail)
+        f"{action.source}{action.type}{text}".encode()
+    except (TypeError, ValueError, RecursionError) as error:
+        place = None if isinstance(error, RecursionError) else place_of(action.detail, has_too_many_digits)
+        if place is not None:
+            raise InvalidEvent(
+                f"event {shown(action.type)} cannot be published: {path_of('detail', place)} is {TOO_MANY_DIGITS}"
+            ) from None
+        raise InvalidEvent(
+            f"event {shown(action.type)} cannot be published: its detail is no JSON ({type(error).__name__}); "
+            "use text, finite numbers, booleans, null, lists and objects"
+        ) from None
+    return text
 
 
 def _refusal(code: str, what: str) -> ConfigurationError | InvalidEvent:

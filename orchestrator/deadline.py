@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from orchestrator import clock
 from orchestrator.errors import Unavailable
 
 MARGIN_SECONDS = 1.0
@@ -15,8 +16,9 @@ MARGIN_SECONDS = 1.0
 LEAST_SECONDS = 0.5
 """What must be left for another call to be made."""
 
-# A context variable, because the SDK's own tries must see it too, and threads of consumers copy it.
-_end: ContextVar[float] = ContextVar("end", default=math.inf)
+# The end by the monotonic clock and by the time of day: the first stands still while Lambda has frozen the environment,
+# the second may be set. A context variable, because the SDK's own tries must see it too, and threads copy it.
+_ends: ContextVar[tuple[float, float]] = ContextVar("ends", default=(math.inf, math.inf))
 
 
 def of_invocation(lambda_context: Any) -> AbstractContextManager[None]:
@@ -68,11 +70,12 @@ def within(seconds: float) -> Iterator[None]:
     Yields:
         Nothing.
     """
-    token = _end.set(min(_end.get(), time.monotonic() + seconds))
+    steady_end, wall_end = _ends.get()
+    token = _ends.set((min(steady_end, time.monotonic() + seconds), min(wall_end, clock.now().timestamp() + seconds)))
     try:
         yield
     finally:
-        _end.reset(token)
+        _ends.reset(token)
 
 
 def seconds_left() -> float:
@@ -81,7 +84,8 @@ def seconds_left() -> float:
     Returns:
         Seconds, never less than 0; infinite outside an invocation.
     """
-    return max(0.0, _end.get() - time.monotonic())
+    steady_end, wall_end = _ends.get()
+    return max(0.0, min(steady_end - time.monotonic(), wall_end - clock.now().timestamp()))
 
 
 def has_time(pause: float = 0.0) -> bool:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
 
 _MAX_SIDE_BY_SIDE = 32
-# The report of a failure is no action of the consumer's own: it stands before the first of those.
-_FAILURE_POSITION = -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +67,7 @@ class Dispatcher:
             # What one consumer does to a detail that it shares with others is not to be seen by them.
             seen = event if len(consumers) == 1 else replace(event, detail=deepcopy(event.detail))
             try:
+                self._raise_again(consumer, event)
                 accepted = consumer.accept(seen)
             except BaseException as error:
                 reports.append(self._failed(consumer, event, context, error))
@@ -110,6 +109,8 @@ class Dispatcher:
             prepared = [self._prepare(action, consumer, event, position) for position, action in enumerate(actions)]
             for perform in prepared:
                 outcomes.append(perform())
+                if outcomes[-1]["status"] == "superseded":
+                    break
         except BaseException as error:
             return self._failed(consumer, event, context, error, outcomes, actions)
         return Report(consumer=consumer.name, outcomes=outcomes)
@@ -128,22 +129,35 @@ class Dispatcher:
             raise raised
         error = _told(consumer, raised)
         report = Report(consumer=consumer.name, outcomes=outcomes, error=error)
-        # A replay repeats what was handled once, and reported if it failed: it must not take back what went well.
-        if consumer.failure_type is None or not is_permanent(error) or event.replay_name is not None:
+        # A replay repeats what was handled once, and reported if it failed: unless it has changed something itself, it
+        # must not take back what went well.
+        is_idle_replay = event.replay_name is not None and not any(
+            outcome["status"] in ("saved", "updated") for outcome in outcomes
+        )
+        if consumer.failure_type is None or not is_permanent(error) or is_idle_replay:
             return report
         publish = failure_event(consumer.failure_type, event, actions, error)
         if publish is None:
             return report
         try:
-            published = self._prepare(publish, consumer, event, _FAILURE_POSITION)()
+            published = self._prepare(publish, consumer, event, None)()
         except OrchestratorError as second:
             # The event comes again, and with it the next try of this report.
             context.logger.error(str(second), error=type(second).__name__, consumer=consumer.name)
             return report
         return replace(report, outcomes=[*outcomes, published])
 
+    def _raise_again(self, consumer: Consumer, event: Event[Mapping[str, Any]]) -> None:
+        """Raise the failure that was published when AWS delivered the event before: nobody expects a job any more."""
+        origin = Origin(event=event, consumer=consumer.name, position=None)
+        if consumer.failure_type is None or not origin.may_be_retry:
+            return
+        failure = self._performer.published_failure(origin)
+        if failure is not None:
+            raise failure
+
     def _prepare(
-        self, action: Action, consumer: Consumer, event: Event[Mapping[str, Any]], position: int
+        self, action: Action, consumer: Consumer, event: Event[Mapping[str, Any]], position: int | None
     ) -> Callable[[], Outcome]:
         return self._performer.prepare(action, Origin(event=event, consumer=consumer.name, position=position))
 

@@ -47,6 +47,20 @@ class ConsumerFailed(OrchestratorError):
     """A consumer or a builder raised an error of its own; it is kept as the cause, whose text may hold event data."""
 
 
+def of_name(name: str, message: str) -> OrchestratorError | None:
+    """Make a permanent error again of which name and text were kept.
+
+    Args:
+        name: The name of its class.
+        message: Its text.
+
+    Returns:
+        The error, or `None` where no permanent error has that name.
+    """
+    kinds = (InvalidEvent, ConfigurationError, JobRejected)
+    return next((kind(message) for kind in kinds if kind.__name__ == name), None)
+
+
 def is_permanent(error: BaseException) -> bool:
     """Say whether an error stays until somebody changes something.
 

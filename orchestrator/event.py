@@ -27,6 +27,19 @@ class EventType(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """The event with which something began that later events belong to: the provisioning of a tenant, for example.
+
+    Attributes:
+        event_id: Its id.
+        at: When it happened, as its first delivery knew it.
+    """
+
+    event_id: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event(Generic[DetailT]):
     """One event; a test of a consumer makes one of a type and a detail alone.
 
@@ -43,6 +56,10 @@ class Event(Generic[DetailT]):
         region: AWS region that the event comes from.
         resources: ARNs of what the event is about, often none.
         replay_name: Name of the archive replay that sent the event again; `None` for a live event.
+        redrive: What brought the event again because somebody wanted that: the archive replay, or the message or record
+            out of the failure queue; `None` for its first delivery and what AWS repeats by itself.
+        start: The event that this one follows from, where it tells how a run of this function ended or was published
+            by the function; else `None`.
     """
 
     type: str
@@ -54,3 +71,5 @@ class Event(Generic[DetailT]):
     region: str = ""
     resources: Sequence[str] = ()
     replay_name: str | None = None
+    redrive: str | None = None
+    start: Start | None = None

@@ -11,11 +11,8 @@ from orchestrator.details import Tenant, find_tenant_id, find_tier, given_variab
 from orchestrator.errors import OrchestratorError, UnknownTenant
 from orchestrator.event import Event
 from orchestrator.limits import MAX_ENTRY_BYTES
-from orchestrator.run import EVENT_ID_VARIABLE, EVENT_TYPE_VARIABLE, TENANT_ID_VARIABLE
+from orchestrator.run import EVENT_ID_VARIABLE, EVENT_TYPE_VARIABLE, OWN_SOURCE, TENANT_ID_VARIABLE
 from orchestrator.variables import to_json
-
-SOURCE = "orchestrator"
-"""Source of the report that a job could not be started; what a job itself came to is told with another."""
 
 # Room for the event's source, type and mark beside its detail.
 _MAX_DETAIL_BYTES = MAX_ENTRY_BYTES - 4096
@@ -59,7 +56,7 @@ def failure_event(
         EVENT_TYPE_VARIABLE: event.type,
         TENANT_ID_VARIABLE: tenant_id,
     }
-    return PublishEvent(type=kind, detail=_cut({**detail, **told}, tenant_id), source=SOURCE)
+    return PublishEvent(type=kind, detail=_cut({**detail, **told}, tenant_id), source=OWN_SOURCE, failure=error)
 
 
 def _is_tenant(text: str) -> bool:

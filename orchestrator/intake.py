@@ -12,6 +12,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from orchestrator.errors import InvalidEvent, json_type
 from orchestrator.event import Event
 from orchestrator.limits import TOO_MANY_DIGITS, has_too_many_digits
+from orchestrator.run import published_start
 from orchestrator.validation import explain, path_of
 
 _EARLIEST_YEAR = 2000
@@ -48,8 +49,10 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
     Raises:
         InvalidEvent: The payload is no EventBridge event; the message names each field that is wrong.
     """
+    redrive = None
     if isinstance(raw, dict) and "requestContext" in raw and "requestPayload" in raw:
-        raw = raw["requestPayload"]  # out of the failure queue
+        redrive = f"record {_request_id(raw['requestContext'])}"
+        raw = raw["requestPayload"]
     if not isinstance(raw, dict):
         raise InvalidEvent(
             f"event: {json_type(raw)} was sent where an EventBridge event (a JSON object) is expected; "
@@ -89,8 +92,14 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
         region=model.region,
         resources=model.resources,
         replay_name=model.replay_name,
+        redrive=f"replay {model.replay_name}" if model.replay_name else redrive,
+        start=published_start(model.source, model.resources),
         detail=detail,
     )
+
+
+def _request_id(context: object) -> str:
+    return str(context.get("requestId", "")) if isinstance(context, dict) else ""
 
 
 def _is_faultless(detail: Mapping[str, Any]) -> bool:

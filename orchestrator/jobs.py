@@ -1,21 +1,23 @@
 """Performs `StartJob`: finds the build system, puts the variables together, starts the job."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import timedelta
 from functools import partial
 
+from orchestrator import clock, record
 from orchestrator.actions import StartJob
 from orchestrator.blame import blamed
 from orchestrator.builders import Builder, Job, Run, StartedJob, Untraceable
 from orchestrator.builders.known import KnownBuilders
 from orchestrator.details import find_tenant_id
 from orchestrator.errors import ConfigurationError, ConsumerFailed, JobRejected, OrchestratorError, Unavailable, shown
+from orchestrator.ledger import Claim, Performance
 from orchestrator.outcome import Outcome
 from orchestrator.run import (
+    BEFORE_FIRST_RETRY,
     EVENT_ID_VARIABLE,
     EVENT_TYPE_VARIABLE,
-    REPORTS_VARIABLE,
     RUN_ID_VARIABLE,
     TENANT_ID_VARIABLE,
     Origin,
@@ -23,21 +25,20 @@ from orchestrator.run import (
 from orchestrator.tiers import variables_of
 from orchestrator.variables import job_variables
 
-# Lambda tries a failed asynchronous invocation again after about a minute (Lambda developer guide).
-_BEFORE_FIRST_RETRY = timedelta(seconds=30)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedJob:
     """A job that can be started.
 
     Attributes:
-        start: Starts it; told whether an earlier attempt is known of whose end is not.
-        to_follow: What is to be kept of it until it has ended; `None` where nobody asks how it ends.
+        start: Starts it.
+        job: What is to be kept of it.
+        follow: Whether it is to be asked after until it has ended.
     """
 
-    start: Callable[[bool], Outcome]
-    to_follow: StartedJob | None
+    start: Performance
+    job: StartedJob
+    follow: bool
 
 
 class Jobs:
@@ -79,18 +80,29 @@ class Jobs:
             EVENT_TYPE_VARIABLE: origin.event.type,
             TENANT_ID_VARIABLE: tenant_id,
         }
-        if not action.reports:
-            own[REPORTS_VARIABLE] = "false"
         variables = job_variables(variables_of(action.trusted_variables), action.variables, own)
         job = Job(name=action.name, run_id=origin.run_id, since=origin.time, variables=variables)
-        is_followed = action.reports and callable(getattr(builder, "results", None))
+        kept = StartedJob(
+            builder=builder_name,
+            name=job.name,
+            run_id=job.run_id,
+            id="",  # is not known before it has been started
+            since=job.since,
+            event_id=origin.event.id,
+            event_type=origin.event.type,
+            tenant_id=tenant_id,
+            start=origin.start,
+            reports=action.reports,
+        )
+        record.check(kept)
         return PreparedJob(
             start=partial(self._start, builder_name, builder, job),
-            to_follow=_to_follow(builder_name, job, tenant_id, origin) if is_followed else None,
+            job=kept,
+            follow=action.reports and callable(getattr(builder, "results", None)),
         )
 
-    def _start(self, builder_name: str, builder: Builder, job: Job, is_repeat: bool) -> Outcome:
-        run = self._earlier_run(builder_name, builder, job, is_repeat=is_repeat)
+    def _start(self, builder_name: str, builder: Builder, job: Job, claim: Claim) -> Outcome:
+        run = self._earlier_run(builder_name, builder, job, claim)
         if run is None:
             run = self._asked(builder_name, builder, builder.start, job)
         if run is None:
@@ -107,41 +119,30 @@ class Jobs:
             raise blamed(f"builder {shown(builder_name)}", type(builder).__module__, error) from error
         return answer if isinstance(answer, Run) else None
 
-    def _earlier_run(self, builder_name: str, builder: Builder, job: Job, *, is_repeat: bool) -> Run | None:
+    def _earlier_run(self, builder_name: str, builder: Builder, job: Job, claim: Claim) -> Run | None:
         """Look for the run before it is started, where an earlier delivery may have done so.
 
         A timely first delivery asks nothing: within the time that the records cover, or without any the build
         system itself, a repeat is recognised without looking.
         """
-        own: timedelta = getattr(builder, "covers", _BEFORE_FIRST_RETRY)
+        own: timedelta = getattr(builder, "covers", BEFORE_FIRST_RETRY)
         covered = own if self._memory is None else self._memory
-        is_late = datetime.now(UTC) - job.since > covered
-        if not is_repeat and not is_late:
+        is_late = clock.now() - job.since > covered
+        if not claim.is_retry and not is_late:
             return None
+        # The event's time cannot be before its first delivery where the sender's clock is ahead.
+        sought = replace(job, since=min(job.since, claim.since or job.since))
         try:
-            return self._asked(builder_name, builder, builder.find, job)
+            return self._asked(builder_name, builder, builder.find, sought)
         except JobRejected:
             return None  # of a job that is not there no run can be; starting it says what is wrong
         except Untraceable:
-            if is_repeat:
+            if claim.is_retry:
                 raise
             return None  # nothing says that there was an earlier attempt
         except ConfigurationError as error:
             # Somebody may have started it: that is no reason to call the tenant's provisioning failed.
             raise Unavailable(str(error)) from None
-
-
-def _to_follow(builder: str, job: Job, tenant_id: str, origin: Origin) -> StartedJob:
-    return StartedJob(
-        builder=builder,
-        name=job.name,
-        run_id=job.run_id,
-        id="",  # is not known before it has been started
-        since=job.since,
-        event_id=origin.event.id,
-        event_type=origin.event.type,
-        tenant_id=tenant_id,
-    )
 
 
 def _outcome(builder: str, job: Job, run: Run) -> Outcome:

@@ -1,6 +1,7 @@
 """What an SQS message says: both kinds of messages become one kind of event."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,6 +14,8 @@ from orchestrator.limits import read_json
 
 TYPE_ATTRIBUTE = "EventType"
 """Message attribute in which the reference connector names the event's type."""
+ERROR_ATTRIBUTE = "ErrorCode"
+"""Message attribute of one that has been in the failure queue."""
 ID_ATTRIBUTE = "EventId"
 TIME_ATTRIBUTE = "EventTime"
 """Message attributes of one that is sent again, so that it stays the event that it was."""
@@ -30,7 +33,10 @@ def parse(record: SQSRecord) -> Event[Mapping[str, Any]]:
     Raises:
         InvalidEvent: The body is neither an event nor the detail of one.
     """
-    return intake.parse(as_eventbridge_event(record))
+    event = intake.parse(as_eventbridge_event(record))
+    if record.message_attributes.get(ERROR_ATTRIBUTE) is None:
+        return event
+    return replace(event, redrive=event.redrive or f"message {record.message_id}")
 
 
 def as_eventbridge_event(record: SQSRecord) -> Any:

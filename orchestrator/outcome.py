@@ -9,16 +9,20 @@ class Outcome(TypedDict, total=False):
     Attributes:
         action: The action's kind, for example `StartJob`.
         status: What happened: `started`, `published`, `sent`, `updated`, each also with `already` before it,
-            `saved`, `refused`, `closed`, `swept`, or `skipped`.
+            `saved`, `refused`, `swept`, `skipped` (nothing was done, and what follows goes on), `superseded` (nothing
+            was done, nor is what follows), or `ignored`.
         builder: Build system of a job.
-        name: The job's name, the tenant's id of a record, the published event's type, or a callback's host.
+        name: The job's name, the tenant's id of a record, the published event's type, or a callback's host (the
+            tenant's id where it was not sent).
         id: The build system's name for the run, or the published event's id.
         link: Where a person can look at the run.
         buildNumber: Number of a Jenkins build, where it is known already.
         buildLink: Where a person can look at that build.
         checked: How many open jobs a sweep asked after.
         reported: How many of them it reported.
-        reason: Why an action was skipped, or counts as sent already.
+        reason: Why an action was skipped, superseded or ignored, or counts as sent already; of a published failure, its
+            text.
+        error: Name of a published failure's error.
     """
 
     action: str
@@ -32,6 +36,7 @@ class Outcome(TypedDict, total=False):
     checked: int
     reported: int
     reason: str
+    error: str
 
 
 def repeated(outcome: Outcome) -> Outcome:

@@ -1,12 +1,11 @@
 """Turns each action into what performs it, and performs it once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.actions import (
     Action,
-    CloseJob,
     PublishEvent,
     ReportJob,
     SaveTenant,
@@ -16,15 +15,14 @@ from orchestrator.actions import (
     UpdateTenant,
 )
 from orchestrator.bus import EventBus
-from orchestrator.errors import shown
-from orchestrator.idempotency import Once, Performance
+from orchestrator.endings import Endings
+from orchestrator.errors import OrchestratorError, of_name, shown
 from orchestrator.jobs import Jobs
-from orchestrator.open_jobs import OpenJobs
+from orchestrator.ledger import Claim, Ledger
 from orchestrator.outcome import Outcome
-from orchestrator.reporter import Reporter
 from orchestrator.run import Origin
 from orchestrator.sweep import Sweep
-from orchestrator.tenants import STATUS_WEBHOOK, TenantRecords
+from orchestrator.tenants import STATUS_WEBHOOK, Refusal, TenantRecords
 
 if TYPE_CHECKING:
     from orchestrator.callback import Callbacks
@@ -40,19 +38,17 @@ class Performer:
         tenants: TenantRecords,
         bus: EventBus,
         callbacks: "Callable[[], Callbacks]",
-        once: Once,
-        open_jobs: OpenJobs,
-        reporter: Reporter,
+        ledger: Ledger,
+        endings: Endings,
     ) -> None:
         self._jobs = jobs
         self._tenants = tenants
-        self._check_record: Callable[[str, Mapping[str, Any]], None] = getattr(tenants, "check", _accept)
+        self._check_record: Callable[[SaveTenant | UpdateTenant, Origin], None] = getattr(tenants, "check", _accept)
         self._bus = bus
         self._callbacks = callbacks
-        self._once = once
-        self._open_jobs = open_jobs
-        self._reporter = reporter
-        self._sweep = Sweep(reporter, open_jobs)
+        self._ledger = ledger
+        self._endings = endings
+        self._sweep = Sweep(endings, ledger)
 
     def prepare(self, action: Action, origin: Origin) -> Callable[[], Outcome]:
         """Check an action before anything is done.
@@ -68,71 +64,94 @@ class Performer:
             ConfigurationError: Something that the action needs is not set up.
             InvalidEvent: The action holds what it may not.
         """
-        performance: Performance
-        note: Mapping[str, Any] = {}
         match action:
             case SaveTenant():
-                self._check_record(action.tenant_id, action.record)
+                self._check_record(action, origin)
                 return partial(self._save_tenant, action, origin)
             case UpdateTenant():
-                kept = {name: value for name, value in action.changes.items() if value is not None}
-                self._check_record(action.tenant_id, kept)
+                self._check_record(action, origin)
+                if action.starts or action.status is not None:
+                    return partial(self._update_tenant, action, origin)
                 # Once, because events of one second cannot be told apart by their times.
                 what = f"tenant {shown(action.tenant_id)} was not updated"
-                performance = partial(self._update_tenant, action, origin)
+                return partial(self._ledger.perform, origin.run_id, what, partial(self._update_tenant, action, origin))
             case StartJob():
                 what = f"job {shown(action.name)} was not started"
-                prepared = self._jobs.prepare(action, origin)
-                performance = prepared.start
-                if prepared.to_follow is not None:
-                    note = self._open_jobs.note(prepared.to_follow)
+                job = self._jobs.prepare(action, origin)
+                return partial(self._ledger.perform, origin.run_id, what, job.start, job.job, follow=job.follow)
             case PublishEvent():
                 what = f"event {shown(action.type)} was not published"
-                performance = self._bus.prepare(action, origin.run_id)
+                publish = self._bus.prepare(action, origin.run_id, origin.start, origin.time)
+                return partial(self._ledger.perform, _identity(action, origin), what, publish)
             case SendCallback():
-                host = self._callbacks().check(action)
-                what = f"callback to {shown(host)} was not sent"
-                performance = partial(self._send, action, host, origin)
+                if action.missing is not None:
+                    what, send = "callback was not sent", partial(self._leave, action, action.missing, origin)
+                else:
+                    host = self._callbacks().check(action)
+                    what, send = f"callback to {shown(host)} was not sent", partial(self._send, action, host, origin)
+                return partial(self._ledger.perform, _identity(action, origin), what, send)
             case ReportJob():
-                return partial(self._reporter.report, action)
+                return partial(self._endings.report, action, origin.time)
             case SweepJobs():
                 return self._sweep.run
-            case CloseJob():
-                return partial(self._close, action)
-        return partial(self._once.perform, origin.run_id, what, performance, note)
+
+    def published_failure(self, origin: Origin) -> OrchestratorError | None:
+        """Look for the failure that an earlier delivery of an event has published.
+
+        Args:
+            origin: The origin of such an event.
+
+        Returns:
+            The failure; `None` where none was published, or not for what brought the event this time.
+
+        Raises:
+            Unavailable: The ledger cannot be asked.
+        """
+        record = self._ledger.read(origin.run_id)
+        if record is None or record.outcome is None:
+            return None
+        return of_name(record.outcome["error"], record.outcome["reason"])
 
     def _save_tenant(self, action: SaveTenant, origin: Origin) -> Outcome:
-        refused = self._tenants.save(action.tenant_id, action.record, origin.time)
-        return _kept("SaveTenant", "saved", action.tenant_id, refused)
+        return _kept("SaveTenant", "saved", action.tenant_id, self._tenants.save(action, origin))
 
-    def _update_tenant(self, action: UpdateTenant, origin: Origin, _: bool) -> Outcome:
-        refused = self._tenants.update(action.tenant_id, action.changes, origin.time, create=action.create)
-        return _kept("UpdateTenant", "updated", action.tenant_id, refused)
+    def _update_tenant(self, action: UpdateTenant, origin: Origin, _: Claim | None = None) -> Outcome:
+        return _kept("UpdateTenant", "updated", action.tenant_id, self._tenants.update(action, origin))
 
-    def _close(self, action: CloseJob) -> Outcome:
-        return _kept("CloseJob", "closed", action.run_id, self._open_jobs.close(action.run_id))
+    def _leave(self, action: SendCallback, missing: str, origin: Origin, _: Claim) -> Outcome:
+        reason = f"not sent, for it has {missing}"
+        self._note(action, reason, origin)
+        return Outcome(action="SendCallback", status="skipped", name=action.tenant_id or "", reason=reason)
 
-    def _send(self, action: SendCallback, host: str, origin: Origin, is_repeat: bool) -> Outcome:
+    def _note(self, action: SendCallback, note: str, origin: Origin) -> None:
+        if action.tenant_id is not None:
+            self._tenants.update(UpdateTenant(tenant_id=action.tenant_id, changes={STATUS_WEBHOOK: note}), origin)
+
+    def _send(self, action: SendCallback, host: str, origin: Origin, claim: Claim) -> Outcome:
         from orchestrator.callback import Delivery
 
-        delivery = self._callbacks().send(action, is_repeat=is_repeat)
+        delivery = self._callbacks().send(action, is_repeat=claim.is_retry)
         if delivery is Delivery.ACCEPTED:
             return Outcome(action="SendCallback", status="sent", name=host)
         # A 401 may mean either, so the reason names both.
         if delivery is Delivery.REFUSED:
             reason = "it was answered 401: the tenant is settled already, or the signature is refused"
-            if action.tenant_id is not None:
-                self._tenants.update(action.tenant_id, {STATUS_WEBHOOK: f"refused: {reason}"}, origin.time)
+            self._note(action, f"refused: {reason}", origin)
             return Outcome(action="SendCallback", status="refused", name=host, reason=reason)
         reason = "a repeat was answered 401: the first was accepted, or the signature is refused"
         return Outcome(action="SendCallback", status="already sent", name=host, reason=reason)
 
 
-def _accept(tenant_id: str, attributes: Mapping[str, Any]) -> None:
+def _identity(action: PublishEvent | SendCallback, origin: Origin) -> str:
+    return origin.run_id if action.once_per is None else origin.once_per(action.once_per)
+
+
+def _accept(action: SaveTenant | UpdateTenant, origin: Origin) -> None:
     """Accept every record: tenant records of one's own need no `check`."""
 
 
-def _kept(action: str, status: str, name: str, refused: str | None) -> Outcome:
-    if refused is None:
+def _kept(action: str, status: str, name: str, refusal: Refusal | None) -> Outcome:
+    if refusal is None:
         return Outcome(action=action, status=status, name=name)
-    return Outcome(action=action, status="skipped", name=name, reason=refused)
+    refused = "superseded" if refusal.supersedes else "skipped"
+    return Outcome(action=action, status=refused, name=name, reason=refusal.reason)

@@ -85,7 +85,7 @@ class Redelivery:
             self._check_address(what)
             identity = _identity(record)
             told = {
-                "ErrorCode": _text("NotTried" if error is None else type(error).__name__),
+                messages.ERROR_ATTRIBUTE: _text("NotTried" if error is None else type(error).__name__),
                 "ErrorMessage": _text(_told(error)),
             }
             try:

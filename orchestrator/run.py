@@ -2,12 +2,16 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from orchestrator.event import Event
+from orchestrator import clock
+from orchestrator.clock import written
+from orchestrator.details import find_tenant_id
+from orchestrator.event import Event, Start
 
 RUN_ID_VARIABLE = "ORCHESTRATOR_RUN_ID"
 """The job variable by which a run is found again."""
@@ -21,13 +25,23 @@ EVENT_TYPE_VARIABLE = "ORCHESTRATOR_EVENT_TYPE"
 TENANT_ID_VARIABLE = "ORCHESTRATOR_TENANT_ID"
 """The job variable that names the tenant that it is for."""
 
-REPORTS_VARIABLE = "ORCHESTRATOR_REPORTS"
-"""The job variable that is `false` where a job's end is not the end of what its event asked for."""
+SUCCESS_SUFFIX, FAILURE_SUFFIX = "_SUCCESS", "_FAILURE"
+"""How the types of events end that tell how a run ended, after the type of the event that started it."""
 
-OUTCOME_SUFFIXES = ("_SUCCESS", "_FAILURE")
-"""How the types of events end that tell how a job ended, after the type of the event that started it."""
+OWN_SOURCE = "orchestrator"
+"""Source of the events that this package publishes, unless the reference has another for them."""
+
+REFERENCE_SOURCES = "saas.tenant.provisioning."
+"""Beginning of the sources that the reference has for the ends of jobs and what follows from them."""
+
+BEFORE_FIRST_RETRY = timedelta(seconds=30)
+"""An event is younger at its first delivery: Lambda tries one that failed again after about a minute.
+
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+"""
 
 _PUBLISHED_BY = "urn:orchestrator:run:"
+_STARTED_BY = "urn:orchestrator:start:"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,72 +51,116 @@ class Origin:
     Attributes:
         event: The event, its detail as it came.
         consumer: Name of the consumer that decided on the action.
-        position: The action's place among those that the consumer returned, from 0 on.
+        position: The action's place among those that the consumer returned, from 0 on; `None` for the event by which
+            the consumer's failure is published.
     """
 
     event: Event[Mapping[str, Any]]
     consumer: str
-    position: int
+    position: int | None
 
     @property
     def time(self) -> datetime:
         """The event's time, or now where a sender's clock is ahead."""
-        return min(self.event.time, datetime.now(UTC))
+        return min(self.event.time, clock.now())
+
+    @property
+    def start(self) -> Start:
+        """The event with which began what this action is a part of."""
+        return self.event.start or Start(event_id=self.event.id, at=self.time)
 
     @property
     def run_id(self) -> str:
-        """The action's identity: 32 hexadecimal digits, of event, consumer and position alone."""
-        return _digest(_identity(self.event), self.consumer, self.position)
+        """The action's identity: 32 hexadecimal digits, of event, tenant, consumer and position alone."""
+        position = self.position if self.position is not None else f"failure {self.event.redrive}"
+        return _digest(_identity(self.event), find_tenant_id(self.event.detail), self.consumer, position)
+
+    @property
+    def may_be_retry(self) -> bool:
+        """Whether there may have been an earlier delivery that was done with when this one came."""
+        age = clock.now() - self.event.time
+        return self.event.redrive is not None or not timedelta() <= age < BEFORE_FIRST_RETRY
+
+    def once_per(self, subject: str) -> str:
+        """Make the identity of what happens once for a subject, such as a run, whichever event and consumer it is."""
+        return _digest("once", find_tenant_id(self.event.detail), subject)
 
 
-def mark(run_id: str) -> str:
-    """Make what a published event carries among its resources, so that publishing it twice counts once.
+def marks(run_id: str, start: Start) -> list[str]:
+    """Make what a published event carries among its resources.
 
     Args:
-        run_id: Identity of the action that publishes it.
+        run_id: Identity of the action that publishes it: published twice, it counts once.
+        start: What it follows from.
 
     Returns:
-        The mark.
+        A mark of each.
     """
-    return _PUBLISHED_BY + run_id
+    return [_PUBLISHED_BY + run_id, f"{_STARTED_BY}{written(start.at)}/{start.event_id}"]
+
+
+def published_mark(source: str, resources: Sequence[str]) -> str | None:
+    """Find the mark of the action that published an event.
+
+    Args:
+        source: The event's source: what anybody else sends has no mark that counts.
+        resources: The event's resources.
+
+    Returns:
+        The mark, or `None`.
+    """
+    return next(_marked(source, resources, _PUBLISHED_BY), None)
+
+
+def published_start(source: str, resources: Sequence[str]) -> Start | None:
+    """Find what an event follows from that this package published; see `published_mark`."""
+    for mark in _marked(source, resources, _STARTED_BY):
+        time, _, event_id = mark.removeprefix(_STARTED_BY).partition("/")
+        with suppress(ValueError):
+            return Start(event_id=event_id, at=datetime.fromisoformat(time).astimezone(UTC))
+    return None
 
 
 def reported_run(event: Event[Any]) -> str | None:
-    """Say which job's end an event tells.
+    """Say which run's end an event tells.
 
     Args:
         event: Any event, its detail as it came.
 
     Returns:
-        The job's run id where the event's type ends in `_SUCCESS` or `_FAILURE` and its detail is the job's
+        The run id where the event's type ends in `_SUCCESS` or `_FAILURE` and its detail is the job's environment
         (it has the variable `ORCHESTRATOR_RUN_ID`); else `None`.
     """
-    run_id = event.detail.get(RUN_ID_VARIABLE) if event.type.endswith(OUTCOME_SUFFIXES) else None
+    is_ending = event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX))
+    run_id = event.detail.get(RUN_ID_VARIABLE) if is_ending else None
     return run_id if isinstance(run_id, str) and run_id else None
 
 
-def report_id(event_type: str, run_id: str) -> str:
-    """Make the identity of the report that a job has ended, whoever sends it and however often.
+def ending_id(run_id: str) -> str:
+    """Make the identity of the end of a run, whoever tells it, whatever it was, and however often.
 
     Args:
-        event_type: The report's type, which says how it ended.
-        run_id: The job's run id.
+        run_id: The run id.
 
     Returns:
         32 hexadecimal digits.
     """
-    return _digest("report", event_type, run_id)
+    return _digest("ending", run_id)
 
 
 def _identity(event: Event[Any]) -> str:
     run_id = reported_run(event)
     if run_id is not None:
         # The build itself, its state change and the sweep may each tell of one end.
-        return report_id(event.type, run_id)
+        return ending_id(run_id)
     # An event that is published a second time gets another id from EventBridge, but has the same mark.
-    marks = (resource for resource in event.resources if resource.startswith(_PUBLISHED_BY))
-    return next(marks, event.id)
+    return published_mark(event.source, event.resources) or event.id
 
 
-def _digest(*parts: str | int) -> str:
+def _marked(source: str, resources: Sequence[str], prefix: str) -> Any:
+    is_own = source == OWN_SOURCE or source.startswith(REFERENCE_SOURCES)
+    return (resource for resource in resources if is_own and resource.startswith(prefix))
+
+
+def _digest(*parts: str | int | None) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]

@@ -94,6 +94,8 @@ class Settings(BaseModel):
         idempotency_table: DynamoDB table that remembers what was done; without it only the build systems' own
             protection against repeats is left.
         idempotency_record_max_age: Seconds for which it remembers, and for which a job is followed.
+        require_run_id: Refuse an event that tells how a job ended and names no run (`ORCHESTRATOR_RUN_ID`): anybody who
+            may publish on the bus could have sent it.
         publish_build_outcomes: Publish how CodeBuild builds ended; switch it off where they publish it themselves.
         failure_queue_url: SQS queue for messages of other queues that cannot be handled; without it those queues
             decide when messages that failed come back, and how often. Checked when a message has to go there: where
@@ -122,6 +124,7 @@ class Settings(BaseModel):
     callback_allowed_hosts: _Names = ()
     idempotency_table: _Text = None
     idempotency_record_max_age: Annotated[float, Field(ge=2 * 86400, allow_inf_nan=False)] = 30 * 86400.0
+    require_run_id: bool = False
     publish_build_outcomes: bool = True
     failure_queue_url: _Text = None
     sqs_parallel_records: Annotated[int, Field(ge=1, le=100)] = 10
@@ -146,6 +149,13 @@ class Settings(BaseModel):
                 "JENKINS_ALLOW_HTTP to true for a network that you trust",
             )
         return url
+
+    @field_validator("require_run_id")
+    @classmethod
+    def _know_runs(cls, required: bool, info: ValidationInfo) -> bool:
+        if required and info.data.get("idempotency_table") is None:
+            raise PydanticCustomError("no_runs", "it needs IDEMPOTENCY_TABLE, in which the runs are kept")
+        return required
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":

@@ -25,4 +25,3 @@ def prepare() -> None:
 def _import_what_events_need() -> None:
     # Left to the first event otherwise, because not each function needs it; in a snapshot it costs no start.
     importlib.import_module("boto3.dynamodb.types")
-    importlib.import_module("aws_lambda_powertools.utilities.idempotency")

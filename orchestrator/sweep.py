@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 
-from orchestrator import deadline, telemetry
+from orchestrator import clock, deadline, telemetry
 from orchestrator.builders import Result
+from orchestrator.endings import Endings
 from orchestrator.errors import JobRejected, OrchestratorError, Unavailable, shown
-from orchestrator.open_jobs import OpenJob, OpenJobs
+from orchestrator.ledger import Ledger
 from orchestrator.outcome import Outcome
-from orchestrator.reporter import Reporter
+from orchestrator.record import Record, milliseconds
 
 # A step asks one build system after so many jobs as can be postponed and reported in the time that is left.
 _MOST_JOBS = 100
@@ -25,9 +26,9 @@ _END_OF_DOUBT = timedelta(hours=1)
 class Sweep:
     """Asks build systems after the jobs that are open for a while, and reports those that have ended."""
 
-    def __init__(self, reporter: Reporter, jobs: OpenJobs) -> None:
-        self._reporter = reporter
-        self._open_jobs = jobs
+    def __init__(self, endings: Endings, ledger: Ledger) -> None:
+        self._endings = endings
+        self._ledger = ledger
         self._has_told = False
 
     def run(self) -> Outcome:
@@ -37,28 +38,32 @@ class Sweep:
         tries again. Two sweeps at once do the same work and publish each end once.
 
         Returns:
-            How many jobs were asked after and reported; or why there is no sweep. It raises nothing: what it
-            could not do, the next one does, and a failed event of a schedule would be of no use to anybody.
+            How many jobs were asked after and reported, and what kept it from going on; or why there is no sweep. It
+            raises nothing: what it could not do, the next one does, and a failed event of a schedule would be of no use
+            to anybody.
         """
-        checked = reported = overdue = 0
+        cannot_know = self._endings.cannot_know
+        if cannot_know:
+            return self._is_off(cannot_know)
+        swept = Outcome(action="SweepJobs", status="swept", checked=0, reported=0)
+        overdue = 0
         try:
             for step in self._steps():
                 # Before anything is asked: what takes too long, or fails, must not stand first in each sweep to come.
-                for open_job in step:
-                    _tried(partial(self._open_jobs.postpone, open_job))
+                for record in step:
+                    _tried(partial(self._ledger.postpone, record))
                 done = self._swept(step)
-                overdue += sum(open_job.age > _OVERDUE for open_job in step if open_job.job.run_id not in done)
-                checked, reported = checked + len(step), reported + len(done)
+                overdue += sum(record.age > _OVERDUE for record in step if record.id not in done)
+                swept["checked"] += len(step)
+                swept["reported"] += len(done)
         except OrchestratorError as error:
             _tell(error)
-        off = self._open_jobs.off()
-        if off is not None:
-            return self._is_off(off)
+            swept["reason"] = str(error)
         telemetry.count("JobsWithoutOutcome", value=overdue)
-        return Outcome(action="SweepJobs", status="swept", checked=checked, reported=reported)
+        return swept
 
-    def _steps(self) -> Iterable[Sequence[OpenJob]]:
-        for page in self._open_jobs.due():
+    def _steps(self) -> Iterable[Sequence[Record]]:
+        for page in self._ledger.due():
             by_job = sorted(page, key=_kind)  # what one build system can be asked at once, and fails at once
             for _, group in itertools.groupby(by_job, key=_kind):
                 waiting = list(group)
@@ -70,44 +75,45 @@ class Sweep:
                     yield waiting[:size]
                     waiting = waiting[size:]
 
-    def _swept(self, step: Sequence[OpenJob]) -> set[str]:
-        if not step[0].job.id:
-            for open_job in step:
-                _tried(partial(self._search, open_job))
+    def _swept(self, step: Sequence[Record]) -> set[str]:
+        if not step[0].started_job.id:
+            for record in step:
+                _tried(partial(self._search, record))
             return set()
         results = self._results(step)
         return {
-            open_job.job.run_id
-            for open_job in step
-            if open_job.job.run_id in results and _tried(partial(self._report, open_job, results[open_job.job.run_id]))
+            record.id
+            for record in step
+            if record.id in results and _tried(partial(self._report, record, results[record.id]))
         }
 
-    def _results(self, step: Sequence[OpenJob]) -> Mapping[str, Result]:
-        jobs = [open_job.job for open_job in step]
+    def _results(self, step: Sequence[Record]) -> Mapping[str, Result]:
+        jobs = [record.started_job for record in step]
         try:
-            found = self._reporter.results(jobs[0].builder, jobs)
+            found = self._endings.results(jobs[0].builder, jobs)
         except JobRejected as error:  # the job itself was deleted, and its runs with it
             _tell(error)
             found = {job.run_id: Result(succeeded=False, reason=str(error), is_gone=True) for job in jobs}
         except OrchestratorError as error:
             _tell(error)
             found = {}
-        ages = {open_job.job.run_id: open_job.age for open_job in step}
+        ages = {record.id: record.age for record in step}
         return {run_id: result for run_id, result in found.items() if not result.is_gone or ages[run_id] > _OVERDUE}
 
-    def _report(self, open_job: OpenJob, result: Result) -> None:
-        self._reporter.publish(open_job.job, result)
+    def _report(self, record: Record, result: Result) -> None:
+        self._endings.publish(record.started_job, result, clock.now())
 
-    def _search(self, open_job: OpenJob) -> None:
+    def _search(self, record: Record) -> None:
         """Find a run whose start ended in doubt: the next sweep asks how it ended."""
-        run = self._reporter.find(open_job.job)
+        job = record.started_job
+        run = self._endings.find(job)
         if run is not None:
-            self._open_jobs.remember(open_job, run.id)
-        elif open_job.age > _END_OF_DOUBT:
-            self._open_jobs.close(open_job.job.run_id)
+            self._ledger.adopt(record, run.id)
+        elif milliseconds(clock.now() - _END_OF_DOUBT) > record.locked_until:
+            self._ledger.unfollow(record.id)
             telemetry.logger.warning(
-                f"run {open_job.job.run_id} of job {shown(open_job.job.name)} was never started; its event "
-                f"{shown(open_job.job.event_id)} is to be found in the failure queue"
+                f"run {record.id} of job {shown(job.name)} was never started; its event "
+                f"{shown(job.event_id)} is to be found in the failure queue"
             )
 
     def _is_off(self, reason: str) -> Outcome:
@@ -117,9 +123,10 @@ class Sweep:
         return Outcome(action="SweepJobs", status="skipped", reason=reason)
 
 
-def _kind(open_job: OpenJob) -> tuple[bool, str, str]:
+def _kind(record: Record) -> tuple[bool, str, str]:
     # What ended in doubt comes last: looking for it can take long.
-    return not open_job.job.id, open_job.job.builder, open_job.job.name
+    job = record.started_job
+    return not job.id, job.builder, job.name
 
 
 def _tried(act: Callable[[], None]) -> bool:

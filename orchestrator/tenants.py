@@ -1,42 +1,57 @@
 """The stored record of each tenant."""
 
-from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from decimal import DecimalException
 from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
 
 from orchestrator import aws
+from orchestrator.actions import SaveTenant, UpdateTenant
+from orchestrator.clock import written
 from orchestrator.errors import InvalidEvent, UnknownTenant, shown
 from orchestrator.limits import MAX_ITEM_BYTES, place_of
+from orchestrator.run import Origin
 from orchestrator.validation import path_of
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
-SAVED_AT = "savedAt"
-"""Attribute with the time of the event that wrote the whole record."""
+STARTED_BY = "startedBy"
+"""Attribute with the id of the event with which began what the tenant is in, such as its provisioning."""
+
+STARTED_AT = "startedAt"
+"""Attribute with the time of that event, as its first delivery knew it."""
 
 UPDATED_AT = "updatedAt"
-"""Attribute with the time of the event that changed a part of it last."""
+"""Attribute with the time of the event that changed something besides the status last."""
 
 STATUS_WEBHOOK = "statusWebhook"
 """Attribute that says why the status webhook was not sent or not accepted."""
 
-_KEY = "tenantId"
-_IS_NO_OLDER = "(attribute_not_exists(#saved) OR #saved <= :at) AND (attribute_not_exists(#updated) OR #updated <= :at)"
-# EventBridge counts whole seconds, and an event that is delivered again must not take back what came of it in its own.
-# A record that only updates have made is not there yet: it gives way to any.
-_IS_YOUNGER = "attribute_not_exists(#saved) OR (#saved <= :at AND (attribute_not_exists(#updated) OR #updated < :at))"
-_NAMES = {"#saved": SAVED_AT, "#updated": UPDATED_AT}
+_KEY, _STATUS = "tenantId", "status"
+_OWN = (STARTED_BY, STARTED_AT, UPDATED_AT, _KEY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refusal:
+    """Why a record was not written.
+
+    Attributes:
+        reason: Why, in words that may be logged.
+        supersedes: Whether what the event belongs to is over, so that nothing else of it is to be done.
+    """
+
+    reason: str
+    supersedes: bool = False
 
 
 class TenantRecords(Protocol):
     """Where tenant records are kept.
 
-    It may also have a method `check(tenant_id, attributes)`, which raises `InvalidEvent` for attributes that no record
-    can have: it is called before anything is done.
+    It may also have a method `check(action, origin)`, which raises `InvalidEvent` for what no record can hold: it is
+    called before anything is done.
     """
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
@@ -53,13 +68,12 @@ class TenantRecords(Protocol):
         """
         ...
 
-    def save(self, tenant_id: str, record: Mapping[str, Any], at: datetime) -> str | None:
-        """Store a tenant's record in place of the one that is there, unless that is of a later event.
+    def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
+        """Store a tenant's record, as `SaveTenant` describes it.
 
         Args:
-            tenant_id: The tenant's id.
-            record: The record's other attributes.
-            at: Time of the event.
+            action: What to store.
+            origin: Where that comes from.
 
         Returns:
             Why nothing was stored; `None` where the record was.
@@ -70,15 +84,12 @@ class TenantRecords(Protocol):
         """
         ...
 
-    def update(self, tenant_id: str, changes: Mapping[str, Any], at: datetime, *, create: bool = False) -> str | None:
-        """Change attributes of a tenant's record and keep the others, unless it is of a later event.
+    def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
+        """Change a tenant's record, as `UpdateTenant` describes it.
 
         Args:
-            tenant_id: The tenant's id.
-            changes: The new values; `None` removes an attribute.
-            at: Time of the event.
-            create: Whether a record is made where there is none; the event that brings the whole record goes in
-                its place, however old it is.
+            action: What to change.
+            origin: Where that comes from.
 
         Returns:
             Why nothing was changed; `None` where the record was.
@@ -94,17 +105,17 @@ class TenantRecords(Protocol):
 class NoTenantRecords:
     """Keeps nothing: what a function without `DATA_STORE_TABLE` has."""
 
-    _WHY = "DATA_STORE_TABLE is not set"
+    _WHY = Refusal(reason="DATA_STORE_TABLE is not set")
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
         """Read a tenant's record; see `TenantRecords.get`."""
         return None
 
-    def save(self, tenant_id: str, record: Mapping[str, Any], at: datetime) -> str | None:
+    def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
         """Store nothing and say why; see `TenantRecords.save`."""
         return self._WHY
 
-    def update(self, tenant_id: str, changes: Mapping[str, Any], at: datetime, *, create: bool = False) -> str | None:
+    def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
         """Change nothing and say why; see `TenantRecords.update`."""
         return self._WHY
 
@@ -127,107 +138,163 @@ class DynamoDBTenantRecords:
             )
         return None if item is None else aws.plain(aws.from_item(item))
 
-    def check(self, tenant_id: str, attributes: Mapping[str, Any]) -> None:
+    def check(self, action: SaveTenant | UpdateTenant, origin: Origin) -> None:
         """Refuse what is no item or too large for one; see `TenantRecords`.
 
         Args:
-            tenant_id: The tenant's id.
-            attributes: A record, or those attributes of one that are to change.
+            action: A record, or those attributes of one that are to change.
+            origin: Where that comes from.
 
         Raises:
             InvalidEvent: They cannot be stored.
         """
+        tenant_id = action.tenant_id
         aws.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
-        given = {name: value for name, value in attributes.items() if name not in (SAVED_AT, UPDATED_AT, _KEY)}
-        item = _item(tenant_id, given)
-        size = aws.item_bytes(item) + aws.item_bytes(_item(tenant_id, {_KEY: tenant_id, SAVED_AT: _ANY_TIME}))
+        given = action.record if isinstance(action, SaveTenant) else _given(action.changes)
+        item = _item(tenant_id, {name: value for name, value in given.items() if name not in _OWN})
+        own = {_KEY: tenant_id, **_started(origin)}
+        item |= _item(tenant_id, own)
+        size = aws.item_bytes(item)
         if size > MAX_ITEM_BYTES:
             largest = max(item, key=lambda name: aws.item_bytes({name: item[name]}))
             raise InvalidEvent(
                 f"{_too_large(tenant_id)}: it has {size:,} bytes, most of them in {path_of('', (largest,))}; send less"
             )
 
-    def save(self, tenant_id: str, record: Mapping[str, Any], at: datetime) -> str | None:
+    def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
         """Store a tenant's record; see `TenantRecords.save`."""
-        whole = {name: value for name, value in record.items() if name != UPDATED_AT}
-        item = _item(tenant_id, {**whole, SAVED_AT: written(at), _KEY: tenant_id})
-        with aws.errors(f"tenant {shown(tenant_id)} could not be saved in table {self._table}", rejected=InvalidEvent):
+        tenant_id, started = action.tenant_id, _started(origin)
+        given = {name: value for name, value in action.record.items() if name not in _OWN}
+        request = {
+            "Item": _item(tenant_id, {**given, **started, _KEY: tenant_id}),
+            "ConditionExpression": _MAY_START,
+            "ExpressionAttributeNames": {"#startedBy": STARTED_BY, "#startedAt": STARTED_AT},
+            "ExpressionAttributeValues": _start_values(origin),
+        }
+        written_before = self._written("put_item", tenant_id, request, "saved")
+        return None if written_before is None else _refused_start(written_before, origin)
+
+    def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
+        """Change a tenant's record; see `TenantRecords.update`."""
+        before = self._written("update_item", action.tenant_id, _update(action, origin), "updated")
+        if before is None:
+            return None
+        if not before:
+            raise UnknownTenant(
+                f"tenant {shown(action.tenant_id)} has no record in table {self._table}: its provisioning did not come "
+                "through here; correct the event's tenant, or add its record"
+            )
+        if action.starts:
+            return _refused_start(before, origin)
+        status = before.get(_STATUS)
+        if _is_later(before, origin):
+            return Refusal(reason=_LATER, supersedes=origin.event.start is not None or action.status is not None)
+        if status in (*action.ahead, *action.final):
+            return Refusal(reason=f"the tenant's record says {status}", supersedes=status in action.final)
+        return Refusal(reason="a later event has changed the record")
+
+    def _written(
+        self, operation: str, tenant_id: str, request: Mapping[str, Any], done: str
+    ) -> Mapping[str, Any] | None:
+        """Write a record; gives the one that is there where the request's condition does not hold."""
+        what = f"tenant {shown(tenant_id)} could not be {done} in table {self._table}"
+        with aws.errors(what, rejected=InvalidEvent):
             try:
-                self._client().put_item(
-                    TableName=self._table,
-                    Item=item,
-                    ConditionExpression=_IS_YOUNGER,
-                    ExpressionAttributeNames=_NAMES,
-                    ExpressionAttributeValues={":at": item[SAVED_AT]},
+                getattr(self._client(), operation)(
+                    TableName=self._table, ReturnValuesOnConditionCheckFailure="ALL_OLD", **request
                 )
             except ClientError as error:
                 if aws.is_too_large(error):
-                    raise InvalidEvent(f"{_too_large(tenant_id)}; send less") from None
+                    raise InvalidEvent(f"{_too_large(tenant_id)} once it is {done}; send less") from None
                 if not aws.is_condition_failure(error):
                     raise
-                return _LATER
+                item: Any = error.response.get("Item", {})
+                return aws.from_item(item)
         return None
 
-    def update(self, tenant_id: str, changes: Mapping[str, Any], at: datetime, *, create: bool = False) -> str | None:
-        """Change a tenant's record; see `TenantRecords.update`."""
-        kept = {name: value for name, value in changes.items() if value is not None}
-        with aws.errors(f"tenant {shown(tenant_id)} could not be updated in table {self._table}", InvalidEvent):
-            try:
-                gone = sorted(changes.keys() - kept.keys())
-                self._client().update_item(**self._update(tenant_id, kept, gone, at, create=create))
-            except ClientError as error:
-                if aws.is_too_large(error):
-                    raise InvalidEvent(f"{_too_large(tenant_id)} once it is changed; send less") from None
-                if not aws.is_condition_failure(error):
-                    raise
-                if "Item" in error.response:
-                    return _LATER
-                raise UnknownTenant(
-                    f"tenant {shown(tenant_id)} has no record in table {self._table}: its provisioning did not come "
-                    "through here; correct the event's tenant, or add its record"
-                ) from None
-        return None
 
-    def _update(
-        self, tenant_id: str, kept: Mapping[str, Any], gone: Sequence[str], at: datetime, *, create: bool
-    ) -> dict[str, Any]:
-        values = _item(tenant_id, {**kept, UPDATED_AT: written(at)})
-        marks = {name: f"n{number}" for number, name in enumerate((*values, *gone))}
-        assigned = ", ".join(f"#{marks[name]} = :{marks[name]}" for name in values)
-        removed = ", ".join(f"#{marks[name]}" for name in gone)
-        key = {} if create else {"#key": _KEY}
-        return {
-            "TableName": self._table,
-            "Key": {_KEY: {"S": tenant_id}},
-            "UpdateExpression": f"SET {assigned}" + (f" REMOVE {removed}" if removed else ""),
-            "ConditionExpression": _IS_NO_OLDER if create else f"attribute_exists(#key) AND {_IS_NO_OLDER}",
-            "ExpressionAttributeNames": {**{f"#{mark}": name for name, mark in marks.items()}, **_NAMES, **key},
-            "ExpressionAttributeValues": {
-                **{f":{marks[name]}": value for name, value in values.items()},
-                ":at": values[UPDATED_AT],
-            },
-            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
-        }
+_LATER = "something later has begun for the tenant"
+_MAY_START = (
+    "(attribute_not_exists(#startedAt) OR #startedAt <= :start) AND "
+    "(attribute_not_exists(#startedBy) OR #startedBy <> :by)"
+)
+# What follows from a start knows it, and so a later one of the same second; any other event has only its time.
+_FOLLOWS = (
+    "#startedBy = :by OR attribute_not_exists(#startedAt) OR #startedAt < :start OR "
+    "(attribute_not_exists(#startedBy) AND #startedAt = :start)"
+)
+_IS_NOT_BEFORE_START = "#startedBy = :by OR attribute_not_exists(#startedAt) OR #startedAt <= :start"
 
 
-_LATER = "a later event has written the record"
-_ANY_TIME = "2026-11-24T09:00:00.000Z"
+def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
+    """Say whether a record is of something later, and so the condition on that does not hold."""
+    by, at, start = record.get(STARTED_BY), record.get(STARTED_AT), written(origin.start.at)
+    if by == origin.start.event_id or at is None:
+        return False
+    return at > start or (at == start and by is not None and origin.event.start is not None)
+
+
+def _refused_start(record: Mapping[str, Any], origin: Origin) -> Refusal:
+    if record.get(STARTED_BY) == origin.start.event_id:
+        return Refusal(reason="this event has written the record before")
+    return Refusal(reason=_LATER, supersedes=True)
+
+
+def _started(origin: Origin) -> dict[str, str]:
+    return {STARTED_BY: origin.start.event_id, STARTED_AT: written(origin.start.at)}
+
+
+def _start_values(origin: Origin) -> dict[str, Any]:
+    return {":by": {"S": origin.start.event_id}, ":start": {"S": written(origin.start.at)}}
+
+
+def _given(changes: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in changes.items() if value is not None}
+
+
+def _update(action: UpdateTenant, origin: Origin) -> dict[str, Any]:
+    """Make the request for a change, which is conditional on what the record is in."""
+    new, kept = _given(action.changes), dict[str, Any]()
+    conditions = list[str]()
+    gone = sorted(action.changes.keys() - new.keys())
+    names = {"#startedBy": STARTED_BY, "#startedAt": STARTED_AT}
+    values = _start_values(origin)
+    if not action.create:
+        conditions.append("attribute_exists(#key)")
+        names["#key"] = _KEY
+    if action.starts:
+        new |= _started(origin)
+        conditions.append(_MAY_START)
+    else:
+        conditions.append(f"({_IS_NOT_BEFORE_START if origin.event.start is None else _FOLLOWS})")
+        if action.create:
+            kept = {STARTED_AT: written(origin.start.at)}
+    if action.status is None and not action.starts:
+        new[UPDATED_AT] = written(origin.time)
+        conditions.append("(attribute_not_exists(#updatedAt) OR #updatedAt <= :at)")
+        names["#updatedAt"] = UPDATED_AT
+        values[":at"] = {"S": written(origin.time)}
+    over = {f":over{number}": {"S": status} for number, status in enumerate((*action.ahead, *action.final))}
+    if over:
+        conditions.append(f"(attribute_not_exists(#status) OR NOT #status IN ({', '.join(over)}))")
+        names["#status"] = _STATUS
+        values |= over
+    mark = {name: f"n{number}" for number, name in enumerate((*new, *kept, *gone))}
+    assigned = [f"#{mark[name]} = :{mark[name]}" for name in new]
+    assigned += [f"#{mark[name]} = if_not_exists(#{mark[name]}, :{mark[name]})" for name in kept]
+    removed = ", ".join(f"#{mark[name]}" for name in gone)
+    item = _item(action.tenant_id, {**new, **kept})
+    return {
+        "Key": {_KEY: {"S": action.tenant_id}},
+        "UpdateExpression": f"SET {', '.join(assigned)}" + (f" REMOVE {removed}" if removed else ""),
+        "ConditionExpression": " AND ".join(conditions),
+        "ExpressionAttributeNames": {**{f"#{text}": name for name, text in mark.items()}, **names},
+        "ExpressionAttributeValues": {**{f":{mark[name]}": value for name, value in item.items()}, **values},
+    }
 
 
 def _too_large(tenant_id: str) -> str:
     return f"tenant {shown(tenant_id)}: its record exceeds the {MAX_ITEM_BYTES:,} bytes of a DynamoDB item"
-
-
-def written(time: datetime) -> str:
-    """Write a time so that texts compare as the times do.
-
-    Args:
-        time: Any time with a zone.
-
-    Returns:
-        It in UTC to the millisecond, as in `2026-11-24T09:00:00.000Z`.
-    """
-    return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _item(tenant_id: str, attributes: Mapping[str, Any]) -> Any:

@@ -51,9 +51,11 @@ class CodeBuildServer:
 
     def finish(self, build: dict[str, Any], status: str = "SUCCEEDED", **exported: str) -> None:
         """End a build, whose last phase tells the same, with the variables that it exports."""
-        build["buildStatus"] = status
-        build["phases"] = [{"phaseType": "BUILD", "phaseStatus": status}, {"phaseType": "COMPLETED"}]
-        build["exportedEnvironmentVariables"] = [{"name": name, "value": value} for name, value in exported.items()]
+        with self._lock:
+            build["buildStatus"] = status
+            build["phases"] = [{"phaseType": "BUILD", "phaseStatus": status}, {"phaseType": "COMPLETED"}]
+            variables = [{"name": name, "value": value} for name, value in exported.items()]
+            build["exportedEnvironmentVariables"] = variables
 
     def _respond(self, request: Request) -> Answer:
         operation = request.headers["X-Amz-Target"].partition(".")[2]

@@ -208,7 +208,7 @@ class Events:
         answer = self._answer("scheduled event", event, event, "INFO")
         outcomes = [outcome for consumer in answer["consumers"] for outcome in consumer["outcomes"]]
         for outcome in outcomes:
-            if outcome["status"] == "swept":
+            if outcome["status"] == "swept" and "reason" not in outcome:
                 return f"swept, {outcome['checked']} jobs checked, {outcome['reported']} reported"
         raise Failed(f"no sweep; {'; '.join(o['reason'] for o in outcomes if 'reason' in o) or 'no consumer takes it'}")
 

@@ -14,6 +14,7 @@ from orchestrator.builders import Result, StartedJob
 from orchestrator.builders.codebuild import CodeBuild
 from orchestrator.builders.jenkins import Jenkins
 from orchestrator.builders.jenkins import connection as jenkins_connection
+from orchestrator.event import Start
 from orchestrator.local.http_server import Script
 from orchestrator.local.jenkins import JenkinsServer
 from tests.codebuild_server import CodeBuildServer
@@ -116,6 +117,7 @@ def started_job(bench: Bench, run_id: str = "run-1") -> StartedJob:
         event_id="event",
         event_type="TENANT_PROVISIONING",
         tenant_id="t1",
+        start=Start(event_id="event", at=NOW),
     )
 
 

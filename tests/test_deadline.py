@@ -91,7 +91,7 @@ def test_an_event_is_published_at_the_default_time_limit(aws: Requests) -> None:
 
 
 def test_the_sweep_reports_at_the_default_time_limit(handler: Handler, aws: Requests) -> None:
-    sandbox.leave_job_open()
+    sandbox.leave_jobs_open()
 
     swept = outcome(handler, sample("scheduled-sweep"))
 

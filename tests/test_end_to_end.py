@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import Handler, create_handler, open_jobs
+from orchestrator import Handler, clock, create_handler
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
@@ -155,7 +155,7 @@ def test_a_lost_state_change_delays_a_tenant_and_no_more(
 ) -> None:
     account.put(order("PREMIUM"))
     account.codebuild.finish(account.codebuild.builds[-1], **exports(control_plane))
-    monkeypatch.setattr(open_jobs, "now", lambda: datetime.now(UTC) + timedelta(minutes=6))
+    monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + timedelta(minutes=6))
 
     account.put(sample("scheduled-sweep"))
 
@@ -174,7 +174,7 @@ def test_a_tenant_on_jenkins_lives_as_long(
             (build,) = jenkins.run_queue()
             jenkins.finish(job, build.number)
             age = timedelta(hours=next(ages))
-            monkeypatch.setattr(open_jobs, "now", lambda: datetime.now(UTC) + age)
+            monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + age)
             account.put(sample("scheduled-sweep", id=job))
 
         parameters = ["tier", "tenant", "secret", "context", "API_ENDPOINT", "ORCHESTRATOR_RUN_ID"]

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import boto3
@@ -26,7 +27,9 @@ from orchestrator import (
     Untraceable,
     create_handler,
 )
+from orchestrator.aws import from_item
 from orchestrator.bus import EventBus
+from orchestrator.ledger import Ledger
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.jenkins import JenkinsServer
@@ -105,7 +108,7 @@ def end_locks() -> None:
         table.update_item(
             TableName="idempotency",
             Key={"id": record["id"]},
-            UpdateExpression="SET in_progress_expiration = :past",
+            UpdateExpression="SET lockedUntil = :past",
             ExpressionAttributeValues={":past": {"N": "1"}},
         )
 
@@ -283,14 +286,12 @@ def test_what_cannot_be_traced_is_left_to_a_person(
 def test_a_start_that_could_not_be_recorded_is_adopted_later(
     handler: Handler, builds: Builds, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer
-
     def lost(*_: Any, **__: Any) -> None:
-        raise ConnectionError
+        raise Unavailable("its record in table idempotency could not be kept")
 
     with monkeypatch.context() as broken:
-        broken.setattr(DynamoDBPersistenceLayer, "_update_record", lost)
-        with pytest.raises(Unavailable, match="its record in table idempotency could not be kept"):
+        broken.setattr(Ledger, "settle", lost)
+        with pytest.raises(Unavailable, match="job 'x' was not started: its record in table idempotency could not be"):
             invoke(handler, event)
     end_locks()
 
@@ -301,12 +302,10 @@ def test_a_start_that_could_not_be_recorded_is_adopted_later(
 def test_a_lock_that_cannot_be_given_up_does_not_hide_why_the_action_failed(
     handler: Handler, builds: Builds, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from aws_lambda_powertools.utilities.idempotency import DynamoDBPersistenceLayer
-
     def lost(*_: Any, **__: Any) -> None:
-        raise ConnectionError
+        raise Unavailable("its record in table idempotency could not be kept")
 
-    monkeypatch.setattr(DynamoDBPersistenceLayer, "_delete_record", lost)
+    monkeypatch.setattr(Ledger, "release", lost)
     builds.before["x"] = [JobRejected("the job is disabled")]
 
     with pytest.raises(JobRejected, match="the job is disabled"):
@@ -325,14 +324,33 @@ def test_a_table_that_is_not_there_stops_everything(
     assert builds.started == []
 
 
-def test_a_record_lives_for_thirty_days_and_holds_the_outcome_alone(handler: Handler, event: dict[str, Any]) -> None:
+def test_a_record_lives_for_thirty_days_and_can_be_read_by_a_person(handler: Handler, event: dict[str, Any]) -> None:
     invoke(handler, event)
 
-    (record,) = records()
-    assert set(record) == {"id", "expiration", "status", "data", "in_progress_expiration"}
-    days = (int(record["expiration"]["N"]) - datetime.now(UTC).timestamp()) / 86400
-    assert days == pytest.approx(30, abs=0.01)
-    assert json.loads(record["data"]["S"]) == outcomes(invoke(handler, event))[0] | {"status": "started"}
+    (record,) = map(from_item, records())
+    days = (record.pop("expiration") - Decimal(datetime.now(UTC).timestamp())) / 86400
+    assert float(days) == pytest.approx(30, abs=0.01)
+    assert record.pop("lockedUntil") / 1000 > datetime.now(UTC).timestamp()
+    assert record.pop("owner") == record.pop("firstOwner")
+    since = record.pop("since")
+    assert record.pop("outcome") == outcomes(invoke(handler, event))[0] | {"status": "started"}
+    assert record == {
+        "id": record["id"],
+        "state": "done",
+        "tenantId": event["detail"]["tenant"]["id"],
+        "job": {
+            "builder": "CODE_BUILD",
+            "name": "x",
+            "run_id": record["id"],
+            "id": "",
+            "since": since,
+            "event_id": event["id"],
+            "event_type": "TENANT_PROVISIONING",
+            "tenant_id": event["detail"]["tenant"]["id"],
+            "start": {"event_id": event["id"], "at": since},
+            "reports": True,
+        },
+    }
 
 
 @pytest.mark.parametrize(("timeout", "lock"), [(30, 30), (900, 51)])
@@ -344,7 +362,7 @@ def test_a_lock_lasts_as_long_as_its_invocation_may_act_and_ends_before_the_firs
         handler(event, LocalContext(timeout=timeout))
 
     (record,) = records()
-    left = int(record["in_progress_expiration"]["N"]) / 1000 - datetime.now(UTC).timestamp()
+    left = int(record["lockedUntil"]["N"]) / 1000 - datetime.now(UTC).timestamp()
     assert lock - 5 < left <= lock
 
 
@@ -584,8 +602,8 @@ def test_an_event_whose_publisher_was_killed_is_published_again_with_the_same_id
     registry.consumer("TENANT_PROVISIONING", name="tell")(lambda event: PublishEvent(type="X", detail={}))
     handler, publish = create_handler(registry), EventBus.publish
 
-    def publish_and_die(self: EventBus, *arguments: Any) -> str:
-        publish(self, *arguments)
+    def publish_and_die(self: EventBus, entry: Any) -> str:
+        publish(self, entry)
         raise Killed
 
     with monkeypatch.context() as killed:
@@ -601,40 +619,53 @@ def test_an_event_whose_publisher_was_killed_is_published_again_with_the_same_id
     assert statuses == ["published", "already published"]
 
 
-def test_an_event_that_is_published_twice_counts_once(handler: Handler, builds: Builds, event: dict[str, Any]) -> None:
-    mark = "urn:orchestrator:run:0123456789abcdef0123456789abcdef"
+MARK = "urn:orchestrator:run:0123456789abcdef0123456789abcdef"
 
-    invoke(handler, event | {"id": "first", "resources": ["arn:aws:x", mark]})
-    invoke(handler, event | {"id": "second", "resources": [mark]})
 
-    assert len(builds.started) == 1
+@pytest.mark.parametrize(
+    ("source", "tenant", "count"),
+    [
+        ("orchestrator", "t", 1),
+        ("saas.tenant.provisioning.success.handler", "t", 1),
+        ("somebody.else", "t", 2),
+        ("orchestrator", "another", 2),
+    ],
+)
+def test_an_event_that_this_function_publishes_twice_counts_once(
+    handler: Handler, builds: Builds, event: dict[str, Any], source: str, tenant: str, count: int
+) -> None:
+    event = changed(event | {"source": source, "resources": ["arn:aws:x", MARK]}, "detail.tenant.id", "t")
+
+    invoke(handler, event | {"id": "first"})
+    invoke(handler, changed(event, "detail.tenant.id", tenant) | {"id": "second"})
+
+    assert len(builds.started) == count
 
 
 @pytest.mark.parametrize(
     ("second", "count"),
     [
         ({}, 1),
-        ({"resources": ["urn:orchestrator:run:0123456789abcdef0123456789abcdef"]}, 1),
-        ({"detail-type": "TENANT_PROVISIONING_FAILURE"}, 2),
-        ({"detail": {"ORCHESTRATOR_RUN_ID": "another"}}, 2),
+        ({"resources": [MARK]}, 1),
+        ({"detail": {"ORCHESTRATOR_RUN_ID": "unknown"}}, 1),
         ({"detail": {}}, 2),
         ({"detail": {"ORCHESTRATOR_RUN_ID": ["run"]}}, 2),
     ],
 )
-def test_reports_of_one_end_of_a_job_count_once(
+def test_reports_of_one_end_of_a_run_count_once(
     aws: Requests, builds: Builds, event: dict[str, Any], second: dict[str, Any], count: int
 ) -> None:
     registry = Registry()
-    registry.consumer("TENANT_PROVISIONING_SUCCESS", "TENANT_PROVISIONING_FAILURE", name="tell")(
-        lambda event: StartJob(name="job")
-    )
+    registry.consumer("TENANT_PROVISIONING", name="start")(lambda event: StartJob(name="x"))
+    registry.consumer("TENANT_PROVISIONING_SUCCESS", name="tell")(lambda event: StartJob(name="job"))
     handler = create_handler(registry, builders={"CODE_BUILD": builds})
-    first = event | {"detail-type": "TENANT_PROVISIONING_SUCCESS", "detail": {"ORCHESTRATOR_RUN_ID": "run"}}
+    invoke(handler, event)
+    told = event | {"detail-type": "TENANT_PROVISIONING_SUCCESS", "detail": {"ORCHESTRATOR_RUN_ID": builds.started[0]}}
 
-    invoke(handler, first | {"id": "first"})
-    invoke(handler, first | {"id": "second"} | second)
+    invoke(handler, told | {"id": "first"})
+    invoke(handler, told | {"id": "second"} | second)
 
-    assert len(builds.started) == count
+    assert len(builds.started) == 1 + count
 
 
 def test_other_events_with_the_run_id_of_a_job_are_events_of_their_own(

@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -17,6 +16,7 @@ from orchestrator import (
     InvalidEvent,
     PublishEvent,
     Registry,
+    SaveTenant,
     SendCallback,
     StartJob,
     UpdateTenant,
@@ -27,6 +27,7 @@ from orchestrator.callback import Callbacks
 from orchestrator.lifecycle import app_plane
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.limits import place_of
+from orchestrator.run import Origin
 from orchestrator.tenants import DynamoDBTenantRecords
 from orchestrator.variables import job_variables
 from tests.conftest import REGION, Requests, changed, invoke, json_lines, published, sample, stored, variables
@@ -348,13 +349,17 @@ def test_the_size_of_an_item_is_counted_as_dynamodb_does() -> None:
 def test_a_record_is_refused_from_the_first_byte_beyond_the_limit_on() -> None:
     client: Any = None
     records = DynamoDBTenantRecords("tenants", client)
-    own = len("tenantId") + len("t1") + len("savedAt") + len("2026-11-24T09:00:00.000Z") + len("name")
+    origin = Origin(event=Event(type="X", detail={}, id="e1"), consumer="c", position=0)
+    own = len("tenantIdt1startedBye1startedAtname") + len("2026-11-24T09:00:00.000Z")
 
-    records.check("t1", {"name": "x" * (409_600 - own), "tenantId": "ignored", "savedAt": "ignored"})
+    def check(**record: str) -> None:
+        records.check(SaveTenant(tenant_id="t1", record=record), origin)
+
+    check(name="x" * (409_600 - own), tenantId="ignored", startedAt="ignored")
     with pytest.raises(
         InvalidEvent, match=r"tenant 't1': its record exceeds the 409,600 .* it has 409,601 bytes, most"
     ):
-        records.check("t1", {"name": "x" * (409_601 - own)})
+        check(name="x" * (409_601 - own))
 
 
 def updating(changes: dict[str, Any]) -> Handler:
@@ -381,15 +386,20 @@ def test_a_change_of_more_than_400_kb_is_refused_before_anything_is_done(aws: Re
 def test_a_change_that_does_not_fit_into_its_record_is_refused(handler: Handler, aws: Requests) -> None:
     invoke(handler, changed(sample("tenant-provisioning"), "detail.appConfig", {"theme": "x" * 300_000}))
 
-    told = "its record exceeds the 409,600 bytes of a DynamoDB item once it is changed; send less"
+    told = "its record exceeds the 409,600 bytes of a DynamoDB item once it is updated; send less"
     refused_record(updating({"notes": "x" * 200_000}), sample("tenant-provisioning-success"), told)
 
     assert len(aws.of("StartBuild")) == 1
 
 
 def test_what_aws_counts_otherwise_is_named_as_well(dynamodb_tenants: DynamoDBTenantRecords) -> None:
-    with pytest.raises(InvalidEvent, match="its record exceeds the 409,600 bytes of a DynamoDB item; send less"):
-        dynamodb_tenants.save("t1", {"name": "x" * 500_000}, datetime.now(UTC))
+    with pytest.raises(
+        InvalidEvent, match="its record exceeds the 409,600 bytes of a DynamoDB item once it is saved; send"
+    ):
+        dynamodb_tenants.save(
+            SaveTenant(tenant_id="t1", record={"name": "x" * 500_000}),
+            Origin(event=Event(type="X", detail={}), consumer="c", position=0),
+        )
 
 
 @pytest.fixture
@@ -415,10 +425,20 @@ def test_a_tier_that_is_too_long_for_a_key_is_named(handler: Handler, aws: Reque
     assert aws.besides_reports == []
 
 
-def test_an_event_id_that_is_too_long_to_follow_its_job_is_named(handler: Handler, aws: Requests) -> None:
-    refused_record(handler, sample("tenant-provisioning", id="x" * 500_000), "cannot be followed: the names in its rec")
+def test_an_event_id_that_is_too_long_for_the_tenants_record_is_named(handler: Handler, aws: Requests) -> None:
+    refused_record(handler, sample("tenant-provisioning", id="x" * 500_000), "bytes, most of them in startedBy; send")
 
     assert aws.besides_reports == ["GetItem"]
+
+
+def test_an_event_id_that_is_too_long_to_follow_its_job_is_named(aws: Requests) -> None:
+    registry = Registry()
+    registry.consumer("TENANT_PROVISIONING", name="start")(lambda event: StartJob(name="project"))
+    event = sample("tenant-provisioning", id="x" * 500_000)
+
+    refused_record(create_handler(registry), event, "cannot be followed: the names in its rec")
+
+    assert aws == []
 
 
 # Large events that can be handled
@@ -465,7 +485,8 @@ def publishing(detail: dict[str, Any]) -> Handler:
 
 
 def test_an_event_of_just_1_mb_is_published_and_a_larger_one_refused(aws: Requests) -> None:
-    others = len('{"a":""}') + len("SOME_TYPE") + len("me") + len("urn:orchestrator:run:") + 32
+    marks = len("urn:orchestrator:run:") + 32 + len("urn:orchestrator:start:2026-11-24T09:00:00.000Z/one")
+    others = len('{"a":""}') + len("SOME_TYPE") + len("me") + marks + len("and the time: ")
     text = "ü" * ((1024 * 1024 - others) // 2)
 
     with within(2):
@@ -489,7 +510,7 @@ def test_a_deployment_that_no_event_can_hold_is_refused_before_anything_is_done(
         InvalidEvent, match=r"event 'TENANT_DEPLOYMENT' cannot be published: it has 1,0.* bytes, and Ev"
     ):
         invoke(handler, event)
-    assert aws == []
+    assert aws.besides_reports == ["GetItem", "GetItem"]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """How jobs ended becomes known: by state changes, by builds themselves, and by the sweep that misses none."""
 
+import contextlib
+import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -9,6 +11,7 @@ import boto3
 import pytest
 
 from orchestrator import (
+    ConfigurationError,
     Handler,
     InvalidEvent,
     Job,
@@ -16,16 +19,18 @@ from orchestrator import (
     Run,
     StartJob,
     Unavailable,
+    clock,
     create_handler,
     deadline,
-    open_jobs,
+    ledger,
     telemetry,
 )
 from orchestrator.builders import Result, StartedJob
-from orchestrator.idempotency import record_key
+from orchestrator.ledger import Ledger
 from orchestrator.lifecycle import outcomes
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
+from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.jenkins.state import EPOCH
 from orchestrator.local.lambda_context import LocalContext
@@ -62,15 +67,41 @@ def handler(codebuild: CodeBuildServer) -> Handler:
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
-    """Move the time by which jobs are due."""
+    """Move the time of day."""
 
     def move(by: timedelta) -> None:
-        monkeypatch.setattr(open_jobs, "now", lambda: datetime.now(UTC) + by)
+        monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + by)
 
     return move
 
 
 HOUR = timedelta(hours=1)
+
+
+def as_report(codebuild: CodeBuildServer, build: dict[str, Any], kind: str, **changes: Any) -> dict[str, Any]:
+    """Make what a buildspec publishes by itself, with its whole environment."""
+    own = {
+        "HOME": "/root",
+        "CODEBUILD_BUILD_ID": build["id"],
+        "CODEBUILD_BUILD_SUCCEEDING": "1" if kind.endswith("_SUCCESS") else "0",
+    }
+    detail = {**codebuild.variables(build), **own, **changes}
+    return sample("tenant-provisioning-success", id=f"by-the-buildspec-{kind}", **{"detail-type": kind}, detail=detail)
+
+
+def assert_ignored(handler: Handler, aws: Requests, event: dict[str, Any], reason: str) -> None:
+    """Deliver a report that is none, which changes nothing."""
+    before, operations = stored(), len(aws)
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        answer = invoke(handler, event)
+    assert answer["consumers"] == []
+    assert [name for name in aws.operations[operations:] if name != "GetItem"] == []
+    assert stored() == before
+    lines = json_lines(out.getvalue())
+    (line,) = [line for line in lines if line.get("level") == "WARNING"]
+    assert line["message"].startswith(f"{event['detail-type']} is ignored: ")
+    assert reason in line["message"]
+    assert [line["ReportIgnored"] for line in lines if "ReportIgnored" in line] == [[1.0]]
 
 
 def open_records() -> list[dict[str, Any]]:
@@ -183,7 +214,6 @@ def test_a_build_that_has_not_ended_for_codebuild_yet_is_asked_after_again(
     "variables",
     [
         [],
-        [{"name": "ORCHESTRATOR_RUN_ID", "value": "run"}],
         [{"name": "ORCHESTRATOR_EVENT_TYPE", "value": "TENANT_PROVISIONING"}],
         [{"name": "ORCHESTRATOR_RUN_ID", "type": "PLAINTEXT"}, {"name": "ORCHESTRATOR_EVENT_TYPE", "value": "X"}],
     ],
@@ -230,8 +260,9 @@ def test_a_job_that_runs_beside_another_is_not_reported(codebuild: CodeBuildServ
     build = provisioned(handler, codebuild, **{"detail-type": "TENANT_SUSPENDED"})
     codebuild.finish(build)
 
-    assert codebuild.variables(build)["ORCHESTRATOR_REPORTS"] == "false"
-    assert outcome(invoke(handler, state_change(build)), "report_build") is None
+    assert outcome(invoke(handler, state_change(build)), "report_build")["status"] == "ignored"
+    report = as_report(codebuild, build, "TENANT_SUSPENDED_SUCCESS")
+    assert_ignored(handler, aws, report, "runs beside another")
     assert open_records() == []
 
 
@@ -247,7 +278,7 @@ def test_an_end_that_both_the_build_and_its_state_change_tell_counts_once(
     second = invoke(handler, sample("tenant-provisioning-success", id="by-the-buildspec", detail=environment))
 
     assert [entry["status"] for entry in first["consumers"][0]["outcomes"]] == ["updated", "published"]
-    assert [entry["status"] for entry in second["consumers"][0]["outcomes"]] == ["already updated", "already published"]
+    assert [entry["status"] for entry in second["consumers"][0]["outcomes"]] == ["updated", "already published"]
 
 
 def test_a_state_change_that_is_delivered_twice_is_published_once(
@@ -280,6 +311,288 @@ def test_a_state_change_without_a_status_is_named(handler: Handler, aws: Request
         invoke(handler, changed(sample("codebuild-build-state-change"), "detail.build-status", ...))
 
 
+# A report is believed only of a run that is ours.
+
+
+def test_a_report_of_an_unknown_run_is_ignored(handler: Handler, codebuild: CodeBuildServer, aws: Requests) -> None:
+    build = provisioned(handler, codebuild)
+    report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS", ORCHESTRATOR_RUN_ID="unknown")
+
+    assert_ignored(handler, aws, report, "the ledger knows no such run")
+
+
+@pytest.mark.parametrize("kind", ["TENANT_PROVISIONING_SUCCESS", "TENANT_PROVISIONING_FAILURE"])
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"tenant": '{"id": "another"}'}, "that run is another tenant's"),
+        ({"CODEBUILD_BUILD_ID": "other-project:1"}, "that run is another build of CodeBuild project"),
+        ({"CODEBUILD_BUILD_ID": f"{PROJECT}:another"}, "that run is another build of CodeBuild project"),
+    ],
+)
+def test_a_report_that_knows_something_else_of_a_run_is_ignored(
+    handler: Handler,
+    codebuild: CodeBuildServer,
+    aws: Requests,
+    kind: str,
+    changes: Mapping[str, str],
+    reason: str,
+) -> None:
+    build = provisioned(handler, codebuild)
+
+    assert_ignored(handler, aws, as_report(codebuild, build, kind, **changes), reason)
+
+    assert len(open_records()) == 1
+
+
+def test_a_report_of_codebuild_is_none_of_a_jenkins_job(jenkins: JenkinsServer, aws: Requests) -> None:
+    handler = create_handler(lifecycle)
+    invoke(handler, sample("tenant-provisioning-jenkins"))
+    run_id = open_records()[0]["id"]["S"]
+    report = changed(sample("tenant-provisioning-success"), "detail", {"ORCHESTRATOR_RUN_ID": run_id})
+
+    for name, value in (("CODEBUILD_BUILD_ID", "p:1"), ("JOB_NAME", "another/job")):
+        assert_ignored(handler, aws, changed(report, f"detail.{name}", value), "that run is one of Jenkins job")
+
+
+def test_type_and_tenant_of_a_report_come_from_the_ledger(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    """As of a job that declares its run id and nothing else."""
+    build = provisioned(handler, codebuild)
+    own = {
+        "ORCHESTRATOR_RUN_ID": codebuild.variables(build)["ORCHESTRATOR_RUN_ID"],
+        "ORCHESTRATOR_TENANT_ID": "another",
+    }
+
+    invoke(handler, changed(sample("tenant-provisioning-success"), "detail", own))
+
+    assert (stored()["status"], stored()["statusRun"]) == ("PROVISIONED", own["ORCHESTRATOR_RUN_ID"])
+    detail = json.loads(published(aws)[-1]["Detail"])
+    assert json.loads(detail["tenant"]) == {"id": TENANT_ID}
+    assert (detail["ORCHESTRATOR_TENANT_ID"], detail["ORCHESTRATOR_EVENT_TYPE"]) == (TENANT_ID, "TENANT_PROVISIONING")
+
+
+@pytest.mark.parametrize(
+    ("project", "variables"),
+    [
+        ("somebody-elses", {}),
+        (PROJECT, {"ORCHESTRATOR_TENANT_ID": "another"}),
+        (PROJECT, {"ORCHESTRATOR_RUN_ID": "unknown"}),
+    ],
+)
+def test_a_state_change_of_a_run_that_is_not_ours_is_ignored(
+    handler: Handler,
+    codebuild: CodeBuildServer,
+    aws: Requests,
+    capsys: pytest.CaptureFixture[str],
+    project: str,
+    variables: Mapping[str, str],
+) -> None:
+    """As of a build that somebody started who wants a tenant to count as provisioned."""
+    build = provisioned(handler, codebuild)
+    forged = {**codebuild.variables(build), "APP_PLANE_REDIRECT_URL": "https://evil.example.com", **variables}
+    event = state_change(
+        {
+            **build,
+            "arn": build["arn"].replace(PROJECT, project),
+            "projectName": project,
+            "environment": {
+                "environmentVariables": [
+                    {"name": name, "value": value, "type": "PLAINTEXT"} for name, value in forged.items()
+                ]
+            },
+            "buildStatus": "SUCCEEDED",
+        }
+    )
+
+    answer = outcome(invoke(handler, event), "report_build")
+
+    assert (answer["action"], answer["status"]) == ("ReportJob", "ignored")
+    assert published(aws) == []
+    assert '"ReportIgnored":[1.0]' in capsys.readouterr().out
+
+
+def test_a_build_that_somebody_started_again_does_not_tell_how_ours_ended(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build, "FAILED")
+    again = {**build, "arn": build["arn"] + "-again", "buildStatus": "SUCCEEDED"}
+
+    assert outcome(invoke(handler, state_change(again)), "report_build")["status"] == "published"
+
+    assert [entry["DetailType"] for entry in published(aws)] == ["TENANT_PROVISIONING_FAILURE"]
+
+
+def test_state_changes_come_from_codebuild_alone(handler: Handler, codebuild: CodeBuildServer, aws: Requests) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build)
+
+    assert invoke(handler, state_change(build) | {"source": "my.codebuild"})["consumers"] == []
+
+
+def test_without_a_table_state_changes_are_ignored_and_the_log_says_so_once(
+    codebuild: CodeBuildServer, aws: Requests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("IDEMPOTENCY_TABLE")
+    handler = create_handler(lifecycle)
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build)
+
+    answers = [outcome(invoke(handler, state_change(build)), "report_build") for _ in range(2)]
+
+    assert [answer["status"] for answer in answers] == ["skipped", "skipped"]
+    assert capsys.readouterr().out.count("state changes of builds are ignored: IDEMPOTENCY_TABLE is not set") == 1
+    assert published(aws) == []
+
+
+def test_without_a_table_a_report_is_believed_of_its_source(
+    codebuild: CodeBuildServer, aws: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("IDEMPOTENCY_TABLE")
+    build = provisioned(create_handler(lifecycle), codebuild)
+
+    invoke(create_handler(lifecycle), as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS"))
+
+    assert stored()["status"] == "PROVISIONED"
+
+
+def test_a_report_that_names_no_run_can_be_refused(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUIRE_RUN_ID", "true")
+    handler = create_handler(lifecycle)
+    report = sample("tenant-provisioning-success")
+    forged = report | {"source": "orchestrator", "resources": ["urn:orchestrator:run:unknown"]}
+
+    for event in (report, forged):
+        with pytest.raises(InvalidEvent, match=r"detail\.ORCHESTRATOR_RUN_ID is missing, and REQUIRE_RUN_ID is set"):
+            invoke(handler, event)
+
+    assert [name for name in aws.operations if name != "GetItem"] == []
+
+
+def test_what_could_not_be_started_is_told_without_a_run_all_the_same(
+    aws: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUIRE_RUN_ID", "true")
+    handler = create_handler(lifecycle)
+    with pytest.raises(ConfigurationError):
+        invoke(handler, changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD"))
+
+    invoke(handler, as_event(published(aws)[0]))
+
+    assert stored()["status"] == "PROVISIONING_FAILED"
+
+
+def test_a_run_id_cannot_be_required_without_a_table(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUIRE_RUN_ID", "true")
+    monkeypatch.delenv("IDEMPOTENCY_TABLE")
+
+    with pytest.raises(ConfigurationError, match="REQUIRE_RUN_ID is wrong: it needs IDEMPOTENCY_TABLE"):
+        create_handler(lifecycle)
+
+
+# One end a run.
+
+
+@pytest.mark.parametrize("state_change_first", [True, False])
+def test_either_order_of_state_change_and_buildspec_leads_to_one_webhook(
+    codebuild: CodeBuildServer, aws: Requests, control_plane: ControlPlane, *, state_change_first: bool
+) -> None:
+    """The address is known to the buildspec alone, as in the reference infrastructure."""
+    handler = create_handler(lifecycle)
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build)
+    report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS", API_ENDPOINT=control_plane.url)
+    told = [state_change(build), report]
+    seen = 0
+    for event in told if state_change_first else reversed(told):
+        invoke(handler, event)
+        while seen < len(published(aws)):  # and what that publishes comes back
+            invoke(handler, as_event(published(aws)[seen], event_id=f"published-{seen}"))
+            seen += 1
+
+    assert [body["data"]["status"] for body in control_plane.accepted] == [1]
+    record = stored()
+    assert (record["status"], record["statusBuild"]) == ("DEPLOYED", build["id"])
+    assert "statusWebhook" not in record
+
+
+def test_a_build_that_fails_after_it_told_of_a_success_corrects_the_record(
+    codebuild: CodeBuildServer, aws: Requests, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = create_handler(lifecycle)
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build, "FAILED")
+    invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS", API_ENDPOINT=control_plane.url))
+    invoke(handler, as_event(published(aws)[0]))
+    assert stored()["status"] == "DEPLOYED"
+
+    invoke(handler, state_change(build))
+    failure = as_event(published(aws)[-1], event_id="failure")
+    answer = invoke(handler, changed(failure, "detail.API_ENDPOINT", control_plane.url))
+
+    assert stored()["status"] == "PROVISIONING_FAILED"
+    assert [entry["status"] for entry in answer["consumers"][0]["outcomes"]] == ["updated", "already sent"]
+    assert [body["data"]["status"] for body in control_plane.accepted] == [1]
+    assert "failed after it had told of a success" in capsys.readouterr().out
+
+
+def test_a_success_after_a_failure_is_ignored(handler: Handler, codebuild: CodeBuildServer, aws: Requests) -> None:
+    build = provisioned(handler, codebuild)
+    invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_FAILURE"))
+
+    assert_ignored(handler, aws, as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS"), "has failed, by a report")
+
+    assert stored()["status"] == "PROVISIONING_FAILED"
+
+
+# An older start
+
+
+def test_an_old_success_is_not_followed_by_a_deployment(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    invoke(handler, sample("tenant-provisioning", id="second"))
+
+    answer = invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS"))
+
+    assert [entry["status"] for entry in answer["consumers"][0]["outcomes"]] == ["superseded"]
+    assert published(aws) == []
+    assert stored()["status"] == "PROVISIONING"
+
+
+def test_a_late_failure_sends_no_webhook(
+    codebuild: CodeBuildServer, aws: Requests, control_plane: ControlPlane
+) -> None:
+    handler = create_handler(lifecycle)
+    build = provisioned(handler, codebuild)
+    invoke(handler, sample("tenant-provisioning", id="second"))
+
+    invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_FAILURE", API_ENDPOINT=control_plane.url))
+
+    assert not control_plane.requests
+    assert stored()["status"] == "PROVISIONING"
+
+
+def test_the_deployment_that_follows_from_an_older_start_is_superseded(
+    codebuild: CodeBuildServer, aws: Requests, control_plane: ControlPlane
+) -> None:
+    handler = create_handler(lifecycle)
+    build = provisioned(handler, codebuild)
+    report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS", API_ENDPOINT=control_plane.url)
+    invoke(handler, report)
+    invoke(handler, sample("tenant-provisioning", id="second"))
+
+    (entry,) = published(aws)
+    invoke(handler, as_event(entry))
+
+    assert entry["Time"] == datetime.fromisoformat(report["time"]).timestamp()
+    assert not control_plane.requests
+    assert stored()["status"] == "PROVISIONING"
+
+
 # No tenant is forgotten.
 
 
@@ -292,10 +605,15 @@ def test_a_start_keeps_the_job_at_no_request_of_its_own(
 ) -> None:
     build = provisioned(handler, codebuild)
 
-    assert [name for name in aws.operations if name != "GetItem"] == ["PutItem", "PutItem", "StartBuild", "UpdateItem"]
+    assert [name for name in aws.operations if name != "GetItem"] == [
+        "PutItem",
+        "UpdateItem",
+        "StartBuild",
+        "UpdateItem",
+    ]
     (item,) = open_records()
-    assert item["id"]["S"] == record_key(codebuild.variables(build)["ORCHESTRATOR_RUN_ID"])
-    assert build["id"] in item["data"]["S"]
+    assert item["id"]["S"] == codebuild.variables(build)["ORCHESTRATOR_RUN_ID"]
+    assert build["id"] == item["outcome"]["M"]["id"]["S"]
     assert sandbox.CALLBACK_SECRET not in str(item)
 
 
@@ -357,10 +675,9 @@ def test_a_job_whose_end_was_told_is_not_asked_after(
     handler: Handler, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     build = provisioned(handler, codebuild)
-    answer = invoke(handler, sample("tenant-provisioning-success", detail=codebuild.variables(build)))
+    invoke(handler, sample("tenant-provisioning-success", detail=codebuild.variables(build)))
     later(HOUR)
 
-    assert outcome(answer, "close_job")["status"] == "closed"
     assert open_records() == []
     assert sweep(handler)["checked"] == 0
 
@@ -370,22 +687,11 @@ def test_what_another_job_is_told_of_leaves_a_job_open(
 ) -> None:
     build = provisioned(handler, codebuild)
 
-    invoke(handler, sample("tenant-deployment-success", detail=codebuild.variables(build)))
+    assert_ignored(
+        handler, aws, as_report(codebuild, build, "TENANT_DEPLOYMENT_SUCCESS"), "was started for 'TENANT_PROVISIONING'"
+    )
 
     assert len(open_records()) == 1
-
-
-def test_closing_what_is_not_open_changes_nothing(handler: Handler, aws: Requests) -> None:
-    event = changed(sample("tenant-provisioning-success"), "detail.ORCHESTRATOR_RUN_ID", "unknown")
-    event["detail"]["ORCHESTRATOR_EVENT_TYPE"] = "TENANT_PROVISIONING"
-
-    assert outcome(invoke(handler, event), "close_job")["status"] == "closed"
-
-    assert (
-        not boto3.client("dynamodb")
-        .get_item(TableName="idempotency", Key={"id": {"S": record_key("unknown")}})
-        .get("Item")
-    )
 
 
 def test_a_start_that_ended_in_doubt_is_looked_for(
@@ -476,6 +782,26 @@ def test_a_jenkins_job_that_declares_nothing_is_followed_by_its_queue_item(
     detail = json.loads(published(aws)[0]["Detail"])
     assert json.loads(detail["tenant"]) == {"id": detail["ORCHESTRATOR_TENANT_ID"]}
     assert detail["ORCHESTRATOR_EVENT_TYPE"] == "TENANT_PROVISIONING"
+
+
+def test_a_jenkins_build_that_names_its_run_is_no_other_run_for_its_queue_number(
+    jenkins: JenkinsServer, aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    """Jenkins counts its items from 1 again where its own files are lost."""
+    name = "tenants/enterprise-provisioning"
+    handler = create_handler(lifecycle)
+    invoke(handler, sample("tenant-provisioning-jenkins"))
+    jenkins.cancel(jenkins.waiting()[0])
+    jenkins.enqueue(name, {"ORCHESTRATOR_RUN_ID": "another"}).id = int(open_records()[0]["outcome"]["M"]["id"]["S"])
+    (build,) = jenkins.run_queue()
+    jenkins.finish(name, build.number)
+    later(HOUR)
+
+    assert sweep(handler)["reported"] == 1
+
+    (entry,) = published(aws)
+    assert entry["DetailType"] == "TENANT_PROVISIONING_FAILURE"
+    assert "was cancelled while it waited" in json.loads(entry["Detail"])["reason"]
 
 
 def test_a_cancelled_jenkins_item_is_a_failure(
@@ -606,7 +932,7 @@ def test_a_record_of_another_version_is_passed_over(
     later(HOUR)
 
     assert sweep(handler)["reported"] == 3
-    assert capsys.readouterr().out.count("cannot be read") == 2
+    assert capsys.readouterr().out.count("is not asked after: its record") == 2
     assert sweep(handler, id="next")["checked"] == 0  # they are out of the way for a while
 
 
@@ -618,10 +944,10 @@ def test_a_job_that_cannot_be_postponed_keeps_no_other_from_being_asked(
     builds.ended = {f"t{number}": True for number in range(3)}
     later(HOUR)
 
-    def fail(self: open_jobs.DynamoDBOpenJobs, job: open_jobs.OpenJob) -> None:
+    def fail(*_: Any) -> None:
         raise Unavailable("not now")
 
-    monkeypatch.setattr(open_jobs.DynamoDBOpenJobs, "postpone", fail)
+    monkeypatch.setattr(Ledger, "postpone", fail)
 
     assert sweep(handler)["reported"] == 3
 
@@ -629,7 +955,7 @@ def test_a_job_that_cannot_be_postponed_keeps_no_other_from_being_asked(
 def test_many_jobs_are_asked_after_in_steps(
     aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(open_jobs, "_PAGE", 4)
+    monkeypatch.setattr(ledger, "_PAGE", 4)
     builds = Builds()
     handler = many(builds, 10)
     builds.ended = {f"t{number}": True for number in range(5)}
@@ -672,7 +998,11 @@ def test_a_sweep_in_a_short_invocation_asks_after_as_many_jobs_as_it_can_report(
     assert max(builds.asked) <= 14  # seven for each of the two seconds in which it may act
 
 
-def test_two_sweeps_at_once_publish_each_end_once(aws: Requests, later: Callable[[timedelta], None]) -> None:
+def test_two_sweeps_at_once_publish_each_end_once(
+    aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both have read which jobs are open before either has put them off."""
+    monkeypatch.setattr(Ledger, "postpone", lambda *_: None)
     builds = Builds()
     handler = many(builds, 8)
     builds.ended = {f"t{number}": True for number in range(8)}
@@ -684,7 +1014,6 @@ def test_two_sweeps_at_once_publish_each_end_once(aws: Requests, later: Callable
         results = ask(jobs)
         if not swept:
             swept.append(None)
-            later(HOUR * 2)  # whose time has come for what this one has put off
             swept[0] = sweep(handler, id="two")
         return results
 
@@ -704,11 +1033,11 @@ def test_a_sweep_that_was_killed_after_publishing_does_not_publish_again(
     builds.ended = {"t0": True}
     later(HOUR)
 
-    def die(self: open_jobs.DynamoDBOpenJobs, run_id: str) -> str | None:
+    def die(*_: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as killed:
-        killed.setattr(open_jobs.DynamoDBOpenJobs, "close", die)
+        killed.setattr(Ledger, "close", die)
         with pytest.raises(KeyboardInterrupt):
             sweep(handler)
 
@@ -775,7 +1104,7 @@ def test_without_a_table_the_sweep_says_once_that_it_is_off(
     assert aws == []
 
 
-def test_without_the_index_the_sweep_says_once_that_it_is_off(
+def test_without_the_index_each_sweep_fails_and_names_it(
     aws: Requests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     boto3.client("dynamodb").create_table(
@@ -790,12 +1119,11 @@ def test_without_the_index_the_sweep_says_once_that_it_is_off(
 
     answers = [sweep(handler, id=name) for name in ("one", "two")]
 
-    assert {answer["reason"] for answer in answers} == {
-        "table plain has no index open-jobs (keys openJob and checkAt, with job and data)"
-    }
-    assert [line["message"] for line in json_lines(capsys.readouterr().out) if line.get("level") == "WARNING"] == [
-        f"no sweep: {answers[0]['reason']}; jobs whose end nobody tells stay open"
-    ]
+    lines = json_lines(capsys.readouterr().out)
+    (reason,) = {answer["reason"] for answer in answers}
+    assert reason.startswith("open jobs could not be read from table plain; it needs the index open-jobs")
+    assert [line["message"] for line in lines if line.get("level") == "ERROR"] == [reason, reason]
+    assert [line["SweepFailed"] for line in lines if "SweepFailed" in line] == [[1.0], [1.0]]
     assert "Scan" not in aws.operations
 
 
@@ -826,11 +1154,17 @@ def test_the_record_of_the_tenant_says_what_the_sweep_found(
 def test_a_sweep_that_cannot_read_the_table_leaves_it_to_the_next(
     handler: Handler, aws: Requests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(self: open_jobs.DynamoDBOpenJobs) -> Iterator[Sequence[open_jobs.OpenJob]]:
+    def fail(*_: Any) -> None:
         raise Unavailable("open jobs could not be read")
 
-    monkeypatch.setattr(open_jobs.DynamoDBOpenJobs, "due", fail)
+    monkeypatch.setattr(Ledger, "due", fail)
 
-    assert sweep(handler)["checked"] == 0
+    assert sweep(handler) == {
+        "action": "SweepJobs",
+        "status": "swept",
+        "checked": 0,
+        "reported": 0,
+        "reason": "open jobs could not be read",
+    }
     lines = json_lines(capsys.readouterr().out)
     assert [line["SweepFailed"] for line in lines if "SweepFailed" in line] == [[1.0]]

@@ -118,12 +118,13 @@ def test_the_tenant_record_is_stored_before_the_build_starts(handler: Handler, a
 
     invoke(handler, event)
 
-    assert aws.operations == ["GetItem", "PutItem", "PutItem", "StartBuild", "UpdateItem"]
+    assert aws.operations == ["GetItem", "PutItem", "UpdateItem", "StartBuild", "UpdateItem"]
     put = aws.of("PutItem")[0]
     record = json.loads(json.dumps(from_item(put["Item"]), default=float))
     tenant = {**event["detail"]["tenant"], "identityProvider": "auth0"}
     assert put["TableName"] == "tenants"
-    assert record.pop("savedAt") == record.pop("statusAt")
+    assert record.pop("startedAt") == record.pop("statusAt")
+    assert record.pop("startedBy") == event["id"]
     assert record.pop("status") == "PROVISIONING"
     assert record == {"tenantId": TENANT_ID, **event["detail"], "tenant": tenant}
 
@@ -143,7 +144,7 @@ def test_a_warm_event_takes_four_calls(handler: Handler, aws: Requests) -> None:
 
     invoke(handler, sample("tenant-provisioning", id="two"))
 
-    assert aws.operations == ["PutItem", "PutItem", "StartBuild", "UpdateItem"]
+    assert aws.operations == ["PutItem", "UpdateItem", "StartBuild", "UpdateItem"]
 
 
 def test_unknown_fields_are_kept_and_passed_on(handler: Handler, aws: Requests) -> None:

@@ -11,10 +11,12 @@ import pytest
 from cfnlint.api import lint
 from moto import mock_aws
 
-from orchestrator import EventType, PublishEvent, Settings, failure
+from orchestrator import EventType, PublishEvent, Settings
 from orchestrator.lifecycle import provisioning
-from orchestrator.open_jobs import INDEX
+from orchestrator.local import sandbox
+from orchestrator.record import BY_TENANT, OPEN_JOBS, WAITING
 from orchestrator.redelivery import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, MAX_AGE_SECONDS
+from orchestrator.run import OWN_SOURCE
 from tests.conftest import state_change
 from tests.stack import NOT_IN_MOTO, STACK, TEMPLATE, deployed, transformed
 
@@ -425,7 +427,7 @@ def matched(pattern: Any, event: Any) -> bool:
 
 
 OWN_SOURCES = [
-    failure.SOURCE,
+    OWN_SOURCE,
     PublishEvent(type="TENANT_MOVED", detail={}).source,
     provisioning.SUCCESS_HANDLER,
     "saas.tenant.provisioning.codebuild",
@@ -465,9 +467,15 @@ def test_the_tables_have_the_keys_that_the_function_uses(account: tuple[dict[str
         "TenantRecordsTable": ["tenantId"],
         "IdempotencyTable": ["id"],
     }
-    (index,) = tables["IdempotencyTable"]["GlobalSecondaryIndexes"]
-    assert (index["IndexName"], keys(index["KeySchema"])) == (INDEX, ["openJob", "checkAt"])
-    assert set(index["Projection"]["NonKeyAttributes"]) == {"job", "data"}
+    indexes = {index["IndexName"]: index for index in tables["IdempotencyTable"]["GlobalSecondaryIndexes"]}
+    assert {name: keys(index["KeySchema"]) for name, index in indexes.items()} == {
+        OPEN_JOBS: ["openJob", "checkAt"],
+        BY_TENANT: ["tenantId", "since"],
+        WAITING: ["waitingFor", "waitingSince"],
+    }
+    for name, index in indexes.items():
+        made = sandbox.LEDGER_INDEXES[name]
+        assert (*keys(index["KeySchema"]), set(index["Projection"]["NonKeyAttributes"])) == (*made[:2], set(made[2]))
 
 
 def test_old_records_of_what_was_done_go_by_themselves(template: dict[str, Any]) -> None:

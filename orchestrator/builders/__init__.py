@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Protocol
 
 from orchestrator.errors import Unavailable
+from orchestrator.event import Start
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +59,8 @@ class StartedJob:
         event_id: Id of the event that it was started for.
         event_type: That event's type.
         tenant_id: The tenant that it is for; may be empty.
+        start: The event with which began what it is a part of: that event itself, or the one that this followed from.
+        reports: Whether its end is the end of what the event asked for, as in `StartJob`.
     """
 
     builder: str
@@ -68,6 +71,8 @@ class StartedJob:
     event_id: str
     event_type: str
     tenant_id: str
+    start: Start
+    reports: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,6 @@ from orchestrator.context import Context
 from orchestrator.details import BuildDetail, DeprovisioningDetail, ProvisioningDetail, given_variables
 from orchestrator.errors import InvalidEvent, UnknownTenant, shown
 from orchestrator.event import Event, EventType
-from orchestrator.failure import SOURCE
 from orchestrator.lifecycle.job import tenant_job
 from orchestrator.lifecycle.status import TenantStatus, record_of, status_of
 from orchestrator.lifecycle.webhook import SIGNING, WEBHOOK, conclude
@@ -45,12 +44,11 @@ def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Contex
     tier = context.tiers.get(detail.plan_config.tier)
     note: Action
     if record is None:
-        # A whole record, so that an older provisioning does not take its place.
         note = SaveTenant(tenant_id=detail.tenant.id, record=record_of(event, detail, TenantStatus.DEPROVISIONING))
     else:
         sent = event.detail.model_dump(by_alias=True, exclude_unset=True)
         changes = {**status_of(event, TenantStatus.DEPROVISIONING), **_own_signing(sent)}
-        note = UpdateTenant(tenant_id=detail.tenant.id, changes=changes)
+        note = UpdateTenant(tenant_id=detail.tenant.id, changes=changes, starts=True)
     return [note, tenant_job(event.type, detail, tier)]
 
 
@@ -74,8 +72,7 @@ def report_deprovisioning_success(event: Event[BuildDetail], context: Context) -
 @registry.consumer(EventType.TENANT_DEPROVISIONING_FAILURE, leads_to=[WEBHOOK])
 def report_deprovisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Note why the tenant is still there, and send that to the control plane; see `conclude`."""
-    # A deprovisioning that failed before its job was decided on has not stored a record yet.
-    return conclude(event, TenantStatus.DEPROVISIONING_FAILED, context, create=event.source == SOURCE)
+    return conclude(event, TenantStatus.DEPROVISIONING_FAILED, context)
 
 
 def _forgotten(tenant_id: str, context: Context) -> list[Action]:

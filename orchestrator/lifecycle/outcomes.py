@@ -1,25 +1,16 @@
 """Sees to it that the end of every job becomes known."""
 
-from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.actions import CloseJob, ReportJob, SweepJobs
-from orchestrator.builders import Result, StartedJob
+from orchestrator.actions import ReportJob, SweepJobs
+from orchestrator.builders import Result
 from orchestrator.builders.codebuild import IN_PROGRESS, SUCCEEDED, build_variables, ended, own_variables
 from orchestrator.context import Context
-from orchestrator.event import Event, EventType
+from orchestrator.event import Event
 from orchestrator.registry import Registry
-from orchestrator.run import (
-    EVENT_ID_VARIABLE,
-    EVENT_TYPE_VARIABLE,
-    OUTCOME_SUFFIXES,
-    REPORTS_VARIABLE,
-    RUN_ID_VARIABLE,
-    TENANT_ID_VARIABLE,
-    reported_run,
-)
+from orchestrator.run import RUN_ID_VARIABLE, TENANT_ID_VARIABLE
 
 STATE_CHANGE = "CodeBuild Build State Change"
 SCHEDULED = "Scheduled Event"
@@ -36,10 +27,9 @@ def is_scheduled(event: Event) -> bool:
     return event.source in _SCHEDULERS
 
 
-def is_of_a_job(event: Event) -> bool:
-    """Say whether the event names the job of whose end it tells, and tells what that job was started for."""
-    started_for = event.detail.get(EVENT_TYPE_VARIABLE)
-    return reported_run(event) is not None and event.type in [f"{started_for}{suffix}" for suffix in OUTCOME_SUFFIXES]
+def is_of_codebuild(event: Event) -> bool:
+    """Say whether CodeBuild itself sent the event: nobody else can publish under its source."""
+    return event.source == "aws.codebuild"
 
 
 class _Environment(BaseModel, defer_build=True):
@@ -66,7 +56,7 @@ class BuildStateChange(BaseModel):
         return self.arn.rpartition("build/")[2]
 
 
-@registry.consumer(STATE_CHANGE, leads_to=[_ENDS])
+@registry.consumer(STATE_CHANGE, when=is_of_codebuild, leads_to=[_ENDS])
 def report_build(event: Event[BuildStateChange], context: Context) -> ReportJob | None:
     """Have the end of a build published that this function started; other people's builds are none of its.
 
@@ -75,27 +65,21 @@ def report_build(event: Event[BuildStateChange], context: Context) -> ReportJob 
         context: Gives the setting `PUBLISH_BUILD_OUTCOMES`.
 
     Returns:
-        The build to report, or nothing: it is still running, is somebody else's, merely runs beside another, or
-        builds publish for themselves.
+        The build to report, or nothing: it is still running, names no run, or builds publish for themselves.
     """
     build = event.detail
     if not context.settings.publish_build_outcomes or build.status == IN_PROGRESS:
         return None
     variables = build_variables(build.information.environment.variables)
-    if not _is_ours(variables):
+    if not variables.get(RUN_ID_VARIABLE):
         return None
     succeeded = build.status == SUCCEEDED
     return ReportJob(
-        job=StartedJob(
-            builder="CODE_BUILD",
-            name=build.project,
-            run_id=variables[RUN_ID_VARIABLE],
-            id=build.build_id,
-            since=event.time,
-            event_id=variables.get(EVENT_ID_VARIABLE, ""),
-            event_type=variables[EVENT_TYPE_VARIABLE],
-            tenant_id=variables.get(TENANT_ID_VARIABLE, ""),
-        ),
+        run_id=variables[RUN_ID_VARIABLE],
+        builder="CODE_BUILD",
+        name=build.project,
+        build=build.build_id,
+        tenant_id=variables.get(TENANT_ID_VARIABLE, ""),
         result=Result(
             succeeded=succeeded,
             reason=ended(build.build_id, build.status),
@@ -115,32 +99,3 @@ def sweep_open_jobs(event: Event) -> SweepJobs:
         The sweep.
     """
     return SweepJobs()
-
-
-@registry.consumer(
-    EventType.TENANT_PROVISIONING_SUCCESS,
-    EventType.TENANT_PROVISIONING_FAILURE,
-    EventType.TENANT_DEPLOYMENT_SUCCESS,
-    EventType.TENANT_DEPLOYMENT_FAILURE,
-    EventType.TENANT_DEPROVISIONING_SUCCESS,
-    EventType.TENANT_DEPROVISIONING_FAILURE,
-    when=is_of_a_job,
-)
-def close_job(event: Event) -> CloseJob:
-    """Note that the end of a job is known, so that the sweep need not ask.
-
-    Args:
-        event: A report, whoever sent it.
-
-    Returns:
-        The job to close.
-    """
-    return CloseJob(run_id=reported_run(event) or "")
-
-
-def _is_ours(variables: Mapping[str, str]) -> bool:
-    return (
-        bool(variables.get(RUN_ID_VARIABLE))
-        and bool(variables.get(EVENT_TYPE_VARIABLE))
-        and variables.get(REPORTS_VARIABLE) != "false"
-    )

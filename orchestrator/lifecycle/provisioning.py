@@ -4,10 +4,9 @@ from orchestrator.actions import Action, PublishEvent, SaveTenant
 from orchestrator.context import Context
 from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.event import Event, EventType
-from orchestrator.failure import SOURCE
 from orchestrator.lifecycle.job import tenant_job
-from orchestrator.lifecycle.status import TenantStatus, reached, record_of
-from orchestrator.lifecycle.webhook import WEBHOOK, conclude
+from orchestrator.lifecycle.status import TenantStatus, reached, record_of, run_of
+from orchestrator.lifecycle.webhook import WEBHOOK, conclude, status_webhook
 from orchestrator.registry import Registry
 
 SUCCESS_HANDLER = "saas.tenant.provisioning.success.handler"
@@ -46,22 +45,26 @@ def start_deployment(event: Event[BuildDetail], context: Context) -> list[Action
 
     Args:
         event: A TENANT_PROVISIONING_SUCCESS event.
-        context: Gives the tenant's record, for a build that says that it failed.
+        context: Gives the tenant's record, the tier and the settings.
 
     Returns:
-        The change of the tenant's record, and a TENANT_DEPLOYMENT event with the same detail. Of a build that failed,
-        the same as for a TENANT_PROVISIONING_FAILURE.
+        The change of the tenant's record, and a TENANT_DEPLOYMENT event with the same detail: once for a run, and once
+        more where only a later report has what the status webhook needs. Of a build that failed, the same as for a
+        TENANT_PROVISIONING_FAILURE.
     """
     if event.detail.has_failed:
         return conclude(event, TenantStatus.PROVISIONING_FAILED, context)
-    return [
-        reached(event, TenantStatus.PROVISIONED),
-        PublishEvent(type=EventType.TENANT_DEPLOYMENT, detail=event.detail.as_sent, source=SUCCESS_HANDLER),
-    ]
+    run_id, missing = run_of(event), status_webhook(event, TenantStatus.DEPLOYED, context).missing
+    deployment = PublishEvent(
+        type=EventType.TENANT_DEPLOYMENT,
+        detail=event.detail.as_sent,
+        source=SUCCESS_HANDLER,
+        once_per=f"deployment after run {run_id}, webhook with {missing}" if run_id and missing else None,
+    )
+    return [reached(event, TenantStatus.PROVISIONED), deployment]
 
 
 @registry.consumer(EventType.TENANT_PROVISIONING_FAILURE, leads_to=[WEBHOOK])
 def report_provisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Note why the tenant could not be provisioned, and send that to the control plane; see `conclude`."""
-    # A provisioning that failed before its job was decided on has not stored a record yet.
-    return conclude(event, TenantStatus.PROVISIONING_FAILED, context, create=event.source == SOURCE)
+    return conclude(event, TenantStatus.PROVISIONING_FAILED, context)

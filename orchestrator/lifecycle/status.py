@@ -1,13 +1,21 @@
 """What a tenant's record says of its life: how far it is, since when, by which build, and why it went no further."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import Any
 
 from orchestrator.actions import UpdateTenant
+from orchestrator.clock import written
 from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.event import Event
 from orchestrator.lifecycle.job import tenant_of
-from orchestrator.tenants import STATUS_WEBHOOK, written
+from orchestrator.run import EVENT_ID_VARIABLE, OWN_SOURCE, RUN_ID_VARIABLE
+from orchestrator.tenants import STARTED_BY, STATUS_WEBHOOK
+
+STATUS_RUN = "statusRun"
+"""Attribute with the run id of the run that came to the status; none came to that of a job that was not started."""
 
 _MAX_REASON_LENGTH = 1000
 
@@ -27,23 +35,29 @@ class TenantStatus(StrEnum):
 
 
 def status_of(
-    event: Event[Any], status: TenantStatus, build: str | None = None, reason: str | None = None
+    event: Event[Any],
+    status: TenantStatus,
+    run_id: str | None = None,
+    build: str | None = None,
+    reason: str | None = None,
 ) -> dict[str, str | None]:
     """Make the attributes of a record that tell of a status.
 
     Args:
         event: The event that brings it.
         status: The status.
+        run_id: The run that came to it.
         build: The build that came to it.
         reason: Why it is no better, in words that may be stored.
 
     Returns:
-        `status`, `statusAt`, `statusBuild`, `statusReason` and `statusWebhook` (why the control plane did not get or
-        accept it); `None` where there is nothing to say.
+        `status`, `statusAt`, `statusRun`, `statusBuild`, `statusReason` and `statusWebhook` (why the control plane did
+        not get or accept it); `None` where there is nothing to say.
     """
     return {
         "status": status,
         "statusAt": written(event.time),
+        STATUS_RUN: run_id,
         "statusBuild": build,
         "statusReason": reason and reason[:_MAX_REASON_LENGTH],
         STATUS_WEBHOOK: None,
@@ -56,6 +70,32 @@ def record_of(event: Event[Any], detail: ProvisioningDetail, status: TenantStatu
     return {**detail.model_dump(by_alias=True, exclude_unset=True), "tenant": tenant_of(detail), **known}
 
 
+# In the order in which a tenant has them. Those of a deprovisioning come after any of a provisioning, and a build that
+# failed may have told of a success before, but never after.
+_ORDER = (
+    TenantStatus.PROVISIONING,
+    TenantStatus.PROVISIONED,
+    TenantStatus.DEPLOYING,
+    TenantStatus.DEPLOYED,
+    TenantStatus.DEPLOYMENT_FAILED,
+    TenantStatus.PROVISIONING_FAILED,
+    TenantStatus.DEPROVISIONING,
+    TenantStatus.DEPROVISIONED,
+    TenantStatus.DEPROVISIONING_FAILED,
+)
+# What comes of a status when all goes its way: to such a tenant it is told again, or late.
+_AHEAD: Mapping[TenantStatus, tuple[TenantStatus, ...]] = MappingProxyType(
+    {
+        TenantStatus.PROVISIONED: (
+            TenantStatus.DEPLOYING,
+            TenantStatus.DEPLOYED,
+            TenantStatus.DEPLOYMENT_FAILED,
+        ),
+        TenantStatus.DEPLOYING: (TenantStatus.DEPLOYED, TenantStatus.DEPLOYMENT_FAILED),
+    }
+)
+
+
 def reached(event: Event[BuildDetail], status: TenantStatus) -> UpdateTenant:
     """Note that a build brought a tenant on.
 
@@ -64,24 +104,46 @@ def reached(event: Event[BuildDetail], status: TenantStatus) -> UpdateTenant:
         status: How far the tenant is.
 
     Returns:
-        The change of its record.
+        The change of its record; of one that has come further, or whose build has failed, nothing is changed.
     """
-    return UpdateTenant(tenant_id=event.detail.tenant.id, changes=status_of(event, status, event.detail.build))
+    return _changed(event, status, status_of(event, status, run_of(event), event.detail.build))
 
 
-def failed(event: Event[BuildDetail], status: TenantStatus, *, create: bool = False) -> UpdateTenant:
+def failed(event: Event[BuildDetail], status: TenantStatus) -> UpdateTenant:
     """Note that a build failed, and why.
 
     Args:
-        event: The event that says so.
+        event: The event that says so; this function's own where the job could not be started. Then the tenant may have
+            no record yet, and the event that was to start the job may be sent once more.
         status: Which step it was.
-        create: Whether a record is made for a tenant that has none.
 
     Returns:
         The change of its record.
     """
     build = event.detail.build
     reason = event.detail.reason or (f"build {build} failed" if build else "the job failed")
+    changes = status_of(event, status, run_of(event), build, reason)
+    start = event.start if event.source == OWN_SOURCE else None
+    if start is None or start.event_id != event.detail.as_sent.get(EVENT_ID_VARIABLE):
+        return _changed(event, status, changes)
+    return replace(_changed(event, status, {**changes, STARTED_BY: None}), create=True)
+
+
+def run_of(event: Event[BuildDetail]) -> str | None:
+    """Read the run id of the run that a build's detail is of."""
+    run_id = event.detail.as_sent.get(RUN_ID_VARIABLE)
+    return run_id if isinstance(run_id, str) and run_id else None
+
+
+def _changed(event: Event[BuildDetail], status: TenantStatus, changes: Mapping[str, Any]) -> UpdateTenant:
+    ahead = _AHEAD.get(status, ())
+    final = [other for other in _ORDER[_ORDER.index(status) + 1 :] if other not in ahead]
+    if event.start is None:  # of no run that is known: the failure may have been another run's, which was mended
+        final = [other for other in final if _is_off_boarding(other) and not _is_off_boarding(status)]
     return UpdateTenant(
-        tenant_id=event.detail.tenant.id, changes=status_of(event, status, build, reason), create=create
+        tenant_id=event.detail.tenant.id, changes=changes, status=status, ahead=ahead, final=tuple(final)
     )
+
+
+def _is_off_boarding(status: TenantStatus) -> bool:
+    return status.startswith("DEPROVISION")

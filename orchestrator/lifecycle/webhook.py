@@ -1,7 +1,7 @@
 """How a tenant's job ended: noted in the tenant's record, and sent to the control plane as its status webhook."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,8 +12,7 @@ from orchestrator.details import BuildDetail, given_variables
 from orchestrator.errors import ConfigurationError, InvalidEvent, shown
 from orchestrator.event import Event
 from orchestrator.lifecycle.job import tier_name
-from orchestrator.lifecycle.status import TenantStatus, failed, reached
-from orchestrator.tenants import STATUS_WEBHOOK
+from orchestrator.lifecycle.status import TenantStatus, failed, reached, run_of
 
 WEBHOOK = "status webhook"
 """Its name in diagrams."""
@@ -51,19 +50,18 @@ def conclude(
     status: TenantStatus,
     context: Context,
     *,
-    create: bool = False,
     record: Mapping[str, Any] | None = None,
 ) -> list[Action]:
     """Note how a tenant's job ended, and send it to the control plane.
 
     The webhook goes to the detail's `API_ENDPOINT`, else to that of the tier, else to the tier's `CONTROL_PLANE_HOST`,
     else to `CALLBACK_URL`; it is signed with the detail's `secret` and `context`, else those of the tenant's record.
+    For one run it is sent once, with the first event that has all of that.
 
     Args:
         event: The event that reports it.
         status: `DEPLOYED`, `DEPROVISIONED`, or one that ends in `_FAILED`.
         context: Gives the tenant's record, the tier and the settings.
-        create: Whether a record is made for a tenant that has none.
         record: The tenant's record; `None` reads it.
 
     Returns:
@@ -75,9 +73,26 @@ def conclude(
         context.logger.warning(
             f"{shown(event.type)} event {shown(event.id)} is of a build that failed: CODEBUILD_BUILD_SUCCEEDING is 0"
         )
-    update = failed(event, status, create=create) if is_failure else reached(event, status)
+    update = failed(event, status) if is_failure else reached(event, status)
     if status in _OFF_BOARDING and context.settings.deprovisioning_webhook_type is None:
         return [update]
+    return [update, status_webhook(event, status, context, record=record)]
+
+
+def status_webhook(
+    event: Event[BuildDetail], status: TenantStatus, context: Context, *, record: Mapping[str, Any] | None = None
+) -> SendCallback:
+    """Make the status webhook; see `conclude`.
+
+    Args:
+        event: The event that reports how a job ended, or follows from one.
+        status: What to say.
+        context: Gives the tenant's record, the tier and the settings.
+        record: The tenant's record; `None` reads it.
+
+    Returns:
+        The webhook, which may lack something to be sent.
+    """
     tenant = _known(event.detail, context, record)
     url = event.detail.api_endpoint or _tier_address(tenant.tier, context) or context.settings.callback_url or ""
     secret, signing_context = _signing(event.detail, tenant.record)
@@ -87,11 +102,8 @@ def conclude(
         "context (in the event or the tenant's record)": signing_context,
     }
     missing = [need for need, value in needs.items() if not value]
-    if missing:
-        reason = f"not sent, for it has no {', no '.join(missing)}"
-        context.logger.warning(f"tenant {shown(event.detail.tenant.id)}: the status webhook was {reason}")
-        return [replace(update, changes={**update.changes, STATUS_WEBHOOK: reason})]
-    webhook = SendCallback(
+    run_id = run_of(event)
+    return SendCallback(
         url=url,
         body=_body(event.detail, status, tenant, context),
         secret=secret,
@@ -99,8 +111,9 @@ def conclude(
         allowed_hosts=_hosts(tenant.tier),
         may_be_settled=True,
         tenant_id=event.detail.tenant.id,
+        missing=f"no {', no '.join(missing)}" if missing else None,
+        once_per=f"status webhook of run {run_id}" if run_id else None,
     )
-    return [update, webhook]
 
 
 def _known(detail: BuildDetail, context: Context, record: Mapping[str, Any] | None) -> _Tenant:

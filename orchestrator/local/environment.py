@@ -131,7 +131,7 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
         same_for_all = {**TABLES, "DYNAMO_DB_REGION": "", "CODE_BUILD_REGION": ""}
         with _environment({**_NO_REAL_ACCOUNT, **same_for_all, "AWS_ENDPOINT_URL": url}, region=REGION):
             sandbox.fill(jobs)
-            sandbox.leave_job_open()
+            sandbox.leave_jobs_open()
         yield url
     finally:
         server.stop()
@@ -164,7 +164,7 @@ def _sandbox(changes: dict[str, str], jobs: Sequence[str]) -> Iterator[Surroundi
         reach_jenkins = {"JENKINS_URL": jenkins.url, "JENKINS_CREDENTIALS_SECRET": sandbox.JENKINS_SECRET}
         with _environment({**_NO_REAL_ACCOUNT, **reach_jenkins, **changes}):
             sandbox.fill(jobs)
-            sandbox.leave_job_open()
+            sandbox.leave_jobs_open()
             yield Surroundings(jenkins=jenkins, control_plane=plane)
 
 

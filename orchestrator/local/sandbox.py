@@ -2,24 +2,24 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import aws
+from orchestrator import aws, clock
 from orchestrator.builders import StartedJob
-from orchestrator.event import EventType
-from orchestrator.idempotency import record_key
+from orchestrator.clock import written
+from orchestrator.event import EventType, Start
+from orchestrator.ledger import Ledger
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
-from orchestrator.open_jobs import INDEX, DynamoDBOpenJobs
+from orchestrator.outcome import Outcome
+from orchestrator.record import BY_TENANT, OPEN_JOBS, WAITING
 from orchestrator.settings import Settings
-from orchestrator.tenants import written
 from orchestrator.tiers import JOB_ATTRIBUTES
 
 if TYPE_CHECKING:
     from types_boto3_codebuild import CodeBuildClient
     from types_boto3_dynamodb import DynamoDBClient
-    from types_boto3_dynamodb.type_defs import GlobalSecondaryIndexTypeDef
     from types_boto3_secretsmanager import SecretsManagerClient
 
 TIERS: Mapping[str, Mapping[str, Any]] = {
@@ -77,12 +77,14 @@ TENANT: Mapping[str, Any] = {
 }
 """Record of the tenant that the sample events are about, as its provisioning left it."""
 
-# As in the template.
-_OPEN_JOBS: "GlobalSecondaryIndexTypeDef" = {
-    "IndexName": INDEX,
-    "KeySchema": [{"AttributeName": "openJob", "KeyType": "HASH"}, {"AttributeName": "checkAt", "KeyType": "RANGE"}],
-    "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["job", "data"]},
+_KEPT = ["job", "outcome", "state", "owner", "firstOwner", "lockedUntil", "expiration"]
+LEDGER_INDEXES: Mapping[str, tuple[str, str, Sequence[str]]] = {
+    OPEN_JOBS: ("openJob", "checkAt", _KEPT),
+    BY_TENANT: ("tenantId", "since", [*_KEPT, "ending"]),
+    WAITING: ("waitingFor", "waitingSince", [*_KEPT, "receipt", "queue"]),
 }
+"""The ledger's indexes as in the template: their keys, and what is kept beside them."""
+
 JENKINS_SECRET = "orchestrator-local-jenkins"  # noqa: S105 (a secret's name)
 _JENKINS_USER = "orchestrator"
 _JENKINS_TOKEN = "an-api-token-of-no-worth"  # noqa: S105 (for the embedded server alone)
@@ -115,7 +117,7 @@ def fill(jobs: Sequence[str] = ()) -> None:
         if settings.data_store_table is not None and _create_table(dynamodb, settings.data_store_table, "tenantId"):
             dynamodb.put_item(TableName=settings.data_store_table, Item=aws.to_item(TENANT))
         if settings.idempotency_table is not None:
-            _create_table(dynamodb, settings.idempotency_table, "id", _OPEN_JOBS)
+            _create_table(dynamodb, settings.idempotency_table, "id", LEDGER_INDEXES)
         if settings.tier_details_table is not None and _create_table(dynamodb, settings.tier_details_table, "tier"):
             for tier, details in TIERS.items():
                 item = aws.to_item({"tier": tier, **details})
@@ -126,36 +128,45 @@ def fill(jobs: Sequence[str] = ()) -> None:
         _create_secret(clients.get("secretsmanager", settings.aws_region))
 
 
-def leave_job_open() -> None:
-    """Leave a job of the sample tenant open, of whose end nobody told: work for a sweep."""
+def leave_jobs_open() -> None:
+    """Leave two jobs of the sample tenant open: one for a sweep, and one for the sample of a build's state change."""
     settings = Settings.from_environment()
     if settings.idempotency_table is None:
         return
     clients = aws.Clients()
     dynamodb = clients.get("dynamodb", settings.dynamo_db_region or settings.aws_region)
     codebuild = clients.get("codebuild", settings.code_build_region or settings.aws_region)
-    name, run_id = TIERS["PREMIUM"]["jobName"], "5d2a7e90c4b14f6f9a3e8d1b7c6f0e42"
+    ledger = Ledger(settings.idempotency_table, lambda: dynamodb, timedelta(days=30))
+    name = TIERS["PREMIUM"]["jobName"]
     with aws.errors("the sandbox could not be set up"):
-        build = codebuild.start_build(projectName=name)["build"]
-        job = StartedJob(
-            builder="CODE_BUILD",
-            name=name,
-            run_id=run_id,
-            id=build["id"],
-            since=datetime.now(UTC) - timedelta(hours=1),
-            event_id="e332226e-c72e-5ab5-b887-c2e9c12df241",
-            event_type=EventType.TENANT_PROVISIONING,
-            tenant_id=TENANT["tenantId"],
+        build = codebuild.start_build(projectName=name)["build"]["id"]
+        _leave_open(ledger, name, "5d2a7e90c4b14f6f9a3e8d1b7c6f0e42", build)
+        due = {":due": {"S": written(clock.now() - timedelta(minutes=1))}}
+        dynamodb.update_item(
+            TableName=settings.idempotency_table,
+            Key={"id": {"S": "5d2a7e90c4b14f6f9a3e8d1b7c6f0e42"}},
+            UpdateExpression="SET checkAt = :due",
+            ExpressionAttributeValues=due,
         )
-        note = DynamoDBOpenJobs(settings.idempotency_table, lambda: dynamodb).note(job)
-        record = {
-            **note,
-            "id": record_key(run_id),
-            "status": "COMPLETED",
-            "data": json.dumps({"id": build["id"]}),
-            "checkAt": written(job.since),
-        }
-        dynamodb.put_item(TableName=settings.idempotency_table, Item=aws.to_item(record))
+        _leave_open(ledger, name, "0b6f4c1de2a94f3b8d7c5e6a9f102b3c", f"{name}:8f14e45f-ceea-467f-a0e6-1a2b3c4d5e6f")
+
+
+def _leave_open(ledger: Ledger, name: str, run_id: str, build: str) -> None:
+    since = clock.now() - timedelta(hours=1)
+    event_id = "e332226e-c72e-5ab5-b887-c2e9c12df241"
+    job = StartedJob(
+        builder="CODE_BUILD",
+        name=name,
+        run_id=run_id,
+        id="",
+        since=since,
+        event_id=event_id,
+        event_type=EventType.TENANT_PROVISIONING,
+        tenant_id=TENANT["tenantId"],
+        start=Start(event_id=event_id, at=since),
+    )
+    outcome = Outcome(action="StartJob", status="started", builder=job.builder, name=name, id=build)
+    ledger.perform(run_id, "the sandbox's job was not started", lambda _: outcome, job, follow=True)
 
 
 def jenkins(jobs: Sequence[str] = ()) -> JenkinsServer:
@@ -195,16 +206,28 @@ def _create_secret(secrets: "SecretsManagerClient") -> None:
 
 
 def _create_table(
-    dynamodb: "DynamoDBClient", name: str, key: str, index: "GlobalSecondaryIndexTypeDef | None" = None
+    dynamodb: "DynamoDBClient", name: str, key: str, indexes: Mapping[str, tuple[str, str, Sequence[str]]] | None = None
 ) -> bool:
-    keys = {key, *(schema["AttributeName"] for schema in index["KeySchema"])} if index else {key}
+    indexes = indexes or {}
+    keys = {key, *(name for first, second, _ in indexes.values() for name in (first, second))}
+    made: Any = [
+        {
+            "IndexName": index,
+            "KeySchema": [
+                {"AttributeName": first, "KeyType": "HASH"},
+                {"AttributeName": second, "KeyType": "RANGE"},
+            ],
+            "Projection": {"ProjectionType": "INCLUDE", "NonKeyAttributes": list(kept)},
+        }
+        for index, (first, second, kept) in indexes.items()
+    ]
     try:
         dynamodb.create_table(
             TableName=name,
             KeySchema=[{"AttributeName": key, "KeyType": "HASH"}],
             AttributeDefinitions=[{"AttributeName": name, "AttributeType": "S"} for name in sorted(keys)],
             BillingMode="PAY_PER_REQUEST",
-            **({"GlobalSecondaryIndexes": [index]} if index else {}),  # type: ignore[arg-type]  # one argument
+            **({"GlobalSecondaryIndexes": made} if made else {}),
         )
     except dynamodb.exceptions.ResourceInUseException:
         return False

@@ -18,6 +18,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -77,6 +78,7 @@ def events() -> Iterator[dict[str, Any]]:
     while True:
         event = copy.deepcopy(template)
         event["id"], event["detail"]["tenant"]["id"] = str(uuid.uuid4()), str(uuid.uuid4())
+        event["time"] = datetime.now(UTC).isoformat(timespec="seconds")
         yield event
 
 

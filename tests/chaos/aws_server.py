@@ -1,19 +1,29 @@
 """The AWS of a chaos run, all but CodeBuild: DynamoDB, Secrets Manager and EventBridge, as far as they are used."""
 
 import json
+import time
 import uuid
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator.aws import to_item
 from orchestrator.local import sandbox
 from orchestrator.local.http_server import Answer, Request
-from tests.chaos.dynamodb import ConditionFailed, DynamoDB, Unsupported
+from tests.chaos.dynamodb import ConditionFailed, DynamoDB, Index, Table
+from tests.chaos.expressions import Unsupported
 
 IDEMPOTENCY_TABLE = "idempotency"
 TENANTS_TABLE = "tenants"
 TIERS_TABLE = "tiers"
 JENKINS_TOKEN = "a-token-of-no-worth"
 TIERS = {tier: details for tier, details in sandbox.TIERS.items() if "builder" not in details}
+# As in the template.
+_OPEN_JOBS = Index(
+    hash_key="openJob",
+    range_key="checkAt",
+    attributes=("job", "outcome", "state", "owner", "firstOwner", "lockedUntil", "expiration"),
+)
 
 
 class AwsServer:
@@ -21,21 +31,31 @@ class AwsServer:
 
     Attributes:
         dynamodb: The tables.
-        published: The entries that EventBridge took.
     """
 
-    def __init__(self, entry_fails: Callable[[], bool]) -> None:
-        """Start with the tiers and nothing else.
+    def __init__(self, entry_fails: Callable[[], bool], publish: Callable[[Mapping[str, Any], str], None]) -> None:
+        """Start with empty tables.
 
         Args:
             entry_fails: Says of each entry of PutEvents whether EventBridge is not to take it.
+            publish: Takes each event that EventBridge took, as its rules send it, and the caller's access key id.
         """
-        self.dynamodb = DynamoDB({IDEMPOTENCY_TABLE: "id", TENANTS_TABLE: "tenantId", TIERS_TABLE: "tier"})
-        self.dynamodb.tables[TIERS_TABLE].update(
-            {tier: {"tier": {"S": tier}, "jobName": {"S": details["jobName"]}} for tier, details in TIERS.items()}
+        self.dynamodb = DynamoDB(
+            {
+                IDEMPOTENCY_TABLE: Table("id", {"open-jobs": _OPEN_JOBS}),
+                TENANTS_TABLE: Table("tenantId", {}),
+                TIERS_TABLE: Table("tier", {}),
+            }
         )
-        self.published: list[dict[str, Any]] = []
         self._entry_fails = entry_fails
+        self._publish = publish
+
+    def add_tiers(self, control_plane: str) -> None:
+        """Put the tiers into their table, with the control plane's host (a URL) or the address of its webhook."""
+        for number, (tier, details) in enumerate(TIERS.items()):
+            address = {"CONTROL_PLANE_HOST": control_plane} if number else {"API_ENDPOINT": f"{control_plane}/webhook"}
+            item: Any = to_item({**details, **address, "tier": tier})
+            self.dynamodb.tables[TIERS_TABLE][tier] = item
 
     def respond(self, request: Request, caller: str) -> Answer:
         """Answer a request.
@@ -63,19 +83,36 @@ class AwsServer:
                 arn = f"arn:aws:secretsmanager:eu-west-1:123456789012:secret:{name}"
                 return _json({"ARN": arn, "Name": name, "SecretString": secret})
             case "AWSEvents", "PutEvents":
-                return self._put_events(body["Entries"])
+                return self._put_events(body["Entries"], caller)
         raise Unsupported(f"{service} {operation}")
 
-    def _put_events(self, entries: list[dict[str, Any]]) -> Answer:
+    def _put_events(self, entries: list[dict[str, Any]], caller: str) -> Answer:
         results = []
         for entry in entries:
             if self._entry_fails():
                 results.append({"ErrorCode": "InternalFailure", "ErrorMessage": "not taken"})
-            else:
-                self.published.append(entry)
-                results.append({"EventId": str(uuid.uuid4())})
+                continue
+            event = _event(entry)
+            self._publish(event, caller)
+            results.append({"EventId": event["id"]})
         failed = sum("ErrorCode" in result for result in results)
         return _json({"FailedEntryCount": failed, "Entries": results})
+
+
+def _event(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """Make what a rule sends of an entry; EventBridge tells times in whole seconds."""
+    happened = datetime.fromtimestamp(int(entry.get("Time", time.time())), UTC)
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": entry["DetailType"],
+        "source": entry["Source"],
+        "account": "123456789012",
+        "time": happened.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "region": "eu-west-1",
+        "resources": entry["Resources"],
+        "detail": json.loads(entry["Detail"]),
+    }
 
 
 def failure(code: str, status: int = 400, more: Mapping[str, Any] | None = None) -> Answer:

@@ -2,15 +2,22 @@
 
 import json
 import math
+import multiprocessing
 import signal
-import subprocess
-import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from tests.chaos import worker
+
 ROOT = Path(__file__).parents[2]
+# A process that has imported everything is forked for each child: a start takes milliseconds, and many are killed.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload([worker.PRELOADED])
+# The start of a process looks after all others: of two threads that wait for one, one never learns how it ended.
+_waiting = threading.Lock()
 
 
 class Child:
@@ -20,24 +27,23 @@ class Child:
         name: Its access key id and Jenkins user, by which its requests are known.
         timeout: Seconds that an invocation may take; like Lambda, the child is killed when they are over.
         busy_with: What the delivery that it has in hand is for; the driver's to use.
+        began: When it got that delivery, by the monotonic clock.
     """
 
-    def __init__(self, name: str, timeout: float, environment: Mapping[str, str]) -> None:
-        """Start the process and wait until it can take a delivery."""
+    def __init__(self, name: str, timeout: float, ahead: float, environment: Mapping[str, str]) -> None:
+        """Start the process, whose clock is so many seconds ahead, and wait until it can take a delivery."""
         self.name = name
         self.timeout = timeout
         self.busy_with = ""
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.chaos.worker", str(timeout)],
-            cwd=ROOT,
-            env=dict(environment),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
+        self.began = 0.0
+        self._connection, theirs = _FORKS.Pipe()
+        self._process = _FORKS.Process(
+            target=worker.work, args=(theirs, timeout, ahead, dict(environment)), name=name, daemon=True
         )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._stdin, self._stdout = self._process.stdin, self._process.stdout
-        assert self._stdout.readline() == b"ready\n", "the worker does not start; see its standard error"
+        with _waiting:
+            self._process.start()
+        theirs.close()
+        assert self._connection.recv_bytes() == worker.READY, "the worker does not start; see its standard error"
 
     def deliver(self, event: Mapping[str, Any], doom: float = math.inf) -> dict[str, Any] | None:
         """Hand an event to the function.
@@ -49,28 +55,33 @@ class Child:
         Returns:
             The worker's result, or `None` where the child was killed first; it is closed then.
         """
+        self.began = time.monotonic()
         timer = threading.Timer(min(doom, self.timeout), self.kill)
         timer.start()
         try:
-            self._stdin.write(json.dumps(event).encode() + b"\n")
-            self._stdin.flush()
-            line = self._stdout.readline()
-        except BrokenPipeError:
-            line = b""
-        timer.cancel()
-        timer.join()
-        if line.endswith(b"\n"):
-            result: dict[str, Any] = json.loads(line)
+            self._connection.send_bytes(json.dumps(event).encode())
+            result: dict[str, Any] = json.loads(self._connection.recv_bytes())
             return result
-        self.close()
-        assert self._process.returncode == -signal.SIGKILL, f"the worker ended with {self._process.returncode}"
+        except (ConnectionError, EOFError):
+            pass
+        finally:
+            timer.cancel()
+            timer.join()
+        self._join()
+        self._connection.close()
+        assert self._process.exitcode == -signal.SIGKILL, f"the worker ended with {self._process.exitcode}"
         return None
 
     def kill(self) -> None:
         """Send SIGKILL, and see it die."""
         self._process.kill()
-        self._process.wait()
+        self._join()
 
     def close(self) -> None:
         """Let the process end, and tidy up."""
-        self._process.communicate()
+        self._connection.close()
+        self._join()
+
+    def _join(self) -> None:
+        with _waiting:
+            self._process.join()

@@ -1,7 +1,5 @@
-"""Delivers events as EventBridge and Lambda do at their worst, and counts what came of them."""
+"""Delivers events as EventBridge and Lambda do at their worst, and has judged what came of them."""
 
-import copy
-import heapq
 import json
 import math
 import random
@@ -9,26 +7,32 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.chaos.aws_server import TIERS
+from tests.chaos.aws_server import TENANTS_TABLE, TIERS
+from tests.chaos.builds import Builds
 from tests.chaos.child import ROOT, Child
 from tests.chaos.faults import Faults
-from tests.chaos.world import BUILDERS, World
+from tests.chaos.history import Handled
+from tests.chaos.lives import BUILDERS, Start, start_of, starts
+from tests.chaos.schedule import SWEEP, Delivery, Schedule
+from tests.chaos.verdict import Facts, Judge, Row, Verdict, describe
+from tests.chaos.world import World
 from tests.codebuild_server import TOKEN_LIFETIME_SECONDS
 
-EVENTS_PER_SECOND = 8
 MAX_ATTEMPTS = 15
 MUCH_LATER = 3600.0
 TICK_SECONDS = 0.05
 # A delivery is doomed by this chance, and then killed within so many seconds, unless it is done by then.
 DOOMED = 0.1
 DOOM_SECONDS = 0.03
-_SAMPLE = json.loads((ROOT / "events" / "tenant-provisioning.json").read_text(encoding="utf-8"))
+# What is published is delivered within a second, and sometimes twice.
+_TWICE = 0.15
+_SWEEP = json.loads((ROOT / "events" / "scheduled-sweep.json").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
@@ -39,153 +43,71 @@ class Plan:
     deliveries: int = 0
     seed: int = 1
     workers: int = 4
+    pace: float = 4.0
     lock: float = 3.0
     failing: float = 0.05
     slow: float = 0.06
     killing: float = 0.04
-
-
-@dataclass
-class Row:
-    """What happened to the events of one builder."""
-
-    events: int = 0
-    deliveries: int = 0
-    kills: int = 0
-    faults: int = 0
-    lost: int = 0
-    duplicated: int = 0
-
-
-@dataclass
-class Verdict:
-    """What a run came to.
-
-    Attributes:
-        rows: What happened, by builder.
-        errors: How often a delivery ended with which error.
-        published: How many entries EventBridge took.
-        surprises: What the emulations could not answer.
-        seconds: How long it took.
-    """
-
-    rows: Mapping[str, Row]
-    errors: Counter[str]
-    published: int
-    surprises: Sequence[str]
-    seconds: float
+    apart: float = 0.33
 
     @property
-    def is_good(self) -> bool:
-        return not self.surprises and all(row.lost == row.duplicated == 0 for row in self.rows.values())
-
-    def table(self) -> str:
-        columns = list(Row.__dataclass_fields__)
-        lines = ["builder    " + "".join(f"{name:>12}" for name in columns)]
-        lines += [
-            f"{builder:<11}" + "".join(f"{getattr(row, name):>12}" for name in columns)
-            for builder, row in self.rows.items()
-        ]
-        errors = ", ".join(f"{count} {name}" for name, count in self.errors.most_common()) or "none"
-        lines.append(f"{self.seconds:.0f} s; failed deliveries: {errors}; published entries: {self.published}")
-        lines += [f"not emulated: {surprise}" for surprise in self.surprises[:10]]
-        return "\n".join(lines)
-
-
-@dataclass(order=True)
-class Delivery:
-    """An event that is to be handed over at a moment of the monotonic clock."""
-
-    due: float
-    serial: int
-    event: Mapping[str, Any] = field(compare=False)
-    attempt: int = field(compare=False, default=1)
-
-    @property
-    def builder(self) -> str:
-        return str(self.event["detail"]["builderConfig"]["type"])
-
-
-class Schedule:
-    """The deliveries to come, and how many are under way."""
-
-    def __init__(self) -> None:
-        self._heap: list[Delivery] = []
-        self._under_way = 0
-        self._serial = 0
-        self._changed = threading.Condition()
-
-    def add(self, due: float, event: Mapping[str, Any], attempt: int = 1) -> None:
-        with self._changed:
-            self._serial += 1
-            heapq.heappush(self._heap, Delivery(due, self._serial, event, attempt))
-            self._changed.notify_all()
-
-    def take(self) -> Delivery | None:
-        """Wait for the next delivery; `None` when there will be none. Each one taken must be reported `done`."""
-        with self._changed:
-            while self._heap or self._under_way:
-                pause = self._heap[0].due - time.monotonic() if self._heap else None
-                if pause is not None and pause <= 0:
-                    self._under_way += 1
-                    return heapq.heappop(self._heap)
-                self._changed.wait(pause)
-            return None
-
-    def done(self) -> None:
-        with self._changed:
-            self._under_way -= 1
-            self._changed.notify_all()
-
-
-def provisioning(builder: str, tier: str, at: float | None = None) -> dict[str, Any]:
-    """Make an event of a new tenant.
-
-    Args:
-        builder: The build system that it asks for.
-        tier: The plan's tier.
-        at: Its time in seconds since 1970; now, if left out.
-    """
-    event: dict[str, Any] = copy.deepcopy(_SAMPLE)
-    moment = datetime.fromtimestamp(time.time() if at is None else at, UTC)
-    event.update(id=str(uuid.uuid4()), time=moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
-    detail = event["detail"]
-    detail["tenant"].update(id=str(uuid.uuid4()), key=f"tenant-{event['id'][:8]}")
-    detail["planConfig"]["tier"] = tier
-    detail["builderConfig"]["type"] = builder
-    return event
+    def scale(self) -> float:
+        """How long everything else takes, compared with what it takes where an invocation may take three seconds."""
+        return self.lock / 3
 
 
 def run(plan: Plan) -> Verdict:
     """Carry out a plan."""
     started = time.monotonic()
-    with World(Faults(failing=plan.failing, slow=plan.slow, killing=plan.killing, seed=plan.seed)) as world:
-        driver = _Driver(plan, world)
-        driver.first_deliveries()
-        driver.work_off()
-        world.advance(MUCH_LATER)
-        driver.late_deliveries()
-        driver.work_off()
-        rows = driver.rows
-        for builder, row in rows.items():
-            row.faults = world.met[builder]
-            sent = [event["id"] for event in driver.events if event["detail"]["builderConfig"]["type"] == builder]
-            _count_runs(row, sent, world.runs(builder), driver.lost)
-        return Verdict(rows, driver.errors, len(world.aws.published), world.surprises, time.monotonic() - started)
+    faults = Faults(failing=plan.failing, slow=plan.slow, killing=plan.killing, seed=plan.seed)
+    with World(faults) as world:
+        driver = Driver(plan, world)
+        driver.run()
+        facts = Facts(
+            starts=driver.starts,
+            runs=driver.builds.runs,
+            history=world.history,
+            records=world.aws.dynamodb.tables[TENANTS_TABLE],
+            given_up=driver.given_up,
+        )
+        return _judged(driver, facts, world, time.monotonic() - started)
 
 
-def _count_runs(row: Row, sent: Sequence[str], runs: Iterable[Mapping[str, object]], lost: set[str]) -> None:
-    pairs = [(str(run["ORCHESTRATOR_EVENT_ID"]), str(run["ORCHESTRATOR_RUN_ID"])) for run in runs]
-    by_event = Counter(event for event, _ in pairs)
-    by_run = Counter(run for _, run in pairs)
-    duplicated = {event for event, run in pairs if by_event[event] > 1 or by_run[run] > 1}
-    row.events = len(sent)
-    row.lost = sum(by_event[event] == 0 or event in lost for event in sent)
-    row.duplicated = len(duplicated)
+def _judged(driver: "Driver", facts: Facts, world: World, seconds: float) -> Verdict:
+    judge, findings = Judge(facts), []
+    for start in driver.starts:
+        row = driver.rows[start.builder]
+        row.events += 1
+        for column, what in judge.findings(start):
+            setattr(row, column, getattr(row, column) + 1)
+            findings.append(f"{column}: {what}: {describe(start, facts.runs)}")
+    for builder, row in driver.rows.items():
+        row.faults = world.met[builder]
+    sweeps = driver.rows.pop(SWEEP)
+    superseded = {one.start for one in facts.history.handled if one.is_superseded()}
+    counts = Counter(
+        {
+            "sweeps": sweeps.deliveries,
+            "runs": len(facts.runs),
+            "published": len(facts.history.published),
+            "webhooks": len(facts.history.webhooks),
+            "superseded": len(superseded),
+            "overtaken in flight": judge.in_flight(),
+        }
+    )
+    return Verdict(driver.rows, driver.errors, counts, findings, world.surprises, seconds)
 
 
-class _Driver:
-    """Hands the schedule's deliveries to a pool of children, and puts those that fail back."""
+class Driver:
+    """Hands the schedule's deliveries to a pool of children, and puts those that fail back.
+
+    Attributes:
+        starts: The start events.
+        builds: What becomes of their runs.
+        rows: What happened, by builder, and of the sweeps.
+        errors: How often a delivery ended with which error.
+        given_up: Ids of the start events whose deliveries failed as often as they are tried.
+    """
 
     def __init__(self, plan: Plan, world: World) -> None:
         self._plan = plan
@@ -193,59 +115,122 @@ class _Driver:
         self._random = random.Random(plan.seed)  # noqa: S311 (chance, no secret)
         self._schedule = Schedule()
         self._lock = threading.Lock()
-        self.events: list[dict[str, Any]] = []
-        self.rows = {builder: Row() for builder in BUILDERS}
+        self._swept = time.monotonic()
+        self.starts = starts(plan.events, list(TIERS), plan.pace, plan.scale, time.time(), self._random)
+        self.builds = Builds(world, self._deliver_soon, plan.scale, plan.seed)
+        self.rows = {name: Row() for name in (*BUILDERS, SWEEP)}
         self.errors: Counter[str] = Counter()
-        self.lost: set[str] = set()
+        self.given_up: set[str] = set()
+        self._by_id = {start.id: start for start in self.starts}
+        for start in self.starts:
+            world.control_plane.expect(start.tenant, start.id)
+        world.on_published = self._feed_back
+        world.on_late = self._deliver_at_end
 
-    def first_deliveries(self) -> None:
-        """Schedule every event, roughly in order, and duplicates of them at the same moment and later."""
-        start, wall = time.monotonic(), time.time()
-        tiers, moments = list(TIERS), []
-        for index in range(self._plan.events):
-            after = index / EVENTS_PER_SECOND
-            event = provisioning(BUILDERS[index % 2], tiers[index % len(tiers)], wall + after)
-            self.events.append(event)
-            moments.append(start + after + self._random.uniform(1, 2))
-            self._schedule.add(moments[-1], event)
-        # Every event is delivered now and at the end; the other planned deliveries fall on any of them.
-        duplicates = max(self._plan.deliveries, 3 * len(self.events)) - 2 * len(self.events)
-        for index in self._random.choices(range(len(self.events)), k=duplicates):
-            # At the same moment, a little before or after, or about when the lock ends.
-            delay = self._random.choice(
-                (0.0, self._random.uniform(-1, 1), self._random.uniform(0, 2.5 * self._plan.lock))
-            )
-            self._schedule.add(moments[index] + delay, self.events[index])
-
-    def late_deliveries(self) -> None:
-        """Schedule every event once more, half of them as an archive replay."""
-        for index, event in enumerate(self.events):
-            again = {**event, "replay-name": "chaos"} if self._random.random() < 0.5 else event
-            self._schedule.add(time.monotonic() + index / (4 * EVENTS_PER_SECOND), again)
-
-    def work_off(self) -> None:
-        """Deliver until the schedule is empty, while the builders' time goes on."""
-        # Tokens live as long as a lock: they hold within an invocation, and no longer for its redelivery.
-        token_speed = TOKEN_LIFETIME_SECONDS / self._plan.lock
+    def run(self) -> None:
+        """Deliver everything, in the end without misfortunes, until nothing is to come."""
         with ThreadPoolExecutor(self._plan.workers) as pool:
             workers = [pool.submit(self._work) for _ in range(self._plan.workers)]
-            pending: set[Any] = set(workers)
-            ticked = time.monotonic()
-            while pending:
-                _, pending = wait(pending, timeout=TICK_SECONDS)
-                now = time.monotonic()
-                self._world.advance(now - ticked, token_speed=token_speed)
-                ticked = now
-                if self._random.random() < 0.2:
-                    self._world.jenkins.run_queue()
+            try:
+                self._first_deliveries()
+                self._settle(workers)
+                self._world.advance(MUCH_LATER)
+                self._late_deliveries()
+                self._settle(workers)
+                self._world.faults.calm()
+                self._last_sweeps(workers)
+            finally:
+                self._schedule.close()
         for worker in workers:
             worker.result()
+
+    def _first_deliveries(self) -> None:
+        """Schedule every start, and duplicates of it at the same moment and later."""
+        begin = time.monotonic()
+        for start in self.starts:
+            self._add(start, begin + start.after)
+        # Every start is delivered now and at the end; the other planned deliveries fall on any of them.
+        duplicates = max(self._plan.deliveries, 3 * len(self.starts)) - 2 * len(self.starts)
+        for start in self._random.choices(self.starts, k=duplicates):
+            # At the same moment, a little before or after, or about when the lock ends.
+            delay = self._random.choice(
+                (
+                    0.0,
+                    self._random.uniform(-0.2, 0.2) * self._plan.lock,
+                    self._random.uniform(0.6, 1.1) * self._plan.lock,
+                    self._random.uniform(0, 2.5) * self._plan.lock,
+                )
+            )
+            self._add(start, begin + start.after + delay)
+
+    def _late_deliveries(self) -> None:
+        """Schedule every start once more, half of them as an archive replay."""
+        begin = time.monotonic()
+        for index, start in enumerate(self.starts):
+            replay = {"replay-name": "chaos"} if self._random.random() < 0.5 else {}
+            event = {**start.event, **replay}
+            self._schedule.add(begin + index / (4 * self._plan.pace), event, start.builder, start.id)
+
+    def _last_sweeps(self, workers: list[Future[None]]) -> None:
+        """Sweep until nothing is published any more: at first when every lock is over, then after each pause."""
+        delay, known = 1.5 * self._plan.lock, -1
+        while known < len(self._world.history.published):
+            known = len(self._world.history.published)
+            self._sweep(delay)
+            self._settle(workers)
+            delay = 0.5 * self._plan.lock
+
+    def _add(self, start: Start, due: float) -> None:
+        self._schedule.add(due, start.event, start.builder, start.id)
+
+    def _deliver_soon(self, event: Mapping[str, Any], delay: float, builder: str, start: str) -> None:
+        self._schedule.add(time.monotonic() + delay, event, builder, start)
+
+    def _feed_back(self, event: Mapping[str, Any]) -> None:
+        start = start_of(event["detail"])
+        with self._lock:
+            delays = [self._random.uniform(0, self._plan.scale) for _ in range(1 + (self._random.random() < _TWICE))]
+        for delay in delays:
+            self._deliver_soon(event, delay, self._by_id[start].builder, start)
+
+    def _deliver_at_end(self, start: str, end: float) -> None:
+        """Deliver again before a lock ends, and when it is about to: what its holder asked for may be still to come."""
+        for share in (0.8, self._plan.apart):
+            with self._lock:
+                early = self._random.uniform(0, share) * self._plan.lock
+            self._add(self._by_id[start], end - early)
+
+    def _sweep(self, delay: float = 0.0) -> None:
+        happened = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        event = {**_SWEEP, "id": str(uuid.uuid4()), "time": happened}
+        self._schedule.add(time.monotonic() + delay, event, SWEEP, None)
+        self._swept = time.monotonic() + delay
+
+    def _settle(self, workers: list[Future[None]]) -> None:
+        """Let time pass, and sweep now and then, until nothing is to come."""
+        # Tokens live as long as a lock: they hold within an invocation, and no longer for its redelivery.
+        token_speed = TOKEN_LIFETIME_SECONDS / self._plan.lock
+        ticked = time.monotonic()
+        # In this order: what is under way may start a run, and what a run comes to may be delivered.
+        while not (self._schedule.is_idle() and self.builds.is_idle() and self._schedule.is_idle()):
+            time.sleep(TICK_SECONDS)
+            now = time.monotonic()
+            self._world.advance(now - ticked, token_speed=token_speed)
+            ticked = now
+            if self._random.random() < 0.4:
+                self._world.jenkins.run_queue()
+            self.builds.tick()
+            if now - self._swept > self._plan.lock / 2:
+                self._sweep()
+            for worker in workers:
+                if worker.done():
+                    worker.result()
 
     def _work(self) -> None:
         child: Child | None = None
         while (delivery := self._schedule.take()) is not None:
             try:
-                child = child or self._world.spawn(self._plan.lock)
+                child = child or self._spawn()
                 if not self._deliver(child, delivery):
                     child = None
             finally:
@@ -253,29 +238,36 @@ class _Driver:
         if child is not None:
             child.close()
 
+    def _spawn(self) -> Child:
+        # Clocks are never further apart than this, and half of the time as far.
+        with self._lock:
+            ahead = self._random.choice((-0.5, 0.5)) * self._plan.apart * self._plan.lock
+        return self._world.spawn(self._plan.lock, ahead)
+
     def _deliver(self, child: Child, delivery: Delivery) -> bool:
         """Hand one delivery over, and put it back if it failed; says whether the child lives."""
         with self._lock:
             doom = self._random.uniform(0, DOOM_SECONDS) if self._random.random() < DOOMED else math.inf
             pause = self._plan.lock * self._random.uniform(1.05, 1.6)
+            if delivery.start == delivery.event["id"]:
+                self._world.history.delivered.setdefault(delivery.event["id"], time.monotonic())
         child.busy_with = delivery.builder
         result = child.deliver(delivery.event, doom)
         with self._lock:
             row = self.rows[delivery.builder]
             row.deliveries += 1
             row.kills += result is None
-            if result is not None and not result["ok"]:
+        if result is not None and result["ok"]:
+            outcomes = (outcome for consumer in result["answer"]["consumers"] for outcome in consumer["outcomes"])
+            handled = Handled(start=delivery.start, ended=time.monotonic(), outcomes=tuple(outcomes))
+            self._world.history.handled.append(handled)
+            return True
+        with self._lock:
+            if result is not None:
                 self.errors[result["error"]] += 1
-            if result is not None and result["ok"]:
-                # Lambda would not deliver it again: what is not done by now is never done.
-                if not self._is_started(delivery):
-                    self.lost.add(delivery.event["id"])
-            elif delivery.attempt == MAX_ATTEMPTS:
-                self.lost.add(delivery.event["id"])
-            else:
-                self._schedule.add(time.monotonic() + pause, delivery.event, delivery.attempt + 1)
+            if delivery.attempt < MAX_ATTEMPTS:
+                due = time.monotonic() + pause
+                self._schedule.add(due, delivery.event, delivery.builder, delivery.start, delivery.attempt + 1)
+            elif delivery.start == delivery.event["id"]:
+                self.given_up.add(delivery.event["id"])
         return result is not None
-
-    def _is_started(self, delivery: Delivery) -> bool:
-        runs = self._world.runs(delivery.builder)
-        return any(run["ORCHESTRATOR_EVENT_ID"] == delivery.event["id"] for run in runs)

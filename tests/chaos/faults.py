@@ -12,7 +12,15 @@ T = TypeVar("T")
 # Trouble lasts: what a child asks for next after a failure is likely to fail in the same way.
 _LASTING = 0.6
 # Where the moment of a kill matters most; other moments are the driver's.
-_KILL_POINTS = ("PutItem idempotency", "UpdateItem idempotency", "StartBuild", "buildWithParameters")
+_KILL_POINTS = (
+    "UpdateItem idempotency",
+    "StartBuild",
+    "buildWithParameters",
+    "PutEvents",
+    "/webhook",
+)
+# Share of the requests to Jenkins that take effect late.
+_LATE = 0.3
 
 
 class Fault(Enum):
@@ -25,6 +33,8 @@ class Fault(Enum):
     """It is turned away, and nothing is done."""
     ANSWER_LOST = auto()
     """It is done, and the connection drops."""
+    LATE = auto()
+    """The connection drops, and it is done some time after that, within the time of its sender's invocation."""
     SLOW = auto()
     """It is done after a while."""
     KILLED_BEFORE = auto()
@@ -34,6 +44,7 @@ class Fault(Enum):
 
 
 FAILING = (Fault.BROKEN, Fault.THROTTLED, Fault.ANSWER_LOST, Fault.ANSWER_LOST)
+COUNTED = (*FAILING, Fault.LATE)
 KILLING = (Fault.KILLED_BEFORE, Fault.KILLED_AFTER)
 
 
@@ -65,6 +76,7 @@ class Faults:
         self._failing = failing
         self._slow = slow
         self._killing = killing
+        self._late = _LATE if failing else 0.0
         self._random = random.Random(seed)  # noqa: S311 (chance, no secret)
         self._planned: list[tuple[str, Fault | Hold]] = []
         self._last: dict[str, Fault] = {}
@@ -91,10 +103,21 @@ class Faults:
             self._last[sender] = fault
             return fault
 
+    def calm(self) -> None:
+        """Let nothing happen by chance any more."""
+        with self._lock:
+            self._failing = self._slow = self._killing = self._late = 0.0
+            self._last.clear()
+
     def strikes(self) -> bool:
         """Say whether one more thing fails, with the chance of a call."""
         with self._lock:
             return self._random.random() < self._failing
+
+    def share(self) -> float:
+        """Draw a share between 0 and 1."""
+        with self._lock:
+            return self._random.random()
 
     def pick(self, choices: Sequence[T]) -> T:
         """Pick one of several."""
@@ -105,6 +128,8 @@ class Faults:
         last = self._last.get(sender, Fault.NONE)
         if last in FAILING and self._random.random() < _LASTING:
             return last
+        if "buildWithParameters" in line and self._random.random() < self._late:
+            return Fault.LATE
         chance = self._random.random()
         if chance < self._failing:
             return self._random.choice(FAILING)

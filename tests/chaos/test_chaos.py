@@ -3,13 +3,14 @@
 from tests.chaos.driver import Plan, run
 
 
-def test_whatever_happens_each_event_starts_one_run() -> None:
-    verdict = run(Plan(events=16, lock=2.0, seed=1))
+def test_whatever_happens_each_tenant_gets_what_was_asked_for_last_and_the_control_plane_hears_of_it_once() -> None:
+    verdict = run(Plan(events=12, pace=8, lock=1.5, seed=1))
 
     print(verdict.table())
     assert not verdict.surprises
     assert sum(row.kills for row in verdict.rows.values()) > 0
+    assert verdict.counts["superseded"] > 0
     for row in verdict.rows.values():
-        assert row.events == 8
+        assert row.events > 0
         assert row.faults > 0
-        assert (row.lost, row.duplicated) == (0, 0)
+        assert (row.lost, row.duplicated, row.false) == (0, 0, 0)

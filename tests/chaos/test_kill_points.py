@@ -9,15 +9,17 @@ from typing import Any
 import pytest
 
 from tests.chaos.child import Child
-from tests.chaos.driver import MUCH_LATER, provisioning
+from tests.chaos.driver import MUCH_LATER
 from tests.chaos.faults import Fault, Faults
-from tests.chaos.world import BUILDERS, World
+from tests.chaos.lives import BUILDERS, PROVISIONING, start_event
+from tests.chaos.world import World
 
 LOCK_SECONDS = 2.0
 START = {"CODE_BUILD": "StartBuild", "JENKINS": "buildWithParameters"}
 SEARCH = {"CODE_BUILD": "ListBuildsForProject", "JENKINS": "GET /queue"}
 SDK_TRIES = 3
-LOCK = "PutItem idempotency"
+APART = LOCK_SECONDS / 3
+# An action's record is written twice: when it is claimed, and when it is settled.
 RECORD = "UpdateItem idempotency"
 
 
@@ -30,16 +32,16 @@ def world() -> Iterator[World]:
 
 @pytest.fixture(params=BUILDERS)
 def event(request: pytest.FixtureRequest) -> dict[str, Any]:
-    return provisioning(request.param, "PREMIUM")
+    return start_event(PROVISIONING, request.param, "PREMIUM")
 
 
-def test_killed_before_the_lock(world: World, event: dict[str, Any]) -> None:
-    _killed(world, event, Fault.KILLED_BEFORE, LOCK)
+def test_killed_before_the_claim(world: World, event: dict[str, Any]) -> None:
+    _killed(world, event, Fault.KILLED_BEFORE, RECORD)
     _assert_redelivery_leaves_one_run(world, event)
 
 
-def test_killed_after_the_lock(world: World, event: dict[str, Any]) -> None:
-    _killed(world, event, Fault.KILLED_AFTER, LOCK)
+def test_killed_after_the_claim(world: World, event: dict[str, Any]) -> None:
+    _killed(world, event, Fault.KILLED_AFTER, RECORD)
     _assert_redelivery_leaves_one_run(world, event)
 
 
@@ -53,12 +55,14 @@ def test_killed_when_the_builder_has_acted_and_not_answered(world: World, event:
     _assert_redelivery_leaves_one_run(world, event)
 
 
-def test_killed_between_the_answer_and_the_record(world: World, event: dict[str, Any]) -> None:
+def test_killed_between_the_answer_and_the_settlement(world: World, event: dict[str, Any]) -> None:
+    world.faults.plan(Fault.NONE, on=RECORD)
     _killed(world, event, Fault.KILLED_BEFORE, RECORD)
     _assert_redelivery_leaves_one_run(world, event)
 
 
-def test_killed_after_the_record(world: World, event: dict[str, Any]) -> None:
+def test_killed_after_the_settlement(world: World, event: dict[str, Any]) -> None:
+    world.faults.plan(Fault.NONE, on=RECORD)
     _killed(world, event, Fault.KILLED_AFTER, RECORD)
     _assert_redelivery_leaves_one_run(world, event)
 
@@ -117,6 +121,24 @@ def test_delivered_again_while_the_first_delivery_is_with_the_builder(world: Wor
     _assert_redelivery_leaves_one_run(world, event)
 
 
+def test_a_request_takes_effect_only_when_its_lock_ends_and_clocks_are_apart(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = start_event(PROVISIONING, "JENKINS", "PREMIUM")
+    world.faults.plan(Fault.LATE, on=START["JENKINS"])
+    monkeypatch.setattr(world.faults, "share", lambda: 1.0)  # at the very end
+    behind, ahead = world.spawn(LOCK_SECONDS, -APART / 2), world.spawn(LOCK_SECONDS, APART / 2)
+
+    late = behind.deliver(event)
+    _delivered(ahead, event)
+
+    assert late is not None
+    assert late["error"] == "Unavailable"
+    _let_time_pass(world)  # what waits could hide a second start
+    world.await_late()
+    assert len(list(world.runs("JENKINS"))) == 1
+
+
 def test_delivered_again_much_later(world: World, event: dict[str, Any]) -> None:
     _delivered(world.spawn(LOCK_SECONDS), event)
     _assert_redelivery_leaves_one_run(world, event)
@@ -147,7 +169,7 @@ def _let_time_pass(world: World) -> None:
 
 def _delivered(child: Child, event: Mapping[str, Any]) -> None:
     """Deliver until the lock that somebody else may have left is over."""
-    deadline = time.monotonic() + 4 * LOCK_SECONDS
+    deadline = time.monotonic() + 6 * LOCK_SECONDS
     while True:
         result = child.deliver(event)
         assert result is not None

@@ -1,24 +1,40 @@
-"""The child's program: takes a delivery from each line of standard input, and answers each with a line."""
+"""The child's program: takes deliveries from a connection, and answers each."""
 
 import importlib
 import io
 import json
+import os
 import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from multiprocessing.connection import Connection
 
-import botocore.session
+import urllib3.connection
 from botocore.retries.standard import ExponentialBackoff
 
+from orchestrator import clock
 from orchestrator.local.lambda_context import LocalContext
 
+READY = b"ready"
+PRELOADED = "tests.chaos.preloaded"
 # What the function waits for, as a share of the time that an invocation may take.
 _WAITS = {
     ("orchestrator.aws", "CONNECT_TIMEOUT_SECONDS"): 0.1,
     ("orchestrator.aws", "READ_TIMEOUT_SECONDS"): 0.3,
     ("orchestrator.builders.jenkins.connection", "CONNECT_TIMEOUT_SECONDS"): 0.1,
     ("orchestrator.builders.jenkins.connection", "READ_TIMEOUT_SECONDS"): 0.3,
+    ("orchestrator.callback", "CONNECT_TIMEOUT_SECONDS"): 0.1,
+    ("orchestrator.callback", "READ_TIMEOUT_SECONDS"): 0.3,
+    ("orchestrator.deadline", "LEAST_SECONDS"): 0.05,
     ("orchestrator.deadline", "MARGIN_SECONDS"): 0.1,
+    ("orchestrator.record", "CLOCK_TOLERANCE_SECONDS"): 0.4,
 }
-_SERVICES = ("dynamodb", "codebuild", "secretsmanager", "events")
+# How long the function waits, likewise, before it asks after a job.
+_PAUSES = {
+    ("orchestrator.record", "FIRST_CHECK"): 0.3,
+    ("orchestrator.record", "LONGEST_PAUSE"): 0.3,
+}
 
 
 class _Nowhere(io.TextIOBase):
@@ -28,33 +44,40 @@ class _Nowhere(io.TextIOBase):
         return len(text)
 
 
-def main() -> None:
-    timeout = float(sys.argv[1])
-    answers, sys.stdout = sys.stdout, _Nowhere()
+def work(connection: Connection, timeout: float, ahead: float, environment: Mapping[str, str]) -> None:
+    """Handle deliveries until the connection is closed.
+
+    Args:
+        connection: Brings events, and takes results.
+        timeout: Seconds that an invocation may take.
+        ahead: Seconds by which its clock is ahead of the others'.
+        environment: The environment variables.
+    """
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.stdout = _Nowhere()
+    importlib.import_module(PRELOADED)
     _hurry(timeout)
+    clock.now = lambda: datetime.now(UTC) + timedelta(seconds=ahead)
     from orchestrator.handler import lambda_handler
 
-    print("ready", file=answers, flush=True)
-    for line in sys.stdin:
-        try:
-            result = {"ok": True, "answer": lambda_handler(json.loads(line), LocalContext(timeout=timeout))}
-        except Exception as error:
-            result = {"ok": False, "error": type(error).__name__, "text": str(error)}
-        print(json.dumps(result), file=answers, flush=True)
+    with suppress(EOFError):
+        connection.send_bytes(READY)
+        while True:
+            event = json.loads(connection.recv_bytes())
+            try:
+                result = {"ok": True, "answer": lambda_handler(event, LocalContext(timeout=timeout))}
+            except Exception as error:
+                result = {"ok": False, "error": type(error).__name__, "text": str(error)}
+            connection.send_bytes(json.dumps(result).encode())
 
 
 def _hurry(timeout: float) -> None:
-    """Shorten every wait to the scale of a run, and load before the first delivery what else would delay it."""
+    """Shorten every wait to the scale of a run."""
     for (module, name), share in _WAITS.items():
         setattr(importlib.import_module(module), name, share * timeout)
+    for (module, name), share in _PAUSES.items():
+        setattr(importlib.import_module(module), name, timedelta(seconds=share * timeout))
+    # The only mark by which a callback can be told from those of other children.
+    urllib3.connection._get_default_user_agent = lambda: os.environ["AWS_ACCESS_KEY_ID"]
     ExponentialBackoff.delay_amount = lambda self, context: 0.02  # type: ignore[method-assign]
-    importlib.import_module("aws_lambda_powertools.utilities.idempotency")
-    session = botocore.session.get_session()
-    loader = session.get_component("data_loader")
-    botocore.session.create_loader = lambda search_path_string=None: loader
-    for service in _SERVICES:
-        session.create_client(service)
-
-
-if __name__ == "__main__":
-    main()

@@ -9,25 +9,40 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from http import HTTPStatus
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 from urllib.parse import urlencode
 
 import urllib3
 
 from orchestrator.local.http_server import Answer, LocalServer, Request
 from orchestrator.local.jenkins import JenkinsServer
-from tests.chaos import aws_server
+from orchestrator.tiers import JOB_ATTRIBUTES
+from tests.chaos import aws_server, control_plane
 from tests.chaos.aws_server import AwsServer, failure
 from tests.chaos.child import Child
-from tests.chaos.faults import FAILING, Fault, Faults, Hold
+from tests.chaos.control_plane import ControlPlane, Heard
+from tests.chaos.faults import COUNTED, Fault, Faults, Hold
+from tests.chaos.history import History, JobStarted, Published, Webhook
+from tests.chaos.lives import start_of
 from tests.codebuild_server import CodeBuildServer
 
-BUILDERS = ("CODE_BUILD", "JENKINS")
 REGION = "eu-west-1"
-PROJECTS = [details["jobName"] for details in aws_server.TIERS.values()]
-_PARAMETERS = ("tier", "tenant", "secret", "context", "ORCHESTRATOR_RUN_ID", "ORCHESTRATOR_EVENT_ID")
+PROJECTS = [tier[name] for tier in aws_server.TIERS.values() for name in JOB_ATTRIBUTES.values() if name in tier]
+DEPROVISIONING_WEBHOOK = 1
+_PARAMETERS = (
+    "tier",
+    "tenant",
+    "secret",
+    "context",
+    "ORCHESTRATOR_RUN_ID",
+    "ORCHESTRATOR_EVENT_ID",
+    "ORCHESTRATOR_EVENT_TYPE",
+    "ORCHESTRATOR_TENANT_ID",
+)
 _AWS_FAILURES = {500: "InternalServerError", 503: "ServiceUnavailable"}
 # Of an invocation's time: less than the worker waits for an answer, and more than a delivery takes otherwise.
 _SLOW = 0.25
@@ -38,23 +53,37 @@ class World:
 
     Attributes:
         faults: What happens to requests.
+        history: What they brought about.
         met: How many requests met a fault that killed nobody, by what their sender was busy with.
+        webhook_address: Where the control plane takes status webhooks.
         surprises: What the emulations could not answer; any of them makes a run worthless.
+        on_published: Takes each event that was published; the driver's to set.
+        on_late: Takes the start event of a request that is to take effect late, and when the invocation ends that sent
+            it; the driver's to set.
     """
 
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
-        self.aws = AwsServer(faults.strikes)
+        self.history = History()
+        self.aws = AwsServer(faults.strikes, self._published)
+        self.control_plane = ControlPlane()
         self.codebuild = CodeBuildServer(PROJECTS, now=time.time())
         self.jenkins = JenkinsServer(users={"nobody": "can-log-in"}, now=time.time())
         for project in PROJECTS:
             self.jenkins.add_job(project, _PARAMETERS)
         self.met: Counter[str] = Counter()
         self.surprises: list[str] = []
+        self.on_published: Callable[[Mapping[str, Any]], None] = lambda event: None
+        self.on_late: Callable[[str, float], None] = lambda start, end: None
         self._children: dict[str, Child] = {}
         self._numbers = itertools.count(1)
         self._door = _Door(self)
         self._lock = threading.Lock()
+        self._builds: set[str] = set()
+        self._timers: list[threading.Timer] = []
+        host = f"http://{self._door.address}"
+        self.webhook_address = f"{host}/webhook"
+        self.aws.add_tiers(host)
         self._backends = urllib3.PoolManager(maxsize=32, retries=False)
 
     def __enter__(self) -> Self:
@@ -69,17 +98,23 @@ class World:
         for child in self._children.values():
             child.kill()
             child.close()
+        self.await_late()
         self._door.stop()
         self._backends.clear()
         self.jenkins.stop()
         self.codebuild.__exit__(None, None, None)
 
-    def spawn(self, timeout: float) -> Child:
-        """Start a child whose invocations may take so many seconds."""
+    def spawn(self, timeout: float, ahead: float = 0.0) -> Child:
+        """Start a child whose invocations may take so many seconds, and whose clock is so many seconds ahead."""
         name = f"CHILD{next(self._numbers)}"
         self.jenkins.users[name] = aws_server.JENKINS_TOKEN
-        child = self._children[name] = Child(name, timeout, self._environment(name))
+        child = self._children[name] = Child(name, timeout, ahead, self._environment(name))
         return child
+
+    def await_late(self) -> None:
+        """Wait until every request has taken effect."""
+        for timer in self._timers:
+            timer.join()
 
     def advance(self, seconds: float, *, token_speed: float = 1.0) -> None:
         """Move the builders' clocks; tokens age by `token_speed` times as much."""
@@ -102,7 +137,7 @@ class World:
             return None  # the sender died halfway through
         child = self._children[_caller(request)]
         fault = self.faults.next(child.name, line(request))
-        if fault in FAILING:
+        if fault in COUNTED:
             with self._lock:
                 self.met[child.busy_with] += 1
         match fault:
@@ -115,18 +150,69 @@ class World:
             case Fault.KILLED_BEFORE:
                 child.kill()
                 return None
-        answer = self._act(request, child)
+            case Fault.LATE:
+                self._act_late(request, child)
+                return None
+        answer = self._act(request, child, child.began)
         if fault is Fault.KILLED_AFTER:
             child.kill()
         return None if fault in (Fault.ANSWER_LOST, Fault.KILLED_AFTER) else answer
 
-    def _act(self, request: Request, child: Child) -> Answer:
+    def _act_late(self, request: Request, child: Child) -> None:
+        """Let a request take effect within the time of the invocation that sent it, rather late than early."""
+        end = child.began + child.timeout
+        left = max(0.0, end - time.monotonic())
+        share = max(self.faults.share(), self.faults.share())
+        timer = threading.Timer(share * left, self._act, (request, child, child.began))
+        self._timers.append(timer)
+        timer.start()
+        self.on_late(start_of(request.fields), end)
+
+    def _act(self, request: Request, child: Child, began: float) -> Answer:
         service = request.headers.get("X-Amz-Target", "").partition(".")[0]
         if service.startswith("CodeBuild"):
-            return self._forward(self.codebuild.url, request)
+            answer = self._forward(self.codebuild.url, request)
+            self._note_build(request, answer, began)
+            return answer
         if service:
             return self.aws.respond(request, child.name)
-        return self._forward(self.jenkins.url, request)
+        if request.path in control_plane.PATHS:
+            return self.control_plane.respond(request, partial(self._note_webhook, began))
+        answer = self._forward(self.jenkins.url, request)
+        if answer.status == HTTPStatus.CREATED:
+            self._note_job(request.fields, began)
+        return answer
+
+    def _note_build(self, request: Request, answer: Answer, began: float) -> None:
+        if not line(request).startswith("StartBuild") or answer.status != HTTPStatus.OK:
+            return
+        build = json.loads(answer.body)["build"]
+        with self._lock:
+            is_new = build["id"] not in self._builds
+            self._builds.add(build["id"])
+        if is_new:
+            self._note_job(self.codebuild.variables(build), began)
+
+    def _note_job(self, variables: Mapping[str, str], began: float) -> None:
+        event_type = variables["ORCHESTRATOR_EVENT_TYPE"]
+        job = JobStarted(start=start_of(variables), began=began, at=time.monotonic(), event_type=event_type)
+        self.history.jobs.append(job)
+
+    def _note_webhook(self, began: float, heard: Heard) -> None:
+        webhook = Webhook(
+            start=heard.start,
+            began=began,
+            at=time.monotonic(),
+            succeeded=heard.succeeded,
+            is_accepted=heard.is_accepted,
+        )
+        self.history.webhooks.append(webhook)
+
+    def _published(self, event: Mapping[str, Any], caller: str) -> None:
+        began, event_type = self._children[caller].began, event["detail-type"]
+        start = start_of(event["detail"])
+        self.history.published.append(Published(start=start, began=began, at=time.monotonic(), event_type=event_type))
+        self.on_published(event)
 
     def _refusal(self, request: Request, fault: Fault) -> Answer:
         is_aws = "X-Amz-Target" in request.headers
@@ -164,6 +250,7 @@ class World:
             "IDEMPOTENCY_TABLE": aws_server.IDEMPOTENCY_TABLE,
             "DATA_STORE_TABLE": aws_server.TENANTS_TABLE,
             "TIER_DETAILS_TABLE": aws_server.TIERS_TABLE,
+            "DEPROVISIONING_WEBHOOK_TYPE": str(DEPROVISIONING_WEBHOOK),
             "JENKINS_URL": url,
             "JENKINS_CREDENTIALS_SECRET": "jenkins",
         }
@@ -197,4 +284,5 @@ def _caller(request: Request) -> str:
     if authorization.startswith("Basic "):
         return base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")[0]
     credential = re.search(r"Credential=(\w+)/", authorization)
-    return "" if credential is None else credential[1]
+    # A callback is of no user: the worker names itself by its user agent.
+    return request.headers["User-Agent"] if credential is None else credential[1]

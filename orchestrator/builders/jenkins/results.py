@@ -61,8 +61,11 @@ def _results(connection: Connection, path: str, jobs: Sequence[StartedJob], what
 
 
 def _take(unseen: dict[str, StartedJob], item: int, run_id: str | None) -> list[StartedJob]:
-    """Take out what an item or a build is the run of: of several, where requests became one run."""
-    fitting = [job for job in unseen.values() if job.run_id == run_id or job.id == str(item)]
+    """Take out what an item or a build is the run of: of several, where requests became one run.
+
+    Jenkins counts its items anew where its own files are lost: what names its run is that run and no other.
+    """
+    fitting = [job for job in unseen.values() if (job.run_id == run_id if run_id else job.id == str(item))]
     for job in fitting:
         del unseen[job.run_id]
     return fitting

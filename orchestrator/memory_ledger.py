@@ -1,0 +1,125 @@
+"""A ledger for one environment alone: for tests, and for functions without a table."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from orchestrator import clock
+from orchestrator.builders import StartedJob
+from orchestrator.ledger import Ledger
+from orchestrator.outcome import Outcome
+from orchestrator.record import FIRST_CHECK, Ending, Record, expiration
+
+
+class MemoryLedger(Ledger):
+    """Keeps the records in this process; each method does what its namesake of `Ledger` does."""
+
+    _MOST = 10_000
+
+    def __init__(self, memory: timedelta | None = None, warn: Callable[[str], None] | None = None) -> None:
+        """Start with no record.
+
+        Args:
+            memory: As in `Ledger`; for tests alone.
+            warn: Told once, with the first action, that other environments know nothing of it.
+        """
+        self.memory = memory
+        self._warn = warn
+        self._records: dict[str, Record] = {}
+        self._lock = threading.Lock()
+
+    def claim(
+        self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
+    ) -> tuple[bool, Record | None]:
+        """Claim an action; see `Ledger.claim`."""
+        warn, self._warn = self._warn, None
+        if warn is not None:
+            warn(
+                "IDEMPOTENCY_TABLE is not set: an event that is delivered twice may start its job twice; name a "
+                "DynamoDB table with the key id"
+            )
+        with self._lock:
+            before = self._records.get(action_id)
+            if before is not None and not before.may_be_claimed(owner):
+                return False, before
+            new = before or Record(
+                id=action_id,
+                state="claimed",
+                owner=owner,
+                first_owner=owner,
+                locked_until=0,
+                expiration=0,
+                job=job,
+                check_at=clock.now() + FIRST_CHECK if follow else None,
+            )
+            self._records[action_id] = replace(
+                new, owner=owner, locked_until=locked_until, expiration=expiration(self.memory)
+            )
+            while len(self._records) > self._MOST:
+                del self._records[next(iter(self._records))]
+            return True, before
+
+    def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
+        """Keep an outcome; see `Ledger.settle`."""
+        with self._lock:
+            record = self._records.get(action_id)
+            if record is None or record.owner != owner:
+                return False
+            self._records[action_id] = replace(
+                record, state="done", outcome=outcome, expiration=expiration(self.memory)
+            )
+            return True
+
+    def release(self, action_id: str, owner: str) -> None:
+        """Give a claim up; see `Ledger.release`."""
+        with self._lock:
+            record = self._records.get(action_id)
+            if record is not None and record.owner == owner and record.state == "claimed":
+                del self._records[action_id]
+
+    def discard(self, record: Record) -> None:
+        """Delete an expired record; see `Ledger.discard`."""
+        with self._lock:
+            if self._records.get(record.id) == record:
+                del self._records[record.id]
+
+    def read(self, action_id: str) -> Record | None:
+        """Read a record; see `Ledger.read`."""
+        record = self._records.get(action_id)
+        return None if record is None or record.is_expired else record
+
+    def close(self, run_id: str, ending: Ending) -> Ending | None:
+        """Note how a run has ended; see `Ledger.close`."""
+        with self._lock:
+            record = self._records.get(run_id)
+            if record is None or record.job is None:
+                return None
+            if ending == "FAILURE" or record.ending is None:
+                self._records[run_id] = replace(record, state="done", ending=ending, check_at=None)
+            return record.ending
+
+    def unfollow(self, run_id: str) -> None:
+        """Follow a job no more; see `Ledger.unfollow`."""
+        self._change(run_id, check_at=None)
+
+    def due(self) -> Iterator[Sequence[Record]]:
+        """Give the open jobs; see `Ledger.due`."""
+        now = clock.now()
+        found = [record for record in self._records.values() if record.check_at is not None and record.check_at <= now]
+        if found:
+            yield sorted(found, key=lambda record: str(record.check_at))
+
+    def postpone(self, record: Record) -> None:
+        """Ask later; see `Ledger.postpone`."""
+        self._change(record.id, check_at=clock.now() + record.pause)
+
+    def adopt(self, record: Record, run: str) -> None:
+        """Keep a run's id; see `Ledger.adopt`."""
+        self._change(record.id, job=replace(record.started_job, id=run))
+
+    def _change(self, action_id: str, **changes: object) -> None:
+        with self._lock:
+            record = self._records.get(action_id)
+            if record is not None and record.check_at is not None:
+                self._records[action_id] = replace(record, **changes)  # type: ignore[arg-type]  # of its own fields

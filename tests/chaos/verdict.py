@@ -1,0 +1,238 @@
+"""What a run came to: what was lost, done twice, or falsely told."""
+
+import json
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from orchestrator.lifecycle.status import TenantStatus
+from orchestrator.tiers import JOB_ATTRIBUTES
+from tests.chaos.aws_server import TIERS
+from tests.chaos.builds import Run
+from tests.chaos.expressions import Item
+from tests.chaos.history import Effect, History, JobStarted, Published, Webhook
+from tests.chaos.lives import DEPLOYMENT, DEPROVISIONING, Start
+
+_SHOWN = 20
+
+
+@dataclass
+class Row:
+    """What happened to the events of one builder."""
+
+    events: int = 0
+    deliveries: int = 0
+    kills: int = 0
+    faults: int = 0
+    lost: int = 0
+    duplicated: int = 0
+    false: int = 0
+
+
+@dataclass
+class Verdict:
+    """What a run came to.
+
+    Attributes:
+        rows: What happened, by builder.
+        errors: How often a delivery ended with which error.
+        counts: What else is worth a number.
+        findings: What was lost, duplicated or false, in words.
+        surprises: What the emulations could not answer.
+        seconds: How long it took.
+    """
+
+    rows: Mapping[str, Row]
+    errors: Counter[str]
+    counts: Counter[str]
+    findings: Sequence[str]
+    surprises: Sequence[str]
+    seconds: float
+
+    @property
+    def is_good(self) -> bool:
+        return not self.surprises and all(row.lost == row.duplicated == row.false == 0 for row in self.rows.values())
+
+    def table(self) -> str:
+        columns = list(Row.__dataclass_fields__)
+        lines = ["builder    " + "".join(f"{name:>12}" for name in columns)]
+        lines += [
+            f"{builder:<11}" + "".join(f"{getattr(row, name):>12}" for name in columns)
+            for builder, row in self.rows.items()
+        ]
+        errors = ", ".join(f"{count} {name}" for name, count in self.errors.most_common()) or "none"
+        counts = "; ".join(f"{name}: {count}" for name, count in self.counts.items())
+        lines.append(f"{self.seconds:.0f} s; failed deliveries: {errors}; {counts}")
+        lines += [f"not emulated: {surprise}" for surprise in self.surprises[:_SHOWN]]
+        lines += self.findings[:_SHOWN]
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a verdict is made from.
+
+    Attributes:
+        starts: The start events.
+        runs: The runs that the builders have.
+        history: What the children brought about.
+        records: The tenants' records, by tenant id.
+        given_up: Ids of start events that were delivered in vain, as often as they are.
+    """
+
+    starts: Sequence[Start]
+    runs: Sequence[Run]
+    history: History
+    records: Mapping[str, Item]
+    given_up: set[str] = field(default_factory=set)
+
+
+class Judge:
+    """Judges by what was certainly in order, and not by what came close."""
+
+    def __init__(self, facts: Facts) -> None:
+        self._facts = facts
+        self._history = facts.history
+        self._by_id = {start.id: start for start in facts.starts}
+        self._superseded_at = {start.id: self._when_superseded(start) for start in facts.starts}
+
+    def findings(self, start: Start) -> Iterator[tuple[str, str]]:
+        """Give what is wrong with one start: the row's column, and what it is."""
+        yield from (("lost", what) for what in self._lost(start))
+        yield from (("duplicated", what) for what in self._duplicated(start))
+        yield from (("false", what) for what in self._overtaken(start))
+        yield from (("false", what) for what in self._falsely_told(start))
+        yield from (("false", what) for what in self._falsely_recorded(start))
+
+    def in_flight(self) -> int:
+        """Count what took effect after a later start's job was there, of deliveries that had begun before."""
+        effects = (*self._history.jobs, *self._deployments(), *self._accepted())
+        return sum(effect.began <= self._superseded_at[effect.start] < effect.at for effect in effects)
+
+    def _later(self, start: Start) -> list[Start]:
+        return [other for other in self._facts.starts if other.tenant == start.tenant and other.order > start.order]
+
+    def _when_superseded(self, start: Start) -> float:
+        """Say from when on a delivery can have learned of a later start, whose job was there by then."""
+        return min((self._history.job_of(later.id, later.type) for later in self._later(start)), default=math.inf)
+
+    def _runs(self, start: Start, event_type: str) -> list[Run]:
+        return [run for run in self._facts.runs if (run.start, run.event_type) == (start.id, event_type)]
+
+    def _deployments(self) -> list[Published]:
+        return [event for event in self._history.published if event.event_type == DEPLOYMENT]
+
+    def _accepted(self) -> list[Webhook]:
+        return [webhook for webhook in self._history.webhooks if webhook.is_accepted]
+
+    def _lost(self, start: Start) -> Iterator[str]:
+        runs = self._runs(start, start.type)
+        if start.id in self._facts.given_up:
+            yield "its event was given up"
+        elif not runs and not self._is_answered_superseded(start):
+            yield "no run, and not superseded"
+        if self._later(start) or not runs:
+            return
+        if not any(webhook.start == start.id for webhook in self._accepted()):
+            yield "the control plane never heard of its end"
+
+    def _is_answered_superseded(self, start: Start) -> bool:
+        known = min((self._history.delivered.get(later.id, math.inf) for later in self._later(start)), default=math.inf)
+        return any(
+            handled.start == start.id and handled.ended >= known and handled.is_superseded()
+            for handled in self._history.handled
+        )
+
+    def _duplicated(self, start: Start) -> Iterator[str]:
+        for event_type in (start.type, DEPLOYMENT):
+            count = len(self._runs(start, event_type))
+            if count > 1:
+                yield f"{count} runs for {event_type}"
+        webhooks = [webhook for webhook in self._history.webhooks if webhook.start == start.id]
+        if len({webhook.succeeded for webhook in webhooks}) > 1:
+            yield "the control plane was told of a success and of a failure"
+        handled = [handled for handled in self._history.handled if handled.start == start.id]
+        sent = min((one.ended for one in handled if one.tells("SendCallback", "sent")), default=math.inf)
+        if any(webhook.began > sent for webhook in webhooks):
+            yield "a webhook was sent again after its delivery had ended well"
+        accepted = min((webhook.at for webhook in webhooks), default=math.inf)
+        if any(one.tells("SendCallback", "refused") and one.ended > accepted for one in handled):
+            yield "a second webhook was sent as if it were the first"
+
+    def _overtaken(self, start: Start) -> Iterator[str]:
+        superseded_at = self._superseded_at[start.id]
+        effects: tuple[Effect, ...] = (*self._history.jobs, *self._deployments(), *self._accepted())
+        for effect in effects:
+            if effect.start == start.id and effect.began > superseded_at:
+                match effect:
+                    case JobStarted():
+                        what = f"a job for {effect.event_type} was started"
+                    case Published():
+                        what = f"{effect.event_type} was published"
+                    case _:
+                        what = "a webhook was accepted"
+                yield f"{what} {effect.began - superseded_at:.2f} s after a later start's job"
+
+    def _falsely_told(self, start: Start) -> Iterator[str]:
+        main, deployment = (self._runs(start, event_type) for event_type in (start.type, DEPLOYMENT))
+        for webhook in self._accepted():
+            if webhook.start != start.id:
+                continue
+            has_failed = any(run.has_failed(webhook.at) for run in (*main, *deployment))
+            has_succeeded = all(
+                any(run.may_have_succeeded(webhook.at) for run in runs)
+                for runs in ((main, deployment) if _is_deployed_by_job(start) else (main,))
+            )
+            if not (has_succeeded if webhook.succeeded else has_failed):
+                yield f"the control plane was told of a {'success' if webhook.succeeded else 'failure'} that was not"
+
+    def _falsely_recorded(self, start: Start) -> Iterator[str]:
+        runs = self._runs(start, start.type)
+        if self._later(start) or not runs:
+            return
+        record = self._facts.records.get(start.tenant, {})
+        status = record.get("status", {}).get("S")
+        expected = self._expected(start, runs[0])
+        if status not in expected:
+            yield f"the tenant's record says {status} and not {' or '.join(sorted(expected))}"
+        if record.get("startedBy") != {"S": start.id}:
+            yield "the tenant's record names another start"
+
+    def _expected(self, start: Start, run: Run) -> set[str]:
+        prefix = "DEPROVISION" if start.type == DEPROVISIONING else "PROVISION"
+        has_reported = run.reported_at < math.inf
+        if not run.succeeds and not has_reported:
+            return {f"{prefix}ING_FAILED"}
+        reached = {TenantStatus.DEPROVISIONED.value} if start.type == DEPROVISIONING else {TenantStatus.DEPLOYED.value}
+        if _is_deployed_by_job(start):
+            reached = {status for deployment in self._runs(start, DEPLOYMENT) for status in _deployed(deployment)}
+        if run.succeeds:
+            return reached
+        failed = {f"{prefix}ING_FAILED"}
+        # Nobody need have seen that it failed after all; where it goes on to a deployment, both come to their end.
+        return failed if run.is_told and not _is_deployed_by_job(start) else failed | reached
+
+
+def _deployed(run: Run) -> set[str]:
+    if run.succeeds:
+        return {TenantStatus.DEPLOYED.value}
+    if run.reported_at == math.inf or run.is_told:
+        return {TenantStatus.DEPLOYMENT_FAILED.value}
+    return {TenantStatus.DEPLOYMENT_FAILED.value, TenantStatus.DEPLOYED.value}
+
+
+def _is_deployed_by_job(start: Start) -> bool:
+    return start.type != DEPROVISIONING and JOB_ATTRIBUTES[DEPLOYMENT] in TIERS[start.tier]
+
+
+def describe(start: Start, runs: Sequence[Run]) -> str:
+    """Say which start it is, and what became of its runs."""
+    told = [
+        f"{run.event_type} {'succeeds' if run.succeeds else 'fails'}"
+        + (", reported a success" if run.reported_at < math.inf else "")
+        + (", state change" if run.is_told else "")
+        for run in runs
+        if run.start == start.id
+    ]
+    return json.dumps([start.builder, start.tier, f"{start.order + 1}. {start.type}", start.id, *told])
