@@ -6,7 +6,6 @@ the holder may have acted before it was killed. `tests/test_ledger_model.py` goe
 deliveries can do to each other.
 """
 
-import math
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,6 +33,7 @@ from orchestrator.record import (
     job_attributes,
     latest_free_lock,
     milliseconds,
+    seconds,
 )
 
 if TYPE_CHECKING:
@@ -104,16 +104,13 @@ class Ledger:
         """
         owner = secrets.token_hex(8)
         with deadline.within(MAX_ACTION_SECONDS):
-            seconds = deadline.seconds_left() + deadline.MARGIN_SECONDS
-            locked_until = milliseconds(clock.now()) + math.ceil(seconds * 1000)
+            locked_for = timedelta(seconds=deadline.seconds_left() + deadline.MARGIN_SECONDS)
+            locked_until = milliseconds(clock.now() + locked_for) + 1
             with _failing_as(what):
                 is_mine, before = self.claim(action_id, owner, locked_until, job, follow=follow)
-                if before is not None and before.state == "done" and before.is_expired:
-                    self.discard(before)
-                    is_mine, before = self.claim(action_id, owner, locked_until, job, follow=follow)
-            if before is not None and before.state == "done":
-                return repeated(before.outcome or _started(before.job))
             if not is_mine:
+                if before is not None and before.state == "done":
+                    return repeated(before.outcome or _started(before.job))
                 raise Unavailable(
                     f"{what}: another delivery of the event is at it; it will be retried", ambiguous=False
                 )
@@ -145,7 +142,7 @@ class Ledger:
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """Claim an action that nobody has claimed, or whose lock has run out; in one request.
+        """Claim an action that nobody has claimed, or whose lock or record has run out; in one request.
 
         Args:
             action_id: The action's identity.
@@ -173,9 +170,10 @@ class Ledger:
         is_mine, before = self._write(
             "update_item",
             action_id,
-            "attribute_not_exists(#state) OR (#state = :state AND (#owner = :owner OR #lockedUntil < :free))",
-            {**new, **kept, "free": latest_free_lock()},
-            UpdateExpression=f"SET {', '.join(assigned)}",
+            "attribute_not_exists(#state) OR (#state = :state AND (#owner = :owner OR #lockedUntil < :free)) OR "
+            "#expiration < :now",
+            {**new, **kept, "free": latest_free_lock(), "now": seconds(clock.now())},
+            UpdateExpression=f"SET {', '.join(assigned)} REMOVE #outcome, #ending",
         )
         return is_mine, self._read(before) if before else None
 
@@ -194,11 +192,6 @@ class Ledger:
         """Give a claim up, as if it had never been, if it is still its owner's."""
         condition = "#owner = :owner AND #state = :claimed"
         self._write("delete_item", action_id, condition, {"owner": owner, "claimed": "claimed"})
-
-    def discard(self, record: Record) -> None:
-        """Delete a record that has expired, unless somebody has written it since."""
-        values = {"owner": record.owner, "expiration": record.expiration}
-        self._write("delete_item", record.id, "#owner = :owner AND #expiration = :expiration", values)
 
     def read(self, action_id: str) -> Record | None:
         """Read a record; `None` where there is none, or it has expired."""

@@ -11,6 +11,9 @@ from orchestrator.ledger import Ledger
 from orchestrator.outcome import Outcome
 from orchestrator.record import FIRST_CHECK, Ending, Record, expiration
 
+# What a later claim leaves as it is.
+_KEPT = ("first_owner", "job", "check_at")
+
 
 class MemoryLedger(Ledger):
     """Keeps the records in this process; each method does what its namesake of `Ledger` does."""
@@ -43,19 +46,20 @@ class MemoryLedger(Ledger):
             before = self._records.get(action_id)
             if before is not None and not before.may_be_claimed(owner):
                 return False, before
-            new = before or Record(
+            claimed = Record(
                 id=action_id,
                 state="claimed",
                 owner=owner,
                 first_owner=owner,
-                locked_until=0,
-                expiration=0,
+                locked_until=locked_until,
+                expiration=expiration(self.memory),
                 job=job,
                 check_at=clock.now() + FIRST_CHECK if follow else None,
             )
-            self._records[action_id] = replace(
-                new, owner=owner, locked_until=locked_until, expiration=expiration(self.memory)
-            )
+            if before is not None:
+                kept = {name: getattr(before, name) or getattr(claimed, name) for name in _KEPT}
+                claimed = replace(claimed, **kept)
+            self._records[action_id] = claimed
             while len(self._records) > self._MOST:
                 del self._records[next(iter(self._records))]
             return True, before
@@ -77,12 +81,6 @@ class MemoryLedger(Ledger):
             record = self._records.get(action_id)
             if record is not None and record.owner == owner and record.state == "claimed":
                 del self._records[action_id]
-
-    def discard(self, record: Record) -> None:
-        """Delete an expired record; see `Ledger.discard`."""
-        with self._lock:
-            if self._records.get(record.id) == record:
-                del self._records[record.id]
 
     def read(self, action_id: str) -> Record | None:
         """Read a record; see `Ledger.read`."""

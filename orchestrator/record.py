@@ -93,11 +93,12 @@ class Record:
     @property
     def is_expired(self) -> bool:
         """Whether it is to be forgotten; DynamoDB deletes it up to some days late."""
-        return self.expiration < clock.now().timestamp()
+        return self.expiration < seconds(clock.now())
 
     def may_be_claimed(self, owner: str) -> bool:
-        """Say whether it is free for a claim: its lock has run out, or the answer to that very claim got lost."""
-        return self.state == "claimed" and (self.owner == owner or self.locked_until < latest_free_lock())
+        """Say whether it is free for a claim: it has run out, or its lock has, or that very claim's answer got lost."""
+        is_free = self.owner == owner or self.locked_until < latest_free_lock()
+        return (self.state == "claimed" and is_free) or self.is_expired
 
 
 def latest_free_lock() -> int:
@@ -107,7 +108,12 @@ def latest_free_lock() -> int:
 
 def expiration(memory: timedelta | None) -> int:
     """Compute when a record is forgotten that is written now, in seconds since 1970."""
-    return int((clock.now() + (memory or timedelta(days=1))).timestamp())
+    return seconds(clock.now() + (memory or timedelta(days=1)))
+
+
+def seconds(time: datetime) -> int:
+    """Compute a time's whole seconds since 1970."""
+    return int(time.timestamp())
 
 
 def milliseconds(time: datetime) -> int:

@@ -379,6 +379,26 @@ def test_an_event_older_than_the_records_is_looked_for_first(
     assert outcomes(answer)[0]["status"] == "already started"
 
 
+def test_a_record_that_has_run_out_is_none_although_dynamodb_still_has_it(
+    handler: Handler, builds: Builds, event: dict[str, Any], aws: Requests
+) -> None:
+    invoke(handler, event)
+    boto3.client("dynamodb").update_item(
+        TableName="idempotency",
+        Key={"id": records()[0]["id"]},
+        UpdateExpression="SET expiration = :past",
+        ExpressionAttributeValues={":past": {"N": "1"}},
+    )
+    aws.clear()
+
+    assert outcomes(invoke(handler, event))[0]["status"] == "already started"
+
+    assert (len(builds.started), builds.searches) == (1, 1)
+    assert aws.operations == ["UpdateItem", "UpdateItem"]
+    (record,) = records()
+    assert int(record["expiration"]["N"]) > datetime.now(UTC).timestamp()
+
+
 # Without a table
 
 
