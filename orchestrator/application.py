@@ -16,7 +16,7 @@ from orchestrator.bus import EventBus
 from orchestrator.context import Context
 from orchestrator.dispatch import Dispatcher, Report
 from orchestrator.endings import Endings, NotOurs
-from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, shown
+from orchestrator.errors import ConfigurationError, OrchestratorError, shown
 from orchestrator.event import Event
 from orchestrator.jobs import Jobs
 from orchestrator.ledger import Ledger
@@ -100,11 +100,11 @@ def create_handler(
     redelivery = cache(partial(_redelivery, settings, clients))
 
     def handle(parse: Callable[[], Event[Mapping[str, Any]]], lambda_context: Any) -> dict[str, Any]:
-        with _telling_invalid_events():
+        with _telling_failures():
             event = parse()
         with telemetry.log_keys(event, lambda_context):
             try:
-                with _telling_invalid_events():
+                with _telling_failures():
                     event = endings.admit(event)
             except NotOurs as doubt:
                 telemetry.logger.warning(f"{event.type} is ignored: {doubt}", event_source=event.source)
@@ -217,12 +217,14 @@ def _ledger(settings: Settings, dynamodb: Any) -> Ledger:
 
 
 @contextmanager
-def _telling_invalid_events() -> Iterator[None]:
+def _telling_failures() -> Iterator[None]:
+    """Log and count what keeps an event from the consumers."""
     try:
         yield
-    except InvalidEvent as error:
-        telemetry.logger.error(str(error), error="InvalidEvent")
-        telemetry.count("EventFailed", {"error": "InvalidEvent"})
+    except OrchestratorError as error:
+        kind = type(error).__name__
+        telemetry.logger.error(str(error), error=kind)
+        telemetry.count("EventFailed", {"error": kind})
         telemetry.count("FailedEvents")
         raise
 

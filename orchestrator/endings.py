@@ -31,6 +31,8 @@ from orchestrator.run import (
     reported_run,
 )
 
+_HAS_FAILED = "that run has failed, by a report before this one"
+
 
 class NotOurs(Exception):
     """An event tells of a run that is none of this function's, or tells something else of it than is known."""
@@ -79,7 +81,7 @@ class Endings:
         has_failed = event.type.endswith(FAILURE_SUFFIX) or event.detail.get("CODEBUILD_BUILD_SUCCEEDING") == "0"
         job = _checked(record, event)
         if record is not None and record.ending == "FAILURE" and not has_failed:
-            raise NotOurs(f"run {run_id} of job {shown(job.name)} has failed, by a report before this one")
+            raise NotOurs(_HAS_FAILED)
         self._close(job, succeeded=not has_failed)
         return replace(event, detail={**event.detail, **_own_variables(job, event.detail)}, start=job.start)
 
@@ -130,6 +132,8 @@ class Endings:
                 "be retried",
                 ambiguous=False,
             )
+        if record.ending == "FAILURE" and result.succeeded:
+            return Outcome(action="ReportJob", status="ignored", name=action.name, reason=_HAS_FAILED)
         return self.publish(job, result, at)
 
     def find(self, job: StartedJob) -> Run | None:

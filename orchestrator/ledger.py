@@ -124,7 +124,7 @@ class Ledger:
                 if is_certain(error) and not is_retry:
                     self._give_up(action_id, owner)
                 raise
-        if outcome["status"] == "skipped":
+        if outcome["status"] in ("skipped", "superseded"):  # nothing was done, and the next time it may be
             if not is_retry:
                 self._give_up(action_id, owner)
             return outcome

@@ -484,6 +484,24 @@ def test_what_could_not_be_started_is_told_without_a_run_all_the_same(
     assert stored()["status"] == "PROVISIONING_FAILED"
 
 
+def test_a_report_that_cannot_be_looked_up_fails_and_is_counted(
+    handler: Handler,
+    codebuild: CodeBuildServer,
+    aws: Requests,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    build = provisioned(handler, codebuild)
+    boto3.client("dynamodb").delete_table(TableName="idempotency")
+
+    with pytest.raises(Unavailable, match="its record in table idempotency could not be kept"):
+        invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS"))
+
+    lines = json_lines(capsys.readouterr().out)
+    assert [line["EventFailed"] for line in lines if "EventFailed" in line] == [[1.0]]
+    assert [line["FailedEvents"] for line in lines if "FailedEvents" in line] == [[1.0]]
+
+
 def test_a_run_id_cannot_be_required_without_a_table(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUIRE_RUN_ID", "true")
     monkeypatch.delenv("IDEMPOTENCY_TABLE")
@@ -542,9 +560,13 @@ def test_a_success_after_a_failure_is_ignored(handler: Handler, codebuild: CodeB
     build = provisioned(handler, codebuild)
     invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_FAILURE"))
 
-    assert_ignored(handler, aws, as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS"), "has failed, by a report")
+    report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS")
+    assert_ignored(handler, aws, report, "that run has failed, by a report")
+    codebuild.finish(build)
+    assert outcome(invoke(handler, state_change(build)), "report_build")["status"] == "ignored"
 
     assert stored()["status"] == "PROVISIONING_FAILED"
+    assert published(aws) == []
 
 
 # An older start
