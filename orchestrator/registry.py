@@ -62,18 +62,23 @@ class Registry:
 
         return register
 
-    def include(self, other: "Registry") -> None:
+    def include(self, other: "Registry", *, replace: bool = False) -> None:
         """Take over all the consumers of another registry, which stays as it is.
 
         Args:
             other: Where to take them from, for example `orchestrator.lifecycle.registry`.
+            replace: Whether they take the place of consumers that have the same names here.
 
         Raises:
-            ConfigurationError: A name is taken in both; nothing is included then.
+            ConfigurationError: A name is taken in both, and not to be replaced; nothing is included then.
         """
-        for name in other._by_name:
-            self._refuse_taken(name)
-        for consumer in other:
+        consumers = tuple(other)
+        for consumer in consumers:
+            if not replace:
+                self._refuse_taken(consumer.name)
+            elif consumer.name in self:
+                self.remove(consumer.name)
+        for consumer in consumers:
             self._add(consumer)
 
     def remove(self, name: str) -> None:
@@ -115,7 +120,7 @@ class Registry:
         if name in self._by_name:
             raise ConfigurationError(
                 f"consumer {shown(name)} is registered already; give one of the two another name=, "
-                "or remove() the first"
+                "remove() the first, or include() a registry with replace=True"
             )
 
     def __contains__(self, name: object) -> bool:

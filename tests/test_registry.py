@@ -105,6 +105,36 @@ def test_include_of_a_taken_name_includes_nothing() -> None:
     assert names(registry, "A") == ["two"]
 
 
+def test_include_can_replace_the_consumers_of_the_same_names() -> None:
+    own, registry = Registry(), Registry()
+    for name in ("one", "two"):
+        registry.consumer("A", name=name)(lambda event: None)
+    own.consumer("B", name="one")(lambda event: None)
+    own.consumer("B", name="three")(lambda event: None)
+
+    registry.include(own, replace=True)
+
+    assert names(registry, "A") == ["two"]
+    assert names(registry, "B") == ["one", "three"]
+
+
+def test_the_error_of_a_taken_name_names_the_replacement() -> None:
+    registry = Registry()
+    registry.consumer("A", name="one")(lambda event: None)
+
+    with pytest.raises(ConfigurationError, match="include\\(\\) a registry with replace=True"):
+        registry.include(registry)
+
+
+def test_a_registry_that_replaces_its_own_consumers_stays_as_it_is() -> None:
+    registry = Registry()
+    registry.consumer("A", name="one")(lambda event: None)
+
+    registry.include(registry, replace=True)
+
+    assert names(registry, "A") == ["one"]
+
+
 def test_remove_of_an_unknown_name_tells_the_known_ones() -> None:
     registry = Registry()
     registry.consumer("A", name="one")(lambda event: None)
