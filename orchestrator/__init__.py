@@ -1,6 +1,15 @@
 """Turns tenant lifecycle events on EventBridge into CodeBuild and Jenkins jobs, as one AWS Lambda function."""
 
-from orchestrator.actions import Action, Decision, PublishEvent, SaveTenant, SendCallback, StartJob, UpdateTenant
+from orchestrator.actions import (
+    Action,
+    Decision,
+    FromAnswer,
+    PublishEvent,
+    SaveTenant,
+    SendCallback,
+    StartJob,
+    UpdateTenant,
+)
 from orchestrator.application import Handler, create_handler
 from orchestrator.builders import Builder, Job, Run, Untraceable
 from orchestrator.context import Context
@@ -28,6 +37,7 @@ __all__ = [
     "DynamoDBTierDetails",
     "Event",
     "EventType",
+    "FromAnswer",
     "Handler",
     "InvalidEvent",
     "Job",

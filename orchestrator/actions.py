@@ -114,6 +114,8 @@ class SendCallback:
         missing: What it lacks to be sent, in words: it is not, and the tenant's record says so.
         once_per: What it is about, such as a run: for that it is sent once, whichever event and consumer it comes of.
             `None` is the event, the consumer, and its place in the decision.
+        keeps: Members of the JSON answer that later callbacks of the same decision need, see `FromAnswer`. They are
+            kept with the action's record, in the clear. An answer without one of them is an error, and so is a 401.
     """
 
     url: str = field(repr=False)
@@ -125,6 +127,19 @@ class SendCallback:
     tenant_id: str | None = None
     missing: str | None = None
     once_per: str | None = None
+    keeps: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FromAnswer:
+    """Stands anywhere in a callback's body for what an earlier callback of the same decision was answered.
+
+    Attributes:
+        member: A member of that answer; it is among the `keeps` of the earlier `SendCallback`. Of several that keep
+            it, the last one before counts.
+    """
+
+    member: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

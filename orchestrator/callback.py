@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
-from orchestrator import deadline
+from orchestrator import answers, deadline
 from orchestrator.actions import SendCallback
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
 from orchestrator.javascript import is_beyond_double, json_stringify
@@ -30,6 +30,7 @@ CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 5
 ATTEMPTS = 3
 _PAUSE_SECONDS = 0.2
+_ACCEPTED = range(200, 300)
 _PORTS = {"http": 80, "https": 443}
 _NOT_SENT = (NewConnectionError, ConnectTimeoutError)
 _HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
@@ -72,11 +73,21 @@ class _Target:
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """How one attempt ended: a status, or a failure and whether the callback may have arrived."""
+    """How one attempt ended: an answer, or a failure and whether the callback may have arrived."""
 
     status: int | None
     failure: str = ""
     is_ambiguous: bool = False
+    body: bytes = field(default=b"", repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What a callback was answered: `body` only where it is needed, `is_repeat` if one before may have arrived."""
+
+    status: int
+    body: bytes = field(repr=False)
+    is_repeat: bool
 
 
 class Delivery(Enum):
@@ -152,19 +163,48 @@ class Callbacks:
             Unavailable: The control plane was not reached, or did not answer.
         """
         target = self._checked(_target(action.url), action.allowed_hosts)
-        what = f"callback to {shown(target.host)} was not sent"
+        answer = self._exchange(target, action)
+        if answer.status == HTTPStatus.UNAUTHORIZED and (is_repeat or answer.is_repeat):
+            return Delivery.REPEATED
+        if answer.status == HTTPStatus.UNAUTHORIZED and action.may_be_settled:
+            return Delivery.REFUSED
+        _check_accepted(answer.status, _not_sent(target))
+        return Delivery.ACCEPTED
+
+    def ask(self, action: SendCallback) -> dict[str, str | int]:
+        """Send a callback as `send` does, and read what the action keeps of the answer.
+
+        Args:
+            action: The callback.
+
+        Returns:
+            The members of the answer that are to be kept.
+
+        Raises:
+            InvalidEvent: As in `check`.
+            ConfigurationError: As in `send`, and for any 401: there is no answer then.
+            Unavailable: As in `send`; or the callback was accepted, but the answer is none to take these members from.
+        """
+        target = self._checked(_target(action.url), action.allowed_hosts)
+        answer = self._exchange(target, action)
+        _check_accepted(answer.status, _not_sent(target))
+        try:
+            return answers.read(answer.body, action.keeps)
+        except ValueError as error:
+            raise Unavailable(
+                f"callback to {shown(target.host)} was accepted, but its answer {error}; correct the control plane; it "
+                "will be retried"
+            ) from None
+
+    def _exchange(self, target: _Target, action: SendCallback) -> _Answer:
+        what = _not_sent(target)
         body = _body(action)
         is_ambiguous = False
         for attempt in range(1, ATTEMPTS + 1):
             deadline.require(what, ambiguous=is_ambiguous)
             ended = self._attempt(attempt, target, body, action, what)
-            if ended.status == HTTPStatus.UNAUTHORIZED and (is_repeat or is_ambiguous):
-                return Delivery.REPEATED
-            if ended.status == HTTPStatus.UNAUTHORIZED and action.may_be_settled:
-                return Delivery.REFUSED
             if ended.status is not None:
-                _check_accepted(ended.status, what)
-                return Delivery.ACCEPTED
+                return _Answer(ended.status, ended.body, is_repeat=is_ambiguous)
             is_ambiguous = is_ambiguous or ended.is_ambiguous
             pause = attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 (jitter)
             if attempt == ATTEMPTS or not deadline.has_time(pause):
@@ -187,12 +227,15 @@ class Callbacks:
             "x-timestamp": str(timestamp),
             "x-signature": signature(body, action.secret, action.context, timestamp),
         }
+        received = b""
         try:
             with _connection(target, address, self._ssl_context) as pool:
                 response = pool.urlopen(
                     "POST", target.path, body.encode(), headers, redirect=False, preload_content=False
                 )
-                # The status says it all. Reading on could only fail, or never end.
+                if action.keeps and response.status in _ACCEPTED:
+                    received = response.read(answers.MAX_ANSWER_BYTES + 1, decode_content=False)
+                # Otherwise the status says it all. Reading on could only fail, or never end.
                 response.close()
         except _NOT_SENT as error:
             return _Attempt(None, f"it was not reached ({type(error).__name__})")
@@ -207,7 +250,7 @@ class Callbacks:
             return _Attempt(None, "it answered 429")
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             return _Attempt(None, f"it answered {response.status}", is_ambiguous=True)
-        return _Attempt(response.status)
+        return _Attempt(response.status, body=received)
 
     def _checked(self, target: _Target, hosts: Collection[str]) -> _Target:
         host = target.host
@@ -362,8 +405,12 @@ def _is_forbidden(address: _Address) -> bool:
     return address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA
 
 
+def _not_sent(target: _Target) -> str:
+    return f"callback to {shown(target.host)} was not sent"
+
+
 def _check_accepted(status: int, what: str) -> None:
-    if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
+    if status in _ACCEPTED:
         return
     if status == HTTPStatus.UNAUTHORIZED:
         raise ConfigurationError(

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import answers
 from orchestrator.actions import Action
 from orchestrator.blame import blamed
 from orchestrator.consumer import Consumer
@@ -106,10 +107,20 @@ class Dispatcher:
                 decision = event_loop.run(decision)
             actions = _actions(decision, consumer)
             # All actions are checked before the first is performed: bad input changes nothing.
-            prepared = [self._prepare(action, consumer, event, position) for position, action in enumerate(actions)]
-            for perform in prepared:
-                outcomes.append(perform())
-                if outcomes[-1]["status"] == "superseded":
+            answers.check(actions, consumer.name)
+            prepared = [
+                self._prepare(answers.blank(action), consumer, event, position)
+                for position, action in enumerate(actions)
+            ]
+            kept: dict[str, str | int] = {}
+            for position, perform in enumerate(prepared):
+                if answers.awaited(actions[position]):
+                    perform = self._prepare(answers.fill(actions[position], kept), consumer, event, position)
+                outcome = perform().copy()
+                # What is kept may be personal: it goes no further than into the actions that need it.
+                kept.update(outcome.pop("answer", {}))
+                outcomes.append(outcome)
+                if outcome["status"] == "superseded":
                     break
         except BaseException as error:
             return self._failed(consumer, event, context, error, outcomes, actions)

@@ -1,5 +1,6 @@
 """What became of an action: an entry of the handler's JSON answer."""
 
+from collections.abc import Mapping
 from typing import TypedDict
 
 
@@ -23,6 +24,8 @@ class Outcome(TypedDict, total=False):
         reason: Why an action was skipped, superseded or ignored, or counts as sent already; of a published failure, its
             text.
         error: Name of a published failure's error.
+        answer: What a callback keeps of its answer, by name. It may be personal: it is stored with the action's
+            record, and is in no log and no answer of the handler.
     """
 
     action: str
@@ -37,6 +40,7 @@ class Outcome(TypedDict, total=False):
     reported: int
     reason: str
     error: str
+    answer: Mapping[str, str | int]
 
 
 def repeated(outcome: Outcome) -> Outcome:

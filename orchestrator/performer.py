@@ -130,6 +130,9 @@ class Performer:
     def _send(self, action: SendCallback, host: str, origin: Origin, claim: Claim) -> Outcome:
         from orchestrator.callback import Delivery
 
+        if action.keeps:
+            answer = self._callbacks().ask(action)
+            return Outcome(action="SendCallback", status="sent", name=host, answer=answer)
         delivery = self._callbacks().send(action, is_repeat=claim.is_retry)
         if delivery is Delivery.ACCEPTED:
             return Outcome(action="SendCallback", status="sent", name=host)

@@ -1,0 +1,155 @@
+"""Carries what callbacks are answered into the bodies of later callbacks of the same decision."""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, TypeVar
+
+from orchestrator.actions import Action, FromAnswer, SendCallback
+from orchestrator.errors import ConfigurationError, json_type, shown
+
+ActionT = TypeVar("ActionT", bound=Action)
+
+MAX_ANSWER_BYTES = 16 * 1024
+"""Size of an answer of which something is kept."""
+
+_MAX_TEXT_LENGTH = 1024
+# ECMAScript, Number.MAX_SAFE_INTEGER: JSON.parse rounds larger ones.
+_MAX_INTEGER = 2**53 - 1
+
+
+def read(body: bytes, names: Iterable[str]) -> dict[str, str | int]:
+    """Take out of an answer what is to be kept.
+
+    Args:
+        body: The answer's body.
+        names: The members to keep.
+
+    Returns:
+        Those members.
+
+    Raises:
+        ValueError: The answer is larger than `MAX_ANSWER_BYTES` or no JSON object, or a member is missing, or is
+            neither a text of at most 1024 characters nor an integer. Its text goes on after "its answer".
+    """
+    if len(body) > MAX_ANSWER_BYTES:
+        raise ValueError(f"has more than {MAX_ANSWER_BYTES // 1024} KiB")
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        raise ValueError("is no JSON") from None
+    if not isinstance(answer, dict):
+        raise ValueError(f"is {json_type(answer)} and no object")
+    return {name: _member(answer, name) for name in names}
+
+
+def check(actions: Sequence[Action], consumer: str) -> None:
+    """Check that whatever a decision takes from answers is kept of an earlier one.
+
+    Args:
+        actions: The actions of the decision, in order.
+        consumer: Name of the consumer that made it.
+
+    Raises:
+        ConfigurationError: It takes what no callback before keeps, or `keeps` is a text.
+    """
+    kept: set[str] = set()
+    for action in actions:
+        for name in sorted(awaited(action)):
+            if name not in kept:
+                raise ConfigurationError(
+                    f"consumer {shown(consumer)} returned FromAnswer({shown(name)}), but no callback before that one "
+                    "keeps it; add it to the keeps of an earlier SendCallback"
+                )
+        if not isinstance(action, SendCallback):
+            continue
+        if isinstance(action.keeps, str):
+            raise ConfigurationError(
+                f"consumer {shown(consumer)} returned a callback whose keeps is a text; give it a list of names"
+            )
+        kept.update(action.keeps)
+
+
+def awaited(action: Action) -> frozenset[str]:
+    """List what an action takes from earlier answers.
+
+    Args:
+        action: Any action; only bodies of callbacks take something.
+
+    Returns:
+        The members' names.
+    """
+    if not isinstance(action, SendCallback):
+        return frozenset()
+    try:
+        return frozenset(_members(action.body))
+    except RecursionError:  # a callback with such a body is refused
+        return frozenset()
+
+
+def fill(action: ActionT, answer: Mapping[str, str | int]) -> ActionT:
+    """Put what earlier callbacks were answered into an action.
+
+    Args:
+        action: Any action.
+        answer: What the earlier callbacks keep of their answers, by name.
+
+    Returns:
+        The action without any `FromAnswer`.
+
+    Raises:
+        ConfigurationError: A member is missing: the earlier callback was sent by a version of the consumer that did
+            not keep it.
+    """
+    names = awaited(action)
+    for name in sorted(names):
+        if name not in answer:
+            raise ConfigurationError(
+                f"a callback needs {shown(name)} of an earlier answer, and an earlier delivery of the event has not "
+                "kept it; send the event again with another id"
+            )
+    if not names or not isinstance(action, SendCallback):
+        return action
+    return replace(action, body=_filled(action.body, answer))
+
+
+def blank(action: ActionT) -> ActionT:
+    """Fill an action with empty texts, so that it can be checked before anything is performed."""
+    return fill(action, dict.fromkeys(awaited(action), ""))
+
+
+def _member(answer: Mapping[str, Any], name: str) -> str | int:
+    if name not in answer:
+        raise ValueError(f"has no {shown(name)}")
+    value = answer[name]
+    if isinstance(value, str) and len(value) <= _MAX_TEXT_LENGTH:
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_INTEGER:
+        return value
+    raise ValueError(
+        f"has a {shown(name)} that is no text of at most {_MAX_TEXT_LENGTH} characters and no integer of at most 2^53"
+    )
+
+
+def _members(value: Any) -> Iterator[str]:
+    match value:
+        case FromAnswer():
+            yield value.member
+        case Mapping():
+            for part in value.values():
+                yield from _members(part)
+        case list() | tuple():
+            for part in value:
+                yield from _members(part)
+
+
+def _filled(value: Any, answer: Mapping[str, str | int]) -> Any:
+    match value:
+        case FromAnswer():
+            return answer[value.member]
+        case Mapping():
+            return {name: _filled(part, answer) for name, part in value.items()}
+        case list() | tuple():
+            return [_filled(part, answer) for part in value]
+        case _:
+            return value
