@@ -19,10 +19,11 @@ from orchestrator.javascript import json_stringify
 from orchestrator.local.http_server import Answer, LocalServer, Request
 
 _TOLERANCE_MS = 20_000
+_USERS = "/manage/users"
 
 
 class ControlPlane:
-    """Speaks HTTP on loopback.
+    """Speaks HTTP on loopback; answers `manage/users` with an `authId`.
 
     Attributes:
         url: The address of its webhook.
@@ -83,6 +84,9 @@ class ControlPlane:
         self.accepted.append(body)
         if is_webhook and self._settles:
             self.settled.add(body["initiatorId"])
+        if request.path.endswith(_USERS):
+            auth_id = f"auth0|{body['tenant']['id']}"
+            return Answer(200, json.dumps({"authId": auth_id}), {"Content-Type": "application/json"})
         return Answer(204)
 
 

@@ -4,6 +4,6 @@ from orchestrator.lifecycle import registry as lifecycle
 
 registry = Registry()
 registry.include(lifecycle)
-registry.include(app_plane.registry)
+registry.include(app_plane.registry, replace=True)
 
 lambda_handler = create_handler(registry)
