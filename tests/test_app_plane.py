@@ -278,7 +278,7 @@ def test_without_a_webhook_nothing_is_set_up_and_the_log_says_so(
     invoke(handler, event(control_plane, API_ENDPOINT=""))
 
     assert control_plane.requests == []
-    assert "the application plane was not set up, for there is no status webhook" in capsys.readouterr().out
+    assert "the application plane was not set up, for the status webhook cannot be sent" in capsys.readouterr().out
     assert "no address" in stored()["statusWebhook"]
 
 
@@ -343,3 +343,12 @@ def test_an_event_that_is_delivered_twice_sends_nothing_twice_and_shows_the_id_t
     assert statuses(answers[1]) == ["updated", *["already sent"] * 4]
     assert paths(control_plane) == EVERYTHING
     assert AUTH_ID not in json.dumps(answers) + capsys.readouterr().out
+
+
+def test_events_that_follow_from_one_run_set_up_once(handler: Handler, control_plane: ControlPlane) -> None:
+    sent = event(control_plane, ORCHESTRATOR_RUN_ID="of-the-provisioning")
+
+    for event_id in ("one", "another"):
+        invoke(handler, {**sent, "id": event_id})
+
+    assert paths(control_plane) == EVERYTHING

@@ -74,16 +74,13 @@ def _with_set_up(decision: Sequence[Action], event: Event[BuildDetail], context:
         context.logger.info(f"{tenant}: the event names no service of the application plane")
         return list(decision)
     if not isinstance(webhook, SendCallback) or webhook.missing is not None:
-        context.logger.warning(f"{tenant}: the application plane was not set up, for there is no status webhook")
+        context.logger.warning(f"{tenant}: the application plane was not set up, for the status webhook cannot be sent")
         return list(decision)
     return [*before, *_set_up(event.detail, webhook, context), webhook]
 
 
 def _is_deployed(decision: Sequence[Action]) -> bool:
-    return any(
-        isinstance(action, UpdateTenant) and action.changes.get("status") == TenantStatus.DEPLOYED
-        for action in decision
-    )
+    return any(isinstance(action, UpdateTenant) and action.status == TenantStatus.DEPLOYED for action in decision)
 
 
 def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> list[Action]:
@@ -100,17 +97,25 @@ def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> lis
                 body=tenant_and_plan,
                 secret=secret,
                 allowed_hosts=webhook.allowed_hosts,
+                once_per=_once_per("user id", webhook),
                 keeps=[AUTH_ID],
             )
         )
     if features:
         address = f"{str(features).rstrip('/')}/bootstrap"
-        callbacks.append(SendCallback(url=address, body=tenant_and_plan, secret=secret))
+        once_per = _once_per("features", webhook)
+        callbacks.append(SendCallback(url=address, body=tenant_and_plan, secret=secret, once_per=once_per))
     if users:
         # The variable holds the address for users to come; the first is set up beside it.
         address = str(users).replace("user-callback", "bootstrap")
-        callbacks.append(SendCallback(url=address, body=_first_user(detail, secret), secret=secret))
+        once_per = _once_per("first user", webhook)
+        callbacks.append(SendCallback(url=address, body=_first_user(detail, secret), secret=secret, once_per=once_per))
     return callbacks
+
+
+def _once_per(part: str, webhook: SendCallback) -> str | None:
+    """Say what a callback is sent once for: the same as the webhook, however many events lead to that."""
+    return None if webhook.once_per is None else f"{part} before {webhook.once_per}"
 
 
 def _users_address(detail: BuildDetail, webhook: str) -> str:
