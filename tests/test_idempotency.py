@@ -418,6 +418,14 @@ def test_without_a_table_it_says_once_that_nothing_is_protected(
     assert [line["level"] for line in told] == ["WARNING"]
 
 
+def test_without_a_table_an_environment_remembers_what_it_did_itself(
+    unprotected: Handler, builds: Builds, event: dict[str, Any]
+) -> None:
+    statuses = [outcomes(invoke(unprotected, event))[0]["status"] for _ in range(2)]
+
+    assert (statuses, len(builds.started)) == (["started", "already started"], 1)
+
+
 @pytest.mark.parametrize(("age", "searches"), [(0, 0), (20, 0), (40, 1), (-1000, 0)])
 def test_without_a_table_a_delivery_that_may_be_a_retry_looks_first(
     unprotected: Handler, builds: Builds, event: dict[str, Any], age: int, searches: int
