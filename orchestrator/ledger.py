@@ -170,8 +170,8 @@ class Ledger:
         is_mine, before = self._write(
             "update_item",
             action_id,
-            "attribute_not_exists(#state) OR (#state = :state AND (#owner = :owner OR #lockedUntil < :free)) OR "
-            "#expiration < :now",
+            "attribute_not_exists(#state) OR #expiration < :now OR (#state = :state AND "
+            "(#owner = :owner OR (#lockedUntil < :free AND #firstOwner <> :owner)))",  # as `Record.may_be_claimed`
             {**new, **kept, "free": latest_free_lock(), "now": seconds(clock.now())},
             UpdateExpression=f"SET {', '.join(assigned)} REMOVE #outcome, #ending",
         )

@@ -96,9 +96,12 @@ class Record:
         return self.expiration < seconds(clock.now())
 
     def may_be_claimed(self, owner: str) -> bool:
-        """Say whether it is free for a claim: it has run out, or its lock has, or that very claim's answer got lost."""
-        is_free = self.owner == owner or self.locked_until < latest_free_lock()
-        return (self.state == "claimed" and is_free) or self.is_expired
+        """Say whether it is free for a claim: it has run out, or its lock has, or that very claim's answer got lost.
+
+        Its first owner cannot take it back: that would look like a first claim, though another may have acted since.
+        """
+        is_over = self.locked_until < latest_free_lock() and self.first_owner != owner
+        return (self.state == "claimed" and (self.owner == owner or is_over)) or self.is_expired
 
 
 def latest_free_lock() -> int:

@@ -160,6 +160,17 @@ def test_a_take_over_that_is_repeated_by_its_owner_stays_one(ledger: Ledger, tim
     assert taken_over.first_owner == "a"
 
 
+def test_a_claim_that_was_taken_over_is_not_taken_back(ledger: Ledger, time: Clock) -> None:
+    """The first owner would seem to be the only one, and nothing would say that another may have acted."""
+    claim(ledger, "a")
+    time.advance(LOCK + TOLERANCE + TICK)
+    claim(ledger, "b")
+    time.advance(LOCK + TOLERANCE + TICK)
+
+    assert claim(ledger, "a") == (False, record(ledger))
+    assert claim(ledger, "c")[0]
+
+
 # Settle and release
 
 
