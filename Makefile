@@ -4,13 +4,17 @@ SAM := SAM_CLI_TELEMETRY=0 uv tool run --quiet --from aws-sam-cli==1.170.0 sam
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--custom-compile-command "make lock"
 
-.PHONY: test chaos bench scale smoke lint types format lock lock-check validate build
+.PHONY: test chaos model bench scale smoke lint types format lock lock-check validate build
 test:
 	$(RUN) pytest
 
 # Thousands of deliveries that are duplicated, delayed, killed and cut off; five to ten minutes. A short one is among the tests.
 chaos:
 	$(RUN) python -m tests.chaos --events 600 --deliveries 2000
+
+# Everything that two deliveries of an event can do to each other; some minutes. Smaller bounds are among the tests.
+model:
+	$(RUN) python -m tests.model
 
 # Measures with Lambda's Python, if that is here, and against what npm installs, if that is; some five minutes.
 bench:

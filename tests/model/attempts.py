@@ -1,0 +1,217 @@
+"""Attempts to start a job that can be stopped at each of their requests.
+
+`Ledger.perform` and `Jobs` are the real ones. Each request that an attempt makes ends its run with `Pending`. What the
+world answers joins the attempt's history, and the next run, from the beginning again, gets as far as that goes.
+"""
+
+import secrets
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from types import SimpleNamespace
+from typing import Any, NamedTuple, TypeAlias
+from unittest.mock import patch
+
+from orchestrator import Event, StartJob, aws, clock, deadline, telemetry
+from orchestrator.builders import Job, Run, StartedJob
+from orchestrator.builders.known import KnownBuilders
+from orchestrator.errors import OrchestratorError, Unavailable
+from orchestrator.jobs import Jobs, PreparedJob
+from orchestrator.ledger import Ledger
+from orchestrator.outcome import Outcome
+from orchestrator.record import Record
+from orchestrator.run import Origin
+
+NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
+"""The time, always: what has a time ages instead."""
+MEMORY = timedelta(days=30)
+MONTH = timedelta(days=31)
+
+
+class Failure(StrEnum):
+    """An answer that is an error: nothing was done, or nobody can say."""
+
+    CERTAIN = "certain"
+    IN_DOUBT = "in doubt"
+
+
+class Request(NamedTuple):
+    """An operation of the ledger, or `search`, `check` or `send` of the build system."""
+
+    operation: str
+    arguments: tuple[Any, ...] = ()
+
+
+class Actor(NamedTuple):
+    """One delivery of the event, and its retries.
+
+    `attempts` are left, the current one included. `began` is when that began, in seconds from now; `None` between them.
+    """
+
+    name: str
+    attempts: int
+    began: int | None = None
+    history: tuple[Any, ...] = ()
+    has_succeeded: bool = False
+
+    @property
+    def owner(self) -> str:
+        """The attempt's own name as an owner of records."""
+        return f"{self.name}{self.attempts}"
+
+    def answered(self, answer: Any) -> "Actor":
+        """The same after one more answer."""
+        return self._replace(history=(*self.history, answer))
+
+
+Step: TypeAlias = Request | Outcome | OrchestratorError
+"""What a run of an attempt comes to: its next request, or its end."""
+
+
+class HashableOutcome(dict[str, Any]):
+    """An outcome that can be a part of a world."""
+
+    def __hash__(self) -> int:  # type: ignore[override]  # a plain dict has no hash
+        return hash(tuple(sorted(self.items())))
+
+
+class Pending(BaseException):
+    """An attempt has made a request that its history does not answer. Code that catches `Exception` lets it pass."""
+
+    def __init__(self, request: Request) -> None:
+        super().__init__(request)
+        self.request = request
+
+
+class Attempt:
+    """Answers the requests of an attempt from its history."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.owner = ""
+        self._answers: deque[Any] = deque()
+
+    def begin(self, actor: Actor) -> None:
+        self.now = NOW + timedelta(seconds=actor.began or 0)
+        self.owner = actor.owner
+        self._answers = deque(actor.history)
+
+    def ask(self, operation: str, *arguments: Any) -> Any:
+        if not self._answers:
+            raise Pending(Request(operation, arguments))
+        answer = self._answers.popleft()
+        if isinstance(answer, Failure):
+            raise Unavailable(f"{operation} failed", ambiguous=answer is Failure.IN_DOUBT)
+        return answer
+
+    def check(self, *, is_repeated: bool) -> None:
+        """Check the time; the answer is how many seconds have passed before that."""
+        self.now += timedelta(seconds=self.ask("check"))
+        deadline.require("nothing was sent", ambiguous=is_repeated)
+
+
+class ScriptedLedger(Ledger):
+    """A ledger whose `perform` is the real one, and whose operations are requests."""
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.memory = MEMORY
+        self._attempt = attempt
+
+    def claim(
+        self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
+    ) -> tuple[bool, Record | None]:
+        claimed: tuple[bool, Record | None] = self._attempt.ask("claim", action_id, owner, locked_until, job)
+        return claimed
+
+    def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
+        is_mine: bool = self._attempt.ask("settle", action_id, owner, HashableOutcome(outcome))
+        return is_mine
+
+    def release(self, action_id: str, owner: str) -> None:
+        self._attempt.ask("release", action_id, owner)
+
+
+class ScriptedBuilder:
+    """A build system whose calls are requests.
+
+    With a token it is CodeBuild, which the SDK asks again where no answer comes; without one it is Jenkins, which is
+    searched then.
+    """
+
+    def __init__(self, attempt: Attempt, *, has_token: bool) -> None:
+        self._attempt = attempt
+        self._has_token = has_token
+
+    def start(self, job: Job) -> Run:
+        run: Run | None
+        for number in range(aws.MAX_ATTEMPTS if self._has_token else 1):
+            self._attempt.check(is_repeated=number > 0)
+            try:
+                run = self._attempt.ask("send")
+            except Unavailable as error:
+                raise Unavailable(str(error), ambiguous=number > 0) from None
+            if run is not None:
+                return run
+        if not self._has_token:
+            with suppress(Unavailable):
+                run = self.find(job)
+                if run is not None:
+                    return run
+        raise Unavailable("there was no answer")
+
+    def find(self, job: Job) -> Run | None:
+        run: Run | None = self._attempt.ask("search")
+        return run
+
+
+class Attempts:
+    """Runs attempts to start one job on one build system."""
+
+    def __init__(self, *, has_token: bool) -> None:
+        self._attempt = Attempt()
+        self._ledger = ScriptedLedger(self._attempt)
+        builder = ScriptedBuilder(self._attempt, has_token=has_token)
+        jobs = Jobs(KnownBuilders({"X": lambda: builder}, "X"), MEMORY)
+        self._jobs = {False: _prepared(jobs, NOW), True: _prepared(jobs, NOW - MONTH)}
+        self._steps: dict[tuple[Actor, bool], Step] = {}
+
+    @property
+    def run_id(self) -> str:
+        """The job's identity."""
+        return self._jobs[False].job.run_id
+
+    def step(self, actor: Actor, *, is_month_later: bool) -> Step:
+        """Run an actor's attempt from the beginning to its next request, or to its end."""
+        key = actor, is_month_later
+        if key not in self._steps:
+            self._steps[key] = self._run(actor, self._jobs[is_month_later])
+            self._attempt.now = NOW
+        return self._steps[key]
+
+    def _run(self, actor: Actor, job: PreparedJob) -> Step:
+        self._attempt.begin(actor)
+        try:
+            return self._ledger.perform(self.run_id, "the job was not started", job.start, job.job)
+        except Pending as pending:
+            return pending.request
+        except OrchestratorError as error:
+            return error
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """Take time and owner from the attempt. The monotonic clock stands still, as in a frozen environment."""
+        with (
+            patch.object(clock, "now", lambda: self._attempt.now),
+            patch.object(deadline, "time", SimpleNamespace(monotonic=lambda: 0.0)),
+            patch.object(secrets, "token_hex", lambda size: self._attempt.owner),
+            patch.object(telemetry.logger, "info"),
+        ):
+            yield
+
+
+def _prepared(jobs: Jobs, at: datetime) -> PreparedJob:
+    event: Event[Any] = Event(type="X", detail={}, id="event", time=at)
+    with patch.object(clock, "now", lambda: NOW):
+        return jobs.prepare(StartJob(name="job"), Origin(event=event, consumer="start", position=0))
