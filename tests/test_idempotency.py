@@ -498,6 +498,25 @@ def test_input_that_codebuild_refuses_is_no_earlier_delivery(codebuild: CodeBuil
         deliver({})
 
 
+def test_a_refusal_after_a_lost_answer_is_in_doubt_and_the_build_that_was_started_is_found(
+    aws: Requests, codebuild: CodeBuildServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when somebody takes the permission away between two tries of the SDK."""
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    refusal = json.dumps({"__type": "AccessDeniedException", "message": "no"})
+    codebuild.next.drop(on="StartBuild", after_acting=True)
+    codebuild.next.answer(400, refusal, {"Content-Type": "application/x-amz-json-1.1"}, on="StartBuild")
+    handler, event = create_handler(lifecycle), sample("tenant-provisioning")
+
+    with pytest.raises(Unavailable, match="AWS answered AccessDeniedException when it was asked again"):
+        invoke(handler, event)
+    end_locks()
+
+    assert outcomes(invoke(handler, event))[1]["status"] == "already started"
+    assert len(codebuild.builds) == 1
+    assert aws.of("PutEvents") == []
+
+
 def test_codebuild_looks_for_a_build_when_its_token_has_run_out(codebuild: CodeBuildServer, deliver: Deliver) -> None:
     deliver({})
     codebuild.advance(3600)

@@ -66,6 +66,7 @@ class CodeBuild:
                 found = self._searched(job) if _code(error) == "InvalidInputException" else None
                 if found is not None:
                     return found
+                _raise_in_doubt(error, what)
                 _raise_known(error, what)
                 if _code(error) == "InvalidInputException":
                     size = sum(len(text.encode()) for variable in job.variables.items() for text in variable)
@@ -121,6 +122,12 @@ class CodeBuild:
         return None
 
 
+def _raise_in_doubt(error: ClientError, what: str) -> None:
+    """Raise a refusal as in doubt where an earlier try of the SDK's may have started the build, its answer lost."""
+    if error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0:
+        raise Unavailable(f"{what}: AWS answered {_code(error)} when it was asked again; it will be retried") from None
+
+
 def _raise_known(error: ClientError, what: str) -> None:
     match _code(error):
         case "ResourceNotFoundException":
@@ -128,11 +135,7 @@ def _raise_known(error: ClientError, what: str) -> None:
                 f"{what}: there is no such project; create it, or correct its name (jobName) or CODE_BUILD_REGION"
             ) from None
         case "AccountLimitExceededException":
-            # A try before this one may have been answered, and the answer lost.
-            tried_before = error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0
-            raise Unavailable(
-                f"{what}: CodeBuild's queue is full; it will be retried", ambiguous=tried_before
-            ) from None
+            raise Unavailable(f"{what}: CodeBuild's queue is full; it will be retried", ambiguous=False) from None
 
 
 def _code(error: ClientError) -> str:
