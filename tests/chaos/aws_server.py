@@ -5,13 +5,15 @@ import time
 import uuid
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 from orchestrator.aws import to_item
 from orchestrator.local import sandbox
 from orchestrator.local.http_server import Answer, Request
 from tests.chaos.dynamodb import ConditionFailed, DynamoDB, Index, Table
 from tests.chaos.expressions import Unsupported
+
+Publish: TypeAlias = Callable[[Mapping[str, Any]], None]
 
 IDEMPOTENCY_TABLE = "idempotency"
 TENANTS_TABLE = "tenants"
@@ -33,12 +35,11 @@ class AwsServer:
         dynamodb: The tables.
     """
 
-    def __init__(self, entry_fails: Callable[[], bool], publish: Callable[[Mapping[str, Any], str], None]) -> None:
+    def __init__(self, entry_fails: Callable[[], bool]) -> None:
         """Start with empty tables.
 
         Args:
             entry_fails: Says of each entry of PutEvents whether EventBridge is not to take it.
-            publish: Takes each event that EventBridge took, as its rules send it, and the caller's access key id.
         """
         self.dynamodb = DynamoDB(
             {
@@ -48,7 +49,6 @@ class AwsServer:
             }
         )
         self._entry_fails = entry_fails
-        self._publish = publish
 
     def add_tiers(self, control_plane: str) -> None:
         """Put the tiers into their table, with the control plane's host (a URL) or the address of its webhook."""
@@ -57,12 +57,13 @@ class AwsServer:
             item: Any = to_item({**details, **address, "tier": tier})
             self.dynamodb.tables[TIERS_TABLE][tier] = item
 
-    def respond(self, request: Request, caller: str) -> Answer:
+    def respond(self, request: Request, caller: str, publish: Publish) -> Answer:
         """Answer a request.
 
         Args:
             request: The request.
             caller: Access key id of who sent it.
+            publish: Takes each event that EventBridge takes, as its rules send it.
 
         Raises:
             Unsupported: The request asks for something that is not emulated.
@@ -83,17 +84,17 @@ class AwsServer:
                 arn = f"arn:aws:secretsmanager:eu-west-1:123456789012:secret:{name}"
                 return _json({"ARN": arn, "Name": name, "SecretString": secret})
             case "AWSEvents", "PutEvents":
-                return self._put_events(body["Entries"], caller)
+                return self._put_events(body["Entries"], publish)
         raise Unsupported(f"{service} {operation}")
 
-    def _put_events(self, entries: list[dict[str, Any]], caller: str) -> Answer:
+    def _put_events(self, entries: list[dict[str, Any]], publish: Publish) -> Answer:
         results = []
         for entry in entries:
             if self._entry_fails():
                 results.append({"ErrorCode": "InternalFailure", "ErrorMessage": "not taken"})
                 continue
             event = _event(entry)
-            self._publish(event, caller)
+            publish(event)
             results.append({"EventId": event["id"]})
         failed = sum("ErrorCode" in result for result in results)
         return _json({"FailedEntryCount": failed, "Entries": results})

@@ -65,7 +65,7 @@ class World:
     def __init__(self, faults: Faults) -> None:
         self.faults = faults
         self.history = History()
-        self.aws = AwsServer(faults.strikes, self._published)
+        self.aws = AwsServer(faults.strikes)
         self.control_plane = ControlPlane()
         self.codebuild = CodeBuildServer(PROJECTS, now=time.time())
         self.jenkins = JenkinsServer(users={"nobody": "can-log-in"}, now=time.time())
@@ -136,6 +136,7 @@ class World:
         if len(request.body) != int(request.headers.get("Content-Length") or 0):
             return None  # the sender died halfway through
         child = self._children[_caller(request)]
+        began = child.began  # a child that waits no longer may have its next delivery by the time that this is done
         fault = self.faults.next(child.name, line(request))
         if fault in COUNTED:
             with self._lock:
@@ -151,19 +152,19 @@ class World:
                 child.kill()
                 return None
             case Fault.LATE:
-                self._act_late(request, child)
+                self._act_late(request, child, began)
                 return None
-        answer = self._act(request, child, child.began)
+        answer = self._act(request, child, began)
         if fault is Fault.KILLED_AFTER:
             child.kill()
         return None if fault in (Fault.ANSWER_LOST, Fault.KILLED_AFTER) else answer
 
-    def _act_late(self, request: Request, child: Child) -> None:
+    def _act_late(self, request: Request, child: Child, began: float) -> None:
         """Let a request take effect within the time of the invocation that sent it, rather late than early."""
-        end = child.began + child.timeout
+        end = began + child.timeout
         left = max(0.0, end - time.monotonic())
         share = max(self.faults.share(), self.faults.share())
-        timer = threading.Timer(share * left, self._act, (request, child, child.began))
+        timer = threading.Timer(share * left, self._act, (request, child, began))
         self._timers.append(timer)
         timer.start()
         self.on_late(start_of(request.fields), end)
@@ -175,7 +176,7 @@ class World:
             self._note_build(request, answer, began)
             return answer
         if service:
-            return self.aws.respond(request, child.name)
+            return self.aws.respond(request, child.name, partial(self._note_published, began))
         if request.path in control_plane.PATHS:
             return self.control_plane.respond(request, partial(self._note_webhook, began))
         answer = self._forward(self.jenkins.url, request)
@@ -208,9 +209,8 @@ class World:
         )
         self.history.webhooks.append(webhook)
 
-    def _published(self, event: Mapping[str, Any], caller: str) -> None:
-        began, event_type = self._children[caller].began, event["detail-type"]
-        start = start_of(event["detail"])
+    def _note_published(self, began: float, event: Mapping[str, Any]) -> None:
+        start, event_type = start_of(event["detail"]), event["detail-type"]
         self.history.published.append(Published(start=start, began=began, at=time.monotonic(), event_type=event_type))
         self.on_published(event)
 
