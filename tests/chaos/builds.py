@@ -25,7 +25,7 @@ _SUCCEEDING = 0.7
 _TOLD, _TWICE, _LATE = 0.75, 0.2, 0.25
 # Shares of the builds that publish their end themselves, before or after they have ended, and of those failing ones
 # that publish a success before.
-_OWN_REPORT, _BEFORE, _TOO_EARLY = 0.4, 0.5, 0.3
+_OWN_REPORT, _BEFORE, _TOO_EARLY = 0.4, 0.5, 0.6
 # Share of the other failing builds of which somebody falsely tells a success, with another run id or tenant.
 _FORGED = 0.5
 
