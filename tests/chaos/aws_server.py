@@ -101,7 +101,7 @@ class AwsServer:
 
 
 def _event(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Make what a rule sends of an entry; EventBridge tells times in whole seconds."""
+    """Make what a rule sends of an entry; EventBridge has times in whole seconds."""
     happened = datetime.fromtimestamp(int(entry.get("Time", time.time())), UTC)
     return {
         "version": "0",

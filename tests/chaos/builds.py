@@ -1,4 +1,4 @@
-"""What becomes of the runs that were started: how they end, and who tells of it."""
+"""What becomes of the runs that were started: how they end, and which events say so."""
 
 import heapq
 import itertools
@@ -22,11 +22,11 @@ _STATE_CHANGE = json.loads((ROOT / "events" / "codebuild-build-state-change.json
 _SECONDS = (0.3, 3.0)
 _SUCCEEDING = 0.7
 # CodeBuild's state changes are delivered by best effort: this share is; some come twice, some late.
-_TOLD, _TWICE, _LATE = 0.75, 0.2, 0.25
+_DELIVERED, _TWICE, _LATE = 0.75, 0.2, 0.25
 # Shares of the builds that publish their end themselves, before or after they have ended, and of those failing ones
 # that publish a success before.
 _OWN_REPORT, _BEFORE, _TOO_EARLY = 0.4, 0.5, 0.6
-# Share of the other failing builds of which somebody falsely tells a success, with another run id or tenant.
+# Share of the other failing builds of which somebody falsely reports a success, with another run id or tenant.
 _FORGED = 0.5
 
 
@@ -40,7 +40,7 @@ class Run:
         event_type: Type of the event that its job was started for.
         run_id: Its run id.
         succeeds: How it ends.
-        is_told: Whether a state change of its end is delivered.
+        has_state_change: Whether a state change of its end is delivered.
         reported_at: When it reported a success itself; infinite where it did not.
         ended_at: When it ended.
     """
@@ -50,16 +50,16 @@ class Run:
     event_type: str
     run_id: str
     succeeds: bool
-    is_told: bool = False
+    has_state_change: bool = False
     reported_at: float = math.inf
     ended_at: float = math.inf
 
     def may_have_succeeded(self, at: float) -> bool:
-        """Say whether it had succeeded by then, or had said so."""
+        """Whether it had succeeded by then, or had reported so."""
         return self.reported_at <= at or (self.succeeds and self.ended_at <= at)
 
     def has_failed(self, at: float) -> bool:
-        """Say whether it had failed by then."""
+        """Whether it had failed by then."""
         return not self.succeeds and self.ended_at <= at
 
 
@@ -81,7 +81,7 @@ class Builds:
 
         Args:
             world: The builders.
-            deliver: Takes what tells of builds.
+            deliver: Takes the events of builds.
             scale: How long everything takes, compared with what stands above.
             seed: Gives the same fates again.
         """
@@ -96,7 +96,7 @@ class Builds:
         self._serials = itertools.count()
 
     def is_idle(self) -> bool:
-        """Say whether every run has ended, and what tells of it is scheduled."""
+        """Whether every run has ended, and the events of its end are scheduled."""
         return not self._to_come and not self._world.jenkins.waiting()
 
     def tick(self) -> None:
@@ -171,8 +171,8 @@ class Builds:
         run.ended_at = time.monotonic()
         status = "SUCCEEDED" if run.succeeds else self._random.choice(("FAILED", "STOPPED", "TIMED_OUT", "FAULT"))
         self._world.codebuild.finish(build, status)
-        run.is_told = self._happens(_TOLD)
-        if run.is_told:
+        run.has_state_change = self._happens(_DELIVERED)
+        if run.has_state_change:
             self._send(_state_change(build), run)
 
     def _report(self, run: Run, build: dict[str, Any], *, succeeded: bool) -> None:

@@ -1,4 +1,4 @@
-"""A control plane that hears of tenants by status webhooks, and tells by their signatures which start they are for."""
+"""A control plane that takes status webhooks, and finds by the signature of each which start event it is for."""
 
 import hashlib
 import hmac
@@ -14,7 +14,7 @@ PATHS = ("/webhook", "/tenant-mgmt-facade/webhook")
 
 
 @dataclass(frozen=True)
-class Heard:
+class Received:
     """A webhook whose signature is right; `is_accepted` is the first of a start."""
 
     start: str
@@ -32,15 +32,15 @@ class ControlPlane:
         self._lock = threading.Lock()
 
     def expect(self, tenant: str, start: str) -> None:
-        """Get to know a start event of a tenant."""
+        """Add a start event of a tenant."""
         self._starts.setdefault(tenant, []).append(start)
 
-    def respond(self, request: Request, hear: Callable[[Heard], None]) -> Answer:
+    def respond(self, request: Request, receive: Callable[[Received], None]) -> Answer:
         """Answer a webhook.
 
         Args:
             request: The request.
-            hear: Takes what it says.
+            receive: Takes what it says.
 
         Raises:
             LookupError: No start of its tenant has that signature.
@@ -50,7 +50,7 @@ class ControlPlane:
         with self._lock:
             is_new = start not in self._settled
             self._settled.add(start)
-        hear(Heard(start, _succeeded(body), is_new))
+        receive(Received(start, _succeeded(body), is_new))
         return Answer(204 if is_new else 401)
 
     def _signer(self, request: Request, starts: list[str]) -> str:

@@ -1,4 +1,4 @@
-"""Delivers events as EventBridge and Lambda do at their worst, and has judged what came of them."""
+"""Delivers events as EventBridge and Lambda do at their worst, until all that follows from them has happened."""
 
 import json
 import math
@@ -78,9 +78,9 @@ def _judged(driver: "Driver", facts: Facts, world: World, seconds: float) -> Ver
     for start in driver.starts:
         row = driver.rows[start.builder]
         row.events += 1
-        for column, what in judge.findings(start):
+        for column, finding in judge.findings(start):
             setattr(row, column, getattr(row, column) + 1)
-            findings.append(f"{column}: {what}: {describe(start, facts.runs)}")
+            findings.append(f"{column}: {finding}: {describe(start, facts.runs)}")
     for builder, row in driver.rows.items():
         row.faults = world.met[builder]
     sweeps = driver.rows.pop(SWEEP)
@@ -245,7 +245,7 @@ class Driver:
         return self._world.spawn(self._plan.lock, ahead)
 
     def _deliver(self, child: Child, delivery: Delivery) -> bool:
-        """Hand one delivery over, and put it back if it failed; says whether the child lives."""
+        """Hand one delivery over, and put it back if it failed; gives whether the child lives."""
         with self._lock:
             doom = self._random.uniform(0, DOOM_SECONDS) if self._random.random() < DOOMED else math.inf
             pause = self._plan.lock * self._random.uniform(1.05, 1.6)

@@ -38,7 +38,7 @@ def check_placeholders(body: Mapping[str, Any]) -> None:
 
 
 def holds(body: Mapping[str, Any], item: Item, expression: str = "ConditionExpression") -> bool:
-    """Say whether an item meets a request's condition."""
+    """Whether an item meets a request's condition."""
     return _Condition(body, expression, item).result()
 
 
@@ -59,8 +59,8 @@ def key_names(body: Mapping[str, Any]) -> list[str]:
 
 def value_of(attribute: Value) -> tuple[str, Any]:
     """Give an attribute's type and its value, which compares as DynamoDB compares it."""
-    ((kind, value),) = attribute.items()
-    return kind, Decimal(value) if kind == "N" else value
+    ((type_name, value),) = attribute.items()
+    return type_name, Decimal(value) if type_name == "N" else value
 
 
 class _Expression:

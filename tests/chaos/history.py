@@ -61,12 +61,12 @@ class Handled:
     ended: float
     outcomes: tuple[Mapping[str, Any], ...]
 
-    def tells(self, action: str, status: str) -> bool:
-        """Say whether an action ended so."""
+    def has(self, action: str, status: str) -> bool:
+        """Whether an action has this status among the outcomes."""
         return any(outcome["action"] == action and outcome["status"] == status for outcome in self.outcomes)
 
     def is_superseded(self) -> bool:
-        """Say whether the function answered that a later event has taken its place."""
+        """Whether the function answered that a later event has taken its place."""
         return any(outcome["status"].endswith("superseded") for outcome in self.outcomes)
 
 
@@ -81,6 +81,6 @@ class History:
     delivered: dict[str, float] = field(default_factory=dict)
 
     def job_of(self, start: str, event_type: str) -> float:
-        """Say when a start's job of this type was there; infinite where it never was."""
+        """Give the time at which a start's job of this type was there; infinite where it never was."""
         taken = (job.at for job in self.jobs if job.start == start and job.event_type == event_type)
         return min(taken, default=math.inf)

@@ -88,7 +88,7 @@ def starts(
 def _life(builder: str, tier: str, after: float, scale: float, wall: float, chance: random.Random) -> Iterator[Start]:
     tenant, at, last = str(uuid.uuid4()), after, 0
     for order, event_type in enumerate(_course(chance)):
-        # EventBridge tells times in whole seconds, and the starts of one tenant are not of the same one.
+        # EventBridge has times in whole seconds, and the starts of one tenant are not of the same one.
         second = max(int(wall + at) - _AGE_SECONDS, last + 1)
         delay = chance.uniform(*_LATE_SECONDS) if chance.random() < _LATE else chance.uniform(0, 1)
         yield Start(start_event(event_type, builder, tier, tenant=tenant, at=second), order, at + scale * delay)
@@ -133,10 +133,10 @@ _CONTEXT = "context of "
 
 
 def context_of(start: str) -> str:
-    """Make the context of a start event, which its jobs get, and which signs what the control plane hears of them."""
+    """Make the context of a start event, which its jobs get, and which signs their webhooks."""
     return _CONTEXT + start
 
 
 def start_of(variables: Mapping[str, Any]) -> str:
-    """Read for which start event a run is, or an event that tells of one, from the variables of the run."""
+    """Read the id of the start event that a run is for, from the variables of the run."""
     return str(variables["context"]).removeprefix(_CONTEXT)

@@ -1,4 +1,4 @@
-"""Loads what would delay a child's first delivery; imported in the process of which children are forked."""
+"""Loads whatever would delay a child's first delivery; imported in the process that children are forked from."""
 
 import importlib
 

@@ -63,7 +63,7 @@ class Schedule:
             self._under_way -= 1
 
     def is_idle(self) -> bool:
-        """Say whether nothing is to come and nothing under way."""
+        """Whether nothing is to come and nothing under way."""
         with self._changed:
             return not self._heap and not self._under_way
 

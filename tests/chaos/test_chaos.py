@@ -3,7 +3,7 @@
 from tests.chaos.driver import Plan, run
 
 
-def test_whatever_happens_each_tenant_gets_what_was_asked_for_last_and_the_control_plane_hears_of_it_once() -> None:
+def test_whatever_happens_each_start_has_one_run_and_one_webhook_or_is_superseded() -> None:
     verdict = run(Plan(events=12, pace=8, lock=1.5, seed=1))
 
     print(verdict.table())

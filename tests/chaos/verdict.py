@@ -1,4 +1,4 @@
-"""What a run came to: what was lost, done twice, or falsely told."""
+"""What a run came to: what was lost, done twice, or false."""
 
 import json
 import math
@@ -98,12 +98,12 @@ class Judge:
         self._superseded_at = {start.id: self._when_superseded(start) for start in facts.starts}
 
     def findings(self, start: Start) -> Iterator[tuple[str, str]]:
-        """Give what is wrong with one start: the row's column, and what it is."""
-        yield from (("lost", what) for what in self._lost(start))
-        yield from (("duplicated", what) for what in self._duplicated(start))
-        yield from (("false", what) for what in self._overtaken(start))
-        yield from (("false", what) for what in self._falsely_told(start))
-        yield from (("false", what) for what in self._falsely_recorded(start))
+        """Find what is wrong with one start: the row's column, and a text."""
+        yield from (("lost", finding) for finding in self._lost(start))
+        yield from (("duplicated", finding) for finding in self._duplicated(start))
+        yield from (("false", finding) for finding in self._overtaken(start))
+        yield from (("false", finding) for finding in self._false_webhooks(start))
+        yield from (("false", finding) for finding in self._false_record(start))
 
     def in_flight(self) -> int:
         """Count what took effect after a later start's job was there, of deliveries that had begun before."""
@@ -114,7 +114,7 @@ class Judge:
         return [other for other in self._facts.starts if other.tenant == start.tenant and other.order > start.order]
 
     def _when_superseded(self, start: Start) -> float:
-        """Say from when on a delivery can have learned of a later start, whose job was there by then."""
+        """Give the time from which on a delivery can have found a later start, whose job was there by then."""
         return min((self._history.job_of(later.id, later.type) for later in self._later(start)), default=math.inf)
 
     def _runs(self, start: Start, event_type: str) -> list[Run]:
@@ -135,7 +135,7 @@ class Judge:
         if self._later(start) or not runs:
             return
         if not any(webhook.start == start.id for webhook in self._accepted()):
-            yield "the control plane never heard of its end"
+            yield "the control plane got no webhook of its end"
 
     def _is_answered_superseded(self, start: Start) -> bool:
         known = min((self._history.delivered.get(later.id, math.inf) for later in self._later(start)), default=math.inf)
@@ -151,13 +151,13 @@ class Judge:
                 yield f"{count} runs for {event_type}"
         webhooks = [webhook for webhook in self._history.webhooks if webhook.start == start.id]
         if len({webhook.succeeded for webhook in webhooks}) > 1:
-            yield "the control plane was told of a success and of a failure"
+            yield "the control plane got a success and a failure"
         handled = [handled for handled in self._history.handled if handled.start == start.id]
-        sent = min((one.ended for one in handled if one.tells("SendCallback", "sent")), default=math.inf)
+        sent = min((one.ended for one in handled if one.has("SendCallback", "sent")), default=math.inf)
         if any(webhook.began > sent for webhook in webhooks):
             yield "a webhook was sent again after its delivery had ended well"
         accepted = min((webhook.at for webhook in webhooks), default=math.inf)
-        if any(one.tells("SendCallback", "refused") and one.ended > accepted for one in handled):
+        if any(one.has("SendCallback", "refused") and one.ended > accepted for one in handled):
             yield "a second webhook was sent as if it were the first"
 
     def _overtaken(self, start: Start) -> Iterator[str]:
@@ -167,14 +167,14 @@ class Judge:
             if effect.start == start.id and effect.began > superseded_at:
                 match effect:
                     case JobStarted():
-                        what = f"a job for {effect.event_type} was started"
+                        effect_text = f"a job for {effect.event_type} was started"
                     case Published():
-                        what = f"{effect.event_type} was published"
+                        effect_text = f"{effect.event_type} was published"
                     case _:
-                        what = "a webhook was accepted"
-                yield f"{what} {effect.began - superseded_at:.2f} s after a later start's job"
+                        effect_text = "a webhook was accepted"
+                yield f"{effect_text} {effect.began - superseded_at:.2f} s after a later start's job"
 
-    def _falsely_told(self, start: Start) -> Iterator[str]:
+    def _false_webhooks(self, start: Start) -> Iterator[str]:
         main, deployment = (self._runs(start, event_type) for event_type in (start.type, DEPLOYMENT))
         for webhook in self._accepted():
             if webhook.start != start.id:
@@ -185,9 +185,9 @@ class Judge:
                 for runs in ((main, deployment) if _is_deployed_by_job(start) else (main,))
             )
             if not (has_succeeded if webhook.succeeded else has_failed):
-                yield f"the control plane was told of a {'success' if webhook.succeeded else 'failure'} that was not"
+                yield f"the control plane accepted a {'success' if webhook.succeeded else 'failure'} that was not"
 
-    def _falsely_recorded(self, start: Start) -> Iterator[str]:
+    def _false_record(self, start: Start) -> Iterator[str]:
         runs = self._runs(start, start.type)
         if self._later(start) or not runs:
             return
@@ -211,13 +211,13 @@ class Judge:
             return reached
         failed = {f"{prefix}ING_FAILED"}
         # Nobody need have seen that it failed after all; where it goes on to a deployment, both come to their end.
-        return failed if run.is_told and not _is_deployed_by_job(start) else failed | reached
+        return failed if run.has_state_change and not _is_deployed_by_job(start) else failed | reached
 
 
 def _deployed(run: Run) -> set[str]:
     if run.succeeds:
         return {TenantStatus.DEPLOYED.value}
-    if run.reported_at == math.inf or run.is_told:
+    if run.reported_at == math.inf or run.has_state_change:
         return {TenantStatus.DEPLOYMENT_FAILED.value}
     return {TenantStatus.DEPLOYMENT_FAILED.value, TenantStatus.DEPLOYED.value}
 
@@ -227,12 +227,12 @@ def _is_deployed_by_job(start: Start) -> bool:
 
 
 def describe(start: Start, runs: Sequence[Run]) -> str:
-    """Say which start it is, and what became of its runs."""
-    told = [
+    """Name a start, and what became of its runs."""
+    runs_of_it = [
         f"{run.event_type} {'succeeds' if run.succeeds else 'fails'}"
         + (", reported a success" if run.reported_at < math.inf else "")
-        + (", state change" if run.is_told else "")
+        + (", state change" if run.has_state_change else "")
         for run in runs
         if run.start == start.id
     ]
-    return json.dumps([start.builder, start.tier, f"{start.order + 1}. {start.type}", start.id, *told])
+    return json.dumps([start.builder, start.tier, f"{start.order + 1}. {start.type}", start.id, *runs_of_it])

@@ -78,6 +78,6 @@ def _hurry(timeout: float) -> None:
         setattr(importlib.import_module(module), name, share * timeout)
     for (module, name), share in _PAUSES.items():
         setattr(importlib.import_module(module), name, timedelta(seconds=share * timeout))
-    # The only mark by which a callback can be told from those of other children.
+    # A callback has no other mark of the child that sends it.
     urllib3.connection._get_default_user_agent = lambda: os.environ["AWS_ACCESS_KEY_ID"]
     ExponentialBackoff.delay_amount = lambda self, context: 0.02  # type: ignore[method-assign]

@@ -24,7 +24,7 @@ from orchestrator.tiers import JOB_ATTRIBUTES
 from tests.chaos import aws_server, control_plane
 from tests.chaos.aws_server import AwsServer, failure
 from tests.chaos.child import Child
-from tests.chaos.control_plane import ControlPlane, Heard
+from tests.chaos.control_plane import ControlPlane, Received
 from tests.chaos.faults import COUNTED, Fault, Faults, Hold
 from tests.chaos.history import History, JobStarted, Published, Webhook
 from tests.chaos.lives import start_of
@@ -199,13 +199,13 @@ class World:
         job = JobStarted(start=start_of(variables), began=began, at=time.monotonic(), event_type=event_type)
         self.history.jobs.append(job)
 
-    def _note_webhook(self, began: float, heard: Heard) -> None:
+    def _note_webhook(self, began: float, received: Received) -> None:
         webhook = Webhook(
-            start=heard.start,
+            start=received.start,
             began=began,
             at=time.monotonic(),
-            succeeded=heard.succeeded,
-            is_accepted=heard.is_accepted,
+            succeeded=received.succeeded,
+            is_accepted=received.is_accepted,
         )
         self.history.webhooks.append(webhook)
 
