@@ -10,7 +10,7 @@ test:
 
 # Thousands of deliveries that are duplicated, delayed, killed and cut off; five to ten minutes. A short one is among the tests.
 chaos:
-	$(RUN) python -m tests.chaos --events 600 --deliveries 2000
+	$(RUN) python -m tests.chaos --events 600 --deliveries 2000 --workers 8 --pace 6
 
 # Everything that two deliveries of an event can do to each other; some minutes. Smaller bounds are among the tests.
 model:
