@@ -173,3 +173,8 @@ class SweepJobs:
 Action: TypeAlias = StartJob | SaveTenant | UpdateTenant | PublishEvent | SendCallback | ReportJob | SweepJobs
 Decision: TypeAlias = Action | Iterable[Action] | None
 """What a consumer returns: one action, several that are performed in order, or nothing."""
+
+
+def begins(action: Action) -> bool:
+    """Say whether something begins for a tenant with an action, as with its provisioning."""
+    return isinstance(action, SaveTenant) or (isinstance(action, UpdateTenant) and action.starts)

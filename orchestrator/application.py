@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -102,6 +103,8 @@ def create_handler(
     def handle(parse: Callable[[], Event[Mapping[str, Any]]], lambda_context: Any) -> dict[str, Any]:
         with _telling_failures():
             event = parse()
+        if event.redrive == "record":  # the same in what Lambda repeats of this invocation, and another in the next
+            event = replace(event, redrive=f"record {getattr(lambda_context, 'aws_request_id', '')}")
         with telemetry.log_keys(event, lambda_context):
             try:
                 with _telling_failures():
@@ -120,6 +123,7 @@ def create_handler(
             reports = dispatcher.dispatch(event, registry.consumers_of(event.type), context)
             _tell(event, reports)
         _raise_failures(event, reports)
+        endings.finish(event)
         return {
             "eventId": event.id,
             "eventType": event.type,

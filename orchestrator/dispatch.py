@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import answers
-from orchestrator.actions import Action
+from orchestrator.actions import Action, SaveTenant, StartJob, UpdateTenant, begins
 from orchestrator.blame import blamed
 from orchestrator.consumer import Consumer
 from orchestrator.context import Context
@@ -113,7 +113,11 @@ class Dispatcher:
                 for position, action in enumerate(actions)
             ]
             kept: dict[str, str | int] = {}
+            has_begun = self._has_begun(actions, consumer, event)
             for position, perform in enumerate(prepared):
+                if has_begun and begins(actions[position]):
+                    outcomes.append(_begun(actions[position]))
+                    continue
                 if answers.awaited(actions[position]):
                     perform = self._prepare(answers.fill(actions[position], kept), consumer, event, position)
                 outcome = perform().copy()
@@ -167,10 +171,24 @@ class Dispatcher:
         if failure is not None:
             raise failure
 
+    def _has_begun(self, actions: Sequence[Action], consumer: Consumer, event: Event[Mapping[str, Any]]) -> bool:
+        """Say whether an event that comes again has started its job: what it began may be over since."""
+        jobs = (position for position, action in enumerate(actions) if isinstance(action, StartJob))
+        origin = Origin(event=event, consumer=consumer.name, position=next(jobs, None))
+        if origin.position is None or not origin.may_be_retry or not any(map(begins, actions)):
+            return False
+        return self._performer.is_done(origin)
+
     def _prepare(
         self, action: Action, consumer: Consumer, event: Event[Mapping[str, Any]], position: int | None
     ) -> Callable[[], Outcome]:
         return self._performer.prepare(action, Origin(event=event, consumer=consumer.name, position=position))
+
+
+def _begun(action: Action) -> Outcome:
+    name = action.tenant_id if isinstance(action, SaveTenant | UpdateTenant) else ""
+    reason = "this event has started its job before"
+    return Outcome(action=type(action).__name__, status="skipped", name=name, reason=reason)
 
 
 def _actions(decision: Any, consumer: Consumer) -> tuple[Action, ...]:

@@ -14,7 +14,7 @@ from orchestrator.builders.known import KnownBuilders
 from orchestrator.bus import EventBus
 from orchestrator.details import find_tenant_id
 from orchestrator.errors import ConfigurationError, InvalidEvent, JobRejected, OrchestratorError, Unavailable, shown
-from orchestrator.event import Event
+from orchestrator.event import Event, EventType
 from orchestrator.ledger import Ledger
 from orchestrator.outcome import Outcome
 from orchestrator.record import Record
@@ -27,6 +27,7 @@ from orchestrator.run import (
     SUCCESS_SUFFIX,
     TENANT_ID_VARIABLE,
     ending_id,
+    named_run,
     published_mark,
     reported_run,
 )
@@ -56,7 +57,9 @@ class Endings:
         return None
 
     def admit(self, event: Event[Mapping[str, Any]]) -> Event[Mapping[str, Any]]:
-        """Believe an event that tells how a run ended, and note that it did; any other passes.
+        """Believe an event that tells how a run ended, or follows from that, and note the end; any other passes.
+
+        The run is asked after until `finish`: what the event tells may still be refused by its consumers.
 
         Args:
             event: Any event.
@@ -69,21 +72,30 @@ class Endings:
             InvalidEvent: The event names no run, and `REQUIRE_RUN_ID` is set.
             Unavailable: The ledger cannot be asked.
         """
-        if not event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)):
+        is_follow_up = event.type == EventType.TENANT_DEPLOYMENT
+        if not is_follow_up and not event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)):
             return event
-        run_id = reported_run(event)
+        run_id = named_run(event)
         if run_id is None:
             self._check_sender(event)
             return event
         record = self._ledger.read(run_id)
         if record is None and self.cannot_know:
             return event
+        if is_follow_up:
+            return replace(event, start=_succeeded(record, event).start)
         has_failed = event.type.endswith(FAILURE_SUFFIX) or event.detail.get("CODEBUILD_BUILD_SUCCEEDING") == "0"
         job = _checked(record, event)
         if record is not None and record.ending == "FAILURE" and not has_failed:
             raise NotOurs(_HAS_FAILED)
-        self._close(job, succeeded=not has_failed)
+        self._close(job, succeeded=not has_failed, unfollow=False)
         return replace(event, detail={**event.detail, **_own_variables(job, event.detail)}, start=job.start)
+
+    def finish(self, event: Event[Mapping[str, Any]]) -> None:
+        """Ask no more after a run of whose end an event tells that every consumer is through with."""
+        run_id = reported_run(event)
+        if run_id is not None and event.start is not None:
+            self._ledger.unfollow(run_id)
 
     def _check_sender(self, event: Event[Mapping[str, Any]]) -> None:
         """Refuse a report that names no run, unless this function sent it of a job that it could not start."""
@@ -119,10 +131,9 @@ class Endings:
             return Outcome(action="ReportJob", status="skipped", name=action.name, reason=cannot_know)
         record = self._ledger.read(action.run_id)
         if record is None or not _is_told_of(record, action):
-            reason = f"the ledger has no run {shown(action.run_id)} of that builder, job and tenant"
+            reason = f"the ledger has no run {shown(action.run_id)} of that build, job and tenant"
             return Outcome(action="ReportJob", status="ignored", name=action.name, reason=reason)
-        job = record.started_job
-        job = job if job.id else replace(job, id=action.build)
+        job = replace(record.started_job, id=action.build)
         result = self.results(job.builder, [job]).get(job.run_id)
         if result is not None and result.is_gone and action.result is not None:
             result = action.result
@@ -209,8 +220,8 @@ class Endings:
         self._close(job, succeeded=result.succeeded)
         return outcome
 
-    def _close(self, job: StartedJob, *, succeeded: bool) -> None:
-        known = self._ledger.close(job.run_id, "SUCCESS" if succeeded else "FAILURE")
+    def _close(self, job: StartedJob, *, succeeded: bool, unfollow: bool = True) -> None:
+        known = self._ledger.close(job.run_id, "SUCCESS" if succeeded else "FAILURE", unfollow=unfollow)
         if known == "SUCCESS" and not succeeded:
             telemetry.logger.error(f"run {job.run_id} of job {shown(job.name)} failed after it had told of a success")
 
@@ -237,11 +248,24 @@ def _checked(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJ
     return job
 
 
+def _succeeded(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJob:
+    """Give the job whose success led to an event."""
+    if record is None or record.job is None:
+        raise NotOurs("the ledger knows no such run")
+    if find_tenant_id(event.detail) != record.job.tenant_id:
+        raise NotOurs("that run is another tenant's")
+    if record.ending != "SUCCESS":
+        raise NotOurs("that run has not succeeded")
+    return record.job
+
+
 def _is_told_of(record: Record, action: ReportJob) -> bool:
-    job = record.job
+    if record.job is None:
+        return False
+    job = record.started_job
     return (
-        job is not None
-        and job.reports
+        job.reports
+        and job.id in ("", action.build)
         and (job.builder, _last_part(job.name), job.tenant_id)
         == (action.builder, _last_part(action.name), action.tenant_id)
     )

@@ -50,8 +50,8 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
         InvalidEvent: The payload is no EventBridge event; the message names each field that is wrong.
     """
     redrive = None
-    if isinstance(raw, dict) and "requestContext" in raw and "requestPayload" in raw:
-        redrive = f"record {_request_id(raw['requestContext'])}"
+    while isinstance(raw, dict) and "requestContext" in raw and "requestPayload" in raw:
+        redrive = "record"
         raw = raw["requestPayload"]
     if not isinstance(raw, dict):
         raise InvalidEvent(
@@ -96,10 +96,6 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
         start=published_start(model.source, model.resources),
         detail=detail,
     )
-
-
-def _request_id(context: object) -> str:
-    return str(context.get("requestId", "")) if isinstance(context, dict) else ""
 
 
 def _is_faultless(detail: Mapping[str, Any]) -> bool:

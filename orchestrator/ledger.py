@@ -20,6 +20,7 @@ from orchestrator import aws, clock, deadline, telemetry
 from orchestrator.builders import StartedJob
 from orchestrator.clock import written
 from orchestrator.errors import OrchestratorError, Unavailable, is_certain
+from orchestrator.limits import MAX_KEY_BYTES
 from orchestrator.outcome import Outcome, repeated
 from orchestrator.record import (
     LONGEST_PAUSE,
@@ -195,13 +196,15 @@ class Ledger:
 
     def read(self, action_id: str) -> Record | None:
         """Read a record; `None` where there is none, or it has expired."""
+        if len(action_id.encode()) > MAX_KEY_BYTES:
+            return None  # of what somebody sent, perhaps
         with self._kept():
             answer = self._client().get_item(TableName=self._table, Key={"id": {"S": action_id}}, ConsistentRead=True)
         record = self._read(answer["Item"]) if "Item" in answer else None
         return None if record is None or record.is_expired else record
 
-    def close(self, run_id: str, ending: Ending) -> Ending | None:
-        """Note how a run has ended: nobody asks after it any more, and nothing claims it again.
+    def close(self, run_id: str, ending: Ending, *, unfollow: bool = True) -> Ending | None:
+        """Note how a run has ended: nothing claims it again.
 
         A failure is not taken back by a success: a run may fail after it told of a success, and not the other way
         round.
@@ -209,6 +212,7 @@ class Ledger:
         Args:
             run_id: The run id.
             ending: How it ended.
+            unfollow: Whether nobody is to ask after it any more.
 
         Returns:
             How it had ended by what was known before.
@@ -219,12 +223,13 @@ class Ledger:
             run_id,
             condition,
             {"done": "done", "ending": ending},
-            UpdateExpression="SET #state = :done, #ending = :ending REMOVE #openJob, #checkAt",
+            UpdateExpression="SET #state = :done, #ending = :ending"
+            + (" REMOVE #openJob, #checkAt" if unfollow else ""),
         )
         return self._read(before).ending if before else None
 
     def unfollow(self, run_id: str) -> None:
-        """Ask no more after a job that was certainly not started; its event may still start it."""
+        """Ask no more after a job."""
         self._change_open(run_id, "REMOVE #openJob, #checkAt")
 
     def due(self) -> Iterator[Sequence[Record]]:

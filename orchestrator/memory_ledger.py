@@ -87,14 +87,15 @@ class MemoryLedger(Ledger):
         record = self._records.get(action_id)
         return None if record is None or record.is_expired else record
 
-    def close(self, run_id: str, ending: Ending) -> Ending | None:
+    def close(self, run_id: str, ending: Ending, *, unfollow: bool = True) -> Ending | None:
         """Note how a run has ended; see `Ledger.close`."""
         with self._lock:
             record = self._records.get(run_id)
             if record is None or record.job is None:
                 return None
             if ending == "FAILURE" or record.ending is None:
-                self._records[run_id] = replace(record, state="done", ending=ending, check_at=None)
+                check_at = None if unfollow else record.check_at
+                self._records[run_id] = replace(record, state="done", ending=ending, check_at=check_at)
             return record.ending
 
     def unfollow(self, run_id: str) -> None:

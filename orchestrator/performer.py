@@ -95,6 +95,15 @@ class Performer:
             case SweepJobs():
                 return self._sweep.run
 
+    def is_done(self, origin: Origin) -> bool:
+        """Say whether an action has been performed, by whichever delivery of its event.
+
+        Raises:
+            Unavailable: The ledger cannot be asked.
+        """
+        record = self._ledger.read(origin.run_id)
+        return record is not None and record.state == "done"
+
     def published_failure(self, origin: Origin) -> OrchestratorError | None:
         """Look for the failure that an earlier delivery of an event has published.
 
@@ -102,7 +111,7 @@ class Performer:
             origin: The origin of such an event.
 
         Returns:
-            The failure; `None` where none was published, or not for what brought the event this time.
+            The failure; `None` where no delivery through the same carrier has published one.
 
         Raises:
             Unavailable: The ledger cannot be asked.

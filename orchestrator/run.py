@@ -131,8 +131,12 @@ def reported_run(event: Event[Any]) -> str | None:
         The run id where the event's type ends in `_SUCCESS` or `_FAILURE` and its detail is the job's environment
         (it has the variable `ORCHESTRATOR_RUN_ID`); else `None`.
     """
-    is_ending = event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX))
-    run_id = event.detail.get(RUN_ID_VARIABLE) if is_ending else None
+    return named_run(event) if event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)) else None
+
+
+def named_run(event: Event[Any]) -> str | None:
+    """Read the run id of an event whose detail, as it came, is the environment of a job; `None` where it names none."""
+    run_id = event.detail.get(RUN_ID_VARIABLE)
     return run_id if isinstance(run_id, str) and run_id else None
 
 

@@ -345,8 +345,16 @@ def test_an_event_that_is_delivered_twice_sends_nothing_twice_and_shows_the_id_t
     assert AUTH_ID not in json.dumps(answers) + capsys.readouterr().out
 
 
-def test_events_that_follow_from_one_run_set_up_once(handler: Handler, control_plane: ControlPlane) -> None:
-    sent = event(control_plane, ORCHESTRATOR_RUN_ID="of-the-provisioning")
+def test_events_that_follow_from_one_run_set_up_once(
+    handler: Handler, aws: Requests, control_plane: ControlPlane
+) -> None:
+    answer = invoke(handler, sample("tenant-provisioning"))
+    environment = {
+        "ORCHESTRATOR_RUN_ID": variables(aws.of("StartBuild")[0])["ORCHESTRATOR_RUN_ID"],
+        "CODEBUILD_BUILD_ID": answer["consumers"][0]["outcomes"][1]["id"],
+    }
+    sent = event(control_plane, **environment)
+    invoke(handler, {**sent, "detail-type": "TENANT_PROVISIONING_SUCCESS", "id": "success"})
 
     for event_id in ("one", "another"):
         invoke(handler, {**sent, "id": event_id})

@@ -19,6 +19,7 @@ from orchestrator import (
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
+from orchestrator.local.lambda_context import LocalContext
 from tests.conftest import Requests, as_event, changed, invoke, json_lines, published, sample, stored, variables
 
 TENANT_ID = sandbox.TENANT["tenantId"]
@@ -331,18 +332,75 @@ def test_an_automatic_retry_of_what_was_reported_raises_the_same_error(aws: Requ
     assert len(published(aws)) == 1
 
 
-def test_a_redrive_that_fails_is_reported_and_its_own_retry_starts_nothing(aws: Requests) -> None:
-    event = redriven(changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD"))
-    for number in range(2):
+def test_a_redrive_that_fails_is_reported_and_its_own_retry_starts_nothing_but_the_next_redrive_does(
+    aws: Requests,
+) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD")
+    invocation = LocalContext()
+    for payload in (event, redriven(event)):
         with pytest.raises(ConfigurationError):
-            invoke(create_handler(lifecycle), event["requestPayload"] if number == 0 else event)
+            create_handler(lifecycle)(payload, invocation)
+    for entry in published(aws):
+        invoke(create_handler(lifecycle), as_event(entry))
     add_tier("GOLD")
 
-    with pytest.raises(ConfigurationError):
-        invoke(create_handler(lifecycle), event)
-
+    with pytest.raises(ConfigurationError):  # as Lambda repeats the invocation
+        create_handler(lifecycle)(redriven(event), invocation)
     assert len(published(aws)) == 2
     assert "StartBuild" not in aws.operations
+
+    invoke(create_handler(lifecycle), redriven(redriven(event)))
+    assert "StartBuild" in aws.operations
+
+
+@pytest.mark.parametrize("name", ["tenant-provisioning", "tenant-deprovisioning"])
+def test_what_cannot_be_started_for_a_tenant_that_is_deployed_is_told(
+    aws: Requests, control_plane: ControlPlane, name: str
+) -> None:
+    """Its record is still that of an earlier start."""
+    handler = create_handler(lifecycle)
+    before = (datetime.now(UTC) - timedelta(seconds=20)).isoformat()
+    invoke(handler, sample("tenant-provisioning", id="earlier", time=before))
+    invoke(handler, told("tenant-deployment", control_plane))
+    assert stored()["status"] == "DEPLOYED"
+    with pytest.raises(ConfigurationError):
+        invoke(handler, changed(sample(name), "detail.planConfig", {"tier": "GOLD"}))
+
+    answer = invoke(handler, as_event(published(aws)[-1]))
+
+    assert actions(answer)[0] == ("UpdateTenant", "updated")
+    assert stored()["status"] == f"{sample(name)['detail-type'].removeprefix('TENANT_')}_FAILED"
+
+
+@pytest.mark.parametrize("comes", ["twice", "late"])
+def test_the_report_of_a_failure_that_was_mended_strands_no_tenant(
+    aws: Requests, control_plane: ControlPlane, comes: str
+) -> None:
+    handler = create_handler(lifecycle)
+    event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD")
+    event = changed(event, "detail.builderConfig.config.environmentOverride.API_ENDPOINT", control_plane.url)
+    with pytest.raises(ConfigurationError):
+        invoke(handler, event)
+    failure = as_event(published(aws)[0])
+    if comes == "twice":
+        invoke(handler, failure)
+        control_plane.settled.clear()  # somebody has tried again there, too
+    add_tier("GOLD")
+    answer = invoke(create_handler(lifecycle), redriven(event))
+    if comes == "twice":
+        invoke(handler, failure)
+    build = answer["consumers"][0]["outcomes"][1]["id"]
+    environment = {**variables(aws.of("StartBuild")[0]), "CODEBUILD_BUILD_ID": build}
+    report = changed(sample("tenant-provisioning-success"), "detail", environment)
+    handler = create_handler(lifecycle)
+    invoke(handler, report)
+    invoke(handler, as_event(published(aws)[-1], event_id="deployment"))
+    if comes == "late":
+        late = invoke(handler, failure)
+        assert actions(late) == [("UpdateTenant", "superseded")]
+
+    assert stored()["status"] == "DEPLOYED"
+    assert [body["data"]["status"] for body in control_plane.accepted] == ([0, 1] if comes == "twice" else [1])
 
 
 def add_tier(tier: str) -> None:

@@ -420,9 +420,9 @@ def test_a_build_that_somebody_started_again_does_not_tell_how_ours_ended(
     codebuild.finish(build, "FAILED")
     again = {**build, "arn": build["arn"] + "-again", "buildStatus": "SUCCEEDED"}
 
-    assert outcome(invoke(handler, state_change(again)), "report_build")["status"] == "published"
+    assert outcome(invoke(handler, state_change(again)), "report_build")["status"] == "ignored"
 
-    assert [entry["DetailType"] for entry in published(aws)] == ["TENANT_PROVISIONING_FAILURE"]
+    assert published(aws) == []
 
 
 def test_state_changes_come_from_codebuild_alone(handler: Handler, codebuild: CodeBuildServer, aws: Requests) -> None:
@@ -510,15 +510,65 @@ def test_a_run_id_cannot_be_required_without_a_table(aws: Requests, monkeypatch:
         create_handler(lifecycle)
 
 
+@pytest.mark.parametrize("run_id", ["x" * 3000, "unknown"])
+def test_no_text_for_a_run_id_is_too_long_to_be_ignored(handler: Handler, aws: Requests, run_id: str) -> None:
+    event = changed(sample("tenant-provisioning-success"), "detail.ORCHESTRATOR_RUN_ID", run_id)
+
+    assert_ignored(handler, aws, event, "the ledger knows no such run")
+
+
+def test_a_report_that_its_consumer_refuses_leaves_the_job_open(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS", CODEBUILD_BUILD_SUCCEEDING=0)
+
+    with pytest.raises(InvalidEvent, match="CODEBUILD_BUILD_SUCCEEDING"):
+        invoke(handler, report)
+
+    assert len(open_records()) == 1
+
+
+def test_a_deployment_follows_from_a_run_that_has_succeeded_or_is_ignored(
+    codebuild: CodeBuildServer, aws: Requests, control_plane: ControlPlane
+) -> None:
+    """As somebody would publish it who wants a tenant active that is not, with an address of his own."""
+    handler = create_handler(lifecycle)
+    build = provisioned(handler, codebuild)
+    address = {"API_ENDPOINT": control_plane.url}
+    forged = as_report(codebuild, build, "TENANT_DEPLOYMENT", **address) | {"source": "somebody"}
+
+    assert_ignored(handler, aws, forged, "that run has not succeeded")
+    assert_ignored(handler, aws, changed(forged, "detail.tenant", '{"id": "another"}'), "that run is another tenant's")
+    unknown = changed(forged, "detail.ORCHESTRATOR_RUN_ID", "unknown")
+    assert_ignored(handler, aws, unknown, "the ledger knows no such run")
+
+    invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_FAILURE", **address))
+    assert [body["data"]["status"] for body in control_plane.accepted] == [0]
+
+
 # One end a run.
 
 
 @pytest.mark.parametrize("state_change_first", [True, False])
+@pytest.mark.parametrize("has_deployment_job", [True, False])
 def test_either_order_of_state_change_and_buildspec_leads_to_one_webhook(
-    codebuild: CodeBuildServer, aws: Requests, control_plane: ControlPlane, *, state_change_first: bool
+    codebuild: CodeBuildServer,
+    aws: Requests,
+    control_plane: ControlPlane,
+    *,
+    has_deployment_job: bool,
+    state_change_first: bool,
 ) -> None:
     """The address is known to the buildspec alone, as in the reference infrastructure."""
     handler = create_handler(lifecycle)
+    if has_deployment_job:
+        boto3.client("dynamodb").update_item(
+            TableName="tiers",
+            Key={"tier": {"S": "PREMIUM"}},
+            UpdateExpression="SET deploymentJobName = :job",
+            ExpressionAttributeValues={":job": {"S": PROJECT}},
+        )
     build = provisioned(handler, codebuild)
     codebuild.finish(build)
     report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS", API_ENDPOINT=control_plane.url)
@@ -529,6 +579,11 @@ def test_either_order_of_state_change_and_buildspec_leads_to_one_webhook(
         while seen < len(published(aws)):  # and what that publishes comes back
             invoke(handler, as_event(published(aws)[seen], event_id=f"published-{seen}"))
             seen += 1
+    if has_deployment_job:
+        _, build = codebuild.builds
+        codebuild.finish(build)
+        invoke(handler, state_change(build))
+        invoke(handler, as_event(published(aws)[-1], event_id="deployed"))
 
     assert [body["data"]["status"] for body in control_plane.accepted] == [1]
     record = stored()
@@ -570,6 +625,22 @@ def test_a_success_after_a_failure_is_ignored(handler: Handler, codebuild: CodeB
 
 
 # An older start
+
+
+def test_an_event_that_comes_again_does_not_begin_anew_what_a_later_one_has_ended(
+    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    """Its sender's clock is ahead, so that it seems to be younger than the later event."""
+    ahead = (datetime.now(UTC) + timedelta(minutes=10)).isoformat(timespec="seconds")
+    first = sample("tenant-provisioning", id="first", time=ahead)
+    invoke(handler, first)
+    codebuild.projects.add("premium-tenant-deprovisioning")
+    invoke(handler, sample("tenant-deprovisioning", id="second", time=ahead))
+
+    answer = invoke(handler, first)
+
+    assert [entry["status"] for entry in answer["consumers"][0]["outcomes"]] == ["skipped", "already started"]
+    assert (stored()["status"], stored()["startedBy"]) == ("DEPROVISIONING", "second")
 
 
 def test_an_old_success_is_not_followed_by_a_deployment(
@@ -1055,7 +1126,7 @@ def test_a_sweep_that_was_killed_after_publishing_does_not_publish_again(
     builds.ended = {"t0": True}
     later(HOUR)
 
-    def die(*_: Any) -> None:
+    def die(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as killed:

@@ -1,7 +1,6 @@
 """Deploys to a provisioned tenant, where its tier has a job for that, and tells the control plane how it went."""
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from orchestrator.actions import Action, StartJob
@@ -10,7 +9,7 @@ from orchestrator.details import BuildDetail
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event, EventType
 from orchestrator.lifecycle.job import requested_variables, tier_name
-from orchestrator.lifecycle.status import STATUS_RUN, TenantStatus, reached
+from orchestrator.lifecycle.status import TenantStatus, reached
 from orchestrator.lifecycle.webhook import WEBHOOK, conclude
 from orchestrator.registry import Registry
 from orchestrator.tiers import builder_name, has_job, job_name
@@ -63,11 +62,7 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
     tier = context.tiers.get(_tier(event, record))
     if not has_job(tier, event.type):
         return conclude(event, TenantStatus.DEPLOYED, context, record=record)
-    update = reached(event, TenantStatus.DEPLOYING)
-    if record.get("status") == TenantStatus.DEPLOYMENT_FAILED and STATUS_RUN not in record:
-        # The job could not be started, and somebody has sent the event again.
-        update = replace(update, ahead=(TenantStatus.DEPLOYED,))
-    return [update, _job(event, tier, record)]
+    return [reached(event, TenantStatus.DEPLOYING, record), _job(event, tier, record)]
 
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_SUCCESS, leads_to=[WEBHOOK])

@@ -54,14 +54,15 @@ def start_deployment(event: Event[BuildDetail], context: Context) -> list[Action
     """
     if event.detail.has_failed:
         return conclude(event, TenantStatus.PROVISIONING_FAILED, context)
-    run_id, missing = run_of(event), status_webhook(event, TenantStatus.DEPLOYED, context).missing
+    record = context.tenants.get(event.detail.tenant.id) or {}
+    run_id, missing = run_of(event), status_webhook(event, TenantStatus.DEPLOYED, context, record=record).missing
     deployment = PublishEvent(
         type=EventType.TENANT_DEPLOYMENT,
         detail=event.detail.as_sent,
         source=SUCCESS_HANDLER,
         once_per=f"deployment after run {run_id}, webhook with {missing}" if run_id and missing else None,
     )
-    return [reached(event, TenantStatus.PROVISIONED), deployment]
+    return [reached(event, TenantStatus.PROVISIONED, record), deployment]
 
 
 @registry.consumer(EventType.TENANT_PROVISIONING_FAILURE, leads_to=[WEBHOOK])

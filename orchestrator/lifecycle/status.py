@@ -17,6 +17,9 @@ from orchestrator.tenants import STARTED_BY, STATUS_WEBHOOK
 STATUS_RUN = "statusRun"
 """Attribute with the run id of the run that came to the status; none came to that of a job that was not started."""
 
+CALLBACK_ADDRESS = "callbackAddress"
+"""Attribute with the address of the status webhook that a report brought which was believed."""
+
 _MAX_REASON_LENGTH = 1000
 
 
@@ -96,26 +99,44 @@ _AHEAD: Mapping[TenantStatus, tuple[TenantStatus, ...]] = MappingProxyType(
 )
 
 
-def reached(event: Event[BuildDetail], status: TenantStatus) -> UpdateTenant:
+_FAILED = (TenantStatus.PROVISIONING_FAILED, TenantStatus.DEPLOYMENT_FAILED)
+_REACHED_BY_RUNS = (
+    TenantStatus.PROVISIONED,
+    TenantStatus.DEPLOYING,
+    TenantStatus.DEPLOYED,
+    TenantStatus.DEPLOYMENT_FAILED,
+    TenantStatus.DEPROVISIONED,
+)
+
+
+def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
     """Note that a build brought a tenant on.
 
     Args:
         event: The event that says so.
         status: How far the tenant is.
+        record: The tenant's record. Where it says that a job could not be started, that was before somebody sent the
+            event again.
 
     Returns:
         The change of its record; of one that has come further, or whose build has failed, nothing is changed.
     """
-    return _changed(event, status, status_of(event, status, run_of(event), event.detail.build))
+    update = _changed(event, status, status_of(event, status, run_of(event), event.detail.build))
+    if STATUS_RUN in record:
+        return update
+    ahead, final = ([one for one in known if one != record.get("status")] for known in (update.ahead, update.final))
+    is_failed = record.get("status") in _FAILED
+    return replace(update, ahead=tuple(ahead), final=tuple(final)) if is_failed else update
 
 
-def failed(event: Event[BuildDetail], status: TenantStatus) -> UpdateTenant:
+def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
     """Note that a build failed, and why.
 
     Args:
         event: The event that says so; this function's own where the job could not be started. Then the tenant may have
             no record yet, and the event that was to start the job may be sent once more.
         status: Which step it was.
+        record: The tenant's record.
 
     Returns:
         The change of its record.
@@ -126,7 +147,12 @@ def failed(event: Event[BuildDetail], status: TenantStatus) -> UpdateTenant:
     start = event.start if event.source == OWN_SOURCE else None
     if start is None or start.event_id != event.detail.as_sent.get(EVENT_ID_VARIABLE):
         return _changed(event, status, changes)
-    return replace(_changed(event, status, {**changes, STARTED_BY: None}), create=True)
+    update = _changed(event, status, {**changes, STARTED_BY: None})
+    final = update.final
+    if record.get(STARTED_BY) == start.event_id:
+        # With no job started, no run can have brought the tenant on, unless somebody has sent the event again since.
+        final = (*final, *(reached for reached in _REACHED_BY_RUNS if reached != status))
+    return replace(update, create=True, final=final)
 
 
 def run_of(event: Event[BuildDetail]) -> str | None:
@@ -138,6 +164,8 @@ def run_of(event: Event[BuildDetail]) -> str | None:
 def _changed(event: Event[BuildDetail], status: TenantStatus, changes: Mapping[str, Any]) -> UpdateTenant:
     ahead = _AHEAD.get(status, ())
     final = [other for other in _ORDER[_ORDER.index(status) + 1 :] if other not in ahead]
+    if event.start is not None and event.detail.api_endpoint:
+        changes = {**changes, CALLBACK_ADDRESS: event.detail.api_endpoint}
     if event.start is None:  # of no run that is known: the failure may have been another run's, which was mended
         final = [other for other in final if _is_off_boarding(other) and not _is_off_boarding(status)]
     return UpdateTenant(

@@ -12,7 +12,7 @@ from orchestrator.details import BuildDetail, given_variables
 from orchestrator.errors import ConfigurationError, InvalidEvent, shown
 from orchestrator.event import Event
 from orchestrator.lifecycle.job import tier_name
-from orchestrator.lifecycle.status import TenantStatus, failed, reached, run_of
+from orchestrator.lifecycle.status import CALLBACK_ADDRESS, TenantStatus, failed, reached, run_of
 
 WEBHOOK = "status webhook"
 """Its name in diagrams."""
@@ -54,8 +54,9 @@ def conclude(
 ) -> list[Action]:
     """Note how a tenant's job ended, and send it to the control plane.
 
-    The webhook goes to the detail's `API_ENDPOINT`, else to that of the tier, else to the tier's `CONTROL_PLANE_HOST`,
-    else to `CALLBACK_URL`; it is signed with the detail's `secret` and `context`, else those of the tenant's record.
+    The webhook goes to the detail's `API_ENDPOINT`, else to that of an earlier report (in the tenant's record), else to
+    that of the tier, else to the tier's `CONTROL_PLANE_HOST`, else to `CALLBACK_URL`; it is signed with the detail's
+    `secret` and `context`, else those of the tenant's record.
     For one run it is sent once, with the first event that has all of that.
 
     Args:
@@ -73,7 +74,9 @@ def conclude(
         context.logger.warning(
             f"{shown(event.type)} event {shown(event.id)} is of a build that failed: CODEBUILD_BUILD_SUCCEEDING is 0"
         )
-    update = failed(event, status) if is_failure else reached(event, status)
+    if record is None:
+        record = context.tenants.get(event.detail.tenant.id) or {}
+    update = failed(event, status, record) if is_failure else reached(event, status, record)
     if status in _OFF_BOARDING and context.settings.deprovisioning_webhook_type is None:
         return [update]
     return [update, status_webhook(event, status, context, record=record)]
@@ -94,7 +97,13 @@ def status_webhook(
         The webhook, which may lack something to be sent.
     """
     tenant = _known(event.detail, context, record)
-    url = event.detail.api_endpoint or _tier_address(tenant.tier, context) or context.settings.callback_url or ""
+    url = (
+        event.detail.api_endpoint
+        or _text(tenant.record, CALLBACK_ADDRESS)
+        or _tier_address(tenant.tier, context)
+        or context.settings.callback_url
+        or ""
+    )
     secret, signing_context = _signing(event.detail, tenant.record)
     needs = {
         "address (API_ENDPOINT in the event or the tier, CONTROL_PLANE_HOST in the tier, or CALLBACK_URL)": url,
