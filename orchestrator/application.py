@@ -8,7 +8,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
-from orchestrator import deadline, intake, snapshot, telemetry
+from orchestrator import intake, snapshot, telemetry
 from orchestrator.aws import Clients
 from orchestrator.builders import Builder
 from orchestrator.builders.codebuild import CodeBuild
@@ -27,6 +27,7 @@ from orchestrator.registry import Registry
 from orchestrator.settings import Settings
 from orchestrator.tenants import DynamoDBTenantRecords, NoTenantRecords, TenantRecords
 from orchestrator.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetails
+from orchestrator.timing import deadline
 
 if TYPE_CHECKING:
     from orchestrator.callback import Callbacks

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, overload
 
 from botocore import exceptions
 
-from orchestrator import deadline, telemetry
+from orchestrator import telemetry
 from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, Unavailable
-from orchestrator.limits import MAX_KEY_BYTES
+from orchestrator.timing import deadline
+from orchestrator.values.limits import MAX_KEY_BYTES
 
 if TYPE_CHECKING:
     import boto3
@@ -147,7 +148,7 @@ def _session() -> "boto3.Session":
 
 def _keep_time(http_session: Any) -> None:
     """Bound each try by the clock, and by what is left of the invocation."""
-    from orchestrator.transport import timed
+    from orchestrator.timing.http import timed
 
     # botocore has no setting for this: its own timeouts bound each wait for bytes, and stay as they are set here.
     pools = http_session._pool_classes_by_scheme

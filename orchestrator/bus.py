@@ -6,16 +6,17 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import aws, deadline
+from orchestrator import aws
 from orchestrator.actions import PublishEvent
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
 from orchestrator.event import Start
 from orchestrator.ledger import Claim, Performance
-from orchestrator.limits import MAX_ENTRY_BYTES, TOO_MANY_DIGITS, has_too_many_digits, place_of
 from orchestrator.outcome import Outcome
 from orchestrator.run import marks
-from orchestrator.validation import path_of
-from orchestrator.variables import to_json
+from orchestrator.timing import deadline
+from orchestrator.values.limits import MAX_ENTRY_BYTES, TOO_MANY_DIGITS, has_too_many_digits, place_of
+from orchestrator.values.text import to_json
+from orchestrator.values.validation import path_of
 
 if TYPE_CHECKING:
     from types_boto3_events import EventBridgeClient

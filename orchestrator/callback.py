@@ -18,13 +18,14 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
-from orchestrator import answers, deadline
+from orchestrator import answers
 from orchestrator.actions import SendCallback
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
-from orchestrator.javascript import is_beyond_double, json_stringify
-from orchestrator.limits import MAX_HOST_LENGTH, place_of
-from orchestrator.transport import HTTPPool, HTTPSPool
-from orchestrator.validation import path_of
+from orchestrator.timing import deadline
+from orchestrator.timing.http import HTTPPool, HTTPSPool
+from orchestrator.values.javascript import is_beyond_double, json_stringify
+from orchestrator.values.limits import MAX_HOST_LENGTH, place_of
+from orchestrator.values.validation import path_of
 
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 5

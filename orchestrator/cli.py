@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError
-from orchestrator.limits import read_json
+from orchestrator.values.limits import read_json
 
 _HANDLER = "orchestrator.handler:lambda_handler"
 _STDIN = "-"

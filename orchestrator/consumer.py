@@ -14,7 +14,7 @@ from orchestrator.actions import Action, Decision
 from orchestrator.context import Context
 from orchestrator.errors import ConfigurationError, InvalidEvent, shown
 from orchestrator.event import Event
-from orchestrator.validation import explain
+from orchestrator.values.validation import explain
 
 ConsumerFunction: TypeAlias = (
     Callable[[Event[Any]], Decision]

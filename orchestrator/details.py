@@ -19,7 +19,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
 from orchestrator.event import EventType
-from orchestrator.limits import TOO_MANY_DIGITS
+from orchestrator.values.limits import TOO_MANY_DIGITS
 
 
 class _Model(BaseModel):

@@ -10,9 +10,9 @@ from orchestrator.actions import Action, PublishEvent, StartJob
 from orchestrator.details import Tenant, find_tenant_id, find_tier, given_variables
 from orchestrator.errors import OrchestratorError, UnknownTenant
 from orchestrator.event import Event
-from orchestrator.limits import MAX_ENTRY_BYTES
 from orchestrator.run import EVENT_ID_VARIABLE, EVENT_TYPE_VARIABLE, OWN_SOURCE, TENANT_ID_VARIABLE
-from orchestrator.variables import to_json
+from orchestrator.values.limits import MAX_ENTRY_BYTES
+from orchestrator.values.text import to_json
 
 # Room for the event's source, type and mark beside its detail.
 _MAX_DETAIL_BYTES = MAX_ENTRY_BYTES - 4096

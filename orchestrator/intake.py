@@ -11,9 +11,9 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from orchestrator.errors import InvalidEvent, json_type
 from orchestrator.event import Event
-from orchestrator.limits import TOO_MANY_DIGITS, has_too_many_digits
 from orchestrator.run import published_start
-from orchestrator.validation import explain, path_of
+from orchestrator.values.limits import TOO_MANY_DIGITS, has_too_many_digits
+from orchestrator.values.validation import explain, path_of
 
 _EARLIEST_YEAR = 2000
 _DEEPEST = 64

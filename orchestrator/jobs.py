@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from orchestrator import clock, record
+from orchestrator import record
 from orchestrator.actions import StartJob
 from orchestrator.blame import blamed
 from orchestrator.builders import Builder, Job, Run, StartedJob, Untraceable
@@ -23,6 +23,7 @@ from orchestrator.run import (
     Origin,
 )
 from orchestrator.tiers import variables_of
+from orchestrator.timing import clock
 from orchestrator.variables import job_variables
 
 

@@ -1,7 +1,7 @@
 """One record for each action, so that it is performed once, and for each job until it has ended.
 
 An action is claimed before it is performed and settled after. A claim is a lock until `lockedUntil`, beyond which its
-holder does not act any more (`orchestrator.deadline`); then another delivery may take it over, and is told so, since
+holder does not act any more; then another delivery may take it over, and is told so, since
 the holder may have acted before it was killed. `tests/test_ledger_model.py` goes through everything that two
 deliveries can do to each other.
 """
@@ -16,11 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from orchestrator import aws, clock, deadline, telemetry
+from orchestrator import aws, telemetry
 from orchestrator.builders import StartedJob
-from orchestrator.clock import written
 from orchestrator.errors import OrchestratorError, Unavailable, is_certain
-from orchestrator.limits import MAX_KEY_BYTES
 from orchestrator.outcome import Outcome, repeated
 from orchestrator.record import (
     LONGEST_PAUSE,
@@ -36,6 +34,9 @@ from orchestrator.record import (
     milliseconds,
     seconds,
 )
+from orchestrator.timing import clock, deadline
+from orchestrator.timing.clock import written
+from orchestrator.values.limits import MAX_KEY_BYTES
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

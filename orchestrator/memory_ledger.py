@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from orchestrator import clock
 from orchestrator.builders import StartedJob
 from orchestrator.ledger import Ledger
 from orchestrator.outcome import Outcome
 from orchestrator.record import FIRST_CHECK, Ending, Record, expiration
+from orchestrator.timing import clock
 
 # What a later claim leaves as it is.
 _KEPT = ("first_owner", "job", "check_at")

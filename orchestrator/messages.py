@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from orchestrator import intake
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event
-from orchestrator.limits import read_json
+from orchestrator.values.limits import read_json
 
 TYPE_ATTRIBUTE = "EventType"
 """Message attribute in which the reference connector names the event's type."""

@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from orchestrator import aws, clock
+from orchestrator import aws
 from orchestrator.builders import StartedJob
-from orchestrator.clock import written
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Start
-from orchestrator.limits import MAX_ITEM_BYTES, MAX_KEY_BYTES
 from orchestrator.outcome import Outcome
+from orchestrator.timing import clock
+from orchestrator.timing.clock import written
+from orchestrator.values.limits import MAX_ITEM_BYTES, MAX_KEY_BYTES
 
 CLOCK_TOLERANCE_SECONDS = 2.0
 """How far the clocks of two environments may be apart."""

@@ -15,7 +15,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from orchestrator import aws, messages, telemetry
 from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, Unavailable, shown
-from orchestrator.limits import MAX_MESSAGE_BYTES
+from orchestrator.values.limits import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient

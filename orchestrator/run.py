@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from orchestrator import clock
-from orchestrator.clock import written
 from orchestrator.details import find_tenant_id
 from orchestrator.event import Event, Start
+from orchestrator.timing import clock
+from orchestrator.timing.clock import written
 
 RUN_ID_VARIABLE = "ORCHESTRATOR_RUN_ID"
 """The job variable by which a run is found again."""

@@ -20,7 +20,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from orchestrator.errors import ConfigurationError
-from orchestrator.validation import explain
+from orchestrator.values.validation import explain
 
 # A template passes an unset parameter on as an empty text.
 _Text = Annotated[str | None, BeforeValidator(lambda value: (value or "").strip() or None)]

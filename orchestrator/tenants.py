@@ -9,11 +9,11 @@ from botocore.exceptions import ClientError
 
 from orchestrator import aws
 from orchestrator.actions import SaveTenant, UpdateTenant
-from orchestrator.clock import written
 from orchestrator.errors import InvalidEvent, UnknownTenant, shown
-from orchestrator.limits import MAX_ITEM_BYTES, place_of
 from orchestrator.run import Origin
-from orchestrator.validation import path_of
+from orchestrator.timing.clock import written
+from orchestrator.values.limits import MAX_ITEM_BYTES, place_of
+from orchestrator.values.validation import path_of
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient

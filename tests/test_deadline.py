@@ -18,7 +18,6 @@ from orchestrator import (
     application,
     callback,
     create_handler,
-    deadline,
 )
 from orchestrator import aws as sdk
 from orchestrator.builders.jenkins import connection as jenkins_connection
@@ -27,6 +26,7 @@ from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.lambda_context import LocalContext
+from orchestrator.timing import deadline
 from tests.codebuild_server import CodeBuildServer
 from tests.conftest import Requests, json_lines, sample
 from tests.dripping import DrippingServer

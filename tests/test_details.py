@@ -7,7 +7,7 @@ from pydantic import BaseModel, ValidationError
 
 from orchestrator import EventType
 from orchestrator.details import DETAIL_MODELS, BuildDetail, ProvisioningDetail
-from orchestrator.validation import explain
+from orchestrator.values.validation import explain
 from tests.conftest import SAMPLES, changed, sample
 
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator import Handler, clock, create_handler
+from orchestrator import Handler, create_handler
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.tiers import JOB_ATTRIBUTES
+from orchestrator.timing import clock
 from tests.codebuild_server import CodeBuildServer
 from tests.conftest import Requests, as_event, changed, invoke, published, sample, state_change, stored
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.javascript import json_stringify
+from orchestrator.values.javascript import json_stringify
 
 NODE = shutil.which("node")
 SCRIPT = """

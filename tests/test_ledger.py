@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import Unavailable, clock
+from orchestrator import Unavailable
 from orchestrator.aws import Clients
 from orchestrator.builders import StartedJob
 from orchestrator.event import Start
@@ -14,6 +14,7 @@ from orchestrator.ledger import Claim, Ledger
 from orchestrator.memory_ledger import MemoryLedger
 from orchestrator.outcome import Outcome
 from orchestrator.record import FIRST_CHECK, Record, milliseconds
+from orchestrator.timing import clock
 from tests.conftest import REGION, Requests
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

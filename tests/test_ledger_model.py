@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator import deadline, ledger
+from orchestrator import ledger
 from orchestrator.ledger import Claim
 from orchestrator.memory_ledger import MemoryLedger
 from orchestrator.record import Record, latest_free_lock
+from orchestrator.timing import deadline
 from tests.model.exploration import Exploration, Found
 from tests.model.worlds import Bounds
 

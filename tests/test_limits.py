@@ -26,9 +26,9 @@ from orchestrator.aws import Clients, item_bytes, to_item
 from orchestrator.callback import Callbacks
 from orchestrator.lifecycle import app_plane
 from orchestrator.lifecycle import registry as lifecycle
-from orchestrator.limits import place_of
 from orchestrator.run import Origin
 from orchestrator.tenants import DynamoDBTenantRecords
+from orchestrator.values.limits import place_of
 from orchestrator.variables import job_variables
 from tests.conftest import REGION, Requests, changed, invoke, json_lines, published, sample, stored, variables
 

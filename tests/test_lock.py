@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from botocore import handlers
 
-from orchestrator import Handler, PublishEvent, Registry, SendCallback, StartJob, Unavailable, clock, create_handler
+from orchestrator import Handler, PublishEvent, Registry, SendCallback, StartJob, Unavailable, create_handler
 from orchestrator.ledger import Ledger
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.http_server import Answer, LocalServer
 from orchestrator.local.jenkins import JenkinsServer
+from orchestrator.timing import clock
 from tests.codebuild_server import CodeBuildServer
 from tests.conftest import Requests, invoke, sample
 

@@ -19,9 +19,7 @@ from orchestrator import (
     Run,
     StartJob,
     Unavailable,
-    clock,
     create_handler,
-    deadline,
     ledger,
     telemetry,
 )
@@ -34,6 +32,7 @@ from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.jenkins.state import EPOCH
 from orchestrator.local.lambda_context import LocalContext
+from orchestrator.timing import clock, deadline
 from tests.codebuild_server import CodeBuildServer
 from tests.conftest import (
     Requests,

@@ -17,10 +17,10 @@ from orchestrator import (
     UpdateTenant,
 )
 from orchestrator.aws import Clients
-from orchestrator.clock import written
 from orchestrator.event import Start
 from orchestrator.run import Origin
 from orchestrator.tenants import DynamoDBTenantRecords, Refusal
+from orchestrator.timing.clock import written
 from tests.conftest import REGION, Requests
 
 if TYPE_CHECKING:

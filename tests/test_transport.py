@@ -10,8 +10,8 @@ import pytest
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError, ReadTimeoutError
 
-from orchestrator import deadline
-from orchestrator.transport import HTTPPool
+from orchestrator.timing import deadline
+from orchestrator.timing.http import HTTPPool
 from tests.dripping import DrippingServer
 
 # What a server that drips could make of a limit that counts from byte to byte.

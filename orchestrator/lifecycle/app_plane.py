@@ -17,8 +17,8 @@ from orchestrator.event import Event, EventType
 from orchestrator.lifecycle import deployment
 from orchestrator.lifecycle.status import TenantStatus
 from orchestrator.lifecycle.webhook import WEBHOOK
-from orchestrator.limits import MAX_DIGITS, TOO_MANY_DIGITS
 from orchestrator.registry import Registry
+from orchestrator.values.limits import MAX_DIGITS, TOO_MANY_DIGITS
 
 FEATURE_SERVICE = "APP_PLANE_ENDPOINT_FEATURE_SERVICE"
 USER_SERVICE = "USER_CALLBACK_ENDPOINT"

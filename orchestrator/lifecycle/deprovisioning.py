@@ -14,7 +14,7 @@ from orchestrator.lifecycle.job import tenant_job
 from orchestrator.lifecycle.status import TenantStatus, record_of, status_of
 from orchestrator.lifecycle.webhook import SIGNING, WEBHOOK, conclude
 from orchestrator.registry import Registry
-from orchestrator.validation import explain
+from orchestrator.values.validation import explain
 
 registry = Registry()
 

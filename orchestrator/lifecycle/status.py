@@ -7,12 +7,12 @@ from types import MappingProxyType
 from typing import Any
 
 from orchestrator.actions import UpdateTenant
-from orchestrator.clock import written
 from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.event import Event
 from orchestrator.lifecycle.job import tenant_of
 from orchestrator.run import EVENT_ID_VARIABLE, OWN_SOURCE, RUN_ID_VARIABLE
 from orchestrator.tenants import STARTED_BY, STATUS_WEBHOOK
+from orchestrator.timing.clock import written
 
 STATUS_RUN = "statusRun"
 """Attribute with the run id of the run that came to the status; none came to that of a job that was not started."""

@@ -15,8 +15,8 @@ from urllib.parse import urlsplit
 import urllib3
 
 from orchestrator import callback
-from orchestrator.javascript import json_stringify
 from orchestrator.local.http_server import Answer, LocalServer, Request
+from orchestrator.values.javascript import json_stringify
 
 _TOLERANCE_MS = 20_000
 _USERS = "/manage/users"

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import aws, clock
+from orchestrator import aws
 from orchestrator.builders import StartedJob
-from orchestrator.clock import written
 from orchestrator.event import EventType, Start
 from orchestrator.ledger import Ledger
 from orchestrator.local.control_plane import ControlPlane
@@ -16,6 +15,8 @@ from orchestrator.outcome import Outcome
 from orchestrator.record import BY_TENANT, OPEN_JOBS, WAITING
 from orchestrator.settings import Settings
 from orchestrator.tiers import JOB_ATTRIBUTES
+from orchestrator.timing import clock
+from orchestrator.timing.clock import written
 
 if TYPE_CHECKING:
     from types_boto3_codebuild import CodeBuildClient

@@ -13,8 +13,8 @@ from multiprocessing.connection import Connection
 import urllib3.connection
 from botocore.retries.standard import ExponentialBackoff
 
-from orchestrator import clock
 from orchestrator.local.lambda_context import LocalContext
+from orchestrator.timing import clock
 
 READY = b"ready"
 PRELOADED = "tests.chaos.preloaded"
@@ -26,8 +26,8 @@ _WAITS = {
     ("orchestrator.builders.jenkins.connection", "READ_TIMEOUT_SECONDS"): 0.3,
     ("orchestrator.callback", "CONNECT_TIMEOUT_SECONDS"): 0.1,
     ("orchestrator.callback", "READ_TIMEOUT_SECONDS"): 0.3,
-    ("orchestrator.deadline", "LEAST_SECONDS"): 0.05,
-    ("orchestrator.deadline", "MARGIN_SECONDS"): 0.1,
+    ("orchestrator.timing.deadline", "LEAST_SECONDS"): 0.05,
+    ("orchestrator.timing.deadline", "MARGIN_SECONDS"): 0.1,
     ("orchestrator.record", "CLOCK_TOLERANCE_SECONDS"): 0.4,
 }
 # How long the function waits, likewise, before it asks after a job.

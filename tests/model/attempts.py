@@ -14,7 +14,7 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 from unittest.mock import patch
 
-from orchestrator import Event, StartJob, aws, clock, deadline, telemetry
+from orchestrator import Event, StartJob, aws, telemetry
 from orchestrator.builders import Job, Run, StartedJob
 from orchestrator.builders.known import KnownBuilders
 from orchestrator.errors import OrchestratorError, Unavailable
@@ -23,6 +23,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.outcome import Outcome
 from orchestrator.record import Record
 from orchestrator.run import Origin
+from orchestrator.timing import clock, deadline
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 """The time, always: what has a time ages instead."""

@@ -8,9 +8,9 @@ from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
-from orchestrator import deadline
 from orchestrator.ledger import MAX_ACTION_SECONDS
 from orchestrator.record import CLOCK_TOLERANCE_SECONDS, Record, milliseconds
+from orchestrator.timing import deadline
 from tests.model.attempts import MONTH, NOW, Actor, Request
 
 TICK_SECONDS = 26

@@ -14,10 +14,10 @@ from urllib.parse import urlencode, urlsplit
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
-from orchestrator import deadline
 from orchestrator.builders.jenkins.credentials import Credentials
 from orchestrator.errors import ConfigurationError, JobRejected, Unavailable, shown
-from orchestrator.transport import HTTPPool, HTTPSPool
+from orchestrator.timing import deadline
+from orchestrator.timing.http import HTTPPool, HTTPSPool
 
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 10

@@ -14,7 +14,7 @@ from orchestrator.builders.jenkins.search import (
     unlike_jenkins,
     waiting,
 )
-from orchestrator.variables import to_text
+from orchestrator.values.text import to_text
 
 _FIELDS = "number,url,building,result"
 _SUCCESS = "SUCCESS"

@@ -22,7 +22,8 @@ from urllib3.exceptions import (
 )
 from urllib3.util.connection import allowed_gai_family, create_connection
 
-from orchestrator import deadline, telemetry
+from orchestrator import telemetry
+from orchestrator.timing import deadline
 
 PoolT = TypeVar("PoolT", bound=HTTPConnectionPool)
 

@@ -7,8 +7,8 @@ from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
-from orchestrator import clock
 from orchestrator.errors import Unavailable
+from orchestrator.timing import clock
 
 MARGIN_SECONDS = 1.0
 """Time left over for what must still be done once acting has stopped: logs, metrics, the answer."""
@@ -95,7 +95,7 @@ def has_time(pause: float = 0.0) -> bool:
         pause: Seconds to wait before it.
 
     Returns:
-        Whether half a second is left by then. The call itself must end in time: `orchestrator.transport` sees to it.
+        Whether half a second is left by then. The call itself must end in time: `orchestrator.timing.http` sees to it.
     """
     return seconds_left() >= pause + LEAST_SECONDS
 

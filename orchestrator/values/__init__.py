@@ -1,0 +1,1 @@
+"""JSON values: their limits, how they are written as text, and what is wrong with them."""
