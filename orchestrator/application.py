@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from orchestrator import intake, snapshot, telemetry
-from orchestrator.aws import Clients
+from orchestrator.aws.clients import Clients
 from orchestrator.builders import Builder
 from orchestrator.builders.codebuild import CodeBuild
 from orchestrator.builders.known import KnownBuilders

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import aws
 from orchestrator.actions import PublishEvent
+from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
 from orchestrator.event import Start
 from orchestrator.ledger import Claim, Performance
@@ -104,7 +104,7 @@ class EventBus:
         """
         what = f"event {shown(entry['DetailType'])} was not published on bus {self._name}"
         for attempt in range(1, ATTEMPTS + 1):
-            with aws.errors(what, rejected=InvalidEvent):
+            with aws_errors(what, rejected=InvalidEvent):
                 # The answer is 200 whether the bus took the entry or not.
                 (result,) = self._client().put_events(Entries=[entry])["Entries"]
             code = result.get("ErrorCode")

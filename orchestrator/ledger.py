@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
-from orchestrator import aws, telemetry
+from orchestrator import telemetry
+from orchestrator.aws import items
+from orchestrator.aws.errors import aws_errors
 from orchestrator.builders import StartedJob
 from orchestrator.errors import OrchestratorError, Unavailable, is_certain
 from orchestrator.outcome import Outcome, repeated
@@ -252,7 +254,7 @@ class Ledger:
         }
         while True:
             what = f"open jobs could not be read from table {self._table}; it needs the index {OPEN_JOBS}"
-            with aws.errors(what):
+            with aws_errors(what):
                 answer = self._client().query(**request)
             yield list(filter(None, map(self._open_job, answer["Items"])))
             if "LastEvaluatedKey" not in answer:
@@ -300,7 +302,7 @@ class Ledger:
         Expressions have the attributes' own names, as `#name`, and the names of the values, as `:name`.
         """
         names = re.findall(r"#(\w+)", " ".join((condition, *request.values())))
-        given = {"ExpressionAttributeValues": {f":{name}": value for name, value in aws.to_item(values).items()}}
+        given = {"ExpressionAttributeValues": {f":{name}": value for name, value in items.to_item(values).items()}}
         with self._kept():
             try:
                 answer = getattr(self._client(), operation)(
@@ -314,7 +316,7 @@ class Ledger:
                     **(given if values else {}),
                 )
             except ClientError as error:
-                if not aws.is_condition_failure(error):
+                if not items.is_condition_failure(error):
                     raise
                 refused: Any = error.response
                 return False, refused.get("Item")
@@ -324,7 +326,7 @@ class Ledger:
     def _kept(self) -> Iterator[None]:
         """Raise what keeps the table from being used as `Unavailable`: no job of a tenant has failed for that."""
         try:
-            with aws.errors(f"its record in table {self._table} could not be kept"):
+            with aws_errors(f"its record in table {self._table} could not be kept"):
                 yield
         except Unavailable:
             raise

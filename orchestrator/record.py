@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
-from orchestrator import aws
+from orchestrator.aws import items
 from orchestrator.builders import StartedJob
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Start
@@ -156,10 +156,10 @@ def check(job: StartedJob) -> None:
     Raises:
         InvalidEvent: Its names are too large for an item, or the tenant's id for the key of an index.
     """
-    aws.check_key(f"the tenant's id {shown(job.tenant_id)}", job.tenant_id)
+    items.check_key(f"the tenant's id {shown(job.tenant_id)}", job.tenant_id)
     if sum(len(getattr(job, name)) for name in _JOB_TEXTS) < MAX_KEY_BYTES:
         return  # as of nearly every job, and computing the size takes time
-    size = aws.item_bytes(aws.to_item(job_attributes(job, follow=True)))
+    size = items.item_bytes(items.to_item(job_attributes(job, follow=True)))
     if size > MAX_ITEM_BYTES - _OTHER_BYTES:
         raise InvalidEvent(
             f"job {shown(job.name)} cannot be followed: the names in its record (of job, event and tenant) have "
@@ -179,7 +179,7 @@ def from_item(item: Mapping[str, Any]) -> Record:
     Raises:
         Exception: One of `UNREADABLE`: another version of this package, or a person, wrote the item.
     """
-    kept = aws.plain(aws.from_item(item))
+    kept = items.plain(items.from_item(item))
     job = kept.get("job")
     return Record(
         id=kept["id"],

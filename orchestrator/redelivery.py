@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from orchestrator import aws, messages, telemetry
+from orchestrator import messages, telemetry
+from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, Unavailable, shown
 from orchestrator.values.limits import MAX_MESSAGE_BYTES
 
@@ -117,7 +118,7 @@ class Redelivery:
         size = _message_bytes(body, attributes)
         if size > MAX_MESSAGE_BYTES:
             raise InvalidEvent(f"{what}: it has {size:,} bytes there, and SQS takes at most {MAX_MESSAGE_BYTES:,}")
-        with aws.errors(what):
+        with aws_errors(what):
             self._client().send_message(
                 QueueUrl=self._failure_queue_url, MessageBody=body, MessageAttributes=attributes, **fifo
             )
@@ -130,7 +131,7 @@ class Redelivery:
         for page in (failures[start : start + _PAGE] for start in range(0, len(failures), _PAGE)):
             try:
                 client = self._client()
-                with aws.errors(what):
+                with aws_errors(what):
                     answer = client.change_message_visibility_batch(
                         QueueUrl=_queue_url(client, page[0].record),
                         Entries=[

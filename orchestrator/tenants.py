@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from orchestrator import aws
 from orchestrator.actions import SaveTenant, UpdateTenant
+from orchestrator.aws import items
+from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import InvalidEvent, UnknownTenant, shown
 from orchestrator.run import Origin
 from orchestrator.timing.clock import written
@@ -129,14 +130,14 @@ class DynamoDBTenantRecords:
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
         """Read a tenant's record; see `TenantRecords.get`."""
-        aws.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
-        with aws.errors(f"tenant {shown(tenant_id)} could not be read from table {self._table}"):
+        items.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
+        with aws_errors(f"tenant {shown(tenant_id)} could not be read from table {self._table}"):
             item = (
                 self._client()
                 .get_item(TableName=self._table, Key={_KEY: {"S": tenant_id}}, ConsistentRead=True)
                 .get("Item")
             )
-        return None if item is None else aws.plain(aws.from_item(item))
+        return None if item is None else items.plain(items.from_item(item))
 
     def check(self, action: SaveTenant | UpdateTenant, origin: Origin) -> None:
         """Refuse what is no item or too large for one; see `TenantRecords`.
@@ -149,14 +150,14 @@ class DynamoDBTenantRecords:
             InvalidEvent: They cannot be stored.
         """
         tenant_id = action.tenant_id
-        aws.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
+        items.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
         given = action.record if isinstance(action, SaveTenant) else _given(action.changes)
         item = _item(tenant_id, {name: value for name, value in given.items() if name not in _OWN})
         own = {_KEY: tenant_id, **_started(origin)}
         item |= _item(tenant_id, own)
-        size = aws.item_bytes(item)
+        size = items.item_bytes(item)
         if size > MAX_ITEM_BYTES:
-            largest = max(item, key=lambda name: aws.item_bytes({name: item[name]}))
+            largest = max(item, key=lambda name: items.item_bytes({name: item[name]}))
             raise InvalidEvent(
                 f"{_too_large(tenant_id)}: it has {size:,} bytes, most of them in {path_of('', (largest,))}; send less"
             )
@@ -198,18 +199,18 @@ class DynamoDBTenantRecords:
     ) -> Mapping[str, Any] | None:
         """Write a record; gives the one that is there where the request's condition does not hold."""
         what = f"tenant {shown(tenant_id)} could not be {done} in table {self._table}"
-        with aws.errors(what, rejected=InvalidEvent):
+        with aws_errors(what, rejected=InvalidEvent):
             try:
                 getattr(self._client(), operation)(
                     TableName=self._table, ReturnValuesOnConditionCheckFailure="ALL_OLD", **request
                 )
             except ClientError as error:
-                if aws.is_too_large(error):
+                if items.is_too_large(error):
                     raise InvalidEvent(f"{_too_large(tenant_id)} once it is {done}; send less") from None
-                if not aws.is_condition_failure(error):
+                if not items.is_condition_failure(error):
                     raise
                 item: Any = error.response.get("Item", {})
-                return aws.from_item(item)
+                return items.from_item(item)
         return None
 
 
@@ -299,11 +300,9 @@ def _too_large(tenant_id: str) -> str:
 
 def _item(tenant_id: str, attributes: Mapping[str, Any]) -> Any:
     try:
-        return aws.to_item(attributes)
+        return items.to_item(attributes)
     except (DecimalException, TypeError, RecursionError) as error:
-        place = (
-            None if isinstance(error, RecursionError) else place_of(attributes, lambda part: not aws.is_storable(part))
-        )
+        place = None if isinstance(error, RecursionError) else place_of(attributes, items.is_unstorable)
         what = path_of("", place) if place else "one of its values"
         raise InvalidEvent(
             f"tenant {shown(tenant_id)}: its record cannot be stored: {what} is nothing that DynamoDB holds (a number "

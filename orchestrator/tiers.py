@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from orchestrator import aws
+from orchestrator.aws import items
+from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import ConfigurationError, shown
 from orchestrator.event import EventType
 
@@ -199,14 +200,14 @@ class DynamoDBTierDetails:
         cached = self._cache.get(tier)
         if cached is not None and self._clock() - cached[0] < self._max_age:
             return cached[1]
-        aws.check_key(f"the tier's name {shown(tier)}", tier)
-        with aws.errors(f"tier {shown(tier)} could not be read from table {self._table}"):
+        items.check_key(f"the tier's name {shown(tier)}", tier)
+        with aws_errors(f"tier {shown(tier)} could not be read from table {self._table}"):
             item = self._client().get_item(TableName=self._table, Key={"tier": {"S": tier}}).get("Item")
         if item is None:
             raise ConfigurationError(
                 f"tier {shown(tier)} is not in table {self._table}; add an item with that key, "
                 "or correct the plan's tier"
             )
-        details = MappingProxyType(aws.from_item(item))
+        details = MappingProxyType(items.from_item(item))
         self._cache[tier] = (self._clock(), details)
         return details

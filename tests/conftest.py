@@ -14,7 +14,7 @@ from botocore import handlers, session
 from moto import mock_aws
 
 from orchestrator import Handler, Registry, create_handler
-from orchestrator.aws import from_item, plain
+from orchestrator.aws.items import from_item, plain
 from orchestrator.builders.jenkins.credentials import Credentials
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox

@@ -8,7 +8,8 @@ import pytest
 from botocore import exceptions
 
 from orchestrator import ConfigurationError, InvalidEvent, JobRejected, OrchestratorError, Unavailable
-from orchestrator.aws import Clients, errors
+from orchestrator.aws.clients import Clients
+from orchestrator.aws.errors import aws_errors
 from orchestrator.builders import Job
 from orchestrator.builders.codebuild import CodeBuild, console_link
 
@@ -43,7 +44,7 @@ def answer(code: str, status: int = 400) -> exceptions.ClientError:
     ],
 )
 def test_an_error_is_told_in_one_line_without_its_values(error: Exception, kind: type[OrchestratorError]) -> None:
-    with pytest.raises(kind) as caught, errors("it failed", rejected=InvalidEvent):
+    with pytest.raises(kind) as caught, aws_errors("it failed", rejected=InvalidEvent):
         raise error
     message = str(caught.value)
     assert message.startswith("it failed: ")
@@ -52,7 +53,7 @@ def test_an_error_is_told_in_one_line_without_its_values(error: Exception, kind:
 
 
 def test_other_errors_pass_unchanged() -> None:
-    with pytest.raises(ZeroDivisionError), errors("it failed"):
+    with pytest.raises(ZeroDivisionError), aws_errors("it failed"):
         raise ZeroDivisionError
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Builder, ConfigurationError, Job, JobRejected, Unavailable
-from orchestrator.aws import Clients
+from orchestrator.aws.clients import Clients
 from orchestrator.builders import Result, StartedJob
 from orchestrator.builders.codebuild import CodeBuild
 from orchestrator.builders.jenkins import Jenkins
@@ -53,7 +53,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait half a second for an answer; a test must ask for this before it makes a bench."""
-    monkeypatch.setattr("orchestrator.aws.READ_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("orchestrator.aws.clients.READ_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(jenkins_connection, "READ_TIMEOUT_SECONDS", 0.5)
 
 

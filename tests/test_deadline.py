@@ -19,7 +19,7 @@ from orchestrator import (
     callback,
     create_handler,
 )
-from orchestrator import aws as sdk
+from orchestrator.aws import clients as sdk
 from orchestrator.builders.jenkins import connection as jenkins_connection
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox

@@ -27,7 +27,7 @@ from orchestrator import (
     Untraceable,
     create_handler,
 )
-from orchestrator.aws import from_item
+from orchestrator.aws.items import from_item
 from orchestrator.bus import EventBus
 from orchestrator.ledger import Ledger
 from orchestrator.lifecycle import registry as lifecycle

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator import Unavailable
-from orchestrator.aws import Clients
+from orchestrator.aws.clients import Clients
 from orchestrator.builders import StartedJob
 from orchestrator.event import Start
 from orchestrator.ledger import Claim, Ledger

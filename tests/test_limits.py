@@ -22,7 +22,8 @@ from orchestrator import (
     UpdateTenant,
     create_handler,
 )
-from orchestrator.aws import Clients, item_bytes, to_item
+from orchestrator.aws.clients import Clients
+from orchestrator.aws.items import item_bytes, to_item
 from orchestrator.callback import Callbacks
 from orchestrator.lifecycle import app_plane
 from orchestrator.lifecycle import registry as lifecycle

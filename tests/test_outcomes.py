@@ -789,7 +789,7 @@ def test_what_another_job_is_told_of_leaves_a_job_open(
 def test_a_start_that_ended_in_doubt_is_looked_for(
     codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("orchestrator.aws.READ_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("orchestrator.aws.clients.READ_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr("time.sleep", lambda _: None)
     handler = create_handler(lifecycle)
     codebuild.next.drop(on="StartBuild", after_acting=True, times=3)

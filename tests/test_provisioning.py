@@ -9,7 +9,7 @@ import boto3
 import pytest
 
 from orchestrator import ConfigurationError, Handler, JobRejected, Registry, StaticTierDetails, create_handler
-from orchestrator.aws import from_item
+from orchestrator.aws.items import from_item
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.tiers import job_name

@@ -16,7 +16,7 @@ from orchestrator import (
     StaticTierDetails,
     UpdateTenant,
 )
-from orchestrator.aws import Clients
+from orchestrator.aws.clients import Clients
 from orchestrator.event import Start
 from orchestrator.run import Origin
 from orchestrator.tenants import DynamoDBTenantRecords, Refusal

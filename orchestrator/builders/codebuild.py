@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
-from orchestrator import aws
+from orchestrator.aws.errors import aws_errors
 from orchestrator.builders import Job, Result, Run, StartedJob
 from orchestrator.errors import JobRejected, Unavailable, shown
 from orchestrator.run import RUN_ID_VARIABLE
@@ -54,7 +54,7 @@ class CodeBuild:
         self.check(job.name)
         variables = [{"name": name, "value": value, "type": "PLAINTEXT"} for name, value in job.variables.items()]
         what = f"CodeBuild project {shown(job.name)} was not started"
-        with aws.errors(what, rejected=JobRejected):
+        with aws_errors(what, rejected=JobRejected):
             try:
                 build = self._client().start_build(
                     projectName=job.name,
@@ -81,7 +81,7 @@ class CodeBuild:
         """Search the project's builds, newest first, for the run id; see `Builder.find`."""
         self.check(job.name)
         what = f"builds of CodeBuild project {shown(job.name)} could not be searched for run {job.run_id}"
-        with aws.errors(what, rejected=JobRejected):
+        with aws_errors(what, rejected=JobRejected):
             try:
                 return self._searched(job)
             except ClientError as error:
@@ -100,7 +100,7 @@ class CodeBuild:
         by_build = {job.id: job.run_id for job in jobs}
         results: dict[str, Result] = {}
         for ids in _batched(list(by_build)):
-            with aws.errors(f"builds of CodeBuild project {shown(jobs[0].name)} could not be asked after"):
+            with aws_errors(f"builds of CodeBuild project {shown(jobs[0].name)} could not be asked after"):
                 builds = {build["id"]: build for build in self._client().batch_get_builds(ids=ids)["builds"]}
             for build_id in ids:
                 result = _result(build_id, builds.get(build_id))

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import aws
+from orchestrator.aws import items
+from orchestrator.aws.clients import Clients
+from orchestrator.aws.errors import aws_errors
 from orchestrator.builders import StartedJob
 from orchestrator.event import EventType, Start
 from orchestrator.ledger import Ledger
@@ -111,17 +113,17 @@ def fill(jobs: Sequence[str] = ()) -> None:
         Unavailable: AWS, or what stands for it, does not answer.
     """
     settings = Settings.from_environment()
-    clients = aws.Clients()
+    clients = Clients()
     dynamodb = clients.get("dynamodb", settings.dynamo_db_region or settings.aws_region)
     codebuild = clients.get("codebuild", settings.code_build_region or settings.aws_region)
-    with aws.errors("the sandbox could not be set up"):
+    with aws_errors("the sandbox could not be set up"):
         if settings.data_store_table is not None and _create_table(dynamodb, settings.data_store_table, "tenantId"):
-            dynamodb.put_item(TableName=settings.data_store_table, Item=aws.to_item(TENANT))
+            dynamodb.put_item(TableName=settings.data_store_table, Item=items.to_item(TENANT))
         if settings.idempotency_table is not None:
             _create_table(dynamodb, settings.idempotency_table, "id", LEDGER_INDEXES)
         if settings.tier_details_table is not None and _create_table(dynamodb, settings.tier_details_table, "tier"):
             for tier, details in TIERS.items():
-                item = aws.to_item({"tier": tier, **details})
+                item = items.to_item({"tier": tier, **details})
                 dynamodb.put_item(TableName=settings.tier_details_table, Item=item)
         for name in (*_tier_jobs(), *jobs):
             if "/" not in name:
@@ -134,12 +136,12 @@ def leave_jobs_open() -> None:
     settings = Settings.from_environment()
     if settings.idempotency_table is None:
         return
-    clients = aws.Clients()
+    clients = Clients()
     dynamodb = clients.get("dynamodb", settings.dynamo_db_region or settings.aws_region)
     codebuild = clients.get("codebuild", settings.code_build_region or settings.aws_region)
     ledger = Ledger(settings.idempotency_table, lambda: dynamodb, timedelta(days=30))
     name = TIERS["PREMIUM"]["jobName"]
-    with aws.errors("the sandbox could not be set up"):
+    with aws_errors("the sandbox could not be set up"):
         build = codebuild.start_build(projectName=name)["build"]["id"]
         _leave_open(ledger, name, "5d2a7e90c4b14f6f9a3e8d1b7c6f0e42", build)
         due = {":due": {"S": written(clock.now() - timedelta(minutes=1))}}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
-from orchestrator.aws import to_item
+from orchestrator.aws.items import to_item
 from orchestrator.local import sandbox
 from orchestrator.local.http_server import Answer, Request
 from tests.chaos.dynamodb import ConditionFailed, DynamoDB, Index, Table

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeAlias
 from unittest.mock import patch
 
-from orchestrator import Event, StartJob, aws, telemetry
+from orchestrator import Event, StartJob, telemetry
+from orchestrator.aws import clients
 from orchestrator.builders import Job, Run, StartedJob
 from orchestrator.builders.known import KnownBuilders
 from orchestrator.errors import OrchestratorError, Unavailable
@@ -147,7 +148,7 @@ class ScriptedBuilder:
 
     def start(self, job: Job) -> Run:
         run: Run | None
-        for number in range(aws.MAX_ATTEMPTS if self._has_token else 1):
+        for number in range(clients.MAX_ATTEMPTS if self._has_token else 1):
             self._attempt.check(is_repeated=number > 0)
             try:
                 run = self._attempt.ask("send")

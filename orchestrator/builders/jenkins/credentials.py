@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
-from orchestrator import aws
+from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Credentials:
         return "Basic " + base64.b64encode(f"{user}:{token}".encode()).decode()
 
     def _read(self, anew: bool) -> str | bytes:
-        with aws.errors(f"secret {self._secret} with the Jenkins credentials could not be read"):
+        with aws_errors(f"secret {self._secret} with the Jenkins credentials could not be read"):
             if self._provider is None:
                 self._provider = SecretsProvider(boto3_client=self._client())
             try:

@@ -1,0 +1,1 @@
+"""The way to AWS: clients, the SDK's errors, and DynamoDB items."""

@@ -1,0 +1,103 @@
+"""The SDK's errors in this package's words."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from botocore import exceptions
+
+from orchestrator.errors import ConfigurationError, OrchestratorError, Unavailable
+
+# What AWS calls a request that is to be repeated later, in the services used here.
+_THROTTLED = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+        "TransactionInProgressException",
+    }
+)
+
+
+_NOT_ALLOWED = frozenset(
+    {
+        "AccessDenied",
+        "AccessDeniedException",
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "IncompleteSignature",
+        "InvalidClientTokenId",
+        "InvalidSignatureException",
+        "UnrecognizedClientException",
+    }
+)
+
+
+_UNREACHABLE = (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.CredentialRetrievalError)
+
+
+_NOT_SET_UP = (
+    exceptions.NoCredentialsError,
+    exceptions.NoRegionError,
+    exceptions.PartialCredentialsError,
+    exceptions.ProfileNotFound,
+)
+
+
+@contextmanager
+def aws_errors(what: str, rejected: type[OrchestratorError] = ConfigurationError) -> Iterator[None]:
+    """Raise the SDK's errors as this package's own.
+
+    Args:
+        what: What could not be done, as the message's beginning.
+        rejected: What a request that AWS understood and refused is raised as.
+
+    Yields:
+        Nothing; the calls stand in the body.
+
+    Raises:
+        Unavailable: AWS was not reached, failed by itself, or throttled.
+        ConfigurationError: Credentials, permissions or a region are missing, or a resource does not exist.
+        OrchestratorError: What `rejected` names, for everything else. AWS's own text is left out: it may
+            repeat the request's values.
+    """
+    try:
+        yield
+    except exceptions.ClientError as error:
+        raise _from_answer(error, what, rejected) from None
+    except _UNREACHABLE as error:
+        raise Unavailable(f"{what}: AWS was not reached ({type(error).__name__}); it will be retried") from None
+    except _NOT_SET_UP as error:
+        name = type(error).__name__
+        raise ConfigurationError(f"{what}: {name}; check the function's role, credentials and region") from None
+    except exceptions.BotoCoreError as error:
+        raise rejected(f"{what}: the SDK refused the request ({type(error).__name__})") from None
+
+
+def _from_answer(error: exceptions.ClientError, what: str, rejected: type[OrchestratorError]) -> OrchestratorError:
+    code = error.response.get("Error", {}).get("Code", "Unknown")
+    if may_pass(error.response):
+        return Unavailable(f"{what}: AWS answered {code}; it will be retried")
+    if code in _NOT_ALLOWED:
+        return ConfigurationError(f"{what}: AWS answered {code}; allow {error.operation_name} to the function's role")
+    if code == "ResourceNotFoundException":
+        return ConfigurationError(f"{what}: AWS answered {code}; create it or correct its name or region")
+    return rejected(f"{what}: AWS answered {code} to {error.operation_name}; correct the request")
+
+
+def may_pass(answer: Mapping[str, Any]) -> bool:
+    """Say whether the same request may succeed later: AWS throttled it, or failed by itself."""
+    return is_throttled(answer) or _status(answer) >= 500
+
+
+def is_throttled(answer: Mapping[str, Any]) -> bool:
+    """Say whether AWS refused a request because there were too many."""
+    return answer.get("Error", {}).get("Code") in _THROTTLED or _status(answer) == 429
+
+
+def _status(answer: Mapping[str, Any]) -> int:
+    status: int = answer.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+    return status

@@ -1,0 +1,179 @@
+"""DynamoDB items: written and read, their size, and what DynamoDB refuses."""
+
+from collections.abc import Mapping
+from decimal import Decimal, DecimalException, Overflow
+from typing import TYPE_CHECKING, Any
+
+from botocore import exceptions
+
+from orchestrator.errors import InvalidEvent
+from orchestrator.values.limits import MAX_KEY_BYTES
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb.type_defs import AttributeValueTypeDef, UniversalAttributeValueTypeDef
+
+
+# https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
+_LONG, _FIRST_TOO_LARGE = 10**38, 10**126
+
+
+_LEAST_EXPONENT, _GREATEST_EXPONENT = -130, 125
+
+
+def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:
+    """Read a DynamoDB item.
+
+    Args:
+        item: The item as the low-level client gives it.
+
+    Returns:
+        Its attributes; numbers are `Decimal`.
+    """
+    from boto3.dynamodb.types import TypeDeserializer
+
+    deserialize = TypeDeserializer().deserialize
+    return {name: deserialize(value) for name, value in item.items()}
+
+
+def plain(value: Any) -> Any:
+    """Turn the numbers of an item into those that JSON has.
+
+    Args:
+        value: What `from_item` gave, or a part of it; sets count as lists.
+
+    Returns:
+        The same with `int` and `float` for `Decimal`.
+    """
+    match value:
+        case Decimal():
+            return int(value) if value == value.to_integral_value() else float(value)
+        case Mapping():
+            return {name: plain(member) for name, member in value.items()}
+        case list() | set():
+            return [plain(member) for member in value]
+        case _:
+            return value
+
+
+def is_condition_failure(error: exceptions.ClientError) -> bool:
+    """Say whether DynamoDB changed nothing because the item does not meet the request's condition.
+
+    Args:
+        error: What the client raised.
+
+    Returns:
+        Whether it was that.
+    """
+    return error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException"
+
+
+def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValueTypeDef]":
+    """Make a DynamoDB item.
+
+    Args:
+        attributes: JSON-like values; a `float` is stored as the number that is written the same way.
+
+    Returns:
+        The item for the low-level client.
+
+    Raises:
+        DecimalException: A number has more than 38 digits besides zeros at its end, or is not between 1e-130 and
+            9.9e125.
+        TypeError: A value is not JSON-like or not finite.
+    """
+    from boto3.dynamodb.types import TypeSerializer
+
+    serialize = TypeSerializer().serialize
+    return {name: serialize(_storable(value)) for name, value in attributes.items()}
+
+
+def is_unstorable(value: object) -> bool:
+    """Say of a part of a record that is no object and no list whether DynamoDB cannot store it."""
+    try:
+        to_item({"": value})
+    except (DecimalException, TypeError):
+        return True
+    return False
+
+
+def is_too_large(error: exceptions.ClientError) -> bool:
+    """Say whether DynamoDB refused an item for its size; its error code is that of any invalid request."""
+    answer = error.response.get("Error", {})
+    return answer.get("Code") == "ValidationException" and "exceeded the maximum allowed size" in answer.get(
+        "Message", ""
+    )
+
+
+def check_key(what: str, key: str) -> None:
+    """Refuse what is too long for the partition key of a table.
+
+    Args:
+        what: What the key names, as the message's beginning.
+        key: The key.
+
+    Raises:
+        InvalidEvent: It is too long.
+    """
+    size = len(key.encode())
+    if size > MAX_KEY_BYTES:
+        raise InvalidEvent(
+            f"{what} has {size:,} bytes, and the key of a DynamoDB table at most {MAX_KEY_BYTES:,}; correct the event"
+        )
+
+
+def item_bytes(item: "Mapping[str, UniversalAttributeValueTypeDef]") -> int:
+    """Compute the size of a DynamoDB item.
+
+    Args:
+        item: The item as `to_item` makes it.
+
+    Returns:
+        Its bytes, as https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
+        counts them. Those of a number are documented as approximate.
+    """
+    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
+
+
+def _value_bytes(value: Any) -> int:
+    ((kind, content),) = value.items()
+    match kind:
+        case "M":
+            return 3 + len(content) + item_bytes(content)
+        case "L":
+            return 3 + len(content) + sum(map(_value_bytes, content))
+        case "S":
+            return len(content.encode())
+        case "B":
+            return len(content)
+        case "SS" | "NS" | "BS":
+            return sum(_value_bytes({kind[0]: member}) for member in content)
+        case "N":
+            return 1 + len(Decimal(content).normalize().as_tuple().digits) // 2
+        case _:
+            return 1
+
+
+def _storable(value: Any) -> Any:
+    if isinstance(value, float | Decimal):
+        return _in_range(Decimal(repr(value)) if isinstance(value, float) else value)
+    if isinstance(value, int) and not -_LONG < value < _LONG:
+        return _without_zeros(value)
+    if isinstance(value, Mapping):
+        return {name: _storable(member) for name, member in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(member) for member in value]
+    return value
+
+
+def _in_range(value: Decimal) -> Decimal:
+    if value.is_finite() and value and not _LEAST_EXPONENT <= value.adjusted() <= _GREATEST_EXPONENT:
+        raise Overflow  # the SDK's own limits are wider
+    return value
+
+
+def _without_zeros(value: int) -> Decimal:
+    if not -_FIRST_TOO_LARGE < value < _FIRST_TOO_LARGE:
+        raise Overflow  # before the conversion, which takes seconds for a million digits
+    digits = str(value)
+    significant = digits.rstrip("0")
+    return Decimal(f"{significant}E{len(digits) - len(significant)}")
