@@ -11,7 +11,6 @@ from orchestrator.actions import (
     UpdateTenant,
 )
 from orchestrator.application import Handler, create_handler
-from orchestrator.builders import Builder, Job, Run, Untraceable
 from orchestrator.context import Context
 from orchestrator.errors import (
     ConfigurationError,
@@ -23,9 +22,10 @@ from orchestrator.errors import (
     UnknownTenant,
 )
 from orchestrator.event import Event, EventType
+from orchestrator.job import Builder, Job, Run, Untraceable
 from orchestrator.registry import Registry
 from orchestrator.settings import Settings
-from orchestrator.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetails
+from orchestrator.stores.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetails
 
 __all__ = [
     "Action",

@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from orchestrator.builders import Result
 from orchestrator.errors import OrchestratorError
+from orchestrator.job import Result
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -16,7 +16,7 @@ class StartJob:
         name: The job: a CodeBuild project's name or ARN, a Jenkins job's full name, as in `tenants/scale-down`.
         builder: Name of the build system, for example `CODE_BUILD`; `None` takes `DEFAULT_BUILDER`.
         variables: The job's variables, as an event gave them: names that reach into the build are refused
-            (`orchestrator.refused_names`). They may hold secrets and are left out of `repr`.
+            (`orchestrator.builders.refused_names`). They may hold secrets and are left out of `repr`.
         trusted_variables: Variables from a source that may set any name, such as the tier details;
             `variables` go on top.
         tenant_id: The tenant that the job is for; `None` takes it from the event's detail where that has one.

@@ -8,9 +8,8 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
-from orchestrator import intake, snapshot, telemetry
+from orchestrator import snapshot, telemetry
 from orchestrator.aws.clients import Clients
-from orchestrator.builders import Builder
 from orchestrator.builders.codebuild import CodeBuild
 from orchestrator.builders.known import KnownBuilders
 from orchestrator.bus import EventBus
@@ -19,19 +18,21 @@ from orchestrator.dispatch import Dispatcher, Report
 from orchestrator.endings import Endings, NotOurs
 from orchestrator.errors import ConfigurationError, OrchestratorError, shown
 from orchestrator.event import Event
+from orchestrator.intake import eventbridge
+from orchestrator.job import Builder
 from orchestrator.jobs import Jobs
-from orchestrator.ledger import Ledger
-from orchestrator.memory_ledger import MemoryLedger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.performer import Performer
 from orchestrator.registry import Registry
 from orchestrator.settings import Settings
-from orchestrator.tenants import DynamoDBTenantRecords, NoTenantRecords, TenantRecords
-from orchestrator.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetails
+from orchestrator.stores.tenants import DynamoDBTenantRecords, NoTenantRecords, TenantRecords
+from orchestrator.stores.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetails
 from orchestrator.timing import deadline
 
 if TYPE_CHECKING:
     from orchestrator.callback import Callbacks
-    from orchestrator.redelivery import Redelivery
+    from orchestrator.intake.redelivery import Redelivery
 
 
 # Connecting and the answer, as the modules that make the calls have it; they are imported late.
@@ -137,11 +138,13 @@ def create_handler(
     def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
         check_time_limit(context)
         with deadline.of_invocation(context), telemetry.quiet_libraries():
-            if not intake.is_sqs_batch(event):
-                return handle(partial(intake.parse, event), context)
-            from orchestrator import sqs  # only functions behind a queue pay for what this imports
+            if not eventbridge.is_sqs_batch(event):
+                return handle(partial(eventbridge.parse, event), context)
+            from orchestrator.intake import batch  # only functions behind a queue pay for what this imports
 
-            return sqs.process(event, lambda parse: handle(parse, context), settings.sqs_parallel_records, redelivery())
+            return batch.process(
+                event, lambda parse: handle(parse, context), settings.sqs_parallel_records, redelivery()
+            )
 
     snapshot.prepare()
     handler = cast(Handler, lambda_handler)
@@ -210,7 +213,7 @@ def _callbacks(settings: Settings) -> "Callbacks":
 def _redelivery(settings: Settings, clients: Clients) -> "Redelivery | None":
     if settings.failure_queue_url is None:
         return None
-    from orchestrator.redelivery import Redelivery
+    from orchestrator.intake.redelivery import Redelivery
 
     return Redelivery(lambda: clients.get("sqs", settings.aws_region), settings.failure_queue_url)
 

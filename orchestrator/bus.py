@@ -10,7 +10,7 @@ from orchestrator.actions import PublishEvent
 from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
 from orchestrator.event import Start
-from orchestrator.ledger import Claim, Performance
+from orchestrator.ledger.ledger import Claim, Performance
 from orchestrator.outcome import Outcome
 from orchestrator.run import marks
 from orchestrator.timing import deadline

@@ -7,8 +7,8 @@ if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
 
     from orchestrator.settings import Settings
-    from orchestrator.tenants import TenantRecords
-    from orchestrator.tiers import TierDetails
+    from orchestrator.stores.tenants import TenantRecords
+    from orchestrator.stores.tiers import TierDetails
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

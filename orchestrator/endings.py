@@ -9,15 +9,15 @@ from typing import Any
 from orchestrator import telemetry
 from orchestrator.actions import PublishEvent, ReportJob
 from orchestrator.blame import blamed
-from orchestrator.builders import Job, Result, Run, StartedJob
 from orchestrator.builders.known import KnownBuilders
 from orchestrator.bus import EventBus
 from orchestrator.details import find_tenant_id
 from orchestrator.errors import ConfigurationError, InvalidEvent, JobRejected, OrchestratorError, Unavailable, shown
 from orchestrator.event import Event, EventType
-from orchestrator.ledger import Ledger
+from orchestrator.job import Job, Result, Run, StartedJob
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.record import Record
 from orchestrator.outcome import Outcome
-from orchestrator.record import Record
 from orchestrator.run import (
     EVENT_ID_VARIABLE,
     EVENT_TYPE_VARIABLE,

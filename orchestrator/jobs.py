@@ -5,14 +5,15 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from orchestrator import record
 from orchestrator.actions import StartJob
 from orchestrator.blame import blamed
-from orchestrator.builders import Builder, Job, Run, StartedJob, Untraceable
 from orchestrator.builders.known import KnownBuilders
+from orchestrator.builders.variables import job_variables
 from orchestrator.details import find_tenant_id
 from orchestrator.errors import ConfigurationError, ConsumerFailed, JobRejected, OrchestratorError, Unavailable, shown
-from orchestrator.ledger import Claim, Performance
+from orchestrator.job import Builder, Job, Run, StartedJob, Untraceable
+from orchestrator.ledger import record
+from orchestrator.ledger.ledger import Claim, Performance
 from orchestrator.outcome import Outcome
 from orchestrator.run import (
     BEFORE_FIRST_RETRY,
@@ -22,9 +23,8 @@ from orchestrator.run import (
     TENANT_ID_VARIABLE,
     Origin,
 )
-from orchestrator.tiers import variables_of
+from orchestrator.stores.tiers import variables_of
 from orchestrator.timing import clock
-from orchestrator.variables import job_variables
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

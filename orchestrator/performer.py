@@ -18,11 +18,11 @@ from orchestrator.bus import EventBus
 from orchestrator.endings import Endings
 from orchestrator.errors import OrchestratorError, of_name, shown
 from orchestrator.jobs import Jobs
-from orchestrator.ledger import Claim, Ledger
+from orchestrator.ledger.ledger import Claim, Ledger
 from orchestrator.outcome import Outcome
 from orchestrator.run import Origin
+from orchestrator.stores.tenants import STATUS_WEBHOOK, Refusal, TenantRecords
 from orchestrator.sweep import Sweep
-from orchestrator.tenants import STATUS_WEBHOOK, Refusal, TenantRecords
 
 if TYPE_CHECKING:
     from orchestrator.callback import Callbacks

@@ -26,7 +26,7 @@ from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.lambda_context import LocalContext
-from orchestrator.tenants import NoTenantRecords
+from orchestrator.stores.tenants import NoTenantRecords
 from tests.conftest import Requests, invoke, sample, stored, variables
 
 TENANT = {"id": sandbox.TENANT["tenantId"], "name": "Acme Robotics", "key": "acme"}

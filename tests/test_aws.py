@@ -10,8 +10,8 @@ from botocore import exceptions
 from orchestrator import ConfigurationError, InvalidEvent, JobRejected, OrchestratorError, Unavailable
 from orchestrator.aws.clients import Clients
 from orchestrator.aws.errors import aws_errors
-from orchestrator.builders import Job
 from orchestrator.builders.codebuild import CodeBuild, console_link
+from orchestrator.job import Job
 
 
 def answer(code: str, status: int = 400) -> exceptions.ClientError:

@@ -19,9 +19,9 @@ from orchestrator import (
     Registry,
     StaticTierDetails,
     create_handler,
-    intake,
 )
 from orchestrator.details import BuildDetail
+from orchestrator.intake import eventbridge
 from orchestrator.lifecycle import registry as lifecycle
 from tests.conftest import SAMPLES, Requests, changed, invoke, sample
 
@@ -228,13 +228,13 @@ def test_what_nothing_can_hold_is_refused_by_its_place(
     "detail", [nested(64), {"rows": [{"n": n} for n in range(500)]}, {"text": "{[" * 500}, {"rows": [nested(62)] * 3}]
 )
 def test_a_detail_that_is_wide_and_not_too_deep_is_taken(detail: Any) -> None:
-    assert intake.parse(sample("tenant-provisioning") | {"detail": detail}).detail == detail
+    assert eventbridge.parse(sample("tenant-provisioning") | {"detail": detail}).detail == detail
 
 
 @pytest.mark.parametrize("detail", [nested(65), {"text": "{[" * 500, "deep": nested(64)}, {"rows": [nested(63)] * 3}])
 def test_a_detail_that_is_one_level_too_deep_is_refused(detail: Any) -> None:
     with pytest.raises(InvalidEvent, match="is nested deeper than 64 levels"):
-        intake.parse(sample("tenant-provisioning") | {"detail": detail})
+        eventbridge.parse(sample("tenant-provisioning") | {"detail": detail})
 
 
 def test_a_tenant_that_is_deep_json_is_refused(aws: Requests) -> None:
@@ -337,11 +337,11 @@ def test_the_quick_look_sees_what_the_slow_one_does(detail: dict[str, Any], dept
     detail = {"a": detail, "b": nested(depth)}
 
     for looked_at in (detail, {**detail, "many": [[] for _ in range(70)]}):
-        assert intake._is_faultless(looked_at) is (intake._fault(looked_at) is None)
+        assert eventbridge._is_faultless(looked_at) is (eventbridge._fault(looked_at) is None)
 
 
 def test_the_quick_look_is_enough_for_each_sample() -> None:
-    assert all(intake._is_faultless(sample(file.stem)["detail"]) for file in SAMPLES)
+    assert all(eventbridge._is_faultless(sample(file.stem)["detail"]) for file in SAMPLES)
 
 
 def test_an_event_in_the_record_of_its_failure_is_handled_as_it_came(handler: Handler, aws: Requests) -> None:

@@ -10,11 +10,11 @@ import pytest
 
 from orchestrator import Builder, ConfigurationError, Job, JobRejected, Unavailable
 from orchestrator.aws.clients import Clients
-from orchestrator.builders import Result, StartedJob
 from orchestrator.builders.codebuild import CodeBuild
 from orchestrator.builders.jenkins import Jenkins
 from orchestrator.builders.jenkins import connection as jenkins_connection
 from orchestrator.event import Start
+from orchestrator.job import Result, StartedJob
 from orchestrator.local.http_server import Script
 from orchestrator.local.jenkins import JenkinsServer
 from tests.codebuild_server import CodeBuildServer

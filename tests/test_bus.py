@@ -18,7 +18,7 @@ from orchestrator import (
 )
 from orchestrator.bus import EventBus
 from orchestrator.event import Start
-from orchestrator.ledger import Claim
+from orchestrator.ledger.ledger import Claim
 from tests.conftest import Requests, invoke, sample
 
 SECRET = "do-not-tell"

@@ -13,7 +13,7 @@ from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
-from orchestrator.tiers import JOB_ATTRIBUTES
+from orchestrator.stores.tiers import JOB_ATTRIBUTES
 from orchestrator.timing import clock
 from tests.codebuild_server import CodeBuildServer
 from tests.conftest import Requests, as_event, changed, invoke, published, sample, state_change, stored

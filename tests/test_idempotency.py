@@ -29,7 +29,7 @@ from orchestrator import (
 )
 from orchestrator.aws.items import from_item
 from orchestrator.bus import EventBus
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.jenkins import JenkinsServer

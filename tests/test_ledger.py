@@ -8,12 +8,12 @@ import pytest
 
 from orchestrator import Unavailable
 from orchestrator.aws.clients import Clients
-from orchestrator.builders import StartedJob
 from orchestrator.event import Start
-from orchestrator.ledger import Claim, Ledger
-from orchestrator.memory_ledger import MemoryLedger
+from orchestrator.job import StartedJob
+from orchestrator.ledger.ledger import Claim, Ledger
+from orchestrator.ledger.memory import MemoryLedger
+from orchestrator.ledger.record import FIRST_CHECK, Record, milliseconds
 from orchestrator.outcome import Outcome
-from orchestrator.record import FIRST_CHECK, Record, milliseconds
 from orchestrator.timing import clock
 from tests.conftest import REGION, Requests
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator import ledger
-from orchestrator.ledger import Claim
-from orchestrator.memory_ledger import MemoryLedger
-from orchestrator.record import Record, latest_free_lock
+from orchestrator.ledger import ledger
+from orchestrator.ledger.ledger import Claim
+from orchestrator.ledger.memory import MemoryLedger
+from orchestrator.ledger.record import Record, latest_free_lock
 from orchestrator.timing import deadline
 from tests.model.exploration import Exploration, Found
 from tests.model.worlds import Bounds

@@ -9,7 +9,7 @@ import pytest
 from botocore import handlers
 
 from orchestrator import Handler, PublishEvent, Registry, SendCallback, StartJob, Unavailable, create_handler
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.http_server import Answer, LocalServer
 from orchestrator.local.jenkins import JenkinsServer

@@ -20,11 +20,11 @@ from orchestrator import (
     StartJob,
     Unavailable,
     create_handler,
-    ledger,
     telemetry,
 )
-from orchestrator.builders import Result, StartedJob
-from orchestrator.ledger import Ledger
+from orchestrator.job import Result, StartedJob
+from orchestrator.ledger import ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.lifecycle import outcomes
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox

@@ -12,7 +12,7 @@ from orchestrator import ConfigurationError, Handler, JobRejected, Registry, Sta
 from orchestrator.aws.items import from_item
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local.jenkins import JenkinsServer
-from orchestrator.tiers import job_name
+from orchestrator.stores.tiers import job_name
 from tests.conftest import Requests, changed, invoke, sample, variables
 
 TENANT_ID = "4b1f6c0e-3c1d-4a58-9a55-7d9f0e6a2c11"

@@ -22,10 +22,10 @@ from orchestrator import (
     StartJob,
     Unavailable,
     create_handler,
-    messages,
 )
+from orchestrator.intake import message
+from orchestrator.intake.redelivery import LONGEST_WAIT_SECONDS, Failed, Redelivery, wait_seconds
 from orchestrator.lifecycle import registry as lifecycle
-from orchestrator.redelivery import LONGEST_WAIT_SECONDS, Failed, Redelivery, wait_seconds
 from tests.conftest import REGION, Requests, invoke, json_lines, sample
 from tests.test_dispatch import Recorder
 from tests.test_sqs import connector_record, deliver, fifo, record
@@ -312,7 +312,7 @@ def test_a_message_that_its_reason_makes_too_large_is_kept_without() -> None:
         name: {"stringValue": attribute["StringValue"], "dataType": "String"}
         for name, attribute in request["MessageAttributes"].items()
     }
-    event = messages.parse(SQSRecord(again))
+    event = message.parse(SQSRecord(again))
     assert (event.id, event.type) == ("message-1", "X")
     assert event.time.timestamp() == pytest.approx(datetime.now(UTC).timestamp(), abs=60)
 
@@ -471,8 +471,8 @@ def test_what_waits_behind_a_failure_in_a_fifo_group_waits_with_it(
 def test_a_fifo_group_that_its_queue_would_soon_delete_is_kept_whole(queues: Queues, aws: Requests) -> None:
     old = str(round((datetime.now(UTC) - timedelta(days=13, hours=1)).timestamp() * 1000))
     messages = [fifo("X", number, "a") for number in range(4)]
-    for message in messages:
-        message["attributes"].update(SentTimestamp=old, ApproximateReceiveCount="9")
+    for sent in messages:
+        sent["attributes"].update(SentTimestamp=old, ApproximateReceiveCount="9")
 
     assert deliver(failing(unavailable), *messages) == []
 

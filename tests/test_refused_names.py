@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 
 from orchestrator import InvalidEvent
+from orchestrator.builders.refused_names import FAMILIES, family_of
+from orchestrator.builders.variables import job_variables
 from orchestrator.lifecycle.deployment import PASSED_ON
-from orchestrator.refused_names import FAMILIES, family_of
-from orchestrator.variables import job_variables
 from tests.conftest import EVENTS, SAMPLES
 
 REFUSED = {

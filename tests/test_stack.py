@@ -12,10 +12,10 @@ from cfnlint.api import lint
 from moto import mock_aws
 
 from orchestrator import EventType, PublishEvent, Settings
+from orchestrator.intake.redelivery import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, MAX_AGE_SECONDS
+from orchestrator.ledger.record import BY_TENANT, OPEN_JOBS, WAITING
 from orchestrator.lifecycle import provisioning
 from orchestrator.local import sandbox
-from orchestrator.record import BY_TENANT, OPEN_JOBS, WAITING
-from orchestrator.redelivery import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, MAX_AGE_SECONDS
 from orchestrator.run import OWN_SOURCE
 from tests.conftest import state_change
 from tests.stack import NOT_IN_MOTO, STACK, TEMPLATE, deployed, transformed

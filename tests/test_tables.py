@@ -19,7 +19,7 @@ from orchestrator import (
 from orchestrator.aws.clients import Clients
 from orchestrator.event import Start
 from orchestrator.run import Origin
-from orchestrator.tenants import DynamoDBTenantRecords, Refusal
+from orchestrator.stores.tenants import DynamoDBTenantRecords, Refusal
 from orchestrator.timing.clock import written
 from tests.conftest import REGION, Requests
 

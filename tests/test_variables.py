@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator import ConfigurationError, EventType, InvalidEvent
+from orchestrator.builders.variables import job_variables
 from orchestrator.values.text import to_json, to_text
-from orchestrator.variables import job_variables
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from urllib.parse import quote
 from botocore.exceptions import ClientError
 
 from orchestrator.aws.errors import aws_errors
-from orchestrator.builders import Job, Result, Run, StartedJob
 from orchestrator.errors import JobRejected, Unavailable, shown
+from orchestrator.job import Job, Result, Run, StartedJob
 from orchestrator.run import RUN_ID_VARIABLE
 
 if TYPE_CHECKING:

@@ -3,8 +3,8 @@
 import threading
 from collections.abc import Callable, Mapping
 
-from orchestrator.builders import Builder
 from orchestrator.errors import ConfigurationError, shown
+from orchestrator.job import Builder
 
 
 class KnownBuilders:

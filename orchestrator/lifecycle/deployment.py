@@ -12,7 +12,7 @@ from orchestrator.lifecycle.job import requested_variables, tier_name
 from orchestrator.lifecycle.status import TenantStatus, reached
 from orchestrator.lifecycle.webhook import WEBHOOK, conclude
 from orchestrator.registry import Registry
-from orchestrator.tiers import builder_name, has_job, job_name
+from orchestrator.stores.tiers import builder_name, has_job, job_name
 
 # Of the environment of the build before, which holds that build's own PATH and HOME as well, a deployment gets these.
 PASSED_ON = (

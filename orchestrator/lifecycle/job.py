@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.actions import StartJob
+from orchestrator.builders.refused_names import OWN_FAMILY, family_of
+from orchestrator.builders.variables import event_text, is_name
 from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.errors import InvalidEvent, shown
-from orchestrator.refused_names import OWN_FAMILY, family_of
-from orchestrator.tiers import ALLOWED_VARIABLES, allowed_variables, builder_name, job_name
-from orchestrator.variables import event_text, is_name
+from orchestrator.stores.tiers import ALLOWED_VARIABLES, allowed_variables, builder_name, job_name
 
 IDENTITY_PROVIDER_FEATURE = "IdP"
 

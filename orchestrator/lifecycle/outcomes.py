@@ -5,10 +5,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from orchestrator.actions import ReportJob, SweepJobs
-from orchestrator.builders import Result
 from orchestrator.builders.codebuild import IN_PROGRESS, SUCCEEDED, build_variables, ended, own_variables
 from orchestrator.context import Context
 from orchestrator.event import Event
+from orchestrator.job import Result
 from orchestrator.registry import Registry
 from orchestrator.run import RUN_ID_VARIABLE, TENANT_ID_VARIABLE
 

@@ -11,7 +11,7 @@ from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.event import Event
 from orchestrator.lifecycle.job import tenant_of
 from orchestrator.run import EVENT_ID_VARIABLE, OWN_SOURCE, RUN_ID_VARIABLE
-from orchestrator.tenants import STARTED_BY, STATUS_WEBHOOK
+from orchestrator.stores.tenants import STARTED_BY, STATUS_WEBHOOK
 from orchestrator.timing.clock import written
 
 STATUS_RUN = "statusRun"

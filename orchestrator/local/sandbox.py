@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.aws import items
 from orchestrator.aws.clients import Clients
 from orchestrator.aws.errors import aws_errors
-from orchestrator.builders import StartedJob
 from orchestrator.event import EventType, Start
-from orchestrator.ledger import Ledger
+from orchestrator.job import StartedJob
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.record import BY_TENANT, OPEN_JOBS, WAITING
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.outcome import Outcome
-from orchestrator.record import BY_TENANT, OPEN_JOBS, WAITING
 from orchestrator.settings import Settings
-from orchestrator.tiers import JOB_ATTRIBUTES
+from orchestrator.stores.tiers import JOB_ATTRIBUTES
 from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 

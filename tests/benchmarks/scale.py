@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from orchestrator.redelivery import MAX_AGE_SECONDS, wait_seconds
+from orchestrator.intake.redelivery import MAX_AGE_SECONDS, wait_seconds
 from tests.lambda_runtime import ROOT
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.lifecycle.status import TenantStatus
-from orchestrator.tiers import JOB_ATTRIBUTES
+from orchestrator.stores.tiers import JOB_ATTRIBUTES
 from tests.chaos.aws_server import TIERS
 from tests.chaos.builds import Run
 from tests.chaos.expressions import Item

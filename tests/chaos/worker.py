@@ -28,12 +28,12 @@ _WAITS = {
     ("orchestrator.callback", "READ_TIMEOUT_SECONDS"): 0.3,
     ("orchestrator.timing.deadline", "LEAST_SECONDS"): 0.05,
     ("orchestrator.timing.deadline", "MARGIN_SECONDS"): 0.1,
-    ("orchestrator.record", "CLOCK_TOLERANCE_SECONDS"): 0.4,
+    ("orchestrator.ledger.record", "CLOCK_TOLERANCE_SECONDS"): 0.4,
 }
 # How long the function waits, likewise, before it asks after a job.
 _PAUSES = {
-    ("orchestrator.record", "FIRST_CHECK"): 0.3,
-    ("orchestrator.record", "LONGEST_PAUSE"): 0.3,
+    ("orchestrator.ledger.record", "FIRST_CHECK"): 0.3,
+    ("orchestrator.ledger.record", "LONGEST_PAUSE"): 0.3,
 }
 
 

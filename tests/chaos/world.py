@@ -20,7 +20,7 @@ import urllib3
 
 from orchestrator.local.http_server import Answer, LocalServer, Request
 from orchestrator.local.jenkins import JenkinsServer
-from orchestrator.tiers import JOB_ATTRIBUTES
+from orchestrator.stores.tiers import JOB_ATTRIBUTES
 from tests.chaos import aws_server, control_plane
 from tests.chaos.aws_server import AwsServer, failure
 from tests.chaos.child import Child

@@ -16,13 +16,13 @@ from unittest.mock import patch
 
 from orchestrator import Event, StartJob, telemetry
 from orchestrator.aws import clients
-from orchestrator.builders import Job, Run, StartedJob
 from orchestrator.builders.known import KnownBuilders
 from orchestrator.errors import OrchestratorError, Unavailable
+from orchestrator.job import Job, Run, StartedJob
 from orchestrator.jobs import Jobs, PreparedJob
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.record import Record
 from orchestrator.outcome import Outcome
-from orchestrator.record import Record
 from orchestrator.run import Origin
 from orchestrator.timing import clock, deadline
 

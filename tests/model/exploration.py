@@ -6,10 +6,10 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from orchestrator.builders import Run
 from orchestrator.errors import OrchestratorError
-from orchestrator.memory_ledger import MemoryLedger
-from orchestrator.record import Record
+from orchestrator.job import Run
+from orchestrator.ledger.memory import MemoryLedger
+from orchestrator.ledger.record import Record
 from tests.model.attempts import MEMORY, Actor, Attempts, Failure, Request, Step
 from tests.model.worlds import (
     LOCK_SECONDS,

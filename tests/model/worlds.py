@@ -8,8 +8,8 @@ from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
-from orchestrator.ledger import MAX_ACTION_SECONDS
-from orchestrator.record import CLOCK_TOLERANCE_SECONDS, Record, milliseconds
+from orchestrator.ledger.ledger import MAX_ACTION_SECONDS
+from orchestrator.ledger.record import CLOCK_TOLERANCE_SECONDS, Record, milliseconds
 from orchestrator.timing import deadline
 from tests.model.attempts import MONTH, NOW, Actor, Request
 

@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from http import HTTPStatus
 from urllib.parse import unquote, urljoin, urlsplit
 
-from orchestrator.builders import Job, Result, Run, StartedJob, Untraceable
 from orchestrator.builders.jenkins.connection import Answer, Connection, Unanswered
 from orchestrator.builders.jenkins.paths import job_path
 from orchestrator.builders.jenkins.results import results
 from orchestrator.builders.jenkins.search import Search
 from orchestrator.errors import JobRejected, OrchestratorError, Unavailable, shown
+from orchestrator.job import Job, Result, Run, StartedJob, Untraceable
 from orchestrator.run import RUN_ID_VARIABLE
 
 _QUEUE_ITEM = re.compile(r"/queue/item/(\d+)/?$")

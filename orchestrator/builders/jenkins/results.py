@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.builders import Result, StartedJob
 from orchestrator.builders.jenkins.connection import Connection
 from orchestrator.builders.jenkins.search import (
     NOT_AS_JENKINS,
@@ -14,6 +13,7 @@ from orchestrator.builders.jenkins.search import (
     unlike_jenkins,
     waiting,
 )
+from orchestrator.job import Result, StartedJob
 from orchestrator.values.text import to_text
 
 _FIELDS = "number,url,building,result"

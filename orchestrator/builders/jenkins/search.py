@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from orchestrator.builders import Job, Run
 from orchestrator.builders.jenkins.connection import Connection
 from orchestrator.errors import ConfigurationError
+from orchestrator.job import Job, Run
 from orchestrator.run import RUN_ID_VARIABLE
 
 _PARAMETERS = "actions[parameters[name,value]]"

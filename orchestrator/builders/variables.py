@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.builders.refused_names import OWN_FAMILY, family_of
 from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, shown
-from orchestrator.refused_names import OWN_FAMILY, family_of
 from orchestrator.values.limits import TOO_MANY_DIGITS, has_too_many_digits, place_of
 from orchestrator.values.text import to_text
 from orchestrator.values.validation import path_of

@@ -12,10 +12,11 @@ from aws_lambda_powertools.utilities.batch import (
 )
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from orchestrator import messages, telemetry
+from orchestrator import telemetry
 from orchestrator.errors import OrchestratorError, shown
 from orchestrator.event import Event
-from orchestrator.redelivery import Failed, Redelivery
+from orchestrator.intake import message
+from orchestrator.intake.redelivery import Failed, Redelivery
 
 
 def process(
@@ -41,7 +42,7 @@ def process(
 
     def handle_record(record: SQSRecord) -> None:
         try:
-            handle(lambda: messages.parse(record))
+            handle(lambda: message.parse(record))
         except Exception as error:
             errors[record.message_id] = error
             if not isinstance(error, OrchestratorError | ExceptionGroup):  # those are in the log already

@@ -6,9 +6,9 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from orchestrator.aws import items
-from orchestrator.builders import StartedJob
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Start
+from orchestrator.job import StartedJob
 from orchestrator.outcome import Outcome
 from orchestrator.timing import clock
 from orchestrator.timing.clock import written

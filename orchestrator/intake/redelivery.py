@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from orchestrator import messages, telemetry
+from orchestrator import telemetry
 from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, Unavailable, shown
+from orchestrator.intake import message
 from orchestrator.values.limits import MAX_MESSAGE_BYTES
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Redelivery:
             self._check_address(what)
             identity = _identity(record)
             told = {
-                messages.ERROR_ATTRIBUTE: _text("NotTried" if error is None else type(error).__name__),
+                message.ERROR_ATTRIBUTE: _text("NotTried" if error is None else type(error).__name__),
                 "ErrorMessage": _text(_told(error)),
             }
             try:
@@ -210,7 +211,7 @@ def _queue_url(client: "SQSClient", record: SQSRecord) -> str:
 def _as_event(record: SQSRecord) -> str | None:
     """Write a message of the reference connector as the event that it is, so that it can be sent in any way."""
     try:
-        event = messages.as_eventbridge_event(record)
+        event = message.as_eventbridge_event(record)
         text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
         return text if text.isprintable() else json.dumps(event, separators=(",", ":"))
     except (InvalidEvent, RecursionError, ValueError):  # a number may be too long to be written
@@ -219,10 +220,10 @@ def _as_event(record: SQSRecord) -> str | None:
 
 def _identity(record: SQSRecord) -> Mapping[str, Any]:
     """Give the attributes by which a message of the reference connector stays the event that it is."""
-    if not (record.get("messageAttributes") or {}).get(messages.TYPE_ATTRIBUTE):
+    if not (record.get("messageAttributes") or {}).get(message.TYPE_ATTRIBUTE):
         return {}
-    identity = messages.identity(record)
-    names = {"detail-type": messages.TYPE_ATTRIBUTE, "id": messages.ID_ATTRIBUTE, "time": messages.TIME_ATTRIBUTE}
+    identity = message.identity(record)
+    names = {"detail-type": message.TYPE_ATTRIBUTE, "id": message.ID_ATTRIBUTE, "time": message.TIME_ATTRIBUTE}
     return {name: _text(text) for key, name in names.items() if (text := identity[key])}
 
 

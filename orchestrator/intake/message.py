@@ -7,9 +7,9 @@ from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from orchestrator import intake
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event
+from orchestrator.intake import eventbridge
 from orchestrator.values.limits import read_json
 
 TYPE_ATTRIBUTE = "EventType"
@@ -33,7 +33,7 @@ def parse(record: SQSRecord) -> Event[Mapping[str, Any]]:
     Raises:
         InvalidEvent: The body is neither an event nor the detail of one.
     """
-    event = intake.parse(as_eventbridge_event(record))
+    event = eventbridge.parse(as_eventbridge_event(record))
     if record.message_attributes.get(ERROR_ATTRIBUTE) is None:
         return event
     return replace(event, redrive=event.redrive or f"message {record.message_id}")

@@ -2,7 +2,7 @@
 
 Plain words that a tenant's own variables are likely to have (`REGION`, `NODE_COUNT`, `USER`, `WORKSPACE`) are left out,
 and so is `NODE_ENV`, which selects a mode and loads no code. A tier that needs more care, or an exception, has
-`allowedVariables` (see `orchestrator.tiers`).
+`allowedVariables` (see `orchestrator.stores.tiers`).
 """
 
 from collections.abc import Mapping

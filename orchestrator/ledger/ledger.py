@@ -19,10 +19,9 @@ from botocore.exceptions import ClientError
 from orchestrator import telemetry
 from orchestrator.aws import items
 from orchestrator.aws.errors import aws_errors
-from orchestrator.builders import StartedJob
 from orchestrator.errors import OrchestratorError, Unavailable, is_certain
-from orchestrator.outcome import Outcome, repeated
-from orchestrator.record import (
+from orchestrator.job import StartedJob
+from orchestrator.ledger.record import (
     LONGEST_PAUSE,
     OPEN,
     OPEN_JOBS,
@@ -36,6 +35,7 @@ from orchestrator.record import (
     milliseconds,
     seconds,
 )
+from orchestrator.outcome import Outcome, repeated
 from orchestrator.timing import clock, deadline
 from orchestrator.timing.clock import written
 from orchestrator.values.limits import MAX_KEY_BYTES

@@ -1,0 +1,1 @@
+"""What Lambda hands over, as the canonical event."""

@@ -1,0 +1,1 @@
+"""What is kept in DynamoDB besides the ledger: tier details and tenant records."""
