@@ -116,7 +116,7 @@ build-OrchestratorFunction:
 	@python3 .ci/trim_sdk.py "$(artifact)" --services $(AWS_SERVICES) --packages $(LAMBDA_PACKAGES)
 	@cp -RL orchestrator $(LAMBDA_PACKAGES:/=) "$(artifact)"
 # The command runs on a person's machine alone.
-	@rm -rf "$(artifact)/orchestrator/local" "$(artifact)/orchestrator/cli.py"
+	@rm -rf "$(artifact)/orchestrator/local" "$(artifact)/orchestrator/cli"
 	@find "$(artifact)" -name __pycache__ -prune -exec rm -rf {} +
 	@$(compile)
 # Lambda runs as another user than the one that built, whose umask may shut others out.

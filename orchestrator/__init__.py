@@ -1,6 +1,6 @@
 """Turns tenant lifecycle events on EventBridge into CodeBuild and Jenkins jobs, as one AWS Lambda function."""
 
-from orchestrator.actions import (
+from orchestrator.action import (
     Action,
     Decision,
     FromAnswer,
@@ -11,7 +11,7 @@ from orchestrator.actions import (
     UpdateTenant,
 )
 from orchestrator.application import Handler, create_handler
-from orchestrator.context import Context
+from orchestrator.consumer import Context
 from orchestrator.errors import (
     ConfigurationError,
     ConsumerFailed,

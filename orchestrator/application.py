@@ -12,18 +12,18 @@ from orchestrator import snapshot, telemetry
 from orchestrator.aws.clients import Clients
 from orchestrator.builders.codebuild import CodeBuild
 from orchestrator.builders.known import KnownBuilders
-from orchestrator.bus import EventBus
-from orchestrator.context import Context
-from orchestrator.dispatch import Dispatcher, Report
-from orchestrator.endings import Endings, NotOurs
+from orchestrator.consumer import Context
+from orchestrator.dispatch.dispatcher import Dispatcher, Report
+from orchestrator.endings.endings import Endings, NotOurs
 from orchestrator.errors import ConfigurationError, OrchestratorError, shown
 from orchestrator.event import Event
 from orchestrator.intake import eventbridge
 from orchestrator.job import Builder
-from orchestrator.jobs import Jobs
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.memory import MemoryLedger
-from orchestrator.performer import Performer
+from orchestrator.performers.performer import Performer
+from orchestrator.performers.publish_event import EventBus
+from orchestrator.performers.start_job import Jobs
 from orchestrator.registry import Registry
 from orchestrator.settings import Settings
 from orchestrator.stores.tenants import DynamoDBTenantRecords, NoTenantRecords, TenantRecords
@@ -31,8 +31,8 @@ from orchestrator.stores.tiers import DynamoDBTierDetails, StaticTierDetails, Ti
 from orchestrator.timing import deadline
 
 if TYPE_CHECKING:
-    from orchestrator.callback import Callbacks
     from orchestrator.intake.redelivery import Redelivery
+    from orchestrator.performers.send_callback import Callbacks
 
 
 # Connecting and the answer, as the modules that make the calls have it; they are imported late.
@@ -205,7 +205,7 @@ def _tenant_records(settings: Settings, dynamodb: Any) -> TenantRecords:
 
 
 def _callbacks(settings: Settings) -> "Callbacks":
-    from orchestrator.callback import Callbacks
+    from orchestrator.performers.send_callback import Callbacks
 
     return Callbacks(settings.callback_allowed_hosts, urlsplit(settings.callback_url or "").hostname)
 

@@ -1,20 +1,46 @@
-"""What the registry keeps of a consumer: everything that can be found out before the first event."""
+"""What a consumer is: its function and all that can be read from that before the first event, and its context."""
 
 import inspect
 import typing
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import NoneType, SimpleNamespace, UnionType
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from orchestrator.actions import Action, Decision
-from orchestrator.context import Context
+from orchestrator.action import Action, Decision
 from orchestrator.errors import ConfigurationError, InvalidEvent, shown
 from orchestrator.event import Event
 from orchestrator.values.validation import explain
+
+if TYPE_CHECKING:
+    from aws_lambda_powertools import Logger
+
+    from orchestrator.settings import Settings
+    from orchestrator.stores.tenants import TenantRecords
+    from orchestrator.stores.tiers import TierDetails
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """The second argument of a consumer that asks for one.
+
+    Attributes:
+        settings: The function's settings.
+        tiers: Details of the tiers.
+        tenants: Stored tenant records.
+        logger: The function's logger; its lines carry the event's id.
+        lambda_context: What Lambda passed as context, for example to ask for the remaining time.
+    """
+
+    settings: "Settings"
+    tiers: "TierDetails"
+    tenants: "TenantRecords"
+    logger: "Logger"
+    lambda_context: Any
+
 
 ConsumerFunction: TypeAlias = (
     Callable[[Event[Any]], Decision]

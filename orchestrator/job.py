@@ -105,7 +105,7 @@ class Builder(Protocol):
     Lambda's first retry. It may also have a method `check(name)`, which raises `JobRejected` for what can be
     no job's name: it is asked before anything is done. And it may have a method `results(jobs)`, which takes
     `StartedJob`s of one name and returns a `Result` by run id for those that have ended: jobs of a build system
-    without it cannot be followed (see `orchestrator.sweep`).
+    without it cannot be followed (see `orchestrator.endings.sweep`).
     """
 
     def start(self, job: Job) -> Run:

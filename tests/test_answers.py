@@ -16,9 +16,9 @@ from orchestrator import (
     Unavailable,
     create_handler,
 )
-from orchestrator.callback import Callbacks
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
+from orchestrator.performers.send_callback import Callbacks
 from tests.conftest import Requests, invoke, sample
 from tests.dripping import DrippingServer
 
@@ -242,7 +242,7 @@ def test_a_401_gives_no_answer_even_to_a_repeat(control_plane: ControlPlane) -> 
 
 
 def test_a_body_that_drips_is_cut_off(control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.callback.READ_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("orchestrator.performers.send_callback.READ_TIMEOUT_SECONDS", 0.1)
     with DrippingServer(b"HTTP/1.1 200 OK\r\n\r\n") as drip:
         control_plane.url = f"{drip.url}/webhook"
 

@@ -19,13 +19,13 @@ from orchestrator import (
     create_handler,
     telemetry,
 )
-from orchestrator.callback import Callbacks
 from orchestrator.details import BuildDetail
 from orchestrator.lifecycle import app_plane
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.lambda_context import LocalContext
+from orchestrator.performers.send_callback import Callbacks
 from orchestrator.stores.tenants import NoTenantRecords
 from tests.conftest import Requests, invoke, sample, stored, variables
 
@@ -41,7 +41,7 @@ class Killed(KeyboardInterrupt):
 
 @pytest.fixture
 def handler(aws: Requests, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> Handler:
-    monkeypatch.setattr("orchestrator.callback._PAUSE_SECONDS", 0)
+    monkeypatch.setattr("orchestrator.performers.send_callback._PAUSE_SECONDS", 0)
     return create_handler(registry())
 
 

@@ -139,7 +139,7 @@ def test_it_holds_the_package_alone(artifact: Path) -> None:
 
     assert not {"tests", "bin", "moto", "pytest"} & names
     assert not (artifact / "orchestrator" / "local").exists()
-    assert not (artifact / "orchestrator" / "cli.py").exists()
+    assert not (artifact / "orchestrator" / "cli").exists()
     services = {entry.name for entry in (artifact / "botocore" / "data").iterdir() if entry.is_dir()}
     assert services == {"codebuild", "dynamodb", "events", "secretsmanager", "sqs"}
     endpoints = json.loads((artifact / "botocore" / "data" / "endpoints.json").read_text())

@@ -16,9 +16,9 @@ from orchestrator import (
     Unavailable,
     create_handler,
 )
-from orchestrator.bus import EventBus
 from orchestrator.event import Start
 from orchestrator.ledger.ledger import Claim
+from orchestrator.performers.publish_event import EventBus
 from tests.conftest import Requests, invoke, sample
 
 SECRET = "do-not-tell"

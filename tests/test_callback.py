@@ -10,8 +10,8 @@ import pytest
 import trustme
 
 from orchestrator import ConfigurationError, Event, InvalidEvent, Registry, SendCallback, Unavailable, create_handler
-from orchestrator.callback import Callbacks, Delivery, signature
 from orchestrator.local.control_plane import ControlPlane
+from orchestrator.performers.send_callback import Callbacks, Delivery, signature
 from tests.conftest import Requests, invoke, sample
 
 SECRET, CONTEXT = "do-not-tell-secret", "do-not-tell-context"
@@ -156,7 +156,7 @@ def test_it_is_known_whether_the_callback_may_have_arrived(
 
 
 def test_a_server_that_keeps_silent_is_unavailable(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.callback.READ_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("orchestrator.performers.send_callback.READ_TIMEOUT_SECONDS", 0.2)
     plane.next.stall(times=3)
 
     refused(Unavailable, r"it gave no answer \(ReadTimeoutError\)", plane.url)

@@ -15,7 +15,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
-from orchestrator.cli import main
+from orchestrator.cli.main import main
 from tests.codebuild_server import CodeBuildServer
 from tests.conftest import EVENTS, changed, sample
 
@@ -264,7 +264,7 @@ def test_an_emulator_runs_until_it_is_interrupted_and_has_what_the_samples_need(
             found["projects"] = boto3.client("codebuild", "us-east-1", endpoint_url=url).list_projects()["projects"]
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("orchestrator.cli.threading", SimpleNamespace(Event=Interrupted))
+    monkeypatch.setattr("orchestrator.cli.emulate.threading", SimpleNamespace(Event=Interrupted))
 
     code, _, err = run("emulate", "--host", "127.0.0.1", "--port", "0")
 

@@ -16,7 +16,6 @@ from orchestrator import (
     StartJob,
     Unavailable,
     application,
-    callback,
     create_handler,
 )
 from orchestrator.aws import clients as sdk
@@ -26,6 +25,7 @@ from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.lambda_context import LocalContext
+from orchestrator.performers import send_callback
 from orchestrator.timing import deadline
 from tests.codebuild_server import CodeBuildServer
 from tests.conftest import Requests, json_lines, sample
@@ -253,7 +253,7 @@ def test_a_time_limit_that_is_too_short_is_warned_of_at_the_first_event(
 
 def test_the_time_that_a_call_may_take_is_that_of_the_modules_which_make_it() -> None:
     assert application.AWS_CALL_SECONDS == sdk.CONNECT_TIMEOUT_SECONDS + sdk.READ_TIMEOUT_SECONDS
-    assert application.AWS_CALL_SECONDS == callback.CONNECT_TIMEOUT_SECONDS + callback.READ_TIMEOUT_SECONDS
+    assert application.AWS_CALL_SECONDS == send_callback.CONNECT_TIMEOUT_SECONDS + send_callback.READ_TIMEOUT_SECONDS
     assert (
         application.JENKINS_CALL_SECONDS
         == jenkins_connection.CONNECT_TIMEOUT_SECONDS + jenkins_connection.READ_TIMEOUT_SECONDS

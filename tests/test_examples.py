@@ -13,10 +13,10 @@ import boto3
 import pytest
 
 from orchestrator import Job, Run, StartJob
-from orchestrator.cli import main
+from orchestrator.cli.main import main
+from orchestrator.cli.routes import as_mermaid, routes
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local.jenkins import JenkinsServer
-from orchestrator.routes import as_mermaid, routes
 from tests.conftest import Requests, changed, invoke, sample, variables
 
 EXAMPLES = sorted(file for file in (Path(__file__).parent / "examples").glob("*.py") if file.stem != "__init__")

@@ -28,12 +28,12 @@ from orchestrator import (
     create_handler,
 )
 from orchestrator.aws.items import from_item
-from orchestrator.bus import EventBus
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.lambda_context import LocalContext
+from orchestrator.performers.publish_event import EventBus
 from tests.codebuild_server import CodeBuildServer
 from tests.conftest import Requests, changed, invoke, json_lines, sample
 

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from orchestrator import Unavailable
+from orchestrator.action import Outcome
 from orchestrator.aws.clients import Clients
 from orchestrator.event import Start
 from orchestrator.job import StartedJob
 from orchestrator.ledger.ledger import Claim, Ledger
 from orchestrator.ledger.memory import MemoryLedger
 from orchestrator.ledger.record import FIRST_CHECK, Record, milliseconds
-from orchestrator.outcome import Outcome
 from orchestrator.timing import clock
 from tests.conftest import REGION, Requests
 

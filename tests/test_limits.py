@@ -25,9 +25,9 @@ from orchestrator import (
 from orchestrator.aws.clients import Clients
 from orchestrator.aws.items import item_bytes, to_item
 from orchestrator.builders.variables import job_variables
-from orchestrator.callback import Callbacks
 from orchestrator.lifecycle import app_plane
 from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.performers.send_callback import Callbacks
 from orchestrator.run import Origin
 from orchestrator.stores.tenants import DynamoDBTenantRecords
 from orchestrator.values.limits import place_of

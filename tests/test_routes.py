@@ -3,7 +3,7 @@
 import pytest
 
 from orchestrator import Event, Registry
-from orchestrator.routes import as_mermaid, as_table, routes
+from orchestrator.cli.routes import as_mermaid, as_table, routes
 
 
 def is_premium(event: Event) -> bool:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
-from orchestrator import Settings, cli, create_handler
+from orchestrator import Settings, create_handler
+from orchestrator.cli import emulate
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import environment
 from tests.local_invoke.podman import PYTHON
@@ -64,7 +65,7 @@ def test_by_default_sam_local_calls_the_emulator_and_has_the_names_that_it_was_f
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())["default"]["local_invoke"]["parameters"]
     (variables,) = json.loads((ROOT / config["env_vars"]).read_text()).values()
 
-    assert variables["AWS_ENDPOINT_URL"] == f"http://host.docker.internal:{cli.EMULATOR_PORT}"
+    assert variables["AWS_ENDPOINT_URL"] == f"http://host.docker.internal:{emulate.EMULATOR_PORT}"
     assert config["region"] == environment.REGION
     assert {name: variables[name] for name in environment.TABLES} == environment.TABLES
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from orchestrator import telemetry
+from orchestrator.action import Outcome, repeated
 from orchestrator.aws import items
 from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import OrchestratorError, Unavailable, is_certain
@@ -35,7 +36,6 @@ from orchestrator.ledger.record import (
     milliseconds,
     seconds,
 )
-from orchestrator.outcome import Outcome, repeated
 from orchestrator.timing import clock, deadline
 from orchestrator.timing.clock import written
 from orchestrator.values.limits import MAX_KEY_BYTES

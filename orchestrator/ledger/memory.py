@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
+from orchestrator.action import Outcome
 from orchestrator.job import StartedJob
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.record import FIRST_CHECK, Ending, Record, expiration
-from orchestrator.outcome import Outcome
 from orchestrator.timing import clock
 
 # What a later claim leaves as it is.

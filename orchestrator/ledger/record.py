@@ -5,11 +5,11 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
+from orchestrator.action import Outcome
 from orchestrator.aws import items
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Start
 from orchestrator.job import StartedJob
-from orchestrator.outcome import Outcome
 from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 from orchestrator.values.limits import MAX_ITEM_BYTES, MAX_KEY_BYTES

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-from orchestrator.actions import Action, FromAnswer, SendCallback, UpdateTenant
-from orchestrator.context import Context
+from orchestrator.action import Action, FromAnswer, SendCallback, UpdateTenant
+from orchestrator.consumer import Context
 from orchestrator.details import BuildDetail, Contact
 from orchestrator.errors import ConfigurationError, InvalidEvent, shown
 from orchestrator.event import Event, EventType

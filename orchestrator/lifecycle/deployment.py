@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from orchestrator.actions import Action, StartJob
-from orchestrator.context import Context
+from orchestrator.action import Action, StartJob
+from orchestrator.consumer import Context
 from orchestrator.details import BuildDetail
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event, EventType

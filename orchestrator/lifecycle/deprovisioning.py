@@ -5,8 +5,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.actions import Action, SaveTenant, UpdateTenant
-from orchestrator.context import Context
+from orchestrator.action import Action, SaveTenant, UpdateTenant
+from orchestrator.consumer import Context
 from orchestrator.details import BuildDetail, DeprovisioningDetail, ProvisioningDetail, given_variables
 from orchestrator.errors import InvalidEvent, UnknownTenant, shown
 from orchestrator.event import Event, EventType

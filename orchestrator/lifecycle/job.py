@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.actions import StartJob
+from orchestrator.action import StartJob
 from orchestrator.builders.refused_names import OWN_FAMILY, family_of
 from orchestrator.builders.variables import event_text, is_name
 from orchestrator.details import BuildDetail, ProvisioningDetail

@@ -4,9 +4,9 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.actions import ReportJob, SweepJobs
+from orchestrator.action import ReportJob, SweepJobs
 from orchestrator.builders.codebuild import IN_PROGRESS, SUCCEEDED, build_variables, ended, own_variables
-from orchestrator.context import Context
+from orchestrator.consumer import Context
 from orchestrator.event import Event
 from orchestrator.job import Result
 from orchestrator.registry import Registry

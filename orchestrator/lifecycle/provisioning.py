@@ -1,7 +1,7 @@
 """Provisions a tenant: starts the job, and sees to what comes of it."""
 
-from orchestrator.actions import Action, PublishEvent, SaveTenant
-from orchestrator.context import Context
+from orchestrator.action import Action, PublishEvent, SaveTenant
+from orchestrator.consumer import Context
 from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.event import Event, EventType
 from orchestrator.lifecycle.job import tenant_job

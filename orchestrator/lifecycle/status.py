@@ -6,7 +6,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from orchestrator.actions import UpdateTenant
+from orchestrator.action import UpdateTenant
 from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.event import Event
 from orchestrator.lifecycle.job import tenant_of

@@ -6,8 +6,8 @@ from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
-from orchestrator.actions import Action, SendCallback
-from orchestrator.context import Context
+from orchestrator.action import Action, SendCallback
+from orchestrator.consumer import Context
 from orchestrator.details import BuildDetail, given_variables
 from orchestrator.errors import ConfigurationError, InvalidEvent, shown
 from orchestrator.event import Event

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.action import Outcome
 from orchestrator.aws import items
 from orchestrator.aws.clients import Clients
 from orchestrator.aws.errors import aws_errors
@@ -14,7 +15,6 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.record import BY_TENANT, OPEN_JOBS, WAITING
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
-from orchestrator.outcome import Outcome
 from orchestrator.settings import Settings
 from orchestrator.stores.tiers import JOB_ATTRIBUTES
 from orchestrator.timing import clock

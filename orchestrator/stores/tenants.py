@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from botocore.exceptions import ClientError
 
-from orchestrator.actions import SaveTenant, UpdateTenant
+from orchestrator.action import SaveTenant, UpdateTenant
 from orchestrator.aws import items
 from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import InvalidEvent, UnknownTenant, shown

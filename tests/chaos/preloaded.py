@@ -7,7 +7,7 @@ import botocore.session
 _MODULES = (
     "orchestrator",
     "orchestrator.builders.jenkins",
-    "orchestrator.callback",
+    "orchestrator.performers.send_callback",
     "orchestrator.lifecycle",
     "tests.chaos.worker",
 )

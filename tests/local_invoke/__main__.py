@@ -16,7 +16,7 @@ from typing import Any
 
 import boto3
 
-from orchestrator.cli import EMULATOR_PORT
+from orchestrator.cli.emulate import EMULATOR_PORT
 from orchestrator.local import environment
 from tests.lambda_runtime import ROOT
 from tests.local_invoke.podman import GATEWAY, Podman, alone, run

@@ -15,14 +15,14 @@ from typing import Any, NamedTuple, TypeAlias
 from unittest.mock import patch
 
 from orchestrator import Event, StartJob, telemetry
+from orchestrator.action import Outcome
 from orchestrator.aws import clients
 from orchestrator.builders.known import KnownBuilders
 from orchestrator.errors import OrchestratorError, Unavailable
 from orchestrator.job import Job, Run, StartedJob
-from orchestrator.jobs import Jobs, PreparedJob
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.record import Record
-from orchestrator.outcome import Outcome
+from orchestrator.performers.start_job import Jobs, PreparedJob
 from orchestrator.run import Origin
 from orchestrator.timing import clock, deadline
 

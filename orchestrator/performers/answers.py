@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from orchestrator.actions import Action, FromAnswer, SendCallback
+from orchestrator.action import Action, FromAnswer, SendCallback
 from orchestrator.errors import ConfigurationError, json_type, shown
 
 ActionT = TypeVar("ActionT", bound=Action)

@@ -8,16 +8,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator import answers
-from orchestrator.actions import Action, SaveTenant, StartJob, UpdateTenant, begins
-from orchestrator.blame import blamed
-from orchestrator.consumer import Consumer
-from orchestrator.context import Context
-from orchestrator.errors import ConfigurationError, OrchestratorError, is_permanent, shown
+from orchestrator.action import Action, Outcome, SaveTenant, StartJob, UpdateTenant, begins
+from orchestrator.consumer import Consumer, Context
+from orchestrator.dispatch.failure import failure_event
+from orchestrator.errors import ConfigurationError, OrchestratorError, blamed, is_permanent, shown
 from orchestrator.event import Event
-from orchestrator.failure import failure_event
-from orchestrator.outcome import Outcome
-from orchestrator.performer import Performer
+from orchestrator.performers import answers
+from orchestrator.performers.performer import Performer
 from orchestrator.run import Origin
 
 if TYPE_CHECKING:
@@ -102,7 +99,9 @@ class Dispatcher:
         try:
             decision = consumer.decide(accepted, context)
             if inspect.iscoroutine(decision):
-                from orchestrator import event_loop  # only functions with async consumers pay for what this imports
+                from orchestrator.dispatch import (
+                    event_loop,  # only functions with async consumers pay for what this imports
+                )
 
                 decision = event_loop.run(decision)
             actions = _actions(decision, consumer)

@@ -5,16 +5,22 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 
-from orchestrator.actions import StartJob
-from orchestrator.blame import blamed
+from orchestrator.action import Outcome, StartJob
 from orchestrator.builders.known import KnownBuilders
 from orchestrator.builders.variables import job_variables
 from orchestrator.details import find_tenant_id
-from orchestrator.errors import ConfigurationError, ConsumerFailed, JobRejected, OrchestratorError, Unavailable, shown
+from orchestrator.errors import (
+    ConfigurationError,
+    ConsumerFailed,
+    JobRejected,
+    OrchestratorError,
+    Unavailable,
+    blamed,
+    shown,
+)
 from orchestrator.job import Builder, Job, Run, StartedJob, Untraceable
 from orchestrator.ledger import record
 from orchestrator.ledger.ledger import Claim, Performance
-from orchestrator.outcome import Outcome
 from orchestrator.run import (
     BEFORE_FIRST_RETRY,
     EVENT_ID_VARIABLE,

@@ -7,12 +7,12 @@ from datetime import timedelta
 from functools import partial
 
 from orchestrator import telemetry
-from orchestrator.endings import Endings
+from orchestrator.action import Outcome
+from orchestrator.endings.endings import Endings
 from orchestrator.errors import JobRejected, OrchestratorError, Unavailable, shown
 from orchestrator.job import Result
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.record import Record, milliseconds
-from orchestrator.outcome import Outcome
 from orchestrator.timing import clock, deadline
 
 # A step asks one build system after so many jobs as can be postponed and reported in the time that is left.

@@ -7,17 +7,23 @@ from datetime import datetime
 from typing import Any
 
 from orchestrator import telemetry
-from orchestrator.actions import PublishEvent, ReportJob
-from orchestrator.blame import blamed
+from orchestrator.action import Outcome, PublishEvent, ReportJob
 from orchestrator.builders.known import KnownBuilders
-from orchestrator.bus import EventBus
 from orchestrator.details import find_tenant_id
-from orchestrator.errors import ConfigurationError, InvalidEvent, JobRejected, OrchestratorError, Unavailable, shown
+from orchestrator.errors import (
+    ConfigurationError,
+    InvalidEvent,
+    JobRejected,
+    OrchestratorError,
+    Unavailable,
+    blamed,
+    shown,
+)
 from orchestrator.event import Event, EventType
 from orchestrator.job import Job, Result, Run, StartedJob
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.record import Record
-from orchestrator.outcome import Outcome
+from orchestrator.performers.publish_event import EventBus
 from orchestrator.run import (
     EVENT_ID_VARIABLE,
     EVENT_TYPE_VARIABLE,

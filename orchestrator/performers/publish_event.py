@@ -6,12 +6,11 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.actions import PublishEvent
+from orchestrator.action import Outcome, PublishEvent
 from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
 from orchestrator.event import Start
 from orchestrator.ledger.ledger import Claim, Performance
-from orchestrator.outcome import Outcome
 from orchestrator.run import marks
 from orchestrator.timing import deadline
 from orchestrator.values.limits import MAX_ENTRY_BYTES, TOO_MANY_DIGITS, has_too_many_digits, place_of

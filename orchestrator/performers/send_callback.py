@@ -18,9 +18,9 @@ from urllib.parse import urlsplit
 import urllib3
 from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
 
-from orchestrator import answers
-from orchestrator.actions import SendCallback
+from orchestrator.action import SendCallback
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
+from orchestrator.performers import answers
 from orchestrator.timing import deadline
 from orchestrator.timing.http import HTTPPool, HTTPSPool
 from orchestrator.values.javascript import is_beyond_double, json_stringify

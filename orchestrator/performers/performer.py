@@ -4,8 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from orchestrator.actions import (
+from orchestrator.action import (
     Action,
+    Outcome,
     PublishEvent,
     ReportJob,
     SaveTenant,
@@ -14,18 +15,17 @@ from orchestrator.actions import (
     SweepJobs,
     UpdateTenant,
 )
-from orchestrator.bus import EventBus
-from orchestrator.endings import Endings
+from orchestrator.endings.endings import Endings
+from orchestrator.endings.sweep import Sweep
 from orchestrator.errors import OrchestratorError, of_name, shown
-from orchestrator.jobs import Jobs
 from orchestrator.ledger.ledger import Claim, Ledger
-from orchestrator.outcome import Outcome
+from orchestrator.performers.publish_event import EventBus
+from orchestrator.performers.start_job import Jobs
 from orchestrator.run import Origin
 from orchestrator.stores.tenants import STATUS_WEBHOOK, Refusal, TenantRecords
-from orchestrator.sweep import Sweep
 
 if TYPE_CHECKING:
-    from orchestrator.callback import Callbacks
+    from orchestrator.performers.send_callback import Callbacks
 
 
 class Performer:
@@ -137,7 +137,7 @@ class Performer:
             self._tenants.update(UpdateTenant(tenant_id=action.tenant_id, changes={STATUS_WEBHOOK: note}), origin)
 
     def _send(self, action: SendCallback, host: str, origin: Origin, claim: Claim) -> Outcome:
-        from orchestrator.callback import Delivery
+        from orchestrator.performers.send_callback import Delivery
 
         if action.keeps:
             answer = self._callbacks().ask(action)

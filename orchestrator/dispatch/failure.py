@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.actions import Action, PublishEvent, StartJob
+from orchestrator.action import Action, PublishEvent, StartJob
 from orchestrator.details import Tenant, find_tenant_id, find_tier, given_variables
 from orchestrator.errors import OrchestratorError, UnknownTenant
 from orchestrator.event import Event

@@ -1,11 +1,38 @@
-"""Shows a registry to a person or a program: as a table, as JSON, or as a diagram."""
+"""`orchestrator routes`: shows a registry as a table, as JSON, or as a diagram."""
 
+import argparse
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TypedDict
 
+from orchestrator.cli.load import load
+from orchestrator.cli.output import print_json
+from orchestrator.errors import ConfigurationError
 from orchestrator.registry import Registry
 
 _COLUMNS = ("EVENT TYPE", "CONSUMER", "CONDITION", "FUNCTION")
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
+    """Add the command."""
+    parser = commands.add_parser("routes", parents=parents, help="show which consumer takes which event")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="as JSON")
+    form.add_argument("--mermaid", action="store_true", help="as a Mermaid diagram")
+    parser.set_defaults(run=_routes)
+
+
+def _routes(options: argparse.Namespace) -> int:
+    loaded = load(options.handler)
+    registry = loaded if isinstance(loaded, Registry) else getattr(loaded, "registry", None)
+    if not isinstance(registry, Registry):
+        raise ConfigurationError(f"--handler {options.handler}: has no registry; make it with create_handler(registry)")
+    entries = routes(registry)
+    if options.json:
+        print_json(entries, sys.stdout)
+    else:
+        print(as_mermaid(entries) if options.mermaid else as_table(entries))
+    return 0
 
 
 class Route(TypedDict):

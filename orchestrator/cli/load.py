@@ -1,0 +1,37 @@
+"""Imports what `--handler` names."""
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from orchestrator.errors import ConfigurationError, OrchestratorError
+
+
+def load(place: str) -> Any:
+    """Import an object.
+
+    Args:
+        place: Where it is, as in `orchestrator.handler:lambda_handler`.
+
+    Returns:
+        The object.
+
+    Raises:
+        ConfigurationError: There is none.
+    """
+    module_name, _, name = place.partition(":")
+    if not name or not module_name or module_name.endswith(".py"):
+        raise ConfigurationError(f"--handler {place}: write it as module:name, without .py")
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; a handler may import its own modules later, too
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except OrchestratorError:
+        raise
+    except ModuleNotFoundError as error:
+        needed_by = "" if error.name == module_name else f", which {module_name} needs"
+        raise ConfigurationError(f"--handler {place}: there is no module {error.name}{needed_by}") from error
+    except AttributeError as error:
+        raise ConfigurationError(f"--handler {place}: {error}") from error
+    except Exception as error:
+        raise ConfigurationError(f"--handler {place}: importing it raised {type(error).__name__}: {error}") from error

@@ -1,0 +1,1 @@
+"""Consumers of an event, side by side, and what they decided, performed."""

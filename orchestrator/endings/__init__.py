@@ -1,0 +1,1 @@
+"""How runs ended: from events, from state changes, and by asking the build systems."""
