@@ -10,7 +10,7 @@ from orchestrator.action import (
     StartJob,
     UpdateTenant,
 )
-from orchestrator.application import Handler, create_handler
+from orchestrator.application import Application
 from orchestrator.consumer import Context
 from orchestrator.errors import (
     ConfigurationError,
@@ -22,23 +22,25 @@ from orchestrator.errors import (
     UnknownTenant,
 )
 from orchestrator.event import Event, EventType
-from orchestrator.job import Builder, Job, Run, Untraceable
+from orchestrator.job import Builder, Ending, Job, Run, StartedJob, Untraceable
 from orchestrator.registry import Registry
 from orchestrator.settings import Settings
 from orchestrator.stores.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetails
+from orchestrator.wiring import create_handler
 
 __all__ = [
     "Action",
+    "Application",
     "Builder",
     "ConfigurationError",
     "ConsumerFailed",
     "Context",
     "Decision",
     "DynamoDBTierDetails",
+    "Ending",
     "Event",
     "EventType",
     "FromAnswer",
-    "Handler",
     "InvalidEvent",
     "Job",
     "JobRejected",
@@ -50,6 +52,7 @@ __all__ = [
     "SendCallback",
     "Settings",
     "StartJob",
+    "StartedJob",
     "StaticTierDetails",
     "TierDetails",
     "Unavailable",

@@ -1,11 +1,12 @@
-"""What a consumer can decide on: plain records that say what should happen, and do nothing themselves."""
+"""What consumers decide on, as plain records that do nothing themselves, and what came of performing it."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, TypeAlias, TypedDict
 
 from orchestrator.errors import OrchestratorError
-from orchestrator.job import Result
+from orchestrator.job import Ending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,8 +21,8 @@ class StartJob:
         trusted_variables: Variables from a source that may set any name, such as the tier details;
             `variables` go on top.
         tenant_id: The tenant that the job is for; `None` takes it from the event's detail where that has one.
-        reports: Whether the end of the job is the end of what the event asked for, and so is published as
-            `<event type>_SUCCESS` or `…_FAILURE`. Say `False` for a job that merely runs beside another.
+        follow: Whether the run is followed, and its ending published as `<event type>_SUCCESS` or `…_FAILURE`; `False`
+            for a job that merely runs beside another.
     """
 
     name: str
@@ -29,7 +30,7 @@ class StartJob:
     variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
     trusted_variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
     tenant_id: str | None = None
-    reports: bool = True
+    follow: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,61 +143,87 @@ class FromAnswer:
     member: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportJob:
-    """Ask a build system how a job ended of which somebody says that it did, and publish that.
+Action: TypeAlias = StartJob | SaveTenant | UpdateTenant | PublishEvent | SendCallback
+Decision: TypeAlias = Action | Iterable[Action] | None
+"""What a consumer returns: one action, several that are performed in order, or nothing."""
 
-    Believed only where the ledger knows the run, with the same builder, job and tenant.
+
+def begins(action: object) -> bool:
+    """Say whether something begins for a tenant with an action, as with its provisioning."""
+    return isinstance(action, SaveTenant) or (isinstance(action, UpdateTenant) and action.starts)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishEnding:
+    """Publish how a run ended, if the build system confirms that it has. For the built-in consumers alone.
+
+    Ignored unless the ledger knows the run, with the same builder, job and tenant.
 
     Attributes:
         run_id: The run id.
-        builder: Name of the build system.
+        builder: Name of the builder.
         name: The job's name there.
         build: The build system's name for the run.
-        tenant_id: The tenant that it is for; may be empty.
-        result: How it ended as far as is known; taken where the build system does not know it any more.
+        tenant_id: The tenant that it is for, if any.
+        ending: The ending as its sender knows it; taken where the build system has forgotten the run.
     """
 
     run_id: str
     builder: str
     name: str
     build: str
-    tenant_id: str = ""
-    result: Result | None = None
+    tenant_id: str | None = None
+    ending: Ending | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SweepJobs:
-    """Report every job that was started a while ago, has ended since, and was not reported."""
+class SweepRuns:
+    """Publish the endings of all followed runs that have ended. For the built-in consumers alone."""
 
 
-Action: TypeAlias = StartJob | SaveTenant | UpdateTenant | PublishEvent | SendCallback | ReportJob | SweepJobs
-Decision: TypeAlias = Action | Iterable[Action] | None
-"""What a consumer returns: one action, several that are performed in order, or nothing."""
+Following: TypeAlias = PublishEnding | SweepRuns
+"""What the built-in consumers of state changes and schedules return."""
 
 
-def begins(action: Action) -> bool:
-    """Say whether something begins for a tenant with an action, as with its provisioning."""
-    return isinstance(action, SaveTenant) or (isinstance(action, UpdateTenant) and action.starts)
+class OutcomeStatus(StrEnum):
+    """What came of an action; `ALREADY_…` where an earlier delivery of the event had performed it."""
+
+    STARTED = "started"
+    SAVED = "saved"
+    UPDATED = "updated"
+    PUBLISHED = "published"
+    SENT = "sent"
+    REFUSED = "refused"
+    """The control plane did not accept the callback, and need not."""
+    SWEPT = "swept"
+    SKIPPED = "skipped"
+    """Nothing was done; the actions after it are performed."""
+    SUPERSEDED = "superseded"
+    """Nothing was done, and the actions after it are not performed either."""
+    IGNORED = "ignored"
+    """Nothing was done: the event is about a run that is not this function's."""
+    ALREADY_STARTED = "already started"
+    ALREADY_UPDATED = "already updated"
+    ALREADY_PUBLISHED = "already published"
+    ALREADY_SENT = "already sent"
+    ALREADY_REFUSED = "already refused"
 
 
 class Outcome(TypedDict, total=False):
-    """One performed action.
+    """What came of performing an action: an entry of the handler's JSON answer.
 
     Attributes:
-        action: The action's kind, for example `StartJob`.
-        status: What happened: `started`, `published`, `sent`, `updated`, each also with `already` before it,
-            `saved`, `refused`, `swept`, `skipped` (nothing was done, and what follows goes on), `superseded` (nothing
-            was done, nor is what follows), or `ignored`.
-        builder: Build system of a job.
+        action: Name of the action's class, for example `StartJob`.
+        status: What happened.
+        builder: Builder of a job.
         name: The job's name, the tenant's id of a record, the published event's type, or a callback's host (the
             tenant's id where it was not sent).
         id: The build system's name for the run, or the published event's id.
-        link: Where a person can look at the run.
+        link: Page of the run.
         buildNumber: Number of a Jenkins build, where it is known already.
-        buildLink: Where a person can look at that build.
-        checked: How many open jobs a sweep asked after.
-        reported: How many of them it reported.
+        buildLink: Page of that build.
+        checked: How many runs a sweep checked.
+        published: How many of their endings it published.
         reason: Why an action was skipped, superseded or ignored, or counts as sent already; of a published failure, its
             text.
         error: Name of a published failure's error.
@@ -205,7 +232,7 @@ class Outcome(TypedDict, total=False):
     """
 
     action: str
-    status: str
+    status: OutcomeStatus
     builder: str
     name: str
     id: str
@@ -213,20 +240,13 @@ class Outcome(TypedDict, total=False):
     buildNumber: int
     buildLink: str
     checked: int
-    reported: int
+    published: int
     reason: str
     error: str
     answer: Mapping[str, str | int]
 
 
 def repeated(outcome: Outcome) -> Outcome:
-    """Say of an outcome that it is an earlier delivery's.
-
-    Args:
-        outcome: What came of the action then.
-
-    Returns:
-        The same with a status such as `already started`.
-    """
+    """Mark an outcome as an earlier delivery's, with a status such as `already started`."""
     status = outcome["status"]
-    return outcome if status.startswith("already ") else {**outcome, "status": f"already {status}"}
+    return outcome if status.startswith("already ") else {**outcome, "status": OutcomeStatus(f"already {status}")}

@@ -1,286 +1,178 @@
-"""Puts the pieces together into the function that Lambda calls."""
+"""The application: what Lambda calls. It parses what it gets, dispatches the event, and logs and raises the results."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
-from datetime import timedelta
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, Protocol, cast
-from urllib.parse import urlsplit
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
-from orchestrator import snapshot, telemetry
-from orchestrator.aws.clients import Clients
-from orchestrator.builders.codebuild import CodeBuild
-from orchestrator.builders.known import KnownBuilders
+from orchestrator import telemetry
+from orchestrator.action import Outcome, OutcomeStatus
 from orchestrator.consumer import Context
-from orchestrator.dispatch.dispatcher import Dispatcher, Report
-from orchestrator.endings.endings import Endings, NotOurs
-from orchestrator.errors import ConfigurationError, OrchestratorError, shown
+from orchestrator.dispatch.dispatcher import Dispatcher
+from orchestrator.dispatch.turn import ConsumerResult
+from orchestrator.endings.admission import Admission, UnknownRun
+from orchestrator.errors import OrchestratorError, shown
 from orchestrator.event import Event
 from orchestrator.intake import eventbridge
-from orchestrator.job import Builder
-from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.memory import MemoryLedger
-from orchestrator.performers.performer import Performer
-from orchestrator.performers.publish_event import EventBus
-from orchestrator.performers.start_job import Jobs
 from orchestrator.registry import Registry
 from orchestrator.settings import Settings
-from orchestrator.stores.tenants import DynamoDBTenantRecords, NoTenantRecords, TenantRecords
-from orchestrator.stores.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetails
+from orchestrator.stores.tenants import TenantLookup
+from orchestrator.stores.tiers import TierDetails
 from orchestrator.timing import deadline
 
 if TYPE_CHECKING:
-    from orchestrator.intake.redelivery import Redelivery
-    from orchestrator.performers.send_callback import Callbacks
+    from orchestrator.intake.batch import Batches, Parse
 
 
-# Connecting and the answer, as the modules that make the calls have it; they are imported late.
-AWS_CALL_SECONDS = 7.0
-JENKINS_CALL_SECONDS = 12.0
+class Application:
+    """A Lambda handler; `create_handler` makes one.
 
+    Attributes:
+        registry: The consumers; those that are registered later are found, too.
+    """
 
-class Handler(Protocol):
-    """What `create_handler` returns: a function for Lambda that also shows its registry."""
+    __name__ = "lambda_handler"  # decorators of handlers read it, such as Powertools' Tracer
 
-    registry: Registry
+    def __init__(
+        self,
+        registry: Registry,
+        *,
+        settings: Settings,
+        tiers: TierDetails,
+        tenants: TenantLookup,
+        dispatcher: Dispatcher,
+        admission: Admission,
+        batches: "Callable[[], Batches]",
+        time_limit: deadline.TimeLimit,
+    ) -> None:
+        self.registry = registry
+        self._settings = settings
+        self._tiers = tiers
+        self._tenants = tenants
+        self._dispatcher = dispatcher
+        self._admission = admission
+        self._batches = batches
+        self._time_limit = time_limit
 
     def __call__(self, event: Any, context: Any) -> dict[str, Any]:
-        """Handle one invocation; see `create_handler`."""
-        ...
+        """Handle one invocation.
 
+        Args:
+            event: An EventBridge event, or a batch of SQS messages.
+            context: Lambda's context.
 
-def create_handler(
-    registry: Registry,
-    *,
-    settings: Settings | None = None,
-    builders: Mapping[str, Builder] | None = None,
-    tiers: TierDetails | None = None,
-    tenants: TenantRecords | None = None,
-) -> Handler:
-    """Make the function that Lambda calls.
+        Returns:
+            For an EventBridge event a JSON-like document: `eventId`, `eventType`, and under `consumers` the `name` of
+            each that took the event with its `outcomes`. For a batch `batchItemFailures`.
 
-    Args:
-        registry: The consumers; those that are registered later are found, too.
-        settings: The settings; by default those of the environment.
-        builders: Build systems by name, besides the built-in `CODE_BUILD` and `JENKINS`, or in their place.
-        tiers: Where tier details come from; by default the table of the settings.
-        tenants: Where tenant records are kept; by default the table of the settings.
+        Raises:
+            OrchestratorError: The event is not valid, or a consumer failed, when all the others are through.
+            ExceptionGroup: Several consumers failed. Lambda tries the event again, and then sends it to the failure
+                destination. A batch raises nothing.
+        """
+        self._time_limit.check(context)
+        with deadline.of_invocation(context), telemetry.quiet_libraries():
+            if eventbridge.is_sqs_batch(event):
+                return self._batches().process(event, partial(self._handle, context))
+            return self._handle(context, eventbridge.parse, event)
 
-    Returns:
-        A function of `(event, context)`. For an EventBridge event it returns a JSON-like document: `eventId`,
-        `eventType`, and under `consumers` the `name` of each that took the event with its `outcomes`. Where
-        consumers failed, it raises their error when all the others are through, or an `ExceptionGroup` of
-        several, so that Lambda tries the event again and then sends it to the failure destination. For a batch
-        of SQS messages it returns `batchItemFailures` and raises nothing.
-
-    Raises:
-        ConfigurationError: A setting in the environment is not valid, or a build system is none.
-    """
-    settings = settings or Settings.from_environment()
-    clients = Clients()
-    dynamodb = partial(clients.get, "dynamodb", settings.dynamo_db_region or settings.aws_region)
-    event_bus = EventBus(
-        settings.event_bus_name,
-        lambda: clients.get("events", settings.event_bus_aws_region or settings.aws_region),
-    )
-    tiers = tiers or _tier_details(settings, dynamodb)
-    tenants = tenants or _tenant_records(settings, dynamodb)
-    ledger = _ledger(settings, dynamodb)
-    known = KnownBuilders(_builders(settings, clients, builders or {}), settings.default_builder)
-    endings = Endings(known, event_bus, ledger, require_run_id=settings.require_run_id)
-    dispatcher = Dispatcher(
-        Performer(
-            jobs=Jobs(known, ledger.memory),
-            tenants=tenants,
-            bus=event_bus,
-            callbacks=cache(partial(_callbacks, settings)),
-            ledger=ledger,
-            endings=endings,
-        )
-    )
-
-    redelivery = cache(partial(_redelivery, settings, clients))
-
-    def handle(parse: Callable[[], Event[Mapping[str, Any]]], lambda_context: Any) -> dict[str, Any]:
-        with _telling_failures():
-            event = parse()
-        if event.redrive == "record":  # the same in what Lambda repeats of this invocation, and another in the next
-            event = replace(event, redrive=f"record {getattr(lambda_context, 'aws_request_id', '')}")
+    def _handle(self, lambda_context: Any, parse: "Parse", raw: Any) -> dict[str, Any]:
+        with _logged_failures():
+            event = parse(raw, getattr(lambda_context, "aws_request_id", None))
         with telemetry.log_keys(event, lambda_context):
             try:
-                with _telling_failures():
-                    event = endings.admit(event)
-            except NotOurs as doubt:
-                telemetry.logger.warning(f"{event.type} is ignored: {doubt}", event_source=event.source)
-                telemetry.count("ReportIgnored")
-                return {"eventId": event.id, "eventType": event.type, "consumers": []}
+                with _logged_failures():
+                    event = self._admission.admit(event)
+            except UnknownRun as doubt:
+                _log_ignored(event, str(doubt))
+                return _answer(event, ())
             context = Context(
-                settings=settings,
-                tiers=tiers,
-                tenants=tenants,
+                settings=self._settings,
+                tiers=self._tiers,
+                tenants=self._tenants,
                 logger=telemetry.logger,
                 lambda_context=lambda_context,
             )
-            reports = dispatcher.dispatch(event, registry.consumers_of(event.type), context)
-            _tell(event, reports)
-        _raise_failures(event, reports)
-        endings.finish(event)
-        return {
-            "eventId": event.id,
-            "eventType": event.type,
-            "consumers": [{"name": report.consumer, "outcomes": list(report.outcomes)} for report in reports],
-        }
-
-    longest_call = JENKINS_CALL_SECONDS if settings.jenkins_url else AWS_CALL_SECONDS
-    check_time_limit = deadline.LimitCheck(longest_call, telemetry.logger.warning)
-
-    def lambda_handler(event: Any, context: Any) -> dict[str, Any]:
-        check_time_limit(context)
-        with deadline.of_invocation(context), telemetry.quiet_libraries():
-            if not eventbridge.is_sqs_batch(event):
-                return handle(partial(eventbridge.parse, event), context)
-            from orchestrator.intake import batch  # only functions behind a queue pay for what this imports
-
-            return batch.process(
-                event, lambda parse: handle(parse, context), settings.sqs_parallel_records, redelivery()
-            )
-
-    snapshot.prepare()
-    handler = cast(Handler, lambda_handler)
-    handler.registry = registry
-    return handler
+            results = self._dispatcher.dispatch(event, self.registry.consumers_of(event.type), context)
+            _log_results(event, results)
+        _raise_failures(event, results)
+        self._admission.finish(event)
+        return _answer(event, results)
 
 
-def _builders(
-    settings: Settings, clients: Clients, given: Mapping[str, Builder]
-) -> Mapping[str, Callable[[], Builder]]:
-    """Say how each build system is made, by its name; those that are given are made already."""
-    codebuild = partial(clients.get, "codebuild", settings.code_build_region or settings.aws_region)
-    factories: dict[str, Callable[[], Builder]] = {
-        "CODE_BUILD": lambda: CodeBuild(codebuild),
-        "JENKINS": lambda: _jenkins(settings, clients),
+def _answer(event: Event[Any], results: Sequence[ConsumerResult]) -> dict[str, Any]:
+    return {
+        "eventId": event.id,
+        "eventType": event.type,
+        "consumers": [{"name": result.consumer, "outcomes": list(result.outcomes)} for result in results],
     }
-    for name, builder in given.items():
-        if not callable(getattr(builder, "start", None)) or not callable(getattr(builder, "find", None)):
-            raise ConfigurationError(f"builder {shown(name)} has not both methods, start and find; see Builder")
-        factories[name] = partial(_given, builder)
-    if settings.default_builder not in factories:
-        raise ConfigurationError(
-            f"DEFAULT_BUILDER {shown(settings.default_builder)} is not known (known: {', '.join(factories)}); correct "
-            "it, or register the builder"
-        )
-    return factories
-
-
-def _given(builder: Builder) -> Builder:
-    return builder
-
-
-def _jenkins(settings: Settings, clients: Clients) -> Builder:
-    if settings.jenkins_url is None or settings.jenkins_credentials_secret is None:
-        raise ConfigurationError("a job is to be started on Jenkins: set JENKINS_URL and JENKINS_CREDENTIALS_SECRET")
-    # Only functions that start Jenkins jobs pay for what this imports.
-    from orchestrator.builders.jenkins import Jenkins
-    from orchestrator.builders.jenkins.connection import Connection
-    from orchestrator.builders.jenkins.credentials import Credentials
-
-    credentials = Credentials(
-        settings.jenkins_credentials_secret, lambda: clients.get("secretsmanager", settings.aws_region)
-    )
-    connection = Connection(settings.jenkins_url, credentials, settings.jenkins_ca_bundle)
-    return Jenkins(connection, telemetry.logger.warning, build_lookup=settings.jenkins_build_lookup)
-
-
-def _tier_details(settings: Settings, dynamodb: Any) -> TierDetails:
-    if settings.tier_details_table is None:
-        return StaticTierDetails()
-    return DynamoDBTierDetails(settings.tier_details_table, dynamodb, settings.tier_details_max_age)
-
-
-def _tenant_records(settings: Settings, dynamodb: Any) -> TenantRecords:
-    if settings.data_store_table is None:
-        return NoTenantRecords()
-    return DynamoDBTenantRecords(settings.data_store_table, dynamodb)
-
-
-def _callbacks(settings: Settings) -> "Callbacks":
-    from orchestrator.performers.send_callback import Callbacks
-
-    return Callbacks(settings.callback_allowed_hosts, urlsplit(settings.callback_url or "").hostname)
-
-
-def _redelivery(settings: Settings, clients: Clients) -> "Redelivery | None":
-    if settings.failure_queue_url is None:
-        return None
-    from orchestrator.intake.redelivery import Redelivery
-
-    return Redelivery(lambda: clients.get("sqs", settings.aws_region), settings.failure_queue_url)
-
-
-def _ledger(settings: Settings, dynamodb: Any) -> Ledger:
-    if settings.idempotency_table is None:
-        return MemoryLedger(warn=telemetry.logger.warning)
-    return Ledger(settings.idempotency_table, dynamodb, timedelta(seconds=settings.idempotency_record_max_age))
 
 
 @contextmanager
-def _telling_failures() -> Iterator[None]:
+def _logged_failures() -> Iterator[None]:
     """Log and count what keeps an event from the consumers."""
     try:
         yield
     except OrchestratorError as error:
-        kind = type(error).__name__
-        telemetry.logger.error(str(error), error=kind)
-        telemetry.count("EventFailed", {"error": kind})
+        name = type(error).__name__
+        telemetry.logger.error(str(error), error=name)
+        telemetry.count("EventFailed", {"error": name})
         telemetry.count("FailedEvents")
         raise
 
 
-def _tell(event: Event[Any], reports: Sequence[Report]) -> None:
-    """Write one log line for the event and one for each failure, and count both."""
-    if not reports:
+def _log_results(event: Event[Any], results: Sequence[ConsumerResult]) -> None:
+    """Log and count the event, and what needs a look of its own."""
+    if not results:
         telemetry.logger.warning("no consumer takes this event", event_source=event.source)
         telemetry.count("EventUnhandled")
         return
-    for report in reports:
-        for outcome in report.outcomes:
-            if outcome["status"] == "started":
-                telemetry.count("JobStarted", {"builder": outcome["builder"]})
-            if outcome["status"] == "refused":
-                telemetry.logger.warning(f"callback to {outcome['name']} was refused: {outcome['reason']}")
-                telemetry.count("CallbackRefused")
-            if outcome["status"] == "superseded":
-                telemetry.logger.info(f"superseded: {outcome['reason']}", consumer=report.consumer)
-                telemetry.count("EventSuperseded")
-            if outcome["status"] == "ignored":
-                telemetry.logger.warning(f"{event.type} is ignored: {outcome['reason']}")
-                telemetry.count("ReportIgnored")
-            if outcome["action"] == "SendCallback" and outcome["status"] == "skipped":
-                telemetry.logger.warning(f"tenant {shown(outcome['name'])}: the callback was {outcome['reason']}")
-        if report.error is not None:
-            kind = type(report.error).__name__
-            telemetry.logger.error(str(report.error), error=kind, consumer=report.consumer)
-            telemetry.count("ConsumerFailed", {"error": kind})
-    if any(report.error is not None for report in reports):
+    for result in results:
+        for outcome in result.outcomes:
+            _log_outcome(event, result.consumer, outcome)
+        if result.error is not None:
+            name = type(result.error).__name__
+            telemetry.logger.error(str(result.error), error=name, consumer=result.consumer)
+            telemetry.count("ConsumerFailed", {"error": name})
+    if any(result.error is not None for result in results):
         telemetry.count("FailedEvents")  # without a dimension: CloudWatch alarms cannot search for those
-    has_failed = all(report.error is not None for report in reports)
+    has_failed = all(result.error is not None for result in results)
     telemetry.logger.info(
         "event failed" if has_failed else "event handled",
         consumers=[
-            {"name": report.consumer, "outcomes": list(report.outcomes), "failed": report.error is not None}
-            for report in reports
+            {"name": result.consumer, "outcomes": list(result.outcomes), "failed": result.error is not None}
+            for result in results
         ],
     )
     if not has_failed:
         telemetry.count("EventHandled", {"event_type": event.type})
 
 
-def _raise_failures(event: Event[Any], reports: Sequence[Report]) -> None:
-    errors: list[OrchestratorError] = [report.error for report in reports if report.error is not None]
-    if not errors:
-        return
+def _log_outcome(event: Event[Any], consumer: str, outcome: Outcome) -> None:
+    match outcome["status"]:
+        case OutcomeStatus.STARTED:
+            telemetry.count("JobStarted", {"builder": outcome["builder"]})
+        case OutcomeStatus.REFUSED:
+            telemetry.logger.warning(f"callback to {outcome['name']} was refused: {outcome['reason']}")
+            telemetry.count("CallbackRefused")
+        case OutcomeStatus.SUPERSEDED:
+            telemetry.logger.info(f"superseded: {outcome['reason']}", consumer=consumer)
+            telemetry.count("EventSuperseded")
+        case OutcomeStatus.IGNORED:
+            _log_ignored(event, outcome["reason"])
+        case OutcomeStatus.SKIPPED if outcome["action"] == "SendCallback":
+            telemetry.logger.warning(f"tenant {shown(outcome['name'])}: the callback was {outcome['reason']}")
+
+
+def _log_ignored(event: Event[Any], reason: str) -> None:
+    telemetry.logger.warning(f"{event.type} is ignored: {reason}", event_source=event.source)
+    telemetry.count("EndingIgnored")
+
+
+def _raise_failures(event: Event[Mapping[str, Any]], results: Sequence[ConsumerResult]) -> None:
+    errors = [result.error for result in results if result.error is not None]
     if len(errors) == 1:
         raise errors[0]
-    told = "; ".join(f"{type(error).__name__}: {error}" for error in errors)
-    raise ExceptionGroup(f"{len(errors)} consumers of {event.type} event {event.id} failed: {told}", errors)
+    if errors:
+        texts = "; ".join(f"{type(error).__name__}: {error}" for error in errors)
+        raise ExceptionGroup(f"{len(errors)} consumers of {event.type} event {event.id} failed: {texts}", errors)

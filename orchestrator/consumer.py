@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
-from orchestrator.action import Action, Decision
+from orchestrator.action import Action, Decision, Following
 from orchestrator.errors import ConfigurationError, InvalidEvent, shown
 from orchestrator.event import Event
 from orchestrator.values.validation import explain
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aws_lambda_powertools import Logger
 
     from orchestrator.settings import Settings
-    from orchestrator.stores.tenants import TenantRecords
+    from orchestrator.stores.tenants import TenantLookup
     from orchestrator.stores.tiers import TierDetails
 
 
@@ -29,24 +29,25 @@ class Context:
 
     Attributes:
         settings: The function's settings.
-        tiers: Details of the tiers.
-        tenants: Stored tenant records.
+        tiers: Reads tier details.
+        tenants: Reads tenant records; an action writes them.
         logger: The function's logger; its lines carry the event's id.
         lambda_context: What Lambda passed as context, for example to ask for the remaining time.
     """
 
     settings: "Settings"
     tiers: "TierDetails"
-    tenants: "TenantRecords"
+    tenants: "TenantLookup"
     logger: "Logger"
     lambda_context: Any
 
 
+_Decision: TypeAlias = Decision | Following
 ConsumerFunction: TypeAlias = (
-    Callable[[Event[Any]], Decision]
-    | Callable[[Event[Any], Context], Decision]
-    | Callable[[Event[Any]], Coroutine[Any, Any, Decision]]
-    | Callable[[Event[Any], Context], Coroutine[Any, Any, Decision]]
+    Callable[[Event[Any]], _Decision]
+    | Callable[[Event[Any], Context], _Decision]
+    | Callable[[Event[Any]], Coroutine[Any, Any, _Decision]]
+    | Callable[[Event[Any], Context], Coroutine[Any, Any, _Decision]]
 )
 Condition: TypeAlias = Callable[[Event[Any]], bool]
 
@@ -96,7 +97,7 @@ class Consumer:
                 raise InvalidEvent(f"{shown(event.type)} event {shown(event.id)}: {problems}") from None
         return typed if self.when is None or self.when(typed) else None
 
-    def decide(self, event: Event[Any], context: Context) -> Decision | Coroutine[Any, Any, Decision]:
+    def decide(self, event: Event[Any], context: Context) -> _Decision | Coroutine[Any, Any, _Decision]:
         """Call the function.
 
         Args:
@@ -106,7 +107,7 @@ class Consumer:
         Returns:
             What the function returns; a coroutine where it is `async def`.
         """
-        function: Callable[..., Decision | Coroutine[Any, Any, Decision]] = self.function
+        function: Callable[..., _Decision | Coroutine[Any, Any, _Decision]] = self.function
         return function(event, context) if self.takes_context else function(event)
 
 
@@ -232,7 +233,7 @@ def _is_action(annotation: Any) -> bool:
     origin = typing.get_origin(annotation) or annotation
     if origin in (typing.Union, UnionType):
         return all(map(_is_action, typing.get_args(annotation)))
-    return origin is Any or not isinstance(origin, type) or issubclass(origin, typing.get_args(Action))
+    return origin is Any or not isinstance(origin, type) or issubclass(origin, typing.get_args(Action | Following))
 
 
 def _unwrapped(annotation: Any) -> Any:

@@ -130,17 +130,17 @@ def json_type(value: object) -> str:
             return type(value).__name__
 
 
-def blamed(who: str, module: str, error: BaseException) -> OrchestratorError:
+def wrapped(who: str, module: str, error: BaseException) -> OrchestratorError:
     """Wrap a foreign exception, naming its type and line.
 
     Args:
         who: Whose code it is, as in `consumer 'scale_down'`.
-        module: The module that holds that code: where it is among the error's places, it is the one to look at.
+        module: The module that holds that code; of the error's places, the last one in it is named.
         error: What was raised. Its text may hold event data: it stays on the cause, which no log prints.
 
     Returns:
         `ConfigurationError` where the code uses an AWS service that the artifact leaves out, else `ConsumerFailed`
-        with the kind and the place of the other error.
+        with the other error's type and line.
     """
     service = _left_out_service(error)
     failed: OrchestratorError

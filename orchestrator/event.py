@@ -58,8 +58,9 @@ class Event(Generic[DetailT]):
         replay_name: Name of the archive replay that sent the event again; `None` for a live event.
         redrive: What brought the event again because somebody wanted that: the archive replay, or the message or record
             out of the failure queue; `None` for its first delivery and what AWS repeats by itself.
-        start: The event that this one follows from, where it tells how a run of this function ended or was published
-            by the function; else `None`.
+        start: The event that this one follows from, where it is about the ending of a run of this function or was
+            published by the function; else `None`.
+        is_own_failure: Whether this function published it because a consumer failed, so that its job was not started.
     """
 
     type: str
@@ -73,3 +74,4 @@ class Event(Generic[DetailT]):
     replay_name: str | None = None
     redrive: str | None = None
     start: Start | None = None
+    is_own_failure: bool = False

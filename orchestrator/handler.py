@@ -1,6 +1,6 @@
 """The ready-made function: the built-in consumers, with the settings of the environment."""
 
-from orchestrator.application import create_handler
 from orchestrator.lifecycle import registry
+from orchestrator.wiring import create_handler
 
 lambda_handler = create_handler(registry)

@@ -1,9 +1,9 @@
-"""Build systems: what starts jobs, looked up by name."""
+"""Jobs as builders see them: what to start, what was started, and how that ended."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import Protocol
+from datetime import datetime, timedelta
+from typing import Protocol, runtime_checkable
 
 from orchestrator.errors import Unavailable
 from orchestrator.event import Start
@@ -11,7 +11,7 @@ from orchestrator.event import Start
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job to start, ready for any build system.
+    """A job to start, ready for any builder.
 
     Attributes:
         name: The job's name in its build system.
@@ -28,18 +28,19 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """A job's run that a build system has taken.
+    """One execution of a job, accepted by its build system.
 
     Attributes:
-        id: The build system's name for it: a CodeBuild build's id, the number of a Jenkins queue item.
-        link: Where a person can look at it; `None` where there is no such page.
+        id: The build system's name for it: a CodeBuild build's id, the number of a Jenkins queue item; `None` where it
+            is not known.
+        link: Page of the run; `None` where there is none.
         build_number: The build's number where the build system counts builds apart from `id`, and where it
             is known already.
-        build_link: Where a person can look at that build.
+        build_link: Page of that build.
         already_started: Whether the run was there before, so that nothing new was started.
     """
 
-    id: str
+    id: str | None = None
     link: str | None = None
     build_number: int | None = None
     build_link: str | None = None
@@ -48,43 +49,43 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedJob:
-    """A job that was started, to be asked after.
+    """A job whose run is followed until it has ended.
 
     Attributes:
-        builder: Name of its build system.
+        builder: Name of its builder.
         name: The job's name there.
         run_id: Identity of the run.
-        id: The build system's name for the run, as in `Run`.
+        id: The build system's name for the run, as in `Run`; `None` until the start has an outcome.
         since: When it was asked for; no run of this job is older.
         event_id: Id of the event that it was started for.
         event_type: That event's type.
-        tenant_id: The tenant that it is for; may be empty.
-        start: The event with which began what it is a part of: that event itself, or the one that this followed from.
-        reports: Whether its end is the end of what the event asked for, as in `StartJob`.
+        tenant_id: The tenant that it is for, if any.
+        start: The first event of what the job is a part of, such as the tenant's provisioning.
+        follow: Whether its ending is published, as in `StartJob`.
     """
 
     builder: str
     name: str
     run_id: str
-    id: str
+    id: str | None = None
     since: datetime
     event_id: str
     event_type: str
-    tenant_id: str
+    tenant_id: str | None = None
     start: Start
-    reports: bool = True
+    follow: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
+class Ending:
     """How a run ended.
 
     Attributes:
         succeeded: Whether it did what it was started for.
-        reason: What became of it, in words that may be logged, as in `CodeBuild build a:b ended FAILED`.
+        reason: How it ended, in words that may be logged, as in `CodeBuild build a:b ended FAILED`.
         variables: The run's own variables, those that it exports on top; they may hold secrets.
-        is_gone: Whether the build system does not know the run any more, so that nobody can tell how it ended; it
-            is not reported before a day has passed, in which a person can.
+        is_gone: Whether the build system has forgotten the run, so that the ending is a guess. It is published only
+            when the run is a day old: until then somebody who knows better can publish it.
     """
 
     succeeded: bool
@@ -94,18 +95,14 @@ class Result:
 
 
 class Untraceable(Unavailable):
-    """The build system does not keep a job's run ids, so that nobody can tell whether a run was started."""
+    """The build system does not keep a job's run ids, so whether a run was started cannot be found out."""
 
 
+@runtime_checkable
 class Builder(Protocol):
-    """A build system.
+    """Starts the jobs of one build system.
 
-    It may have an attribute `covers` (a `timedelta`): how long after an event's time `start` recognises a
-    repeat by itself. Later than that, `find` is asked first. Without it that is half a minute, which is before
-    Lambda's first retry. It may also have a method `check(name)`, which raises `JobRejected` for what can be
-    no job's name: it is asked before anything is done. And it may have a method `results(jobs)`, which takes
-    `StartedJob`s of one name and returns a `Result` by run id for those that have ended: jobs of a build system
-    without it cannot be followed (see `orchestrator.endings.sweep`).
+    It may also have what `RecognisesRepeats`, `ChecksNames` and `KnowsEndings` describe.
     """
 
     def start(self, job: Job) -> Run:
@@ -119,7 +116,7 @@ class Builder(Protocol):
 
         Raises:
             JobRejected: The build system refused the job, or does not know it.
-            ConfigurationError: The function may not use the build system, or does not know how to reach it.
+            ConfigurationError: The function may not use the build system, or its settings are wrong.
             Unavailable: The build system could not be reached, or is too busy.
         """
         ...
@@ -136,7 +133,48 @@ class Builder(Protocol):
         Raises:
             Untraceable: A run that is there could not be seen.
             JobRejected: The build system does not know the job.
-            ConfigurationError: The function may not use the build system, or does not know how to reach it.
+            ConfigurationError: The function may not use the build system, or its settings are wrong.
             Unavailable: The build system could not be reached, or is too busy.
+        """
+        ...
+
+
+@runtime_checkable
+class RecognisesRepeats(Protocol):
+    """A builder whose `start` recognises a repeated request by itself.
+
+    Attributes:
+        covers: For how long after the event's time. Later than that, `find` is called before `start`. For other
+            builders that is half a minute, which is before Lambda's first retry.
+    """
+
+    covers: timedelta
+
+
+@runtime_checkable
+class ChecksNames(Protocol):
+    """A builder that knows which names its jobs can have."""
+
+    def check(self, name: str) -> None:
+        """Check a job's name, before anything is performed.
+
+        Raises:
+            JobRejected: No job can have that name.
+        """
+        ...
+
+
+@runtime_checkable
+class KnowsEndings(Protocol):
+    """A builder whose runs can be followed."""
+
+    def endings(self, jobs: Sequence[StartedJob]) -> Mapping[str, Ending]:
+        """Look up how runs ended.
+
+        Args:
+            jobs: The runs, all of one job name.
+
+        Returns:
+            The endings of those that have ended, by run id.
         """
         ...

@@ -51,13 +51,14 @@ class Origin:
     Attributes:
         event: The event, its detail as it came.
         consumer: Name of the consumer that decided on the action.
-        position: The action's place among those that the consumer returned, from 0 on; `None` for the event by which
-            the consumer's failure is published.
+        position: The action's place among those that the consumer returned, from 0 on.
+        is_failure: Whether the action publishes the consumer's failure, and so has no such place.
     """
 
     event: Event[Mapping[str, Any]]
     consumer: str
-    position: int | None
+    position: int = 0
+    is_failure: bool = False
 
     @property
     def time(self) -> datetime:
@@ -72,7 +73,7 @@ class Origin:
     @property
     def run_id(self) -> str:
         """The action's identity: 32 hexadecimal digits, of event, tenant, consumer and position alone."""
-        position = self.position if self.position is not None else f"failure {self.event.redrive}"
+        position = f"failure {self.event.redrive}" if self.is_failure else self.position
         return _digest(_identity(self.event), find_tenant_id(self.event.detail), self.consumer, position)
 
     @property
@@ -82,7 +83,7 @@ class Origin:
         return self.event.redrive is not None or not timedelta() <= age < BEFORE_FIRST_RETRY
 
     def once_per(self, subject: str) -> str:
-        """Make the identity of what happens once for a subject, such as a run, whichever event and consumer it is."""
+        """Make the identity of an action that is performed once for a subject, such as a run, by any event."""
         return _digest("once", find_tenant_id(self.event.detail), subject)
 
 
@@ -121,7 +122,7 @@ def published_start(source: str, resources: Sequence[str]) -> Start | None:
     return None
 
 
-def reported_run(event: Event[Any]) -> str | None:
+def ending_run(event: Event[Any]) -> str | None:
     """Say which run's end an event tells.
 
     Args:
@@ -153,7 +154,7 @@ def ending_id(run_id: str) -> str:
 
 
 def _identity(event: Event[Any]) -> str:
-    run_id = reported_run(event)
+    run_id = ending_run(event)
     if run_id is not None:
         # The build itself, its state change and the sweep may each tell of one end.
         return ending_id(run_id)

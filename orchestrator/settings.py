@@ -57,7 +57,8 @@ def _server_address(url: str | None) -> str | None:
     return url.rstrip("/")
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Say whether a host, a name or an address, is this machine itself."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -69,7 +70,7 @@ def _callback_address(url: str | None) -> str | None:
     if (
         address is not None
         and urlsplit(address).scheme != "https"
-        and not _is_loopback(urlsplit(address).hostname or "")
+        and not is_loopback(urlsplit(address).hostname or "")
     ):
         raise PydanticCustomError("callback_address", "it must be an https address; only a loopback host goes without")
     return address
@@ -96,7 +97,7 @@ class Settings(BaseModel):
         idempotency_record_max_age: Seconds for which it remembers, and for which a job is followed.
         require_run_id: Refuse an event that tells how a job ended and names no run (`ORCHESTRATOR_RUN_ID`): anybody who
             may publish on the bus could have sent it.
-        publish_build_outcomes: Publish how CodeBuild builds ended; switch it off where they publish it themselves.
+        publish_build_endings: Publish how CodeBuild builds ended; switch it off where they publish it themselves.
         failure_queue_url: SQS queue for messages of other queues that cannot be handled; without it those queues
             decide when messages that failed come back, and how often. Checked when a message has to go there: where
             SAM runs the function locally, it is the queue's name in the template.
@@ -125,7 +126,7 @@ class Settings(BaseModel):
     idempotency_table: _Text = None
     idempotency_record_max_age: Annotated[float, Field(ge=2 * 86400, allow_inf_nan=False)] = 30 * 86400.0
     require_run_id: bool = False
-    publish_build_outcomes: bool = True
+    publish_build_endings: bool = True
     failure_queue_url: _Text = None
     sqs_parallel_records: Annotated[int, Field(ge=1, le=100)] = 10
     jenkins_allow_http: bool = False  # before the address, whose check reads it
@@ -141,7 +142,7 @@ class Settings(BaseModel):
         if (
             parts.scheme == "http"
             and not info.data.get("jenkins_allow_http", True)
-            and not _is_loopback(parts.hostname or "")
+            and not is_loopback(parts.hostname or "")
         ):
             raise PydanticCustomError(
                 "without_tls",

@@ -13,7 +13,7 @@ import pytest
 from botocore import handlers, session
 from moto import mock_aws
 
-from orchestrator import Handler, Registry, create_handler
+from orchestrator import Application, Registry, create_handler
 from orchestrator.aws.items import from_item, plain
 from orchestrator.builders.jenkins.credentials import Credentials
 from orchestrator.lifecycle import registry as lifecycle
@@ -103,7 +103,7 @@ def jenkins(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[JenkinsS
 
 
 @pytest.fixture
-def handler(aws: Requests) -> Handler:
+def handler(aws: Requests) -> Application:
     """Give the ready-made function, made anew."""
     registry = Registry()
     registry.include(lifecycle)

@@ -85,8 +85,8 @@ def find_stack(client: Callable[[str], Any], name: str) -> Stack:
 
 
 def check_rule(stack: Stack, rule: str, bus: str) -> str:
-    if rule == "BuildStateRule" and stack.parameters["PublishBuildOutcomes"] == "false":
-        raise Skipped("PublishBuildOutcomes is false")
+    if rule == "BuildStateRule" and stack.parameters["PublishBuildEndings"] == "false":
+        raise Skipped("PublishBuildEndings is false")
     events = stack.client("events")
     name = stack.named(rule).rpartition("|")[2]  # on another bus than default CloudFormation says BUS|RULE
     state = events.describe_rule(Name=name, EventBusName=bus)["State"]
@@ -118,7 +118,7 @@ def check_last_sweep(stack: Stack) -> str:
     now = datetime.now(UTC)
     points = stack.client("cloudwatch").get_metric_statistics(
         Namespace="Orchestrator",
-        MetricName="JobsWithoutOutcome",
+        MetricName="RunsWithoutEnding",
         Dimensions=[{"Name": "service", "Value": stack.name}],
         StartTime=now - _RECENT,
         EndTime=now,
@@ -130,13 +130,13 @@ def check_last_sweep(stack: Stack) -> str:
         "SweepDeadLetterQueueUrl"
     )
     if not points:
-        raise Failed(f"JobsWithoutOutcome has no data of the last 15 minutes; {remedy}")
+        raise Failed(f"RunsWithoutEnding has no data of the last 15 minutes; {remedy}")
     if stack.logs("INFO"):
         lines = log_lines(stack, '{ $.event_type = "Scheduled Event" }', now - _RECENT)
         ids = [line["correlation_id"] for line in lines if line["event_type"] == "Scheduled Event"]
         if all(event_id.startswith(ID_PREFIX) for event_id in ids):
             raise Failed(f"the log of the last 15 minutes has none but those of this script; {remedy}")
-    return f"counted in JobsWithoutOutcome at {max(point['Timestamp'] for point in points):%H:%M} UTC"
+    return f"counted in RunsWithoutEnding at {max(point['Timestamp'] for point in points):%H:%M} UTC"
 
 
 def check_alarms(stack: Stack) -> str:
@@ -209,16 +209,16 @@ class Events:
         outcomes = [outcome for consumer in answer["consumers"] for outcome in consumer["outcomes"]]
         for outcome in outcomes:
             if outcome["status"] == "swept" and "reason" not in outcome:
-                return f"swept, {outcome['checked']} jobs checked, {outcome['reported']} reported"
+                return f"swept, {outcome['checked']} jobs checked, {outcome['published']} reported"
         raise Failed(f"no sweep; {'; '.join(o['reason'] for o in outcomes if 'reason' in o) or 'no consumer takes it'}")
 
     def build(self) -> str:
         detail = {"build-status": "SUCCEEDED", "project-name": "smoke-test", "build-id": "build/smoke-test:1"}
         event = _event("codebuild-build-state-change", detail=detail)
         answer = self._answer("end of a build", event, event, "INFO")
-        if {"name": "report_build", "outcomes": []} not in answer["consumers"]:
-            raise Failed("report_build did not leave alone a build that the function has not started")
-        return "report_build leaves a build alone that the function has not started"
+        if {"name": "publish_build_ending", "outcomes": []} not in answer["consumers"]:
+            raise Failed("publish_build_ending did not leave alone a build that the function has not started")
+        return "publish_build_ending leaves a build alone that the function has not started"
 
     def queued(self, is_working: bool) -> str:
         """Send an event as a rule does: into the buffer, or into Lambda's own queue."""

@@ -7,9 +7,9 @@ import boto3
 import pytest
 
 from orchestrator import (
+    Application,
     ConfigurationError,
     Event,
-    Handler,
     InvalidEvent,
     Registry,
     StartJob,
@@ -22,7 +22,7 @@ from tests.conftest import Requests, changed, invoke, sample, variables
 OVERRIDE = "detail.builderConfig.config.environmentOverride"
 
 
-def handler_with(allowed: Any, **attributes: Any) -> Handler:
+def handler_with(allowed: Any, **attributes: Any) -> Application:
     """Make a handler whose tiers limit the variables."""
     details = {"allowedVariables": allowed, **attributes}
     tiers = {
@@ -143,7 +143,7 @@ def test_allowed_variables_that_are_malformed_are_named(aws: Requests, allowed: 
     assert aws.besides_reports == []
 
 
-def test_allowed_variables_are_read_from_the_table(handler: Handler, aws: Requests) -> None:
+def test_allowed_variables_are_read_from_the_table(handler: Application, aws: Requests) -> None:
     boto3.client("dynamodb").update_item(
         TableName="tiers",
         Key={"tier": {"S": "PREMIUM"}},

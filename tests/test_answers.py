@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from orchestrator import (
+    Application,
     ConfigurationError,
     Event,
     FromAnswer,
-    Handler,
     InvalidEvent,
     Registry,
     SendCallback,
@@ -18,7 +18,8 @@ from orchestrator import (
 )
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
-from orchestrator.performers.send_callback import Callbacks
+from orchestrator.performers.address import AllowedHosts
+from orchestrator.performers.callbacks import Callbacks
 from tests.conftest import Requests, invoke, sample
 from tests.dripping import DrippingServer
 
@@ -34,7 +35,7 @@ def callback(plane: ControlPlane, path: str, body: Any = None, **fields: Any) ->
     return SendCallback(url=url, body=body or {}, secret=sandbox.CALLBACK_SECRET, **fields)
 
 
-def deciding(*actions: SendCallback) -> Handler:
+def deciding(*actions: SendCallback) -> Application:
     registry = Registry()
 
     @registry.consumer("TENANT_PROVISIONING", name="ask")
@@ -178,7 +179,7 @@ def test_a_body_that_waits_for_an_answer_is_checked_to_be_json_before_anything_i
 
 
 def ask(plane: ControlPlane) -> dict[str, str | int]:
-    return Callbacks(["127.0.0.1"], pause=lambda _: None).ask(callback(plane, "/ask", keeps=["id"]))
+    return Callbacks(AllowedHosts(["127.0.0.1"]), pause=lambda _: None).ask(callback(plane, "/ask", keeps=["id"]))
 
 
 @pytest.mark.parametrize(
@@ -242,7 +243,7 @@ def test_a_401_gives_no_answer_even_to_a_repeat(control_plane: ControlPlane) -> 
 
 
 def test_a_body_that_drips_is_cut_off(control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.performers.send_callback.READ_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("orchestrator.performers.callbacks.READ_TIMEOUT_SECONDS", 0.1)
     with DrippingServer(b"HTTP/1.1 200 OK\r\n\r\n") as drip:
         control_plane.url = f"{drip.url}/webhook"
 

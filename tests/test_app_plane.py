@@ -7,11 +7,11 @@ from urllib.parse import urlsplit
 import pytest
 
 from orchestrator import (
+    Application,
     ConfigurationError,
     Context,
     Event,
     FromAnswer,
-    Handler,
     Registry,
     SendCallback,
     Settings,
@@ -25,7 +25,7 @@ from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.lambda_context import LocalContext
-from orchestrator.performers.send_callback import Callbacks
+from orchestrator.performers.callbacks import Callbacks
 from orchestrator.stores.tenants import NoTenantRecords
 from tests.conftest import Requests, invoke, sample, stored, variables
 
@@ -40,8 +40,8 @@ class Killed(KeyboardInterrupt):
 
 
 @pytest.fixture
-def handler(aws: Requests, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> Handler:
-    monkeypatch.setattr("orchestrator.performers.send_callback._PAUSE_SECONDS", 0)
+def handler(aws: Requests, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> Application:
+    monkeypatch.setattr("orchestrator.performers.callbacks._PAUSE_SECONDS", 0)
     return create_handler(registry())
 
 
@@ -83,7 +83,7 @@ def test_it_takes_the_place_of_two_built_in_consumers() -> None:
 # What is sent
 
 
-def test_the_users_id_comes_first_and_the_webhook_last(handler: Handler, control_plane: ControlPlane) -> None:
+def test_the_users_id_comes_first_and_the_webhook_last(handler: Application, control_plane: ControlPlane) -> None:
     assert statuses(invoke(handler, event(control_plane))) == ["updated", "sent", "sent", "sent", "sent"]
 
     assert paths(control_plane) == EVERYTHING
@@ -113,7 +113,7 @@ def test_the_users_id_comes_first_and_the_webhook_last(handler: Handler, control
     }
 
 
-def test_an_identity_provider_without_ids_is_no_error(handler: Handler, control_plane: ControlPlane) -> None:
+def test_an_identity_provider_without_ids_is_no_error(handler: Application, control_plane: ControlPlane) -> None:
     control_plane.next.answer(200, '{"authId": ""}', on=USERS)
 
     invoke(handler, event(control_plane))
@@ -123,7 +123,7 @@ def test_an_identity_provider_without_ids_is_no_error(handler: Handler, control_
 
 
 def test_without_services_there_is_the_webhook_alone_and_the_log_says_so(
-    handler: Handler, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
+    handler: Application, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
 ) -> None:
     invoke(handler, event(control_plane, APP_PLANE_ENDPOINT_FEATURE_SERVICE="", USER_CALLBACK_ENDPOINT=""))
 
@@ -132,7 +132,7 @@ def test_without_services_there_is_the_webhook_alone_and_the_log_says_so(
 
 
 def test_a_service_that_is_not_allowed_keeps_everything_from_being_sent(
-    handler: Handler, control_plane: ControlPlane
+    handler: Application, control_plane: ControlPlane
 ) -> None:
     with pytest.raises(ConfigurationError, match=r"'elsewhere\.example\.org' was not sent: the host is not among"):
         invoke(handler, event(control_plane, USER_CALLBACK_ENDPOINT="https://elsewhere.example.org/user-callback"))
@@ -250,7 +250,7 @@ def test_a_webhook_whose_path_says_no_webhook_is_named(url: str) -> None:
 
 
 def test_where_the_tier_has_a_deployment_job_its_end_is_awaited(
-    handler: Handler, aws: Requests, control_plane: ControlPlane
+    handler: Application, aws: Requests, control_plane: ControlPlane
 ) -> None:
     answer = invoke(handler, event(control_plane, tier="STANDARD"))
     assert control_plane.requests == []
@@ -264,7 +264,7 @@ def test_where_the_tier_has_a_deployment_job_its_end_is_awaited(
 
 @pytest.mark.parametrize("kind", ["TENANT_DEPLOYMENT", "TENANT_DEPLOYMENT_SUCCESS"])
 def test_of_a_build_that_failed_there_is_only_the_webhook(
-    handler: Handler, control_plane: ControlPlane, kind: str
+    handler: Application, control_plane: ControlPlane, kind: str
 ) -> None:
     invoke(handler, event(control_plane, kind, CODEBUILD_BUILD_SUCCEEDING="0"))
 
@@ -273,7 +273,7 @@ def test_of_a_build_that_failed_there_is_only_the_webhook(
 
 
 def test_without_a_webhook_nothing_is_set_up_and_the_log_says_so(
-    handler: Handler, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
+    handler: Application, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
 ) -> None:
     invoke(handler, event(control_plane, API_ENDPOINT=""))
 
@@ -287,7 +287,7 @@ def test_without_a_webhook_nothing_is_set_up_and_the_log_says_so(
 
 @pytest.mark.parametrize("position", [0, 1, 2])
 def test_a_step_that_fails_keeps_all_that_follow_back_until_it_succeeds(
-    handler: Handler, control_plane: ControlPlane, position: int
+    handler: Application, control_plane: ControlPlane, position: int
 ) -> None:
     control_plane.next.answer(429, on=EVERYTHING[position], times=3)
     sent = event(control_plane)
@@ -301,7 +301,7 @@ def test_a_step_that_fails_keeps_all_that_follow_back_until_it_succeeds(
     assert paths(control_plane) == EVERYTHING[position:]
 
 
-def test_an_answer_without_an_id_keeps_everything_else_back(handler: Handler, control_plane: ControlPlane) -> None:
+def test_an_answer_without_an_id_keeps_everything_else_back(handler: Application, control_plane: ControlPlane) -> None:
     control_plane.next.answer(204, on=USERS)
 
     with pytest.raises(Unavailable, match="was accepted, but its answer is no JSON; correct the control plane"):
@@ -311,7 +311,7 @@ def test_an_answer_without_an_id_keeps_everything_else_back(handler: Handler, co
 
 
 def test_a_redelivery_after_a_kill_has_the_id_and_does_not_ask_for_it_again(
-    handler: Handler, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
+    handler: Application, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = event(control_plane, APP_PLANE_ENDPOINT_FEATURE_SERVICE="")
     check = Callbacks.check
@@ -334,7 +334,7 @@ def test_a_redelivery_after_a_kill_has_the_id_and_does_not_ask_for_it_again(
 
 
 def test_an_event_that_is_delivered_twice_sends_nothing_twice_and_shows_the_id_to_nobody(
-    handler: Handler, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
+    handler: Application, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sent = event(control_plane)
 
@@ -346,7 +346,7 @@ def test_an_event_that_is_delivered_twice_sends_nothing_twice_and_shows_the_id_t
 
 
 def test_events_that_follow_from_one_run_set_up_once(
-    handler: Handler, aws: Requests, control_plane: ControlPlane
+    handler: Application, aws: Requests, control_plane: ControlPlane
 ) -> None:
     answer = invoke(handler, sample("tenant-provisioning"))
     environment = {

@@ -9,10 +9,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from orchestrator import (
+    Application,
     ConfigurationError,
     ConsumerFailed,
     Event,
-    Handler,
     InvalidEvent,
     JobRejected,
     OrchestratorError,
@@ -28,7 +28,7 @@ from tests.conftest import SAMPLES, Requests, changed, invoke, sample
 OVERRIDE = "detail.builderConfig.config.environmentOverride"
 
 
-def refused(handler: Handler, event: Any, kind: type[OrchestratorError], told: str) -> str:
+def refused(handler: Application, event: Any, kind: type[OrchestratorError], told: str) -> str:
     """Check that an event is refused in one line of text, and give that line."""
     with pytest.raises(kind) as caught:
         handler(event, None)
@@ -50,14 +50,14 @@ def refused(handler: Handler, event: Any, kind: type[OrchestratorError], told: s
         ({}, "detail-type is missing"),
     ],
 )
-def test_what_is_no_event_is_refused(handler: Handler, aws: Requests, event: Any, told: str) -> None:
+def test_what_is_no_event_is_refused(handler: Application, aws: Requests, event: Any, told: str) -> None:
     refused(handler, event, InvalidEvent, told)
 
     assert aws == []
 
 
 @pytest.mark.parametrize("field", ["id", "source", "account", "time", "region", "resources", "detail-type", "detail"])
-def test_a_missing_field_is_named(handler: Handler, aws: Requests, field: str) -> None:
+def test_a_missing_field_is_named(handler: Application, aws: Requests, field: str) -> None:
     refused(handler, changed(sample("tenant-provisioning"), field, ...), InvalidEvent, f"{field} is missing")
 
     assert aws == []
@@ -90,13 +90,13 @@ def test_a_missing_field_is_named(handler: Handler, aws: Requests, field: str) -
         (OVERRIDE, "x", "detail.builderConfig.config.environmentOverride must be an object"),
     ],
 )
-def test_a_wrong_field_is_named(handler: Handler, aws: Requests, path: str, value: Any, told: str) -> None:
+def test_a_wrong_field_is_named(handler: Application, aws: Requests, path: str, value: Any, told: str) -> None:
     refused(handler, changed(sample("tenant-provisioning"), path, value), InvalidEvent, told)
 
     assert aws.besides_reports == []
 
 
-def test_a_subscription_without_plan_is_named(handler: Handler, aws: Requests) -> None:
+def test_a_subscription_without_plan_is_named(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning-subscription"), "detail.subscription.plan", ...)
 
     refused(handler, event, InvalidEvent, "subscription.plan is missing")
@@ -113,7 +113,7 @@ def test_a_subscription_without_plan_is_named(handler: Handler, aws: Requests) -
     ],
 )
 @pytest.mark.parametrize("event", ["tenant-provisioning", "tenant-provisioning-subscription"])
-def test_a_hostile_variable_name_is_refused(handler: Handler, aws: Requests, name: str, event: str) -> None:
+def test_a_hostile_variable_name_is_refused(handler: Application, aws: Requests, name: str, event: str) -> None:
     path = OVERRIDE if event == "tenant-provisioning" else "detail.subscription.plan.sizeConfig"
     hostile = changed(sample(event), path, {name: "very-secret-value"})
 
@@ -125,13 +125,13 @@ def test_a_hostile_variable_name_is_refused(handler: Handler, aws: Requests, nam
 
 
 @pytest.mark.parametrize("name", ["AWSOME", "PYTHO", "HOMEPAGE", "REGION", "Node_Count", "_"])
-def test_a_harmless_variable_name_is_kept(handler: Handler, aws: Requests, name: str) -> None:
+def test_a_harmless_variable_name_is_kept(handler: Application, aws: Requests, name: str) -> None:
     invoke(handler, changed(sample("tenant-provisioning"), OVERRIDE, {name: "x"}))
 
     assert len(aws.of("StartBuild")) == 1
 
 
-def test_a_tier_that_no_table_knows_is_named(handler: Handler, aws: Requests) -> None:
+def test_a_tier_that_no_table_knows_is_named(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD")
 
     refused(handler, event, ConfigurationError, "tier 'GOLD' is not in table tiers")
@@ -139,7 +139,7 @@ def test_a_tier_that_no_table_knows_is_named(handler: Handler, aws: Requests) ->
     assert aws.besides_reports == ["GetItem"]
 
 
-def test_an_unknown_builder_is_named_with_those_that_are_known(handler: Handler, aws: Requests) -> None:
+def test_an_unknown_builder_is_named_with_those_that_are_known(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.builderConfig.type", "TRAVIS")
 
     refused(handler, event, ConfigurationError, "builder 'TRAVIS' of job 'premium-tenant-provisioning' is not known")
@@ -185,7 +185,7 @@ def test_a_tier_attribute_that_cannot_be_a_variable_is_named(aws: Requests) -> N
     assert aws.besides_reports == []
 
 
-def test_a_number_that_dynamodb_cannot_store_is_refused(handler: Handler, aws: Requests) -> None:
+def test_a_number_that_dynamodb_cannot_store_is_refused(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.appConfig", {"n": 10**40 + 1})
 
     refused(handler, event, InvalidEvent, "appConfig.n is nothing that DynamoDB holds (a number has at most 38 digits")
@@ -216,7 +216,7 @@ def nested(depth: int) -> Any:
     ],
 )
 def test_what_nothing_can_hold_is_refused_by_its_place(
-    handler: Handler, aws: Requests, path: str, value: Any, told: str
+    handler: Application, aws: Requests, path: str, value: Any, told: str
 ) -> None:
     message = refused(handler, changed(sample("tenant-provisioning"), path, value), InvalidEvent, told)
 
@@ -248,22 +248,22 @@ def test_a_tenant_that_is_deep_json_is_refused(aws: Requests) -> None:
 
 
 @pytest.mark.parametrize("time", [5, 1.5, None, ["2026-11-24T09:00:00Z"]])
-def test_a_time_that_is_no_text_is_refused(handler: Handler, aws: Requests, time: Any) -> None:
+def test_a_time_that_is_no_text_is_refused(handler: Application, aws: Requests, time: Any) -> None:
     refused(handler, sample("tenant-provisioning", time=time), InvalidEvent, "event: time is ")
     assert aws == []
 
 
-def test_a_time_before_all_events_is_refused(handler: Handler) -> None:
+def test_a_time_before_all_events_is_refused(handler: Application) -> None:
     refused(handler, sample("tenant-provisioning", time="0001-01-01T00:00:00Z"), InvalidEvent, "before the year 2000")
 
 
-def test_a_time_without_a_zone_is_utc(handler: Handler, aws: Requests) -> None:
+def test_a_time_without_a_zone_is_utc(handler: Application, aws: Requests) -> None:
     invoke(handler, sample("tenant-provisioning", time="2026-11-24T09:00:00"))
 
     assert len(aws.of("StartBuild")) == 1
 
 
-def test_a_tenants_id_that_no_variable_can_hold_is_refused(handler: Handler, aws: Requests) -> None:
+def test_a_tenants_id_that_no_variable_can_hold_is_refused(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.tenant.id", "a\0b")
 
     refused(handler, event, InvalidEvent, "job variable")
@@ -274,7 +274,7 @@ def test_a_tenants_id_that_no_variable_can_hold_is_refused(handler: Handler, aws
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_mutated_sample_is_handled_or_refused_by_name(
-    handler: Handler, aws: Requests, capsys: pytest.CaptureFixture[str], file: Any, data: st.DataObject
+    handler: Application, aws: Requests, capsys: pytest.CaptureFixture[str], file: Any, data: st.DataObject
 ) -> None:
     aws.clear()
     junk = st.recursive(
@@ -344,7 +344,7 @@ def test_the_quick_look_is_enough_for_each_sample() -> None:
     assert all(eventbridge._is_faultless(sample(file.stem)["detail"]) for file in SAMPLES)
 
 
-def test_an_event_in_the_record_of_its_failure_is_handled_as_it_came(handler: Handler, aws: Requests) -> None:
+def test_an_event_in_the_record_of_its_failure_is_handled_as_it_came(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning")
     record = {
         "version": "1.0",

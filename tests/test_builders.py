@@ -14,7 +14,7 @@ from orchestrator.builders.codebuild import CodeBuild
 from orchestrator.builders.jenkins import Jenkins
 from orchestrator.builders.jenkins import connection as jenkins_connection
 from orchestrator.event import Start
-from orchestrator.job import Result, StartedJob
+from orchestrator.job import Ending, StartedJob
 from orchestrator.local.http_server import Script
 from orchestrator.local.jenkins import JenkinsServer
 from tests.codebuild_server import CodeBuildServer
@@ -35,9 +35,9 @@ class Bench:
     refuse_credentials: Callable[[], None]
     end: Callable[[str, str], None]
 
-    def results(self, *jobs: StartedJob) -> dict[str, Result]:
+    def endings(self, *jobs: StartedJob) -> dict[str, Ending]:
         builder: Any = self.builder
-        found: dict[str, Result] = builder.results(jobs)
+        found: dict[str, Ending] = builder.endings(jobs)
         return found
 
     @property
@@ -292,7 +292,7 @@ def test_a_run_that_has_ended_tells_how(bench: Bench) -> None:
     bench.end("run-0", "SUCCESS")
     bench.end("run-1", "FAILURE")
 
-    results = bench.results(*jobs)
+    results = bench.endings(*jobs)
 
     assert {run_id: result.succeeded for run_id, result in results.items()} == {"run-0": True, "run-1": False}
     assert "ended FAIL" in results["run-1"].reason
@@ -303,11 +303,11 @@ def test_a_run_that_has_ended_tells_how(bench: Bench) -> None:
 
 def test_a_run_that_has_only_begun_tells_nothing(bench: Bench) -> None:
     waiting = started_job(bench)
-    assert bench.results(waiting) == {}
+    assert bench.endings(waiting) == {}
 
     if isinstance(bench.server, JenkinsServer):
         bench.server.run_queue()
-        assert bench.results(waiting) == {}
+        assert bench.endings(waiting) == {}
 
 
 def test_a_run_that_is_not_there_any_more_is_no_success(bench: Bench) -> None:
@@ -317,7 +317,7 @@ def test_a_run_that_is_not_there_any_more_is_no_success(bench: Bench) -> None:
     else:
         del bench.server.builds[0]
 
-    results = bench.results(cancelled, other)
+    results = bench.endings(cancelled, other)
 
     assert results.keys() == {"run-1"}
     assert not results["run-1"].succeeded
@@ -329,7 +329,7 @@ def test_many_runs_are_asked_after_in_few_requests(bench: Bench) -> None:
     jobs = [started_job(bench, f"run-{number}") for number in range(120)]
     bench.server.requests.clear()
 
-    assert bench.results(*jobs) == {}
+    assert bench.endings(*jobs) == {}
 
     assert len(bench.server.requests) <= 4
 
@@ -338,5 +338,5 @@ def test_a_server_that_fails_gives_no_results(bench: Bench) -> None:
     asked = started_job(bench)
     bench.next.answer(503, times=3)
 
-    with pytest.raises(Unavailable, match=f"{JOB}' could not be asked after"):
-        bench.results(asked)
+    with pytest.raises(Unavailable, match=f"{JOB}' could not be looked up"):
+        bench.endings(asked)

@@ -42,8 +42,8 @@ class Bus:
     def publish(self) -> str:
         client: Any = self
         bus = EventBus("tenants", lambda: client, pause=lambda _: None)
-        publish = bus.prepare(ACTION, "run-1", Start(event_id="e", at=NOON), NOON)
-        return publish(Claim())["id"]
+        prepared = bus.prepare_as(ACTION, "run-1", start=Start(event_id="e", at=NOON), time=NOON)
+        return prepared.perform(Claim())["id"]
 
 
 def test_an_event_is_published_on_the_functions_bus(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,8 +10,10 @@ import pytest
 import trustme
 
 from orchestrator import ConfigurationError, Event, InvalidEvent, Registry, SendCallback, Unavailable, create_handler
+from orchestrator.action import OutcomeStatus
 from orchestrator.local.control_plane import ControlPlane
-from orchestrator.performers.send_callback import Callbacks, Delivery, signature
+from orchestrator.performers.address import AllowedHosts
+from orchestrator.performers.callbacks import Callbacks, signature
 from tests.conftest import Requests, invoke, sample
 
 SECRET, CONTEXT = "do-not-tell-secret", "do-not-tell-context"
@@ -33,7 +35,7 @@ def action(url: str, **changes: Any) -> SendCallback:
 
 
 def callbacks(*hosts: str, **options: Any) -> Callbacks:
-    return Callbacks(hosts or ["127.0.0.1"], pause=lambda _: None, **options)
+    return Callbacks(AllowedHosts(hosts or ["127.0.0.1"]), pause=lambda _: None, **options)
 
 
 def refused(kind: type[Exception], told: str, url: str, sender: Callbacks | None = None, **changes: Any) -> None:
@@ -51,7 +53,7 @@ def refused(kind: type[Exception], told: str, url: str, sender: Callbacks | None
 
 
 def test_the_control_plane_accepts_the_signature(plane: ControlPlane) -> None:
-    assert callbacks().send(action(plane.url)) is Delivery.ACCEPTED
+    assert callbacks().send(action(plane.url)) is OutcomeStatus.SENT
 
     assert plane.accepted == [BODY]
     (request,) = plane.requests
@@ -73,7 +75,7 @@ def test_the_signature_is_that_of_the_contract() -> None:
 
 def test_a_service_callback_is_signed_without_a_context() -> None:
     with ControlPlane(SECRET, "") as plane:
-        assert callbacks().send(action(plane.url, context=None)) is Delivery.ACCEPTED
+        assert callbacks().send(action(plane.url, context=None)) is OutcomeStatus.SENT
         assert len(plane.accepted) == 1
 
 
@@ -110,7 +112,7 @@ def test_a_consumer_sends_it_once_for_each_event(
 def test_every_path_and_query_is_asked_for(
     plane: ControlPlane, rest: str, path: str, query: tuple[tuple[str, str], ...]
 ) -> None:
-    assert callbacks().send(action(plane.url.partition("/webhook")[0] + rest)) is Delivery.ACCEPTED
+    assert callbacks().send(action(plane.url.partition("/webhook")[0] + rest)) is OutcomeStatus.SENT
 
     (request,) = plane.requests
     assert (request.path, request.query) == (path, query)
@@ -140,7 +142,7 @@ def test_an_attempt_that_fails_does_not_keep_the_next_from_being_accepted(plane:
     plane.next.answer(503)
     plane.next.drop()
 
-    assert callbacks().send(action(plane.url)) is Delivery.ACCEPTED
+    assert callbacks().send(action(plane.url)) is OutcomeStatus.SENT
     assert len(plane.accepted) == 1
 
 
@@ -156,7 +158,7 @@ def test_it_is_known_whether_the_callback_may_have_arrived(
 
 
 def test_a_server_that_keeps_silent_is_unavailable(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.performers.send_callback.READ_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("orchestrator.performers.callbacks.READ_TIMEOUT_SECONDS", 0.2)
     plane.next.stall(times=3)
 
     refused(Unavailable, r"it gave no answer \(ReadTimeoutError\)", plane.url)
@@ -167,7 +169,7 @@ def test_the_status_counts_however_the_rest_of_the_answer_fails(plane: ControlPl
     plane.next.answer(200, "cut off", headers)
     plane.next.answer(404, "cut off", headers)
 
-    assert callbacks().send(action(plane.url)) is Delivery.ACCEPTED
+    assert callbacks().send(action(plane.url)) is OutcomeStatus.SENT
     with pytest.raises(ConfigurationError, match="it answered 404"):
         callbacks().send(action(plane.url))
     assert len(plane.requests) == 2
@@ -187,7 +189,7 @@ def test_it_is_signed_after_its_name_is_resolved_however_long_that_took(monkeypa
             "socket.getaddrinfo", lambda h, *a, **o: (slowly if h == "localhost" else resolve)(h, *a, **o)
         )
 
-        assert sender.send(action(plane.url.replace("127.0.0.1", "localhost"))) is Delivery.ACCEPTED
+        assert sender.send(action(plane.url.replace("127.0.0.1", "localhost"))) is OutcomeStatus.SENT
         assert len(plane.accepted) == 1
 
 
@@ -238,14 +240,14 @@ def test_a_wrong_secret_is_refused_by_the_control_plane(plane: ControlPlane) -> 
 def test_a_callback_that_was_accepted_and_whose_answer_got_lost_counts_as_sent(plane: ControlPlane) -> None:
     plane.next.drop(after_acting=True)
 
-    assert callbacks().send(action(plane.url)) is Delivery.REPEATED
+    assert callbacks().send(action(plane.url)) is OutcomeStatus.ALREADY_SENT
     assert len(plane.accepted) == 1
 
 
 def test_a_repeat_for_a_tenant_that_is_settled_counts_as_sent(plane: ControlPlane) -> None:
     callbacks().send(action(plane.url))
 
-    assert callbacks().send(action(plane.url), is_repeat=True) is Delivery.REPEATED
+    assert callbacks().send(action(plane.url), is_repeat=True) is OutcomeStatus.ALREADY_SENT
     assert len(plane.accepted) == 1
 
 
@@ -253,7 +255,12 @@ def test_a_repeat_for_a_tenant_that_is_settled_counts_as_sent(plane: ControlPlan
 
 
 def test_without_allowed_hosts_no_callback_is_sent(plane: ControlPlane) -> None:
-    refused(ConfigurationError, "CALLBACK_ALLOWED_HOSTS is not set, and no tier names", plane.url, Callbacks([]))
+    refused(
+        ConfigurationError,
+        "CALLBACK_ALLOWED_HOSTS is not set, and no tier names",
+        plane.url,
+        Callbacks(AllowedHosts([])),
+    )
     assert plane.requests == []
 
 
@@ -319,7 +326,7 @@ def test_an_address_that_is_none_is_refused(url: str) -> None:
 )
 def test_an_allowed_host_that_is_none_is_told_by_name(entry: str) -> None:
     with pytest.raises(ConfigurationError, match="which is no host; write it without scheme, port and path") as caught:
-        Callbacks(["control.example.com", entry])
+        Callbacks(AllowedHosts(["control.example.com", entry]))
     assert str(caught.value).startswith(f"CALLBACK_ALLOWED_HOSTS names {entry!a}, ")
 
 
@@ -399,7 +406,7 @@ def test_a_name_with_several_addresses_is_reached_at_another_one(plane: ControlP
     network.names["localhost"] = [addresses("127.0.0.2", "127.0.0.1")] * 3
     network.routes["127.0.0.1"] = port
 
-    assert callbacks("localhost").send(action(f"http://localhost:{port}/")) is Delivery.ACCEPTED
+    assert callbacks("localhost").send(action(f"http://localhost:{port}/")) is OutcomeStatus.SENT
     assert network.connected == ["127.0.0.2", "127.0.0.1"]
 
 
@@ -447,7 +454,7 @@ def test_the_certificate_is_that_of_the_name_and_not_of_the_address(
 ) -> None:
     url = secure.url.replace("127.0.0.1", "localhost")
 
-    assert callbacks("localhost", ssl_context=trusting(authority)).send(action(url)) is Delivery.ACCEPTED
+    assert callbacks("localhost", ssl_context=trusting(authority)).send(action(url)) is OutcomeStatus.SENT
     with pytest.raises(ConfigurationError, match="its certificate is not trusted"):
         callbacks("127.0.0.1", ssl_context=trusting(authority)).send(action(secure.url))
     assert len(secure.accepted) == 1
@@ -468,7 +475,7 @@ def test_what_was_checked_is_what_is_connected_to_whatever_the_name_becomes(
         network.routes["203.0.113.7"] = urlsplit(plane.url).port or 0
         sender = callbacks(name, ssl_context=trusting(authority))
 
-        assert sender.send(action(f"https://{name}/")) is Delivery.ACCEPTED
+        assert sender.send(action(f"https://{name}/")) is OutcomeStatus.SENT
         with pytest.raises(ConfigurationError, match="its name resolves to 169"):
             sender.send(action(f"https://{name}/"))
 

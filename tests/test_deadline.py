@@ -8,15 +8,15 @@ import boto3
 import pytest
 
 from orchestrator import (
+    Application,
     Event,
-    Handler,
     PublishEvent,
     Registry,
     SendCallback,
     StartJob,
     Unavailable,
-    application,
     create_handler,
+    wiring,
 )
 from orchestrator.aws import clients as sdk
 from orchestrator.builders.jenkins import connection as jenkins_connection
@@ -25,7 +25,7 @@ from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.lambda_context import LocalContext
-from orchestrator.performers import send_callback
+from orchestrator.performers import callbacks
 from orchestrator.timing import deadline
 from tests.codebuild_server import CodeBuildServer
 from tests.conftest import Requests, json_lines, sample
@@ -40,13 +40,13 @@ def event(**changes: Any) -> dict[str, Any]:
     return sample("tenant-provisioning", **changes) | {"detail-type": "X"}
 
 
-def deciding(decision: Any) -> Handler:
+def deciding(decision: Any) -> Application:
     registry = Registry()
     registry.consumer("X", name="x")(lambda event: decision)
     return create_handler(registry)
 
 
-def outcome(handler: Handler, event: dict[str, Any], timeout: float = LAMBDA_DEFAULT_SECONDS) -> Any:
+def outcome(handler: Application, event: dict[str, Any], timeout: float = LAMBDA_DEFAULT_SECONDS) -> Any:
     return handler(event, LocalContext(timeout=timeout))["consumers"][0]["outcomes"][-1]
 
 
@@ -63,7 +63,7 @@ def drip() -> Iterator[DrippingServer]:
 # Each path works at Lambda's default time limit.
 
 
-def test_a_codebuild_job_is_started_at_the_default_time_limit(handler: Handler, aws: Requests) -> None:
+def test_a_codebuild_job_is_started_at_the_default_time_limit(handler: Application, aws: Requests) -> None:
     assert outcome(handler, sample("tenant-provisioning", id="warm"), 60)["status"] == "started"
 
     assert outcome(handler, sample("tenant-provisioning"))["status"] == "started"
@@ -90,15 +90,15 @@ def test_an_event_is_published_at_the_default_time_limit(aws: Requests) -> None:
     assert outcome(handler, event())["status"] == "published"
 
 
-def test_the_sweep_reports_at_the_default_time_limit(handler: Handler, aws: Requests) -> None:
+def test_the_sweep_reports_at_the_default_time_limit(handler: Application, aws: Requests) -> None:
     sandbox.leave_jobs_open()
 
     swept = outcome(handler, sample("scheduled-sweep"))
 
-    assert (swept["status"], swept["checked"], swept["reported"]) == ("swept", 1, 1)
+    assert (swept["status"], swept["checked"], swept["published"]) == ("swept", 1, 1)
 
 
-def test_a_batch_is_handled_at_the_default_time_limit(handler: Handler, aws: Requests) -> None:
+def test_a_batch_is_handled_at_the_default_time_limit(handler: Application, aws: Requests) -> None:
     assert outcome(handler, sample("tenant-provisioning", id="warm"), 60)["status"] == "started"
 
     answer = handler(sample("sqs-batch"), LocalContext(timeout=LAMBDA_DEFAULT_SECONDS))
@@ -177,13 +177,13 @@ def test_a_start_that_was_cut_off_is_found_by_the_next_delivery(aws: Requests, m
         assert len(codebuild.builds) == 1
 
 
-def _after_the_lock(handler: Handler, event: dict[str, Any]) -> Any:
+def _after_the_lock(handler: Application, event: dict[str, Any]) -> Any:
     end = time.monotonic() + 10
     while True:
         try:
             return outcome(handler, event, 10)
         except Unavailable as error:
-            if "another delivery of the event is at it" not in str(error) or time.monotonic() > end:
+            if "another delivery of the event is performing it" not in str(error) or time.monotonic() > end:
                 raise
             time.sleep(0.2)
 
@@ -226,7 +226,7 @@ def test_credentials_that_drip_are_cut_off(drip: DrippingServer, monkeypatch: py
         outcome(deciding(StartJob(name="any-job")), event(), 3)
 
 
-def test_what_aws_refuses_is_said_as_it_is_though_the_time_is_nearly_up(handler: Handler) -> None:
+def test_what_aws_refuses_is_said_as_it_is_though_the_time_is_nearly_up(handler: Application) -> None:
     client = boto3.client("codebuild")
     own = sdk.Clients().get("codebuild", "eu-west-1")
 
@@ -252,10 +252,10 @@ def test_a_time_limit_that_is_too_short_is_warned_of_at_the_first_event(
 
 
 def test_the_time_that_a_call_may_take_is_that_of_the_modules_which_make_it() -> None:
-    assert application.AWS_CALL_SECONDS == sdk.CONNECT_TIMEOUT_SECONDS + sdk.READ_TIMEOUT_SECONDS
-    assert application.AWS_CALL_SECONDS == send_callback.CONNECT_TIMEOUT_SECONDS + send_callback.READ_TIMEOUT_SECONDS
+    assert wiring.AWS_CALL_SECONDS == sdk.CONNECT_TIMEOUT_SECONDS + sdk.READ_TIMEOUT_SECONDS
+    assert wiring.AWS_CALL_SECONDS == callbacks.CONNECT_TIMEOUT_SECONDS + callbacks.READ_TIMEOUT_SECONDS
     assert (
-        application.JENKINS_CALL_SECONDS
+        wiring.JENKINS_CALL_SECONDS
         == jenkins_connection.CONNECT_TIMEOUT_SECONDS + jenkins_connection.READ_TIMEOUT_SECONDS
     )
 

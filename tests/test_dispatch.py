@@ -14,11 +14,11 @@ from pydantic import BaseModel
 
 from orchestrator import (
     Action,
+    Application,
     ConfigurationError,
     ConsumerFailed,
     Context,
     Event,
-    Handler,
     InvalidEvent,
     Job,
     JobRejected,
@@ -63,7 +63,7 @@ def builder() -> Recorder:
 
 
 @pytest.fixture
-def handler(registry: Registry, builder: Recorder) -> Handler:
+def handler(registry: Registry, builder: Recorder) -> Application:
     return create_handler(registry, builders={"CODE_BUILD": builder}, tiers=StaticTierDetails())
 
 
@@ -76,7 +76,7 @@ def job(name: str, **fields: Any) -> Callable[[Event], StartJob]:
 
 
 def test_a_consumer_takes_the_event_whose_condition_holds(
-    registry: Registry, handler: Handler, builder: Recorder
+    registry: Registry, handler: Application, builder: Recorder
 ) -> None:
     @registry.consumer("TENANT_SUSPENDED", when=lambda event: event.detail["tier"] == "PREMIUM")
     def scale_down(event: Event) -> StartJob:
@@ -88,7 +88,7 @@ def test_a_consumer_takes_the_event_whose_condition_holds(
     assert [job.variables["tenant"] for job in builder.jobs] == ["b"]
 
 
-def test_a_condition_sees_the_validated_detail(registry: Registry, handler: Handler, builder: Recorder) -> None:
+def test_a_condition_sees_the_validated_detail(registry: Registry, handler: Application, builder: Recorder) -> None:
     class Suspension(BaseModel):
         days: int
 
@@ -104,7 +104,7 @@ def test_a_condition_sees_the_validated_detail(registry: Registry, handler: Hand
     assert [job.name for job in builder.jobs] == ["days-3"]
 
 
-def test_consumers_run_side_by_side(registry: Registry, handler: Handler) -> None:
+def test_consumers_run_side_by_side(registry: Registry, handler: Application) -> None:
     everyone_is_here = threading.Barrier(20, timeout=10)
 
     def wait(event: Event) -> None:
@@ -118,7 +118,7 @@ def test_consumers_run_side_by_side(registry: Registry, handler: Handler) -> Non
     assert [consumer["name"] for consumer in answer["consumers"]] == [f"c{number}" for number in range(20)]
 
 
-def test_async_consumers_run_too(registry: Registry, handler: Handler, builder: Recorder) -> None:
+def test_async_consumers_run_too(registry: Registry, handler: Application, builder: Recorder) -> None:
     @registry.consumer("TENANT_SUSPENDED")
     async def later(event: Event) -> StartJob:
         await asyncio.sleep(0)
@@ -129,7 +129,7 @@ def test_async_consumers_run_too(registry: Registry, handler: Handler, builder: 
     assert [job.name for job in builder.jobs] == ["later"]
 
 
-def test_async_consumers_run_side_by_side_with_others(registry: Registry, handler: Handler) -> None:
+def test_async_consumers_run_side_by_side_with_others(registry: Registry, handler: Application) -> None:
     both_are_here = threading.Barrier(2, timeout=10)
 
     @registry.consumer("TENANT_SUSPENDED")
@@ -144,7 +144,7 @@ def test_async_consumers_run_side_by_side_with_others(registry: Registry, handle
 
 
 def test_an_async_consumer_runs_where_a_loop_is_running_already(
-    registry: Registry, handler: Handler, builder: Recorder
+    registry: Registry, handler: Application, builder: Recorder
 ) -> None:
     @registry.consumer("TENANT_SUSPENDED")
     async def later(event: Event) -> StartJob:
@@ -158,7 +158,7 @@ def test_an_async_consumer_runs_where_a_loop_is_running_already(
     assert [job.name for job in builder.jobs] == ["later"]
 
 
-def test_several_actions_are_performed_in_order(registry: Registry, handler: Handler, builder: Recorder) -> None:
+def test_several_actions_are_performed_in_order(registry: Registry, handler: Application, builder: Recorder) -> None:
     @registry.consumer("TENANT_SUSPENDED")
     def both(event: Event) -> Iterator[Action]:
         yield StartJob(name="first")
@@ -170,7 +170,7 @@ def test_several_actions_are_performed_in_order(registry: Registry, handler: Han
     assert [outcome["name"] for outcome in answer["consumers"][0]["outcomes"]] == ["first", "second"]
 
 
-def test_each_action_has_a_run_id_of_its_own(registry: Registry, handler: Handler, builder: Recorder) -> None:
+def test_each_action_has_a_run_id_of_its_own(registry: Registry, handler: Application, builder: Recorder) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: [StartJob(name="x"), StartJob(name="x")])
     registry.consumer("TENANT_SUSPENDED", name="b")(lambda event: StartJob(name="x"))
 
@@ -181,7 +181,7 @@ def test_each_action_has_a_run_id_of_its_own(registry: Registry, handler: Handle
 
 
 def test_an_action_that_is_refused_keeps_the_others_from_being_performed(
-    registry: Registry, handler: Handler, builder: Recorder
+    registry: Registry, handler: Application, builder: Recorder
 ) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a")(
         lambda event: [StartJob(name="good"), StartJob(name="bad", variables={"PATH": "/evil"})]
@@ -192,7 +192,7 @@ def test_an_action_that_is_refused_keeps_the_others_from_being_performed(
     assert builder.jobs == []
 
 
-def test_an_action_that_fails_stops_those_after_it(registry: Registry, handler: Handler, builder: Recorder) -> None:
+def test_an_action_that_fails_stops_those_after_it(registry: Registry, handler: Application, builder: Recorder) -> None:
     builder.failing["second"] = Unavailable("the builder is busy")
     registry.consumer("TENANT_SUSPENDED", name="a")(
         lambda event: [StartJob(name="first"), StartJob(name="second"), StartJob(name="third")]
@@ -205,7 +205,7 @@ def test_an_action_that_fails_stops_those_after_it(registry: Registry, handler: 
 
 @pytest.mark.parametrize("decision", [7, "job", ["job"], [StartJob(name="x"), 7], {"a": 1}])
 def test_a_decision_that_is_no_action_is_refused(
-    registry: Registry, handler: Handler, builder: Recorder, decision: Any
+    registry: Registry, handler: Application, builder: Recorder, decision: Any
 ) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: decision)
 
@@ -215,7 +215,7 @@ def test_a_decision_that_is_no_action_is_refused(
 
 
 def test_a_consumer_that_fails_does_not_stop_the_others(
-    registry: Registry, handler: Handler, builder: Recorder
+    registry: Registry, handler: Application, builder: Recorder
 ) -> None:
     builder.failing["bad"] = JobRejected("the job is disabled")
     registry.consumer("TENANT_SUSPENDED", name="a")(job("bad"))
@@ -226,7 +226,7 @@ def test_a_consumer_that_fails_does_not_stop_the_others(
     assert [job.name for job in builder.jobs] == ["good"]
 
 
-def test_several_failures_are_all_raised(registry: Registry, handler: Handler, builder: Recorder) -> None:
+def test_several_failures_are_all_raised(registry: Registry, handler: Application, builder: Recorder) -> None:
     builder.failing = {"x": JobRejected("x is disabled"), "y": Unavailable("y is busy")}
     for name in ("x", "y", "z"):
         registry.consumer("TENANT_SUSPENDED", name=name)(job(name))
@@ -241,7 +241,7 @@ def test_several_failures_are_all_raised(registry: Registry, handler: Handler, b
 
 
 def test_an_error_of_a_consumers_own_is_told_without_its_text(
-    registry: Registry, handler: Handler, capsys: pytest.CaptureFixture[str]
+    registry: Registry, handler: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(event: Event) -> None:
         raise ValueError(SECRET)
@@ -257,7 +257,7 @@ def test_an_error_of_a_consumers_own_is_told_without_its_text(
 
 @pytest.mark.parametrize("raised", [SystemExit(SECRET), asyncio.CancelledError(SECRET), GeneratorExit(SECRET)])
 def test_not_even_an_exit_hides_the_other_consumers(
-    registry: Registry, handler: Handler, builder: Recorder, raised: BaseException
+    registry: Registry, handler: Application, builder: Recorder, raised: BaseException
 ) -> None:
     builder.failing["bad"] = JobRejected("bad is disabled")
 
@@ -275,7 +275,7 @@ def test_not_even_an_exit_hides_the_other_consumers(
     assert [job.name for job in builder.jobs] == ["good"]
 
 
-def test_what_a_consumer_does_to_the_detail_is_not_seen_by_the_others(registry: Registry, handler: Handler) -> None:
+def test_what_a_consumer_does_to_the_detail_is_not_seen_by_the_others(registry: Registry, handler: Application) -> None:
     seen: list[Any] = []
 
     def change(event: Event) -> None:
@@ -290,7 +290,7 @@ def test_what_a_consumer_does_to_the_detail_is_not_seen_by_the_others(registry: 
     assert sorted(seen) == ["evil", "good"]
 
 
-def test_an_error_is_one_line_whoever_wrote_it(registry: Registry, handler: Handler) -> None:
+def test_an_error_is_one_line_whoever_wrote_it(registry: Registry, handler: Application) -> None:
     def broken(event: Event) -> None:
         raise InvalidEvent("two\nlines")
 
@@ -300,14 +300,14 @@ def test_an_error_is_one_line_whoever_wrote_it(registry: Registry, handler: Hand
         invoke(handler, event())
 
 
-def test_a_condition_that_fails_is_told_as_its_consumers_failure(registry: Registry, handler: Handler) -> None:
+def test_a_condition_that_fails_is_told_as_its_consumers_failure(registry: Registry, handler: Application) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a", when=lambda event: event.detail["tier"] == "X")(job("x"))
 
     with pytest.raises(ConsumerFailed, match="consumer 'a' raised KeyError"):
         invoke(handler, event())
 
 
-def test_the_context_shows_what_a_consumer_may_look_at(registry: Registry, handler: Handler) -> None:
+def test_the_context_shows_what_a_consumer_may_look_at(registry: Registry, handler: Application) -> None:
     seen: list[Context] = []
 
     @registry.consumer("TENANT_SUSPENDED")
@@ -436,7 +436,7 @@ def test_a_name_that_no_job_can_have_keeps_the_actions_before_it_from_being_perf
     ],
 )
 def test_a_job_is_told_its_tenant(
-    registry: Registry, handler: Handler, builder: Recorder, detail: dict[str, Any], tenant_id: str
+    registry: Registry, handler: Application, builder: Recorder, detail: dict[str, Any], tenant_id: str
 ) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a")(job("x"))
 
@@ -445,7 +445,9 @@ def test_a_job_is_told_its_tenant(
     assert builder.jobs[0].variables["ORCHESTRATOR_TENANT_ID"] == tenant_id
 
 
-def test_an_event_that_nobody_takes_is_logged_and_counted(handler: Handler, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_event_that_nobody_takes_is_logged_and_counted(
+    handler: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
     answer = invoke(handler, event(secret=SECRET))
 
     log, metric = json_lines(capsys.readouterr().out)
@@ -457,7 +459,7 @@ def test_an_event_that_nobody_takes_is_logged_and_counted(handler: Handler, caps
 
 
 def test_an_event_whose_conditions_do_not_hold_counts_as_unhandled(
-    registry: Registry, handler: Handler, capsys: pytest.CaptureFixture[str]
+    registry: Registry, handler: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a", when=lambda event: False)(job("x"))
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import Handler, create_handler
+from orchestrator import Application, create_handler
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
@@ -24,7 +24,7 @@ PROJECTS = [details[name] for details in sandbox.TIERS.values() for name in JOB_
 class Account:
     """An account with the function in it: its bus delivers every event twice, because EventBridge may."""
 
-    def __init__(self, handler: Handler, aws: Requests, codebuild: CodeBuildServer) -> None:
+    def __init__(self, handler: Application, aws: Requests, codebuild: CodeBuildServer) -> None:
         self.codebuild = codebuild
         self._handler = handler
         self._aws = aws

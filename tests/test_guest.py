@@ -12,7 +12,7 @@ import pytest
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
-from orchestrator import Context, Event, Handler, Registry, create_handler, telemetry
+from orchestrator import Application, Context, Event, Registry, create_handler, telemetry
 from tests.conftest import EVENTS, Requests, invoke, json_lines, sample
 
 # Each of these is in a sample event, in the emulated AWS, or opens the emulated Jenkins.
@@ -76,7 +76,7 @@ theirs.warning("theirs")
 
 
 def test_a_logger_of_the_same_service_may_be_made_after_ours(
-    handler: Handler, capsys: pytest.CaptureFixture[str]
+    handler: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
     theirs = Logger(service=telemetry.SERVICE, stream=sys.stdout, level="WARNING", utc=True)
 
@@ -222,7 +222,7 @@ def test_no_request_is_logged_by_a_thread_that_a_consumer_starts(
     assert "Sending http request" not in caplog.text
 
 
-def test_what_the_host_itself_does_is_logged_as_before(handler: Handler, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_the_host_itself_does_is_logged_as_before(handler: Application, caplog: pytest.LogCaptureFixture) -> None:
     import boto3
 
     invoke(handler, sample("tenant-provisioning"))
@@ -270,7 +270,7 @@ handle(leaves_a_task)
 # A host's metrics and warnings.
 
 
-def test_metrics_of_the_host_are_not_mixed_with_ours(handler: Handler, capsys: pytest.CaptureFixture[str]) -> None:
+def test_metrics_of_the_host_are_not_mixed_with_ours(handler: Application, capsys: pytest.CaptureFixture[str]) -> None:
     theirs = Metrics(namespace="Theirs", service="theirs")
     theirs.add_metric(name="Orders", unit=MetricUnit.Count, value=3)
     theirs.add_dimension(name="shop", value="one")

@@ -13,8 +13,8 @@ from botocore.exceptions import UnknownServiceError
 from moto import mock_aws
 
 from orchestrator import (
+    Application,
     ConfigurationError,
-    Handler,
     Job,
     JobRejected,
     OrchestratorError,
@@ -28,7 +28,7 @@ from orchestrator import (
     create_handler,
 )
 from orchestrator.aws.items import from_item
-from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.dynamodb import DynamoDBRecords
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.jenkins import JenkinsServer
@@ -82,7 +82,7 @@ def registry() -> Registry:
 
 
 @pytest.fixture
-def handler(aws: Requests, registry: Registry, builds: Builds) -> Handler:
+def handler(aws: Requests, registry: Registry, builds: Builds) -> Application:
     registry.consumer("TENANT_PROVISIONING", name="start")(lambda event: StartJob(name="x"))
     return create_handler(registry, builders={"CODE_BUILD": builds})
 
@@ -113,7 +113,7 @@ def end_locks() -> None:
         )
 
 
-def test_a_redelivered_event_starts_no_second_job(handler: Handler, builds: Builds, event: dict[str, Any]) -> None:
+def test_a_redelivered_event_starts_no_second_job(handler: Application, builds: Builds, event: dict[str, Any]) -> None:
     first = outcomes(invoke(handler, event))
     second = outcomes(invoke(handler, event))
 
@@ -123,7 +123,7 @@ def test_a_redelivered_event_starts_no_second_job(handler: Handler, builds: Buil
     assert builds.searches == 0
 
 
-def test_an_archive_replay_starts_no_second_job(handler: Handler, builds: Builds, event: dict[str, Any]) -> None:
+def test_an_archive_replay_starts_no_second_job(handler: Application, builds: Builds, event: dict[str, Any]) -> None:
     event["time"] = (datetime.now(UTC) - timedelta(days=20)).isoformat()
     invoke(handler, event)
 
@@ -133,7 +133,7 @@ def test_an_archive_replay_starts_no_second_job(handler: Handler, builds: Builds
     assert outcomes(answer)[0]["status"] == "already started"
 
 
-def test_another_event_starts_another_job(handler: Handler, builds: Builds) -> None:
+def test_another_event_starts_another_job(handler: Application, builds: Builds) -> None:
     invoke(handler, sample("tenant-provisioning", id="one"))
     invoke(handler, sample("tenant-provisioning", id="two"))
 
@@ -159,7 +159,7 @@ def test_a_delivery_that_comes_while_another_starts_the_job_starts_none(
 
     answer = invoke(handler, event)
 
-    assert told == ["job 'x' was not started: another delivery of the event is at it; it will be retried"]
+    assert told == ["job 'x' was not started: another delivery of the event is performing it; it will be retried"]
     assert outcomes(answer)[0]["status"] == "started"
     assert len(builds.started) == 1
 
@@ -191,7 +191,7 @@ def test_a_retry_performs_only_what_was_not_done(aws: Requests, builds: Builds, 
     ids=lambda failure: type(failure).__name__,
 )
 def test_a_failure_that_certainly_did_nothing_frees_the_lock_at_once(
-    handler: Handler, builds: Builds, event: dict[str, Any], failure: Exception
+    handler: Application, builds: Builds, event: dict[str, Any], failure: Exception
 ) -> None:
     builds.before["x"] = [failure]
     with pytest.raises(OrchestratorError):
@@ -203,12 +203,12 @@ def test_a_failure_that_certainly_did_nothing_frees_the_lock_at_once(
 
 @pytest.mark.parametrize("failure", [Unavailable("no answer"), ValueError("somebody's own")])
 def test_a_failure_in_doubt_keeps_the_lock_until_its_end_and_then_looks_first(
-    handler: Handler, builds: Builds, event: dict[str, Any], failure: Exception
+    handler: Application, builds: Builds, event: dict[str, Any], failure: Exception
 ) -> None:
     builds.after = [failure]
     with pytest.raises(Exception, match=r"no answer|raised ValueError"):
         invoke(handler, event)
-    with pytest.raises(Unavailable, match="job 'x' was not started: another delivery of the event is at it"):
+    with pytest.raises(Unavailable, match="job 'x' was not started: another delivery of the event is performing it"):
         invoke(handler, event)
     end_locks()
 
@@ -220,7 +220,7 @@ def test_a_failure_in_doubt_keeps_the_lock_until_its_end_and_then_looks_first(
 
 
 def test_a_process_that_was_killed_after_it_acted_is_followed_up(
-    handler: Handler, builds: Builds, event: dict[str, Any]
+    handler: Application, builds: Builds, event: dict[str, Any]
 ) -> None:
     builds.after = [Killed()]
     with pytest.raises(Killed):
@@ -240,7 +240,7 @@ def test_a_process_that_was_killed_after_it_acted_is_followed_up(
 
 
 def test_a_process_that_was_killed_before_it_acted_is_followed_up(
-    handler: Handler, builds: Builds, event: dict[str, Any]
+    handler: Application, builds: Builds, event: dict[str, Any]
 ) -> None:
     builds.before["x"] = [Killed()]
     with pytest.raises(Killed):
@@ -253,7 +253,7 @@ def test_a_process_that_was_killed_before_it_acted_is_followed_up(
 
 @pytest.mark.parametrize("failure", [ConfigurationError("no permission"), Unavailable("gone", ambiguous=False)])
 def test_the_trace_of_an_earlier_attempt_outlives_a_search_that_fails(
-    handler: Handler, builds: Builds, event: dict[str, Any], failure: Exception
+    handler: Application, builds: Builds, event: dict[str, Any], failure: Exception
 ) -> None:
     builds.after = [Killed()]
     with pytest.raises(Killed):
@@ -269,7 +269,7 @@ def test_the_trace_of_an_earlier_attempt_outlives_a_search_that_fails(
 
 
 def test_what_cannot_be_traced_is_left_to_a_person(
-    handler: Handler, builds: Builds, aws: Requests, event: dict[str, Any]
+    handler: Application, builds: Builds, aws: Requests, event: dict[str, Any]
 ) -> None:
     builds.after = [Killed()]
     with pytest.raises(Killed):
@@ -284,13 +284,13 @@ def test_what_cannot_be_traced_is_left_to_a_person(
 
 
 def test_a_start_that_could_not_be_recorded_is_adopted_later(
-    handler: Handler, builds: Builds, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    handler: Application, builds: Builds, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*_: Any, **__: Any) -> None:
         raise Unavailable("its record in table idempotency could not be kept")
 
     with monkeypatch.context() as broken:
-        broken.setattr(Ledger, "settle", lost)
+        broken.setattr(DynamoDBRecords, "settle", lost)
         with pytest.raises(Unavailable, match="job 'x' was not started: its record in table idempotency could not be"):
             invoke(handler, event)
     end_locks()
@@ -300,12 +300,12 @@ def test_a_start_that_could_not_be_recorded_is_adopted_later(
 
 
 def test_a_lock_that_cannot_be_given_up_does_not_hide_why_the_action_failed(
-    handler: Handler, builds: Builds, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    handler: Application, builds: Builds, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*_: Any, **__: Any) -> None:
         raise Unavailable("its record in table idempotency could not be kept")
 
-    monkeypatch.setattr(Ledger, "release", lost)
+    monkeypatch.setattr(DynamoDBRecords, "release", lost)
     builds.before["x"] = [JobRejected("the job is disabled")]
 
     with pytest.raises(JobRejected, match="the job is disabled"):
@@ -324,7 +324,9 @@ def test_a_table_that_is_not_there_stops_everything(
     assert builds.started == []
 
 
-def test_a_record_lives_for_thirty_days_and_can_be_read_by_a_person(handler: Handler, event: dict[str, Any]) -> None:
+def test_a_record_lives_for_thirty_days_and_can_be_read_by_a_person(
+    handler: Application, event: dict[str, Any]
+) -> None:
     invoke(handler, event)
 
     (record,) = map(from_item, records())
@@ -342,20 +344,19 @@ def test_a_record_lives_for_thirty_days_and_can_be_read_by_a_person(handler: Han
             "builder": "CODE_BUILD",
             "name": "x",
             "run_id": record["id"],
-            "id": "",
             "since": since,
             "event_id": event["id"],
             "event_type": "TENANT_PROVISIONING",
             "tenant_id": event["detail"]["tenant"]["id"],
             "start": {"event_id": event["id"], "at": since},
-            "reports": True,
+            "follow": True,
         },
     }
 
 
 @pytest.mark.parametrize(("timeout", "lock"), [(30, 30), (900, 51)])
 def test_a_lock_lasts_as_long_as_its_invocation_may_act_and_ends_before_the_first_retry(
-    handler: Handler, builds: Builds, event: dict[str, Any], timeout: float, lock: float
+    handler: Application, builds: Builds, event: dict[str, Any], timeout: float, lock: float
 ) -> None:
     builds.after = [Killed()]
     with pytest.raises(Killed):
@@ -367,7 +368,7 @@ def test_a_lock_lasts_as_long_as_its_invocation_may_act_and_ends_before_the_firs
 
 
 def test_an_event_older_than_the_records_is_looked_for_first(
-    handler: Handler, builds: Builds, event: dict[str, Any]
+    handler: Application, builds: Builds, event: dict[str, Any]
 ) -> None:
     event["time"] = (datetime.now(UTC) - timedelta(days=31)).isoformat()
     invoke(handler, event)
@@ -380,7 +381,7 @@ def test_an_event_older_than_the_records_is_looked_for_first(
 
 
 def test_a_record_that_has_run_out_is_none_although_dynamodb_still_has_it(
-    handler: Handler, builds: Builds, event: dict[str, Any], aws: Requests
+    handler: Application, builds: Builds, event: dict[str, Any], aws: Requests
 ) -> None:
     invoke(handler, event)
     boto3.client("dynamodb").update_item(
@@ -403,13 +404,13 @@ def test_a_record_that_has_run_out_is_none_although_dynamodb_still_has_it(
 
 
 @pytest.fixture
-def unprotected(registry: Registry, builds: Builds) -> Handler:
+def unprotected(registry: Registry, builds: Builds) -> Application:
     registry.consumer("TENANT_PROVISIONING", name="start")(lambda event: StartJob(name="x"))
     return create_handler(registry, builders={"CODE_BUILD": builds}, tiers=StaticTierDetails())
 
 
 def test_without_a_table_it_says_once_that_nothing_is_protected(
-    unprotected: Handler, event: dict[str, Any], capsys: pytest.CaptureFixture[str]
+    unprotected: Application, event: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     invoke(unprotected, event)
     invoke(unprotected, event)
@@ -419,7 +420,7 @@ def test_without_a_table_it_says_once_that_nothing_is_protected(
 
 
 def test_without_a_table_an_environment_remembers_what_it_did_itself(
-    unprotected: Handler, builds: Builds, event: dict[str, Any]
+    unprotected: Application, builds: Builds, event: dict[str, Any]
 ) -> None:
     statuses = [outcomes(invoke(unprotected, event))[0]["status"] for _ in range(2)]
 
@@ -428,7 +429,7 @@ def test_without_a_table_an_environment_remembers_what_it_did_itself(
 
 @pytest.mark.parametrize(("age", "searches"), [(0, 0), (20, 0), (40, 1), (-1000, 0)])
 def test_without_a_table_a_delivery_that_may_be_a_retry_looks_first(
-    unprotected: Handler, builds: Builds, event: dict[str, Any], age: int, searches: int
+    unprotected: Application, builds: Builds, event: dict[str, Any], age: int, searches: int
 ) -> None:
     event["time"] = (datetime.now(UTC) - timedelta(seconds=age)).isoformat()
 
@@ -438,7 +439,7 @@ def test_without_a_table_a_delivery_that_may_be_a_retry_looks_first(
 
 
 def test_without_a_table_a_search_that_is_not_allowed_is_no_failure_of_the_tenants(
-    unprotected: Handler, builds: Builds, event: dict[str, Any]
+    unprotected: Application, builds: Builds, event: dict[str, Any]
 ) -> None:
     event["time"] = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     builds.search_fails = [ConfigurationError("allow ListBuildsForProject")]
@@ -449,7 +450,7 @@ def test_without_a_table_a_search_that_is_not_allowed_is_no_failure_of_the_tenan
 
 
 def test_without_a_table_a_job_that_cannot_be_traced_is_started_all_the_same(
-    unprotected: Handler, builds: Builds, event: dict[str, Any]
+    unprotected: Application, builds: Builds, event: dict[str, Any]
 ) -> None:
     event["time"] = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
     builds.search_fails = [Untraceable("nobody can tell")]
@@ -679,7 +680,7 @@ MARK = "urn:orchestrator:run:0123456789abcdef0123456789abcdef"
     ],
 )
 def test_an_event_that_this_function_publishes_twice_counts_once(
-    handler: Handler, builds: Builds, event: dict[str, Any], source: str, tenant: str, count: int
+    handler: Application, builds: Builds, event: dict[str, Any], source: str, tenant: str, count: int
 ) -> None:
     event = changed(event | {"source": source, "resources": ["arn:aws:x", MARK]}, "detail.tenant.id", "t")
 
@@ -716,7 +717,7 @@ def test_reports_of_one_end_of_a_run_count_once(
 
 
 def test_other_events_with_the_run_id_of_a_job_are_events_of_their_own(
-    handler: Handler, builds: Builds, event: dict[str, Any]
+    handler: Application, builds: Builds, event: dict[str, Any]
 ) -> None:
     event = changed(event, "detail.ORCHESTRATOR_RUN_ID", "run")
 

@@ -211,7 +211,7 @@ def test_the_link_is_on_the_configured_server_whatever_the_answer_says(jenkins: 
 def test_201_without_an_address_counts_as_started(jenkins: Jenkins, server: JenkinsServer) -> None:
     server.next.answer(201, on="POST")
 
-    assert jenkins.start(job()) == Run(id="unknown", link=f"{server.url}/job/tenants/job/scale-down/")
+    assert jenkins.start(job()) == Run(link=f"{server.url}/job/tenants/job/scale-down/")
 
 
 def test_303_adopts_the_item_that_waits_already(jenkins: Jenkins, server: JenkinsServer) -> None:

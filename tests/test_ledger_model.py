@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.ledger import ledger
 from orchestrator.ledger.ledger import Claim
-from orchestrator.ledger.memory import MemoryLedger
+from orchestrator.ledger.memory import MemoryRecords
 from orchestrator.ledger.record import Record, latest_free_lock
 from orchestrator.timing import deadline
 from tests.model.exploration import Exploration, Found
@@ -78,10 +78,11 @@ def test_a_send_without_a_check_is_found(monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.mark.parametrize("has_token", [True, False], ids=["CodeBuild", "Jenkins"])
 def test_a_take_over_without_a_search_is_found(monkeypatch: pytest.MonkeyPatch, has_token: bool) -> None:
-    def first_claim(**_: Any) -> Claim:
-        return Claim()
+    class FirstClaim(Claim):
+        def __init__(self, **_: Any) -> None:
+            super().__init__()
 
-    monkeypatch.setattr(ledger, "Claim", first_claim)
+    monkeypatch.setattr(ledger, "Claim", FirstClaim)
 
     assert_found(
         Bounds(),
@@ -131,10 +132,10 @@ def test_a_claim_that_is_taken_back_is_found(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_release_by_another_than_the_owner_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def release(memory_ledger: MemoryLedger, action_id: str, owner: str) -> None:
+    def release(memory_ledger: MemoryRecords, action_id: str, owner: str) -> None:
         memory_ledger._records.pop(action_id, None)
 
-    monkeypatch.setattr(MemoryLedger, "release", release)
+    monkeypatch.setattr(MemoryRecords, "release", release)
 
     assert_found(
         Bounds(),

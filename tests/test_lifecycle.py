@@ -8,8 +8,8 @@ import boto3
 import pytest
 
 from orchestrator import (
+    Application,
     ConfigurationError,
-    Handler,
     InvalidEvent,
     JobRejected,
     StaticTierDetails,
@@ -57,7 +57,7 @@ def follow_ups(aws: Requests) -> list[tuple[str, str, dict[str, Any]]]:
 # A provisioning that went well, or not.
 
 
-def test_a_success_has_the_tenant_deployed_with_the_same_detail(handler: Handler, aws: Requests) -> None:
+def test_a_success_has_the_tenant_deployed_with_the_same_detail(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning-success")
 
     answer = invoke(handler, event)
@@ -66,7 +66,7 @@ def test_a_success_has_the_tenant_deployed_with_the_same_detail(handler: Handler
     assert follow_ups(aws) == [("TENANT_DEPLOYMENT", "saas.tenant.provisioning.success.handler", event["detail"])]
 
 
-def test_a_success_is_noted_in_the_record_which_stays_as_it_was(handler: Handler, aws: Requests) -> None:
+def test_a_success_is_noted_in_the_record_which_stays_as_it_was(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning-success")
     before = stored()
 
@@ -108,7 +108,7 @@ def test_a_build_that_says_that_it_failed_has_failed_whatever_its_event_is_calle
 
 
 def test_a_failure_is_noted_and_told_to_the_control_plane(
-    handler: Handler, aws: Requests, control_plane: ControlPlane
+    handler: Application, aws: Requests, control_plane: ControlPlane
 ) -> None:
     handler = create_handler(handler.registry)
 
@@ -128,7 +128,7 @@ def test_a_failure_says_why_where_the_detail_does(aws: Requests, control_plane: 
 
 
 def test_a_failure_without_a_callback_address_is_noted_alone_and_the_log_says_so(
-    handler: Handler, aws: Requests, capsys: pytest.CaptureFixture[str]
+    handler: Application, aws: Requests, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer = invoke(handler, changed(sample("tenant-provisioning-failure"), "detail.API_ENDPOINT", ...))
 
@@ -209,7 +209,7 @@ def test_a_tenant_of_a_tier_without_a_deployment_job_is_ready(aws: Requests, con
     assert stored()["status"] == "DEPLOYED"
 
 
-def test_a_tier_with_a_deployment_job_has_it_started(handler: Handler, aws: Requests) -> None:
+def test_a_tier_with_a_deployment_job_has_it_started(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-deployment"), "detail.tier", "STANDARD")
 
     answer = invoke(handler, event)
@@ -229,7 +229,7 @@ def test_a_tier_with_a_deployment_job_has_it_started(handler: Handler, aws: Requ
     assert stored()["status"] == "DEPLOYING"
 
 
-def test_the_record_names_the_tier_where_the_build_does_not(handler: Handler, aws: Requests) -> None:
+def test_the_record_names_the_tier_where_the_build_does_not(handler: Application, aws: Requests) -> None:
     handler = create_handler(
         lifecycle, tiers=StaticTierDetails({"PREMIUM": {"deploymentJobName": "premium-tenant-provisioning"}})
     )
@@ -448,7 +448,7 @@ def test_the_end_of_a_job_is_noted_and_told(
 # A deprovisioning.
 
 
-def test_a_deprovisioning_starts_the_job_that_the_tier_has_for_it(handler: Handler, aws: Requests) -> None:
+def test_a_deprovisioning_starts_the_job_that_the_tier_has_for_it(handler: Application, aws: Requests) -> None:
     event = sample("tenant-deprovisioning")
 
     answer = invoke(handler, event)
@@ -469,7 +469,9 @@ def test_a_deprovisioning_starts_the_job_that_the_tier_has_for_it(handler: Handl
         {"tenant": {"id": TENANT_ID}, "planConfig": None, "builderConfig": None},
     ],
 )
-def test_the_record_fills_in_what_the_event_leaves_out(handler: Handler, aws: Requests, detail: dict[str, Any]) -> None:
+def test_the_record_fills_in_what_the_event_leaves_out(
+    handler: Application, aws: Requests, detail: dict[str, Any]
+) -> None:
     invoke(handler, sample("tenant-deprovisioning", detail=detail))
 
     (build,) = aws.of("StartBuild")
@@ -479,7 +481,7 @@ def test_the_record_fills_in_what_the_event_leaves_out(handler: Handler, aws: Re
     assert (sent["secret"], sent["context"]) == (sandbox.CALLBACK_SECRET, sandbox.CALLBACK_CONTEXT)
 
 
-def test_what_the_event_says_counts_more_than_the_record(handler: Handler, aws: Requests) -> None:
+def test_what_the_event_says_counts_more_than_the_record(handler: Application, aws: Requests) -> None:
     detail = {
         "tenant": {"id": TENANT_ID, "name": "New Name"},
         "planConfig": {"tier": "STANDARD"},
@@ -495,7 +497,7 @@ def test_what_the_event_says_counts_more_than_the_record(handler: Handler, aws: 
     assert (sent["secret"], sent["context"]) == ("another", sandbox.CALLBACK_CONTEXT)
 
 
-def test_a_subscription_record_fills_in_its_secret(handler: Handler, aws: Requests) -> None:
+def test_a_subscription_record_fills_in_its_secret(handler: Application, aws: Requests) -> None:
     invoke(handler, sample("tenant-provisioning-subscription"))
 
     invoke(handler, sample("tenant-deprovisioning", detail={"tenant": {"id": TENANT_ID}}))
@@ -521,13 +523,15 @@ def test_a_tier_without_a_deprovisioning_job_is_named(aws: Requests) -> None:
     assert not aws.of("StartBuild")
 
 
-def test_a_tenant_that_is_not_known_is_not_deprovisioned(handler: Handler, aws: Requests) -> None:
+def test_a_tenant_that_is_not_known_is_not_deprovisioned(handler: Application, aws: Requests) -> None:
     with pytest.raises(InvalidEvent, match=r"tenant 'x' has no record, and detail\.planConfig is missing; correct"):
         invoke(handler, sample("tenant-deprovisioning", detail={"tenant": {"id": "x"}}))
     assert not aws.of("StartBuild")
 
 
-def test_a_tenant_without_a_record_is_deprovisioned_where_the_event_says_how(handler: Handler, aws: Requests) -> None:
+def test_a_tenant_without_a_record_is_deprovisioned_where_the_event_says_how(
+    handler: Application, aws: Requests
+) -> None:
     answer = invoke(handler, changed(sample("tenant-deprovisioning"), "detail.tenant.id", "x"))
 
     assert actions(answer) == [("SaveTenant", "saved"), ("StartJob", "started")]
@@ -536,7 +540,7 @@ def test_a_tenant_without_a_record_is_deprovisioned_where_the_event_says_how(han
 
 @pytest.mark.parametrize("is_known", [True, False])
 def test_a_deprovisioning_may_come_in_the_form_of_the_control_planes_library(
-    handler: Handler, aws: Requests, is_known: bool
+    handler: Application, aws: Requests, is_known: bool
 ) -> None:
     tenant_id = TENANT_ID if is_known else "x"
     detail = {
@@ -568,7 +572,7 @@ def test_without_records_the_event_alone_says_what_to_do(aws: Requests, monkeypa
     assert actions(answer) == [("SaveTenant", "skipped"), ("StartJob", "started")]
 
 
-def test_a_record_that_does_not_fit_is_named(handler: Handler, aws: Requests) -> None:
+def test_a_record_that_does_not_fit_is_named(handler: Application, aws: Requests) -> None:
     boto3.client("dynamodb").put_item(
         TableName="tenants", Item={"tenantId": {"S": TENANT_ID}, "planConfig": {"M": {"tier": {"S": ""}}}}
     )
@@ -578,7 +582,7 @@ def test_a_record_that_does_not_fit_is_named(handler: Handler, aws: Requests) ->
 
 
 def test_an_older_provisioning_does_not_take_the_place_of_a_deprovisioning_without_a_record(
-    handler: Handler, aws: Requests
+    handler: Application, aws: Requests
 ) -> None:
     invoke(handler, changed(sample("tenant-deprovisioning"), "detail.tenant.id", "x"))
 
@@ -704,7 +708,7 @@ def test_what_signs_webhooks_stays_while_one_may_follow(aws: Requests, control_p
 # Where the webhook goes.
 
 
-def with_tier(**attributes: str) -> Handler:
+def with_tier(**attributes: str) -> Application:
     return create_handler(lifecycle, tiers=StaticTierDetails({"PREMIUM": {"jobName": "any", **attributes}}))
 
 
@@ -899,7 +903,7 @@ REPORTS = [f"tenant-{step}-{end}" for step in STEPS for end in ("success", "fail
     ],
 )
 def test_a_detail_that_is_malformed_is_named_and_changes_nothing(
-    handler: Handler,
+    handler: Application,
     aws: Requests,
     capsys: pytest.CaptureFixture[str],
     kind: str,
@@ -969,7 +973,7 @@ def test_a_report_that_is_delivered_twice_acts_once(aws: Requests, control_plane
     assert len(control_plane.requests) == 1
 
 
-def test_an_older_report_is_superseded(handler: Handler, aws: Requests, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_older_report_is_superseded(handler: Application, aws: Requests, capsys: pytest.CaptureFixture[str]) -> None:
     invoke(handler, sample("tenant-deprovisioning"))
 
     answer = invoke(handler, sample("tenant-provisioning-success", time="2026-01-01T00:00:00Z"))

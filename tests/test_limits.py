@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from orchestrator import (
+    Application,
     ConfigurationError,
     Event,
-    Handler,
     InvalidEvent,
     PublishEvent,
     Registry,
@@ -27,7 +27,8 @@ from orchestrator.aws.items import item_bytes, to_item
 from orchestrator.builders.variables import job_variables
 from orchestrator.lifecycle import app_plane
 from orchestrator.lifecycle import registry as lifecycle
-from orchestrator.performers.send_callback import Callbacks
+from orchestrator.performers.address import AllowedHosts
+from orchestrator.performers.callbacks import Callbacks
 from orchestrator.run import Origin
 from orchestrator.stores.tenants import DynamoDBTenantRecords
 from orchestrator.values.limits import place_of
@@ -65,7 +66,9 @@ def within(seconds: float) -> Iterator[None]:
         f"{OVERRIDE}.SIZE",
     ],
 )
-def test_an_integer_that_cannot_be_written_is_refused(handler: Handler, aws: Requests, path: str, digits: int) -> None:
+def test_an_integer_that_cannot_be_written_is_refused(
+    handler: Application, aws: Requests, path: str, digits: int
+) -> None:
     event = changed(sample("tenant-provisioning"), path, number(digits))
 
     with within(1), pytest.raises(InvalidEvent) as caught:
@@ -82,7 +85,7 @@ def test_an_integer_that_cannot_be_written_is_refused(handler: Handler, aws: Req
     "name",
     ["tenant-deployment", "tenant-provisioning-success", "tenant-deprovisioning", "codebuild-build-state-change"],
 )
-def test_it_is_refused_in_each_event(handler: Handler, aws: Requests, name: str) -> None:
+def test_it_is_refused_in_each_event(handler: Application, aws: Requests, name: str) -> None:
     with within(1), pytest.raises(InvalidEvent, match=r"detail\.big\[0\]\.a is a number of more than 4,300 digits"):
         handler(changed(sample(name), "detail.big", [{"a": -number(1_000_000)}]), None)
     assert aws == []
@@ -101,7 +104,7 @@ def record(kind: str, path: str, digits: int) -> dict[str, Any]:
 @pytest.mark.parametrize("kind", ["event", "connector"])
 @pytest.mark.parametrize("path", ["detail.appConfig", f"{OVERRIDE}.SIZE"])
 def test_it_is_refused_in_a_message(
-    handler: Handler, aws: Requests, capsys: pytest.CaptureFixture[str], kind: str, path: str, digits: int
+    handler: Application, aws: Requests, capsys: pytest.CaptureFixture[str], kind: str, path: str, digits: int
 ) -> None:
     message = record(kind, path, digits)
 
@@ -115,7 +118,7 @@ def test_it_is_refused_in_a_message(
 
 
 def test_a_message_that_is_no_json_after_a_long_number_is_said_to_be_none(
-    handler: Handler, capsys: pytest.CaptureFixture[str]
+    handler: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = {**record("event", "detail.appConfig", 5), "body": f"[{'7' * 5_000}, x]"}
 
@@ -125,7 +128,7 @@ def test_a_message_that_is_no_json_after_a_long_number_is_said_to_be_none(
 
 
 @pytest.mark.parametrize("digits", [39, 300, 4_300])
-def test_a_record_takes_no_integer_of_more_than_38_digits(handler: Handler, aws: Requests, digits: int) -> None:
+def test_a_record_takes_no_integer_of_more_than_38_digits(handler: Application, aws: Requests, digits: int) -> None:
     for path in ("detail.appConfig.n", f"{OVERRIDE}.SIZE"):
         event = changed(changed(sample("tenant-provisioning"), "detail.appConfig", {}), path, number(digits))
         with within(1), pytest.raises(InvalidEvent, match="a number has at most 38 digits") as caught:
@@ -135,14 +138,14 @@ def test_a_record_takes_no_integer_of_more_than_38_digits(handler: Handler, aws:
 
 
 @pytest.mark.parametrize("value", [10**38 - 1, 7 * 10**100, -(10**125), 1e22, 1.5, 1e-130, 0])
-def test_a_record_takes_every_number_that_dynamodb_holds(handler: Handler, aws: Requests, value: float) -> None:
+def test_a_record_takes_every_number_that_dynamodb_holds(handler: Application, aws: Requests, value: float) -> None:
     invoke(handler, changed(sample("tenant-provisioning"), "detail.appConfig", {"n": value}))
 
     assert stored()["appConfig"]["n"] == value
 
 
 @pytest.mark.parametrize("value", [10**126, 1e126, 1e-131, 1e-200])
-def test_a_record_takes_no_number_beyond_those_of_dynamodb(handler: Handler, aws: Requests, value: float) -> None:
+def test_a_record_takes_no_number_beyond_those_of_dynamodb(handler: Application, aws: Requests, value: float) -> None:
     with pytest.raises(InvalidEvent, match=r"appConfig\.n is nothing that DynamoDB holds .* between 1e-130 and"):
         invoke(handler, changed(sample("tenant-provisioning"), "detail.appConfig", {"n": value}))
 
@@ -192,7 +195,7 @@ def test_a_callback_takes_no_number_that_javascript_does_not_have(
         create_handler(registry)(event, None)
 
 
-def test_a_long_integer_in_the_text_of_a_tenant_is_named(handler: Handler, aws: Requests) -> None:
+def test_a_long_integer_in_the_text_of_a_tenant_is_named(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-deployment"), "detail.tenant", '{"id": "t1", "n": ' + "7" * 1_000_000 + "}")
 
     with within(1), pytest.raises(InvalidEvent, match=r"detail\.tenant is wrong: it holds a number of more than 4,300"):
@@ -212,14 +215,14 @@ def test_a_long_expiration_is_named(aws: Requests) -> None:
 
 
 @pytest.mark.parametrize("time", ["9999-12-31T23:59:59-14:00", "9999-12-31T23:59:59.999999-00:01"])
-def test_a_time_that_utc_does_not_have_is_refused(handler: Handler, aws: Requests, time: str) -> None:
+def test_a_time_that_utc_does_not_have_is_refused(handler: Application, aws: Requests, time: str) -> None:
     with pytest.raises(InvalidEvent, match="event: time is after the year 9999 in UTC"):
         handler(sample("tenant-provisioning", time=time), None)
     assert aws == []
 
 
 @pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "0001-01-01T00:00:00+14:00", "0001-01-01T00:00:00-14:00"])
-def test_a_time_at_the_beginning_of_the_calendar_is_refused(handler: Handler, aws: Requests, time: str) -> None:
+def test_a_time_at_the_beginning_of_the_calendar_is_refused(handler: Application, aws: Requests, time: str) -> None:
     with pytest.raises(InvalidEvent, match="event: time is before the year 2000"):
         handler(sample("tenant-provisioning", time=time), None)
     assert aws == []
@@ -227,21 +230,21 @@ def test_a_time_at_the_beginning_of_the_calendar_is_refused(handler: Handler, aw
 
 @pytest.mark.parametrize("time", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59+14:00"])
 @pytest.mark.parametrize("name", ["tenant-provisioning", "tenant-provisioning-success", "codebuild-build-state-change"])
-def test_the_last_time_that_utc_has_is_taken(handler: Handler, aws: Requests, name: str, time: str) -> None:
+def test_the_last_time_that_utc_has_is_taken(handler: Application, aws: Requests, name: str, time: str) -> None:
     invoke(handler, sample("tenant-provisioning"))
 
     assert invoke(handler, sample(name, id="another", time=time))["consumers"] != []
 
 
 @pytest.mark.parametrize("time", ["9" * 1_000_000, "0" * 1_000_000 + "Z", "-" * 1_000_000, "1e999999"])
-def test_a_time_of_any_length_is_refused_quickly(handler: Handler, aws: Requests, time: str) -> None:
+def test_a_time_of_any_length_is_refused_quickly(handler: Application, aws: Requests, time: str) -> None:
     with within(1), pytest.raises(InvalidEvent, match="event: time is"):
         handler(sample("tenant-provisioning", time=time), None)
 
 
 @pytest.mark.parametrize(("attribute", "told"), [("9" * 30, "SentTimestamp is no time"), ("x", "SentTimestamp is no")])
 def test_a_message_from_beyond_the_calendar_is_refused(
-    handler: Handler, capsys: pytest.CaptureFixture[str], attribute: str, told: str
+    handler: Application, capsys: pytest.CaptureFixture[str], attribute: str, told: str
 ) -> None:
     message = record("connector", "detail.appConfig", 5)
     message["attributes"] = {**message["attributes"], "SentTimestamp": attribute}
@@ -269,7 +272,7 @@ def deployed(url: str) -> dict[str, Any]:
         "[" + "1:" * 80_000,
     ],
 )
-def test_a_host_that_is_too_long_is_refused_quickly(handler: Handler, aws: Requests, host: str) -> None:
+def test_a_host_that_is_too_long_is_refused_quickly(handler: Application, aws: Requests, host: str) -> None:
     """Encoding a host (IDNA) takes time by the square of its length: 17 seconds for 10,000 Chinese letters."""
     with within(1), pytest.raises(InvalidEvent, match=r"a callback's address (has a host of more than 253|is no http)"):
         handler(deployed(f"https://{host}/webhook"), None)
@@ -278,7 +281,7 @@ def test_a_host_that_is_too_long_is_refused_quickly(handler: Handler, aws: Reque
 
 def test_the_limit_of_a_hosts_name_is_named() -> None:
     longest = ".".join(["a" * 63] * 3 + ["b" * 61])
-    sender = Callbacks([longest, ".example.com"])
+    sender = Callbacks(AllowedHosts([longest, ".example.com"]))
 
     def callback(host: str) -> SendCallback:
         return SendCallback(url=f"https://{host}/", body={}, secret="s")
@@ -287,7 +290,7 @@ def test_the_limit_of_a_hosts_name_is_named() -> None:
     with pytest.raises(InvalidEvent, match="has a host of more than 253 characters; correct API_ENDPOINT"):
         sender.check(callback(f"{longest}b"))
     with within(1), pytest.raises(ConfigurationError, match=r"CALLBACK_ALLOWED_HOSTS names 'aaa.*, which is no host"):
-        Callbacks(["a" * 1_000_000])
+        Callbacks(AllowedHosts(["a" * 1_000_000]))
 
 
 def test_an_address_of_any_length_is_checked_quickly() -> None:
@@ -295,7 +298,7 @@ def test_an_address_of_any_length_is_checked_quickly() -> None:
     path = "/ü%20" * 200_000
 
     with within(2):
-        assert Callbacks(["control.example.com"]).check(
+        assert Callbacks(AllowedHosts(["control.example.com"])).check(
             SendCallback(url=f"https://control.example.com{path}?{path}#{path}", body={}, secret="s")
         )
 
@@ -303,14 +306,14 @@ def test_an_address_of_any_length_is_checked_quickly() -> None:
 # Records
 
 
-def refused_record(handler: Handler, event: dict[str, Any], told: str) -> None:
+def refused_record(handler: Application, event: dict[str, Any], told: str) -> None:
     with within(2), pytest.raises(InvalidEvent, match=told):
         invoke(handler, event)
 
 
 @pytest.mark.parametrize("text", ["x" * 500_000, "ü" * 210_000])
 def test_a_record_of_more_than_400_kb_is_refused_before_anything_is_done(
-    handler: Handler, aws: Requests, text: str
+    handler: Application, aws: Requests, text: str
 ) -> None:
     event = changed(sample("tenant-provisioning"), "detail.appConfig", {"theme": text})
 
@@ -322,7 +325,7 @@ def test_a_record_of_more_than_400_kb_is_refused_before_anything_is_done(
     assert "most of them in appConfig; send less" in json.loads(report["Detail"])["reason"]
 
 
-def test_a_record_of_just_400_kb_is_stored(handler: Handler, aws: Requests) -> None:
+def test_a_record_of_just_400_kb_is_stored(handler: Application, aws: Requests) -> None:
     invoke(handler, changed(sample("tenant-provisioning"), "detail.appConfig", {"theme": "ü" * 200_000}))
 
     assert stored()["appConfig"] == {"theme": "ü" * 200_000}
@@ -363,7 +366,7 @@ def test_a_record_is_refused_from_the_first_byte_beyond_the_limit_on() -> None:
         check(name="x" * (409_601 - own))
 
 
-def updating(changes: dict[str, Any]) -> Handler:
+def updating(changes: dict[str, Any]) -> Application:
     """Make a handler that changes the tenant's record and then starts a job."""
     registry = Registry()
 
@@ -384,7 +387,7 @@ def test_a_change_of_more_than_400_kb_is_refused_before_anything_is_done(aws: Re
     assert aws == []
 
 
-def test_a_change_that_does_not_fit_into_its_record_is_refused(handler: Handler, aws: Requests) -> None:
+def test_a_change_that_does_not_fit_into_its_record_is_refused(handler: Application, aws: Requests) -> None:
     invoke(handler, changed(sample("tenant-provisioning"), "detail.appConfig", {"theme": "x" * 300_000}))
 
     told = "its record exceeds the 409,600 bytes of a DynamoDB item once it is updated; send less"
@@ -410,7 +413,7 @@ def dynamodb_tenants(aws: Requests) -> DynamoDBTenantRecords:
 
 
 @pytest.mark.parametrize("name", ["tenant-provisioning", "tenant-deprovisioning"])
-def test_an_id_that_is_too_long_for_a_key_is_named(handler: Handler, aws: Requests, name: str) -> None:
+def test_an_id_that_is_too_long_for_a_key_is_named(handler: Application, aws: Requests, name: str) -> None:
     event = changed(sample(name), "detail.tenant.id", "ü" * 1_025)
 
     refused_record(handler, event, r"the tenant's id '.xfc.* has 2,050 bytes, and the key .* at most 2,048")
@@ -418,7 +421,7 @@ def test_an_id_that_is_too_long_for_a_key_is_named(handler: Handler, aws: Reques
     assert "StartBuild" not in aws.operations
 
 
-def test_a_tier_that_is_too_long_for_a_key_is_named(handler: Handler, aws: Requests) -> None:
+def test_a_tier_that_is_too_long_for_a_key_is_named(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", "x" * 2_049)
 
     refused_record(handler, event, "the tier's name 'xxx.*' has 2,049 bytes, and the key of a DynamoDB table at most")
@@ -426,7 +429,7 @@ def test_a_tier_that_is_too_long_for_a_key_is_named(handler: Handler, aws: Reque
     assert aws.besides_reports == []
 
 
-def test_an_event_id_that_is_too_long_for_the_tenants_record_is_named(handler: Handler, aws: Requests) -> None:
+def test_an_event_id_that_is_too_long_for_the_tenants_record_is_named(handler: Application, aws: Requests) -> None:
     refused_record(handler, sample("tenant-provisioning", id="x" * 500_000), "bytes, most of them in startedBy; send")
 
     assert aws.besides_reports == ["GetItem"]
@@ -445,7 +448,7 @@ def test_an_event_id_that_is_too_long_to_follow_its_job_is_named(aws: Requests) 
 # Large events that can be handled
 
 
-def test_an_event_of_1_mb_whose_record_fits_is_handled(handler: Handler, aws: Requests) -> None:
+def test_an_event_of_1_mb_whose_record_fits_is_handled(handler: Application, aws: Requests) -> None:
     """The envelope is not stored, and escapes take more bytes in JSON than what they stand for."""
     event = changed(sample("tenant-provisioning-enveloped"), "detail.padding", "x" * 300_000)
     event = changed(event, "detail.data.appConfig", "ü" * 120_000)
@@ -460,7 +463,7 @@ def test_an_event_of_1_mb_whose_record_fits_is_handled(handler: Handler, aws: Re
 
 @pytest.mark.parametrize("name", ["tenant-deployment-success", "tenant-provisioning-failure", "tenant-deprovisioning"])
 def test_an_event_of_1_mb_that_changes_a_record_is_handled(
-    handler: Handler, aws: Requests, monkeypatch: pytest.MonkeyPatch, name: str
+    handler: Application, aws: Requests, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     invoke(handler, sample("tenant-provisioning", id="before"))
     event = sample(name)
@@ -474,7 +477,7 @@ def test_an_event_of_1_mb_that_changes_a_record_is_handled(
 # Published events
 
 
-def publishing(detail: dict[str, Any]) -> Handler:
+def publishing(detail: dict[str, Any]) -> Application:
     registry = Registry()
 
     @registry.consumer("TENANT_PROVISIONING")
@@ -503,7 +506,7 @@ def test_an_event_of_just_1_mb_is_published_and_a_larger_one_refused(aws: Reques
 
 
 def test_a_deployment_that_no_event_can_hold_is_refused_before_anything_is_done(
-    handler: Handler, aws: Requests
+    handler: Application, aws: Requests
 ) -> None:
     event = changed(sample("tenant-provisioning-success"), "detail.padding", "x" * (1024 * 1024))
 
@@ -523,7 +526,7 @@ def test_a_deployment_that_no_event_can_hold_is_refused_before_anything_is_done(
     ],
 )
 def test_a_failure_is_reported_however_large_its_event_was(
-    handler: Handler, aws: Requests, path: str, left_out: set[str]
+    handler: Application, aws: Requests, path: str, left_out: set[str]
 ) -> None:
     event = changed(sample("tenant-provisioning-subscription"), path, "x" * (1024 * 1024))
 
@@ -536,7 +539,7 @@ def test_a_failure_is_reported_however_large_its_event_was(
     assert {"secret", "context", "reason", "error"} - detail.keys() == left_out
 
 
-def test_the_report_of_a_failure_holds_the_whole_tenant_where_an_event_can(handler: Handler, aws: Requests) -> None:
+def test_the_report_of_a_failure_holds_the_whole_tenant_where_an_event_can(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.tenant.notes", "x" * 500_000)
 
     with pytest.raises(InvalidEvent, match="its record exceeds"):

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from botocore import handlers
 
-from orchestrator import Handler, PublishEvent, Registry, SendCallback, StartJob, Unavailable, create_handler
-from orchestrator.ledger.ledger import Ledger
+from orchestrator import Application, PublishEvent, Registry, SendCallback, StartJob, Unavailable, create_handler
+from orchestrator.ledger.dynamodb import DynamoDBRecords
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.http_server import Answer, LocalServer
 from orchestrator.local.jenkins import JenkinsServer
@@ -32,14 +32,14 @@ def freeze(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
 @pytest.fixture
 def frozen_after_claim(monkeypatch: pytest.MonkeyPatch, freeze: Callable[[], None]) -> None:
-    claim = Ledger.claim
+    claim = DynamoDBRecords.claim
 
     def claim_and_freeze(*arguments: Any, **options: Any) -> Any:
         claimed = claim(*arguments, **options)
         freeze()
         return claimed
 
-    monkeypatch.setattr(Ledger, "claim", claim_and_freeze)
+    monkeypatch.setattr(DynamoDBRecords, "claim", claim_and_freeze)
 
 
 @pytest.fixture
@@ -49,13 +49,13 @@ def codebuild(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeBu
         yield server
 
 
-def handler_of(action: Any) -> Handler:
+def handler_of(action: Any) -> Application:
     registry = Registry()
     registry.consumer("TENANT_PROVISIONING", name="act")(lambda event: action)
     return create_handler(registry)
 
 
-def assert_late(handler: Handler) -> None:
+def assert_late(handler: Application) -> None:
     with pytest.raises(Unavailable, match=r"0\.0 s are left of this invocation's time to act"):
         invoke(handler, sample("tenant-provisioning"))
 

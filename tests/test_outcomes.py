@@ -11,8 +11,8 @@ import boto3
 import pytest
 
 from orchestrator import (
+    Application,
     ConfigurationError,
-    Handler,
     InvalidEvent,
     Job,
     Registry,
@@ -22,10 +22,10 @@ from orchestrator import (
     create_handler,
     telemetry,
 )
-from orchestrator.job import Result, StartedJob
-from orchestrator.ledger import ledger
-from orchestrator.ledger.ledger import Ledger
-from orchestrator.lifecycle import outcomes
+from orchestrator.job import Ending, StartedJob
+from orchestrator.ledger import dynamodb
+from orchestrator.ledger.dynamodb import DynamoDBRecords
+from orchestrator.lifecycle import endings
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
@@ -60,7 +60,7 @@ def codebuild(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeBu
 
 
 @pytest.fixture
-def handler(codebuild: CodeBuildServer) -> Handler:
+def handler(codebuild: CodeBuildServer) -> Application:
     return create_handler(lifecycle)
 
 
@@ -88,7 +88,7 @@ def as_report(codebuild: CodeBuildServer, build: dict[str, Any], kind: str, **ch
     return sample("tenant-provisioning-success", id=f"by-the-buildspec-{kind}", **{"detail-type": kind}, detail=detail)
 
 
-def assert_ignored(handler: Handler, aws: Requests, event: dict[str, Any], reason: str) -> None:
+def assert_ignored(handler: Application, aws: Requests, event: dict[str, Any], reason: str) -> None:
     """Deliver a report that is none, which changes nothing."""
     before, operations = stored(), len(aws)
     with contextlib.redirect_stdout(io.StringIO()) as out:
@@ -100,7 +100,7 @@ def assert_ignored(handler: Handler, aws: Requests, event: dict[str, Any], reaso
     (line,) = [line for line in lines if line.get("level") == "WARNING"]
     assert line["message"].startswith(f"{event['detail-type']} is ignored: ")
     assert reason in line["message"]
-    assert [line["ReportIgnored"] for line in lines if "ReportIgnored" in line] == [[1.0]]
+    assert [line["EndingIgnored"] for line in lines if "EndingIgnored" in line] == [[1.0]]
 
 
 def open_records() -> list[dict[str, Any]]:
@@ -112,7 +112,7 @@ def outcome(answer: Mapping[str, Any], consumer: str) -> Any:
     return found[0] if found else None
 
 
-def provisioned(handler: Handler, codebuild: CodeBuildServer, **changes: Any) -> dict[str, Any]:
+def provisioned(handler: Application, codebuild: CodeBuildServer, **changes: Any) -> dict[str, Any]:
     """Provision a tenant, and give its build."""
     invoke(handler, sample("tenant-provisioning", **changes))
     return codebuild.builds[-1]
@@ -132,7 +132,7 @@ def provisioned(handler: Handler, codebuild: CodeBuildServer, **changes: Any) ->
     ],
 )
 def test_a_build_that_ended_is_published_with_its_variables_and_exports(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests, status: str, kind: str
+    handler: Application, codebuild: CodeBuildServer, aws: Requests, status: str, kind: str
 ) -> None:
     build = provisioned(handler, codebuild)
     codebuild.finish(build, status, API_ENDPOINT="https://plane.example.com/hook", instanceSize="exported")
@@ -142,7 +142,7 @@ def test_a_build_that_ended_is_published_with_its_variables_and_exports(
     (entry,) = published(aws)
     assert (entry["DetailType"], entry["Source"]) == (kind, "saas.tenant.provisioning.codebuild")
     detail = json.loads(entry["Detail"])
-    assert outcome(answer, "report_build")["status"] == "published"
+    assert outcome(answer, "publish_build_ending")["status"] == "published"
     sent = codebuild.variables(build)
     expected = {
         **sent,
@@ -156,7 +156,9 @@ def test_a_build_that_ended_is_published_with_its_variables_and_exports(
     assert detail == expected
 
 
-def test_an_export_does_not_change_whose_job_it_is(handler: Handler, codebuild: CodeBuildServer, aws: Requests) -> None:
+def test_an_export_does_not_change_whose_job_it_is(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
+) -> None:
     build = provisioned(handler, codebuild)
     run_id = codebuild.variables(build)["ORCHESTRATOR_RUN_ID"]
     codebuild.finish(build, ORCHESTRATOR_RUN_ID="another", ORCHESTRATOR_TENANT_ID="another")
@@ -168,7 +170,7 @@ def test_an_export_does_not_change_whose_job_it_is(handler: Handler, codebuild: 
 
 
 def test_names_of_stored_secrets_are_not_taken_for_values(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
     build["environment"]["environmentVariables"] += [
@@ -183,7 +185,7 @@ def test_names_of_stored_secrets_are_not_taken_for_values(
 
 
 def test_a_build_that_codebuild_has_forgotten_is_published_from_its_event(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
     codebuild.finish(build, "TIMED_OUT")
@@ -199,11 +201,12 @@ def test_a_build_that_codebuild_has_forgotten_is_published_from_its_event(
 
 
 def test_a_build_that_has_not_ended_for_codebuild_yet_is_asked_after_again(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
 
-    with pytest.raises(Unavailable, match=f"the end of job '{PROJECT}' was not published: it has none yet"):
+    message = f"the ending of job '{PROJECT}' was not published: its build system says that it is still running"
+    with pytest.raises(Unavailable, match=message):
         invoke(handler, changed(state_change(build), "detail.build-status", "SUCCEEDED"))
 
     assert published(aws) == []
@@ -218,7 +221,7 @@ def test_a_build_that_has_not_ended_for_codebuild_yet_is_asked_after_again(
     ],
 )
 def test_builds_of_other_people_are_ignored(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests, variables: list[dict[str, str]]
+    handler: Application, codebuild: CodeBuildServer, aws: Requests, variables: list[dict[str, str]]
 ) -> None:
     event = changed(
         sample("codebuild-build-state-change"),
@@ -226,47 +229,49 @@ def test_builds_of_other_people_are_ignored(
         variables,
     )
 
-    assert outcome(invoke(handler, event), "report_build") is None
-    assert outcome(invoke(handler, changed(event, "detail.additional-information", ...)), "report_build") is None
+    assert outcome(invoke(handler, event), "publish_build_ending") is None
+    assert (
+        outcome(invoke(handler, changed(event, "detail.additional-information", ...)), "publish_build_ending") is None
+    )
     assert aws == []
 
 
-def test_a_build_that_has_begun_is_no_end(handler: Handler, codebuild: CodeBuildServer, aws: Requests) -> None:
+def test_a_build_that_has_begun_is_no_end(handler: Application, codebuild: CodeBuildServer, aws: Requests) -> None:
     build = provisioned(handler, codebuild)
     aws.clear()
 
-    assert outcome(invoke(handler, state_change(build)), "report_build") is None
+    assert outcome(invoke(handler, state_change(build)), "publish_build_ending") is None
     assert aws == []
 
 
 def test_builds_that_publish_for_themselves_are_left_to_it(
     codebuild: CodeBuildServer, aws: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("PUBLISH_BUILD_OUTCOMES", "false")
+    monkeypatch.setenv("PUBLISH_BUILD_ENDINGS", "false")
     handler = create_handler(lifecycle)
     build = provisioned(handler, codebuild)
     codebuild.finish(build)
 
-    assert outcome(invoke(handler, state_change(build)), "report_build") is None
+    assert outcome(invoke(handler, state_change(build)), "publish_build_ending") is None
     assert published(aws) == []
 
 
 def test_a_job_that_runs_beside_another_is_not_reported(codebuild: CodeBuildServer, aws: Requests) -> None:
     registry = Registry()
     registry.include(lifecycle)
-    registry.consumer("TENANT_SUSPENDED", name="notify")(lambda event: StartJob(name=PROJECT, reports=False))
+    registry.consumer("TENANT_SUSPENDED", name="notify")(lambda event: StartJob(name=PROJECT, follow=False))
     handler = create_handler(registry)
     build = provisioned(handler, codebuild, **{"detail-type": "TENANT_SUSPENDED"})
     codebuild.finish(build)
 
-    assert outcome(invoke(handler, state_change(build)), "report_build")["status"] == "ignored"
+    assert outcome(invoke(handler, state_change(build)), "publish_build_ending")["status"] == "ignored"
     report = as_report(codebuild, build, "TENANT_SUSPENDED_SUCCESS")
     assert_ignored(handler, aws, report, "runs beside another")
     assert open_records() == []
 
 
 def test_an_end_that_both_the_build_and_its_state_change_tell_counts_once(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
     codebuild.finish(build)
@@ -281,19 +286,22 @@ def test_an_end_that_both_the_build_and_its_state_change_tell_counts_once(
 
 
 def test_a_state_change_that_is_delivered_twice_is_published_once(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
     codebuild.finish(build)
 
     answers = [invoke(handler, state_change(build) | {"id": name}) for name in ("first", "second")]
 
-    assert [outcome(answer, "report_build")["status"] for answer in answers] == ["published", "already published"]
+    assert [outcome(answer, "publish_build_ending")["status"] for answer in answers] == [
+        "published",
+        "already published",
+    ]
     assert len(published(aws)) == 1
 
 
 def test_nothing_of_a_builds_environment_is_logged(
-    handler: Handler, codebuild: CodeBuildServer, capsys: pytest.CaptureFixture[str]
+    handler: Application, codebuild: CodeBuildServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     build = provisioned(handler, codebuild)
     codebuild.finish(build, "FAILED", CLIENT_SECRET=SECRET)
@@ -305,7 +313,7 @@ def test_nothing_of_a_builds_environment_is_logged(
     assert sandbox.CALLBACK_SECRET not in logged
 
 
-def test_a_state_change_without_a_status_is_named(handler: Handler, aws: Requests) -> None:
+def test_a_state_change_without_a_status_is_named(handler: Application, aws: Requests) -> None:
     with pytest.raises(InvalidEvent, match=r"detail\.build-status is missing"):
         invoke(handler, changed(sample("codebuild-build-state-change"), "detail.build-status", ...))
 
@@ -313,7 +321,7 @@ def test_a_state_change_without_a_status_is_named(handler: Handler, aws: Request
 # A report is believed only of a run that is ours.
 
 
-def test_a_report_of_an_unknown_run_is_ignored(handler: Handler, codebuild: CodeBuildServer, aws: Requests) -> None:
+def test_a_report_of_an_unknown_run_is_ignored(handler: Application, codebuild: CodeBuildServer, aws: Requests) -> None:
     build = provisioned(handler, codebuild)
     report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS", ORCHESTRATOR_RUN_ID="unknown")
 
@@ -330,7 +338,7 @@ def test_a_report_of_an_unknown_run_is_ignored(handler: Handler, codebuild: Code
     ],
 )
 def test_a_report_that_knows_something_else_of_a_run_is_ignored(
-    handler: Handler,
+    handler: Application,
     codebuild: CodeBuildServer,
     aws: Requests,
     kind: str,
@@ -355,7 +363,7 @@ def test_a_report_of_codebuild_is_none_of_a_jenkins_job(jenkins: JenkinsServer, 
 
 
 def test_type_and_tenant_of_a_report_come_from_the_ledger(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     """As of a job that declares its run id and nothing else."""
     build = provisioned(handler, codebuild)
@@ -381,7 +389,7 @@ def test_type_and_tenant_of_a_report_come_from_the_ledger(
     ],
 )
 def test_a_state_change_of_a_run_that_is_not_ours_is_ignored(
-    handler: Handler,
+    handler: Application,
     codebuild: CodeBuildServer,
     aws: Requests,
     capsys: pytest.CaptureFixture[str],
@@ -405,26 +413,28 @@ def test_a_state_change_of_a_run_that_is_not_ours_is_ignored(
         }
     )
 
-    answer = outcome(invoke(handler, event), "report_build")
+    answer = outcome(invoke(handler, event), "publish_build_ending")
 
-    assert (answer["action"], answer["status"]) == ("ReportJob", "ignored")
+    assert (answer["action"], answer["status"]) == ("PublishEnding", "ignored")
     assert published(aws) == []
-    assert '"ReportIgnored":[1.0]' in capsys.readouterr().out
+    assert '"EndingIgnored":[1.0]' in capsys.readouterr().out
 
 
 def test_a_build_that_somebody_started_again_does_not_tell_how_ours_ended(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
     codebuild.finish(build, "FAILED")
     again = {**build, "arn": build["arn"] + "-again", "buildStatus": "SUCCEEDED"}
 
-    assert outcome(invoke(handler, state_change(again)), "report_build")["status"] == "ignored"
+    assert outcome(invoke(handler, state_change(again)), "publish_build_ending")["status"] == "ignored"
 
     assert published(aws) == []
 
 
-def test_state_changes_come_from_codebuild_alone(handler: Handler, codebuild: CodeBuildServer, aws: Requests) -> None:
+def test_state_changes_come_from_codebuild_alone(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
+) -> None:
     build = provisioned(handler, codebuild)
     codebuild.finish(build)
 
@@ -439,7 +449,7 @@ def test_without_a_table_state_changes_are_ignored_and_the_log_says_so_once(
     build = provisioned(handler, codebuild)
     codebuild.finish(build)
 
-    answers = [outcome(invoke(handler, state_change(build)), "report_build") for _ in range(2)]
+    answers = [outcome(invoke(handler, state_change(build)), "publish_build_ending") for _ in range(2)]
 
     assert [answer["status"] for answer in answers] == ["skipped", "skipped"]
     assert capsys.readouterr().out.count("state changes of builds are ignored: IDEMPOTENCY_TABLE is not set") == 1
@@ -484,7 +494,7 @@ def test_what_could_not_be_started_is_told_without_a_run_all_the_same(
 
 
 def test_a_report_that_cannot_be_looked_up_fails_and_is_counted(
-    handler: Handler,
+    handler: Application,
     codebuild: CodeBuildServer,
     aws: Requests,
     monkeypatch: pytest.MonkeyPatch,
@@ -510,14 +520,14 @@ def test_a_run_id_cannot_be_required_without_a_table(aws: Requests, monkeypatch:
 
 
 @pytest.mark.parametrize("run_id", ["x" * 3000, "unknown"])
-def test_no_text_for_a_run_id_is_too_long_to_be_ignored(handler: Handler, aws: Requests, run_id: str) -> None:
+def test_no_text_for_a_run_id_is_too_long_to_be_ignored(handler: Application, aws: Requests, run_id: str) -> None:
     event = changed(sample("tenant-provisioning-success"), "detail.ORCHESTRATOR_RUN_ID", run_id)
 
     assert_ignored(handler, aws, event, "the ledger knows no such run")
 
 
 def test_a_report_that_its_consumer_refuses_leaves_the_job_open(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
     report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS", CODEBUILD_BUILD_SUCCEEDING=0)
@@ -607,17 +617,17 @@ def test_a_build_that_fails_after_it_told_of_a_success_corrects_the_record(
     assert stored()["status"] == "PROVISIONING_FAILED"
     assert [entry["status"] for entry in answer["consumers"][0]["outcomes"]] == ["updated", "already sent"]
     assert [body["data"]["status"] for body in control_plane.accepted] == [1]
-    assert "failed after it had told of a success" in capsys.readouterr().out
+    assert "failed after it had published a success" in capsys.readouterr().out
 
 
-def test_a_success_after_a_failure_is_ignored(handler: Handler, codebuild: CodeBuildServer, aws: Requests) -> None:
+def test_a_success_after_a_failure_is_ignored(handler: Application, codebuild: CodeBuildServer, aws: Requests) -> None:
     build = provisioned(handler, codebuild)
     invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_FAILURE"))
 
     report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS")
-    assert_ignored(handler, aws, report, "that run has failed, by a report")
+    assert_ignored(handler, aws, report, "that run has failed, by an event")
     codebuild.finish(build)
-    assert outcome(invoke(handler, state_change(build)), "report_build")["status"] == "ignored"
+    assert outcome(invoke(handler, state_change(build)), "publish_build_ending")["status"] == "ignored"
 
     assert stored()["status"] == "PROVISIONING_FAILED"
     assert published(aws) == []
@@ -627,7 +637,7 @@ def test_a_success_after_a_failure_is_ignored(handler: Handler, codebuild: CodeB
 
 
 def test_an_event_that_comes_again_does_not_begin_anew_what_a_later_one_has_ended(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     """Its sender's clock is ahead, so that it seems to be younger than the later event."""
     ahead = (datetime.now(UTC) + timedelta(minutes=10)).isoformat(timespec="seconds")
@@ -643,7 +653,7 @@ def test_an_event_that_comes_again_does_not_begin_anew_what_a_later_one_has_ende
 
 
 def test_an_old_success_is_not_followed_by_a_deployment(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
     invoke(handler, sample("tenant-provisioning", id="second"))
@@ -688,12 +698,12 @@ def test_the_deployment_that_follows_from_an_older_start_is_superseded(
 # No tenant is forgotten.
 
 
-def sweep(handler: Handler, **changes: Any) -> Any:
-    return outcome(invoke(handler, sample("scheduled-sweep", **changes)), "sweep_open_jobs")
+def sweep(handler: Application, **changes: Any) -> Any:
+    return outcome(invoke(handler, sample("scheduled-sweep", **changes)), "sweep_runs")
 
 
 def test_a_start_keeps_the_job_at_no_request_of_its_own(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
 
@@ -710,13 +720,13 @@ def test_a_start_keeps_the_job_at_no_request_of_its_own(
 
 
 def test_an_end_that_nobody_told_is_found_and_published(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
+    handler: Application, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     build = provisioned(handler, codebuild)
     codebuild.finish(build, "FAILED", REASON="exported")
     later(HOUR)
 
-    assert sweep(handler) == {"action": "SweepJobs", "status": "swept", "checked": 1, "reported": 1}
+    assert sweep(handler) == {"action": "SweepRuns", "status": "swept", "checked": 1, "published": 1}
 
     (entry,) = published(aws)
     detail = json.loads(entry["Detail"])
@@ -728,7 +738,7 @@ def test_an_end_that_nobody_told_is_found_and_published(
 
 
 def test_the_sweep_finds_its_work_by_a_query(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
+    handler: Application, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     provisioned(handler, codebuild)
     later(HOUR)
@@ -740,7 +750,7 @@ def test_the_sweep_finds_its_work_by_a_query(
     assert aws.of("Query")[0]["IndexName"] == "open-jobs"
 
 
-def test_a_job_is_left_alone_for_a_while(handler: Handler, codebuild: CodeBuildServer, aws: Requests) -> None:
+def test_a_job_is_left_alone_for_a_while(handler: Application, codebuild: CodeBuildServer, aws: Requests) -> None:
     codebuild.finish(provisioned(handler, codebuild))
 
     assert sweep(handler)["checked"] == 0
@@ -751,7 +761,7 @@ def test_a_job_is_left_alone_for_a_while(handler: Handler, codebuild: CodeBuildS
     [(timedelta(minutes=6), 5), (timedelta(minutes=40), 10), (timedelta(hours=3), 45), (timedelta(days=9), 60)],
 )
 def test_the_longer_a_job_runs_the_later_it_is_asked_after_again(
-    handler: Handler, codebuild: CodeBuildServer, later: Callable[[timedelta], None], age: timedelta, pause: int
+    handler: Application, codebuild: CodeBuildServer, later: Callable[[timedelta], None], age: timedelta, pause: int
 ) -> None:
     provisioned(handler, codebuild)
     later(age)
@@ -764,7 +774,7 @@ def test_the_longer_a_job_runs_the_later_it_is_asked_after_again(
 
 
 def test_a_job_whose_end_was_told_is_not_asked_after(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
+    handler: Application, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     build = provisioned(handler, codebuild)
     invoke(handler, sample("tenant-provisioning-success", detail=codebuild.variables(build)))
@@ -775,7 +785,7 @@ def test_a_job_whose_end_was_told_is_not_asked_after(
 
 
 def test_what_another_job_is_told_of_leaves_a_job_open(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
 
@@ -797,10 +807,10 @@ def test_a_start_that_ended_in_doubt_is_looked_for(
         provisioned(handler, codebuild)
     codebuild.finish(codebuild.builds[0])
     later(HOUR)
-    assert sweep(handler)["reported"] == 0  # it is found, and asked after when its turn comes next
+    assert sweep(handler)["published"] == 0  # it is found, and asked after when its turn comes next
     later(HOUR * 2)
 
-    assert sweep(handler, id="next")["reported"] == 1
+    assert sweep(handler, id="next")["published"] == 1
     assert [entry["DetailType"] for entry in published(aws)] == ["TENANT_PROVISIONING_SUCCESS"]
 
 
@@ -828,7 +838,7 @@ def test_a_start_in_doubt_that_never_was_is_given_up_in_the_end(
     assert "was never started; its event" in capsys.readouterr().out
 
 
-def test_a_job_that_is_certainly_not_started_is_not_kept(handler: Handler, codebuild: CodeBuildServer) -> None:
+def test_a_job_that_is_certainly_not_started_is_not_kept(handler: Application, codebuild: CodeBuildServer) -> None:
     codebuild.projects.clear()
 
     with pytest.raises(Exception, match="there is no such project"):
@@ -844,11 +854,11 @@ def test_a_jenkins_job_is_followed_by_the_sweep_alone(
     invoke(handler, sample("tenant-provisioning-jenkins"))
     (build,) = jenkins.run_queue()
     later(HOUR)
-    assert sweep(handler)["reported"] == 0
+    assert sweep(handler)["published"] == 0
     jenkins.finish("tenants/enterprise-provisioning", build.number, "UNSTABLE")
     later(HOUR * 3)
 
-    assert sweep(handler, id="next")["reported"] == 1
+    assert sweep(handler, id="next")["published"] == 1
 
     (entry,) = published(aws)
     detail = json.loads(entry["Detail"])
@@ -869,7 +879,7 @@ def test_a_jenkins_job_that_declares_nothing_is_followed_by_its_queue_item(
     jenkins.finish("tenants/enterprise-provisioning", build.number)
     later(HOUR)
 
-    assert sweep(handler)["reported"] == 1
+    assert sweep(handler)["published"] == 1
 
     detail = json.loads(published(aws)[0]["Detail"])
     assert json.loads(detail["tenant"]) == {"id": detail["ORCHESTRATOR_TENANT_ID"]}
@@ -889,7 +899,7 @@ def test_a_jenkins_build_that_names_its_run_is_no_other_run_for_its_queue_number
     jenkins.finish(name, build.number)
     later(HOUR)
 
-    assert sweep(handler)["reported"] == 1
+    assert sweep(handler)["published"] == 1
 
     (entry,) = published(aws)
     assert entry["DetailType"] == "TENANT_PROVISIONING_FAILURE"
@@ -904,7 +914,7 @@ def test_a_cancelled_jenkins_item_is_a_failure(
     jenkins.cancel(jenkins.waiting()[0])
     later(HOUR)
 
-    assert sweep(handler)["reported"] == 1
+    assert sweep(handler)["published"] == 1
 
     assert "was cancelled while it waited" in json.loads(published(aws)[0]["Detail"])["reason"]
 
@@ -924,9 +934,9 @@ def test_a_jenkins_run_that_may_have_been_discarded_is_not_called_failed_before_
     del job.builds[0]  # the job keeps its youngest build alone
 
     later(HOUR)
-    assert sweep(handler)["reported"] == 0
+    assert sweep(handler)["published"] == 0
     later(HOUR * 25)
-    assert sweep(handler, id="next")["reported"] == 1
+    assert sweep(handler, id="next")["published"] == 1
 
     assert "is not there any more, nor are older builds" in json.loads(published(aws)[0]["Detail"])["reason"]
 
@@ -938,10 +948,10 @@ def test_a_jenkins_job_that_was_deleted_is_reported_after_a_day(
     invoke(handler, sample("tenant-provisioning-jenkins"))
     jenkins.next.answer(404, on="GET /job/", times=2)
     later(HOUR)
-    assert sweep(handler)["reported"] == 0
+    assert sweep(handler)["published"] == 0
     later(HOUR * 25)
 
-    assert sweep(handler, id="next")["reported"] == 1
+    assert sweep(handler, id="next")["published"] == 1
     assert published(aws)[0]["DetailType"] == "TENANT_PROVISIONING_FAILURE"
 
 
@@ -960,22 +970,22 @@ class Builds:
     def find(self, job: Job) -> Run | None:
         return None
 
-    def results(self, jobs: Sequence[StartedJob]) -> dict[str, Result]:
+    def endings(self, jobs: Sequence[StartedJob]) -> dict[str, Ending]:
         assert len({job.name for job in jobs}) == 1
         self.asked.append(len(jobs))
         if jobs[0].name in self.failing:
             raise self.error
         return {
-            job.run_id: Result(succeeded=True, reason="done", variables={"tenant": '{"id": "t"}', "secret": SECRET})
+            job.run_id: Ending(succeeded=True, reason="done", variables={"tenant": '{"id": "t"}', "secret": SECRET})
             for job in jobs
-            if self.ended.get(job.tenant_id)
+            if self.ended.get(job.tenant_id or "")
         }
 
 
-def many(builds: Builds, count: int) -> Handler:
+def many(builds: Builds, count: int) -> Application:
     """Start jobs for as many tenants, named t0, t1, ..., of which every third is of another job."""
     registry = Registry()
-    registry.include(outcomes.registry)
+    registry.include(endings.registry)
     registry.consumer("TENANT_UPGRADE", name="upgrade")(
         lambda event: StartJob(builder="MINE", name=event.detail["job"], tenant_id=event.detail["id"])
     )
@@ -999,14 +1009,14 @@ def test_a_build_system_that_fails_keeps_no_other_from_being_asked(
     builds.failing = {"other"}
     later(HOUR)
 
-    assert sweep(handler) == {"action": "SweepJobs", "status": "swept", "checked": 6, "reported": 4}
+    assert sweep(handler) == {"action": "SweepRuns", "status": "swept", "checked": 6, "published": 4}
     logged = capsys.readouterr().out
-    assert "other is out of order" in logged or "builder 'MINE' raised KeyError in results" in logged
+    assert "other is out of order" in logged or "builder 'MINE' raised KeyError in endings" in logged
     assert SECRET not in logged
 
     builds.failing = set()
     later(HOUR * 2)
-    assert sweep(handler, id="next")["reported"] == 2
+    assert sweep(handler, id="next")["published"] == 2
     assert {entry["DetailType"] for entry in published(aws)} == {"TENANT_UPGRADE_SUCCESS"}
     assert len(published(aws)) == 6
 
@@ -1023,8 +1033,8 @@ def test_a_record_of_another_version_is_passed_over(
         dynamodb.put_item(TableName="idempotency", Item=item)
     later(HOUR)
 
-    assert sweep(handler)["reported"] == 3
-    assert capsys.readouterr().out.count("is not asked after: its record") == 2
+    assert sweep(handler)["published"] == 3
+    assert capsys.readouterr().out.count("is not followed: its record") == 2
     assert sweep(handler, id="next")["checked"] == 0  # they are out of the way for a while
 
 
@@ -1039,15 +1049,15 @@ def test_a_job_that_cannot_be_postponed_keeps_no_other_from_being_asked(
     def fail(*_: Any) -> None:
         raise Unavailable("not now")
 
-    monkeypatch.setattr(Ledger, "postpone", fail)
+    monkeypatch.setattr(DynamoDBRecords, "postpone", fail)
 
-    assert sweep(handler)["reported"] == 3
+    assert sweep(handler)["published"] == 3
 
 
 def test_many_jobs_are_asked_after_in_steps(
     aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "_PAGE", 4)
+    monkeypatch.setattr(dynamodb, "_PAGE", 4)
     builds = Builds()
     handler = many(builds, 10)
     builds.ended = {f"t{number}": True for number in range(5)}
@@ -1055,7 +1065,7 @@ def test_many_jobs_are_asked_after_in_steps(
 
     swept = sweep(handler)
 
-    assert (swept["checked"], swept["reported"]) == (10, 5)
+    assert (swept["checked"], swept["published"]) == (10, 5)
     assert max(builds.asked) <= 4
 
 
@@ -1063,10 +1073,10 @@ def test_a_sweep_stops_in_time_and_the_next_one_goes_on(
     aws: Requests, later: Callable[[timedelta], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Slow(Builds):
-        def results(self, jobs: Sequence[StartedJob]) -> dict[str, Result]:
+        def endings(self, jobs: Sequence[StartedJob]) -> dict[str, Ending]:
             if not self.asked:
                 time_is_up.setattr(deadline, "has_time", lambda pause=0.0: False)
-            return super().results(jobs)
+            return super().endings(jobs)
 
     handler = many(Slow(), 3)
     later(HOUR)
@@ -1086,7 +1096,7 @@ def test_a_sweep_in_a_short_invocation_asks_after_as_many_jobs_as_it_can_report(
 
     answer = handler(sample("scheduled-sweep"), LocalContext(timeout=3))
 
-    assert outcome(answer, "sweep_open_jobs")["checked"] > 0
+    assert outcome(answer, "sweep_runs")["checked"] > 0
     assert max(builds.asked) <= 14  # seven for each of the two seconds in which it may act
 
 
@@ -1094,25 +1104,25 @@ def test_two_sweeps_at_once_publish_each_end_once(
     aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both have read which jobs are open before either has put them off."""
-    monkeypatch.setattr(Ledger, "postpone", lambda *_: None)
+    monkeypatch.setattr(DynamoDBRecords, "postpone", lambda *_: None)
     builds = Builds()
     handler = many(builds, 8)
     builds.ended = {f"t{number}": True for number in range(8)}
     later(HOUR)
-    ask = builds.results
+    ask = builds.endings
     swept: list[Any] = []
 
-    def ask_during_another_sweep(jobs: Sequence[StartedJob]) -> dict[str, Result]:
-        results = ask(jobs)
+    def ask_during_another_sweep(jobs: Sequence[StartedJob]) -> dict[str, Ending]:
+        found = ask(jobs)
         if not swept:
             swept.append(None)
             swept[0] = sweep(handler, id="two")
-        return results
+        return found
 
-    builds.results = ask_during_another_sweep  # type: ignore[method-assign]
+    builds.endings = ask_during_another_sweep  # type: ignore[method-assign]
     sweep(handler, id="one")
 
-    assert swept[0]["reported"] == 8
+    assert swept[0]["published"] == 8
     assert len(published(aws)) == 8
     assert open_records() == []
 
@@ -1129,12 +1139,12 @@ def test_a_sweep_that_was_killed_after_publishing_does_not_publish_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as killed:
-        killed.setattr(Ledger, "close", die)
+        killed.setattr(DynamoDBRecords, "close", die)
         with pytest.raises(KeyboardInterrupt):
             sweep(handler)
 
     later(HOUR * 2)
-    assert sweep(handler, id="next")["reported"] == 1
+    assert sweep(handler, id="next")["published"] == 1
     assert len(published(aws)) == 1
     assert open_records() == []
 
@@ -1146,15 +1156,13 @@ def test_jobs_without_an_end_after_a_day_are_counted(
     later(timedelta(hours=25))
     sweep(handler)
 
-    counts = [
-        line["JobsWithoutOutcome"] for line in json_lines(capsys.readouterr().out) if "JobsWithoutOutcome" in line
-    ]
+    counts = [line["RunsWithoutEnding"] for line in json_lines(capsys.readouterr().out) if "RunsWithoutEnding" in line]
     assert counts == [[2.0]]
 
 
 @pytest.mark.parametrize("level", ["INFO", "WARNING", "ERROR"])
 def test_a_sweep_that_finds_no_job_is_counted_at_every_log_level(
-    handler: Handler, capsys: pytest.CaptureFixture[str], level: str
+    handler: Application, capsys: pytest.CaptureFixture[str], level: str
 ) -> None:
     before = telemetry.logger.log_level
     telemetry.logger.setLevel(level)
@@ -1164,7 +1172,7 @@ def test_a_sweep_that_finds_no_job_is_counted_at_every_log_level(
         telemetry.logger.setLevel(before)
 
     lines = json_lines(capsys.readouterr().out)
-    assert [line["JobsWithoutOutcome"] for line in lines if "JobsWithoutOutcome" in line] == [[0.0]]
+    assert [line["RunsWithoutEnding"] for line in lines if "RunsWithoutEnding" in line] == [[0.0]]
 
 
 def test_a_build_system_that_cannot_tell_is_not_followed(aws: Requests) -> None:
@@ -1220,16 +1228,16 @@ def test_without_the_index_each_sweep_fails_and_names_it(
 
 
 @pytest.mark.parametrize("changes", [{}, {"source": "aws.events", "detail": {}}])
-def test_both_kinds_of_schedules_start_a_sweep(handler: Handler, changes: dict[str, Any]) -> None:
+def test_both_kinds_of_schedules_start_a_sweep(handler: Application, changes: dict[str, Any]) -> None:
     assert sweep(handler, **changes)["status"] == "swept"
 
 
-def test_a_schedule_of_somebody_else_starts_none(handler: Handler, aws: Requests) -> None:
+def test_a_schedule_of_somebody_else_starts_none(handler: Application, aws: Requests) -> None:
     assert invoke(handler, sample("scheduled-sweep", source="somebody", detail={}))["consumers"] == []
 
 
 def test_the_record_of_the_tenant_says_what_the_sweep_found(
-    handler: Handler, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
+    handler: Application, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     build = provisioned(handler, codebuild)
     codebuild.finish(build, "STOPPED")
@@ -1244,18 +1252,18 @@ def test_the_record_of_the_tenant_says_what_the_sweep_found(
 
 
 def test_a_sweep_that_cannot_read_the_table_leaves_it_to_the_next(
-    handler: Handler, aws: Requests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    handler: Application, aws: Requests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: Any) -> None:
         raise Unavailable("open jobs could not be read")
 
-    monkeypatch.setattr(Ledger, "due", fail)
+    monkeypatch.setattr(DynamoDBRecords, "due", fail)
 
     assert sweep(handler) == {
-        "action": "SweepJobs",
+        "action": "SweepRuns",
         "status": "swept",
         "checked": 0,
-        "reported": 0,
+        "published": 0,
         "reason": "open jobs could not be read",
     }
     lines = json_lines(capsys.readouterr().out)

@@ -8,7 +8,7 @@ from typing import Any
 import boto3
 import pytest
 
-from orchestrator import ConfigurationError, Handler, JobRejected, Registry, StaticTierDetails, create_handler
+from orchestrator import Application, ConfigurationError, JobRejected, Registry, StaticTierDetails, create_handler
 from orchestrator.aws.items import from_item
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local.jenkins import JenkinsServer
@@ -18,7 +18,7 @@ from tests.conftest import Requests, changed, invoke, sample, variables
 TENANT_ID = "4b1f6c0e-3c1d-4a58-9a55-7d9f0e6a2c11"
 
 
-def test_a_flat_event_starts_the_build_of_its_tier_with_its_variables(handler: Handler, aws: Requests) -> None:
+def test_a_flat_event_starts_the_build_of_its_tier_with_its_variables(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning")
 
     invoke(handler, event)
@@ -47,7 +47,7 @@ def test_a_flat_event_starts_the_build_of_its_tier_with_its_variables(handler: H
     }
 
 
-def test_an_enveloped_event_starts_the_build_of_its_tier(handler: Handler, aws: Requests) -> None:
+def test_an_enveloped_event_starts_the_build_of_its_tier(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning-enveloped")
 
     invoke(handler, event)
@@ -60,7 +60,7 @@ def test_an_enveloped_event_starts_the_build_of_its_tier(handler: Handler, aws: 
     assert sent["ORCHESTRATOR_TENANT_ID"] == TENANT_ID
 
 
-def test_a_subscription_event_passes_size_tenant_secret_and_context(handler: Handler, aws: Requests) -> None:
+def test_a_subscription_event_passes_size_tenant_secret_and_context(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning-subscription")
 
     invoke(handler, event)
@@ -76,7 +76,7 @@ def test_a_subscription_event_passes_size_tenant_secret_and_context(handler: Han
     assert (sent["secret"], sent["context"]) == ("example-callback-secret", "example-callback-context")
 
 
-def test_the_answer_names_the_build_and_links_to_it(handler: Handler, aws: Requests) -> None:
+def test_the_answer_names_the_build_and_links_to_it(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning")
 
     answer = invoke(handler, event)
@@ -99,13 +99,13 @@ def test_the_answer_names_the_build_and_links_to_it(handler: Handler, aws: Reque
     }
 
 
-def test_the_idempotency_token_is_as_long_as_codebuild_allows(handler: Handler, aws: Requests) -> None:
+def test_the_idempotency_token_is_as_long_as_codebuild_allows(handler: Application, aws: Requests) -> None:
     invoke(handler, sample("tenant-provisioning"))
 
     assert len(aws.of("StartBuild")[0]["idempotencyToken"]) == 32
 
 
-def test_another_event_carries_another_idempotency_token(handler: Handler, aws: Requests) -> None:
+def test_another_event_carries_another_idempotency_token(handler: Application, aws: Requests) -> None:
     invoke(handler, sample("tenant-provisioning", id="one"))
     invoke(handler, sample("tenant-provisioning", id="two"))
 
@@ -113,7 +113,7 @@ def test_another_event_carries_another_idempotency_token(handler: Handler, aws: 
     assert first["idempotencyToken"] != second["idempotencyToken"]
 
 
-def test_the_tenant_record_is_stored_before_the_build_starts(handler: Handler, aws: Requests) -> None:
+def test_the_tenant_record_is_stored_before_the_build_starts(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning")
 
     invoke(handler, event)
@@ -129,7 +129,7 @@ def test_the_tenant_record_is_stored_before_the_build_starts(handler: Handler, a
     assert record == {"tenantId": TENANT_ID, **event["detail"], "tenant": tenant}
 
 
-def test_the_record_of_a_subscription_event_has_its_plan_as_plan_config(handler: Handler, aws: Requests) -> None:
+def test_the_record_of_a_subscription_event_has_its_plan_as_plan_config(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning-subscription")
 
     invoke(handler, event)
@@ -138,7 +138,7 @@ def test_the_record_of_a_subscription_event_has_its_plan_as_plan_config(handler:
     assert from_item(stored)["planConfig"]["tier"] == event["detail"]["subscription"]["plan"]["tier"]
 
 
-def test_a_warm_event_takes_four_calls(handler: Handler, aws: Requests) -> None:
+def test_a_warm_event_takes_four_calls(handler: Application, aws: Requests) -> None:
     invoke(handler, sample("tenant-provisioning", id="one"))
     aws.clear()
 
@@ -147,7 +147,7 @@ def test_a_warm_event_takes_four_calls(handler: Handler, aws: Requests) -> None:
     assert aws.operations == ["PutItem", "UpdateItem", "StartBuild", "UpdateItem"]
 
 
-def test_unknown_fields_are_kept_and_passed_on(handler: Handler, aws: Requests) -> None:
+def test_unknown_fields_are_kept_and_passed_on(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.tenant.brand", {"colour": "grün"})
     event = changed(event, "detail.traits", ["a", None, 1.5])
 
@@ -172,7 +172,7 @@ def test_unknown_fields_are_kept_and_passed_on(handler: Handler, aws: Requests) 
     ],
 )
 def test_the_feature_IdP_decides_the_identity_provider(  # noqa: N802 - the feature is spelt so
-    handler: Handler, aws: Requests, feature: dict[str, Any], provider: str
+    handler: Application, aws: Requests, feature: dict[str, Any], provider: str
 ) -> None:
     event = changed(sample("tenant-provisioning"), "detail.planConfig.features", [feature])
 
@@ -181,7 +181,7 @@ def test_the_feature_IdP_decides_the_identity_provider(  # noqa: N802 - the feat
     assert json.loads(variables(aws.of("StartBuild")[0])["tenant"])["identityProvider"] == provider
 
 
-def test_the_event_overrides_the_tiers_variables(handler: Handler, aws: Requests) -> None:
+def test_the_event_overrides_the_tiers_variables(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning")
 
     invoke(handler, changed(event, "detail.builderConfig.config.environmentOverride.instanceSize", "huge"))
@@ -189,7 +189,7 @@ def test_the_event_overrides_the_tiers_variables(handler: Handler, aws: Requests
     assert variables(aws.of("StartBuild")[0])["instanceSize"] == "huge"
 
 
-def test_an_event_without_override_still_hands_the_tenant_over(handler: Handler, aws: Requests) -> None:
+def test_an_event_without_override_still_hands_the_tenant_over(handler: Application, aws: Requests) -> None:
     invoke(handler, changed(sample("tenant-provisioning"), "detail.builderConfig", {"type": "CODE_BUILD"}))
 
     assert json.loads(variables(aws.of("StartBuild")[0])["tenant"])["key"] == "acme"
@@ -248,7 +248,7 @@ def test_a_built_in_consumer_can_be_left_out(aws: Requests) -> None:
     assert aws == []
 
 
-def jenkins_is_asked(server: JenkinsServer, handler: Handler, event: dict[str, Any]) -> dict[str, Any]:
+def jenkins_is_asked(server: JenkinsServer, handler: Application, event: dict[str, Any]) -> dict[str, Any]:
     answer = invoke(handler, event)
     outcome: dict[str, Any] = answer["consumers"][0]["outcomes"][1]
     assert (outcome["builder"], outcome["status"]) == ("JENKINS", "started")
@@ -257,7 +257,7 @@ def jenkins_is_asked(server: JenkinsServer, handler: Handler, event: dict[str, A
 
 
 def test_the_event_decides_which_build_system_starts_the_job(
-    jenkins: JenkinsServer, handler: Handler, aws: Requests
+    jenkins: JenkinsServer, handler: Application, aws: Requests
 ) -> None:
     event = changed(sample("tenant-provisioning"), "detail.builderConfig.type", "JENKINS")
 
@@ -271,13 +271,13 @@ def test_the_event_decides_which_build_system_starts_the_job(
     assert jenkins.waiting()[0].values["ORCHESTRATOR_RUN_ID"] == sent["ORCHESTRATOR_RUN_ID"]
 
 
-def test_the_tier_decides_where_the_event_does_not(jenkins: JenkinsServer, handler: Handler) -> None:
+def test_the_tier_decides_where_the_event_does_not(jenkins: JenkinsServer, handler: Application) -> None:
     event = changed(sample("tenant-provisioning-jenkins"), "detail.builderConfig.type", ...)
 
     assert jenkins_is_asked(jenkins, handler, event)["name"] == "tenants/enterprise-provisioning"
 
 
-def test_the_event_goes_before_the_tier(jenkins: JenkinsServer, handler: Handler, aws: Requests) -> None:
+def test_the_event_goes_before_the_tier(jenkins: JenkinsServer, handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning-jenkins"), "detail.builderConfig.type", "CODE_BUILD")
 
     with pytest.raises(JobRejected, match="'tenants/enterprise-provisioning' is no name for a CodeBuild project"):
@@ -332,7 +332,7 @@ def test_a_secret_that_is_not_there_is_named(
 
 
 def test_what_jenkins_is_asked_and_told_never_reaches_the_log(
-    jenkins: JenkinsServer, handler: Handler, capsys: pytest.CaptureFixture[str]
+    jenkins: JenkinsServer, handler: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
     invoke(handler, sample("tenant-provisioning-jenkins"))
     jenkins.users["orchestrator"] = "another"
@@ -375,7 +375,9 @@ def test_the_setting_says_how_long_a_tier_is_kept(aws: Requests, monkeypatch: py
     assert len(aws.of("GetItem")) == 2
 
 
-def test_a_subscription_event_whose_plan_config_is_null_counts_as_one_without(handler: Handler, aws: Requests) -> None:
+def test_a_subscription_event_whose_plan_config_is_null_counts_as_one_without(
+    handler: Application, aws: Requests
+) -> None:
     invoke(handler, changed(sample("tenant-provisioning-subscription"), "detail.planConfig", None))
 
     assert aws.of("StartBuild")[0]["projectName"] == "basic-tenant-provisioning"

@@ -13,9 +13,9 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from botocore.exceptions import ClientError
 
 from orchestrator import (
+    Application,
     ConfigurationError,
     Event,
-    Handler,
     InvalidEvent,
     JobRejected,
     Registry,
@@ -44,7 +44,7 @@ def queues(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> Queues:
     return urls
 
 
-def failing(error: Callable[[], Exception]) -> Handler:
+def failing(error: Callable[[], Exception]) -> Application:
     registry = Registry()
 
     @registry.consumer("X")

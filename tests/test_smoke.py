@@ -178,11 +178,11 @@ def set_alarm(account: Account, alarm: str, state: str) -> None:
     client("cloudwatch").set_alarm_state(AlarmName=account.names[alarm], StateValue=state, StateReason="test")
 
 
-@deployed_with({"PublishBuildOutcomes": "false"})
+@deployed_with({"PublishBuildEndings": "false"})
 def test_a_rule_that_is_off_on_purpose_is_skipped(account: Account, check: Check) -> None:
     result = check()
 
-    assert result.of("BuildStateRule") == "skipped BuildStateRule: PublishBuildOutcomes is false"
+    assert result.of("BuildStateRule") == "skipped BuildStateRule: PublishBuildEndings is false"
     assert result.code == 0
 
 
@@ -298,7 +298,7 @@ def test_a_stack_without_a_sweep_fails(new_account: Account, check: Check) -> No
     result = check()
 
     assert result.with_status("FAILED") == ["last sweep"]
-    assert "JobsWithoutOutcome has no data of the last 15 minutes" in result.of("last sweep")
+    assert "RunsWithoutEnding has no data of the last 15 minutes" in result.of("last sweep")
     assert "if the stack is new, run this again in ten minutes" in result.of("last sweep")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import Event, Handler, Registry, StartJob, StaticTierDetails, create_handler
+from orchestrator import Application, Event, Registry, StartJob, StaticTierDetails, create_handler
 from tests.conftest import EVENTS, Requests, changed, invoke, json_lines, sample
 from tests.test_dispatch import Recorder
 
@@ -33,7 +33,7 @@ def connector_record(kind: str, detail: Any, number: int = 1) -> dict[str, Any]:
     return record(detail, number, messageAttributes=attribute)
 
 
-def deliver(handler: Handler, *records: dict[str, Any]) -> list[str]:
+def deliver(handler: Application, *records: dict[str, Any]) -> list[str]:
     answer = invoke(handler, {"Records": list(records)})
     assert set(answer) == {"batchItemFailures"}
     return sorted(failure["itemIdentifier"] for failure in answer["batchItemFailures"])
@@ -50,12 +50,12 @@ def builder() -> Recorder:
 
 
 @pytest.fixture
-def own(registry: Registry, builder: Recorder) -> Handler:
+def own(registry: Registry, builder: Recorder) -> Application:
     return create_handler(registry, builders={"CODE_BUILD": builder}, tiers=StaticTierDetails())
 
 
 def test_an_eventbridge_event_that_came_through_a_queue_is_handled_as_if_it_came_straight(
-    handler: Handler, aws: Requests
+    handler: Application, aws: Requests
 ) -> None:
     event = sample("tenant-provisioning")
 
@@ -67,7 +67,7 @@ def test_an_eventbridge_event_that_came_through_a_queue_is_handled_as_if_it_came
     assert build["projectName"] == "premium-tenant-provisioning"
 
 
-def test_the_sample_holds_one_message_of_each_kind(handler: Handler, aws: Requests) -> None:
+def test_the_sample_holds_one_message_of_each_kind(handler: Application, aws: Requests) -> None:
     batch = json.loads((EVENTS / "sqs-batch.json").read_text(encoding="utf-8"))
 
     assert deliver(handler, *batch["Records"]) == []
@@ -76,7 +76,7 @@ def test_the_sample_holds_one_message_of_each_kind(handler: Handler, aws: Reques
     assert projects == ["basic-tenant-provisioning", "premium-tenant-provisioning"]
 
 
-def test_a_message_of_the_reference_connector_is_handled(handler: Handler, aws: Requests) -> None:
+def test_a_message_of_the_reference_connector_is_handled(handler: Application, aws: Requests) -> None:
     detail = sample("tenant-provisioning-subscription")["detail"]
 
     assert deliver(handler, connector_record("TENANT_PROVISIONING", detail)) == []
@@ -86,7 +86,7 @@ def test_a_message_of_the_reference_connector_is_handled(handler: Handler, aws: 
 
 
 def test_a_message_of_the_reference_connector_is_one_event_however_often_it_comes(
-    own: Handler, registry: Registry
+    own: Application, registry: Registry
 ) -> None:
     seen: list[Event] = []
     registry.consumer("X", name="see")(seen.append)
@@ -101,7 +101,7 @@ def test_a_message_of_the_reference_connector_is_one_event_however_often_it_come
 
 
 @pytest.mark.parametrize("body", ["no json", "[]", "null", '{"detail": 1}', "[" * 100_000, '""'])
-def test_a_bad_message_costs_only_itself(handler: Handler, aws: Requests, body: str) -> None:
+def test_a_bad_message_costs_only_itself(handler: Application, aws: Requests, body: str) -> None:
     good = record(sample("tenant-provisioning"), 2)
 
     assert deliver(handler, record(body), good, record(body, 3)) == ["message-1", "message-3"]
@@ -109,17 +109,17 @@ def test_a_bad_message_costs_only_itself(handler: Handler, aws: Requests, body: 
 
 
 @pytest.mark.parametrize("kind", ["", " ", "a\nb"])
-def test_a_message_without_a_usable_type_comes_back(own: Handler, kind: str) -> None:
+def test_a_message_without_a_usable_type_comes_back(own: Application, kind: str) -> None:
     assert deliver(own, connector_record(kind, {})) == ["message-1"]
 
 
-def test_a_batch_that_fails_whole_is_answered_and_not_raised(handler: Handler) -> None:
+def test_a_batch_that_fails_whole_is_answered_and_not_raised(handler: Application) -> None:
     unknown = changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD")
 
     assert deliver(handler, record(unknown), record("no json", 2)) == ["message-1", "message-2"]
 
 
-def test_each_failure_is_logged_with_its_event(handler: Handler, capsys: pytest.CaptureFixture[str]) -> None:
+def test_each_failure_is_logged_with_its_event(handler: Application, capsys: pytest.CaptureFixture[str]) -> None:
     unknown = changed(sample("tenant-provisioning", id="the-event"), "detail.planConfig.tier", "GOLD")
 
     deliver(handler, record(unknown), record("no json do-not-tell", 2))
@@ -130,7 +130,7 @@ def test_each_failure_is_logged_with_its_event(handler: Handler, capsys: pytest.
     assert told == ["SQS message 'message-2': its body is no JSON; send an EventBridge event, or the detail of one"]
 
 
-def test_messages_are_worked_on_side_by_side(own: Handler, registry: Registry) -> None:
+def test_messages_are_worked_on_side_by_side(own: Application, registry: Registry) -> None:
     all_are_here = threading.Barrier(10, timeout=10)
 
     @registry.consumer("X")
@@ -169,7 +169,7 @@ def fifo(kind: str, number: int, group: str) -> dict[str, Any]:
     return message
 
 
-def test_a_fifo_queue_keeps_its_order(own: Handler, registry: Registry, builder: Recorder) -> None:
+def test_a_fifo_queue_keeps_its_order(own: Application, registry: Registry, builder: Recorder) -> None:
     registry.consumer("X", name="x")(lambda event: StartJob(name=f"n{event.detail['number']}"))
 
     deliver(own, *(fifo("X", number, "a") for number in range(9)))
@@ -178,7 +178,7 @@ def test_a_fifo_queue_keeps_its_order(own: Handler, registry: Registry, builder:
 
 
 def test_after_a_failure_the_rest_of_its_fifo_group_waits_and_other_groups_go_on(
-    own: Handler, registry: Registry, builder: Recorder
+    own: Application, registry: Registry, builder: Recorder
 ) -> None:
     registry.consumer("X", name="x")(lambda event: StartJob(name=f"n{event.detail['number']}"))
     builder.failing["n2"] = RuntimeError("broken")
@@ -190,7 +190,7 @@ def test_after_a_failure_the_rest_of_its_fifo_group_waits_and_other_groups_go_on
 
 
 def test_a_record_that_sqs_would_never_send_is_told_and_comes_back(
-    own: Handler, capsys: pytest.CaptureFixture[str]
+    own: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = connector_record("X", {})
     del broken["attributes"]

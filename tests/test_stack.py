@@ -326,7 +326,7 @@ def test_the_alarms_watch_what_the_function_counts(template: dict[str, Any]) -> 
         "Errors",
         "EventsWaiting",
         "Throttles",
-        "JobsWithoutOutcome",
+        "RunsWithoutEnding",
         "SweepFailed",
         "FailedEvents",
     }
@@ -338,7 +338,7 @@ def test_an_alarm_goes_off_when_no_sweep_is_counted_for_a_quarter_of_an_hour(tem
     alarm = template["Resources"]["NoSweepAlarm"]
     properties = alarm["Properties"]
 
-    assert (properties["MetricName"], properties["Statistic"]) == ("JobsWithoutOutcome", "SampleCount")
+    assert (properties["MetricName"], properties["Statistic"]) == ("RunsWithoutEnding", "SampleCount")
     assert (properties["ComparisonOperator"], properties["Threshold"]) == ("LessThanThreshold", 1)
     assert properties["TreatMissingData"] == "breaching"
     assert properties["Period"] * properties["EvaluationPeriods"] == 15 * 60

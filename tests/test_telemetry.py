@@ -8,14 +8,14 @@ import threading
 
 import pytest
 
-from orchestrator import Event, Handler, OrchestratorError, Registry, create_handler, telemetry
+from orchestrator import Application, Event, OrchestratorError, Registry, create_handler, telemetry
 from tests.conftest import changed, invoke, json_lines, sample
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 
 
 def test_an_event_is_told_in_one_line_with_its_identity(
-    handler: Handler, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    handler: Application, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("_X_AMZN_TRACE_ID", TRACE)
     event = sample("tenant-provisioning")
@@ -33,7 +33,7 @@ def test_an_event_is_told_in_one_line_with_its_identity(
 
 
 def test_an_event_is_counted_by_type_and_its_jobs_by_builder(
-    handler: Handler, capsys: pytest.CaptureFixture[str]
+    handler: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
     invoke(handler, sample("tenant-provisioning"))
 
@@ -51,7 +51,7 @@ def test_an_event_is_counted_by_type_and_its_jobs_by_builder(
         assert "service" in definition["Dimensions"][0]
 
 
-def test_no_secret_and_no_contact_reaches_the_log(handler: Handler, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_secret_and_no_contact_reaches_the_log(handler: Application, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("tenant-provisioning", "tenant-provisioning-subscription", "tenant-provisioning-success"):
         invoke(handler, sample(name))
 
@@ -77,7 +77,7 @@ def test_log_lines_of_consumers_in_threads_carry_the_events_id(capsys: pytest.Ca
     assert [line["correlation_id"] for line in lines] == ["event-1", "event-1"]
 
 
-def test_keys_of_one_event_do_not_stick_to_the_next(handler: Handler, capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_of_one_event_do_not_stick_to_the_next(handler: Application, capsys: pytest.CaptureFixture[str]) -> None:
     invoke(handler, sample("tenant-provisioning", id="one") | {"replay-name": "again"})
     invoke(handler, sample("tenant-provisioning", id="two"))
 
@@ -126,7 +126,7 @@ def test_the_log_level_of_the_template_counts_beside_lambdas_own() -> None:
 
 
 def test_an_event_that_fails_is_counted_for_the_alarm_however_it_fails(
-    handler: Handler, capsys: pytest.CaptureFixture[str]
+    handler: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for event in ({"no": "event"}, changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD")):
         with pytest.raises(OrchestratorError):

@@ -4,7 +4,7 @@ import os
 import threading
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, overload
+from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions
 
@@ -15,11 +15,6 @@ from orchestrator.timing import deadline
 
 if TYPE_CHECKING:
     import boto3
-    from types_boto3_codebuild import CodeBuildClient
-    from types_boto3_dynamodb import DynamoDBClient
-    from types_boto3_events import EventBridgeClient
-    from types_boto3_secretsmanager import SecretsManagerClient
-    from types_boto3_sqs import SQSClient
 
 CONNECT_TIMEOUT_SECONDS = 2
 READ_TIMEOUT_SECONDS = 5
@@ -34,16 +29,6 @@ class Clients:
         self._session: boto3.Session | None = None
         self._clients: dict[tuple[str, str | None], Any] = {}
 
-    @overload
-    def get(self, service: Literal["codebuild"], region: str | None) -> "CodeBuildClient": ...
-    @overload
-    def get(self, service: Literal["dynamodb"], region: str | None) -> "DynamoDBClient": ...
-    @overload
-    def get(self, service: Literal["events"], region: str | None) -> "EventBridgeClient": ...
-    @overload
-    def get(self, service: Literal["secretsmanager"], region: str | None) -> "SecretsManagerClient": ...
-    @overload
-    def get(self, service: Literal["sqs"], region: str | None) -> "SQSClient": ...
     def get(self, service: str, region: str | None) -> Any:
         """Give the client of a service.
 

@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import JobRejected, Unavailable, shown
-from orchestrator.job import Job, Result, Run, StartedJob
+from orchestrator.job import Ending, Job, Run, StartedJob
 from orchestrator.run import RUN_ID_VARIABLE
 
 if TYPE_CHECKING:
@@ -88,25 +88,18 @@ class CodeBuild:
                 _raise_known(error, what)
                 raise
 
-    def results(self, jobs: Sequence[StartedJob]) -> dict[str, Result]:
-        """Ask after builds of one project, a hundred at a time; see `Builder`.
-
-        Args:
-            jobs: What was started.
-
-        Returns:
-            How those have ended that have, or are not there any more, by run id.
-        """
-        by_build = {job.id: job.run_id for job in jobs}
-        results: dict[str, Result] = {}
+    def endings(self, jobs: Sequence[StartedJob]) -> dict[str, Ending]:
+        """Look up builds of one project, a hundred at a time; see `KnowsEndings`."""
+        by_build = {job.id: job.run_id for job in jobs if job.id is not None}
+        endings: dict[str, Ending] = {}
         for ids in _batched(list(by_build)):
-            with aws_errors(f"builds of CodeBuild project {shown(jobs[0].name)} could not be asked after"):
+            with aws_errors(f"builds of CodeBuild project {shown(jobs[0].name)} could not be looked up"):
                 builds = {build["id"]: build for build in self._client().batch_get_builds(ids=ids)["builds"]}
             for build_id in ids:
-                result = _result(build_id, builds.get(build_id))
-                if result is not None:
-                    results[by_build[build_id]] = result
-        return results
+                ending = _ending(build_id, builds.get(build_id))
+                if ending is not None:
+                    endings[by_build[build_id]] = ending
+        return endings
 
     def _searched(self, job: Job) -> Run | None:
         client = self._client()
@@ -190,16 +183,16 @@ def _batched(ids: Sequence[str]) -> Iterator[Sequence[str]]:
     return (ids[start : start + _PAGE] for start in range(0, len(ids), _PAGE))
 
 
-def _result(build_id: str, build: Mapping[str, Any] | None) -> Result | None:
+def _ending(build_id: str, build: Mapping[str, Any] | None) -> Ending | None:
     if build is None:
-        return Result(succeeded=False, reason=f"CodeBuild build {build_id} is not there any more", is_gone=True)
+        return Ending(succeeded=False, reason=f"CodeBuild build {build_id} is not there any more", is_gone=True)
     status = build["buildStatus"]
     if status == IN_PROGRESS:
         return None
     succeeded = status == SUCCEEDED
     failed = [phase["phaseType"] for phase in build.get("phases", ()) if phase.get("phaseStatus") in _FAILED]
     exported = build.get("exportedEnvironmentVariables", ())
-    return Result(
+    return Ending(
         succeeded=succeeded,
         reason=ended(build_id, status, failed[-1] if failed else None),
         variables={

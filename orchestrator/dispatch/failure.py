@@ -1,4 +1,4 @@
-"""Reports that a tenant's job could not be started, so that nobody waits for it for ever."""
+"""The event by which a consumer's failure is published, so that nobody waits for its job for ever."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from orchestrator.action import Action, PublishEvent, StartJob
+from orchestrator.action import Action, Following, PublishEvent, StartJob
 from orchestrator.details import Tenant, find_tenant_id, find_tier, given_variables
 from orchestrator.errors import OrchestratorError, UnknownTenant
 from orchestrator.event import Event
@@ -21,18 +21,18 @@ _PASSED_ON = ("tenant", "secret", "context", "tier", "API_ENDPOINT")
 
 
 def failure_event(
-    kind: str, event: Event[Mapping[str, Any]], actions: Iterable[Action], error: OrchestratorError
+    event_type: str, event: Event[Mapping[str, Any]], actions: Iterable[Action | Following], error: OrchestratorError
 ) -> PublishEvent | None:
-    """Make the event that reports a failure.
+    """Make the event that publishes a failure.
 
     Args:
-        kind: The type of the event to make, such as `TENANT_PROVISIONING_FAILURE`.
+        event_type: The type of the event to make, such as `TENANT_PROVISIONING_FAILURE`.
         event: The event that could not be handled.
         actions: What its consumer decided, if it came to that.
         error: Why it could not be handled.
 
     Returns:
-        An event whose detail holds what the failed job's own report would have held of the tenant, as text and as far
+        An event whose detail holds what the failed job's own event would have held of the tenant, as text and as far
         as one event can hold it, and `reason` and `error`; `None` where nobody waits for a job: the event names no
         tenant, or one that is not known, or the consumer decided on other actions alone.
     """
@@ -49,14 +49,15 @@ def failure_event(
     detail = {name: value if isinstance(value, str) else _json(value) for name, value in known.items() if value}
     if not _is_tenant(detail.get("tenant", "")):
         detail["tenant"] = json.dumps({"id": tenant_id})
-    told = {
+    failure = {
         "reason": str(error),
         "error": type(error).__name__,
         EVENT_ID_VARIABLE: event.id,
         EVENT_TYPE_VARIABLE: event.type,
         TENANT_ID_VARIABLE: tenant_id,
     }
-    return PublishEvent(type=kind, detail=_cut({**detail, **told}, tenant_id), source=OWN_SOURCE, failure=error)
+    detail = _cut({**detail, **failure}, tenant_id)
+    return PublishEvent(type=event_type, detail=detail, source=OWN_SOURCE, failure=error)
 
 
 def _is_tenant(text: str) -> bool:
@@ -82,7 +83,7 @@ def _size(detail: Mapping[str, str]) -> int:
     return len(to_json(detail).encode())
 
 
-def _job_variables(action: Action) -> Mapping[str, Any]:
+def _job_variables(action: Action | Following) -> Mapping[str, Any]:
     return {**action.trusted_variables, **action.variables} if isinstance(action, StartJob) else {}
 
 

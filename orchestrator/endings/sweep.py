@@ -1,23 +1,25 @@
-"""Looks after jobs of whose end nobody told: a state change can get lost, and Jenkins sends none."""
+"""The sweep: finds runs that have ended although no event said so. Events can get lost, and Jenkins sends none."""
 
 import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from functools import partial
+from typing import Any
 
 from orchestrator import telemetry
-from orchestrator.action import Outcome
-from orchestrator.endings.endings import Endings
+from orchestrator.action import Outcome, OutcomeStatus, SweepRuns
+from orchestrator.builders.systems import BuildSystems
+from orchestrator.endings.publisher import NO_RECORDS, EndingPublisher
 from orchestrator.errors import JobRejected, OrchestratorError, Unavailable, shown
-from orchestrator.job import Result
-from orchestrator.ledger.ledger import Ledger
+from orchestrator.job import Ending, Job
+from orchestrator.ledger.ledger import Claim, Prepared, Records
 from orchestrator.ledger.record import Record, milliseconds
+from orchestrator.run import Origin
 from orchestrator.timing import clock, deadline
 
-# A step asks one build system after so many jobs as can be postponed and reported in the time that is left.
-_MOST_JOBS = 100
-_JOBS_PER_SECOND = 7
+# One request to a build system covers so many runs as can be postponed and published in the time that is left.
+_MOST_RUNS = 100
+_RUNS_PER_SECOND = 7
 # Longer than any build that CodeBuild starts with its own limits (8 hours in the queue, then 8 hours by default).
 _OVERDUE = timedelta(hours=24)
 # Long after the last retry of an event that failed: what was not started until then was not started at all.
@@ -25,124 +27,127 @@ _END_OF_DOUBT = timedelta(hours=1)
 
 
 class Sweep:
-    """Asks build systems after the jobs that are open for a while, and reports those that have ended."""
+    """Checks the runs that are followed, and publishes the endings of those that have ended; performs `SweepRuns`."""
 
-    def __init__(self, endings: Endings, ledger: Ledger) -> None:
-        self._endings = endings
-        self._ledger = ledger
-        self._has_told = False
+    def __init__(self, publisher: EndingPublisher, systems: BuildSystems, records: Records) -> None:
+        self._publisher = publisher
+        self._systems = systems
+        self._records = records
+        self._has_warned = False
 
-    def run(self) -> Outcome:
-        """Go through the open jobs, those first that have waited longest, for as long as there is time.
+    def prepare(self, action: SweepRuns, origin: Origin) -> Prepared:
+        """Prepare a sweep; see `Performer`."""
+        return Prepared(perform=self._perform)
 
-        A build system that cannot be asked keeps no other from being asked: the log tells, and a later sweep
-        tries again. Two sweeps at once do the same work and publish each end once.
+    def _perform(self, claim: Claim) -> Outcome:
+        """Go through the runs that are due, those first that have waited longest, for as long as there is time.
 
-        Returns:
-            How many jobs were asked after and reported, and what kept it from going on; or why there is no sweep. It
-            raises nothing: what it could not do, the next one does, and a failed event of a schedule would be of no use
-            to anybody.
+        A build system that cannot be reached does not keep others from being checked: a failure is logged, and the
+        next sweep tries again. It is not raised, because a failed event of a schedule would be of no use to anybody.
+        Two sweeps at once do the same work and publish each ending once.
         """
-        cannot_know = self._endings.cannot_know
-        if cannot_know:
-            return self._is_off(cannot_know)
-        swept = Outcome(action="SweepJobs", status="swept", checked=0, reported=0)
+        if self._records.memory is None:
+            return self._skip()
+        swept = Outcome(action="SweepRuns", status=OutcomeStatus.SWEPT, checked=0, published=0)
         overdue = 0
         try:
             for step in self._steps():
-                # Before anything is asked: what takes too long, or fails, must not stand first in each sweep to come.
+                # Before anything is checked: what takes too long, or fails, must not stand first in each sweep to come.
                 for record in step:
-                    _tried(partial(self._ledger.postpone, record))
-                done = self._swept(step)
-                overdue += sum(record.age > _OVERDUE for record in step if record.id not in done)
+                    _has_done(self._records.postpone, record)
+                ended = self._check(step)
+                overdue += sum(record.age > _OVERDUE for record in step if record.id not in ended)
                 swept["checked"] += len(step)
-                swept["reported"] += len(done)
+                swept["published"] += len(ended)
         except OrchestratorError as error:
-            _tell(error)
+            _log(error)
             swept["reason"] = str(error)
-        telemetry.count("JobsWithoutOutcome", value=overdue)
+        telemetry.count("RunsWithoutEnding", value=overdue)
         return swept
 
     def _steps(self) -> Iterable[Sequence[Record]]:
-        for page in self._ledger.due():
-            by_job = sorted(page, key=_kind)  # what one build system can be asked at once, and fails at once
-            for _, group in itertools.groupby(by_job, key=_kind):
+        """Divide the runs that are due into what one request to a build system covers."""
+        for page in self._records.due():
+            by_job = sorted(page, key=_group)
+            for _, group in itertools.groupby(by_job, key=_group):
                 waiting = list(group)
                 while waiting:
                     if not deadline.has_time():
                         telemetry.logger.info("sweep stops here, for the time is up; the next one goes on")
                         return
-                    size = math.ceil(min(deadline.seconds_left() * _JOBS_PER_SECOND, _MOST_JOBS))
+                    size = math.ceil(min(deadline.seconds_left() * _RUNS_PER_SECOND, _MOST_RUNS))
                     yield waiting[:size]
                     waiting = waiting[size:]
 
-    def _swept(self, step: Sequence[Record]) -> set[str]:
-        if not step[0].started_job.id:
+    def _check(self, step: Sequence[Record]) -> set[str]:
+        """Publish the endings of runs of one job; returns the ids of those that have ended."""
+        if step[0].is_in_doubt:
             for record in step:
-                _tried(partial(self._search, record))
+                _has_done(self._find, record)
             return set()
-        results = self._results(step)
+        endings = self._endings(step)
         return {
             record.id
             for record in step
-            if record.id in results and _tried(partial(self._report, record, results[record.id]))
+            if record.id in endings and _has_done(self._publish, record, endings[record.id])
         }
 
-    def _results(self, step: Sequence[Record]) -> Mapping[str, Result]:
+    def _endings(self, step: Sequence[Record]) -> Mapping[str, Ending]:
         jobs = [record.started_job for record in step]
         try:
-            found = self._endings.results(jobs[0].builder, jobs)
+            found = self._systems.get(jobs[0].builder, jobs[0].name).endings(jobs)
         except JobRejected as error:  # the job itself was deleted, and its runs with it
-            _tell(error)
-            found = {job.run_id: Result(succeeded=False, reason=str(error), is_gone=True) for job in jobs}
+            _log(error)
+            found = {job.run_id: Ending(succeeded=False, reason=str(error), is_gone=True) for job in jobs}
         except OrchestratorError as error:
-            _tell(error)
+            _log(error)
             found = {}
         ages = {record.id: record.age for record in step}
-        return {run_id: result for run_id, result in found.items() if not result.is_gone or ages[run_id] > _OVERDUE}
+        return {run_id: ending for run_id, ending in found.items() if not ending.is_gone or ages[run_id] > _OVERDUE}
 
-    def _report(self, record: Record, result: Result) -> None:
-        self._endings.publish(record.started_job, result, clock.now())
+    def _publish(self, record: Record, ending: Ending) -> None:
+        self._publisher.publish(record.started_job, ending, clock.now())
 
-    def _search(self, record: Record) -> None:
-        """Find a run whose start ended in doubt: the next sweep asks how it ended."""
+    def _find(self, record: Record) -> None:
+        """Look for a run whose start had no outcome: the next sweep checks whether it has ended."""
         job = record.started_job
-        run = self._endings.find(job)
-        if run is not None:
-            self._ledger.adopt(record, run.id)
-        elif milliseconds(clock.now() - _END_OF_DOUBT) > record.locked_until:
-            self._ledger.unfollow(record.id)
+        system = self._systems.get(job.builder, job.name)
+        run = system.find(Job(name=job.name, run_id=job.run_id, since=job.since, variables={}))
+        if run is not None and run.id is not None:
+            self._records.adopt(record, run.id)
+        elif run is None and milliseconds(clock.now() - _END_OF_DOUBT) > record.locked_until:
+            self._records.unfollow(record.id)
             telemetry.logger.warning(
                 f"run {record.id} of job {shown(job.name)} was never started; its event "
                 f"{shown(job.event_id)} is to be found in the failure queue"
             )
 
-    def _is_off(self, reason: str) -> Outcome:
-        if not self._has_told:
-            self._has_told = True
-            telemetry.logger.warning(f"no sweep: {reason}; jobs whose end nobody tells stay open")
-        return Outcome(action="SweepJobs", status="skipped", reason=reason)
+    def _skip(self) -> Outcome:
+        if not self._has_warned:
+            self._has_warned = True
+            telemetry.logger.warning(f"no sweep: {NO_RECORDS}; runs whose ending no event brings stay open")
+        return Outcome(action="SweepRuns", status=OutcomeStatus.SKIPPED, reason=NO_RECORDS)
 
 
-def _kind(record: Record) -> tuple[bool, str, str]:
-    # What ended in doubt comes last: looking for it can take long.
+def _group(record: Record) -> tuple[bool, str, str]:
+    # What is in doubt comes last: looking for it can take long.
     job = record.started_job
-    return not job.id, job.builder, job.name
+    return record.is_in_doubt, job.builder, job.name
 
 
-def _tried(act: Callable[[], None]) -> bool:
-    """Do something that one job is in need of, and keep its failure from the others."""
+def _has_done(act: Callable[..., None], *arguments: Any) -> bool:
+    """Call `act`; log a failure and return False."""
     try:
-        act()
+        act(*arguments)
     except Unavailable as error:  # another sweep may be at it
         telemetry.logger.info(str(error))
         return False
     except OrchestratorError as error:
-        _tell(error)
+        _log(error)
         return False
     return True
 
 
-def _tell(error: OrchestratorError) -> None:
+def _log(error: OrchestratorError) -> None:
     telemetry.logger.error(str(error), error=type(error).__name__)
     telemetry.count("SweepFailed")  # without a dimension: CloudWatch alarms cannot search for those

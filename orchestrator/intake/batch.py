@@ -1,8 +1,8 @@
-"""Takes batches from an SQS queue, and answers which of their messages are to come back."""
+"""Batches of SQS messages, answered with those that are to come back."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import copy_context
-from typing import Any
+from typing import Any, TypeAlias
 
 from aws_lambda_powertools.utilities.batch import (
     BasePartialBatchProcessor,
@@ -18,54 +18,75 @@ from orchestrator.event import Event
 from orchestrator.intake import message
 from orchestrator.intake.redelivery import Failed, Redelivery
 
+Parse: TypeAlias = Callable[[Any, str | None], Event[Mapping[str, Any]]]
+"""Makes an event of what brought it, and of the invocation's request id."""
 
-def process(
-    batch: Mapping[str, Any],
-    handle: Callable[[Callable[[], Event[Mapping[str, Any]]]], Any],
-    parallel: int,
-    redelivery: Redelivery | None,
-) -> dict[str, Any]:
-    """Handle every message of a batch.
 
-    Args:
-        batch: The invocation's payload: SQS records.
-        handle: Handles one event, which it gets by calling its argument; raises where that fails.
-        parallel: How many messages are worked on at the same time. A FIFO queue's are worked on one by one, in
-            their order; after one that fails, those of its group wait.
-        redelivery: Decides over messages that failed; `None` leaves them to the queue.
+class Batches:
+    """Handles the messages of batches."""
 
-    Returns:
-        `{"batchItemFailures": [{"itemIdentifier": …}, …]}` with the messages that are to come back.
-    """
-    records: list[dict[str, Any]] = batch["Records"]
-    errors: dict[str, Exception] = {}
+    def __init__(self, parallel: int, redelivery: Redelivery | None) -> None:
+        """Take how messages are handled.
 
-    def handle_record(record: SQSRecord) -> None:
-        try:
-            handle(lambda: message.parse(record))
-        except Exception as error:
-            errors[record.message_id] = error
-            if not isinstance(error, OrchestratorError | ExceptionGroup):  # those are in the log already
-                told = f"SQS message {shown(record.message_id)} could not be handled ({type(error).__name__})"
-                telemetry.logger.error(told, error=type(error).__name__)
-            raise
+        Args:
+            parallel: How many messages are handled at the same time. A FIFO queue's are handled one by one, in their
+                order; after one that fails, those of its group wait.
+            redelivery: Decides when messages that failed come back; `None` leaves them to the queue.
+        """
+        self._parallel = parallel
+        self._redelivery = redelivery
 
-    processor = _processor(records, parallel)
-    # A batch that fails whole is answered like any other: raised, it would count as the function's own failure.
-    processor.raise_on_entire_batch_failure = False
-    with processor(records, handle_record):
-        processor.process()
-    failed = [str(failure["itemIdentifier"]) for failure in processor.response()["batchItemFailures"]]
-    if failed and redelivery is not None:
+    def process(self, batch: Mapping[str, Any], handle: Callable[[Parse, SQSRecord], Any]) -> dict[str, Any]:
+        """Handle every message of a batch.
+
+        Args:
+            batch: The invocation's payload: SQS records.
+            handle: Handles one message with the given parser; raises where that fails.
+
+        Returns:
+            `{"batchItemFailures": [{"itemIdentifier": …}, …]}` with the messages that are to come back.
+        """
+        records: list[dict[str, Any]] = batch["Records"]
+        failures = _Failures(handle)
+        processor = _processor(records, self._parallel)
+        # A batch that fails whole is answered like any other: raised, it would count as the function's own failure.
+        processor.raise_on_entire_batch_failure = False
+        with processor(records, failures.handle):
+            processor.process()
+        failed = [str(failure["itemIdentifier"]) for failure in processor.response()["batchItemFailures"]]
+        given_up = self._arrange(failed, records, failures.errors)
+        return {"batchItemFailures": [{"itemIdentifier": name} for name in failed if name not in given_up]}
+
+    def _arrange(
+        self, failed: Sequence[str], records: Sequence[dict[str, Any]], errors: Mapping[str, Exception]
+    ) -> Collection[str]:
+        if not failed or self._redelivery is None:
+            return ()
         by_id = {record["messageId"]: SQSRecord(record) for record in records}
         try:
-            given_up = redelivery.arrange([Failed(record=by_id[name], error=errors.get(name)) for name in failed])
+            return self._redelivery.arrange([Failed(record=by_id[name], error=errors.get(name)) for name in failed])
         except Exception as error:  # the answer must be given all the same: without one all messages come back
-            told = f"messages that failed are left to their queue ({type(error).__name__})"
-            telemetry.logger.error(told, error=type(error).__name__)
-            given_up = set()
-        failed = [name for name in failed if name not in given_up]
-    return {"batchItemFailures": [{"itemIdentifier": name} for name in failed]}
+            text = f"messages that failed are left to their queue ({type(error).__name__})"
+            telemetry.logger.error(text, error=type(error).__name__)
+            return ()
+
+
+class _Failures:
+    """Handles messages and keeps their errors, which Powertools does not give back."""
+
+    def __init__(self, handle: Callable[[Parse, SQSRecord], Any]) -> None:
+        self.errors: dict[str, Exception] = {}
+        self._handle = handle
+
+    def handle(self, record: SQSRecord) -> None:
+        try:
+            self._handle(message.parse, record)
+        except Exception as error:
+            self.errors[record.message_id] = error
+            if not isinstance(error, OrchestratorError | ExceptionGroup):  # those are in the log already
+                text = f"SQS message {shown(record.message_id)} could not be handled ({type(error).__name__})"
+                telemetry.logger.error(text, error=type(error).__name__)
+            raise
 
 
 class _SideBySide(BatchProcessor):

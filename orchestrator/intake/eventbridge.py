@@ -1,4 +1,4 @@
-"""Turns what Lambda hands over into the canonical event, or says what is wrong with it."""
+"""EventBridge events, as a rule sends them to the function."""
 
 from collections.abc import Mapping
 from datetime import UTC
@@ -11,7 +11,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from orchestrator.errors import InvalidEvent, json_type
 from orchestrator.event import Event
-from orchestrator.run import published_start
+from orchestrator.run import FAILURE_SUFFIX, OWN_SOURCE, published_start
 from orchestrator.values.limits import TOO_MANY_DIGITS, has_too_many_digits
 from orchestrator.values.validation import explain, path_of
 
@@ -36,12 +36,14 @@ def is_sqs_batch(raw: object) -> bool:
     )
 
 
-def parse(raw: object) -> Event[Mapping[str, Any]]:
+def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]]:
     """Make the canonical event of an EventBridge event that a rule sent straight to the function.
 
     Args:
         raw: The invocation's payload, decoded from JSON; or the record in which Lambda's failure destination
             keeps it (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html).
+        request_id: Lambda's id of the invocation: the same in what Lambda repeats of it, another when somebody sends
+            such a record again.
 
     Returns:
         The event; its detail is the mapping that the source sent.
@@ -51,7 +53,7 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
     """
     redrive = None
     while isinstance(raw, dict) and "requestContext" in raw and "requestPayload" in raw:
-        redrive = "record"
+        redrive = f"record {request_id}"
         raw = raw["requestPayload"]
     if not isinstance(raw, dict):
         raise InvalidEvent(
@@ -83,6 +85,7 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
     fault = None if _is_faultless(detail) else _fault(detail)
     if fault is not None:
         raise InvalidEvent(f"event: {path_of('detail', fault[0])} {fault[1]}")
+    start = published_start(model.source, model.resources)
     return Event(
         id=model.id,
         type=model.detail_type,
@@ -93,7 +96,10 @@ def parse(raw: object) -> Event[Mapping[str, Any]]:
         resources=model.resources,
         replay_name=model.replay_name,
         redrive=f"replay {model.replay_name}" if model.replay_name else redrive,
-        start=published_start(model.source, model.resources),
+        start=start,
+        is_own_failure=(
+            start is not None and model.source == OWN_SOURCE and model.detail_type.endswith(FAILURE_SUFFIX)
+        ),
         detail=detail,
     )
 

@@ -1,4 +1,4 @@
-"""What an SQS message says: both kinds of messages become one kind of event."""
+"""SQS messages that hold an event: what a rule sends, or the reference connector."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -21,11 +21,12 @@ TIME_ATTRIBUTE = "EventTime"
 """Message attributes of one that is sent again, so that it stays the event that it was."""
 
 
-def parse(record: SQSRecord) -> Event[Mapping[str, Any]]:
+def parse(record: SQSRecord, request_id: str | None = None) -> Event[Mapping[str, Any]]:
     """Make the canonical event of an SQS message.
 
     Args:
         record: The message; see `as_eventbridge_event`.
+        request_id: As in `eventbridge.parse`.
 
     Returns:
         The event.
@@ -33,7 +34,7 @@ def parse(record: SQSRecord) -> Event[Mapping[str, Any]]:
     Raises:
         InvalidEvent: The body is neither an event nor the detail of one.
     """
-    event = eventbridge.parse(as_eventbridge_event(record))
+    event = eventbridge.parse(as_eventbridge_event(record), request_id)
     if record.message_attributes.get(ERROR_ATTRIBUTE) is None:
         return event
     return replace(event, redrive=event.redrive or f"message {record.message_id}")

@@ -1,4 +1,4 @@
-"""A ledger for one environment alone: for tests, and for functions without a table."""
+"""The ledger's records in the memory of one environment: for tests, and for functions without a table."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -7,16 +7,15 @@ from datetime import timedelta
 
 from orchestrator.action import Outcome
 from orchestrator.job import StartedJob
-from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.record import FIRST_CHECK, Ending, Record, expiration
+from orchestrator.ledger.record import FIRST_CHECK, EndingStatus, Record, State, expiration
 from orchestrator.timing import clock
 
 # What a later claim leaves as it is.
 _KEPT = ("first_owner", "job", "check_at")
 
 
-class MemoryLedger(Ledger):
-    """Keeps the records in this process; each method does what its namesake of `Ledger` does."""
+class MemoryRecords:
+    """Keeps at most ten thousand records in this process; see `Records`."""
 
     _MOST = 10_000
 
@@ -24,8 +23,8 @@ class MemoryLedger(Ledger):
         """Start with no record.
 
         Args:
-            memory: As in `Ledger`; for tests alone.
-            warn: Told once, with the first action, that other environments know nothing of it.
+            memory: As in `Records`; for tests alone.
+            warn: Called once, with the first action: other environments do not see these records.
         """
         self.memory = memory
         self._warn = warn
@@ -35,7 +34,7 @@ class MemoryLedger(Ledger):
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """Claim an action; see `Ledger.claim`."""
+        """See `Records.claim`."""
         warn, self._warn = self._warn, None
         if warn is not None:
             warn(
@@ -48,7 +47,7 @@ class MemoryLedger(Ledger):
                 return False, before
             claimed = Record(
                 id=action_id,
-                state="claimed",
+                state=State.CLAIMED,
                 owner=owner,
                 first_owner=owner,
                 locked_until=locked_until,
@@ -65,56 +64,56 @@ class MemoryLedger(Ledger):
             return True, before
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
-        """Keep an outcome; see `Ledger.settle`."""
+        """See `Records.settle`."""
         with self._lock:
             record = self._records.get(action_id)
             if record is None or record.owner != owner:
                 return False
             self._records[action_id] = replace(
-                record, state="done", outcome=outcome, expiration=expiration(self.memory)
+                record, state=State.DONE, outcome=outcome, expiration=expiration(self.memory)
             )
             return True
 
     def release(self, action_id: str, owner: str) -> None:
-        """Give a claim up; see `Ledger.release`."""
+        """See `Records.release`."""
         with self._lock:
             record = self._records.get(action_id)
-            if record is not None and record.owner == owner and record.state == "claimed":
+            if record is not None and record.owner == owner and record.state is State.CLAIMED:
                 del self._records[action_id]
 
     def read(self, action_id: str) -> Record | None:
-        """Read a record; see `Ledger.read`."""
+        """See `Records.read`."""
         record = self._records.get(action_id)
         return None if record is None or record.is_expired else record
 
-    def close(self, run_id: str, ending: Ending, *, unfollow: bool = True) -> Ending | None:
-        """Note how a run has ended; see `Ledger.close`."""
+    def close(self, run_id: str, ending: EndingStatus, *, unfollow: bool = True) -> EndingStatus | None:
+        """See `Records.close`."""
         with self._lock:
             record = self._records.get(run_id)
             if record is None or record.job is None:
                 return None
-            if ending == "FAILURE" or record.ending is None:
+            if ending is EndingStatus.FAILURE or record.ending is None:
                 check_at = None if unfollow else record.check_at
-                self._records[run_id] = replace(record, state="done", ending=ending, check_at=check_at)
+                self._records[run_id] = replace(record, state=State.DONE, ending=ending, check_at=check_at)
             return record.ending
 
     def unfollow(self, run_id: str) -> None:
-        """Follow a job no more; see `Ledger.unfollow`."""
+        """See `Records.unfollow`."""
         self._change(run_id, check_at=None)
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """Give the open jobs; see `Ledger.due`."""
+        """See `Records.due`."""
         now = clock.now()
         found = [record for record in self._records.values() if record.check_at is not None and record.check_at <= now]
         if found:
             yield sorted(found, key=lambda record: str(record.check_at))
 
     def postpone(self, record: Record) -> None:
-        """Ask later; see `Ledger.postpone`."""
+        """See `Records.postpone`."""
         self._change(record.id, check_at=clock.now() + record.pause)
 
     def adopt(self, record: Record, run: str) -> None:
-        """Keep a run's id; see `Ledger.adopt`."""
+        """See `Records.adopt`."""
         self._change(record.id, job=replace(record.started_job, id=run))
 
     def _change(self, action_id: str, **changes: object) -> None:

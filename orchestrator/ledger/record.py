@@ -1,11 +1,12 @@
-"""What the ledger keeps of one action: an item of its table, which a person can read."""
+"""The ledger's record of one action: an item of its table, which a person can read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal
+from enum import StrEnum
+from typing import Any
 
-from orchestrator.action import Outcome
+from orchestrator.action import Outcome, OutcomeStatus
 from orchestrator.aws import items
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Start
@@ -18,10 +19,10 @@ CLOCK_TOLERANCE_SECONDS = 2.0
 """How far the clocks of two environments may be apart."""
 
 FIRST_CHECK = timedelta(minutes=5)
-"""How long after its start a job is asked after for the first time."""
+"""How long after its start a run is checked for the first time."""
 
 LONGEST_PAUSE = timedelta(hours=1)
-"""How long a job is not asked after at most."""
+"""How long a followed run is not checked at most."""
 
 OPEN_JOBS, BY_TENANT, WAITING = "open-jobs", "by-tenant", "waiting"
 """Indexes of the table: keys `openJob` and `checkAt`, `tenantId` and `since`, `waitingFor` and `waitingSince`.
@@ -31,15 +32,30 @@ The last two are there for what is to come: a table takes one change of its inde
 
 OPEN = "open"
 
-Ending = Literal["SUCCESS", "FAILURE"]
-"""How a run ended."""
+
+class State(StrEnum):
+    """State of a record."""
+
+    CLAIMED = "claimed"
+    """A delivery performs the action, or was killed while it did."""
+    DONE = "done"
+    """The outcome, or at least the run's ending, is known."""
+
+
+class EndingStatus(StrEnum):
+    """How a run ended."""
+
+    SUCCESS = "SUCCESS"
+    FAILURE = "FAILURE"
+
 
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
 """What reading an item raises that is no record."""
 
 # Room for the other attributes of the record: its key, times and the outcome, which repeats the job's name.
 _OTHER_BYTES = 8 * 1024
-_JOB_TEXTS = ("builder", "name", "run_id", "id", "event_id", "event_type", "tenant_id")
+_JOB_TEXTS = ("builder", "name", "run_id", "event_id", "event_type")
+_OPTIONAL_JOB_TEXTS = ("id", "tenant_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,26 +64,26 @@ class Record:
 
     Attributes:
         id: The action's identity; of a job, its run id.
-        state: `claimed`, or `done` once its outcome is known.
-        owner: Whose claim it is: another text for each.
-        first_owner: Who claimed it first: whoever else does takes over.
-        locked_until: When its owner does not act any more, in milliseconds since 1970.
+        state: Its state.
+        owner: The latest claim's owner: a text that is different for each claim.
+        first_owner: The first claim's owner; any other has taken over.
+        locked_until: End of the lock, in milliseconds since 1970.
         expiration: When it is forgotten, in seconds since 1970.
-        outcome: What came of it.
-        job: The job that it starts; its `id` is empty until its start has an outcome.
+        outcome: What came of the action.
+        job: The job that the action starts.
         ending: How the run of that job ended.
-        check_at: When to ask how it ended; `None` where nobody does.
+        check_at: When to check whether it has ended; `None` where it is not followed.
     """
 
     id: str
-    state: Literal["claimed", "done"]
+    state: State
     owner: str
     first_owner: str
     locked_until: int
     expiration: int
     outcome: Outcome | None = None
     job: StartedJob | None = None
-    ending: Ending | None = None
+    ending: EndingStatus | None = None
     check_at: datetime | None = None
 
     @property
@@ -82,18 +98,31 @@ class Record:
         return replace(self.job, id=(self.outcome or {}).get("id") or self.job.id)
 
     @property
+    def known_outcome(self) -> Outcome:
+        """The outcome; of a start that has none but whose run has ended, that it started."""
+        if self.outcome is not None:
+            return self.outcome
+        job = self.started_job
+        return Outcome(action="StartJob", status=OutcomeStatus.STARTED, builder=job.builder, name=job.name)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """Whether the job may have been started: the start has no outcome, and no run was found yet."""
+        return self.state is State.CLAIMED and self.started_job.id is None
+
+    @property
     def age(self) -> timedelta:
         """How long ago the job was asked for."""
         return timedelta() if self.job is None else clock.now() - self.job.since
 
     @property
     def pause(self) -> timedelta:
-        """How long to wait before the job is asked after again: the longer it runs already, the longer."""
+        """How long to wait before the run is checked again: the longer it runs already, the longer."""
         return min(max(FIRST_CHECK, self.age / 4), LONGEST_PAUSE)
 
     @property
     def is_expired(self) -> bool:
-        """Whether it is to be forgotten; DynamoDB deletes it up to some days late."""
+        """Whether it counts as deleted; DynamoDB deletes it up to some days late."""
         return self.expiration < seconds(clock.now())
 
     def may_be_claimed(self, owner: str) -> bool:
@@ -102,7 +131,7 @@ class Record:
         Its first owner cannot take it back: that would look like a first claim, though another may have acted since.
         """
         is_over = self.locked_until < latest_free_lock() and self.first_owner != owner
-        return (self.state == "claimed" and (self.owner == owner or is_over)) or self.is_expired
+        return (self.state is State.CLAIMED and (self.owner == owner or is_over)) or self.is_expired
 
 
 def latest_free_lock() -> int:
@@ -126,7 +155,7 @@ def milliseconds(time: datetime) -> int:
 
 
 def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
-    """Make what a record holds of a job, from before that is started.
+    """Make a record's attributes about a job, as they are before it is started.
 
     Args:
         job: The job; `None` where the action starts none.
@@ -138,9 +167,10 @@ def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
     if job is None:
         return {}
     start = {"event_id": job.start.event_id, "at": written(job.start.at)}
-    kept = {name: getattr(job, name) for name in _JOB_TEXTS}
-    attributes: dict[str, Any] = {"job": {**kept, "since": written(job.since), "start": start, "reports": job.reports}}
-    if job.tenant_id:
+    texts = {name: getattr(job, name) for name in (*_JOB_TEXTS, *_OPTIONAL_JOB_TEXTS)}
+    known = {name: text for name, text in texts.items() if text is not None}
+    attributes: dict[str, Any] = {"job": {**known, "since": written(job.since), "start": start, "follow": job.follow}}
+    if job.tenant_id is not None:
         attributes |= {"tenantId": job.tenant_id, "since": written(job.since)}
     if follow:
         attributes |= {"openJob": OPEN, "checkAt": written(clock.now() + FIRST_CHECK)}
@@ -156,8 +186,8 @@ def check(job: StartedJob) -> None:
     Raises:
         InvalidEvent: Its names are too large for an item, or the tenant's id for the key of an index.
     """
-    items.check_key(f"the tenant's id {shown(job.tenant_id)}", job.tenant_id)
-    if sum(len(getattr(job, name)) for name in _JOB_TEXTS) < MAX_KEY_BYTES:
+    items.check_key(f"the tenant's id {shown(job.tenant_id)}", job.tenant_id or "")
+    if sum(len(getattr(job, name) or "") for name in (*_JOB_TEXTS, *_OPTIONAL_JOB_TEXTS)) < MAX_KEY_BYTES:
         return  # as of nearly every job, and computing the size takes time
     size = items.item_bytes(items.to_item(job_attributes(job, follow=True)))
     if size > MAX_ITEM_BYTES - _OTHER_BYTES:
@@ -183,19 +213,25 @@ def from_item(item: Mapping[str, Any]) -> Record:
     job = kept.get("job")
     return Record(
         id=kept["id"],
-        state=kept["state"],
+        state=State(kept["state"]),
         owner=kept["owner"],
         first_owner=kept["firstOwner"],
         locked_until=kept["lockedUntil"],
         expiration=kept["expiration"],
-        outcome=kept.get("outcome"),
+        outcome=_outcome(kept["outcome"]) if "outcome" in kept else None,
         job=None if job is None else _job(job),
-        ending=kept.get("ending"),
+        ending=EndingStatus(kept["ending"]) if "ending" in kept else None,
         check_at=datetime.fromisoformat(kept["checkAt"]) if "checkAt" in kept else None,
     )
 
 
 def _job(kept: Mapping[str, Any]) -> StartedJob:
     start = Start(event_id=kept["start"]["event_id"], at=datetime.fromisoformat(kept["start"]["at"]))
-    texts = {name: kept[name] for name in _JOB_TEXTS}
-    return StartedJob(**texts, since=datetime.fromisoformat(kept["since"]), start=start, reports=kept["reports"])
+    texts: dict[str, Any] = {name: kept[name] for name in _JOB_TEXTS}
+    texts |= {name: kept.get(name) for name in _OPTIONAL_JOB_TEXTS}
+    return StartedJob(**texts, since=datetime.fromisoformat(kept["since"]), start=start, follow=kept["follow"])
+
+
+def _outcome(kept: Mapping[str, Any]) -> Outcome:
+    outcome: Any = {**kept, "status": OutcomeStatus(kept["status"])}
+    return outcome  # type: ignore[no-any-return]  # as `Ledger` has stored it

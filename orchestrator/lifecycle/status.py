@@ -10,7 +10,7 @@ from orchestrator.action import UpdateTenant
 from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.event import Event
 from orchestrator.lifecycle.job import tenant_of
-from orchestrator.run import EVENT_ID_VARIABLE, OWN_SOURCE, RUN_ID_VARIABLE
+from orchestrator.run import EVENT_ID_VARIABLE, RUN_ID_VARIABLE
 from orchestrator.stores.tenants import STARTED_BY, STATUS_WEBHOOK
 from orchestrator.timing.clock import written
 
@@ -144,7 +144,7 @@ def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str,
     build = event.detail.build
     reason = event.detail.reason or (f"build {build} failed" if build else "the job failed")
     changes = status_of(event, status, run_of(event), build, reason)
-    start = event.start if event.source == OWN_SOURCE else None
+    start = event.start if event.is_own_failure else None
     if start is None or start.event_id != event.detail.as_sent.get(EVENT_ID_VARIABLE):
         return _changed(event, status, changes)
     update = _changed(event, status, {**changes, STARTED_BY: None})

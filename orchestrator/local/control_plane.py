@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import urllib3
 
 from orchestrator.local.http_server import Answer, LocalServer, Request
-from orchestrator.performers import send_callback
+from orchestrator.performers import callbacks
 from orchestrator.values.javascript import json_stringify
 
 _TOLERANCE_MS = 20_000
@@ -105,5 +105,5 @@ def standing_in(server: ControlPlane) -> Iterator[None]:
     def connection(*_: object) -> urllib3.HTTPConnectionPool:
         return urllib3.HTTPConnectionPool(str(parts.hostname), parts.port, retries=False)
 
-    with mock.patch.multiple(send_callback, _addresses=lambda host, what: [host], _connection=connection):
+    with mock.patch.multiple(callbacks, resolve=lambda host, failure: [host], _connection=connection):
         yield

@@ -3,16 +3,17 @@
 import json
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.action import Outcome
+from orchestrator.action import Outcome, OutcomeStatus
 from orchestrator.aws import items
 from orchestrator.aws.clients import Clients
 from orchestrator.aws.errors import aws_errors
 from orchestrator.event import EventType, Start
 from orchestrator.job import StartedJob
-from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.record import BY_TENANT, OPEN_JOBS, WAITING
+from orchestrator.ledger.dynamodb import DynamoDBRecords
+from orchestrator.ledger.record import BY_TENANT, OPEN_JOBS, WAITING, milliseconds
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.settings import Settings
@@ -139,11 +140,15 @@ def leave_jobs_open() -> None:
     clients = Clients()
     dynamodb = clients.get("dynamodb", settings.dynamo_db_region or settings.aws_region)
     codebuild = clients.get("codebuild", settings.code_build_region or settings.aws_region)
-    ledger = Ledger(settings.idempotency_table, lambda: dynamodb, timedelta(days=30))
+    records = DynamoDBRecords(
+        settings.idempotency_table,
+        partial(clients.get, "dynamodb", settings.dynamo_db_region or settings.aws_region),
+        timedelta(days=30),
+    )
     name = TIERS["PREMIUM"]["jobName"]
     with aws_errors("the sandbox could not be set up"):
         build = codebuild.start_build(projectName=name)["build"]["id"]
-        _leave_open(ledger, name, "5d2a7e90c4b14f6f9a3e8d1b7c6f0e42", build)
+        _leave_open(records, name, "5d2a7e90c4b14f6f9a3e8d1b7c6f0e42", build)
         due = {":due": {"S": written(clock.now() - timedelta(minutes=1))}}
         dynamodb.update_item(
             TableName=settings.idempotency_table,
@@ -151,25 +156,25 @@ def leave_jobs_open() -> None:
             UpdateExpression="SET checkAt = :due",
             ExpressionAttributeValues=due,
         )
-        _leave_open(ledger, name, "0b6f4c1de2a94f3b8d7c5e6a9f102b3c", f"{name}:8f14e45f-ceea-467f-a0e6-1a2b3c4d5e6f")
+        _leave_open(records, name, "0b6f4c1de2a94f3b8d7c5e6a9f102b3c", f"{name}:8f14e45f-ceea-467f-a0e6-1a2b3c4d5e6f")
 
 
-def _leave_open(ledger: Ledger, name: str, run_id: str, build: str) -> None:
+def _leave_open(records: DynamoDBRecords, name: str, run_id: str, build: str) -> None:
     since = clock.now() - timedelta(hours=1)
     event_id = "e332226e-c72e-5ab5-b887-c2e9c12df241"
     job = StartedJob(
         builder="CODE_BUILD",
         name=name,
         run_id=run_id,
-        id="",
         since=since,
         event_id=event_id,
         event_type=EventType.TENANT_PROVISIONING,
         tenant_id=TENANT["tenantId"],
         start=Start(event_id=event_id, at=since),
     )
-    outcome = Outcome(action="StartJob", status="started", builder=job.builder, name=name, id=build)
-    ledger.perform(run_id, "the sandbox's job was not started", lambda _: outcome, job, follow=True)
+    records.claim(run_id, "sandbox", milliseconds(since), job, follow=True)
+    outcome = Outcome(action="StartJob", status=OutcomeStatus.STARTED, builder=job.builder, name=name, id=build)
+    records.settle(run_id, "sandbox", outcome)
 
 
 def jenkins(jobs: Sequence[str] = ()) -> JenkinsServer:

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from orchestrator.action import Action, FromAnswer, SendCallback
+from orchestrator.action import Action, Following, FromAnswer, SendCallback
 from orchestrator.errors import ConfigurationError, json_type, shown
 
-ActionT = TypeVar("ActionT", bound=Action)
+ActionT = TypeVar("ActionT", bound=Action | Following)
 
 MAX_ANSWER_BYTES = 16 * 1024
 """Size of an answer of which something is kept."""
@@ -43,7 +43,7 @@ def read(body: bytes, names: Iterable[str]) -> dict[str, str | int]:
     return {name: _member(answer, name) for name in names}
 
 
-def check(actions: Sequence[Action], consumer: str) -> None:
+def check(actions: Sequence[Action | Following], consumer: str) -> None:
     """Check that whatever a decision takes from answers is kept of an earlier one.
 
     Args:
@@ -70,7 +70,7 @@ def check(actions: Sequence[Action], consumer: str) -> None:
         kept.update(action.keeps)
 
 
-def awaited(action: Action) -> frozenset[str]:
+def awaited(action: Action | Following) -> frozenset[str]:
     """List what an action takes from earlier answers.
 
     Args:

@@ -1,17 +1,19 @@
-"""Publishes events on an EventBridge bus, and makes sure that the bus took them."""
+"""Publishes events on an EventBridge bus."""
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.action import Outcome, PublishEvent
+from orchestrator.action import Outcome, OutcomeStatus, PublishEvent
 from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
 from orchestrator.event import Start
-from orchestrator.ledger.ledger import Claim, Performance
-from orchestrator.run import marks
+from orchestrator.ledger.ledger import Claim, Prepared
+from orchestrator.run import Origin, marks
 from orchestrator.timing import deadline
 from orchestrator.values.limits import MAX_ENTRY_BYTES, TOO_MANY_DIGITS, has_too_many_digits, place_of
 from orchestrator.values.text import to_json
@@ -29,7 +31,7 @@ _WORTH_A_RETRY = frozenset({"InternalException", "InternalFailure", "ThrottlingE
 
 
 class EventBus:
-    """An event bus."""
+    """An event bus; performs `PublishEvent`."""
 
     def __init__(
         self,
@@ -37,7 +39,7 @@ class EventBus:
         client: "Callable[[], EventBridgeClient]",
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Keep what is needed for the first event; nothing is sent yet.
+        """Take where events are published.
 
         Args:
             name: The bus's name.
@@ -48,17 +50,24 @@ class EventBus:
         self._client = client
         self._pause = pause
 
-    def prepare(self, action: PublishEvent, run_id: str, start: Start, at: datetime) -> Performance:
-        """Check an event before anything is done.
+    def prepare(self, action: PublishEvent, origin: Origin) -> Prepared:
+        """Check an event; see `prepare_as`."""
+        prepared = self.prepare_as(action, origin.run_id, start=origin.start, time=origin.time)
+        if action.once_per is None:
+            return prepared
+        return replace(prepared, action_id=origin.once_per(action.once_per))
+
+    def prepare_as(self, action: PublishEvent, action_id: str, *, start: Start, time: datetime) -> Prepared:
+        """Check an event.
 
         Args:
             action: The event to publish.
-            run_id: Identity of the action, which the event carries: published twice, it counts once.
+            action_id: Identity of the action, which the event carries, too: published twice, it counts once.
             start: What the event follows from, which it carries, too.
-            at: Its time: that of its cause.
+            time: Its time: that of its cause.
 
         Returns:
-            What publishes it; whether an earlier attempt is known of makes no difference to it.
+            The publishing.
 
         Raises:
             InvalidEvent: The detail is no JSON, or the event is too large.
@@ -68,8 +77,8 @@ class EventBus:
             "Source": action.source,
             "DetailType": action.type,
             "Detail": _detail(action),
-            "Resources": marks(run_id, start),
-            "Time": at,
+            "Resources": marks(action_id, start),
+            "Time": time,
         }
         texts = (*entry["Resources"], action.source, action.type, entry["Detail"])
         size = _TIME_BYTES + sum(len(text.encode()) for text in texts)
@@ -78,14 +87,18 @@ class EventBus:
                 f"event {shown(action.type)} cannot be published: it has {size:,} bytes, and EventBridge takes at most "
                 f"{MAX_ENTRY_BYTES:,}; send less"
             )
+        return Prepared(
+            perform=partial(self._perform, action, entry),
+            action_id=action_id,
+            failure=f"event {shown(action.type)} was not published",
+        )
 
-        def publish(_: Claim) -> Outcome:
-            outcome = Outcome(action="PublishEvent", status="published", name=action.type, id=self.publish(entry))
-            if action.failure is not None:
-                outcome |= {"error": type(action.failure).__name__, "reason": str(action.failure)}
-            return outcome
-
-        return publish
+    def _perform(self, action: PublishEvent, entry: Mapping[str, Any], claim: Claim) -> Outcome:
+        event_id = self.publish(entry)
+        outcome = Outcome(action="PublishEvent", status=OutcomeStatus.PUBLISHED, name=action.type, id=event_id)
+        if action.failure is not None:
+            outcome |= {"error": type(action.failure).__name__, "reason": str(action.failure)}
+        return outcome
 
     def publish(self, entry: Any) -> str:
         """Publish an event.

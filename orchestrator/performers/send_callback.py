@@ -1,423 +1,66 @@
-"""Sends signed callbacks to the control plane, and to nobody else."""
+"""Sends callbacks to the control plane."""
 
-import hashlib
-import hmac
-import ipaddress
-import random
-import re
-import socket
-import ssl
-import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
-from enum import Enum, auto
-from http import HTTPStatus
-from urllib.parse import urlsplit
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
 
-import urllib3
-from urllib3.exceptions import ConnectTimeoutError, HTTPError, NewConnectionError, SSLError
+from orchestrator.action import Outcome, OutcomeStatus, SendCallback, UpdateTenant
+from orchestrator.errors import shown
+from orchestrator.ledger.ledger import Claim, Prepared
+from orchestrator.run import Origin
+from orchestrator.stores.tenants import STATUS_WEBHOOK, TenantRecords
 
-from orchestrator.action import SendCallback
-from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
-from orchestrator.performers import answers
-from orchestrator.timing import deadline
-from orchestrator.timing.http import HTTPPool, HTTPSPool
-from orchestrator.values.javascript import is_beyond_double, json_stringify
-from orchestrator.values.limits import MAX_HOST_LENGTH, place_of
-from orchestrator.values.validation import path_of
+if TYPE_CHECKING:
+    from orchestrator.performers.callbacks import Callbacks
 
-CONNECT_TIMEOUT_SECONDS = 2
-READ_TIMEOUT_SECONDS = 5
-ATTEMPTS = 3
-_PAUSE_SECONDS = 0.2
-_ACCEPTED = range(200, 300)
-_PORTS = {"http": 80, "https": 443}
-_NOT_SENT = (NewConnectionError, ConnectTimeoutError)
-_HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
-_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Where clouds hand out credentials, besides the link-local addresses.
-_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
+# A 401 may mean either, so the reasons name both.
+_SETTLED = "it was answered 401: the tenant is settled already, or the signature is refused"
+_REPEATED = "a repeat was answered 401: the first was accepted, or the signature is refused"
 
 
-def signature(body: str, secret: str, context: str | None, timestamp: int) -> str:
-    """Sign a callback.
+class CallbackSender:
+    """Performs `SendCallback`."""
 
-    Args:
-        body: The body's text.
-        secret: The key.
-        context: Belongs into the signature of a tenant-status webhook; a service callback has none.
-        timestamp: When the callback is sent, in Unix milliseconds.
-
-    Returns:
-        The lower-case hexadecimal HMAC-SHA256 of body, context and timestamp.
-    """
-    return hmac.new(secret.encode(), f"{body}{context or ''}{timestamp}".encode(), hashlib.sha256).hexdigest()
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """Where a callback goes, taken apart: `host` as hosts are compared, `path` with the query."""
-
-    scheme: str
-    host: str
-    port: int
-    path: str = field(repr=False)
-
-    @property
-    def authority(self) -> str:
-        """What the `Host` header names."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Attempt:
-    """How one attempt ended: an answer, or a failure and whether the callback may have arrived."""
-
-    status: int | None
-    failure: str = ""
-    is_ambiguous: bool = False
-    body: bytes = field(default=b"", repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What a callback was answered: `body` only where it is needed, `is_repeat` if one before may have arrived."""
-
-    status: int
-    body: bytes = field(repr=False)
-    is_repeat: bool
-
-
-class Delivery(Enum):
-    """What became of a callback."""
-
-    ACCEPTED = auto()
-    REPEATED = auto()
-    REFUSED = auto()
-
-
-class Callbacks:
-    """Sends callbacks to the hosts that are allowed."""
-
-    def __init__(
-        self,
-        allowed_hosts: Collection[str],
-        own_host: str | None = None,
-        *,
-        ssl_context: ssl.SSLContext | None = None,
-        clock: Callable[[], float] = time.time,
-        pause: Callable[[float], None] = time.sleep,
-    ) -> None:
-        """Keep what is needed for the first callback; nothing is sent yet.
+    def __init__(self, callbacks: "Callable[[], Callbacks]", tenants: TenantRecords) -> None:
+        """Take how callbacks are sent.
 
         Args:
-            allowed_hosts: Hosts that callbacks may go to; `.example.com` admits subdomains.
-            own_host: The host of `CALLBACK_URL`, which is allowed, too.
-            ssl_context: Whom to trust; `None` trusts the system's authorities.
-            clock: Seconds since 1970.
-            pause: Waits for a number of seconds.
-
-        Raises:
-            ConfigurationError: One of the allowed hosts is none.
+            callbacks: Gives what sends them; its imports are left to the first callback.
+            tenants: The records in which it is stored that a webhook was not sent or not accepted.
         """
-        self._allowed = (*map(_allowed, allowed_hosts), *_comparable([own_host or ""]))
-        self._ssl_context = ssl_context
-        self._clock = clock
-        self._pause = pause
+        self._callbacks = callbacks
+        self._tenants = tenants
 
-    def check(self, action: SendCallback) -> str:
-        """Check where a callback goes, and that it can be written and signed.
-
-        Args:
-            action: The callback.
-
-        Returns:
-            The host.
-
-        Raises:
-            InvalidEvent: The address is no http(s) address, the body is no JSON, or the secret or the context is
-                no text.
-            ConfigurationError: The host is not allowed, or would be reached without TLS.
-        """
-        target = self._checked(_target(action.url), action.allowed_hosts)
-        _body(action)
-        return target.host
-
-    def send(self, action: SendCallback, *, is_repeat: bool = False) -> Delivery:
-        """Send a callback, signed anew on each of up to three tries.
-
-        Args:
-            action: The callback.
-            is_repeat: Whether an earlier attempt may have been accepted.
-
-        Returns:
-            `ACCEPTED`; or what a 401 means, which the control plane answers for a tenant that is no longer in
-            provisioning: `REPEATED` where an earlier try may have been accepted, `REFUSED` where the action allows it.
-
-        Raises:
-            InvalidEvent: As in `check`.
-            ConfigurationError: As in `check`; or the host's address is not one to send to; or the control plane
-                refuses the callback.
-            Unavailable: The control plane was not reached, or did not answer.
-        """
-        target = self._checked(_target(action.url), action.allowed_hosts)
-        answer = self._exchange(target, action)
-        if answer.status == HTTPStatus.UNAUTHORIZED and (is_repeat or answer.is_repeat):
-            return Delivery.REPEATED
-        if answer.status == HTTPStatus.UNAUTHORIZED and action.may_be_settled:
-            return Delivery.REFUSED
-        _check_accepted(answer.status, _not_sent(target))
-        return Delivery.ACCEPTED
-
-    def ask(self, action: SendCallback) -> dict[str, str | int]:
-        """Send a callback as `send` does, and read what the action keeps of the answer.
-
-        Args:
-            action: The callback.
-
-        Returns:
-            The members of the answer that are to be kept.
-
-        Raises:
-            InvalidEvent: As in `check`.
-            ConfigurationError: As in `send`, and for any 401: there is no answer then.
-            Unavailable: As in `send`; or the callback was accepted, but the answer is none to take these members from.
-        """
-        target = self._checked(_target(action.url), action.allowed_hosts)
-        answer = self._exchange(target, action)
-        _check_accepted(answer.status, _not_sent(target))
-        try:
-            return answers.read(answer.body, action.keeps)
-        except ValueError as error:
-            raise Unavailable(
-                f"callback to {shown(target.host)} was accepted, but its answer {error}; correct the control plane; it "
-                "will be retried"
-            ) from None
-
-    def _exchange(self, target: _Target, action: SendCallback) -> _Answer:
-        what = _not_sent(target)
-        body = _body(action)
-        is_ambiguous = False
-        for attempt in range(1, ATTEMPTS + 1):
-            deadline.require(what, ambiguous=is_ambiguous)
-            ended = self._attempt(attempt, target, body, action, what)
-            if ended.status is not None:
-                return _Answer(ended.status, ended.body, is_repeat=is_ambiguous)
-            is_ambiguous = is_ambiguous or ended.is_ambiguous
-            pause = attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 (jitter)
-            if attempt == ATTEMPTS or not deadline.has_time(pause):
-                break
-            self._pause(pause)
-        raise Unavailable(f"{what}: {ended.failure}; it will be retried", ambiguous=is_ambiguous)
-
-    def _attempt(self, number: int, target: _Target, body: str, action: SendCallback, what: str) -> _Attempt:
-        try:
-            addresses = _addresses(target.host, what)
-        except OSError:
-            return _Attempt(None, "its name cannot be resolved")
-        # `localhost` may be ::1 first, where nobody listens: each attempt takes the next address.
-        address = addresses[(number - 1) % len(addresses)]
-        # Only now: the control plane refuses what took long to come, and resolving a name can take long.
-        timestamp = int(self._clock() * 1000)
-        headers = {
-            "Content-Type": "application/json",
-            "Host": target.authority,
-            "x-timestamp": str(timestamp),
-            "x-signature": signature(body, action.secret, action.context, timestamp),
-        }
-        received = b""
-        try:
-            with _connection(target, address, self._ssl_context) as pool:
-                response = pool.urlopen(
-                    "POST", target.path, body.encode(), headers, redirect=False, preload_content=False
-                )
-                if action.keeps and response.status in _ACCEPTED:
-                    received = response.read(answers.MAX_ANSWER_BYTES + 1, decode_content=False)
-                # Otherwise the status says it all. Reading on could only fail, or never end.
-                response.close()
-        except _NOT_SENT as error:
-            return _Attempt(None, f"it was not reached ({type(error).__name__})")
-        except HTTPError as error:
-            if isinstance(error, SSLError) and isinstance(error.args[0], ssl.SSLCertVerificationError):
-                raise ConfigurationError(
-                    f"{what}: its certificate is not trusted ({error.args[0].verify_message}); have it issued by a "
-                    "public authority, for this name"
-                ) from None
-            return _Attempt(None, f"it gave no answer ({type(error).__name__})", is_ambiguous=True)
-        if response.status == HTTPStatus.TOO_MANY_REQUESTS:
-            return _Attempt(None, "it answered 429")
-        if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return _Attempt(None, f"it answered {response.status}", is_ambiguous=True)
-        return _Attempt(response.status, body=received)
-
-    def _checked(self, target: _Target, hosts: Collection[str]) -> _Target:
-        host = target.host
-        is_allowed = any(
-            host == allowed or (allowed.startswith(".") and host.endswith(allowed))
-            for allowed in (*self._allowed, *_comparable(hosts))
+    def prepare(self, action: SendCallback, origin: Origin) -> Prepared:
+        """Check a callback; see `Performer`."""
+        action_id = origin.run_id if action.once_per is None else origin.once_per(action.once_per)
+        if action.missing is not None:
+            perform = partial(self._skip, action, f"not sent, for it has {action.missing}", origin)
+            return Prepared(perform=perform, action_id=action_id, failure="callback was not sent")
+        host = self._callbacks().check(action)
+        return Prepared(
+            perform=partial(self._send, action, host, origin),
+            action_id=action_id,
+            failure=f"callback to {shown(host)} was not sent",
         )
-        if not is_allowed and not self._allowed:
-            raise ConfigurationError(
-                f"callback to {shown(host)} was not sent: CALLBACK_ALLOWED_HOSTS is not set, and no tier names this "
-                "host; name the control plane's host there"
-            )
-        if not is_allowed:
-            raise ConfigurationError(
-                f"callback to {shown(host)} was not sent: the host is not among CALLBACK_ALLOWED_HOSTS; add it there, "
-                "or correct the sender"
-            )
-        if target.scheme != "https" and not _is_loopback_name(host):
-            raise ConfigurationError(f"callback to {shown(host)} was not sent: it would go without TLS; use https")
-        return target
 
+    def _skip(self, action: SendCallback, reason: str, origin: Origin, claim: Claim) -> Outcome:
+        self._store(action, reason, origin)
+        return Outcome(action="SendCallback", status=OutcomeStatus.SKIPPED, name=action.tenant_id or "", reason=reason)
 
-def _target(url: str) -> _Target:
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname or "", parts.port
-        if parts.scheme not in _PORTS or port == 0 or not url.isprintable() or "\\" in url or " " in url:
-            raise ValueError("address is malformed")
-        if len(host.removesuffix(".")) > MAX_HOST_LENGTH:
-            raise InvalidEvent(
-                f"a callback's address has a host of more than {MAX_HOST_LENGTH} characters; correct API_ENDPOINT or "
-                "what else names it"
-            )
-        if "@" in parts.netloc:
-            raise InvalidEvent(f"callback to {shown(host)}: its address holds a user; leave that out")
-        return _Target(
-            scheme=parts.scheme,
-            host=_host(host),
-            port=port or _PORTS[parts.scheme],
-            path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
-        )
-    except ValueError:
-        raise InvalidEvent(
-            "a callback's address is no http(s) address; correct API_ENDPOINT or what else names it"
-        ) from None
+    def _send(self, action: SendCallback, host: str, origin: Origin, claim: Claim) -> Outcome:
+        outcome = Outcome(action="SendCallback", status=OutcomeStatus.SENT, name=host)
+        if action.keeps:
+            outcome["answer"] = self._callbacks().ask(action)
+            return outcome
+        outcome["status"] = self._callbacks().send(action, is_repeat=claim.is_retry)
+        if outcome["status"] is OutcomeStatus.REFUSED:
+            self._store(action, f"refused: {_SETTLED}", origin)
+            outcome["reason"] = _SETTLED
+        if outcome["status"] is OutcomeStatus.ALREADY_SENT:
+            outcome["reason"] = _REPEATED
+        return outcome
 
-
-def _body(action: SendCallback) -> str:
-    if not action.secret:
-        raise InvalidEvent("a callback cannot be signed: its secret is empty; correct the sender")
-    try:
-        (action.secret + (action.context or "")).encode()
-    except UnicodeEncodeError:
-        raise InvalidEvent(
-            "a callback cannot be signed: its secret or context holds half a surrogate pair; correct the sender"
-        ) from None
-    try:
-        return json_stringify(action.body)
-    except (TypeError, ValueError, RecursionError) as error:
-        place = None if isinstance(error, RecursionError) else place_of(action.body, is_beyond_double)
-        if place is not None:
-            raise InvalidEvent(
-                f"a callback's {path_of('body', place)} is a number beyond 1.8e308, the largest that JavaScript has; "
-                "correct the sender"
-            ) from None
-        raise InvalidEvent(
-            f"a callback's body is no JSON ({type(error).__name__}); use text, finite numbers, booleans, null, lists "
-            "and objects"
-        ) from None
-
-
-def _allowed(entry: str) -> str:
-    try:
-        return f".{_host(entry[1:])}" if entry.startswith(".") else _host(entry)
-    except ValueError:
-        raise ConfigurationError(
-            f"CALLBACK_ALLOWED_HOSTS names {shown(entry)}, which is no host; write it without scheme, port and path, "
-            "for example control.example.com, or .example.com for its subdomains"
-        ) from None
-
-
-def _comparable(hosts: Collection[str]) -> Iterator[str]:
-    for host in hosts:
-        with suppress(ValueError):
-            yield _host(host)
-
-
-def _host(text: str) -> str:
-    """Write a host in the one form in which hosts are compared.
-
-    Raises:
-        ValueError: It is none.
-    """
-    name = text.lower().removesuffix(".")
-    if len(name) > MAX_HOST_LENGTH:
-        raise ValueError("text is too long for a host")  # the encoding below takes minutes for a long one
-    try:
-        return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
-    except ValueError:
-        written = name.encode("idna").decode()
-    # Python's IDNA is older than that of browsers: what it would rename, such as "ß", is better refused.
-    if not _HOST_NAME.fullmatch(written) or (name != written and written.encode().decode("idna") != name):
-        raise ValueError("text is no host")
-    return written
-
-
-def _is_loopback_name(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _addresses(host: str, what: str) -> list[str]:
-    """Resolve a host, and refuse addresses at which no control plane can be."""
-    found = list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))
-    for text in found:
-        address = _plain(ipaddress.ip_address(text.partition("%")[0]))
-        if _is_forbidden(address) or address.is_loopback != _is_loopback_name(host):
-            raise ConfigurationError(
-                f"{what}: its name resolves to {address}, which is no address for a control plane; correct its DNS "
-                "record or the sender"
-            )
-    return found
-
-
-def _connection(target: _Target, address: str, ssl_context: ssl.SSLContext | None) -> urllib3.HTTPConnectionPool:
-    """Make the way to the very address that was checked, whatever the name resolves to meanwhile."""
-    timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
-    if target.scheme == "http":
-        return HTTPPool(address, target.port, timeout=timeout, retries=False)
-    return HTTPSPool(
-        address,
-        target.port,
-        timeout=timeout,
-        retries=False,
-        ssl_context=ssl_context or ssl.create_default_context(),
-        server_hostname=target.host,
-    )
-
-
-def _plain(address: _Address) -> _Address:
-    """Give the IPv4 address that an IPv6 address may stand for."""
-    if not isinstance(address, ipaddress.IPv6Address):
-        return address
-    if address in _NAT64:
-        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
-    return address.ipv4_mapped or address.sixtofour or address
-
-
-def _is_forbidden(address: _Address) -> bool:
-    return address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA
-
-
-def _not_sent(target: _Target) -> str:
-    return f"callback to {shown(target.host)} was not sent"
-
-
-def _check_accepted(status: int, what: str) -> None:
-    if status in _ACCEPTED:
-        return
-    if status == HTTPStatus.UNAUTHORIZED:
-        raise ConfigurationError(
-            f"{what}: it answered 401; the signature is refused (secret, context or clock), or the tenant is no longer "
-            "in provisioning"
-        )
-    if status < HTTPStatus.BAD_REQUEST:
-        raise ConfigurationError(f"{what}: it redirects ({status}); name the address that answers itself")
-    raise ConfigurationError(f"{what}: it answered {status}; correct the address or the control plane")
+    def _store(self, action: SendCallback, reason: str, origin: Origin) -> None:
+        if action.tenant_id is not None:
+            self._tenants.update(UpdateTenant(tenant_id=action.tenant_id, changes={STATUS_WEBHOOK: reason}), origin)

@@ -1,9 +1,9 @@
-"""The stored record of each tenant."""
+"""Tenant records."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import DecimalException
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from botocore.exceptions import ClientError
 
@@ -48,12 +48,8 @@ class Refusal:
     supersedes: bool = False
 
 
-class TenantRecords(Protocol):
-    """Where tenant records are kept.
-
-    It may also have a method `check(action, origin)`, which raises `InvalidEvent` for what no record can hold: it is
-    called before anything is done.
-    """
+class TenantLookup(Protocol):
+    """Reads tenant records."""
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
         """Read a tenant's record.
@@ -68,6 +64,10 @@ class TenantRecords(Protocol):
             Unavailable: It could not be read just now.
         """
         ...
+
+
+class TenantRecords(TenantLookup, Protocol):
+    """Where tenant records are kept; it may also be what `ChecksRecords` describes."""
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
         """Store a tenant's record, as `SaveTenant` describes it.
@@ -103,13 +103,37 @@ class TenantRecords(Protocol):
         ...
 
 
+@runtime_checkable
+class ChecksRecords(Protocol):
+    """Tenant records that know what they can hold."""
+
+    def check(self, action: SaveTenant | UpdateTenant, origin: Origin) -> None:
+        """Check a record, or changes of one, before anything is performed.
+
+        Raises:
+            InvalidEvent: They cannot be stored.
+        """
+        ...
+
+
+class TenantReader:
+    """Reads tenant records and has no way to write them: consumers do that by actions."""
+
+    def __init__(self, records: TenantRecords) -> None:
+        self._records = records
+
+    def get(self, tenant_id: str) -> Mapping[str, Any] | None:
+        """Read a tenant's record; see `TenantLookup.get`."""
+        return self._records.get(tenant_id)
+
+
 class NoTenantRecords:
     """Keeps nothing: what a function without `DATA_STORE_TABLE` has."""
 
     _WHY = Refusal(reason="DATA_STORE_TABLE is not set")
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """Read a tenant's record; see `TenantRecords.get`."""
+        """Read a tenant's record; see `TenantLookup.get`."""
         return None
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
@@ -129,7 +153,7 @@ class DynamoDBTenantRecords:
         self._client = client
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """Read a tenant's record; see `TenantRecords.get`."""
+        """Read a tenant's record; see `TenantLookup.get`."""
         items.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
         with aws_errors(f"tenant {shown(tenant_id)} could not be read from table {self._table}"):
             item = (
@@ -140,15 +164,7 @@ class DynamoDBTenantRecords:
         return None if item is None else items.plain(items.from_item(item))
 
     def check(self, action: SaveTenant | UpdateTenant, origin: Origin) -> None:
-        """Refuse what is no item or too large for one; see `TenantRecords`.
-
-        Args:
-            action: A record, or those attributes of one that are to change.
-            origin: Where that comes from.
-
-        Raises:
-            InvalidEvent: They cannot be stored.
-        """
+        """Refuse what is no item or too large for one; see `ChecksRecords.check`."""
         tenant_id = action.tenant_id
         items.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
         given = action.record if isinstance(action, SaveTenant) else _given(action.changes)

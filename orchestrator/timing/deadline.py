@@ -2,11 +2,12 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from orchestrator import telemetry
 from orchestrator.errors import Unavailable
 from orchestrator.timing import clock
 
@@ -38,23 +39,22 @@ def _remaining(lambda_context: Any) -> float:
     return ask() / 1000 if callable(ask) else math.inf
 
 
-class LimitCheck:
+class TimeLimit:
     """Warns once of a function whose time limit is shorter than the slowest call that it is set up for."""
 
-    def __init__(self, longest_call: float, warn: Callable[[str], None]) -> None:
-        """Take the seconds that this call may take, and what logs a warning."""
+    def __init__(self, longest_call: float) -> None:
+        """Take the seconds that this call may take."""
         self._needed = longest_call + MARGIN_SECONDS
-        self._warn = warn
         self._is_done = False
 
-    def __call__(self, lambda_context: Any) -> None:
+    def check(self, lambda_context: Any) -> None:
         """Compare them with the time that Lambda gives the first event."""
         if self._is_done:
             return
         self._is_done = True
         limit = _remaining(lambda_context)
         if limit < self._needed - 0.5:  # some of it has passed already
-            self._warn(
+            telemetry.logger.warning(
                 f"the function's time limit is about {limit:.0f} s, and one call may take {self._needed:.0f} s: a slow "
                 "answer is cut off, and its event tried again; raise the function's timeout, to 60 s for example"
             )

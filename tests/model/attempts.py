@@ -1,6 +1,6 @@
 """Attempts to start a job that can be stopped at each of their requests.
 
-`Ledger.perform` and `Jobs` are the real ones. Each request that an attempt makes ends its run with `Pending`. What the
+`Ledger` and `JobStarter` are the real ones. Each request that an attempt makes ends its run with `Pending`. What the
 world answers joins the attempt's history, and the next run, from the beginning again, gets as far as that goes.
 """
 
@@ -17,12 +17,13 @@ from unittest.mock import patch
 from orchestrator import Event, StartJob, telemetry
 from orchestrator.action import Outcome
 from orchestrator.aws import clients
-from orchestrator.builders.known import KnownBuilders
+from orchestrator.builders.systems import BuildSystems
 from orchestrator.errors import OrchestratorError, Unavailable
 from orchestrator.job import Job, Run, StartedJob
-from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger, Prepared
+from orchestrator.ledger.memory import MemoryRecords
 from orchestrator.ledger.record import Record
-from orchestrator.performers.start_job import Jobs, PreparedJob
+from orchestrator.performers.start_job import JobStarter
 from orchestrator.run import Origin
 from orchestrator.timing import clock, deadline
 
@@ -114,11 +115,11 @@ class Attempt:
         deadline.require("nothing was sent", ambiguous=is_repeated)
 
 
-class ScriptedLedger(Ledger):
-    """A ledger whose `perform` is the real one, and whose operations are requests."""
+class ScriptedRecords(MemoryRecords):
+    """Records whose operations are requests."""
 
     def __init__(self, attempt: Attempt) -> None:
-        self.memory = MEMORY
+        super().__init__(MEMORY)
         self._attempt = attempt
 
     def claim(
@@ -173,16 +174,18 @@ class Attempts:
 
     def __init__(self, *, has_token: bool) -> None:
         self._attempt = Attempt()
-        self._ledger = ScriptedLedger(self._attempt)
+        self._ledger = Ledger(ScriptedRecords(self._attempt))
         builder = ScriptedBuilder(self._attempt, has_token=has_token)
-        jobs = Jobs(KnownBuilders({"X": lambda: builder}, "X"), MEMORY)
+        jobs = JobStarter(BuildSystems({"X": lambda: builder}, "X"), MEMORY)
         self._jobs = {False: _prepared(jobs, NOW), True: _prepared(jobs, NOW - MONTH)}
         self._steps: dict[tuple[Actor, bool], Step] = {}
 
     @property
     def run_id(self) -> str:
         """The job's identity."""
-        return self._jobs[False].job.run_id
+        run_id = self._jobs[False].action_id
+        assert run_id is not None
+        return run_id
 
     def step(self, actor: Actor, *, is_month_later: bool) -> Step:
         """Run an actor's attempt from the beginning to its next request, or to its end."""
@@ -192,10 +195,10 @@ class Attempts:
             self._attempt.now = NOW
         return self._steps[key]
 
-    def _run(self, actor: Actor, job: PreparedJob) -> Step:
+    def _run(self, actor: Actor, job: Prepared) -> Step:
         self._attempt.begin(actor)
         try:
-            return self._ledger.perform(self.run_id, "the job was not started", job.start, job.job)
+            return self._ledger.perform(job)
         except Pending as pending:
             return pending.request
         except OrchestratorError as error:
@@ -213,7 +216,7 @@ class Attempts:
             yield
 
 
-def _prepared(jobs: Jobs, at: datetime) -> PreparedJob:
+def _prepared(jobs: JobStarter, at: datetime) -> Prepared:
     event: Event[Any] = Event(type="X", detail={}, id="event", time=at)
     with patch.object(clock, "now", lambda: NOW):
         return jobs.prepare(StartJob(name="job"), Origin(event=event, consumer="start", position=0))

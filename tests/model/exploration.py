@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.job import Run
-from orchestrator.ledger.memory import MemoryLedger
+from orchestrator.ledger.memory import MemoryRecords
 from orchestrator.ledger.record import Record
 from tests.model.attempts import MEMORY, Actor, Attempts, Failure, Request, Step
 from tests.model.worlds import (
@@ -57,7 +57,7 @@ class Exploration:
         """
         self._has_token = has_token
         self._attempts = Attempts(has_token=has_token)
-        self._ledger = MemoryLedger(MEMORY)
+        self._records = MemoryRecords(MEMORY)
         self._probed: dict[tuple[Record | None, int, bool], str | None] = {}
 
     def explore(self, bounds: Bounds, *, attempts: int = 2, go_on: bool = False) -> Found:
@@ -201,11 +201,11 @@ class Exploration:
             case "send":
                 return world._replace(runs=world.runs + 1, token=TOKEN_SECONDS if self._has_token else 0), RUN
         run_id = self._attempts.run_id
-        self._ledger._records = {} if world.record is None else {run_id: world.record}
-        answer = getattr(self._ledger, request.operation)(*request.arguments)
+        self._records._records = {} if world.record is None else {run_id: world.record}
+        answer = getattr(self._records, request.operation)(*request.arguments)
         if request.operation == "claim":
             answer = answer[0], seen_by(request.arguments[1], answer[1])
-        return world._replace(record=self._ledger._records.get(run_id)), answer
+        return world._replace(record=self._records._records.get(run_id)), answer
 
 
 def _trace(origins: dict[World, tuple[World, str] | None], world: World) -> list[str]:

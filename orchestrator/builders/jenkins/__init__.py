@@ -6,11 +6,11 @@ from http import HTTPStatus
 from urllib.parse import unquote, urljoin, urlsplit
 
 from orchestrator.builders.jenkins.connection import Answer, Connection, Unanswered
+from orchestrator.builders.jenkins.endings import endings
 from orchestrator.builders.jenkins.paths import job_path
-from orchestrator.builders.jenkins.results import results
 from orchestrator.builders.jenkins.search import Search
 from orchestrator.errors import JobRejected, OrchestratorError, Unavailable, shown
-from orchestrator.job import Job, Result, Run, StartedJob, Untraceable
+from orchestrator.job import Ending, Job, Run, StartedJob, Untraceable
 from orchestrator.run import RUN_ID_VARIABLE
 
 _QUEUE_ITEM = re.compile(r"/queue/item/(\d+)/?$")
@@ -70,17 +70,11 @@ class Jenkins:
             )
         return found.run
 
-    def results(self, jobs: Sequence[StartedJob]) -> dict[str, Result]:
-        """Ask after runs of one job; see `Builder`.
-
-        Args:
-            jobs: What was started.
-
-        Returns:
-            How those have ended that have, by run id.
-        """
+    def endings(self, jobs: Sequence[StartedJob]) -> dict[str, Ending]:
+        """Look up runs of one job; see `KnowsEndings`."""
         name = jobs[0].name
-        return results(self._connection, job_path(name), jobs, f"Jenkins job {shown(name)} could not be asked after")
+        what = f"runs of Jenkins job {shown(name)} could not be looked up"
+        return endings(self._connection, job_path(name), jobs, what)
 
     def _after_lost_answer(self, lost: Unanswered, path: str, job: Job, what: str) -> Run:
         try:
@@ -113,7 +107,7 @@ class Jenkins:
             run = self._search.item(int(item[1]), already_started=answer.status == HTTPStatus.SEE_OTHER)
             return self._search.with_build(run) if self._build_lookup else run
         if answer.status == HTTPStatus.CREATED:  # something in between has removed the item's address
-            return Run(id="unknown", link=f"{self._connection.url}{path}/")
+            return Run(link=f"{self._connection.url}{path}/")
         raise self._refusal(path, answer, what)
 
     def _refusal(self, path: str, answer: Answer, what: str) -> OrchestratorError:

@@ -1,14 +1,14 @@
-"""Sees to it that the end of every job becomes known."""
+"""Makes known how runs ended: from CodeBuild's state changes, and by a scheduled sweep."""
 
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from orchestrator.action import ReportJob, SweepJobs
+from orchestrator.action import PublishEnding, SweepRuns
 from orchestrator.builders.codebuild import IN_PROGRESS, SUCCEEDED, build_variables, ended, own_variables
 from orchestrator.consumer import Context
 from orchestrator.event import Event
-from orchestrator.job import Result
+from orchestrator.job import Ending
 from orchestrator.registry import Registry
 from orchestrator.run import RUN_ID_VARIABLE, TENANT_ID_VARIABLE
 
@@ -17,7 +17,7 @@ SCHEDULED = "Scheduled Event"
 
 _SCHEDULERS = ("aws.scheduler", "aws.events")
 
-_ENDS = "…_SUCCESS or …_FAILURE of any job"
+_ENDINGS = "…_SUCCESS or …_FAILURE of any job"
 
 registry = Registry()
 
@@ -56,31 +56,31 @@ class BuildStateChange(BaseModel):
         return self.arn.rpartition("build/")[2]
 
 
-@registry.consumer(STATE_CHANGE, when=is_of_codebuild, leads_to=[_ENDS])
-def report_build(event: Event[BuildStateChange], context: Context) -> ReportJob | None:
-    """Have the end of a build published that this function started; other people's builds are none of its.
+@registry.consumer(STATE_CHANGE, when=is_of_codebuild, leads_to=[_ENDINGS])
+def publish_build_ending(event: Event[BuildStateChange], context: Context) -> PublishEnding | None:
+    """Publish how a build ended; ignores builds that this function did not start.
 
     Args:
         event: A state change of any build of the account.
-        context: Gives the setting `PUBLISH_BUILD_OUTCOMES`.
+        context: Gives the setting `PUBLISH_BUILD_ENDINGS`.
 
     Returns:
-        The build to report, or nothing: it is still running, names no run, or builds publish for themselves.
+        The ending, or nothing: the build is still running, names no run, or builds publish their endings themselves.
     """
     build = event.detail
-    if not context.settings.publish_build_outcomes or build.status == IN_PROGRESS:
+    if not context.settings.publish_build_endings or build.status == IN_PROGRESS:
         return None
     variables = build_variables(build.information.environment.variables)
     if not variables.get(RUN_ID_VARIABLE):
         return None
     succeeded = build.status == SUCCEEDED
-    return ReportJob(
+    return PublishEnding(
         run_id=variables[RUN_ID_VARIABLE],
         builder="CODE_BUILD",
         name=build.project,
         build=build.build_id,
-        tenant_id=variables.get(TENANT_ID_VARIABLE, ""),
-        result=Result(
+        tenant_id=variables.get(TENANT_ID_VARIABLE) or None,
+        ending=Ending(
             succeeded=succeeded,
             reason=ended(build.build_id, build.status),
             variables={**variables, **own_variables(build.build_id, succeeded=succeeded)},
@@ -88,14 +88,7 @@ def report_build(event: Event[BuildStateChange], context: Context) -> ReportJob 
     )
 
 
-@registry.consumer(SCHEDULED, when=is_scheduled, leads_to=[_ENDS])
-def sweep_open_jobs(event: Event) -> SweepJobs:
-    """Have those jobs reported of whose end nobody told.
-
-    Args:
-        event: What a schedule of EventBridge sends.
-
-    Returns:
-        The sweep.
-    """
-    return SweepJobs()
+@registry.consumer(SCHEDULED, when=is_scheduled, leads_to=[_ENDINGS])
+def sweep_runs(event: Event) -> SweepRuns:
+    """Publish the endings that no event brought, whenever a schedule of EventBridge says so."""
+    return SweepRuns()

@@ -1,4 +1,4 @@
-"""Asks a Jenkins server how runs ended, which it tells nobody by itself."""
+"""How runs of a Jenkins job ended: Jenkins sends no event of that."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,15 +13,15 @@ from orchestrator.builders.jenkins.search import (
     unlike_jenkins,
     waiting,
 )
-from orchestrator.job import Result, StartedJob
+from orchestrator.job import Ending, StartedJob
 from orchestrator.values.text import to_text
 
 _FIELDS = "number,url,building,result"
 _SUCCESS = "SUCCESS"
 
 
-def results(connection: Connection, path: str, jobs: Sequence[StartedJob], what: str) -> dict[str, Result]:
-    """Ask after runs of one job: first for those that wait, then for the builds.
+def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], what: str) -> dict[str, Ending]:
+    """Look up runs of one job, first among those that wait, then among the builds.
 
     Args:
         connection: The way to the server.
@@ -36,25 +36,25 @@ def results(connection: Connection, path: str, jobs: Sequence[StartedJob], what:
         run id.
     """
     try:
-        return _results(connection, path, jobs, what)
+        return _endings(connection, path, jobs, what)
     except NOT_AS_JENKINS as error:
         raise unlike_jenkins(connection, what, error) from None
 
 
-def _results(connection: Connection, path: str, jobs: Sequence[StartedJob], what: str) -> dict[str, Result]:
+def _endings(connection: Connection, path: str, jobs: Sequence[StartedJob], what: str) -> dict[str, Ending]:
     unseen = {job.run_id: job for job in jobs}
     # What leaves the queue meanwhile is a build when those are read.
     for item in waiting(connection, what):
         _take(unseen, item["id"], run_id_of(item))
-    found: dict[str, Result] = {}
+    found: dict[str, Ending] = {}
     since = min(job.since for job in jobs)
     for page in pages(connection, path, _FIELDS, since, what):
         for build in page.builds:
             for job in _take(unseen, build["queueId"], run_id_of(build)):
                 if not build["building"] and build["result"]:
-                    found[job.run_id] = _result(job, build)
+                    found[job.run_id] = _ending(job, build)
         if page.is_last:
-            found.update((job.run_id, _gone(job, page)) for job in unseen.values() if job.id.isdecimal())
+            found.update((job.run_id, _gone(job, page)) for job in unseen.values() if job.id is not None)
         if not unseen:
             break
     return found
@@ -71,14 +71,14 @@ def _take(unseen: dict[str, StartedJob], item: int, run_id: str | None) -> list[
     return fitting
 
 
-def _gone(job: StartedJob, last: Page) -> Result:
+def _gone(job: StartedJob, last: Page) -> Ending:
     what = f"item {job.id} of Jenkins job {job.name}"
     if last.is_complete:
-        return Result(succeeded=False, reason=f"{what} was cancelled while it waited, or its build was deleted")
-    return Result(succeeded=False, reason=f"{what} is not there any more, nor are older builds", is_gone=True)
+        return Ending(succeeded=False, reason=f"{what} was cancelled while it waited, or its build was deleted")
+    return Ending(succeeded=False, reason=f"{what} is not there any more, nor are older builds", is_gone=True)
 
 
-def _result(job: StartedJob, build: Mapping[str, Any]) -> Result:
+def _ending(job: StartedJob, build: Mapping[str, Any]) -> Ending:
     # Named as Jenkins itself names them in a build's environment.
     own = {"JOB_NAME": job.name, "BUILD_NUMBER": str(build["number"]), "BUILD_URL": build["url"]}
     declared = {
@@ -86,7 +86,7 @@ def _result(job: StartedJob, build: Mapping[str, Any]) -> Result:
         for name, value in parameters_of(build).items()
         if value is not None
     }
-    return Result(
+    return Ending(
         succeeded=build["result"] == _SUCCESS,
         reason=f"build {build['number']} of Jenkins job {job.name} ended {build['result']}",
         variables={**declared, **own},

@@ -1,0 +1,125 @@
+"""The build systems of a function, by name."""
+
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from orchestrator.errors import ConfigurationError, ConsumerFailed, JobRejected, OrchestratorError, shown, wrapped
+from orchestrator.job import Builder, ChecksNames, Ending, Job, KnowsEndings, RecognisesRepeats, Run, StartedJob
+from orchestrator.run import BEFORE_FIRST_RETRY
+
+
+class BuildSystem:
+    """A builder under its name, with its optional abilities, and its foreign exceptions wrapped.
+
+    Attributes:
+        name: The name.
+        covers: For how long after an event's time `start` recognises a repeat.
+        can_be_followed: Whether `endings` can be called.
+    """
+
+    def __init__(self, name: str, builder: Builder) -> None:
+        self.name = name
+        self.covers = builder.covers if isinstance(builder, RecognisesRepeats) else BEFORE_FIRST_RETRY
+        self._builder = builder
+        self._names = builder if isinstance(builder, ChecksNames) else None
+        self._endings = builder if isinstance(builder, KnowsEndings) else None
+        self.can_be_followed = self._endings is not None
+
+    def check(self, job: str) -> None:
+        """Check a job's name; see `ChecksNames`."""
+        if self._names is not None:
+            with self._wrapped_errors():
+                self._names.check(job)
+
+    def start(self, job: Job) -> Run:
+        """Start a job; see `Builder.start`."""
+        with self._wrapped_errors():
+            run = self._builder.start(job)
+        if not isinstance(run, Run):
+            # It may have started something, so this must not count as a failure that did nothing.
+            raise ConsumerFailed(f"builder {shown(self.name)} returned no Run from start; correct it there")
+        return run
+
+    def find(self, job: Job) -> Run | None:
+        """Look for a run; see `Builder.find`. Where the job does not exist, neither does a run."""
+        try:
+            with self._wrapped_errors():
+                run = self._builder.find(job)
+        except JobRejected:
+            return None
+        return run if isinstance(run, Run) else None
+
+    def endings(self, jobs: Sequence[StartedJob]) -> Mapping[str, Ending]:
+        """Look up how runs of one job ended; see `KnowsEndings`.
+
+        Raises:
+            ConfigurationError: The builder does not know.
+        """
+        if self._endings is None:
+            raise ConfigurationError(
+                f"builder {shown(self.name)} does not know how its runs end; give it a method endings (KnowsEndings)"
+            )
+        with self._wrapped_errors():
+            found = dict(self._endings.endings(jobs))
+        wanted = {job.run_id for job in jobs}
+        return {run_id: ending for run_id, ending in found.items() if run_id in wanted and isinstance(ending, Ending)}
+
+    @contextmanager
+    def _wrapped_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except OrchestratorError:
+            raise
+        except Exception as error:
+            raise wrapped(f"builder {shown(self.name)}", type(self._builder).__module__, error) from error
+
+
+class BuildSystems:
+    """Makes each build system when the first job needs it, and keeps it."""
+
+    def __init__(self, factories: Mapping[str, Callable[[], Builder]], default: str) -> None:
+        """Take what makes the builders.
+
+        Args:
+            factories: What makes each builder, by name.
+            default: Name of the one for jobs that name none.
+
+        Raises:
+            ConfigurationError: The default is not among them.
+        """
+        if default not in factories:
+            raise ConfigurationError(
+                f"DEFAULT_BUILDER {shown(default)} is not known (known: {', '.join(factories)}); correct it, or "
+                "register the builder"
+            )
+        self._default = default
+        self._factories = factories
+        self._systems: dict[str, BuildSystem] = {}
+        self._lock = threading.Lock()
+
+    def get(self, name: str | None, job: str) -> BuildSystem:
+        """Give a build system.
+
+        Args:
+            name: Its name; `None` is the default's.
+            job: The job that it is for.
+
+        Returns:
+            The build system.
+
+        Raises:
+            ConfigurationError: There is none of that name, or its settings are missing.
+        """
+        name = name or self._default
+        with self._lock:
+            system = self._systems.get(name)
+            if system is None:
+                if name not in self._factories:
+                    known = ", ".join(self._factories)
+                    raise ConfigurationError(
+                        f"builder {shown(name)} of job {shown(job)} is not known (known: {known}); "
+                        "correct builderConfig.type, the tier's builder or DEFAULT_BUILDER, or register the builder"
+                    )
+                system = self._systems[name] = BuildSystem(name, self._factories[name]())
+            return system

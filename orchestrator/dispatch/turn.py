@@ -1,0 +1,200 @@
+"""One consumer's turn at an event: it decides, and its actions are performed in order."""
+
+import inspect
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.action import Action, Following, Outcome, OutcomeStatus, SaveTenant, StartJob, UpdateTenant, begins
+from orchestrator.consumer import Consumer, Context
+from orchestrator.dispatch.failure import failure_event
+from orchestrator.errors import ConfigurationError, OrchestratorError, is_permanent, of_name, shown, wrapped
+from orchestrator.event import Event
+from orchestrator.ledger.ledger import Ledger, Prepared, Records
+from orchestrator.ledger.record import State
+from orchestrator.performers import answers
+from orchestrator.performers.performer import Performers
+from orchestrator.run import Origin
+
+_CHANGED_RECORD = (OutcomeStatus.SAVED, OutcomeStatus.UPDATED)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConsumerResult:
+    """What came of one consumer's turn.
+
+    Attributes:
+        consumer: Its name.
+        outcomes: What was performed, in order.
+        error: What stopped it; `None` where nothing did.
+    """
+
+    consumer: str
+    outcomes: Sequence[Outcome]
+    error: OrchestratorError | None = None
+
+
+class Turn:
+    """Handles one event for one consumer."""
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        event: Event[Mapping[str, Any]],
+        context: Context,
+        performers: Performers,
+        ledger: Ledger,
+        records: Records,
+    ) -> None:
+        self._consumer = consumer
+        self._event = event
+        self._context = context
+        self._performers = performers
+        self._ledger = ledger
+        self._records = records
+        self._accepted: Event[Any] | None = None
+        self._refused: BaseException | None = None
+        self._actions: tuple[Action | Following, ...] = ()
+        self._outcomes: list[Outcome] = []
+
+    def accept(self, seen: Event[Mapping[str, Any]]) -> bool:
+        """Find out whether there is anything to do.
+
+        Args:
+            seen: The event as the consumer is to see it.
+
+        Returns:
+            Whether the consumer wants the event, or has failed already: then `run` says so.
+        """
+        try:
+            self._raise_published_failure()
+            self._accepted = self._consumer.accept(seen)
+        except BaseException as error:
+            self._refused = error
+        return self._accepted is not None or self._refused is not None
+
+    def run(self) -> ConsumerResult:
+        """Let the consumer decide, and perform its actions."""
+        try:
+            if self._refused is not None:
+                raise self._refused
+            self._actions = self._decide()
+            self._perform(self._prepare_all())
+        except BaseException as error:
+            return self._failed(error)
+        return ConsumerResult(consumer=self._consumer.name, outcomes=self._outcomes)
+
+    def _decide(self) -> tuple[Action | Following, ...]:
+        if self._accepted is None:
+            return ()
+        decision = self._consumer.decide(self._accepted, self._context)
+        if inspect.iscoroutine(decision):
+            from orchestrator.dispatch import event_loop  # only functions with async consumers pay for this import
+
+            decision = event_loop.run(decision)
+        return self._checked(decision)
+
+    def _checked(self, decision: Any) -> tuple[Action | Following, ...]:
+        if decision is None:
+            return ()
+        is_one = type(decision) in self._performers or not isinstance(decision, Iterable)
+        actions = (decision,) if is_one else tuple(decision)
+        for action in actions:
+            if type(action) not in self._performers:
+                raise ConfigurationError(
+                    f"consumer {shown(self._consumer.name)} returned {type(action).__name__}; "
+                    "a consumer returns one action, several, or None"
+                )
+        return actions
+
+    def _prepare_all(self) -> list[Prepared]:
+        """Check all actions before the first is performed: bad input changes nothing."""
+        answers.check(self._actions, self._consumer.name)
+        return [self._prepare(answers.blank(action), position) for position, action in enumerate(self._actions)]
+
+    def _perform(self, prepared: Sequence[Prepared]) -> None:
+        kept: dict[str, str | int] = {}
+        has_started_job = self._has_started_job()
+        for position, (action, ready) in enumerate(zip(self._actions, prepared, strict=True)):
+            if has_started_job and isinstance(action, SaveTenant | UpdateTenant) and begins(action):
+                self._outcomes.append(_begun_before(action))
+                continue
+            if answers.awaited(action):
+                ready = self._prepare(answers.fill(action, kept), position)
+            outcome = self._ledger.perform(ready).copy()
+            # What is kept may be personal: it goes no further than into the actions that need it.
+            kept.update(outcome.pop("answer", {}))
+            self._outcomes.append(outcome)
+            if outcome["status"] is OutcomeStatus.SUPERSEDED:
+                break
+
+    def _prepare(self, action: Action | Following, position: int) -> Prepared:
+        return self._performers[type(action)].prepare(action, self._origin(position))
+
+    def _origin(self, position: int) -> Origin:
+        return Origin(event=self._event, consumer=self._consumer.name, position=position)
+
+    def _has_started_job(self) -> bool:
+        """Say whether an earlier delivery has started the event's job: what the event began may be over since."""
+        jobs = [position for position, action in enumerate(self._actions) if isinstance(action, StartJob)]
+        if not jobs or not any(map(begins, self._actions)):
+            return False
+        origin = self._origin(jobs[0])
+        if not origin.may_be_retry:
+            return False
+        record = self._records.read(origin.run_id)
+        return record is not None and record.state is State.DONE
+
+    def _failure_origin(self) -> Origin:
+        return Origin(event=self._event, consumer=self._consumer.name, is_failure=True)
+
+    def _raise_published_failure(self) -> None:
+        """Raise the failure that was published at an earlier delivery: after that no job is expected any more."""
+        origin = self._failure_origin()
+        if self._consumer.failure_type is None or not origin.may_be_retry:
+            return
+        record = self._records.read(origin.run_id)
+        if record is None or record.outcome is None:
+            return
+        failure = of_name(record.outcome["error"], record.outcome["reason"])
+        if failure is not None:
+            raise failure
+
+    def _failed(self, raised: BaseException) -> ConsumerResult:
+        """Give the failure and, where somebody waits for the job, publish it."""
+        if isinstance(raised, KeyboardInterrupt):
+            raise raised
+        error = self._own_error(raised)
+        result = ConsumerResult(consumer=self._consumer.name, outcomes=self._outcomes, error=error)
+        # A replay repeats what was handled once, and published if it failed: unless it has changed something itself, it
+        # must not take back what went well.
+        is_idle_replay = self._event.replay_name is not None and not any(
+            outcome["status"] in _CHANGED_RECORD for outcome in self._outcomes
+        )
+        if self._consumer.failure_type is None or not is_permanent(error) or is_idle_replay:
+            return result
+        publish = failure_event(self._consumer.failure_type, self._event, self._actions, error)
+        if publish is None:
+            return result
+        try:
+            prepared = self._performers[type(publish)].prepare(publish, self._failure_origin())
+            self._outcomes.append(self._ledger.perform(prepared))
+        except OrchestratorError as second:
+            # The event comes again, and with it the next try of this.
+            self._context.logger.error(str(second), error=type(second).__name__, consumer=self._consumer.name)
+        return result
+
+    def _own_error(self, raised: BaseException) -> OrchestratorError:
+        if isinstance(raised, OrchestratorError):
+            return raised
+        module = getattr(self._consumer.function, "__module__", "")
+        return wrapped(f"consumer {shown(self._consumer.name)}", module, raised)
+
+
+def _begun_before(action: SaveTenant | UpdateTenant) -> Outcome:
+    return Outcome(
+        action=type(action).__name__,
+        status=OutcomeStatus.SKIPPED,
+        name=action.tenant_id,
+        reason="this event has started its job before",
+    )

@@ -1,0 +1,184 @@
+"""Where callbacks may go: allowed hosts, over TLS, and never to an address that no control plane has."""
+
+import ipaddress
+import re
+import socket
+from collections.abc import Collection, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from orchestrator.errors import ConfigurationError, InvalidEvent, shown
+from orchestrator.settings import is_loopback
+from orchestrator.values.limits import MAX_HOST_LENGTH
+
+_PORTS = {"http": 80, "https": 443}
+_HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+# Where clouds hand out credentials, besides the link-local addresses.
+_METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Address of a callback: `host` as hosts are compared, `path` with the query."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str = field(repr=False)
+
+    @property
+    def authority(self) -> str:
+        """What the `Host` header names."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+
+class AllowedHosts:
+    """The hosts that callbacks may go to."""
+
+    def __init__(self, hosts: Collection[str], own_host: str | None = None) -> None:
+        """Take the hosts of the settings.
+
+        Args:
+            hosts: The hosts; `.example.com` admits subdomains.
+            own_host: The host of `CALLBACK_URL`, which is allowed, too.
+
+        Raises:
+            ConfigurationError: One of the hosts is none.
+        """
+        self._hosts = (*map(_allowed, hosts), *_comparable([own_host or ""]))
+
+    def check(self, url: str, more: Collection[str]) -> Address:
+        """Check where a callback goes.
+
+        Args:
+            url: The address.
+            more: Hosts that are allowed for this callback, too.
+
+        Returns:
+            The address.
+
+        Raises:
+            InvalidEvent: It is no http(s) address.
+            ConfigurationError: Its host is not allowed, or would be reached without TLS.
+        """
+        address = _parsed(url)
+        host = address.host
+        is_allowed = any(
+            host == allowed or (allowed.startswith(".") and host.endswith(allowed))
+            for allowed in (*self._hosts, *_comparable(more))
+        )
+        if not is_allowed and not self._hosts:
+            raise ConfigurationError(
+                f"callback to {shown(host)} was not sent: CALLBACK_ALLOWED_HOSTS is not set, and no tier names this "
+                "host; name the control plane's host there"
+            )
+        if not is_allowed:
+            raise ConfigurationError(
+                f"callback to {shown(host)} was not sent: the host is not among CALLBACK_ALLOWED_HOSTS; add it there, "
+                "or correct the sender"
+            )
+        if address.scheme != "https" and not is_loopback(host):
+            raise ConfigurationError(f"callback to {shown(host)} was not sent: it would go without TLS; use https")
+        return address
+
+
+def resolve(host: str, failure: str) -> list[str]:
+    """Resolve a host.
+
+    Args:
+        host: Its name.
+        failure: What has not happened if this fails, as the message's beginning.
+
+    Returns:
+        Its addresses.
+
+    Raises:
+        ConfigurationError: One of them is none that a control plane can have, such as that of cloud metadata.
+        OSError: The name cannot be resolved.
+    """
+    found = list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))
+    for text in found:
+        address = _plain(ipaddress.ip_address(text.partition("%")[0]))
+        if _is_forbidden(address) or address.is_loopback != is_loopback(host):
+            raise ConfigurationError(
+                f"{failure}: its name resolves to {address}, which is no address for a control plane; correct its DNS "
+                "record or the sender"
+            )
+    return found
+
+
+def _parsed(url: str) -> Address:
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+        if parts.scheme not in _PORTS or port == 0 or not url.isprintable() or "\\" in url or " " in url:
+            raise ValueError("address is malformed")
+        if len(host.removesuffix(".")) > MAX_HOST_LENGTH:
+            raise InvalidEvent(
+                f"a callback's address has a host of more than {MAX_HOST_LENGTH} characters; correct API_ENDPOINT or "
+                "what else names it"
+            )
+        if "@" in parts.netloc:
+            raise InvalidEvent(f"callback to {shown(host)}: its address holds a user; leave that out")
+        return Address(
+            scheme=parts.scheme,
+            host=_host(host),
+            port=port or _PORTS[parts.scheme],
+            path=(parts.path or "/") + (f"?{parts.query}" if parts.query else ""),
+        )
+    except ValueError:
+        raise InvalidEvent(
+            "a callback's address is no http(s) address; correct API_ENDPOINT or what else names it"
+        ) from None
+
+
+def _allowed(entry: str) -> str:
+    try:
+        return f".{_host(entry[1:])}" if entry.startswith(".") else _host(entry)
+    except ValueError:
+        raise ConfigurationError(
+            f"CALLBACK_ALLOWED_HOSTS names {shown(entry)}, which is no host; write it without scheme, port and path, "
+            "for example control.example.com, or .example.com for its subdomains"
+        ) from None
+
+
+def _comparable(hosts: Collection[str]) -> Iterator[str]:
+    for host in hosts:
+        with suppress(ValueError):
+            yield _host(host)
+
+
+def _host(text: str) -> str:
+    """Write a host in the one form in which hosts are compared.
+
+    Raises:
+        ValueError: It is none.
+    """
+    name = text.lower().removesuffix(".")
+    if len(name) > MAX_HOST_LENGTH:
+        raise ValueError("text is too long for a host")  # the encoding below takes minutes for a long one
+    try:
+        return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
+    except ValueError:
+        written = name.encode("idna").decode()
+    # Python's IDNA is older than that of browsers: what it would rename, such as "ß", is better refused.
+    if not _HOST_NAME.fullmatch(written) or (name != written and written.encode().decode("idna") != name):
+        raise ValueError("text is no host")
+    return written
+
+
+def _plain(address: _Address) -> _Address:
+    """Give the IPv4 address that an IPv6 address may stand for."""
+    if not isinstance(address, ipaddress.IPv6Address):
+        return address
+    if address in _NAT64:
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _is_forbidden(address: _Address) -> bool:
+    return address.is_link_local or address.is_multicast or address.is_unspecified or address in _METADATA

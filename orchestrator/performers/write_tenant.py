@@ -1,0 +1,48 @@
+"""Writes tenant records."""
+
+from functools import partial
+
+from orchestrator.action import Outcome, OutcomeStatus, SaveTenant, UpdateTenant
+from orchestrator.errors import shown
+from orchestrator.ledger.ledger import Claim, Prepared
+from orchestrator.run import Origin
+from orchestrator.stores.tenants import ChecksRecords, Refusal, TenantRecords
+
+
+class TenantWriter:
+    """Performs `SaveTenant` and `UpdateTenant`."""
+
+    def __init__(self, tenants: TenantRecords) -> None:
+        self._tenants = tenants
+        self._checks = tenants if isinstance(tenants, ChecksRecords) else None
+
+    def prepare(self, action: SaveTenant | UpdateTenant, origin: Origin) -> Prepared:
+        """Check a record or its changes; see `Performer`.
+
+        Raises:
+            InvalidEvent: They cannot be stored.
+        """
+        if self._checks is not None:
+            self._checks.check(action, origin)
+        if isinstance(action, SaveTenant):
+            return Prepared(perform=partial(self._save, action, origin))
+        update = partial(self._update, action, origin)
+        if action.starts or action.status is not None:
+            return Prepared(perform=update)
+        # Once, because events of one second cannot be told apart by their times.
+        failure = f"tenant {shown(action.tenant_id)} was not updated"
+        return Prepared(perform=update, action_id=origin.run_id, failure=failure)
+
+    def _save(self, action: SaveTenant, origin: Origin, claim: Claim) -> Outcome:
+        return _outcome(action, OutcomeStatus.SAVED, self._tenants.save(action, origin))
+
+    def _update(self, action: UpdateTenant, origin: Origin, claim: Claim) -> Outcome:
+        return _outcome(action, OutcomeStatus.UPDATED, self._tenants.update(action, origin))
+
+
+def _outcome(action: SaveTenant | UpdateTenant, done: OutcomeStatus, refusal: Refusal | None) -> Outcome:
+    outcome = Outcome(action=type(action).__name__, status=done, name=action.tenant_id)
+    if refusal is not None:
+        outcome["status"] = OutcomeStatus.SUPERSEDED if refusal.supersedes else OutcomeStatus.SKIPPED
+        outcome["reason"] = refusal.reason
+    return outcome

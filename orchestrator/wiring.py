@@ -1,0 +1,202 @@
+"""Builds the application from its settings: the only place that makes clients, and imports late what few need."""
+
+import importlib
+import os
+import random
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from orchestrator import telemetry
+from orchestrator.action import (
+    PublishEnding,
+    PublishEvent,
+    SaveTenant,
+    SendCallback,
+    StartJob,
+    SweepRuns,
+    UpdateTenant,
+)
+from orchestrator.application import Application
+from orchestrator.aws.clients import Clients
+from orchestrator.builders.codebuild import CodeBuild
+from orchestrator.builders.systems import BuildSystems
+from orchestrator.dispatch.dispatcher import Dispatcher
+from orchestrator.endings.admission import Admission
+from orchestrator.endings.publisher import EndingPublisher
+from orchestrator.endings.sweep import Sweep
+from orchestrator.errors import ConfigurationError, shown
+from orchestrator.job import Builder
+from orchestrator.ledger.dynamodb import DynamoDBRecords
+from orchestrator.ledger.ledger import Ledger, Records
+from orchestrator.ledger.memory import MemoryRecords
+from orchestrator.performers.performer import Performers
+from orchestrator.performers.publish_event import EventBus
+from orchestrator.performers.send_callback import CallbackSender
+from orchestrator.performers.start_job import JobStarter
+from orchestrator.performers.write_tenant import TenantWriter
+from orchestrator.registry import Registry
+from orchestrator.settings import Settings
+from orchestrator.stores.tenants import DynamoDBTenantRecords, NoTenantRecords, TenantReader, TenantRecords
+from orchestrator.stores.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetails
+from orchestrator.timing.deadline import TimeLimit
+
+if TYPE_CHECKING:
+    from orchestrator.intake.batch import Batches
+    from orchestrator.performers.callbacks import Callbacks
+
+# Connecting and the answer, as the modules that make the calls have it; they are imported late.
+AWS_CALL_SECONDS = 7.0
+JENKINS_CALL_SECONDS = 12.0
+
+
+def create_handler(
+    registry: Registry,
+    *,
+    settings: Settings | None = None,
+    builders: Mapping[str, Builder] | None = None,
+    tiers: TierDetails | None = None,
+    tenants: TenantRecords | None = None,
+) -> Application:
+    """Make the function that Lambda calls.
+
+    Args:
+        registry: The consumers; those that are registered later are found, too.
+        settings: The settings; by default those of the environment.
+        builders: Builders by name, besides the built-in `CODE_BUILD` and `JENKINS`, or in their place.
+        tiers: Where tier details come from; by default the table of the settings.
+        tenants: Where tenant records are kept; by default the table of the settings.
+
+    Returns:
+        The function, which takes `(event, context)`; see `Application`.
+
+    Raises:
+        ConfigurationError: A setting in the environment is not valid, or a builder is none.
+    """
+    settings = settings or Settings.from_environment()
+    clients = Clients()
+    dynamodb = partial(clients.get, "dynamodb", settings.dynamo_db_region or settings.aws_region)
+    tiers = tiers or _tier_details(settings, dynamodb)
+    tenants = tenants or _tenant_records(settings, dynamodb)
+    records = _records(settings, dynamodb)
+    ledger = Ledger(records)
+    bus = EventBus(
+        settings.event_bus_name, partial(clients.get, "events", settings.event_bus_aws_region or settings.aws_region)
+    )
+    systems = BuildSystems(_builders(settings, clients, builders or {}), settings.default_builder)
+    publisher = EndingPublisher(systems, bus, ledger, records)
+    writer = TenantWriter(tenants)
+    performers: Performers = {
+        StartJob: JobStarter(systems, records.memory),
+        SaveTenant: writer,
+        UpdateTenant: writer,
+        PublishEvent: bus,
+        SendCallback: CallbackSender(cache(partial(_callbacks, settings)), tenants),
+        PublishEnding: publisher,
+        SweepRuns: Sweep(publisher, systems, records),
+    }
+    _prepare_for_snapshot()
+    return Application(
+        registry,
+        settings=settings,
+        tiers=tiers,
+        tenants=TenantReader(tenants),
+        dispatcher=Dispatcher(performers, ledger, records),
+        admission=Admission(records, require_run_id=settings.require_run_id),
+        batches=cache(partial(_batches, settings, clients)),
+        time_limit=TimeLimit(JENKINS_CALL_SECONDS if settings.jenkins_url else AWS_CALL_SECONDS),
+    )
+
+
+def _builders(
+    settings: Settings, clients: Clients, given: Mapping[str, Builder]
+) -> Mapping[str, Callable[[], Builder]]:
+    factories: dict[str, Callable[[], Builder]] = {
+        "CODE_BUILD": partial(_codebuild, settings, clients),
+        "JENKINS": partial(_jenkins, settings, clients),
+    }
+    for name, builder in given.items():
+        if not isinstance(builder, Builder):
+            raise ConfigurationError(f"builder {shown(name)} has not both methods, start and find; see Builder")
+        factories[name] = partial(_given, builder)
+    return factories
+
+
+def _given(builder: Builder) -> Builder:
+    return builder
+
+
+def _codebuild(settings: Settings, clients: Clients) -> Builder:
+    return CodeBuild(partial(clients.get, "codebuild", settings.code_build_region or settings.aws_region))
+
+
+def _jenkins(settings: Settings, clients: Clients) -> Builder:
+    if settings.jenkins_url is None or settings.jenkins_credentials_secret is None:
+        raise ConfigurationError("a job is to be started on Jenkins: set JENKINS_URL and JENKINS_CREDENTIALS_SECRET")
+    from orchestrator.builders.jenkins import Jenkins
+    from orchestrator.builders.jenkins.connection import Connection
+    from orchestrator.builders.jenkins.credentials import Credentials
+
+    secrets_manager = partial(clients.get, "secretsmanager", settings.aws_region)
+    credentials = Credentials(settings.jenkins_credentials_secret, secrets_manager)
+    connection = Connection(settings.jenkins_url, credentials, settings.jenkins_ca_bundle)
+    return Jenkins(connection, telemetry.logger.warning, build_lookup=settings.jenkins_build_lookup)
+
+
+def _tier_details(settings: Settings, dynamodb: Any) -> TierDetails:
+    if settings.tier_details_table is None:
+        return StaticTierDetails()
+    return DynamoDBTierDetails(settings.tier_details_table, dynamodb, settings.tier_details_max_age)
+
+
+def _tenant_records(settings: Settings, dynamodb: Any) -> TenantRecords:
+    if settings.data_store_table is None:
+        return NoTenantRecords()
+    return DynamoDBTenantRecords(settings.data_store_table, dynamodb)
+
+
+def _records(settings: Settings, dynamodb: Any) -> Records:
+    if settings.idempotency_table is None:
+        return MemoryRecords(warn=telemetry.logger.warning)
+    return DynamoDBRecords(settings.idempotency_table, dynamodb, timedelta(seconds=settings.idempotency_record_max_age))
+
+
+def _callbacks(settings: Settings) -> "Callbacks":
+    from orchestrator.performers.address import AllowedHosts
+    from orchestrator.performers.callbacks import Callbacks
+
+    own_host = urlsplit(settings.callback_url or "").hostname
+    return Callbacks(AllowedHosts(settings.callback_allowed_hosts, own_host))
+
+
+def _batches(settings: Settings, clients: Clients) -> "Batches":
+    from orchestrator.intake.batch import Batches
+    from orchestrator.intake.redelivery import Redelivery
+
+    redelivery = None
+    if settings.failure_queue_url is not None:
+        redelivery = Redelivery(partial(clients.get, "sqs", settings.aws_region), settings.failure_queue_url)
+    return Batches(settings.sqs_parallel_records, redelivery)
+
+
+def _prepare_for_snapshot() -> None:
+    """Register what runs before a SnapStart snapshot and after its restore; without SnapStart, nothing.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
+
+    Clients, credentials and caches need no hook: they are made with the first event, which comes after the
+    restore. Pauses between tries are drawn with Python's random numbers, which must differ between environments.
+    """
+    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
+        return
+    from snapshot_restore_py import register_after_restore, register_before_snapshot
+
+    register_before_snapshot(_import_for_events)
+    register_after_restore(random.seed)
+
+
+def _import_for_events() -> None:
+    # Left to the first event otherwise, because not each function needs it; in a snapshot it costs no start.
+    importlib.import_module("boto3.dynamodb.types")
