@@ -1,43 +1,43 @@
 """Removes from an artifact's AWS SDK what the function does not read.
 
-    python3 .ci/trim_sdk.py ARTIFACT --services SERVICE... --packages FOLDER...
-
 The descriptions of all other services go, so does what only help() reads, and so do the endpoints of all regions of all
 other services, whose parsing alone would be a twentieth of a cold start.
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import gzip
 import json
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Trim the SDK of one artifact."""
-    parser = argparse.ArgumentParser(description="Trim the AWS SDK of an artifact.")
-    parser.add_argument("artifact", type=Path)
-    parser.add_argument("--services", nargs="*", default=[], help="the services to keep, as boto3 names them")
-    parser.add_argument("--packages", nargs="*", default=[], type=Path, help="code that uses those services")
-    options = parser.parse_args(arguments)
-    data, services = options.artifact / "botocore" / "data", set(options.services)
+def trim(artifact: Path, services: Iterable[str], packages: Iterable[Path] = ()) -> None:
+    """Trim the SDK of one artifact.
+
+    Stops the build at a service that boto3 does not have, and at one that is used but left out.
+
+    Args:
+        artifact: The folder that holds boto3 and botocore.
+        services: The services to keep, as boto3 names them.
+        packages: Folders and modules that use those services.
+    """
+    data, kept = artifact / "botocore" / "data", set(services)
     known = {folder.name for folder in data.iterdir() if folder.is_dir()}
-    unknown = sorted(services - known)
+    unknown = sorted(kept - known)
     if unknown:
         sys.exit(f"LAMBDA_AWS_SERVICES names what boto3 does not have: {' '.join(unknown)}")
-    for place, service in used_services(options.packages):
-        if service in known - services:
+    for place, service in used_services(packages):
+        if service in known - kept:
             sys.exit(f"{place} uses AWS service {service}, which is left out: add it to LAMBDA_AWS_SERVICES")
-    for folder in (*data.iterdir(), *(options.artifact / "boto3" / "data").iterdir()):
-        if folder.is_dir() and folder.name not in services:
+    for folder in (*data.iterdir(), *(artifact / "boto3" / "data").iterdir()):
+        if folder.is_dir() and folder.name not in kept:
             shutil.rmtree(folder)
-    prefixes = set(services)
+    prefixes = set(kept)
     for packed in sorted(data.glob("*/*/*.json.gz")):
         description = json.loads(gzip.decompress(packed.read_bytes()))
         if packed.name == "service-2.json.gz":
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     write(data / "endpoints.json", endpoints)
 
 
-def used_services(packages: Sequence[Path]) -> Iterator[tuple[str, str]]:
+def used_services(packages: Iterable[Path]) -> Iterator[tuple[str, str]]:
     """Find the calls `client("name")` and `resource("name")`: where each is, and the name."""
     for package in packages:
         for file in sorted(package.rglob("*.py")) if package.is_dir() else [package]:
@@ -82,7 +82,3 @@ def undocumented(value: Any) -> Any:
 def write(file: Path, content: object) -> None:
     """Write JSON without spaces."""
     file.write_text(json.dumps(content, separators=(",", ":")))
-
-
-if __name__ == "__main__":
-    main()

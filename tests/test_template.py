@@ -6,6 +6,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+import build_artifact
 import pytest
 from samtranslator.yaml_helper import yaml_parse
 
@@ -33,7 +34,7 @@ def test_the_artifact_is_built_for_the_architecture_of_the_function() -> None:
     assert FUNCTION["Architectures"] == [{"Ref": "Architecture"}]
     architecture = TEMPLATE["Parameters"]["Architecture"]
     assert re.findall(r"^LAMBDA_ARCHITECTURE \?= (\S+)$", MAKEFILE, re.M) == [architecture["Default"]]
-    assert re.findall(r"^LAMBDA_PLATFORM_(\S+) :=", MAKEFILE, re.M) == architecture["AllowedValues"]
+    assert list(build_artifact.PLATFORMS) == architecture["AllowedValues"]
 
 
 def test_the_function_waits_for_a_name_server_no_longer_than_for_a_service() -> None:

@@ -1,0 +1,36 @@
+"""Fails where a requirements.txt lags behind pyproject.toml: what `make lock-check` runs.
+
+`make lock` works on a copy. It keeps the pins that still fit, so any difference means that pyproject.toml has moved on.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+LOCKS = ("orchestrator/requirements.txt", "tests/requirements.txt")
+
+
+def main() -> None:
+    """Check the checkout that is the working directory."""
+    with tempfile.TemporaryDirectory() as folder:
+        for name in ("pyproject.toml", *LOCKS):
+            target = Path(folder, name)
+            target.parent.mkdir(exist_ok=True)
+            shutil.copy(name, target)
+        makefile = str(Path("Makefile").resolve())
+        command = ["make", "--silent", "--file", makefile, "--directory", folder, "lock"]
+        status = subprocess.run(command, check=False).returncode
+        if status:
+            sys.exit(status)
+        lagging = [name for name in LOCKS if not filecmp.cmp(name, Path(folder, name), shallow=False)]
+    if lagging:
+        sys.exit(f"lag behind pyproject.toml (run `make lock`): {' '.join(lagging)}")
+
+
+if __name__ == "__main__":
+    main()
