@@ -16,52 +16,55 @@ LAMBDA_REQUIREMENTS ?=
 LAMBDA_AWS_SERVICES ?=
 export LAMBDA_PYTHON LAMBDA_ARCHITECTURE LAMBDA_PACKAGES LAMBDA_REQUIREMENTS LAMBDA_AWS_SERVICES
 
-.PHONY: test lint types format lock lock-check validate build local-invoke smoke chaos model bench scale
-test:
+.PHONY: help test lint types format lock lock-check validate build local-invoke smoke chaos model bench scale
+help: ## list the habits
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+test: ## run the tests
 	$(RUN) pytest
 
-lint:
+lint: ## check style and format
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
 
-types:
+types: ## check types
 	$(RUN) mypy
 
-format:
+format: ## tidy style and format
 	$(RUN) ruff check --fix .
 	$(RUN) ruff format .
 
-lock:
+lock: ## pin what pyproject.toml asks for; UPGRADE=--upgrade takes the newest of everything
 	$(COMPILE) $(UPGRADE) pyproject.toml --output-file orchestrator/requirements.txt
 	$(COMPILE) $(UPGRADE) pyproject.toml --extra local --group dev --constraint orchestrator/requirements.txt \
 		--output-file tests/requirements.txt
 
-lock-check:
+lock-check: ## fail where the pins lag behind pyproject.toml
 	@python3 .ci/lock_check.py
 
-validate:
+validate: ## check template.yaml
 	$(SAM) validate --lint
 
-build:
+build: ## build the function for deployment
 	$(SAM) build
 
-local-invoke:
+local-invoke: ## run the built function in a container, as root on Debian; a minute, two more the first time
 	$(RUN) python -m tests.local_invoke --sam '$(SAM)'
 
-smoke:
+smoke: ## check a deployed stack, STACK=name, with your credentials: it reads, and sends harmless events
 	@$(RUN) python -m tests.smoke $(if $(PATIENCE),--patience $(PATIENCE)) \
 		$(or $(STACK),$(error STACK is not set: make smoke STACK=orchestrator))
 
-chaos:
+chaos: ## deliver thousands of events that are duplicated, delayed, killed and cut off; five to ten minutes
 	$(RUN) python -m tests.chaos --events 600 --deliveries 2000 --workers 8 --pace 6
 
-model:
+model: ## go through all that two deliveries of an event can do to each other; some minutes
 	$(RUN) python -m tests.model
 
-bench:
+bench: ## measure cold and warm starts against alternatives, also npm's if installed; some five minutes
 	@.ci/bench $(RUN)
 
-scale:
+scale: ## simulate a burst of events; three minutes
 	$(RUN) --with matplotlib==3.10.7 python -m tests.benchmarks.scale \
 		--json build/scale.json --plot tests/benchmarks/scale.svg
 

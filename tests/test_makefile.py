@@ -1,4 +1,4 @@
-"""The Makefile names its habits, and the programs that it starts get what they need."""
+"""The Makefile lists its habits, and the programs that it starts get what they need."""
 
 import os
 import re
@@ -15,11 +15,25 @@ MAKEFILE = (ROOT / "Makefile").read_text()
 pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="takes make")
 
 
+def output(*command: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_bare_make_lists_every_habit_with_what_it_does() -> None:
+    listed = output("make")
+
+    (habits,) = re.findall(r"^\.PHONY: (help .*)$", MAKEFILE, re.M)
+    assert [line.split()[:2] for line in listed.splitlines()] == [["make", habit] for habit in habits.split()]
+    assert all(len(line.split()) > 3 for line in listed.splitlines())
+    assert output("make", "help") == listed
+
+
 def test_each_habit_takes_a_line_or_two_so_programs_have_files_of_their_own() -> None:
     targets = re.findall(r"^([\w-]+):.*\n((?:\t.*\n)*)", MAKEFILE, re.M)
 
     commands = {target: len(re.findall(r"(?<!\\)\n", recipe)) for target, recipe in targets}
-    assert commands.keys() >= {"bench", "build-OrchestratorFunction"}
+    assert commands.keys() >= {"help", "bench", "build-OrchestratorFunction"}
     assert {target: count for target, count in commands.items() if count > 2} == {}
     assert "define " not in MAKEFILE
 
