@@ -307,8 +307,6 @@ def explained(error: Exception) -> str:
 
 def run(stack: Stack, patience: float) -> Iterator[bool]:
     yield passes("LifecycleRule", partial(check_rule, stack, "LifecycleRule", stack.outputs["EventBus"]))
-    if "ExtraEventsRule" in stack.resources:
-        yield passes("ExtraEventsRule", partial(check_rule, stack, "ExtraEventsRule", stack.outputs["EventBus"]))
     yield passes("BuildStateRule", partial(check_rule, stack, "BuildStateRule", "default"))
     yield passes("SweepSchedule", partial(check_schedule, stack))
     yield passes("last sweep", partial(check_last_sweep, stack))

@@ -259,14 +259,6 @@ def test_a_rule_that_is_disabled_fails(account: Account, check: Check, rule: str
     assert result.with_status("FAILED") == [rule]
 
 
-@deployed_with({"ExtraEventTypes": "TENANT_SUSPENDED"})
-def test_the_rule_of_further_event_types_is_checked_where_there_is_one(account: Account, check: Check) -> None:
-    assert check().of("ExtraEventsRule").startswith("ok      ExtraEventsRule: enabled on bus default")
-
-    client("events").disable_rule(Name=account.names["ExtraEventsRule"])
-    assert check().with_status("FAILED") == ["ExtraEventsRule"]
-
-
 def test_a_rule_that_targets_something_else_fails(account: Account, check: Check) -> None:
     other = {"Id": "orchestrator", "Arn": "arn:aws:lambda:eu-west-1:123456789012:function:other"}
     client("events").put_targets(Rule=account.names["LifecycleRule"], Targets=[other])

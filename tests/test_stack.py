@@ -122,7 +122,6 @@ def test_only_the_rules_of_the_stack_may_send_to_the_queues(template: dict[str, 
 
     assert allowed.pop("SweepDeadLetterQueue") == []  # the schedule sends there with its role
     assert allowed.keys() == {"BufferQueue", "FailureQueue"}
-    optional = {"Fn::If": ["HasExtraEventTypes", {"Fn::GetAtt": ["ExtraEventsRule", "Arn"]}, {"Ref": "AWS::NoValue"}]}
     for queue, (statement,) in allowed.items():
         assert statement["Principal"] == {"Service": "events.amazonaws.com"}
         assert statement["Action"] == "sqs:SendMessage"
@@ -132,7 +131,6 @@ def test_only_the_rules_of_the_stack_may_send_to_the_queues(template: dict[str, 
                 "aws:SourceArn": [
                     {"Fn::GetAtt": ["LifecycleRule", "Arn"]},
                     {"Fn::GetAtt": ["BuildStateRule", "Arn"]},
-                    optional,
                 ]
             }
         }
@@ -141,8 +139,7 @@ def test_only_the_rules_of_the_stack_may_send_to_the_queues(template: dict[str, 
 def test_the_rules_that_the_queues_name_are_all_there_are(template: dict[str, Any]) -> None:
     rules = {name for name, body in template["Resources"].items() if body["Type"] == "AWS::Events::Rule"}
 
-    assert rules == {"LifecycleRule", "BuildStateRule", "ExtraEventsRule"}
-    assert template["Resources"]["ExtraEventsRule"]["Condition"] == "HasExtraEventTypes"
+    assert rules == {"LifecycleRule", "BuildStateRule"}
 
 
 def test_what_keeps_data_outlives_the_stack(template: dict[str, Any]) -> None:
@@ -440,18 +437,15 @@ def test_with_allowed_sources_the_rules_pass_those_on_and_the_functions_own() ->
     given = {"AllowedSources": "my.control.plane,my.billing", "ExtraEventTypes": "TENANT_SUSPENDED"}
     with mock_aws():
         names, events = deployed(given), boto3.client("events")
-        rules = {"LifecycleRule": EventType.TENANT_PROVISIONING, "ExtraEventsRule": "TENANT_SUSPENDED"}
-        patterns = {
-            kind: json.loads(events.describe_rule(Name=names[rule])["EventPattern"]) for rule, kind in rules.items()
-        }
+        pattern = json.loads(events.describe_rule(Name=names["LifecycleRule"])["EventPattern"])
 
     others = ["my.control", "my.control.plane.2", "somebody.else", "orchestrator.smoke", "saas.control.plane"]
-    for kind, pattern in patterns.items():
-        wanted = ["my.control.plane", "my.billing", *OWN_SOURCES]
+    wanted = ["my.control.plane", "my.billing", *OWN_SOURCES]
+    for kind in (EventType.TENANT_PROVISIONING, "TENANT_SUSPENDED"):
         sources = [*wanted, *others]
         assert [one for one in sources if matched(pattern, {"detail-type": kind, "source": one})] == wanted
-        assert not matched(pattern, {"detail-type": "TENANT_MOVED", "source": "my.billing"})
-        assert len(pattern["$or"]) == 2  # EventBridge takes an `$or` of fewer for the name of a field
+    assert not matched(pattern, {"detail-type": "TENANT_MOVED", "source": "my.billing"})
+    assert len(pattern["$or"]) == 2  # EventBridge takes an `$or` of fewer for the name of a field
 
 
 def test_the_tables_have_the_keys_that_the_function_uses(account: tuple[dict[str, str], dict[str, str]]) -> None:
@@ -548,21 +542,13 @@ def test_a_function_of_ones_own_gets_its_events(mode: dict[str, str]) -> None:
         names = deployed({**mode, **given})
         function = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
         bus = mode.get("EventBusName", "default")
-        rule = boto3.client("events").describe_rule(Name=names["ExtraEventsRule"], EventBusName=bus)
-        (target,) = targets(names, "ExtraEventsRule", bus)
-        (lifecycle_target,) = targets(names, "LifecycleRule", bus)
+        rule = boto3.client("events").describe_rule(Name=names["LifecycleRule"], EventBusName=bus)
 
     assert function["Handler"] == given["Handler"]
     assert function["Environment"]["Variables"]["DEFAULT_BUILDER"] == "STEP_FUNCTIONS"
-    assert json.loads(rule["EventPattern"]) == {"detail-type": ["TENANT_SUSPENDED", "TENANT_MOVED"]}
-    assert target == lifecycle_target
-    assert ("ExtraEventsPermission" in names) is (mode == {})
-
-
-def test_without_any_there_is_no_rule_for_further_events(account: tuple[dict[str, str], dict[str, str]]) -> None:
-    _, names = account
-
-    assert not {"ExtraEventsRule", "ExtraEventsPermission"} & names.keys()
+    assert json.loads(rule["EventPattern"]) == {
+        "detail-type": [*(str(kind) for kind in EventType), "TENANT_SUSPENDED", "TENANT_MOVED"]
+    }
 
 
 def test_what_the_rules_invoke_lets_each_of_them(template: dict[str, Any]) -> None:
