@@ -37,6 +37,16 @@ def test_the_artifact_is_built_for_the_architecture_of_the_function() -> None:
     assert list(build_artifact.PLATFORMS) == architecture["AllowedValues"]
 
 
+def test_every_parameter_is_in_a_group_and_in_readmes_table() -> None:
+    groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    grouped = [name for group in groups for name in group["Parameters"]]
+    table = (ROOT / "README.md").read_text().partition("| parameter | is for |\n")[2].partition("\n\n")[0]
+    listed = re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines()))
+
+    assert sorted(grouped) == sorted(TEMPLATE["Parameters"])
+    assert sorted(listed) == sorted(TEMPLATE["Parameters"])
+
+
 def test_the_function_waits_for_a_name_server_no_longer_than_for_a_service() -> None:
     options = FUNCTION["Environment"]["Variables"]["RES_OPTIONS"].split()
 
