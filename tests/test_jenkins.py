@@ -422,12 +422,11 @@ def test_a_build_that_the_lost_answer_was_about_is_adopted_with_its_number(serve
     server.next.drop(on="POST", after_acting=True)
     # The item leaves the queue before anybody looks.
     server.next.answer(200, '{"items": []}', on="/queue")
-    server.hold()
 
     server.next.answer(503, on="GET /job")
     with pytest.raises(Unavailable):
         jenkins.start(job())
-    server.release()
+    server.run_queue()
 
     run = jenkins.find(job())
     assert run is not None

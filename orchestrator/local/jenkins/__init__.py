@@ -1,5 +1,6 @@
-"""A Jenkins in this process: a small HTTP server that clients written for Jenkins can start and follow jobs on."""
+"""A Jenkins server in this process, over HTTP, in memory: a client can start, follow, cancel and read builds on it."""
 
-from orchestrator.local.jenkins.server import Build, JenkinsServer, Job, Parameter, QueueItem
+from orchestrator.local.jenkins.server import JenkinsServer
+from orchestrator.local.jenkins.state import EPOCH, Build, Job, Parameter, QueueItem
 
-__all__ = ["Build", "JenkinsServer", "Job", "Parameter", "QueueItem"]
+__all__ = ["EPOCH", "Build", "JenkinsServer", "Job", "Parameter", "QueueItem"]

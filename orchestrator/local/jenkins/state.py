@@ -1,41 +1,33 @@
-"""What a Jenkins controller remembers: its jobs, its queue and its builds, moved on only when told."""
+"""The jobs, queue and builds of a Jenkins controller, with a clock that stands still."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TypeAlias
 from urllib.parse import quote
 
-Values: TypeAlias = Mapping[str, "str | bool"]
-
 QUIET_PERIOD = 5.0
-"""Seconds that Jenkins keeps a new item before it looks for an executor."""
-
-LEFT_ITEM_LIFETIME = 300.0
-"""Seconds that Jenkins remembers an item after it left the queue."""
+"""Seconds that a new item stays in the queue, as in a new Jenkins."""
 
 EPOCH = 1_767_225_600.0
-"""The time at which a controller starts, in seconds since 1970, unless told otherwise."""
+"""Default time of a new controller, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter that a job declares; a `bool` default makes it a boolean, `secret` a password."""
+    """A parameter that a job declares; a `secret` one is a password parameter, whose values Jenkins never shows."""
 
     name: str
-    default: str | bool = ""
     secret: bool = False
-
-    def parse(self, text: str) -> str | bool:
-        """Read a submitted value as Jenkins does for this kind of parameter."""
-        return text.lower() == "true" if isinstance(self.default, bool) else text
 
 
 @dataclass
 class Job:
-    """A job; `disabled` and `refusing` may be switched while the server runs."""
+    """A job, without `parameters` if it is not parameterised; a `refusing` one never enters the queue.
+
+    `builds` is in the order of their numbers. A test may delete from it, as a job that discards old builds does.
+    """
 
     path: str
     parameters: tuple[Parameter, ...] | None
@@ -48,50 +40,44 @@ class Job:
 
 @dataclass
 class Build:
-    """A build; it is running for as long as it has no result."""
+    """A build; it is running while `result` is None."""
 
     job: Job
     number: int
-    values: Values
+    values: Mapping[str, str]
     queue_id: int
-    user: str
     started: float
     result: str | None = None
-    finished: float | None = None
 
 
-@dataclass
+@dataclass(eq=False)
 class QueueItem:
-    """A request to build; it has left the queue once `left` is set, cancelled if it then has no build."""
+    """An item of the queue, which it leaves for a build or because it is cancelled."""
 
     id: int
     job: Job
-    values: Values
-    user: str
+    values: Mapping[str, str]
     since: float
-    left: float | None = None
     build: Build | None = None
+    cancelled: bool = False
 
 
 class Controller:
-    """Jobs, queue and builds behind one lock, with a clock that only `advance` moves."""
+    """Jobs, queue and builds behind one lock."""
 
-    def __init__(self, *, auto_start: bool = False, auto_result: str | None = None, now: float = EPOCH) -> None:
-        """Start empty.
+    def __init__(self, *, auto_start: bool = False, now: float = EPOCH) -> None:
+        """Create a controller without jobs.
 
         Args:
             auto_start: An item becomes a build as soon as it is scheduled.
-            auto_result: The result with which a build ends as soon as it starts.
             now: The time, in seconds since 1970.
         """
         self.lock = threading.RLock()
         self.jobs: dict[str, Job] = {}
-        self.busy = False
         self.now = now
         self._auto_start = auto_start
-        self._auto_result = auto_result
         self._items: dict[int, QueueItem] = {}
-        self._last_id = 0
+        self._waiting: list[QueueItem] = []
 
     def add_job(
         self,
@@ -102,17 +88,14 @@ class Controller:
         parameterised: bool = True,
         hidden_from: Collection[str] = (),
     ) -> Job:
-        """Add a job, and the folders above it.
+        """Add a job and the folders above it, or replace it.
 
         Args:
             path: Full name, such as `tenants/scale-down` or `shop/feature%2Flogin`.
-            parameters: Names, or `Parameter` where a default or another kind is wanted.
-            disabled: The job takes no builds.
+            parameters: The declared parameters; a name is a string parameter.
+            disabled: The job cannot be built.
             parameterised: Whether the job declares parameters at all.
-            hidden_from: Users who may not see the job.
-
-        Returns:
-            The job, whose `disabled` and `refusing` can be changed later.
+            hidden_from: Users who get a 404 for the job.
         """
         declared = tuple(p if isinstance(p, Parameter) else Parameter(p) for p in parameters)
         job = Job(path, declared if parameterised else None, disabled, frozenset(hidden_from))
@@ -120,111 +103,79 @@ class Controller:
             self.jobs[path] = job
         return job
 
-    def enqueue(self, path: str, values: Values | None = None, user: str = "anonymous") -> QueueItem:
-        """Put a job in the queue as if another user had asked for it.
-
-        Raises:
-            RuntimeError: The job refuses builds.
-        """
-        item, _ = self.schedule(self.jobs[path], dict(values or {}), user)
-        if item is None:
-            message = f"{path} refuses builds"
-            raise RuntimeError(message)
+    def enqueue(self, path: str, values: Mapping[str, str]) -> QueueItem:
+        """Put a job in the queue without a request."""
+        item, _ = self.schedule(self.jobs[path], values)
         return item
 
-    def schedule(self, job: Job, values: Values, user: str) -> tuple[QueueItem | None, bool]:
-        """Queue a build, or find the waiting item that asks for the same.
-
-        Returns:
-            The item (nothing if the queue refused it), and whether it is new.
-        """
+    def schedule(self, job: Job, values: Mapping[str, str]) -> tuple[QueueItem, bool]:
+        """Return the waiting item with the same values, or a new one, and whether it is new."""
         with self.lock:
-            if job.refusing:
-                return None, False
-            for waiting in self.waiting():
+            for waiting in self._waiting:
                 if waiting.job is job and waiting.values == values:
                     return waiting, False
-            self._last_id += 1
-            item = self._items[self._last_id] = QueueItem(self._last_id, job, values, user, self.now)
-            if self._auto_start and not self.busy:
+            item = QueueItem(len(self._items) + 1, job, values, self.now)
+            self._items[item.id] = item
+            self._waiting.append(item)
+            if self._auto_start:
                 self._start(item)
             return item, True
 
     def run_queue(self) -> list[Build]:
-        """Start every waiting item, quiet period or not, unless the executors are held."""
+        """Start every waiting item, even in its quiet period."""
         with self.lock:
-            return [] if self.busy else [self._start(item) for item in self.waiting()]
-
-    def hold(self) -> None:
-        """Keep every executor busy, so that items wait."""
-        self.busy = True
-
-    def release(self) -> list[Build]:
-        """Free the executors and start what waited for them."""
-        with self.lock:
-            self.busy = False
-            return self.run_queue()
+            return [self._start(item) for item in self.waiting()]
 
     def advance(self, seconds: float) -> None:
-        """Move the clock: items whose quiet period ends start, those that left long ago are forgotten."""
+        """Move the clock, and start the items whose quiet period ends."""
         with self.lock:
             self.now += seconds
             for item in self.waiting():
-                if not self.busy and self.now - item.since >= QUIET_PERIOD:
+                if self.now - item.since >= QUIET_PERIOD:
                     self._start(item)
-            self._items = {
-                id_: item
-                for id_, item in self._items.items()
-                if item.left is None or self.now - item.left < LEFT_ITEM_LIFETIME
-            }
 
-    def finish(self, path: str, number: int, result: str = "SUCCESS") -> Build:
-        """End a running build with a result, such as `SUCCESS`, `FAILURE` or `ABORTED`."""
+    def finish(self, path: str, number: int, result: str = "SUCCESS") -> None:
+        """End a running build with one of Jenkins' results, such as `UNSTABLE` or `ABORTED`."""
         with self.lock:
             build = next(build for build in self.jobs[path].builds if build.number == number)
-            build.result, build.finished = result, self.now
-            return build
+            build.result = result
 
     def cancel(self, item: QueueItem) -> None:
-        """Take an item out of the queue without a build, unless it has already left."""
-        if item.left is None:
-            item.left = self.now
+        """Remove an item from the queue; one that has left it is not changed."""
+        with self.lock:
+            if item in self._waiting:
+                self._waiting.remove(item)
+                item.cancelled = True
 
     def builds(self, path: str) -> list[Build]:
-        """The builds of a job, newest first."""
+        """Return the builds of a job, newest first."""
         with self.lock:
-            return sorted(self.jobs[path].builds, key=lambda build: -build.number)
+            return self.jobs[path].builds[::-1]
 
     def waiting(self) -> list[QueueItem]:
-        """The items that have not left the queue, oldest first."""
+        """Return the items in the queue, oldest first."""
         with self.lock:
-            return [item for item in self._items.values() if item.left is None]
+            return list(self._waiting)
 
     def item(self, id_: int) -> QueueItem | None:
-        """The item of this id, waiting or not yet forgotten."""
+        """Return the item with this id, in the queue or not."""
         return self._items.get(id_)
 
-    def is_folder(self, path: str) -> bool:
-        """Whether a job lies below this path."""
-        return any(name.startswith(f"{path}/") for name in self.jobs)
-
     def children(self, folder: str) -> list[str]:
-        """Paths of the jobs and folders directly inside a folder (the empty path is the root)."""
+        """Return the paths of the jobs and folders directly in a folder; the root's path is empty."""
         prefix = f"{folder}/" if folder else ""
-        below = (name for name in self.jobs if name.startswith(prefix))
-        return list(dict.fromkeys(prefix + name[len(prefix) :].split("/")[0] for name in below))
+        below = (path.removeprefix(prefix) for path in self.jobs if path.startswith(prefix))
+        return list(dict.fromkeys(prefix + path.split("/")[0] for path in below))
 
     def _start(self, item: QueueItem) -> Build:
         job = item.job
-        build = Build(job, job.next_number, item.values, item.id, item.user, self.now)
+        build = item.build = Build(job, job.next_number, item.values, item.id, self.now)
         job.next_number += 1
         job.builds.append(build)
-        item.left, item.build = self.now, build
-        if self._auto_result is not None:
-            build.result, build.finished = self._auto_result, self.now
+        self._waiting.remove(item)
         return build
 
 
 def url_path(path: str) -> str:
-    """The part of a URL that names a job or folder, ending in a slash."""
+    """Return the part of a URL that names a job or folder, ending in a slash."""
     return "".join(f"job/{quote(name, safe='!$&()*+,=@')}/" for name in path.split("/"))

@@ -1,142 +1,110 @@
-"""Cuts objects of Jenkins' remote API to the shape that `tree` and `depth` ask for."""
+"""Objects of Jenkins' remote API, and the `tree` parameter that selects from their properties."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
 Value: TypeAlias = "str | int | bool | Bean | list[Bean] | None"
-Fields: TypeAlias = "Mapping[str, Value | Field | Callable[[], Value]]"
 
-
-@dataclass(frozen=True)
-class Field:
-    """A property: its value or how to get it, and the nesting down to which it is shown."""
-
-    value: Value | Callable[[], Value]
-    visibility: int
-    inline: bool = False
+_NAME = re.compile(r"\w+")
+_RANGE = re.compile(r"\{(\d+),(\d+)\}")
+# Jenkins shows this one only if a tree names it: it can be long.
+_ON_REQUEST = "allBuilds"
 
 
 @dataclass(frozen=True)
 class Bean:
-    """An object of the API: its Java class and its properties."""
+    """An object of the API.
 
-    kind: str
-    fields: Fields = field(default_factory=dict)
-    visibility: int = 1
+    Attributes:
+        java_class: Its Java class; empty if Jenkins shows none.
+        fields: Its properties.
+        reference: The properties shown where another object refers to it, unless a tree selects others; None is all.
+    """
 
-
-@dataclass
-class Tree:
-    """The `tree` parameter: the wanted properties by name, and the wanted range of a list."""
-
-    children: dict[str, Tree] = field(default_factory=dict)
-    start: int | None = None
-    stop: int | None = None
-
-    def enter(self, name: str, _visibility: int, _inline: bool) -> Tree | None:
-        """What is wanted below a property; nothing if it was not asked for."""
-        return self.children.get(name) or self.children.get("*")
+    java_class: str
+    fields: Mapping[str, Value] = field(default_factory=dict)
+    reference: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
-class Depth:
-    """The `depth` parameter: a property is shown if it is visible at this nesting."""
+class Tree:
+    """The properties that a `tree` parameter selects, and the range if the value is a list."""
 
-    level: int
-    start: None = None
-    stop: None = None
-
-    def enter(self, _name: str, visibility: int, inline: bool) -> Depth | None:
-        """What is wanted below a property; nothing if it is not shown at this nesting."""
-        if visibility < self.level:
-            return None
-        return self if inline else Depth(self.level + 1)
-
-
-def export(bean: Bean, tree: str | None = None, depth: int = 0) -> dict[str, Json]:
-    """The JSON of a bean.
-
-    Args:
-        bean: What to show.
-        tree: Wanted properties, such as `builds[number,url]{0,50}`; it overrides `depth`.
-        depth: How far below the object its relations are shown whole.
-
-    Raises:
-        ValueError: `tree` is malformed.
-    """
-    return _export(bean, Depth(1 - depth) if tree is None else parse_tree(tree))
+    children: Mapping[str, Tree] = field(default_factory=dict)
+    start: int = 0
+    stop: int | None = None
 
 
 def parse_tree(text: str) -> Tree:
-    """Read a `tree` expression.
+    """Parse a `tree` parameter, such as `builds[number,url]{0,50}`.
 
     Raises:
-        ValueError: The expression is malformed.
+        ValueError: It is malformed, or its range is not of the form `{0,50}`.
     """
-    tokens = [*re.findall(r"[\[\]{},]|[^\[\]{},]+", text), ""]
-    tree = _parse_list(tokens)
-    if tokens != [""]:
-        message = f"unexpected {tokens[0]!r}"
-        raise ValueError(message)
-    return tree
+    children, rest = _parse_list(text)
+    if rest:
+        raise ValueError(f"unexpected {rest!r}")
+    return Tree(children)
 
 
-def _parse_list(tokens: list[str]) -> Tree:
-    tree = Tree()
-    while True:
-        name = tokens.pop(0)
-        if not name or name in "[]{},":
-            message = f"expected a name before {name!r}"
-            raise ValueError(message)
-        child = Tree()
-        if tokens[0] == "[":
-            tokens.pop(0)
-            child = _parse_list(tokens)
-            _expect(tokens, "]")
-        if tokens[0] == "{":
-            tokens.pop(0)
-            child.start, child.stop = _parse_range(tokens)
-        tree.children[name] = child
-        if tokens[0] != ",":
-            return tree
-        tokens.pop(0)
+def _parse_list(text: str) -> tuple[dict[str, Tree], str]:
+    children: dict[str, Tree] = {}
+    while name := _NAME.match(text):
+        text = text[name.end() :]
+        below: dict[str, Tree] = {}
+        if text.startswith("["):
+            below, text = _parse_list(text[1:])
+            if not text.startswith("]"):
+                raise ValueError(f"expected ] before {text!r}")
+            text = text[1:]
+        start, stop = 0, None
+        if span := _RANGE.match(text):
+            start, stop = int(span[1]), int(span[2])
+            text = text[span.end() :]
+        children[name[0]] = Tree(below, start, stop)
+        if not text.startswith(","):
+            return children, text
+        text = text[1:]
+    raise ValueError(f"expected a name before {text!r}")
 
 
-def _parse_range(tokens: list[str]) -> tuple[int, int | None]:
-    start = int(tokens.pop(0)) if tokens[0] != "," else 0
-    stop: int | None = start + 1
-    if tokens[0] == ",":
-        tokens.pop(0)
-        stop = int(tokens.pop(0)) if tokens[0] != "}" else None
-    _expect(tokens, "}")
-    return start, stop
-
-
-def _expect(tokens: list[str], token: str) -> None:
-    if tokens[0] != token:
-        message = f"expected {token!r}, not {tokens[0]!r}"
-        raise ValueError(message)
-    tokens.pop(0)
-
-
-def _export(bean: Bean, pruner: Tree | Depth) -> dict[str, Json]:
-    shown: dict[str, Json] = {"_class": bean.kind} if bean.kind else {}
+def export(bean: Bean, tree: Tree | None) -> dict[str, Json]:
+    """Return the JSON of an object: what `tree` selects, or what Jenkins shows by default."""
+    if tree is None:
+        return _whole(bean, [name for name in bean.fields if name != _ON_REQUEST])
+    shown = _java_class(bean)
     for name, value in bean.fields.items():
-        prop = value if isinstance(value, Field) else Field(value, bean.visibility)
-        below = pruner.enter(name, prop.visibility, prop.inline)
-        if below is not None:
-            shown[name] = _plain(prop.value() if callable(prop.value) else prop.value, below)
+        if name in tree.children:
+            shown[name] = _selected(value, tree.children[name])
     return shown
 
 
-def _plain(value: Value, pruner: Tree | Depth) -> Json:
-    if isinstance(value, Bean):
-        return _export(value, pruner)
-    if isinstance(value, list):
-        return [_export(item, pruner) for item in value[pruner.start : pruner.stop]]
+def _selected(value: Value, tree: Tree) -> Json:
+    match value:
+        case Bean():
+            return export(value, tree)
+        case list():
+            return [export(bean, tree) for bean in value[tree.start : tree.stop]]
     return value
+
+
+def _whole(bean: Bean, names: list[str] | tuple[str, ...]) -> dict[str, Json]:
+    return _java_class(bean) | {name: _by_default(bean.fields[name]) for name in names}
+
+
+def _by_default(value: Value) -> Json:
+    match value:
+        case Bean():
+            return _whole(value, tuple(value.fields) if value.reference is None else value.reference)
+        case list():
+            return [_by_default(bean) for bean in value]
+    return value
+
+
+def _java_class(bean: Bean) -> dict[str, Json]:
+    return {"_class": bean.java_class} if bean.java_class else {}
