@@ -1,4 +1,4 @@
-"""A loopback HTTP server that logs what it is asked and misbehaves when scripted to."""
+"""An HTTP server on a loopback port that logs its requests and can be scripted to fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came: `path` is still encoded, `connection` is the client's port."""
+    """A request: `path` is still encoded, `connection` is the client's port."""
 
     method: str
     path: str
@@ -31,14 +31,10 @@ class Request:
         """Query and form fields by name."""
         return dict((*self.query, *self.form))
 
-    def values(self, name: str) -> list[str]:
-        """Every value that the query and the form give a field."""
-        return [value for key, value in (*self.query, *self.form) if key == name]
-
 
 @dataclass(frozen=True)
 class Answer:
-    """A response; a `Content-Length` of its own is sent as it is, and the connection closed after it."""
+    """A response; one with its own `Content-Length` is the last of its connection, so that it can break off."""
 
     status: int
     body: str = ""
@@ -47,7 +43,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class _Fault:
-    kind: Literal["answer", "drop", "stall"]
+    effect: Literal["answer", "drop", "stall"]
     on: str
     after_acting: bool
     answer: Answer | None = None
@@ -55,14 +51,13 @@ class _Fault:
 
 
 class Script:
-    """What the server does to the next requests instead of answering them as it should.
+    """Faults of the next requests.
 
-    Every verb takes `on`, a part of `METHOD /path AWS-OPERATION` that a request must contain to be hit (any
-    request if empty), and `times`. With `after_acting` the request takes effect first: only its answer is lost.
+    Each method takes `times` and `on`, a part of the line `METHOD /path AWS-OPERATION` of the requests that meet the
+    fault (all if empty). With `after_acting` the request takes effect first, and only its answer is lost.
     """
 
     def __init__(self) -> None:
-        """Start with nothing scripted."""
         self._faults: list[_Fault] = []
         self._lock = threading.Lock()
 
@@ -76,29 +71,25 @@ class Script:
         times: int = 1,
         after_acting: bool = False,
     ) -> None:
-        """Send this response."""
+        """Send this response instead."""
         self._add(_Fault("answer", on, after_acting, Answer(status, body, headers or {})), times)
 
-    def login(self, *, on: str = "", times: int = 1) -> None:
-        """Redirect to a login page, as a proxy with single sign-on does."""
-        self.answer(302, headers={"Location": "/login?from=%2F"}, on=on, times=times)
-
     def drop(self, *, on: str = "", times: int = 1, after_acting: bool = False) -> None:
-        """Close the connection without a word."""
+        """Close the connection without an answer."""
         self._add(_Fault("drop", on, after_acting), times)
 
     def stall(self, *, on: str = "", times: int = 1, after_acting: bool = False) -> threading.Event:
-        """Accept the request and stay silent until the server stops.
+        """Accept the request and send nothing until the server stops.
 
         Returns:
-            An event that is set once a request is being held.
+            An event that is set once a request has met the fault.
         """
         fault = _Fault("stall", on, after_acting)
         self._add(fault, times)
         return fault.held
 
     def take(self, request: Request) -> _Fault | None:
-        """Remove and return the fault that this request meets, if any."""
+        """Remove and return the fault of this request."""
         line = f"{request.method} {request.path} {request.headers.get('X-Amz-Target', '')}"
         with self._lock:
             fault = next((fault for fault in self._faults if fault.on in line), None)
@@ -112,20 +103,18 @@ class Script:
 
 
 class LocalServer:
-    """An HTTP server on a loopback port that hands every request to `respond`."""
+    """An HTTP server on a free loopback port."""
 
     def __init__(
         self,
         respond: Callable[[Request], Answer],
         *,
-        port: int = 0,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        """Bind the port; a free one if it is 0.
+        """Bind the port.
 
         Args:
-            respond: Turns a request into an answer; called from several threads at once.
-            port: Port on 127.0.0.1.
+            respond: Answers a request; called in several threads at once.
             ssl_context: Serve TLS with this context.
         """
         self.requests: list[Request] = []
@@ -134,12 +123,11 @@ class LocalServer:
         self._stopping = threading.Event()
         self._connections: set[socket.socket] = set()
         handler = type("BoundHandler", (_Handler,), {"owner": self})
-        self._httpd = ThreadingHTTPServer(("127.0.0.1", port), handler)
+        self._httpd = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         self.scheme = "http"
         if ssl_context is not None:
             self.scheme = "https"
-            # The handshake belongs in the connection's own thread: a client that never finishes it
-            # must not keep the others out.
+            # The handshake runs in the connection's own thread: a client that never finishes it blocks no other.
             self._httpd.socket = ssl_context.wrap_socket(
                 self._httpd.socket, server_side=True, do_handshake_on_connect=False
             )
@@ -162,28 +150,28 @@ class LocalServer:
         self.close_connections()
 
     def close_connections(self) -> None:
-        """Close the connections that clients keep alive."""
+        """Close every open connection."""
         for connection in list(self._connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def opened(self, connection: socket.socket) -> None:
-        """Note a connection that a client opened."""
+        """Add an open connection."""
         self._connections.add(connection)
 
     def closed(self, connection: socket.socket) -> None:
-        """Forget a connection."""
+        """Remove a connection that is closed."""
         self._connections.discard(connection)
 
     def handle(self, request: Request) -> Answer | None:
-        """Log a request and answer it; nothing where the connection is to be closed instead."""
+        """Log a request and answer it; None closes the connection instead."""
         self.requests.append(request)
         fault = self.script.take(request)
         if fault is None:
             return self._respond(request)
         if fault.after_acting:
             self._respond(request)
-        if fault.kind == "stall":
+        if fault.effect == "stall":
             fault.held.set()
             self._stopping.wait()
         return fault.answer
@@ -212,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
             super().finish()
 
     def log_message(self, *_: object) -> None:
-        """Say nothing: the log of requests is the server's own."""
+        """Log nothing to standard error: `requests` is the log."""
 
     def _serve(self) -> None:
         answer = self.owner.handle(self._read())
@@ -230,10 +218,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif answer.status != 204:
             self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        if self.command != "HEAD":
-            self.wfile.write(body)
+        self.wfile.write(body)
 
-    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve  # noqa: N815 (names that http.server looks up)
+    do_GET = do_POST = _serve  # noqa: N815 (names that http.server looks up)
 
     def _read(self) -> Request:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
