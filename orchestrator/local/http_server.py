@@ -132,7 +132,7 @@ class LocalServer:
                 self._httpd.socket, server_side=True, do_handshake_on_connect=False
             )
         self.address = f"127.0.0.1:{self._httpd.server_port}"
-        self._thread = threading.Thread(target=self._httpd.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self._thread = threading.Thread(target=self._httpd.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True)
 
     def start(self) -> Self:
         """Serve until `stop`."""
