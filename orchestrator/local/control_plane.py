@@ -1,4 +1,4 @@
-"""A control plane to call back: it checks signatures as the real one does."""
+"""An emulated control plane, which checks signatures as the real one does."""
 
 import hashlib
 import hmac
@@ -23,14 +23,14 @@ _USERS = "/manage/users"
 
 
 class ControlPlane:
-    """Speaks HTTP on loopback; answers `manage/users` with an `authId`.
+    """A control plane on a loopback port; its answer to `manage/users` holds an `authId`.
 
     Attributes:
         url: The address of its webhook.
-        accepted: The bodies that it accepted.
+        accepted: The bodies of accepted callbacks.
         settled: Ids of tenants that are no longer in provisioning.
-        requests: What was sent to it.
-        next: Scripts what happens to the next requests.
+        requests: Every request received, in order.
+        next: Scripts faults of the next requests.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class ControlPlane:
         clock: Callable[[], float] = time.time,
         settles: bool = True,
     ) -> None:
-        """Know the tenants' secret and context; nothing is served yet.
+        """Bind a free port; the context manager serves it.
 
         Args:
             secret: Signs callbacks.
@@ -75,7 +75,7 @@ class ControlPlane:
         body = json.loads(request.body)
         timestamp = request.headers["x-timestamp"]
         is_webhook = "initiatorId" in body
-        # What is signed is not what was sent, but what that is when it has been read and written again.
+        # The real one signs the body as JavaScript serialises it, not the bytes that were sent.
         signed = json_stringify(body) + (self._context if is_webhook else "") + timestamp
         expected = hmac.new(self._secret.encode(), signed.encode(), hashlib.sha256).hexdigest()
         is_timely = abs(int(timestamp) - self._clock() * 1000) <= _TOLERANCE_MS
@@ -92,13 +92,9 @@ class ControlPlane:
 
 @contextmanager
 def standing_in(server: ControlPlane) -> Iterator[None]:
-    """Send every callback of the body to a control plane in this process, whatever host it names.
+    """Send every callback in the body to this control plane (without TLS), whatever host its address names.
 
-    Args:
-        server: A control plane that runs without TLS.
-
-    Yields:
-        Nothing. Hosts are checked as ever; names are not resolved.
+    Hosts are checked as usual; names are not resolved.
     """
     parts = urlsplit(server.url)
 

@@ -1,4 +1,4 @@
-"""Decides what a local run speaks to: AWS, Jenkins and a control plane in this process, or an AWS emulator."""
+"""The surroundings of a local run: AWS, Jenkins and a control plane in this process, or a separate AWS emulator."""
 
 import contextlib
 import logging
@@ -30,7 +30,7 @@ _NO_REAL_ACCOUNT = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-# Each of these could send a call that is meant for an emulator elsewhere, or keep it from being made.
+# Each of these could redirect a call that is meant for the emulator, or prevent it.
 _LEADING_AWAY = (
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -45,12 +45,7 @@ _LEADING_AWAY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """What a local run has around it besides AWS.
-
-    Attributes:
-        jenkins: The Jenkins server.
-        control_plane: Receives every callback.
-    """
+    """The servers of a local run besides AWS; the control plane receives every callback."""
 
     jenkins: JenkinsServer
     control_plane: ControlPlane
@@ -58,13 +53,13 @@ class Surroundings:
 
 @contextmanager
 def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
-    """Emulate AWS, Jenkins and the control plane in this process, with the sandbox's tiers, projects and jobs in them.
+    """Emulate AWS, Jenkins and the control plane in this process, filled with the sandbox.
 
     Args:
         jobs: Names of further CodeBuild projects and Jenkins jobs.
 
     Yields:
-        Jenkins and the control plane; every AWS call of the body is answered by the emulation.
+        Jenkins and the control plane; the emulation answers every AWS call in the body.
 
     Raises:
         ConfigurationError: The emulation is not installed.
@@ -79,17 +74,17 @@ def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
 
 @contextmanager
 def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
-    """Use an AWS emulator that is running already, create what the sandbox has and it lacks, and embed the rest.
+    """Use a running AWS emulator, add the sandbox to it, and emulate Jenkins and the control plane in this process.
 
     Args:
         endpoint_url: The emulator's address.
         jobs: Names of further CodeBuild projects and Jenkins jobs.
 
     Yields:
-        Jenkins and the control plane; every AWS call of the body goes to the address.
+        Jenkins and the control plane; every AWS call in the body goes to the address.
 
     Raises:
-        ConfigurationError: The address is none.
+        ConfigurationError: The address is malformed.
         Unavailable: Nothing answers there.
     """
     if not _is_address(endpoint_url):
@@ -104,15 +99,15 @@ def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundin
 
 @contextmanager
 def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator[str]:
-    """Run an AWS emulator for functions outside this process, with the sandbox's tables, projects and secret in it.
+    """Run an AWS emulator, filled with the sandbox, for functions outside this process.
 
     Args:
-        host: The address to listen on; `0.0.0.0` is every one of this machine's.
+        host: The address to listen on; `0.0.0.0` is all of this machine's.
         port: The port to listen on; 0 takes a free one.
         jobs: Names of further CodeBuild projects.
 
     Yields:
-        The emulator's address for this machine. Region and table names are the same whatever the shell says.
+        The emulator's address for this machine. The shell's settings change neither region nor table names.
 
     Raises:
         ConfigurationError: The emulation is not installed, or it cannot listen there.
@@ -138,7 +133,7 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
 
 
 def _check_free(host: str, port: int) -> None:
-    # moto's server starts in a thread, and would wait for ever for one that cannot listen.
+    # moto's server starts in a thread, and waits for ever if that cannot listen.
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

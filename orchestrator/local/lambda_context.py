@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalContext:
-    """What Lambda passes as context, with made-up values.
+    """The context that Lambda passes, with invented values.
 
     Attributes:
         timeout: Seconds that the invocation may take.
@@ -22,9 +22,5 @@ class LocalContext:
     started: float = field(default_factory=time.monotonic)
 
     def get_remaining_time_in_millis(self) -> int:
-        """Say how long the invocation may still take.
-
-        Returns:
-            Milliseconds, never less than 0.
-        """
+        """Return the time that is left of the invocation, never less than 0."""
         return max(0, int((self.started + self.timeout - time.monotonic()) * 1000))

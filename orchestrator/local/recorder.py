@@ -1,4 +1,4 @@
-"""Keeps what was sent to start jobs, because an emulation may forget a build's variables."""
+"""Records the variables of requested builds and the published events, which emulated AWS does not keep."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,28 +16,28 @@ _PUBLISH = "before-parameter-build.events.PutEvents"
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was sent to AWS.
+    """The builds and events of one local run.
 
     Attributes:
-        variables: The variables of every build that was asked for, by run id.
-        published: The type and the detail of every event that was published.
+        variables: The variables of every requested build, by run id.
+        published: The type and the detail of every published event.
     """
 
     variables: dict[str, Mapping[str, str]] = field(default_factory=dict)
     published: list[tuple[str, str]] = field(default_factory=list)
 
     def clear(self) -> None:
-        """Forget it."""
+        """Remove every entry."""
         self.variables.clear()
         self.published.clear()
 
 
 @contextmanager
 def recorded() -> Iterator[Recording]:
-    """Record the builds that are asked for, and the events that are published, in the body.
+    """Record the requests of every SDK client that is made in the body.
 
     Yields:
-        The recording, growing while the body runs. Clients that were made before see none.
+        The recording, which grows while the body runs.
     """
     recording = Recording()
 
@@ -48,7 +48,7 @@ def recorded() -> Iterator[Recording]:
     def publish(params: dict[str, Any], **_: Any) -> None:
         recording.published.extend((entry["DetailType"], entry["Detail"]) for entry in params["Entries"])
 
-    # The SDK offers no public hook for clients that somebody else's handler is going to make.
+    # The SDK has no public hook for the clients that a user's handler will make.
     entries = [(_START, start), (_PUBLISH, publish)]
     handlers.BUILTIN_HANDLERS.extend(entries)
     try:
@@ -59,13 +59,6 @@ def recorded() -> Iterator[Recording]:
 
 
 def jenkins_variables(server: JenkinsServer) -> dict[str, Mapping[str, str]]:
-    """Read the variables of every build that an embedded Jenkins was asked for.
-
-    Args:
-        server: The server.
-
-    Returns:
-        Variables by run id, whether the job declares them or not.
-    """
+    """Return the variables of every build requested of a Jenkins, by run id, whether its job declares them or not."""
     forms = [dict(request.form) for request in server.requests if request.method == "POST"]
     return {form[RUN_ID_VARIABLE]: form for form in forms if RUN_ID_VARIABLE in form}

@@ -1,4 +1,4 @@
-"""The small world that samples run in: four tiers and their jobs, a tenant, the tables, and a control plane."""
+"""The sandbox of the sample events: four tiers with their jobs, a tenant, the tables and a control plane."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ TENANT: Mapping[str, Any] = {
         },
     },
 }
-"""Record of the tenant that the sample events are about, as its provisioning left it."""
+"""Record of the tenant of the sample events, as its provisioning leaves it."""
 
 _KEPT = ["job", "outcome", "state", "owner", "firstOwner", "lockedUntil", "expiration"]
 LEDGER_INDEXES: Mapping[str, tuple[str, str, Sequence[str]]] = {
@@ -87,7 +87,7 @@ LEDGER_INDEXES: Mapping[str, tuple[str, str, Sequence[str]]] = {
     BY_TENANT: ("tenantId", "since", [*_KEPT, "ending"]),
     WAITING: ("waitingFor", "waitingSince", [*_KEPT, "receipt", "queue"]),
 }
-"""The ledger's indexes as in the template: their keys, and what is kept beside them."""
+"""The ledger's indexes as in the template: their two keys, and the projected attributes."""
 
 JENKINS_SECRET = "orchestrator-local-jenkins"  # noqa: S105 (a secret's name)
 _JENKINS_USER = "orchestrator"
@@ -105,13 +105,13 @@ _JENKINS_PARAMETERS = (
 
 
 def fill(jobs: Sequence[str] = ()) -> None:
-    """Create the tables, projects and secret that are not there yet, and put the tiers into a new tier table.
+    """Create the tables, projects and secret that do not exist yet; a new tier table gets the tiers.
 
     Args:
-        jobs: Names of projects to create besides those of the tiers; names that only Jenkins knows are left out.
+        jobs: Names of further projects; names of jobs in Jenkins' folders are ignored.
 
     Raises:
-        Unavailable: AWS, or what stands for it, does not answer.
+        Unavailable: AWS or its emulator does not answer.
     """
     settings = Settings.from_environment()
     clients = Clients()
@@ -178,14 +178,7 @@ def _leave_open(records: DynamoDBRecords, name: str, run_id: str, build: str) ->
 
 
 def jenkins(jobs: Sequence[str] = ()) -> JenkinsServer:
-    """Make the sandbox's Jenkins, which has a job for every tier.
-
-    Args:
-        jobs: Names of further jobs.
-
-    Returns:
-        The server, which is not started yet. The secret `JENKINS_SECRET` opens it.
-    """
+    """Create, but do not start, a Jenkins with the tiers' jobs and these; `JENKINS_SECRET` holds its credentials."""
     server = JenkinsServer(users={_JENKINS_USER: _JENKINS_TOKEN})
     for name in (*_tier_jobs(), *jobs):
         server.add_job(name, _JENKINS_PARAMETERS)
@@ -197,11 +190,7 @@ def _tier_jobs() -> list[str]:
 
 
 def control_plane() -> ControlPlane:
-    """Make the sandbox's control plane, which takes a tenant's callbacks however often samples are run.
-
-    Returns:
-        The control plane, which is not started yet.
-    """
+    """Create, but do not start, a control plane that accepts a tenant's callbacks however often samples run."""
     return ControlPlane(CALLBACK_SECRET, CALLBACK_CONTEXT, settles=False)
 
 

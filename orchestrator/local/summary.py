@@ -1,4 +1,4 @@
-"""What a person at a terminal is told of a local run."""
+"""Prints the summary of a local run at a terminal: events, builds and callbacks."""
 
 from collections.abc import Iterable, Mapping
 from typing import TextIO
@@ -10,23 +10,18 @@ _BODY_LENGTH = 2000
 
 
 def heading(stream: TextIO | None, file: str) -> None:
-    """Say which event comes next.
-
-    Args:
-        stream: Where to say it; `None` says nothing.
-        file: The event's file.
-    """
+    """Print the heading of an event's file; `None` prints nothing, as in every function here."""
     if stream is not None:
         print(f"\n== {file}", file=stream, flush=True)
 
 
 def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *, values_shown: bool) -> None:
-    """List the builds that were asked for, with their variables.
+    """Print the requested builds with their variables.
 
     Args:
-        stream: Where to list them; `None` lists nothing.
+        stream: Where to print.
         variables: Variables by run id.
-        values_shown: Whether values may be seen; else only the names are listed.
+        values_shown: Whether to print values, too; those of a real account may be secret.
     """
     if stream is None:
         return
@@ -39,27 +34,22 @@ def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *,
 
 
 def events(stream: TextIO | None, published: Iterable[tuple[str, str]], *, values_shown: bool) -> None:
-    """List the events that were published.
+    """Print the published events.
 
     Args:
-        stream: Where to list them; `None` lists nothing.
+        stream: Where to print.
         published: The type and the detail of each.
-        values_shown: Whether details may be seen.
+        values_shown: Whether to print details, too.
     """
     if stream is None:
         return
-    for kind, detail in published:
-        print(f"   event {_cut(kind)} was published:", file=stream)
+    for event_type, detail in published:
+        print(f"   event {_cut(event_type)} was published:", file=stream)
         print(f"     {_cut(detail, _BODY_LENGTH) if values_shown else '…'}", file=stream)
 
 
 def callbacks(stream: TextIO | None, requests: Iterable[Request]) -> None:
-    """List the callbacks that the emulated control plane got.
-
-    Args:
-        stream: Where to list them; `None` lists nothing.
-        requests: What was sent to it.
-    """
+    """Print the requests that the emulated control plane received."""
     if stream is None:
         return
     for request in requests:
@@ -69,5 +59,5 @@ def callbacks(stream: TextIO | None, requests: Iterable[Request]) -> None:
 
 def _cut(value: str, length: int = _VALUE_LENGTH) -> str:
     cut = value if len(value) <= length else f"{value[:length]}… ({len(value)} characters)"
-    # A value is somebody else's: it must not move the cursor, or look like a line of ours.
+    # A value comes from outside: it must not move the cursor, or look like a line of the summary.
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)
