@@ -7,7 +7,6 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 from typing import Any, Self
 from unittest import mock
 from urllib.parse import urlsplit
@@ -66,9 +65,7 @@ class ControlPlane:
         self._http.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._http.stop()
 
     def _respond(self, request: Request) -> Answer:

@@ -8,7 +8,6 @@ import ssl
 from collections.abc import Collection, Mapping
 from http import HTTPStatus
 from http.cookies import SimpleCookie
-from types import TracebackType
 from typing import Self
 from urllib.parse import unquote
 
@@ -92,14 +91,10 @@ class JenkinsServer:
         self.cancel = controller.cancel
 
     def __enter__(self) -> Self:
-        """Start serving."""
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Stop serving."""
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def expire_sessions(self) -> None:
