@@ -23,9 +23,10 @@ help: ## list the habits
 test: ## run the tests
 	$(RUN) pytest
 
-lint: ## check style and format
+lint: ## check style, format, and that imports point one way
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
+	$(RUN) lint-imports
 
 types: ## check types
 	$(RUN) mypy
