@@ -140,7 +140,7 @@ def describe(
     if not name or name == "<lambda>":
         raise ConfigurationError("a consumer without a name of its own needs one: consumer(..., name='...')")
     who = f"consumer {shown(name)}"
-    if not types or not all(_is_type(kind) for kind in types):
+    if not types or not all(_is_type(text) for text in types):
         raise ConfigurationError(f'{who}: name the event types it takes: @registry.consumer("TENANT_…", …)')
     if when is not None and not _is_condition(when):
         raise ConfigurationError(f"{who}: when= takes a plain function of the event that returns a boolean")
@@ -153,7 +153,7 @@ def describe(
     _refuse_other_returns(function, who)
     return Consumer(
         name=name,
-        types=tuple(dict.fromkeys(str.__str__(kind) for kind in types)),
+        types=tuple(dict.fromkeys(str.__str__(text) for text in types)),
         function=function,
         when=when,
         detail=_detail_adapter(function, parameters[0], who),
@@ -175,8 +175,8 @@ def _is_condition(when: object) -> bool:
     return True
 
 
-def _is_type(kind: object) -> bool:
-    return isinstance(kind, str) and bool(kind.strip())
+def _is_type(text: object) -> bool:
+    return isinstance(text, str) and bool(text.strip())
 
 
 def _required_parameters(function: ConsumerFunction, who: str) -> list[inspect.Parameter]:

@@ -61,8 +61,8 @@ def of_name(name: str, message: str) -> OrchestratorError | None:
     Returns:
         The error, or `None` where no permanent error has that name.
     """
-    kinds = (InvalidEvent, ConfigurationError, JobRejected)
-    return next((kind(message) for kind in kinds if kind.__name__ == name), None)
+    classes = (InvalidEvent, ConfigurationError, JobRejected)
+    return next((error(message) for error in classes if error.__name__ == name), None)
 
 
 def is_permanent(error: BaseException) -> bool:

@@ -94,10 +94,10 @@ class Registry:
         if consumer is None:
             known = ", ".join(self._by_name) or "none"
             raise ConfigurationError(f"consumer {shown(name)} is not registered (registered: {known})")
-        for kind in consumer.types:
-            del self._by_type[kind][name]
-            if not self._by_type[kind]:
-                del self._by_type[kind]
+        for event_type in consumer.types:
+            del self._by_type[event_type][name]
+            if not self._by_type[event_type]:
+                del self._by_type[event_type]
 
     def consumers_of(self, event_type: str) -> tuple[Consumer, ...]:
         """Find the consumers of an event type.
@@ -113,8 +113,8 @@ class Registry:
     def _add(self, consumer: Consumer) -> None:
         self._refuse_taken(consumer.name)
         self._by_name[consumer.name] = consumer
-        for kind in consumer.types:
-            self._by_type.setdefault(kind, {})[consumer.name] = consumer
+        for event_type in consumer.types:
+            self._by_type.setdefault(event_type, {})[consumer.name] = consumer
 
     def _refuse_taken(self, name: str) -> None:
         if name in self._by_name:
@@ -133,5 +133,5 @@ class Registry:
         return len(self._by_name)
 
     def __repr__(self) -> str:
-        routes = (f"{kind} -> {', '.join(by_name)}" for kind, by_name in self._by_type.items())
+        routes = (f"{event_type} -> {', '.join(by_name)}" for event_type, by_name in self._by_type.items())
         return f"Registry({'; '.join(routes)})"

@@ -47,13 +47,13 @@ class Clients:
         with self._lock:  # a session builds one client at a time
             client = self._clients.get((service, region))
             if client is None:
-                what = f"no client for {service} can be made"
-                with aws_errors(what):
+                failure = f"no client for {service} can be made"
+                with aws_errors(failure):
                     try:
                         client = self._build(service, region)
                     except ValueError:
                         raise ConfigurationError(
-                            f"{what}: its endpoint is no http(s) address; correct AWS_ENDPOINT_URL or "
+                            f"{failure}: its endpoint is no http(s) address; correct AWS_ENDPOINT_URL or "
                             f"AWS_ENDPOINT_URL_{service.upper()}"
                         ) from None
                 self._clients[service, region] = client

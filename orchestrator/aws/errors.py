@@ -48,11 +48,11 @@ _NOT_SET_UP = (
 
 
 @contextmanager
-def aws_errors(what: str, rejected: type[OrchestratorError] = ConfigurationError) -> Iterator[None]:
+def aws_errors(failure: str, rejected: type[OrchestratorError] = ConfigurationError) -> Iterator[None]:
     """Raise the SDK's errors as this package's own.
 
     Args:
-        what: What could not be done, as the message's beginning.
+        failure: What has not happened if this fails, as the message's beginning.
         rejected: What a request that AWS understood and refused is raised as.
 
     Yields:
@@ -67,25 +67,27 @@ def aws_errors(what: str, rejected: type[OrchestratorError] = ConfigurationError
     try:
         yield
     except exceptions.ClientError as error:
-        raise _from_answer(error, what, rejected) from None
+        raise _from_answer(error, failure, rejected) from None
     except _UNREACHABLE as error:
-        raise Unavailable(f"{what}: AWS was not reached ({type(error).__name__}); it will be retried") from None
+        raise Unavailable(f"{failure}: AWS was not reached ({type(error).__name__}); it will be retried") from None
     except _NOT_SET_UP as error:
         name = type(error).__name__
-        raise ConfigurationError(f"{what}: {name}; check the function's role, credentials and region") from None
+        raise ConfigurationError(f"{failure}: {name}; check the function's role, credentials and region") from None
     except exceptions.BotoCoreError as error:
-        raise rejected(f"{what}: the SDK refused the request ({type(error).__name__})") from None
+        raise rejected(f"{failure}: the SDK refused the request ({type(error).__name__})") from None
 
 
-def _from_answer(error: exceptions.ClientError, what: str, rejected: type[OrchestratorError]) -> OrchestratorError:
+def _from_answer(error: exceptions.ClientError, failure: str, rejected: type[OrchestratorError]) -> OrchestratorError:
     code = error.response.get("Error", {}).get("Code", "Unknown")
     if may_pass(error.response):
-        return Unavailable(f"{what}: AWS answered {code}; it will be retried")
+        return Unavailable(f"{failure}: AWS answered {code}; it will be retried")
     if code in _NOT_ALLOWED:
-        return ConfigurationError(f"{what}: AWS answered {code}; allow {error.operation_name} to the function's role")
+        return ConfigurationError(
+            f"{failure}: AWS answered {code}; allow {error.operation_name} to the function's role"
+        )
     if code == "ResourceNotFoundException":
-        return ConfigurationError(f"{what}: AWS answered {code}; create it or correct its name or region")
-    return rejected(f"{what}: AWS answered {code} to {error.operation_name}; correct the request")
+        return ConfigurationError(f"{failure}: AWS answered {code}; create it or correct its name or region")
+    return rejected(f"{failure}: AWS answered {code} to {error.operation_name}; correct the request")
 
 
 def may_pass(answer: Mapping[str, Any]) -> bool:

@@ -104,11 +104,11 @@ def is_too_large(error: exceptions.ClientError) -> bool:
     )
 
 
-def check_key(what: str, key: str) -> None:
+def check_key(subject: str, key: str) -> None:
     """Refuse what is too long for the partition key of a table.
 
     Args:
-        what: What the key names, as the message's beginning.
+        subject: What the key names, as the message's beginning.
         key: The key.
 
     Raises:
@@ -117,7 +117,8 @@ def check_key(what: str, key: str) -> None:
     size = len(key.encode())
     if size > MAX_KEY_BYTES:
         raise InvalidEvent(
-            f"{what} has {size:,} bytes, and the key of a DynamoDB table at most {MAX_KEY_BYTES:,}; correct the event"
+            f"{subject} has {size:,} bytes, and the key of a DynamoDB table at most {MAX_KEY_BYTES:,}; correct the "
+            "event"
         )
 
 
@@ -135,8 +136,8 @@ def item_bytes(item: "Mapping[str, UniversalAttributeValueTypeDef]") -> int:
 
 
 def _value_bytes(value: Any) -> int:
-    ((kind, content),) = value.items()
-    match kind:
+    ((name, content),) = value.items()
+    match name:
         case "M":
             return 3 + len(content) + item_bytes(content)
         case "L":
@@ -146,7 +147,7 @@ def _value_bytes(value: Any) -> int:
         case "B":
             return len(content)
         case "SS" | "NS" | "BS":
-            return sum(_value_bytes({kind[0]: member}) for member in content)
+            return sum(_value_bytes({name[0]: member}) for member in content)
         case "N":
             return 1 + len(Decimal(content).normalize().as_tuple().digits) // 2
         case _:

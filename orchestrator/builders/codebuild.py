@@ -53,8 +53,8 @@ class CodeBuild:
         """Start a build with the run id as its idempotency token; see `Builder.start`."""
         self.check(job.name)
         variables = [{"name": name, "value": value, "type": "PLAINTEXT"} for name, value in job.variables.items()]
-        what = f"CodeBuild project {shown(job.name)} was not started"
-        with aws_errors(what, rejected=JobRejected):
+        failure = f"CodeBuild project {shown(job.name)} was not started"
+        with aws_errors(failure, rejected=JobRejected):
             try:
                 build = self._client().start_build(
                     projectName=job.name,
@@ -66,12 +66,12 @@ class CodeBuild:
                 found = self._searched(job) if _code(error) == "InvalidInputException" else None
                 if found is not None:
                     return found
-                _raise_in_doubt(error, what)
-                _raise_known(error, what)
+                _raise_in_doubt(error, failure)
+                _raise_known(error, failure)
                 if _code(error) == "InvalidInputException":
                     size = sum(len(text.encode()) for variable in job.variables.items() for text in variable)
                     raise JobRejected(
-                        f"{what}: AWS answered InvalidInputException to StartBuild; correct the project or its "
+                        f"{failure}: AWS answered InvalidInputException to StartBuild; correct the project or its "
                         f"variables ({len(variables)} of them, {size:,} bytes)"
                     ) from None
                 raise
@@ -80,12 +80,12 @@ class CodeBuild:
     def find(self, job: Job) -> Run | None:
         """Search the project's builds, newest first, for the run id; see `Builder.find`."""
         self.check(job.name)
-        what = f"builds of CodeBuild project {shown(job.name)} could not be searched for run {job.run_id}"
-        with aws_errors(what, rejected=JobRejected):
+        failure = f"builds of CodeBuild project {shown(job.name)} could not be searched for run {job.run_id}"
+        with aws_errors(failure, rejected=JobRejected):
             try:
                 return self._searched(job)
             except ClientError as error:
-                _raise_known(error, what)
+                _raise_known(error, failure)
                 raise
 
     def endings(self, jobs: Sequence[StartedJob]) -> dict[str, Ending]:
@@ -115,20 +115,22 @@ class CodeBuild:
         return None
 
 
-def _raise_in_doubt(error: ClientError, what: str) -> None:
+def _raise_in_doubt(error: ClientError, failure: str) -> None:
     """Raise a refusal as in doubt where an earlier try of the SDK's may have started the build, its answer lost."""
     if error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0:
-        raise Unavailable(f"{what}: AWS answered {_code(error)} when it was asked again; it will be retried") from None
+        raise Unavailable(
+            f"{failure}: AWS answered {_code(error)} when it was asked again; it will be retried"
+        ) from None
 
 
-def _raise_known(error: ClientError, what: str) -> None:
+def _raise_known(error: ClientError, failure: str) -> None:
     match _code(error):
         case "ResourceNotFoundException":
             raise JobRejected(
-                f"{what}: there is no such project; create it, or correct its name (jobName) or CODE_BUILD_REGION"
+                f"{failure}: there is no such project; create it, or correct its name (jobName) or CODE_BUILD_REGION"
             ) from None
         case "AccountLimitExceededException":
-            raise Unavailable(f"{what}: CodeBuild's queue is full; it will be retried", ambiguous=False) from None
+            raise Unavailable(f"{failure}: CodeBuild's queue is full; it will be retried", ambiguous=False) from None
 
 
 def _code(error: ClientError) -> str:

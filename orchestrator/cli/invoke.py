@@ -45,7 +45,7 @@ def _invoke(options: argparse.Namespace) -> int:
     from orchestrator.local.lambda_context import LocalContext
 
     files = _event_files(options.events)
-    answers, told = sys.stdout, sys.stderr if options.verbose or sys.stderr.isatty() else None
+    answers, person = sys.stdout, sys.stderr if options.verbose or sys.stderr.isatty() else None
     failures, surroundings = 0, None
     with contextlib.ExitStack() as stack:
         recording = stack.enter_context(recorder.recorded())
@@ -58,7 +58,7 @@ def _invoke(options: argparse.Namespace) -> int:
         if not callable(handler):
             raise ConfigurationError(f"--handler {options.handler}: is no function; name what create_handler returned")
         for file in files:
-            summary.heading(told, file)
+            summary.heading(person, file)
             recording.clear()
             try:
                 answer = handler(_read(file), LocalContext())
@@ -71,10 +71,10 @@ def _invoke(options: argparse.Namespace) -> int:
             if surroundings is not None:
                 recording.variables.update(recorder.jenkins_variables(surroundings.jenkins))
                 surroundings.jenkins.requests.clear()
-                summary.callbacks(told, surroundings.control_plane.requests)
+                summary.callbacks(person, surroundings.control_plane.requests)
                 surroundings.control_plane.requests.clear()
-            summary.events(told, recording.published, values_shown=not options.aws)
-            summary.builds(told, recording.variables, values_shown=not options.aws)
+            summary.events(person, recording.published, values_shown=not options.aws)
+            summary.builds(person, recording.variables, values_shown=not options.aws)
     return 1 if failures else 0
 
 

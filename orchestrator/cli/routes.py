@@ -64,14 +64,14 @@ def routes(registry: Registry) -> list[Route]:
     """
     return [
         Route(
-            eventType=kind,
+            eventType=event_type,
             consumer=consumer.name,
             condition=None if consumer.when is None else _name(consumer.when),
             function=f"{getattr(consumer.function, '__module__', '?')}:{_name(consumer.function)}",
             leadsTo=list(dict.fromkeys(filter(None, (*consumer.leads_to, consumer.failure_type)))),
         )
         for consumer in registry
-        for kind in consumer.types
+        for event_type in consumer.types
     ]
 
 
@@ -84,8 +84,8 @@ def as_table(entries: Sequence[Route]) -> str:
     Returns:
         A line for the heading and one for each entry.
     """
-    told = [(entry["eventType"], entry["consumer"], entry["condition"] or "-", entry["function"]) for entry in entries]
-    rows = [_COLUMNS, *told]
+    rows: list[Sequence[str]] = [_COLUMNS]
+    rows += [(entry["eventType"], entry["consumer"], entry["condition"] or "-", entry["function"]) for entry in entries]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
@@ -101,17 +101,17 @@ def as_mermaid(entries: Sequence[Route]) -> str:
         arrow leads from a consumer to what follows.
     """
     follows = [text for entry in entries for text in entry["leadsTo"]]
-    kinds = _numbered("event", [entry["eventType"] for entry in entries] + [text for text in follows if _is_type(text)])
+    types = _numbered("event", [entry["eventType"] for entry in entries] + [text for text in follows if _is_type(text)])
     ends = _numbered("end", [text for text in follows if not _is_type(text)])
     names = _numbered("consumer", [entry["consumer"] for entry in entries])
     lines = ["flowchart LR"]
-    lines += [f'    {node}(["{_quoted(kind)}"])' for kind, node in kinds.items()]
+    lines += [f'    {node}(["{_quoted(event_type)}"])' for event_type, node in types.items()]
     lines += [f'    {node}["{_quoted(name)}"]' for name, node in names.items()]
     lines += [f'    {node}>"{_quoted(text)}"]' for text, node in ends.items()]
     for entry in entries:
         label = f'|"{_quoted(entry["condition"])}"|' if entry["condition"] else ""
-        lines.append(f"    {kinds[entry['eventType']]} -->{label} {names[entry['consumer']]}")
-    dotted = [(names[entry["consumer"]], ({**kinds, **ends})[text]) for entry in entries for text in entry["leadsTo"]]
+        lines.append(f"    {types[entry['eventType']]} -->{label} {names[entry['consumer']]}")
+    dotted = [(names[entry["consumer"]], ({**types, **ends})[text]) for entry in entries for text in entry["leadsTo"]]
     lines += [f"    {source} -.-> {target}" for source, target in dict.fromkeys(dotted)]
     return "\n".join(lines)
 

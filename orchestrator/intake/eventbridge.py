@@ -111,12 +111,12 @@ def _is_faultless(detail: Mapping[str, Any]) -> bool:
         deeper: list[Any] = []
         for value in level:
             for member in value.values() if type(value) is dict else value:
-                kind = type(member)
-                if kind is str:
+                cls = type(member)
+                if cls is str:
                     continue
-                if kind is dict or kind is list:
+                if cls is dict or cls is list:
                     deeper.append(member)
-                elif kind is int and has_too_many_digits(member):
+                elif cls is int and has_too_many_digits(member):
                     return False  # before `to_json`, which would take seconds for a million digits
         if not deeper:
             return _can_be_written(detail)

@@ -57,8 +57,8 @@ def as_eventbridge_event(record: SQSRecord) -> Any:
     try:
         body = read_json(record.body)
     except (ValueError, RecursionError):
-        told = f"SQS message {shown(record.message_id)}: its body is no JSON"
-        raise InvalidEvent(f"{told}; send an EventBridge event, or the detail of one") from None
+        failure = f"SQS message {shown(record.message_id)}: its body is no JSON"
+        raise InvalidEvent(f"{failure}; send an EventBridge event, or the detail of one") from None
     if record.message_attributes.get(TYPE_ATTRIBUTE) is None:
         return body
     _, _, _, region, account, *_ = [*record.event_source_arn.split(":"), "", "", "", "", ""]

@@ -30,7 +30,7 @@ FIRST_WAIT_SECONDS = 60
 LONGEST_WAIT_SECONDS = 3600
 # What one ChangeMessageVisibilityBatch takes, and the characters of an error that are kept.
 _PAGE = 10
-_MAX_TOLD = 1024
+_MAX_REASON_LENGTH = 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,44 +82,44 @@ class Redelivery:
 
     def _give_up(self, failed: Failed) -> bool:
         record, error = failed.record, failed.error
-        what = f"SQS message {shown(record.message_id)} could not be put into the failure queue"
+        failure = f"SQS message {shown(record.message_id)} could not be put into the failure queue"
         try:
-            self._check_address(what)
+            self._check_address(failure)
             identity = _identity(record)
-            told = {
+            reason = {
                 message.ERROR_ATTRIBUTE: _text("NotTried" if error is None else type(error).__name__),
-                "ErrorMessage": _text(_told(error)),
+                "ErrorMessage": _text(_reason(error)),
             }
             try:
                 whole = _as_event(record) if identity else None
-                self._send(record, what, whole or record.body, told if whole else {**identity, **told})
+                self._send(record, failure, whole or record.body, reason if whole else {**identity, **reason})
             except Unavailable:
                 raise
             except OrchestratorError:  # too large with that, it may be
-                self._send(record, what, record.body, identity)
+                self._send(record, failure, record.body, identity)
         except OrchestratorError as second:
             telemetry.logger.error(str(second), error=type(second).__name__)
             return False
         except Exception as second:  # one message must not cost the others of its batch what became of them
-            telemetry.logger.error(f"{what} ({type(second).__name__})", error=type(second).__name__)
+            telemetry.logger.error(f"{failure} ({type(second).__name__})", error=type(second).__name__)
             return False
         return True
 
-    def _check_address(self, what: str) -> None:
+    def _check_address(self, failure: str) -> None:
         if not self._failure_queue_url.startswith(("http://", "https://")):
             raise ConfigurationError(
-                f"{what}: FAILURE_QUEUE_URL is no http(s) address; set it to the URL of an SQS queue"
+                f"{failure}: FAILURE_QUEUE_URL is no http(s) address; set it to the URL of an SQS queue"
             )
 
-    def _send(self, record: SQSRecord, what: str, body: str, attributes: Mapping[str, Any]) -> None:
+    def _send(self, record: SQSRecord, failure: str, body: str, attributes: Mapping[str, Any]) -> None:
         fifo: dict[str, Any] = {}
         if self._failure_queue_url.endswith(".fifo"):
             group = _attribute(record, "MessageGroupId", record.message_id)
             fifo = {"MessageGroupId": group, "MessageDeduplicationId": record.message_id}
         size = _message_bytes(body, attributes)
         if size > MAX_MESSAGE_BYTES:
-            raise InvalidEvent(f"{what}: it has {size:,} bytes there, and SQS takes at most {MAX_MESSAGE_BYTES:,}")
-        with aws_errors(what):
+            raise InvalidEvent(f"{failure}: it has {size:,} bytes there, and SQS takes at most {MAX_MESSAGE_BYTES:,}")
+        with aws_errors(failure):
             self._client().send_message(
                 QueueUrl=self._failure_queue_url, MessageBody=body, MessageAttributes=attributes, **fifo
             )
@@ -128,11 +128,11 @@ class Redelivery:
         waiting = sum(_age_seconds(failed.record) > LONGEST_WAIT_SECONDS for failed in failures if failed.error)
         if waiting:
             telemetry.count("EventsWaiting", value=waiting)
-        what = "SQS messages that failed come back when their queue says, and not when the function does"
+        failure = "SQS messages that failed come back when their queue says, and not when the function does"
         for page in (failures[start : start + _PAGE] for start in range(0, len(failures), _PAGE)):
             try:
                 client = self._client()
-                with aws_errors(what):
+                with aws_errors(failure):
                     answer = client.change_message_visibility_batch(
                         QueueUrl=_queue_url(client, page[0].record),
                         Entries=[
@@ -149,7 +149,7 @@ class Redelivery:
                 telemetry.logger.warning(str(error), error=type(error).__name__)
                 return
             if answer.get("Failed"):
-                telemetry.logger.warning(f"{what} (SQS refused {len(answer['Failed'])} of {len(page)})")
+                telemetry.logger.warning(f"{failure} (SQS refused {len(answer['Failed'])} of {len(page)})")
 
 
 def _message_bytes(body: str, attributes: Mapping[str, Any]) -> int:
@@ -231,8 +231,8 @@ def _text(text: str) -> Mapping[str, Any]:
     return {"StringValue": text, "DataType": "String"}
 
 
-def _told(error: BaseException | None) -> str:
+def _reason(error: BaseException | None) -> str:
     # Of an error that is not this package's own the text may hold event data.
     own = isinstance(error, OrchestratorError | ExceptionGroup)
     text = str(error) if own else "see the function's log"
-    return "".join(letter if letter.isprintable() else "?" for letter in text)[:_MAX_TOLD] or "no text"
+    return "".join(letter if letter.isprintable() else "?" for letter in text)[:_MAX_REASON_LENGTH] or "no text"

@@ -159,12 +159,12 @@ class Callbacks:
             ) from None
 
     def _exchange(self, target: Address, action: SendCallback) -> _Answer:
-        what = _not_sent(target)
+        failure = _not_sent(target)
         body = _body(action)
         is_ambiguous = False
         for attempt in range(1, ATTEMPTS + 1):
-            deadline.require(what, ambiguous=is_ambiguous)
-            ended = self._attempt(attempt, target, body, action, what)
+            deadline.require(failure, ambiguous=is_ambiguous)
+            ended = self._attempt(attempt, target, body, action, failure)
             if ended.status is not None:
                 return _Answer(ended.status, ended.body, is_repeat=is_ambiguous)
             is_ambiguous = is_ambiguous or ended.is_ambiguous
@@ -172,11 +172,11 @@ class Callbacks:
             if attempt == ATTEMPTS or not deadline.has_time(pause):
                 break
             self._pause(pause)
-        raise Unavailable(f"{what}: {ended.failure}; it will be retried", ambiguous=is_ambiguous)
+        raise Unavailable(f"{failure}: {ended.failure}; it will be retried", ambiguous=is_ambiguous)
 
-    def _attempt(self, number: int, target: Address, body: str, action: SendCallback, what: str) -> _Attempt:
+    def _attempt(self, number: int, target: Address, body: str, action: SendCallback, failure: str) -> _Attempt:
         try:
-            addresses = resolve(target.host, what)
+            addresses = resolve(target.host, failure)
         except OSError:
             return _Attempt(None, "its name cannot be resolved")
         # `localhost` may be ::1 first, where nobody listens: each attempt takes the next address.
@@ -204,7 +204,7 @@ class Callbacks:
         except HTTPError as error:
             if isinstance(error, SSLError) and isinstance(error.args[0], ssl.SSLCertVerificationError):
                 raise ConfigurationError(
-                    f"{what}: its certificate is not trusted ({error.args[0].verify_message}); have it issued by a "
+                    f"{failure}: its certificate is not trusted ({error.args[0].verify_message}); have it issued by a "
                     "public authority, for this name"
                 ) from None
             return _Attempt(None, f"it gave no answer ({type(error).__name__})", is_ambiguous=True)
@@ -258,14 +258,14 @@ def _not_sent(target: Address) -> str:
     return f"callback to {shown(target.host)} was not sent"
 
 
-def _check_accepted(status: int, what: str) -> None:
+def _check_accepted(status: int, failure: str) -> None:
     if status in _ACCEPTED:
         return
     if status == HTTPStatus.UNAUTHORIZED:
         raise ConfigurationError(
-            f"{what}: it answered 401; the signature is refused (secret, context or clock), or the tenant is no longer "
-            "in provisioning"
+            f"{failure}: it answered 401; the signature is refused (secret, context or clock), or the tenant is no "
+            "longer in provisioning"
         )
     if status < HTTPStatus.BAD_REQUEST:
-        raise ConfigurationError(f"{what}: it redirects ({status}); name the address that answers itself")
-    raise ConfigurationError(f"{what}: it answered {status}; correct the address or the control plane")
+        raise ConfigurationError(f"{failure}: it redirects ({status}); name the address that answers itself")
+    raise ConfigurationError(f"{failure}: it answered {status}; correct the address or the control plane")

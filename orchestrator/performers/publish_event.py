@@ -114,21 +114,23 @@ class EventBus:
             ConfigurationError: There is no such bus, or the function may not publish on it.
             Unavailable: The bus was not reached, or did not take the event on any try.
         """
-        what = f"event {shown(entry['DetailType'])} was not published on bus {self._name}"
+        failure = f"event {shown(entry['DetailType'])} was not published on bus {self._name}"
         for attempt in range(1, ATTEMPTS + 1):
-            with aws_errors(what, rejected=InvalidEvent):
+            with aws_errors(failure, rejected=InvalidEvent):
                 # The answer is 200 whether the bus took the entry or not.
                 (result,) = self._client().put_events(Entries=[entry])["Entries"]
             code = result.get("ErrorCode")
             if code is None:
                 return result["EventId"]
             if code not in _WORTH_A_RETRY:
-                raise _refusal(code, what)
+                raise _refusal(code, failure)
             pause = attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 (jitter)
             if attempt == ATTEMPTS or not deadline.has_time(pause):
                 break
             self._pause(pause)
-        raise Unavailable(f"{what}: EventBridge answered {code} {attempt} times; it will be retried", ambiguous=False)
+        raise Unavailable(
+            f"{failure}: EventBridge answered {code} {attempt} times; it will be retried", ambiguous=False
+        )
 
 
 def _detail(action: PublishEvent) -> str:
@@ -148,9 +150,10 @@ def _detail(action: PublishEvent) -> str:
     return text
 
 
-def _refusal(code: str, what: str) -> ConfigurationError | InvalidEvent:
+def _refusal(code: str, failure: str) -> ConfigurationError | InvalidEvent:
     if code in ("MalformedDetail", "InvalidArgument"):
-        return InvalidEvent(f"{what}: EventBridge answered {code}; correct its type, source or detail")
+        return InvalidEvent(f"{failure}: EventBridge answered {code}; correct its type, source or detail")
     return ConfigurationError(
-        f"{what}: EventBridge answered {code}; correct EVENT_BUS_NAME, or allow events:PutEvents to the function's role"
+        f"{failure}: EventBridge answered {code}; correct EVENT_BUS_NAME, or allow events:PutEvents to the function's "
+        "role"
     )

@@ -214,8 +214,8 @@ class DynamoDBTenantRecords:
         self, operation: str, tenant_id: str, request: Mapping[str, Any], done: str
     ) -> Mapping[str, Any] | None:
         """Write a record; gives the one that is there where the request's condition does not hold."""
-        what = f"tenant {shown(tenant_id)} could not be {done} in table {self._table}"
-        with aws_errors(what, rejected=InvalidEvent):
+        failure = f"tenant {shown(tenant_id)} could not be {done} in table {self._table}"
+        with aws_errors(failure, rejected=InvalidEvent):
             try:
                 getattr(self._client(), operation)(
                     TableName=self._table, ReturnValuesOnConditionCheckFailure="ALL_OLD", **request
@@ -319,8 +319,8 @@ def _item(tenant_id: str, attributes: Mapping[str, Any]) -> Any:
         return items.to_item(attributes)
     except (DecimalException, TypeError, RecursionError) as error:
         place = None if isinstance(error, RecursionError) else place_of(attributes, items.is_unstorable)
-        what = path_of("", place) if place else "one of its values"
+        part = path_of("", place) if place else "one of its values"
         raise InvalidEvent(
-            f"tenant {shown(tenant_id)}: its record cannot be stored: {what} is nothing that DynamoDB holds (a number "
+            f"tenant {shown(tenant_id)}: its record cannot be stored: {part} is nothing that DynamoDB holds (a number "
             "has at most 38 digits and is between 1e-130 and 9.9e125, or 0); correct the event"
         ) from None

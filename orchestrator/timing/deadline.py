@@ -100,11 +100,11 @@ def has_time(pause: float = 0.0) -> bool:
     return seconds_left() >= pause + LEAST_SECONDS
 
 
-def require(what: str, *, ambiguous: bool = False) -> None:
+def require(failure: str, *, ambiguous: bool = False) -> None:
     """Make sure that another call may be made.
 
     Args:
-        what: What would not be done, as the message's beginning.
+        failure: What has not happened if this fails, as the message's beginning.
         ambiguous: Whether an earlier try of the same call may have been acted upon.
 
     Raises:
@@ -112,7 +112,7 @@ def require(what: str, *, ambiguous: bool = False) -> None:
     """
     if not has_time():
         raise Unavailable(
-            f"{what}: {seconds_left():.1f} s are left of this invocation's time to act; it will be retried; if that "
+            f"{failure}: {seconds_left():.1f} s are left of this invocation's time to act; it will be retried; if that "
             "goes on, raise the function's timeout",
             ambiguous=ambiguous,
         )

@@ -34,8 +34,8 @@ def explain(error: ValidationError, root: str = "") -> str:
         out, because they may repeat secrets; raise `pydantic_core.PydanticCustomError` to have one shown.
     """
     problems = error.errors(include_url=False, include_context=False, include_input=False)
-    told = [f"{path_of(root, problem['loc'])} {_reason(problem['type'], problem['msg'])}" for problem in problems]
-    unique = list(dict.fromkeys(told))
+    texts = [f"{path_of(root, problem['loc'])} {_reason(problem['type'], problem['msg'])}" for problem in problems]
+    unique = list(dict.fromkeys(texts))
     rest = len(unique) - _MOST_SHOWN
     return ", ".join(unique[:_MOST_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
 
@@ -60,7 +60,7 @@ def path_of(root: str, location: tuple[int | str, ...]) -> str:
     return path or "it"
 
 
-def _reason(kind: str, message: str) -> str:
-    if kind in _QUOTING_TYPES:
-        return f"is refused by its model ({kind})"
-    return _PLAIN_WORDS.get(kind) or f"is wrong: {message[:1].lower()}{message[1:]}"
+def _reason(error_type: str, message: str) -> str:
+    if error_type in _QUOTING_TYPES:
+        return f"is refused by its model ({error_type})"
+    return _PLAIN_WORDS.get(error_type) or f"is wrong: {message[:1].lower()}{message[1:]}"

@@ -48,20 +48,20 @@ class Jenkins:
         searched for its run id, and what is not there yet is left to the next delivery, which searches again.
         """
         path = job_path(job.name)
-        what = f"Jenkins job {shown(job.name)} was not started"
+        failure = f"Jenkins job {shown(job.name)} was not started"
         if _TAKEN_BY_JENKINS in job.variables:
-            raise JobRejected(f"{what}: Jenkins takes the variable 'delay' for itself; give it another name")
+            raise JobRejected(f"{failure}: Jenkins takes the variable 'delay' for itself; give it another name")
         try:
-            run = self._scheduled(path, job, what)
+            run = self._scheduled(path, job, failure)
         except Unanswered as lost:
-            run = self._after_lost_answer(lost, path, job, what)
+            run = self._after_lost_answer(lost, path, job, failure)
         self._check_declaration(path, job)
         return run
 
     def find(self, job: Job) -> Run | None:
         """Search the queue and the job's builds for the run id; see `Builder.find`."""
-        what = f"Jenkins job {shown(job.name)} could not be searched for run {job.run_id}"
-        found = self._search.look(job_path(job.name), job, what)
+        failure = f"Jenkins job {shown(job.name)} could not be searched for run {job.run_id}"
+        found = self._search.look(job_path(job.name), job, failure)
         if found.run is None and not found.is_certain:
             raise Untraceable(
                 f"Jenkins job {shown(job.name)} does not declare the parameter {RUN_ID_VARIABLE} (or has had too many "
@@ -73,57 +73,57 @@ class Jenkins:
     def endings(self, jobs: Sequence[StartedJob]) -> dict[str, Ending]:
         """Look up runs of one job; see `KnowsEndings`."""
         name = jobs[0].name
-        what = f"runs of Jenkins job {shown(name)} could not be looked up"
-        return endings(self._connection, job_path(name), jobs, what)
+        failure = f"runs of Jenkins job {shown(name)} could not be looked up"
+        return endings(self._connection, job_path(name), jobs, failure)
 
-    def _after_lost_answer(self, lost: Unanswered, path: str, job: Job, what: str) -> Run:
+    def _after_lost_answer(self, lost: Unanswered, path: str, job: Job, failure: str) -> Run:
         try:
-            run = self._search.look(path, job, what).run
+            run = self._search.look(path, job, failure).run
         except Exception:  # that the request may have been acted upon matters more
             run = None
         if run is None:
             raise Unavailable(str(lost)) from None
         return run
 
-    def _scheduled(self, path: str, job: Job, what: str) -> Run:
+    def _scheduled(self, path: str, job: Job, failure: str) -> Run:
         """Send the request, in the form that this job takes: most take parameters."""
         is_plain = path in self._plain
-        answer = self._post(path, job, what, is_plain=is_plain)
+        answer = self._post(path, job, failure, is_plain=is_plain)
         if answer.status == HTTPStatus.BAD_REQUEST:
             is_plain = not is_plain
-            answer = self._post(path, job, what, is_plain=is_plain)
+            answer = self._post(path, job, failure, is_plain=is_plain)
             if answer.status in _TAKEN:
                 (self._plain.add if is_plain else self._plain.discard)(path)
-        return self._run(path, answer, what)
+        return self._run(path, answer, failure)
 
-    def _post(self, path: str, job: Job, what: str, *, is_plain: bool) -> Answer:
+    def _post(self, path: str, job: Job, failure: str, *, is_plain: bool) -> Answer:
         if is_plain:
-            return self._connection.post(f"{path}/build", {}, what)
-        return self._connection.post(f"{path}/buildWithParameters", job.variables, what)
+            return self._connection.post(f"{path}/build", {}, failure)
+        return self._connection.post(f"{path}/buildWithParameters", job.variables, failure)
 
-    def _run(self, path: str, answer: Answer, what: str) -> Run:
+    def _run(self, path: str, answer: Answer, failure: str) -> Run:
         item = _QUEUE_ITEM.search(answer.location)
         if item is not None and answer.status in _TAKEN:
             run = self._search.item(int(item[1]), already_started=answer.status == HTTPStatus.SEE_OTHER)
             return self._search.with_build(run) if self._build_lookup else run
         if answer.status == HTTPStatus.CREATED:  # something in between has removed the item's address
             return Run(link=f"{self._connection.url}{path}/")
-        raise self._refusal(path, answer, what)
+        raise self._refusal(path, answer, failure)
 
-    def _refusal(self, path: str, answer: Answer, what: str) -> OrchestratorError:
-        answered = f"{what}: Jenkins on {self._connection.host} answered {answer.status}"
+    def _refusal(self, path: str, answer: Answer, failure: str) -> OrchestratorError:
+        answered = f"{failure}: Jenkins on {self._connection.host} answered {answer.status}"
         match answer.status:
             case HTTPStatus.BAD_REQUEST:
                 return JobRejected(f"{answered}; look at the parameters that the job declares")
             case HTTPStatus.NOT_FOUND:
-                return JobRejected(f"{what}: {self._connection.no_such_job}")
+                return JobRejected(f"{failure}: {self._connection.no_such_job}")
             case HTTPStatus.CONFLICT:
                 return JobRejected(f"{answered}; the job is disabled: enable it")
             case HTTPStatus.FOUND if self._is_page_of(path, answer.location):
                 return JobRejected(
                     f"{answered}; its queue refused the job: look at what keeps it from being queued, such as a plugin"
                 )
-        return self._connection.no_jenkins(answer, what)
+        return self._connection.no_jenkins(answer, failure)
 
     def _is_page_of(self, path: str, location: str) -> bool:
         page = f"{self._connection.url}{path}/"

@@ -91,13 +91,13 @@ class Connection:
         self._ssl_context = _trusting(ca_bundle)
         self._pool = self._new_pool()
 
-    def post(self, path: str, form: Mapping[str, str], what: str) -> Answer:
+    def post(self, path: str, form: Mapping[str, str], failure: str) -> Answer:
         """Send a form.
 
         Args:
             path: Path below the server's address.
             form: The form's fields; they may hold secrets.
-            what: What could not be done if this fails, as the message's beginning.
+            failure: What has not happened if this fails, as the message's beginning.
 
         Returns:
             The answer, unless it is one of those below.
@@ -108,18 +108,18 @@ class Connection:
             Unavailable: The server could not be reached, or is too busy; the form did not arrive.
             ConfigurationError: The server does not let the user in, or is no Jenkins.
         """
-        answer = self._authenticated("POST", path, urlencode(form).encode(), what)
+        answer = self._authenticated("POST", path, urlencode(form).encode(), failure)
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise Unanswered(f"{what}: Jenkins on {self.host} answered {answer.status}; it will be retried")
+            raise Unanswered(f"{failure}: Jenkins on {self.host} answered {answer.status}; it will be retried")
         return answer
 
-    def get(self, path: str, tree: str, what: str) -> dict[str, Any]:
+    def get(self, path: str, tree: str, failure: str) -> dict[str, Any]:
         """Read an object of Jenkins' remote API.
 
         Args:
             path: Path below the server's address, without `/api/json`.
             tree: The properties that are wanted.
-            what: What could not be done if this fails, as the message's beginning.
+            failure: What has not happened if this fails, as the message's beginning.
 
         Returns:
             The object.
@@ -130,21 +130,21 @@ class Connection:
             ConfigurationError: The server does not let the user in, or is no Jenkins.
         """
         try:
-            answer = self._authenticated("GET", f"{path}/api/json?{urlencode({'tree': tree})}", None, what)
+            answer = self._authenticated("GET", f"{path}/api/json?{urlencode({'tree': tree})}", None, failure)
         except Unanswered as error:
             raise Unavailable(str(error)) from None
         if answer.status == HTTPStatus.NOT_FOUND:
-            raise JobRejected(f"{what}: {self.no_such_job}")
+            raise JobRejected(f"{failure}: {self.no_such_job}")
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise Unavailable(f"{what}: Jenkins on {self.host} answered {answer.status}; it will be retried")
+            raise Unavailable(f"{failure}: Jenkins on {self.host} answered {answer.status}; it will be retried")
         if not answer.is_whole:
-            raise Unavailable(f"{what}: the answer of {self.host} did not end; it will be retried")
+            raise Unavailable(f"{failure}: the answer of {self.host} did not end; it will be retried")
         try:
             found = json.loads(answer.body) if answer.status == HTTPStatus.OK else None
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise self.no_jenkins(answer, what)
+            raise self.no_jenkins(answer, failure)
         return found
 
     @property
@@ -155,96 +155,96 @@ class Connection:
             "create it, correct its name, or allow the user Job/Read"
         )
 
-    def no_jenkins(self, answer: Answer, what: str) -> ConfigurationError:
+    def no_jenkins(self, answer: Answer, failure: str) -> ConfigurationError:
         """Say that an answer is not one that Jenkins gives.
 
         Args:
             answer: The answer.
-            what: What could not be done, as the message's beginning.
+            failure: What has not happened if this fails, as the message's beginning.
 
         Returns:
             The error to raise.
         """
         if answer.status in _REDIRECTS:
             return ConfigurationError(
-                f"{what}: {self.host} redirects ({answer.status}){_destination(answer.location)} instead of answering; "
-                "set JENKINS_URL to the address that Jenkins itself answers at, behind any login page"
+                f"{failure}: {self.host} redirects ({answer.status}){_destination(answer.location)} instead of "
+                "answering; set JENKINS_URL to the address that Jenkins itself answers at, behind any login page"
             )
         return ConfigurationError(
-            f"{what}: {self.host} answered {answer.status} and not as Jenkins does; check JENKINS_URL, and whether a "
-            "login page or another server stands in between"
+            f"{failure}: {self.host} answered {answer.status} and not as Jenkins does; check JENKINS_URL, and whether "
+            "a login page or another server stands in between"
         )
 
-    def _authenticated(self, method: str, path: str, body: bytes | None, what: str) -> Answer:
+    def _authenticated(self, method: str, path: str, body: bytes | None, failure: str) -> Answer:
         """Send a request, with new credentials after a 401 and with a crumb where one is demanded."""
         authorization = self._credentials.authorization()
-        answer = self._sent(method, path, body, {"Authorization": authorization, **self._crumb}, what)
+        answer = self._sent(method, path, body, {"Authorization": authorization, **self._crumb}, failure)
         if answer.status == HTTPStatus.UNAUTHORIZED:
             # The token may have been replaced since it was read. The same one would only be refused again.
             replaced = self._credentials.authorization(anew=True)
             if replaced != authorization:
                 authorization = replaced
-                answer = self._sent(method, path, body, {"Authorization": authorization}, what)
+                answer = self._sent(method, path, body, {"Authorization": authorization}, failure)
         if answer.status == HTTPStatus.FORBIDDEN and b"crumb" in answer.body.lower():
-            self._crumb = self._new_crumb(authorization, what)
-            answer = self._sent(method, path, body, {"Authorization": authorization, **self._crumb}, what)
+            self._crumb = self._new_crumb(authorization, failure)
+            answer = self._sent(method, path, body, {"Authorization": authorization, **self._crumb}, failure)
         if answer.status == HTTPStatus.UNAUTHORIZED:
             raise ConfigurationError(
-                f"{what}: Jenkins on {self.host} answered 401; it does not accept the user and token of "
+                f"{failure}: Jenkins on {self.host} answered 401; it does not accept the user and token of "
                 "JENKINS_CREDENTIALS_SECRET: store a valid API token there"
             )
         if answer.status == HTTPStatus.FORBIDDEN:
             raise ConfigurationError(
-                f"{what}: Jenkins on {self.host} answered 403; allow the user of JENKINS_CREDENTIALS_SECRET Job/Read "
-                "and Job/Build for this job, and give it an API token, which needs no crumb"
+                f"{failure}: Jenkins on {self.host} answered 403; allow the user of JENKINS_CREDENTIALS_SECRET "
+                "Job/Read and Job/Build for this job, and give it an API token, which needs no crumb"
             )
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise Unavailable(f"{what}: Jenkins on {self.host} answered 429; it will be retried", ambiguous=False)
+            raise Unavailable(f"{failure}: Jenkins on {self.host} answered 429; it will be retried", ambiguous=False)
         return answer
 
-    def _new_crumb(self, authorization: str, what: str) -> Mapping[str, str]:
-        answer = self._sent("GET", "/crumbIssuer/api/json", None, {"Authorization": authorization}, what)
+    def _new_crumb(self, authorization: str, failure: str) -> Mapping[str, str]:
+        answer = self._sent("GET", "/crumbIssuer/api/json", None, {"Authorization": authorization}, failure)
         try:
             issued = json.loads(answer.body)
             crumb = {str(issued["crumbRequestField"]): str(issued["crumb"])}
         except (ValueError, KeyError, TypeError):
             raise ConfigurationError(
-                f"{what}: Jenkins on {self.host} demands a crumb and issues none ({answer.status}); give the user an "
-                "API token, which needs no crumb"
+                f"{failure}: Jenkins on {self.host} demands a crumb and issues none ({answer.status}); give the user "
+                "an API token, which needs no crumb"
             ) from None
         # The crumb is good for the session alone that its answer opened.
         return {**crumb, "Cookie": answer.headers["Cookie"]} if "Cookie" in answer.headers else crumb
 
-    def _sent(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], what: str) -> Answer:
+    def _sent(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], failure: str) -> Answer:
         form = {"Content-Type": "application/x-www-form-urlencoded"} if body is not None else {}
         attempt = 1
         while True:
-            deadline.require(what, ambiguous=False)
+            deadline.require(failure, ambiguous=False)
             try:
                 return self._exchange(method, self.url + path, body, {**form, **headers})
             except _NOT_SENT as error:
                 pause = attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 (jitter)
                 if attempt == CONNECT_ATTEMPTS or not deadline.has_time(pause):
                     raise Unavailable(
-                        f"{what}: {self.host} was not reached ({_reason(error)}); it will be retried; if that goes on, "
-                        "check JENKINS_URL and the way there (VPC, security group)",
+                        f"{failure}: {self.host} was not reached ({_reason(error)}); it will be retried; if that goes "
+                        "on, check JENKINS_URL and the way there (VPC, security group)",
                         ambiguous=False,
                     ) from None
                 self._pause(pause)
                 attempt += 1
             except HTTPError as error:
-                self._raise_unanswered(error, what)
+                self._raise_unanswered(error, failure)
 
-    def _raise_unanswered(self, error: HTTPError, what: str) -> NoReturn:
+    def _raise_unanswered(self, error: HTTPError, failure: str) -> NoReturn:
         cause = error.args[0] if isinstance(error, SSLError) and error.args else None
         if isinstance(cause, ssl.SSLCertVerificationError):
             raise ConfigurationError(
-                f"{what}: the certificate of {self.host} is not trusted ({cause.verify_message}); name the file with "
-                "its authority's certificate in JENKINS_CA_BUNDLE"
+                f"{failure}: the certificate of {self.host} is not trusted ({cause.verify_message}); name the file "
+                "with its authority's certificate in JENKINS_CA_BUNDLE"
             ) from None
         is_closed = isinstance(error, urllib3.exceptions.ProtocolError)
         how = "closed the connection without an answer" if is_closed else f"gave no answer ({_reason(error)})"
-        raise Unanswered(f"{what}: {self.host} {how}; it will be retried") from None
+        raise Unanswered(f"{failure}: {self.host} {how}; it will be retried") from None
 
     def _new_pool(self) -> urllib3.PoolManager:
         pool = urllib3.PoolManager(

@@ -20,14 +20,14 @@ _FIELDS = "number,url,building,result"
 _SUCCESS = "SUCCESS"
 
 
-def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], what: str) -> dict[str, Ending]:
+def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failure: str) -> dict[str, Ending]:
     """Look up runs of one job, first among those that wait, then among the builds.
 
     Args:
         connection: The way to the server.
         path: The job's path.
         jobs: What was started, all of that job.
-        what: What could not be done if this fails, as the message's beginning.
+        failure: What has not happened if this fails, as the message's beginning.
 
     Returns:
         How those have ended that have, by run id. A run that neither waits nor is among the builds was cancelled
@@ -36,19 +36,19 @@ def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], what:
         run id.
     """
     try:
-        return _endings(connection, path, jobs, what)
+        return _endings(connection, path, jobs, failure)
     except NOT_AS_JENKINS as error:
-        raise unlike_jenkins(connection, what, error) from None
+        raise unlike_jenkins(connection, failure, error) from None
 
 
-def _endings(connection: Connection, path: str, jobs: Sequence[StartedJob], what: str) -> dict[str, Ending]:
+def _endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failure: str) -> dict[str, Ending]:
     unseen = {job.run_id: job for job in jobs}
     # What leaves the queue meanwhile is a build when those are read.
-    for item in waiting(connection, what):
+    for item in waiting(connection, failure):
         _take(unseen, item["id"], run_id_of(item))
     found: dict[str, Ending] = {}
     since = min(job.since for job in jobs)
-    for page in pages(connection, path, _FIELDS, since, what):
+    for page in pages(connection, path, _FIELDS, since, failure):
         for build in page.builds:
             for job in _take(unseen, build["queueId"], run_id_of(build)):
                 if not build["building"] and build["result"]:
@@ -72,10 +72,10 @@ def _take(unseen: dict[str, StartedJob], item: int, run_id: str | None) -> list[
 
 
 def _gone(job: StartedJob, last: Page) -> Ending:
-    what = f"item {job.id} of Jenkins job {job.name}"
+    item = f"item {job.id} of Jenkins job {job.name}"
     if last.is_complete:
-        return Ending(succeeded=False, reason=f"{what} was cancelled while it waited, or its build was deleted")
-    return Ending(succeeded=False, reason=f"{what} is not there any more, nor are older builds", is_gone=True)
+        return Ending(succeeded=False, reason=f"{item} was cancelled while it waited, or its build was deleted")
+    return Ending(succeeded=False, reason=f"{item} is not there any more, nor are older builds", is_gone=True)
 
 
 def _ending(job: StartedJob, build: Mapping[str, Any]) -> Ending:

@@ -37,27 +37,27 @@ class Search:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def look(self, path: str, job: Job, what: str) -> Found:
+    def look(self, path: str, job: Job, failure: str) -> Found:
         """Look for a run, first in the queue: what leaves it meanwhile is a build when those are read.
 
         Args:
             path: The job's path.
             job: Its run id, and the time from which on it can have been started.
-            what: What could not be done if this fails, as the message's beginning.
+            failure: What has not happened if this fails, as the message's beginning.
 
         Returns:
             The run, and whether its absence can be trusted.
         """
         try:
-            return self._look(path, job, what)
+            return self._look(path, job, failure)
         except NOT_AS_JENKINS as error:
-            raise unlike_jenkins(self._connection, what, error) from None
+            raise unlike_jenkins(self._connection, failure, error) from None
 
-    def _look(self, path: str, job: Job, what: str) -> Found:
-        for item in waiting(self._connection, what):
+    def _look(self, path: str, job: Job, failure: str) -> Found:
+        for item in waiting(self._connection, failure):
             if run_id_of(item) == job.run_id:
                 return Found(run=self.item(item["id"], already_started=True), is_certain=True)
-        for page in pages(self._connection, path, "number,url", job.since, what):
+        for page in pages(self._connection, path, "number,url", job.since, failure):
             for build in page.builds:
                 if run_id_of(build) == job.run_id:
                     run = self.item(build["queueId"], already_started=True)
@@ -125,21 +125,21 @@ class Page:
     is_run_id_declared: bool
 
 
-def waiting(connection: Connection, what: str) -> Iterable[Mapping[str, Any]]:
+def waiting(connection: Connection, failure: str) -> Iterable[Mapping[str, Any]]:
     """Read the queue.
 
     Args:
         connection: The way to the server.
-        what: What could not be done if this fails, as the message's beginning.
+        failure: What has not happened if this fails, as the message's beginning.
 
     Returns:
         The items that wait: their `id` and parameters.
     """
-    items: Iterable[Mapping[str, Any]] = connection.get("/queue", f"items[id,{_PARAMETERS}]", what).get("items", ())
+    items: Iterable[Mapping[str, Any]] = connection.get("/queue", f"items[id,{_PARAMETERS}]", failure).get("items", ())
     return items
 
 
-def pages(connection: Connection, path: str, fields: str, since: datetime, what: str) -> Iterator[Page]:
+def pages(connection: Connection, path: str, fields: str, since: datetime, failure: str) -> Iterator[Page]:
     """Read a job's builds, a page at a time.
 
     Args:
@@ -147,7 +147,7 @@ def pages(connection: Connection, path: str, fields: str, since: datetime, what:
         path: The job's path.
         fields: What to read of each build, besides its queue item's number, its time and its parameters.
         since: No build from before it matters.
-        what: What could not be done if this fails, as the message's beginning.
+        failure: What has not happened if this fails, as the message's beginning.
 
     Yields:
         The pages; after two thousand builds there are no more, whether the last was among them or not.
@@ -157,7 +157,7 @@ def pages(connection: Connection, path: str, fields: str, since: datetime, what:
     for number in range(_MAX_PAGES):
         span = f"{{{number * _PAGE},{(number + 1) * _PAGE}}}"
         tree = f"allBuilds[{fields},queueId,timestamp,{_PARAMETERS}]{span},nextBuildNumber,{_DECLARED}"
-        answer = connection.get(path, tree, what)
+        answer = connection.get(path, tree, failure)
         builds: Sequence[Mapping[str, Any]] = answer.get("allBuilds", ())
         reaches_back = bool(builds) and builds[-1]["timestamp"] < earliest
         is_last = len(builds) < _PAGE or reaches_back
@@ -207,19 +207,19 @@ NOT_AS_JENKINS = (AttributeError, KeyError, TypeError)
 """What reading an answer raises that is not of the form in which Jenkins answers."""
 
 
-def unlike_jenkins(connection: Connection, what: str, error: Exception) -> ConfigurationError:
+def unlike_jenkins(connection: Connection, failure: str, error: Exception) -> ConfigurationError:
     """Make the error that says so.
 
     Args:
         connection: The way to what answered.
-        what: What could not be done, as the message's beginning.
+        failure: What has not happened if this fails, as the message's beginning.
         error: One of `NOT_AS_JENKINS`.
 
     Returns:
         The error.
     """
     return ConfigurationError(
-        f"{what}: {connection.host} does not answer as Jenkins does ({type(error).__name__}); check JENKINS_URL"
+        f"{failure}: {connection.host} does not answer as Jenkins does ({type(error).__name__}); check JENKINS_URL"
     )
 
 
