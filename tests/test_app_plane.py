@@ -154,7 +154,7 @@ def decided(tier: dict[str, Any] | None = None, **detail: Any) -> list[SendCallb
         lambda_context=LocalContext(),
     )
     event = Event(type="TENANT_DEPLOYMENT_SUCCESS", detail=BuildDetail.model_validate(sent))
-    actions = app_plane.report_deployment_success(event, context)
+    actions = app_plane.handle_deployment_success(event, context)
     return [action for action in actions if isinstance(action, SendCallback)]
 
 

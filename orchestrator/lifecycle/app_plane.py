@@ -60,9 +60,9 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
 
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_SUCCESS, leads_to=[_SET_UP, WEBHOOK])
-def report_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
+def handle_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Set up what the deployment job has deployed, and then do what the built-in consumer does; see `deploy_tenant`."""
-    return _with_set_up(deployment.report_deployment_success(event, context), event, context)
+    return _with_set_up(deployment.handle_deployment_success(event, context), event, context)
 
 
 def _with_set_up(decision: Sequence[Action], event: Event[BuildDetail], context: Context) -> list[Action]:

@@ -66,14 +66,14 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
 
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_SUCCESS, leads_to=[WEBHOOK])
-def report_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
+def handle_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Note that the tenant is deployed, or that its build says the contrary, and send that; see `conclude`."""
     failed = event.detail.has_failed
     return conclude(event, TenantStatus.DEPLOYMENT_FAILED if failed else TenantStatus.DEPLOYED, context)
 
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_FAILURE, leads_to=[WEBHOOK])
-def report_deployment_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
+def handle_deployment_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Note why the tenant could not be deployed, and send that to the control plane; see `conclude`."""
     return conclude(event, TenantStatus.DEPLOYMENT_FAILED, context)
 

@@ -53,7 +53,7 @@ def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Contex
 
 
 @registry.consumer(EventType.TENANT_DEPROVISIONING_SUCCESS, leads_to=[WEBHOOK])
-def report_deprovisioning_success(event: Event[BuildDetail], context: Context) -> list[Action]:
+def handle_deprovisioning_success(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Note that the tenant is gone, send that to the control plane, and forget what signed its webhooks.
 
     Args:
@@ -70,7 +70,7 @@ def report_deprovisioning_success(event: Event[BuildDetail], context: Context) -
 
 
 @registry.consumer(EventType.TENANT_DEPROVISIONING_FAILURE, leads_to=[WEBHOOK])
-def report_deprovisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
+def handle_deprovisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Note why the tenant is still there, and send that to the control plane; see `conclude`."""
     return conclude(event, TenantStatus.DEPROVISIONING_FAILED, context)
 

@@ -66,6 +66,6 @@ def start_deployment(event: Event[BuildDetail], context: Context) -> list[Action
 
 
 @registry.consumer(EventType.TENANT_PROVISIONING_FAILURE, leads_to=[WEBHOOK])
-def report_provisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
+def handle_provisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Note why the tenant could not be provisioned, and send that to the control plane; see `conclude`."""
     return conclude(event, TenantStatus.PROVISIONING_FAILED, context)

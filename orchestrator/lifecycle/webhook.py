@@ -177,7 +177,7 @@ def _body(detail: BuildDetail, status: TenantStatus, tenant: _Tenant, context: C
     data: dict[str, Any] = {"status": _STATUSES[status], "resources": []}
     if status in _OFF_BOARDING:
         data |= {"appPlaneUrl": "", "tier": tier_name(detail, tenant.record)}
-        kind = context.settings.deprovisioning_webhook_type
+        webhook_type = context.settings.deprovisioning_webhook_type
     else:
         if detail.state_bucket:
             place = {"bucket": detail.state_bucket, "path": detail.state_key}
@@ -185,7 +185,7 @@ def _body(detail: BuildDetail, status: TenantStatus, tenant: _Tenant, context: C
             data["resources"] = [{"type": "s3", "metadata": metadata}]
         if detail.app_plane_url is not None:
             data["appPlaneUrl"] = detail.app_plane_url
-        kind = _RESOURCES_PROVISIONED
+        webhook_type = _RESOURCES_PROVISIONED
     # What is not known is left out, as JSON.stringify leaves out what is undefined.
     known = {name: value for name, value in data.items() if value is not None}
-    return {"initiatorId": detail.tenant.id, "type": kind, "data": known}
+    return {"initiatorId": detail.tenant.id, "type": webhook_type, "data": known}
