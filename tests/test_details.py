@@ -8,7 +8,7 @@ from pydantic import BaseModel, ValidationError
 from orchestrator import EventType
 from orchestrator.details import DETAIL_MODELS, BuildDetail, ProvisioningDetail
 from orchestrator.values.validation import explain
-from tests.conftest import SAMPLES, changed, sample
+from tests.support.events import SAMPLES, changed, sample
 
 
 def test_every_type_has_a_model_and_a_sample() -> None:

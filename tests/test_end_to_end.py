@@ -15,8 +15,9 @@ from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.stores.tiers import JOB_ATTRIBUTES
 from orchestrator.timing import clock
-from tests.codebuild_server import CodeBuildServer
-from tests.conftest import Requests, as_event, changed, invoke, published, sample, state_change, stored
+from tests.support.aws import Requests, published, stored
+from tests.support.codebuild_server import CodeBuildServer
+from tests.support.events import as_event, changed, invoke, sample, state_change
 
 PROJECTS = [details[name] for details in sandbox.TIERS.values() for name in JOB_ATTRIBUTES.values() if name in details]
 

@@ -13,7 +13,8 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import Metrics, MetricUnit
 
 from orchestrator import Application, Context, Event, Registry, create_handler, telemetry
-from tests.conftest import EVENTS, Requests, invoke, json_lines, sample
+from tests.support.aws import Requests
+from tests.support.events import EVENTS, invoke, json_lines, sample
 
 # Each of these is in a sample event, in the emulated AWS, or opens the emulated Jenkins.
 SECRETS = (

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from orchestrator import Application, Event, OrchestratorError, Registry, create_handler, telemetry
-from tests.conftest import changed, invoke, json_lines, sample
+from tests.support.events import changed, invoke, json_lines, sample
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 

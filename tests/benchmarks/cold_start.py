@@ -24,7 +24,7 @@ from pathlib import Path
 
 from tests.benchmarks import instant_aws
 from tests.benchmarks.instant_aws import InstantAws
-from tests.lambda_runtime import ROOT, make_artifact, zipped
+from tests.support.lambda_runtime import ROOT, make_artifact, zipped
 
 _EVENT = ROOT / "events" / "tenant-provisioning.json"
 _DRIVER = """

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.intake.redelivery import MAX_AGE_SECONDS, wait_seconds
-from tests.lambda_runtime import ROOT
+from tests.support.lambda_runtime import ROOT
 
 
 @dataclass(frozen=True)

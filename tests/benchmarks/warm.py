@@ -25,7 +25,7 @@ from aws_lambda_powertools.utilities.parser.models import EventBridgeModel
 
 from orchestrator import Event, Registry, create_handler
 from orchestrator.local.lambda_context import LocalContext
-from tests.lambda_runtime import ROOT
+from tests.support.lambda_runtime import ROOT
 
 _TYPE = "TENANT_PROVISIONING"
 Handler = Callable[[Any, Any], Any]

@@ -22,7 +22,7 @@ from tests.chaos.lives import BUILDERS, Start, start_of, starts
 from tests.chaos.schedule import SWEEP, Delivery, Schedule
 from tests.chaos.verdict import Facts, Judge, Row, Verdict, describe
 from tests.chaos.world import World
-from tests.codebuild_server import TOKEN_LIFETIME_SECONDS
+from tests.support.codebuild_server import TOKEN_LIFETIME_SECONDS
 
 MAX_ATTEMPTS = 15
 MUCH_LATER = 3600.0

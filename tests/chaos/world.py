@@ -28,7 +28,7 @@ from tests.chaos.control_plane import ControlPlane, Received
 from tests.chaos.faults import COUNTED, Fault, Faults, Hold
 from tests.chaos.history import History, JobStarted, Published, Webhook
 from tests.chaos.lives import start_of
-from tests.codebuild_server import CodeBuildServer
+from tests.support.codebuild_server import CodeBuildServer
 
 REGION = "eu-west-1"
 PROJECTS = [tier[name] for tier in aws_server.TIERS.values() for name in JOB_ATTRIBUTES.values() if name in tier]

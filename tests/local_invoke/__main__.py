@@ -18,8 +18,8 @@ import boto3
 
 from orchestrator.cli.emulate import EMULATOR_PORT
 from orchestrator.local import environment
-from tests.lambda_runtime import ROOT
 from tests.local_invoke.podman import GATEWAY, Podman, alone, run
+from tests.support.lambda_runtime import ROOT
 
 _EVENTS = ROOT / "events"
 # The statuses of an answer's outcomes; of a batch, the messages that failed.

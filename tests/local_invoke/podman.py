@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
-from tests.lambda_runtime import ROOT
+from tests.support.lambda_runtime import ROOT
 
 HERE = Path(__file__).parent
 GATEWAY = "10.88.0.1"

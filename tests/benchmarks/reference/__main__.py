@@ -24,7 +24,7 @@ from subprocess import DEVNULL, PIPE, Popen
 from types import TracebackType
 from typing import IO, Self
 
-from tests.lambda_runtime import ROOT
+from tests.support.lambda_runtime import ROOT
 
 _HERE = Path(__file__).parent
 _INSTALLED = ROOT / "build" / "reference"

@@ -1,0 +1,342 @@
+"""What every build system keeps to, whichever it is: one suite for CodeBuild and Jenkins."""
+
+import socket
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from orchestrator import Builder, ConfigurationError, Job, JobRejected, Unavailable
+from orchestrator.aws.clients import Clients
+from orchestrator.builders.codebuild import CodeBuild
+from orchestrator.builders.jenkins import Jenkins
+from orchestrator.builders.jenkins import connection as jenkins_connection
+from orchestrator.event import Start
+from orchestrator.job import Ending, StartedJob
+from orchestrator.local.http_server import Script
+from orchestrator.local.jenkins import JenkinsServer
+from tests.support.aws import Secrets, no_pause
+from tests.support.codebuild_server import CodeBuildServer
+
+NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
+JOB = "tenant-provisioning"
+SECRET = "do-not-tell"
+
+
+@dataclass
+class Bench:
+    """A build system on its server, and a look at what the server has taken."""
+
+    builder: Builder
+    server: CodeBuildServer | JenkinsServer
+    started: Callable[[], list[Mapping[str, Any]]]
+    refuse_credentials: Callable[[], None]
+    end: Callable[[str, str], None]
+
+    def endings(self, *jobs: StartedJob) -> dict[str, Ending]:
+        builder: Any = self.builder
+        found: dict[str, Ending] = builder.endings(jobs)
+        return found
+
+    @property
+    def next(self) -> Script:
+        return self.server.next
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda _: None)
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait half a second for an answer; a test must ask for this before it makes a bench."""
+    monkeypatch.setattr("orchestrator.aws.clients.READ_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(jenkins_connection, "READ_TIMEOUT_SECONDS", 0.5)
+
+
+@pytest.fixture(params=["CODE_BUILD", "JENKINS"])
+def bench(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    yield from (_codebuild if request.param == "CODE_BUILD" else _jenkins)(monkeypatch)
+
+
+def _codebuild(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    def end(run_id: str, status: str) -> None:
+        build = next(b for b in server.builds if server.variables(b)["ORCHESTRATOR_RUN_ID"] == run_id)
+        server.finish(build, {"SUCCESS": "SUCCEEDED", "FAILURE": "FAILED"}.get(status, status))
+
+    with CodeBuildServer([JOB], now=NOW.timestamp()) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", server.url)
+        clients = Clients()
+        yield Bench(
+            builder=CodeBuild(lambda: clients.get("codebuild", "eu-west-1")),
+            server=server,
+            started=lambda: [server.variables(build) for build in server.builds],
+            refuse_credentials=lambda: server.next.answer(
+                400, '{"__type": "UnrecognizedClientException"}', {"Content-Type": "application/x-amz-json-1.1"}
+            ),
+            end=end,
+        )
+
+
+def _jenkins(monkeypatch: pytest.MonkeyPatch) -> Iterator[Bench]:
+    def end(run_id: str, status: str) -> None:
+        server.run_queue()
+        build = next(b for b in server.builds(JOB) if b.values["ORCHESTRATOR_RUN_ID"] == run_id)
+        server.finish(JOB, build.number, status)
+
+    with JenkinsServer(users=Secrets.USERS, now=NOW.timestamp()) as server:
+        server.add_job(JOB, ["tenant", "ORCHESTRATOR_RUN_ID"])
+        yield Bench(
+            builder=Jenkins(
+                jenkins_connection.Connection(server.url, Secrets().credentials, pause=no_pause), pytest.fail
+            ),
+            server=server,
+            started=lambda: [*(b.values for b in server.builds(JOB)), *(item.values for item in server.waiting())],
+            refuse_credentials=lambda: server.users.update(admin="another-token"),
+            end=end,
+        )
+
+
+def job(run_id: str = "run-1", name: str = JOB, since: datetime = NOW) -> Job:
+    variables = {"tenant": SECRET, "ORCHESTRATOR_RUN_ID": run_id}
+    return Job(name=name, run_id=run_id, since=since, variables=variables)
+
+
+def started_job(bench: Bench, run_id: str = "run-1") -> StartedJob:
+    """Start a job, and give what is kept of it."""
+    run = bench.builder.start(job(run_id))
+    return StartedJob(
+        builder="ANY",
+        name=JOB,
+        run_id=run_id,
+        id=run.id,
+        since=NOW,
+        event_id="event",
+        event_type="TENANT_PROVISIONING",
+        tenant_id="t1",
+        start=Start(event_id="event", at=NOW),
+    )
+
+
+def test_a_job_is_started_with_its_variables(bench: Bench) -> None:
+    run = bench.builder.start(job())
+
+    assert bench.started() == [{"tenant": SECRET, "ORCHESTRATOR_RUN_ID": "run-1"}]
+    assert run.id
+    assert not run.already_started
+    assert run.link is not None
+    assert run.link.startswith("http")
+
+
+def test_the_same_run_started_again_is_the_same_run(bench: Bench) -> None:
+    first = bench.builder.start(job())
+    second = bench.builder.start(job())
+
+    assert second.id == first.id
+    assert len(bench.started()) == 1
+
+
+def test_another_run_of_the_job_is_started_beside_it(bench: Bench) -> None:
+    assert bench.builder.start(job("run-1")).id != bench.builder.start(job("run-2")).id
+    assert len(bench.started()) == 2
+
+
+def test_a_started_run_is_found(bench: Bench) -> None:
+    run = bench.builder.start(job())
+
+    found = bench.builder.find(job())
+
+    assert found is not None
+    assert (found.id, found.link, found.already_started) == (run.id, run.link, True)
+
+
+def test_a_run_is_found_behind_many_younger_ones(bench: Bench) -> None:
+    run = bench.builder.start(job("run-0"))
+    for number in range(1, 130):
+        bench.builder.start(job(f"run-{number}"))
+    if isinstance(bench.server, JenkinsServer):
+        bench.server.run_queue()
+
+    found = bench.builder.find(job("run-0"))
+
+    assert found is not None
+    assert found.id == run.id
+
+
+def test_a_run_that_was_never_started_is_not_found_and_not_started(bench: Bench) -> None:
+    bench.builder.start(job("run-1"))
+
+    assert bench.builder.find(job("run-2")) is None
+    assert len(bench.started()) == 1
+
+
+def test_nothing_older_than_the_event_is_read(bench: Bench) -> None:
+    for number in range(220):
+        bench.builder.start(job(f"run-{number}"))
+    if isinstance(bench.server, JenkinsServer):
+        bench.server.run_queue()
+    bench.server.requests.clear()
+
+    assert bench.builder.find(job("other", since=NOW + timedelta(days=30_000))) is None
+    assert len(bench.server.requests) == 2
+
+
+def test_an_unknown_job_is_rejected_by_name(bench: Bench) -> None:
+    with pytest.raises(JobRejected, match=r"'unknown'.*there is no such"):
+        bench.builder.start(job(name="unknown"))
+    with pytest.raises(JobRejected, match=r"'unknown'.*there is no such"):
+        bench.builder.find(job(name="unknown"))
+
+
+@pytest.mark.parametrize("name", ["../evil", "a//b", "a?b", "a#b", "a\nb", ""])
+def test_a_name_that_leads_elsewhere_is_rejected_before_anything_is_sent(bench: Bench, name: str) -> None:
+    for act in (bench.builder.start, bench.builder.find):
+        with pytest.raises(JobRejected, match="is no name for a"):
+            act(job(name=name))
+    assert bench.server.requests == []
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_a_server_that_fails_is_unavailable(bench: Bench, status: int) -> None:
+    bench.next.answer(status, times=3)
+
+    with pytest.raises(Unavailable, match=JOB) as caught:
+        bench.builder.start(job())
+    assert SECRET not in str(caught.value)
+    assert bench.started() == []
+
+
+@pytest.mark.parametrize("status", [500, 502, 504])
+def test_a_job_that_was_started_by_a_request_that_failed_is_not_started_twice(bench: Bench, status: int) -> None:
+    bench.next.answer(status, after_acting=True)
+
+    run = bench.builder.start(job())
+
+    assert len(bench.started()) == 1
+    found = bench.builder.find(job())
+    assert found is not None
+    assert run.id == found.id
+
+
+def test_a_connection_that_closes_after_the_request_was_acted_upon_costs_nothing(bench: Bench) -> None:
+    bench.next.drop(after_acting=True)
+
+    bench.builder.start(job())
+
+    assert len(bench.started()) == 1
+
+
+@pytest.mark.parametrize("bench", ["CODE_BUILD"], indirect=True)
+def test_a_request_with_a_token_is_sent_again_whatever_became_of_the_first(bench: Bench) -> None:
+    bench.next.drop()
+
+    bench.builder.start(job())
+
+    assert len(bench.started()) == 1
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_server_that_keeps_silent_is_unavailable_in_time(bench: Bench) -> None:
+    bench.next.stall(times=3)
+
+    with pytest.raises(Unavailable, match=r"no answer|ReadTimeout"):
+        bench.builder.start(job())
+    assert bench.started() == []
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_job_that_was_started_by_a_request_without_an_answer_is_not_started_twice(bench: Bench) -> None:
+    bench.next.stall(after_acting=True)
+
+    bench.builder.start(job())
+
+    assert len(bench.started()) == 1
+
+
+def test_refused_credentials_are_told_as_a_matter_of_configuration(bench: Bench) -> None:
+    bench.refuse_credentials()
+
+    with pytest.raises(ConfigurationError, match=JOB):
+        bench.builder.start(job())
+
+
+def test_a_closed_port_is_unavailable(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", url)
+    builder: Builder = (
+        Jenkins(jenkins_connection.Connection(url, Secrets().credentials, pause=no_pause), pytest.fail)
+        if isinstance(bench.server, JenkinsServer)
+        else CodeBuild(lambda: Clients().get("codebuild", "eu-west-1"))
+    )
+
+    with pytest.raises(Unavailable, match="reached"):
+        builder.start(job())
+    with pytest.raises(Unavailable, match="reached"):
+        builder.find(job())
+
+
+def test_the_connection_is_kept_between_searches(bench: Bench) -> None:
+    for number in range(5):
+        bench.builder.find(job(f"run-{number}"))
+
+    assert len({request.connection for request in bench.server.requests}) == 1
+
+
+def test_a_run_that_has_ended_tells_how(bench: Bench) -> None:
+    jobs = [started_job(bench, f"run-{number}") for number in range(3)]
+    bench.end("run-0", "SUCCESS")
+    bench.end("run-1", "FAILURE")
+
+    results = bench.endings(*jobs)
+
+    assert {run_id: result.succeeded for run_id, result in results.items()} == {"run-0": True, "run-1": False}
+    assert "ended FAIL" in results["run-1"].reason
+    assert results["run-0"].variables["tenant"] == SECRET
+    assert SECRET not in repr(results)
+    assert not any(result.is_gone for result in results.values())
+
+
+def test_a_run_that_has_only_begun_tells_nothing(bench: Bench) -> None:
+    waiting = started_job(bench)
+    assert bench.endings(waiting) == {}
+
+    if isinstance(bench.server, JenkinsServer):
+        bench.server.run_queue()
+        assert bench.endings(waiting) == {}
+
+
+def test_a_run_that_is_not_there_any_more_is_no_success(bench: Bench) -> None:
+    cancelled, other = started_job(bench, "run-1"), started_job(bench, "run-2")
+    if isinstance(bench.server, JenkinsServer):
+        bench.server.cancel(bench.server.waiting()[0])
+    else:
+        del bench.server.builds[0]
+
+    results = bench.endings(cancelled, other)
+
+    assert results.keys() == {"run-1"}
+    assert not results["run-1"].succeeded
+    # Of a Jenkins whose builds are all there it is certain that this one never was.
+    assert results["run-1"].is_gone is not isinstance(bench.server, JenkinsServer)
+
+
+def test_many_runs_are_asked_after_in_few_requests(bench: Bench) -> None:
+    jobs = [started_job(bench, f"run-{number}") for number in range(120)]
+    bench.server.requests.clear()
+
+    assert bench.endings(*jobs) == {}
+
+    assert len(bench.server.requests) <= 4
+
+
+def test_a_server_that_fails_gives_no_results(bench: Bench) -> None:
+    asked = started_job(bench)
+    bench.next.answer(503, times=3)
+
+    with pytest.raises(Unavailable, match=f"{JOB}' could not be looked up"):
+        bench.endings(asked)

@@ -1,0 +1,651 @@
+"""Jenkins as a build system, over HTTP: every answer that Jenkins gives to a start."""
+
+import base64
+import socket
+import ssl
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import trustme
+import urllib3
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orchestrator import ConfigurationError, Job, JobRejected, Run, Unavailable, Untraceable
+from orchestrator.builders.jenkins import Jenkins
+from orchestrator.builders.jenkins.connection import Connection
+from orchestrator.builders.jenkins.paths import job_path
+from orchestrator.builders.jenkins.search import parameters_of
+from orchestrator.local.jenkins import JenkinsServer, Parameter
+from tests.support.aws import Secrets, no_pause
+
+JOB = "tenants/scale-down"
+PARAMETERS = ["tenant", "ORCHESTRATOR_RUN_ID"]
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+SECRET = "do-not-tell"
+TOKEN = Secrets.USERS["admin"]
+
+
+@pytest.fixture
+def server() -> Iterator[JenkinsServer]:
+    with JenkinsServer(users=Secrets.USERS) as server:
+        server.add_job(JOB, PARAMETERS)
+        yield server
+
+
+@pytest.fixture
+def guarded() -> Iterator[JenkinsServer]:
+    with JenkinsServer(users=Secrets.USERS, crumb_required=True) as server:
+        server.add_job(JOB, PARAMETERS)
+        yield server
+
+
+@pytest.fixture
+def secrets() -> Secrets:
+    return Secrets()
+
+
+@pytest.fixture
+def warnings() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def jenkins(server: JenkinsServer, secrets: Secrets, warnings: list[str]) -> Jenkins:
+    return on(server, secrets, warnings)
+
+
+def on(server: JenkinsServer, secrets: Secrets | None = None, warnings: list[str] | None = None) -> Jenkins:
+    warnings = [] if warnings is None else warnings
+    return Jenkins(Connection(server.url, (secrets or Secrets()).credentials, pause=no_pause), warnings.append)
+
+
+def job(name: str = JOB, run_id: str = "run-1", **variables: str) -> Job:
+    sent = {"tenant": SECRET, "ORCHESTRATOR_RUN_ID": run_id, **variables}
+    return Job(name=name, run_id=run_id, since=NOW, variables=sent)
+
+
+def posts(server: JenkinsServer) -> list[str]:
+    return [request.path for request in server.requests if request.method == "POST"]
+
+
+def rejected(jenkins: Jenkins, kind: type[Exception], told: str, name: str = JOB) -> None:
+    with pytest.raises(kind, match=told) as caught:
+        jenkins.start(job(name))
+    assert type(caught.value) is kind
+    assert str(caught.value).startswith(f"Jenkins job {name!a} was not started: ")
+    assert "\n" not in str(caught.value)
+    assert SECRET not in str(caught.value)
+    assert TOKEN not in str(caught.value)
+
+
+# What is sent
+
+
+def test_a_job_is_asked_for_with_a_form_and_basic_authentication(jenkins: Jenkins, server: JenkinsServer) -> None:
+    jenkins.start(job(odd="ü & = +%\n"))
+
+    request = server.requests[0]
+    assert (request.method, request.path) == ("POST", "/job/tenants/job/scale-down/buildWithParameters")
+    assert request.headers["Content-Type"] == "application/x-www-form-urlencoded"
+    assert base64.b64decode(request.headers["Authorization"].removeprefix("Basic ")).decode() == f"admin:{TOKEN}"
+    assert request.query == ()
+    assert dict(request.form) == {"tenant": SECRET, "ORCHESTRATOR_RUN_ID": "run-1", "odd": "ü & = +%\n"}
+
+
+def test_the_normal_path_is_one_request(jenkins: Jenkins, server: JenkinsServer, secrets: Secrets) -> None:
+    jenkins.start(job(run_id="first"))  # after the first, its declared parameters are looked at
+    server.requests.clear()
+
+    for number in range(3):
+        jenkins.start(job(run_id=f"run-{number}"))
+
+    assert len(server.requests) == 3
+    assert secrets.reads == ["jenkins"]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("top", "/job/top/"),
+        ("a/b/c/deep", "/job/a/job/b/job/c/job/deep/"),
+        ("tenants/scale down", "/job/tenants/job/scale%20down/"),
+        ("Mandanten/Größe ändern", "/job/Mandanten/job/Gr%C3%B6%C3%9Fe%20%C3%A4ndern/"),
+        ("shop/feature%2Flogin", "/job/shop/job/feature%252Flogin/"),
+        ("odd/it's (50%) &+;", "/job/odd/job/it%27s%20%2850%25%29%20%26%2B%3B/"),
+    ],
+)
+def test_every_name_reaches_its_job(jenkins: Jenkins, server: JenkinsServer, name: str, path: str) -> None:
+    server.add_job(name, PARAMETERS)
+
+    jenkins.start(job(name))
+
+    assert server.requests[0].path == f"{path}buildWithParameters"
+    assert [item.job.path for item in server.waiting()] == [name]
+
+
+def test_jenkins_may_live_under_a_path() -> None:
+    with JenkinsServer(users=Secrets.USERS, context_path="/ci/jenkins") as server:
+        server.add_job(JOB, PARAMETERS)
+
+        run = on(server).start(job())
+
+        assert run.link == f"{server.url}/queue/item/1/"
+        assert on(server).find(job()) == Run(id="1", link=run.link, already_started=True)
+
+
+# Names that lead elsewhere
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "..",
+        "../admin",
+        "a/../../admin",
+        "a/./b",
+        "%2e%2e/x",
+        "a/%2E%2e",
+        "a/%252e%252e/b",
+        "x%2f..%2f..%2fmanage",
+        "%252F..",
+        "a%0d%0ab",
+        "//evil.example.com/x",
+        "/a",
+        "a/",
+        "a//b",
+        " ",
+        "a?delay=0",
+        "a#b",
+        "a\\b",
+        "a\r\nHost: evil",
+        "a\0",
+        "a\ud800",
+        "",
+    ],
+)
+def test_a_name_that_leads_out_of_the_job_tree_is_refused_by_name(
+    jenkins: Jenkins, server: JenkinsServer, name: str
+) -> None:
+    with pytest.raises(JobRejected, match="is no name for a Jenkins job") as caught:
+        jenkins.start(job(name))
+    assert ascii(name) in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert server.requests == []
+
+
+@given(st.text(st.sampled_from("ab./%2eEfF5?#\\: é\t") | st.characters(), min_size=1, max_size=12))
+def test_no_name_ever_leaves_the_job_tree(name: str) -> None:
+    try:
+        path = job_path(name)
+    except JobRejected:
+        return
+    parts = urlsplit(f"http://jenkins{path}")
+    assert (parts.netloc, parts.query, parts.fragment) == ("jenkins", "", "")
+    segments = parts.path.split("/")[1:]
+    assert segments[::2] == ["job"] * len(name.split("/"))
+    assert [unquote(segment) for segment in segments[1::2]] == name.split("/")
+    while path != unquote(path):
+        path = unquote(path)
+    assert not {".", ".."} & set(path.split("/")[1:])
+    assert path.isprintable()
+
+
+# Answers
+
+
+def test_201_gives_the_queue_item_and_its_link(jenkins: Jenkins, server: JenkinsServer) -> None:
+    assert jenkins.start(job()) == Run(id="1", link=f"{server.url}/queue/item/1/")
+
+
+def test_the_link_is_on_the_configured_server_whatever_the_answer_says(jenkins: Jenkins, server: JenkinsServer) -> None:
+    server.next.answer(201, headers={"Location": "http://10.0.0.7:8080/queue/item/99/"}, on="POST")
+
+    assert jenkins.start(job()) == Run(id="99", link=f"{server.url}/queue/item/99/")
+
+
+def test_201_without_an_address_counts_as_started(jenkins: Jenkins, server: JenkinsServer) -> None:
+    server.next.answer(201, on="POST")
+
+    assert jenkins.start(job()) == Run(link=f"{server.url}/job/tenants/job/scale-down/")
+
+
+def test_303_adopts_the_item_that_waits_already(jenkins: Jenkins, server: JenkinsServer) -> None:
+    jenkins.start(job())
+
+    assert jenkins.start(job()) == Run(id="1", link=f"{server.url}/queue/item/1/", already_started=True)
+    assert len(server.waiting()) == 1
+
+
+def test_302_to_the_job_says_that_the_queue_refused_it(jenkins: Jenkins, server: JenkinsServer) -> None:
+    server.add_job("Größe/a b", PARAMETERS).refusing = True
+
+    rejected(jenkins, JobRejected, "answered 302; its queue refused the job", "Größe/a b")
+
+
+@pytest.mark.parametrize("location", [".", "./", "/job/tenants/job/scale-down"])
+def test_302_to_the_job_in_other_words_is_the_same(jenkins: Jenkins, server: JenkinsServer, location: str) -> None:
+    server.next.answer(302, headers={"Location": location}, on="POST")
+
+    rejected(jenkins, JobRejected, "its queue refused the job")
+
+
+@pytest.mark.parametrize(
+    ("status", "location", "told"),
+    [
+        (302, "/login?from=%2Fdo-not-tell", r"redirects \(302\) instead of answering"),
+        (302, "http://[", r"redirects \(302\) instead of answering"),
+        (302, "https://sso.example.com/authorize?state=abc", r"redirects \(302\) to 'https://sso.example.com'"),
+        (301, "https://jenkins.example.com/job/x/", r"redirects \(301\) to 'https://jenkins.example.com'"),
+        (307, "https://u:do-not-tell@other.example.com/x", r"redirects \(307\) to 'https://other.example.com'"),
+    ],
+)
+def test_a_redirect_elsewhere_is_not_followed_and_told(
+    jenkins: Jenkins, server: JenkinsServer, status: int, location: str, told: str
+) -> None:
+    server.next.answer(status, headers={"Location": location}, on="POST")
+
+    rejected(jenkins, ConfigurationError, told)
+    assert len(server.requests) == 1
+
+
+def test_a_login_page_is_not_taken_for_jenkins(jenkins: Jenkins, server: JenkinsServer) -> None:
+    server.next.answer(200, "<html>Please log in", times=2)
+
+    rejected(jenkins, ConfigurationError, "answered 200 and not as Jenkins does; check JENKINS_URL")
+    with pytest.raises(ConfigurationError, match="not as Jenkins does"):
+        jenkins.find(job())
+
+
+def test_400_leads_to_the_plain_way_which_is_remembered(
+    jenkins: Jenkins, server: JenkinsServer, warnings: list[str]
+) -> None:
+    server.add_job("plain", parameterised=False)
+
+    run = jenkins.start(job("plain", "run-1"))
+    server.run_queue()
+    jenkins.start(job("plain", "run-2"))
+
+    assert run.id == "1"
+    assert posts(server) == ["/job/plain/buildWithParameters", "/job/plain/build", "/job/plain/build"]
+    assert [request.form for request in server.requests if request.path.endswith("/build")] == [(), ()]
+    assert len(warnings) == 1
+
+
+def test_a_plain_job_that_takes_parameters_later_gets_them(jenkins: Jenkins, server: JenkinsServer) -> None:
+    server.add_job("plain", parameterised=False)
+    jenkins.start(job("plain", "run-1"))
+    server.add_job("plain", PARAMETERS)
+
+    jenkins.start(job("plain", "run-2"))
+    jenkins.start(job("plain", "run-3"))
+
+    assert posts(server)[2:] == ["/job/plain/build", *["/job/plain/buildWithParameters"] * 2]
+    assert server.waiting()[-1].values == {"tenant": SECRET, "ORCHESTRATOR_RUN_ID": "run-3"}
+
+
+def test_400_in_both_ways_is_a_rejection(jenkins: Jenkins, server: JenkinsServer) -> None:
+    server.next.answer(400, times=2)
+
+    rejected(jenkins, JobRejected, "answered 400; look at the parameters")
+
+
+def test_401_reads_the_secret_anew_once(jenkins: Jenkins, server: JenkinsServer, secrets: Secrets) -> None:
+    jenkins.start(job(run_id="run-1"))
+    server.users["admin"] = "new-token"
+    secrets.secret = '{"username": "admin", "token": "new-token"}'
+
+    jenkins.start(job(run_id="run-2"))
+
+    assert secrets.reads == ["jenkins"] * 2
+    assert len(server.waiting()) == 2
+
+
+def test_401_with_a_secret_that_has_not_changed_is_told(
+    jenkins: Jenkins, server: JenkinsServer, secrets: Secrets
+) -> None:
+    server.users["admin"] = "another-token"
+
+    rejected(jenkins, ConfigurationError, "answered 401; it does not accept the user and token of JENKINS_CREDENTIALS")
+    assert secrets.reads == ["jenkins"] * 2
+    assert len(server.requests) == 1
+
+
+def test_403_that_demands_a_crumb_is_answered_with_one(guarded: JenkinsServer) -> None:
+    jenkins = on(guarded)
+
+    jenkins.start(job(run_id="run-1"))
+    jenkins.start(job(run_id="run-2"))
+
+    assert len(guarded.waiting()) == 2
+    paths = [request.path for request in guarded.requests]
+    assert paths.count("/crumbIssuer/api/json") == 1
+    assert len(posts(guarded)) == 3
+
+
+def test_a_crumb_whose_session_has_ended_is_replaced(guarded: JenkinsServer) -> None:
+    jenkins = on(guarded)
+    jenkins.start(job(run_id="run-1"))
+    guarded.expire_sessions()
+
+    jenkins.start(job(run_id="run-2"))
+
+    assert len(guarded.waiting()) == 2
+
+
+def test_a_crumb_that_is_not_accepted_ends_the_matter(guarded: JenkinsServer) -> None:
+    guarded.next.answer(403, "No valid crumb was included", on="POST", times=2)
+
+    rejected(on(guarded), ConfigurationError, "answered 403; .* give it an API token, which needs no crumb")
+    assert len(posts(guarded)) == 2
+
+
+def test_a_crumb_that_is_not_issued_is_told(guarded: JenkinsServer) -> None:
+    guarded.next.answer(404, on="crumbIssuer")
+
+    rejected(on(guarded), ConfigurationError, r"demands a crumb and issues none \(404\)")
+
+
+def test_403_without_a_crumb_is_a_matter_of_permission() -> None:
+    with JenkinsServer(users=Secrets.USERS, read_only=["admin"]) as server:
+        server.add_job(JOB, PARAMETERS)
+
+        rejected(on(server), ConfigurationError, "answered 403; allow the user of JENKINS_CREDENTIALS_SECRET Job/Read")
+        assert len(server.requests) == 1
+
+
+def test_404_says_that_there_may_be_no_permission(jenkins: Jenkins, server: JenkinsServer) -> None:
+    server.add_job("hidden", PARAMETERS, hidden_from=["admin"])
+
+    rejected(jenkins, JobRejected, "answered 404; there is no such job, or the user may not see it", "hidden")
+
+
+def test_409_says_that_the_job_is_disabled(jenkins: Jenkins, server: JenkinsServer) -> None:
+    server.add_job("off", PARAMETERS, disabled=True)
+
+    rejected(jenkins, JobRejected, "answered 409; the job is disabled", "off")
+
+
+def test_429_is_worth_a_retry(jenkins: Jenkins, server: JenkinsServer) -> None:
+    server.next.answer(429, on="POST")
+
+    rejected(jenkins, Unavailable, "answered 429")
+
+
+# What may have arrived is looked for before it is sent again
+
+
+def test_a_form_is_not_sent_again_where_its_connection_was_dropped(jenkins: Jenkins, server: JenkinsServer) -> None:
+    """A proxy may drop the connection, and deliver what it has read two seconds later."""
+    server.next.drop(on="POST")
+
+    with pytest.raises(Unavailable, match="closed the connection without an answer") as caught:
+        jenkins.start(job())
+    assert caught.value.ambiguous
+    (late,) = (request for request in server.requests if request.method == "POST")
+    urllib3.request("POST", server.url + late.path, body=late.body, headers=dict(late.headers))
+
+    run = jenkins.find(job())
+    assert run is not None
+    assert run.already_started
+    assert len(server.waiting()) == 1
+
+
+def test_a_form_is_not_sent_on_a_connection_that_was_idle(jenkins: Jenkins, server: JenkinsServer) -> None:
+    jenkins.start(job("tenants/scale-down", "run-1"))
+    server.close_connections()  # as those of a function that was frozen for long
+
+    jenkins.start(job("tenants/scale-down", "run-2"))
+
+    forms = [request.connection for request in server.requests if request.method == "POST"]
+    others = {request.connection for request in server.requests if request.method == "GET"}
+    assert len(forms) == len(set(forms)) == 2
+    assert not others & set(forms)
+
+
+def test_a_form_that_may_have_arrived_is_not_sent_again_where_runs_cannot_be_found(
+    jenkins: Jenkins, server: JenkinsServer
+) -> None:
+    server.add_job("forgetful", ["tenant"])
+    server.next.drop(on="POST", after_acting=True)
+
+    rejected(jenkins, Unavailable, "closed the connection without an answer", "forgetful")
+    assert len(server.waiting()) == 1
+
+
+def test_a_build_that_the_lost_answer_was_about_is_adopted_with_its_number(server: JenkinsServer) -> None:
+    jenkins = on(server)
+    server.next.drop(on="POST", after_acting=True)
+    # The item leaves the queue before anybody looks.
+    server.next.answer(200, '{"items": []}', on="/queue")
+
+    server.next.answer(503, on="GET /job")
+    with pytest.raises(Unavailable):
+        jenkins.start(job())
+    server.run_queue()
+
+    run = jenkins.find(job())
+    assert run is not None
+    assert (run.id, run.build_number, run.already_started) == ("1", 1, True)
+    assert run.build_link == f"{server.url}/job/tenants/job/scale-down/1/"
+
+
+def test_a_search_that_fails_too_leaves_the_matter_open(jenkins: Jenkins, server: JenkinsServer) -> None:
+    server.next.drop(on="POST", after_acting=True)
+    server.next.answer(503, on="GET")
+
+    rejected(jenkins, Unavailable, "closed the connection without an answer")
+    assert len(posts(server)) == 1
+
+
+def test_a_silent_server_is_asked_once_only(server: JenkinsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.builders.jenkins.connection.READ_TIMEOUT_SECONDS", 0.2)
+    server.next.stall(on="POST")
+
+    rejected(on(server), Unavailable, r"gave no answer \(ReadTimeout\)")
+    assert len(posts(server)) == 1
+
+
+def test_a_server_that_is_not_reached_is_tried_three_times() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{free.getsockname()[1]}"
+    pauses: list[float] = []
+
+    with pytest.raises(Unavailable, match="was not reached") as caught:
+        Jenkins(Connection(url, Secrets().credentials, pause=pauses.append), pytest.fail).start(job())
+    assert not caught.value.ambiguous
+    assert [0.1 <= pauses[0] <= 0.3, 0.2 <= pauses[1] <= 0.6] == [True, True]
+    assert len(pauses) == 2
+
+
+def test_a_search_that_is_given_up_is_no_proof_that_there_is_no_run(
+    jenkins: Jenkins, server: JenkinsServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orchestrator.builders.jenkins.search._MAX_PAGES", 1)
+    for number in range(110):
+        jenkins.start(job(run_id=f"run-{number}"))
+    server.run_queue()
+
+    with pytest.raises(Untraceable, match="nobody can tell whether run run-0 was started"):
+        jenkins.find(job(run_id="run-0"))
+
+
+def test_a_run_is_found_though_the_clock_of_jenkins_is_behind(server: JenkinsServer) -> None:
+    jenkins = on(server)
+    for number in range(60):
+        jenkins.start(job(run_id=f"run-{number}"))
+    server.run_queue()
+    event = replace(job(run_id="run-0"), since=NOW + timedelta(minutes=4))
+
+    found = jenkins.find(event)
+
+    assert found is not None
+    assert found.build_number == 1
+
+
+# Run identity, and what comes back
+
+
+def test_a_job_that_does_not_declare_the_run_id_is_told_once(
+    jenkins: Jenkins, server: JenkinsServer, warnings: list[str]
+) -> None:
+    server.add_job("forgetful", ["tenant"])
+
+    jenkins.start(job("forgetful", "run-1"))
+    jenkins.start(job("forgetful", "run-2"))
+    jenkins.start(job(JOB))
+
+    (warning,) = warnings
+    assert warning.startswith("Jenkins job 'forgetful' does not declare the parameter ORCHESTRATOR_RUN_ID")
+    assert warning.endswith("string(name: 'ORCHESTRATOR_RUN_ID', defaultValue: '')")
+
+
+def test_nothing_after_the_start_can_fail_it(server: JenkinsServer) -> None:
+    server.next.answer(503, on="GET", times=2)
+    jenkins = Jenkins(Connection(server.url, Secrets().credentials, pause=no_pause), pytest.fail, build_lookup=True)
+
+    assert jenkins.start(job()) == Run(id="1", link=f"{server.url}/queue/item/1/")
+
+
+@pytest.mark.parametrize("answer", ['{"property": null}', '{"property": [null]}', "[]", "{", "<html>", ""])
+def test_an_answer_that_jenkins_does_not_give_cannot_fail_it_either(server: JenkinsServer, answer: str) -> None:
+    server.next.answer(200, answer, on="GET", times=2)
+    jenkins = Jenkins(Connection(server.url, Secrets().credentials, pause=no_pause), pytest.fail, build_lookup=True)
+
+    assert jenkins.start(job()) == Run(id="1", link=f"{server.url}/queue/item/1/")
+
+
+@pytest.mark.parametrize("answer", ['{"items": null}', '{"items": [null]}', '{"items": [{"actions": 7}]}', "[]"])
+def test_a_search_that_is_answered_with_something_else_is_told(server: JenkinsServer, answer: str) -> None:
+    server.next.answer(200, answer, on="GET")
+
+    with pytest.raises(ConfigurationError, match="check JENKINS_URL"):
+        on(server).find(job())
+
+
+def test_a_job_is_started_even_if_the_rest_of_the_answer_never_comes(server: JenkinsServer) -> None:
+    location = {"Location": f"{server.url}/queue/item/7/", "Content-Length": "100"}
+    server.next.answer(201, "cut short", location, on="POST")
+
+    assert on(server).start(job()).id == "7"
+
+
+def test_an_answer_that_is_cut_short_is_worth_a_retry(server: JenkinsServer) -> None:
+    server.next.answer(200, '{"items": [', {"Content-Length": "100"}, on="GET")
+
+    with pytest.raises(Unavailable, match="did not end"):
+        on(server).find(job())
+
+
+@pytest.mark.parametrize("started", [False, True])
+def test_the_build_is_looked_up_once_if_that_is_asked_for(started: bool) -> None:
+    with JenkinsServer(users=Secrets.USERS, auto_start=started) as server:
+        server.add_job(JOB, PARAMETERS)
+        jenkins = Jenkins(Connection(server.url, Secrets().credentials, pause=no_pause), pytest.fail, build_lookup=True)
+
+        run = jenkins.start(job())
+
+        looked_up = [request for request in server.requests if request.path == "/queue/item/1/api/json"]
+        assert len(looked_up) == 1
+        assert run.build_number == (1 if started else None)
+        assert run.build_link == (f"{server.url}/job/tenants/job/scale-down/1/" if started else None)
+
+
+def test_a_run_id_that_jenkins_keeps_secret_does_not_stop_the_search(jenkins: Jenkins, server: JenkinsServer) -> None:
+    server.add_job(JOB, [Parameter("ORCHESTRATOR_RUN_ID", secret=True)])
+    jenkins.start(job())
+    server.run_queue()
+
+    assert jenkins.find(job()) is None
+
+
+def test_a_variable_that_jenkins_takes_for_itself_is_refused(jenkins: Jenkins, server: JenkinsServer) -> None:
+    with pytest.raises(JobRejected, match="Jenkins takes the variable 'delay' for itself"):
+        jenkins.start(job(delay="1000000"))
+    assert server.requests == []
+
+
+# Credentials
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "no json",
+        b"\xff\xfe",
+        "[]",
+        "{}",
+        '{"username": "admin"}',
+        '{"username": "admin", "token": ""}',
+        '{"username": "ad:min", "token": "do-not-tell"}',
+        '{"username": "admin", "token": "do-not-tell\\r\\nX: y"}',
+        '{"username": 7, "token": "do-not-tell"}',
+    ],
+)
+def test_a_secret_of_another_form_is_told_without_its_content(server: JenkinsServer, secret: str | bytes) -> None:
+    with pytest.raises(ConfigurationError, match="secret jenkins is not of the form") as caught:
+        on(server, Secrets(secret)).start(job())
+    assert SECRET not in str(caught.value)
+    assert server.requests == []
+
+
+# TLS
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+@pytest.fixture
+def secure(authority: trustme.CA) -> Iterator[JenkinsServer]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    with JenkinsServer(users=Secrets.USERS, ssl_context=context) as server:
+        server.add_job(JOB, PARAMETERS)
+        yield server
+
+
+def test_a_private_authority_is_trusted_if_it_is_named(
+    secure: JenkinsServer, authority: trustme.CA, tmp_path: Path
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+
+    run = Jenkins(Connection(secure.url, Secrets().credentials, str(bundle), pause=no_pause), pytest.fail).start(job())
+
+    assert run.link is not None
+    assert run.link.startswith("https://")
+
+
+def test_a_private_authority_is_not_trusted_otherwise(secure: JenkinsServer) -> None:
+    rejected(on(secure), ConfigurationError, r"certificate of 127.0.0.1:\d+ is not trusted .* JENKINS_CA_BUNDLE")
+    assert secure.requests == []
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+def test_a_bundle_that_cannot_be_used_is_named(server: JenkinsServer, tmp_path: Path, content: str | None) -> None:
+    bundle = tmp_path / "ca.pem"
+    if content is not None:
+        bundle.write_text(content)
+
+    with pytest.raises(ConfigurationError, match=r"JENKINS_CA_BUNDLE '.*ca.pem' cannot be used"):
+        Connection(server.url, Secrets().credentials, str(bundle), pause=no_pause)
+
+
+def test_tls_towards_a_server_without_it_is_told(server: JenkinsServer) -> None:
+    url = server.url.replace("http://", "https://")
+
+    with pytest.raises(Unavailable, match="gave no answer"):
+        Jenkins(Connection(url, Secrets().credentials, pause=no_pause), pytest.fail).start(job())
+
+
+def test_a_parameter_that_tells_nothing_of_itself_is_passed_over() -> None:
+    holder = {"actions": [{}, {"parameters": [{}, {"name": "tenant", "value": "t1"}, {"name": "password"}]}]}
+
+    assert parameters_of(holder) == {"tenant": "t1", "password": None}

@@ -1,0 +1,304 @@
+"""The artifact that `sam build` makes, under the runtime client that Lambda runs it with."""
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import boto3
+import build_artifact
+import pytest
+import urllib3
+from moto.server import ThreadedMotoServer
+
+from orchestrator.local import sandbox
+from tests.examples.own_consumers import MACHINE
+from tests.support.events import EVENTS, changed, sample
+from tests.support.lambda_runtime import PYTHON, Function, build_once, copy_runtime, make_artifact, zipped
+
+pytestmark = [
+    pytest.mark.skipif(sys.platform != "linux", reason="Lambda's runtime client is there for Linux alone"),
+    pytest.mark.skipif(not shutil.which("make") or not shutil.which("uv"), reason="building takes make and uv"),
+]
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+_MAX_ZIPPED_BYTES = 10_000_000
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all workers share."""
+    here = tmp_path_factory.getbasetemp()
+    return here.parent if "PYTEST_XDIST_WORKER" in os.environ else here
+
+
+@pytest.fixture(scope="session")
+def artifact(shared: Path) -> Path:
+    """The artifact for the Python that runs the tests, built once for all workers."""
+    return build_once(shared / "artifact", lambda artifact: make_artifact(artifact, PYTHON))
+
+
+@pytest.fixture
+def runtime(tmp_path: Path) -> Path:
+    return copy_runtime(tmp_path / "runtime")
+
+
+@pytest.fixture
+def variables(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """The settings of a function in an account with the sandbox's tiers and projects."""
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    settings = {
+        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
+        "TIER_DETAILS_TABLE": "tiers",
+        "DATA_STORE_TABLE": "tenants",
+        "IDEMPOTENCY_TABLE": "idempotency",
+    }
+    urllib3.request("POST", f"{settings['AWS_ENDPOINT_URL']}/moto-api/reset")
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    sandbox.fill()
+    yield settings
+    server.stop()
+
+
+def test_it_handles_events_as_lambda_sends_them(artifact: Path, runtime: Path, variables: dict[str, str]) -> None:
+    before = tree(artifact)
+    queued = json.loads((EVENTS / "sqs-batch.json").read_text(encoding="utf-8"))
+
+    with Function(artifact, runtime, variables) as function:
+        started = function.invoke(sample("tenant-provisioning"))
+        repeated = function.invoke(sample("tenant-provisioning"))
+        failed = function.invoke(changed(sample("tenant-provisioning", id="x"), "detail.planConfig.tier", "GOLD"))
+        broken = function.invoke({"no": "event"})
+        batch = function.invoke(queued)
+
+    outcomes = started.body["consumers"][0]["outcomes"]
+    assert (started.path, [outcome["status"] for outcome in outcomes]) == ("response", ["saved", "started"])
+    assert repeated.body["consumers"][0]["outcomes"][1]["status"] == "already started"
+    assert (failed.path, failed.body["errorType"]) == ("error", "ConfigurationError")
+    assert failed.body["errorMessage"].startswith("tier 'GOLD' is not in table tiers")
+    assert broken.body["errorType"] == "InvalidEvent"
+    assert batch.body == {"batchItemFailures": []}
+    assert tree(artifact) == before  # Lambda's disk is read-only: nothing may be written there
+
+
+def test_its_log_lines_are_json_with_the_level_and_the_identity_of_the_event(
+    artifact: Path, runtime: Path, variables: dict[str, str]
+) -> None:
+    event = sample("tenant-provisioning")
+
+    with Function(artifact, runtime, variables) as function:
+        told = function.invoke(event)
+
+    assert told.path == "response"
+    (line,) = [line for line in function.log if line.get("message") == "event handled"]
+    assert (line["level"], line["correlation_id"], line["service"]) == ("INFO", event["id"], "orchestrator")
+    assert [line["JobStarted"] for line in function.log if "JobStarted" in line] == [[1.0]]
+    assert "example-callback-secret" not in function.output
+
+
+def test_a_wrong_setting_fails_the_start_and_is_named(artifact: Path, runtime: Path) -> None:
+    with Function(artifact, runtime, {"DEFAULT_BUILDER": "MAKE"}) as function:
+        told = function.told()
+
+    assert told.body["errorType"] == "ConfigurationError"
+    assert told.body["errorMessage"].startswith("DEFAULT_BUILDER 'MAKE' is not known")
+
+
+def test_it_works_after_it_was_restored_from_a_snapshot(
+    artifact: Path, runtime: Path, variables: dict[str, str]
+) -> None:
+    with Function(artifact, runtime, {**variables, "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}) as function:
+        told = function.invoke(sample("tenant-provisioning"))
+
+    assert function.restored
+    assert told.body["consumers"][0]["outcomes"][1]["status"] == "started"
+
+
+def test_it_holds_bytecode_that_is_never_compared_with_its_source(artifact: Path) -> None:
+    sources = {file.relative_to(artifact) for file in artifact.rglob("*.py")}
+    compiled = list(artifact.rglob("*.pyc"))
+
+    assert len(compiled) == len(sources)
+    for file in compiled:
+        assert int.from_bytes(file.read_bytes()[4:8], "little") == 0b01, file  # hash-based and unchecked: PEP 552
+
+
+def test_it_holds_the_package_alone(artifact: Path) -> None:
+    names = {entry.name.partition("-")[0] for entry in artifact.iterdir()}
+
+    assert not {"tests", "bin", "moto", "pytest"} & names
+    assert not (artifact / "orchestrator" / "local").exists()
+    assert not list((artifact / "orchestrator").glob("cli*"))
+    services = {entry.name for entry in (artifact / "botocore" / "data").iterdir() if entry.is_dir()}
+    assert services == {"codebuild", "dynamodb", "events", "secretsmanager", "sqs"}
+    endpoints = json.loads((artifact / "botocore" / "data" / "endpoints.json").read_text())
+    assert {name for partition in endpoints["partitions"] for name in partition["services"]} <= services
+
+
+def test_its_zip_is_small(artifact: Path) -> None:
+    assert len(zipped(artifact)) <= _MAX_ZIPPED_BYTES
+
+
+# With consumers and a build system of one's own, as README has them.
+
+
+def own_builder() -> str:
+    """Give the example's build system, without the lines that register it."""
+    return (EXAMPLES / "own_builder.py").read_text().partition("registry = Registry()")[0]
+
+
+def write_own(folder: Path) -> dict[str, str]:
+    """Write what README's section names; give the variables that build it."""
+    package = folder / "my_consumers"
+    package.mkdir(parents=True)
+    consumers = (EXAMPLES / "own_consumers.py").read_text()
+    (package / "__init__.py").write_text(f"{consumers}\nimport sortedcontainers\n\nimport my_module\n")
+    (package / "own_builder.py").write_text(own_builder())
+    (package / "__pycache__").mkdir()
+    (package / "__pycache__" / "stale.pyc").touch()
+    (folder / "my_module.py").touch()
+    (folder / "requirements.txt").write_text(f"sortedcontainers=={version('sortedcontainers')}\nboto3\n")
+    return {
+        "LAMBDA_PACKAGES": f"{package}/ {folder / 'my_module.py'}",
+        "LAMBDA_REQUIREMENTS": str(folder / "requirements.txt"),
+    }
+
+
+def without_python(folder: Path) -> dict[str, str]:
+    """Give the environment of a machine on which only uv has a Python of Lambda's version, in the folder `pythons`."""
+    (folder / "bin").mkdir(parents=True)
+    (folder / "home").mkdir()
+    (folder / "pythons").mkdir()
+    for tool in ("make", "uv"):
+        (folder / "bin" / tool).symlink_to(str(shutil.which(tool)))
+    (folder / "bin" / "python3").symlink_to(Path(sys.executable).resolve())  # is not looked for under this name
+    cache = subprocess.run(["uv", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607
+    return {
+        "PATH": str(folder / "bin"),
+        "HOME": str(folder / "home"),
+        "PYENV_ROOT": str(folder / "home"),
+        "XDG_CONFIG_HOME": os.environ.get("XDG_CONFIG_HOME", str(Path.home() / ".config")),
+        "UV_CACHE_DIR": cache,
+        "UV_PYTHON_INSTALL_DIR": str(folder / "pythons"),
+        "UV_PYTHON_INSTALL_MIRROR": "http://127.0.0.1:9",  # nobody listens there
+    }
+
+
+@pytest.fixture(scope="session")
+def own_artifact(shared: Path) -> Path:
+    """An artifact with consumers of one's own, and with bytecode by a Python that only uv finds."""
+
+    def make(artifact: Path) -> None:
+        own = write_own(shared / "own")
+        machine = without_python(shared / "own-machine")
+        name = f"cpython-{platform.python_version()}-linux-{platform.machine()}-gnu"
+        python = Path(machine["UV_PYTHON_INSTALL_DIR"]) / name
+        python.mkdir()
+        for part in ("bin", "include", "lib"):
+            (python / part).symlink_to(Path(sys.base_prefix) / part)
+        printed = make_artifact(artifact, PYTHON, {**machine, **own, "LAMBDA_AWS_SERVICES": "stepfunctions"})
+        (shared / "own-artifact.log").write_text(printed)
+
+    return build_once(shared / "own-artifact", make)
+
+
+@pytest.fixture
+def artifact_without_service(artifact: Path, tmp_path: Path) -> Path:
+    """An artifact whose builder uses a service that was left out, by a name that the build cannot read."""
+    without = tmp_path / "artifact"
+    shutil.copytree(artifact, without)
+    build_artifact.open_to_all(without)
+    package = without / "my_consumers"
+    package.mkdir()
+    (package / "__init__.py").write_text((EXAMPLES / "own_consumers.py").read_text())
+    unreadable = own_builder().replace('boto3.client("stepfunctions")', 'boto3.client("step" + "functions")')
+    (package / "own_builder.py").write_text(unreadable)
+    return without
+
+
+@pytest.fixture
+def own_variables(variables: dict[str, str]) -> dict[str, str]:
+    """The settings of a function whose own build system is the default, and the state machine that it starts."""
+    machine = boto3.client("stepfunctions").create_state_machine(
+        name=MACHINE.rpartition(":")[2],
+        definition='{"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}',
+        roleArn="arn:aws:iam::123456789012:role/any",
+    )
+    assert machine["stateMachineArn"] == MACHINE
+    return {**variables, "DEFAULT_BUILDER": "STEP_FUNCTIONS"}
+
+
+SUSPENDED = sample("tenant-provisioning") | {"detail-type": "TENANT_SUSPENDED", "detail": {"tenantId": "t1"}}
+
+
+def test_ones_own_consumer_starts_a_job_on_ones_own_build_system(
+    own_artifact: Path, runtime: Path, own_variables: dict[str, str]
+) -> None:
+    with Function(own_artifact, runtime, own_variables, "my_consumers.lambda_handler") as function:
+        first = function.invoke(SUSPENDED)
+        second = function.invoke(SUSPENDED)
+        built_in = function.invoke(changed(sample("tenant-provisioning"), "detail.builderConfig.type", "CODE_BUILD"))
+
+    (outcome,) = first.body["consumers"][0]["outcomes"]
+    (execution,) = boto3.client("stepfunctions").list_executions(stateMachineArn=MACHINE)["executions"]
+    assert (outcome["status"], outcome["builder"]) == ("started", "STEP_FUNCTIONS")
+    assert outcome["id"] == execution["executionArn"]
+    assert second.body["consumers"][0]["outcomes"][0]["status"] == "already started"
+    assert built_in.body["consumers"][0]["outcomes"][1]["status"] == "started"
+
+
+def test_ones_own_package_is_as_complete_and_as_small_as_the_rest(own_artifact: Path, artifact: Path) -> None:
+    assert sorted(file.suffix for file in (own_artifact / "my_consumers").rglob("*.py*")) == [".py"] * 2 + [".pyc"] * 2
+    pinned = {folder.name for folder in artifact.glob("*.dist-info")}
+    added = {folder.name for folder in own_artifact.glob("*.dist-info")} - pinned
+    assert added == {f"sortedcontainers-{version('sortedcontainers')}.dist-info"}
+    assert (own_artifact / "botocore" / "data" / "stepfunctions").is_dir()
+    endpoints = json.loads((own_artifact / "botocore" / "data" / "endpoints.json").read_text())
+    assert "states" in endpoints["partitions"][0]["services"]
+
+
+def test_a_build_on_another_machine_gives_the_same_bytes(own_artifact: Path, artifact: Path) -> None:
+    """Built in another folder, and compiled by a Python at another path."""
+    endpoints = artifact / "botocore" / "data" / "endpoints.json"
+    files = [file for file in artifact.rglob("*") if file.is_file() and file != endpoints]
+    other = json.loads((own_artifact / endpoints.relative_to(artifact)).read_text())
+    for partition in other["partitions"]:
+        partition["services"].pop("states", None)  # the service that only the other one has
+
+    assert len(list(artifact.rglob("*.pyc"))) > 500
+    assert [
+        file for file in files if file.read_bytes() != (own_artifact / file.relative_to(artifact)).read_bytes()
+    ] == []
+    assert json.dumps(other, separators=(",", ":")) == endpoints.read_text()
+
+
+def test_a_service_that_was_left_out_is_named_with_the_variable(
+    artifact_without_service: Path, runtime: Path, own_variables: dict[str, str]
+) -> None:
+    variables = {**own_variables, "PYTHONDONTWRITEBYTECODE": "1"}  # Lambda's disk is read-only, and root's is not
+    with Function(artifact_without_service, runtime, variables, "my_consumers.lambda_handler") as function:
+        failed = function.invoke(SUSPENDED)
+
+    assert failed.body["errorType"] == "ConfigurationError"
+    assert failed.body["errorMessage"] == (
+        "builder 'STEP_FUNCTIONS' needs AWS service 'stepfunctions', which the artifact leaves out: add it to "
+        "LAMBDA_AWS_SERVICES and build again"
+    )
+
+
+def test_a_python_that_is_missing_comes_through_uv(own_artifact: Path) -> None:
+    assert own_artifact.with_suffix(".log").read_text() == ""
+    assert len(list(own_artifact.rglob("*.pyc"))) == len(list(own_artifact.rglob("*.py")))
+
+
+def tree(folder: Path) -> dict[str, Any]:
+    return {str(file.relative_to(folder)): file.stat().st_mtime_ns for file in folder.rglob("*")}

@@ -1,0 +1,147 @@
+"""The steps of the build, one by one; `test_artifact` has what comes of them."""
+
+import ast
+import sys
+from pathlib import Path
+
+import build_artifact
+import lambda_python
+import pytest
+
+PROGRAMS = Path(__file__).parents[2] / ".ci"
+BUILD = ["artifact", "--python", "3.13", "--architecture"]
+
+
+@pytest.fixture(autouse=True)
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to build in, without variables of the caller."""
+    for name in ("LAMBDA_PACKAGES", "LAMBDA_REQUIREMENTS", "LAMBDA_AWS_SERVICES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(folder: Path, *files: str) -> None:
+    for name in files:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("variable", ["LAMBDA_PACKAGES", "LAMBDA_REQUIREMENTS"])
+def test_a_path_that_is_not_there_stops_the_build_and_is_named(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    write(checkout, "README.md")
+    monkeypatch.setenv(variable, "README.md nowhere")
+
+    with pytest.raises(SystemExit, match=f"^{variable} names nowhere, which is not there$"):
+        build_artifact.main([*BUILD, "arm64"])
+
+
+def test_a_processor_that_lambda_does_not_have_stops_the_build() -> None:
+    with pytest.raises(SystemExit, match=r"^LAMBDA_ARCHITECTURE is riscv: it must be arm64 or x86_64$"):
+        build_artifact.main([*BUILD, "riscv"])
+
+
+def test_the_command_and_its_emulators_stay_out(checkout: Path) -> None:
+    names = ("handler.py", "cli/invoke.py", "local/jenkins.py", "builders/cli.py")
+    write(checkout, *(f"orchestrator/{name}" for name in names))
+    write(checkout, "orchestrator/__pycache__/handler.cpython-39.pyc")
+    artifact = checkout / "artifact"
+    artifact.mkdir()
+
+    build_artifact.copy(artifact, [Path("orchestrator")])
+
+    assert files(artifact) == ["orchestrator/builders/cli.py", "orchestrator/handler.py"]
+
+
+def test_folders_and_modules_of_ones_own_go_beside_the_package(checkout: Path) -> None:
+    write(checkout, "elsewhere/my_consumers/local/places.py", "my_module.py")
+    (checkout / "elsewhere" / "my_consumers" / "linked.py").symlink_to(checkout / "my_module.py")
+    artifact = checkout / "artifact"
+    artifact.mkdir()
+
+    build_artifact.copy(artifact, [Path("elsewhere/my_consumers/"), Path("my_module.py")])
+
+    assert files(artifact) == ["my_consumers/linked.py", "my_consumers/local/places.py", "my_module.py"]
+    assert not (artifact / "my_consumers" / "linked.py").is_symlink()
+
+
+def test_console_scripts_go_with_the_records_of_their_hashes(checkout: Path) -> None:
+    write(checkout, "bin/jp.py", "boto3-1.dist-info/RECORD", "boto3-1.dist-info/METADATA", "boto3/__init__.py", ".lock")
+
+    build_artifact.drop_console_scripts(checkout)
+
+    assert files(checkout) == ["boto3-1.dist-info/METADATA", "boto3/__init__.py"]
+
+
+def test_whoever_runs_it_may_read_all_of_it(checkout: Path) -> None:
+    write(checkout, "package/module.py", "package/native.so")
+    for name, mode in {"package/module.py": 0o600, "package/native.so": 0o700, "package": 0o700}.items():
+        (checkout / name).chmod(mode)
+
+    build_artifact.open_to_all(checkout)
+
+    modes = {name: (checkout / name).stat().st_mode & 0o777 for name in ("package", "package/module.py")}
+    assert modes == {"package": 0o755, "package/module.py": 0o644}
+    assert (checkout / "package" / "native.so").stat().st_mode & 0o777 == 0o755
+
+
+def test_without_any_python_the_build_warns_and_goes_on(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(checkout, "module.py")
+    monkeypatch.setattr(lambda_python, "find", lambda version: None)
+    monkeypatch.setattr(lambda_python, "fetch", lambda version, uv: None)
+
+    build_artifact.compile_bytecode(checkout, "3.13", "uv")
+
+    assert capsys.readouterr().out == (
+        "WARNING: there is no Python 3.13 here and uv could not fetch one, so the artifact has no bytecode and "
+        "the function starts about twice as slowly: install it or let uv reach its downloads, and build again\n"
+    )
+    assert files(checkout) == ["module.py"]
+
+
+def test_a_module_that_does_not_compile_stops_the_build(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (checkout / "module.py").write_text("print 'Python 2'\n")
+    monkeypatch.setattr(lambda_python, "find", lambda version: sys.executable)
+
+    with pytest.raises(SystemExit, match=r"^1$"):
+        build_artifact.compile_bytecode(checkout, "3.13", "uv")
+
+
+def test_where_uv_is_missing_pip_fetches_it_for_this_build_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setenv("PATH", "")
+    monkeypatch.setattr(build_artifact, "run", commands.append)
+
+    with build_artifact.found_uv() as uv:
+        tools = Path(uv).parent.parent
+        assert tools.is_dir()
+
+    assert commands == [[sys.executable, "-m", "pip", "install", "--quiet", "--target", str(tools), "uv"]]
+    assert not tools.exists()
+
+
+def test_only_wheels_for_lambda_are_installed_and_no_pin_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[str] = []
+    monkeypatch.setattr(build_artifact, "run", lambda command: commands.append(" ".join(command)))
+
+    build_artifact.install("uv", Path("artifact"), "3.13", "aarch64-manylinux_2_28", [Path("a.txt"), Path("b.txt")])
+
+    pinned, added = commands
+    for command in commands:
+        assert "--python-version 3.13 --python-platform aarch64-manylinux_2_28 --only-binary :all:" in command
+    assert pinned.endswith("--require-hashes --requirement orchestrator/requirements.txt")
+    assert added.endswith("--constraint orchestrator/requirements.txt --requirement a.txt --requirement b.txt")
+
+
+def test_the_program_has_the_syntax_of_older_machines() -> None:
+    """`sam build` runs it with whatever python3 is on the path."""
+    for name in ("build_artifact.py", "lambda_python.py", "trim_sdk.py"):
+        ast.parse((PROGRAMS / name).read_text(), feature_version=(3, 9))

@@ -1,0 +1,74 @@
+"""The Makefile lists its habits, and the programs that it starts get what they need."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAKEFILE = (ROOT / "Makefile").read_text()
+
+pytestmark = pytest.mark.skipif(not shutil.which("make"), reason="takes make")
+
+
+def output(*command: str) -> str:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_bare_make_lists_every_habit_with_what_it_does() -> None:
+    listed = output("make")
+
+    (habits,) = re.findall(r"^\.PHONY: (help .*)$", MAKEFILE, re.M)
+    assert [line.split()[:2] for line in listed.splitlines()] == [["make", habit] for habit in habits.split()]
+    assert all(len(line.split()) > 3 for line in listed.splitlines())
+    assert output("make", "help") == listed
+
+
+def test_each_habit_takes_a_line_or_two_so_programs_have_files_of_their_own() -> None:
+    targets = re.findall(r"^([\w-]+):.*\n((?:\t.*\n)*)", MAKEFILE, re.M)
+
+    commands = {target: len(re.findall(r"(?<!\\)\n", recipe)) for target, recipe in targets}
+    assert commands.keys() >= {"help", "bench", "build-OrchestratorFunction"}
+    assert {target: count for target, count in commands.items() if count > 2} == {}
+    assert "define " not in MAKEFILE
+
+
+@pytest.mark.parametrize("has_python", [True, False])
+def test_bench_measures_with_lambdas_python_where_there_is_one(tmp_path: Path, has_python: bool) -> None:
+    python = tmp_path / "python3.13"
+    python.write_text(f'#!/bin/sh\necho "{"3.13" if has_python else "3.11"} $0"\n')
+    python.chmod(0o755)
+    (tmp_path / "python3").symlink_to(Path(sys.executable).resolve())  # not a shim, which could add to the variables
+    environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "PYENV_ROOT": str(tmp_path)}
+    command = [str(ROOT / ".ci" / "bench"), "sh", "-c", 'echo "$UV_PYTHON: $*"', "run"]
+
+    done = subprocess.run(
+        command,
+        env={**environment, "LAMBDA_PYTHON": "3.13"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    first, *others = [line for line in done.stdout.splitlines() if line]
+    used, option = (str(python), f"--python {python} ") if has_python else ("", "")
+    assert first == f"{used}: python -m tests.benchmarks.cold_start {option}--json build/cold-start.json"
+    assert others == [
+        f"{used}: python -m tests.benchmarks.{name} --json build/{name}.json"
+        for name in ("warm", "end_to_end", "reference")
+    ]
+
+
+def test_an_artifact_is_built_only_where_sam_wants_it() -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "ARTIFACTS_DIR"}
+    command = ["make", "build-OrchestratorFunction"]
+
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    assert done.returncode != 0
+    assert 'ARTIFACTS_DIR is not set: run "sam build"' in done.stderr

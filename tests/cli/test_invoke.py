@@ -1,0 +1,396 @@
+"""The command, as a person or a script uses it."""
+
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+from orchestrator.cli.main import main
+from tests.support.codebuild_server import CodeBuildServer
+from tests.support.events import EVENTS, changed, sample
+
+OWN_HANDLER = """
+from orchestrator import Event, Registry, StartJob, create_handler
+
+registry = Registry()
+
+@registry.consumer("TENANT_SUSPENDED")
+def scale_down(event: Event) -> StartJob:
+    return StartJob(name="basic-tenant-provisioning", variables={"tenant": event.detail["id"]})
+
+lambda_handler = create_handler(registry)
+not_a_handler = 7
+"""
+
+
+@pytest.fixture(autouse=True)
+def _fresh_handler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    monkeypatch.chdir(tmp_path)
+    for module in ("orchestrator.handler", "own", "broken"):
+        monkeypatch.delitem(sys.modules, module, raising=False)
+
+
+@pytest.fixture
+def own_handler(tmp_path: Path) -> str:
+    (tmp_path / "own.py").write_text(OWN_HANDLER)
+    return "own:lambda_handler"
+
+
+@pytest.fixture
+def own_event(tmp_path: Path) -> str:
+    file = tmp_path / "suspended.json"
+    file.write_text(
+        json.dumps(sample("tenant-provisioning") | {"detail-type": "TENANT_SUSPENDED", "detail": {"id": "t1"}})
+    )
+    return str(file)
+
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Run:
+    def run(*arguments: str) -> tuple[int, str, str]:
+        code = main(arguments)
+        output = capsys.readouterr()
+        return code, output.out, output.err
+
+    return run
+
+
+def started(answer: str) -> dict[str, Any]:
+    (consumer,) = json.loads(answer)["consumers"]
+    outcome: dict[str, Any] = consumer["outcomes"][-1]
+    return outcome
+
+
+def test_the_installed_command_runs_the_main_job() -> None:
+    command = Path(sys.executable).with_name("orchestrator")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+
+    done = subprocess.run(
+        [command, "invoke", EVENTS / "tenant-provisioning.json"],
+        capture_output=True,
+        check=True,
+        env=environment,
+        text=True,
+    )
+
+    assert started(done.stdout)["name"] == "premium-tenant-provisioning"
+    assert done.stdout.count("\n") == 1
+    assert '"message":"event handled"' in done.stderr
+
+
+def test_stdout_is_the_answer_alone_and_logs_go_to_stderr(run: Run) -> None:
+    code, out, err = run("invoke", str(EVENTS / "tenant-provisioning.json"))
+
+    assert code == 0
+    assert started(out)["status"] == "started"
+    assert [json.loads(line) for line in err.splitlines()]
+
+
+def test_on_a_terminal_the_answer_is_laid_out_and_the_variables_are_shown(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+
+    _, out, err = run("invoke", str(EVENTS / "tenant-provisioning.json"))
+
+    assert out.startswith('{\n  "eventId": ')
+    assert "tokenExpirationSeconds   3600" in err
+    assert "ORCHESTRATOR_TENANT_ID   4b1f6c0e" in err
+    assert "… (6" in err  # the tenant's JSON is cut
+
+
+def test_verbose_shows_the_variables_without_a_terminal(run: Run) -> None:
+    _, _, err = run("invoke", "-v", str(EVENTS / "tenant-provisioning.json"))
+
+    assert "was asked for with 16 variables" in err
+
+
+def test_the_jenkins_sample_runs_on_an_embedded_jenkins(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("JENKINS_URL", "http://real.jenkins.invalid")
+    monkeypatch.setenv("JENKINS_CREDENTIALS_SECRET", "real")
+    monkeypatch.setenv("JENKINS_CA_BUNDLE", "/not/there.pem")
+
+    code, out, err = run("invoke", "-v", str(EVENTS / "tenant-provisioning-jenkins.json"))
+
+    assert code == 0
+    outcome = started(out)
+    assert (outcome["status"], outcome["builder"]) == ("started", "JENKINS")
+    assert outcome["link"].startswith("http://127.0.0.1:")
+    assert "was asked for with 16 variables" in err
+    assert "instanceSize             xlarge" in err
+
+
+def test_a_folder_is_run_file_by_file(run: Run) -> None:
+    code, out, _ = run("invoke", str(EVENTS))
+
+    answers = [json.loads(line) for line in out.splitlines()]
+    assert code == 0
+    assert len(answers) == len(list(EVENTS.glob("*.json")))
+
+
+def test_stdin_is_read_for_a_dash(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(sample("tenant-provisioning"))))
+
+    code, out, _ = run("invoke", "-")
+
+    assert code == 0
+    assert started(out)["status"] == "started"
+
+
+def test_somebodys_own_handler_can_be_run(run: Run, own_handler: str, own_event: str) -> None:
+    code, out, _ = run("invoke", "--handler", own_handler, own_event)
+
+    assert code == 0
+    assert started(out)["name"] == "basic-tenant-provisioning"
+
+
+def test_a_failed_event_is_one_line_and_the_others_still_run(run: Run, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text("[]")
+
+    code, out, err = run("invoke", str(bad), str(EVENTS / "tenant-provisioning.json"))
+
+    (told,) = [line for line in err.splitlines() if line.startswith("orchestrator: ")]
+    assert code == 1
+    assert told.startswith(f"orchestrator: {bad}: InvalidEvent: event: a list was sent")
+    assert started(out)["status"] == "started"
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(run: Run, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.json"
+    bad.write_text("[]")
+
+    _, _, err = run("invoke", "--debug", str(bad))
+
+    assert "Traceback (most recent call last)" in err
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"{", "is no JSON: Expecting property name enclosed in double quotes in line 1, column 2"),
+        (b"", "is no JSON: Expecting value in line 1, column 1"),
+        (b'{"a": NaN}', "is no JSON: NaN is no number there"),
+        (b"\xff", "is no UTF-8 text"),
+    ],
+)
+def test_a_file_that_is_no_json_is_told(run: Run, tmp_path: Path, content: bytes, told: str) -> None:
+    file = tmp_path / "event.json"
+    file.write_bytes(content)
+
+    code, out, err = run("invoke", str(file))
+
+    assert (code, out) == (1, "")
+    assert err == f"orchestrator: {file}: InvalidEvent: {told}\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("invoke", "absent.json"), "absent.json: InvalidEvent: cannot be read: No such file or directory"),
+        (("invoke", "."), "InvalidEvent: .: holds no .json file; name a file or a folder with events"),
+        (("routes", "--handler", "own"), "ConfigurationError: --handler own: write it as module:name"),
+        (("routes", "--handler", "absent:x"), "ConfigurationError: --handler absent:x: there is no module absent"),
+        (("routes", "--handler", "json:x"), "module 'json' has no attribute 'x'"),
+        (("routes", "--handler", "json:loads"), "has no registry; make it with create_handler(registry)"),
+        (("invoke", "--endpoint-url", "localhost", "x.json"), "--endpoint-url 'localhost' is no http(s) address"),
+    ],
+)
+def test_a_wrong_argument_is_one_line(run: Run, arguments: tuple[str, ...], told: str) -> None:
+    code, out, err = run(*arguments)
+
+    assert (code, out) == (1, "")
+    assert told in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("text", ["raise KeyError('x')", "def", "import orchestrator.absent"])
+def test_a_handler_that_cannot_be_imported_is_one_line(run: Run, tmp_path: Path, text: str) -> None:
+    (tmp_path / "broken.py").write_text(text)
+
+    code, _, err = run("routes", "--handler", "broken:lambda_handler")
+
+    assert code == 1
+    assert err.startswith("orchestrator: ConfigurationError: --handler broken:lambda_handler: ")
+    assert err.count("\n") == 1
+
+
+def test_a_running_emulator_is_used(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", "http://127.0.0.1:1")
+    monkeypatch.setenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS", "true")
+    server = ThreadedMotoServer(port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        url = f"http://{host}:{port}"
+        first = run("invoke", "--endpoint-url", url, str(EVENTS / "tenant-provisioning.json"))
+        sys.modules.pop("orchestrator.handler", None)
+        again = run("invoke", "--endpoint-url", url, str(EVENTS / "tenant-provisioning.json"))
+    finally:
+        server.stop()
+
+    assert (first[0], again[0]) == (0, 0)
+    assert started(first[1])["name"] == "premium-tenant-provisioning"
+
+
+def test_an_emulator_runs_until_it_is_interrupted_and_has_what_the_samples_need(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("AWS_REGION", "DYNAMO_DB_REGION", "TIER_DETAILS_TABLE"):
+        monkeypatch.setenv(name, "eu-west-2")
+    found: dict[str, list[str]] = {}
+
+    class Interrupted:
+        def wait(self) -> None:
+            found["words"] = capsys.readouterr().out.split()
+            url = found["words"][4]
+            found["tables"] = boto3.client("dynamodb", "us-east-1", endpoint_url=url).list_tables()["TableNames"]
+            found["projects"] = boto3.client("codebuild", "us-east-1", endpoint_url=url).list_projects()["projects"]
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("orchestrator.cli.emulate.threading", SimpleNamespace(Event=Interrupted))
+
+    code, _, err = run("emulate", "--host", "127.0.0.1", "--port", "0")
+
+    assert (code, err) == (130, "")
+    assert " ".join(found["words"]).startswith("AWS is emulated at http://127.0.0.1:")
+    assert {"idempotency-records", "tenant-records", "tier-details"} <= set(found["tables"])
+    assert "premium-tenant-provisioning" in found["projects"]
+
+
+def test_an_emulator_that_cannot_listen_is_one_line(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        code, out, err = run("emulate", "--host", "127.0.0.1", "--port", port)
+
+    assert (code, out) == (1, "")
+    assert err.startswith(f"orchestrator: ConfigurationError: cannot listen on 127.0.0.1:{port} (")
+    assert err.count("\n") == 1
+
+
+def test_the_callers_environment_is_restored(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "production")
+    before = dict(os.environ)
+
+    code, _, _ = run("invoke", str(EVENTS / "tenant-provisioning.json"))
+
+    assert code == 0
+    assert dict(os.environ) == before
+
+
+def test_values_are_not_shown_where_they_are_real(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    event = tmp_path / "event.json"
+    event.write_text(json.dumps(sample("tenant-provisioning")))
+    with CodeBuildServer(["PREMIUM-job"]) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", server.url)
+        code, _, err = run("invoke", "--aws", "-v", str(event))
+
+    assert code == 0
+    assert "secret                   …" in err
+    assert "example-callback-secret" not in err
+
+
+def test_a_value_that_would_move_the_cursor_is_shown_escaped(run: Run, tmp_path: Path) -> None:
+    event = tmp_path / "event.json"
+    override = "detail.builderConfig.config.environmentOverride.note"
+    event.write_text(json.dumps(changed(sample("tenant-provisioning"), override, "a\x1b[2J\nb")))
+
+    _, _, err = run("invoke", "-v", str(event))
+
+    assert "note                     a\\x1b[2J\\nb" in err
+
+
+def test_a_number_that_cannot_be_read_is_told_by_its_place(run: Run, tmp_path: Path) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.appConfig", "LONG")
+    (tmp_path / "event.json").write_text(json.dumps(event).replace('"LONG"', "9" * 5000))
+
+    code, out, err = run("invoke", "event.json")
+
+    assert (code, out) == (1, "")
+    assert "InvalidEvent: event: detail.appConfig is a number of more than 4,300 digits" in err.splitlines()[-1]
+
+
+def test_json_that_cannot_be_read_is_told_in_a_line(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "event.json").write_text("[" * 100_000)
+
+    code, out, err = run("invoke", "event.json")
+
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-1].startswith("orchestrator: event.json: InvalidEvent: is no JSON that can be read (")
+
+
+@pytest.mark.parametrize("url", ["http://", "http://[bad", "http://h:99999", "localhost:5000", "ftp://h"])
+def test_an_address_of_an_emulator_that_is_none_is_told_in_a_line(run: Run, url: str) -> None:
+    code, out, err = run("invoke", "--endpoint-url", url, str(EVENTS / "tenant-provisioning.json"))
+
+    assert (code, out) == (1, "")
+    assert err.count("\n") == 1
+    assert "is no http(s) address; write it as http://HOST:PORT" in err
+
+
+def test_the_real_account_is_used_only_when_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+
+    code, out, err = run("invoke", "--aws", "-v", str(EVENTS / "tenant-provisioning.json"))
+
+    assert (code, out) == (1, "")
+    assert "NoCredentialsError; check the function's role, credentials and region" in err
+
+
+def test_routes_are_a_table_json_or_a_diagram(run: Run, own_handler: str) -> None:
+    assert "start_provisioning_job" in run("routes")[1]
+    entries = json.loads(run("routes", "--handler", own_handler, "--json")[1])
+    assert entries == [
+        {
+            "eventType": "TENANT_SUSPENDED",
+            "consumer": "scale_down",
+            "condition": None,
+            "function": "own:scale_down",
+            "leadsTo": [],
+        }
+    ]
+    assert run("routes", "--handler", "own:registry", "--mermaid")[1].startswith("flowchart LR")
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+
+    assert caught.value.code == 0
+    assert capsys.readouterr().out.startswith("orchestrator 0.")
+
+
+def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    monkeypatch.setattr(sys, "stdout", Closed())
+
+    assert main(["routes"]) == 1
+
+
+def test_without_moto_the_remedy_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "moto", None)
+
+    code, _, err = run("invoke", str(EVENTS / "tenant-provisioning.json"))
+
+    assert code == 1
+    assert "pip install '.[local]'" in err

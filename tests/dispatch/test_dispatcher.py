@@ -1,0 +1,463 @@
+"""How the handler runs consumers: conditions, fan-out, failures, async, and what is told of it."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import boto3
+import pytest
+from botocore.exceptions import UnknownServiceError
+from pydantic import BaseModel
+
+from orchestrator import (
+    Action,
+    Application,
+    ConfigurationError,
+    ConsumerFailed,
+    Context,
+    Event,
+    InvalidEvent,
+    Job,
+    JobRejected,
+    Registry,
+    Run,
+    SaveTenant,
+    StartJob,
+    StaticTierDetails,
+    Unavailable,
+    create_handler,
+)
+from tests.support.aws import Requests, published
+from tests.support.builder import Recorder
+from tests.support.events import invoke, json_lines, sample
+
+SECRET = "do-not-tell"
+
+
+@pytest.fixture
+def registry() -> Registry:
+    return Registry()
+
+
+@pytest.fixture
+def builder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def handler(registry: Registry, builder: Recorder) -> Application:
+    return create_handler(registry, builders={"CODE_BUILD": builder}, tiers=StaticTierDetails())
+
+
+def event(**detail: Any) -> dict[str, Any]:
+    return {**sample("tenant-provisioning"), "detail-type": "TENANT_SUSPENDED", "detail": detail}
+
+
+def job(name: str, **fields: Any) -> Callable[[Event], StartJob]:
+    return lambda event: StartJob(name=name, **fields)
+
+
+def test_a_consumer_takes_the_event_whose_condition_holds(
+    registry: Registry, handler: Application, builder: Recorder
+) -> None:
+    @registry.consumer("TENANT_SUSPENDED", when=lambda event: event.detail["tier"] == "PREMIUM")
+    def scale_down(event: Event) -> StartJob:
+        return StartJob(name="scale-down", variables={"tenant": event.detail["id"]})
+
+    invoke(handler, event(tier="BASIC", id="a"))
+    invoke(handler, event(tier="PREMIUM", id="b"))
+
+    assert [job.variables["tenant"] for job in builder.jobs] == ["b"]
+
+
+def test_a_condition_sees_the_validated_detail(registry: Registry, handler: Application, builder: Recorder) -> None:
+    class Suspension(BaseModel):
+        days: int
+
+    def suspend(event: Any) -> StartJob:
+        return StartJob(name=f"days-{event.detail.days}")
+
+    suspend.__annotations__["event"] = Event[Suspension]
+    registry.consumer("TENANT_SUSPENDED", when=lambda event: event.detail.days > 2)(suspend)
+
+    invoke(handler, event(days="2"))
+    invoke(handler, event(days="3"))
+
+    assert [job.name for job in builder.jobs] == ["days-3"]
+
+
+def test_consumers_run_side_by_side(registry: Registry, handler: Application) -> None:
+    everyone_is_here = threading.Barrier(20, timeout=10)
+
+    def wait(event: Event) -> None:
+        everyone_is_here.wait()
+
+    for number in range(20):
+        registry.consumer("TENANT_SUSPENDED", name=f"c{number}")(wait)
+
+    answer = invoke(handler, event())
+
+    assert [consumer["name"] for consumer in answer["consumers"]] == [f"c{number}" for number in range(20)]
+
+
+def test_async_consumers_run_too(registry: Registry, handler: Application, builder: Recorder) -> None:
+    @registry.consumer("TENANT_SUSPENDED")
+    async def later(event: Event) -> StartJob:
+        await asyncio.sleep(0)
+        return StartJob(name="later")
+
+    invoke(handler, event())
+
+    assert [job.name for job in builder.jobs] == ["later"]
+
+
+def test_async_consumers_run_side_by_side_with_others(registry: Registry, handler: Application) -> None:
+    both_are_here = threading.Barrier(2, timeout=10)
+
+    @registry.consumer("TENANT_SUSPENDED")
+    async def later(event: Event) -> None:
+        await asyncio.to_thread(both_are_here.wait)
+
+    @registry.consumer("TENANT_SUSPENDED")
+    def now(event: Event) -> None:
+        both_are_here.wait()
+
+    assert len(invoke(handler, event())["consumers"]) == 2
+
+
+def test_an_async_consumer_runs_where_a_loop_is_running_already(
+    registry: Registry, handler: Application, builder: Recorder
+) -> None:
+    @registry.consumer("TENANT_SUSPENDED")
+    async def later(event: Event) -> StartJob:
+        return StartJob(name="later")
+
+    async def caller() -> Any:
+        return invoke(handler, event())
+
+    asyncio.run(caller())
+
+    assert [job.name for job in builder.jobs] == ["later"]
+
+
+def test_several_actions_are_performed_in_order(registry: Registry, handler: Application, builder: Recorder) -> None:
+    @registry.consumer("TENANT_SUSPENDED")
+    def both(event: Event) -> Iterator[Action]:
+        yield StartJob(name="first")
+        yield StartJob(name="second")
+
+    answer = invoke(handler, event())
+
+    assert [job.name for job in builder.jobs] == ["first", "second"]
+    assert [outcome["name"] for outcome in answer["consumers"][0]["outcomes"]] == ["first", "second"]
+
+
+def test_each_action_has_a_run_id_of_its_own(registry: Registry, handler: Application, builder: Recorder) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: [StartJob(name="x"), StartJob(name="x")])
+    registry.consumer("TENANT_SUSPENDED", name="b")(lambda event: StartJob(name="x"))
+
+    invoke(handler, event())
+
+    assert len({job.run_id for job in builder.jobs}) == 3
+    assert all(job.variables["ORCHESTRATOR_RUN_ID"] == job.run_id for job in builder.jobs)
+
+
+def test_an_action_that_is_refused_keeps_the_others_from_being_performed(
+    registry: Registry, handler: Application, builder: Recorder
+) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a")(
+        lambda event: [StartJob(name="good"), StartJob(name="bad", variables={"PATH": "/evil"})]
+    )
+
+    with pytest.raises(InvalidEvent, match="'PATH'"):
+        invoke(handler, event())
+    assert builder.jobs == []
+
+
+def test_an_action_that_fails_stops_those_after_it(registry: Registry, handler: Application, builder: Recorder) -> None:
+    builder.failing["second"] = Unavailable("the builder is busy")
+    registry.consumer("TENANT_SUSPENDED", name="a")(
+        lambda event: [StartJob(name="first"), StartJob(name="second"), StartJob(name="third")]
+    )
+
+    with pytest.raises(Unavailable):
+        invoke(handler, event())
+    assert [job.name for job in builder.jobs] == ["first"]
+
+
+@pytest.mark.parametrize("decision", [7, "job", ["job"], [StartJob(name="x"), 7], {"a": 1}])
+def test_a_decision_that_is_no_action_is_refused(
+    registry: Registry, handler: Application, builder: Recorder, decision: Any
+) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: decision)
+
+    with pytest.raises(ConfigurationError, match="consumer 'a' returned"):
+        invoke(handler, event())
+    assert builder.jobs == []
+
+
+def test_a_consumer_that_fails_does_not_stop_the_others(
+    registry: Registry, handler: Application, builder: Recorder
+) -> None:
+    builder.failing["bad"] = JobRejected("the job is disabled")
+    registry.consumer("TENANT_SUSPENDED", name="a")(job("bad"))
+    registry.consumer("TENANT_SUSPENDED", name="b")(job("good"))
+
+    with pytest.raises(JobRejected, match="the job is disabled"):
+        invoke(handler, event())
+    assert [job.name for job in builder.jobs] == ["good"]
+
+
+def test_several_failures_are_all_raised(registry: Registry, handler: Application, builder: Recorder) -> None:
+    builder.failing = {"x": JobRejected("x is disabled"), "y": Unavailable("y is busy")}
+    for name in ("x", "y", "z"):
+        registry.consumer("TENANT_SUSPENDED", name=name)(job(name))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        invoke(handler, event())
+
+    assert {type(error) for error in caught.value.exceptions} == {JobRejected, Unavailable}
+    assert "2 consumers of TENANT_SUSPENDED event" in caught.value.message
+    assert "JobRejected: x is disabled; Unavailable: y is busy" in caught.value.message
+    assert [job.name for job in builder.jobs] == ["z"]
+
+
+def test_an_error_of_a_consumers_own_is_told_without_its_text(
+    registry: Registry, handler: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(event: Event) -> None:
+        raise ValueError(SECRET)
+
+    registry.consumer("TENANT_SUSPENDED")(broken)
+
+    with pytest.raises(ConsumerFailed) as caught:
+        invoke(handler, event())
+    assert str(caught.value).startswith("consumer 'broken' raised ValueError in broken, test_dispatch.py line ")
+    assert isinstance(caught.value.__cause__, ValueError)
+    assert SECRET not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("raised", [SystemExit(SECRET), asyncio.CancelledError(SECRET), GeneratorExit(SECRET)])
+def test_not_even_an_exit_hides_the_other_consumers(
+    registry: Registry, handler: Application, builder: Recorder, raised: BaseException
+) -> None:
+    builder.failing["bad"] = JobRejected("bad is disabled")
+
+    def leave(event: Event) -> None:
+        raise raised
+
+    registry.consumer("TENANT_SUSPENDED")(leave)
+    registry.consumer("TENANT_SUSPENDED", name="b")(job("bad"))
+    registry.consumer("TENANT_SUSPENDED", name="c")(job("good"))
+
+    with pytest.raises(ExceptionGroup) as caught:
+        invoke(handler, event())
+    assert {type(error) for error in caught.value.exceptions} == {ConsumerFailed, JobRejected}
+    assert SECRET not in str(caught.value)
+    assert [job.name for job in builder.jobs] == ["good"]
+
+
+def test_what_a_consumer_does_to_the_detail_is_not_seen_by_the_others(registry: Registry, handler: Application) -> None:
+    seen: list[Any] = []
+
+    def change(event: Event) -> None:
+        event.detail["tenant"]["id"] = "evil"
+        seen.append(event.detail["tenant"]["id"])
+
+    registry.consumer("TENANT_SUSPENDED", name="a")(change)
+    registry.consumer("TENANT_SUSPENDED", name="b")(lambda event: seen.append(event.detail["tenant"]["id"]))
+
+    invoke(handler, event(tenant={"id": "good"}))
+
+    assert sorted(seen) == ["evil", "good"]
+
+
+def test_an_error_is_one_line_whoever_wrote_it(registry: Registry, handler: Application) -> None:
+    def broken(event: Event) -> None:
+        raise InvalidEvent("two\nlines")
+
+    registry.consumer("TENANT_SUSPENDED")(broken)
+
+    with pytest.raises(InvalidEvent, match=r"^two lines$"):
+        invoke(handler, event())
+
+
+def test_a_condition_that_fails_is_told_as_its_consumers_failure(registry: Registry, handler: Application) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a", when=lambda event: event.detail["tier"] == "X")(job("x"))
+
+    with pytest.raises(ConsumerFailed, match="consumer 'a' raised KeyError"):
+        invoke(handler, event())
+
+
+def test_the_context_shows_what_a_consumer_may_look_at(registry: Registry, handler: Application) -> None:
+    seen: list[Context] = []
+
+    @registry.consumer("TENANT_SUSPENDED")
+    def look(event: Event, context: Context) -> None:
+        seen.append(context)
+
+    invoke(handler, event())
+
+    (context,) = seen
+    assert context.tiers.get("BASIC") == {"tier": "BASIC", "jobName": "BASIC-job"}
+    assert context.tenants.get("unknown") is None
+    assert context.settings.default_builder == "CODE_BUILD"
+    assert context.lambda_context.get_remaining_time_in_millis() > 0
+
+
+def test_a_users_own_builder_is_found_by_its_name(registry: Registry) -> None:
+    own = Recorder()
+    registry.consumer("TENANT_SUSPENDED", name="a")(job("x", builder="GITHUB"))
+
+    answer = invoke(create_handler(registry, builders={"GITHUB": own}), event())
+
+    assert [job.name for job in own.jobs] == ["x"]
+    assert answer["consumers"][0]["outcomes"] == [
+        {"action": "StartJob", "status": "started", "builder": "GITHUB", "name": "x", "id": "x#1"}
+    ]
+
+
+@pytest.mark.parametrize("builder", [5, object(), type("OnlyStart", (), {"start": lambda self, job: None})()])
+def test_what_is_no_builder_is_refused_when_the_handler_is_made(registry: Registry, builder: Any) -> None:
+    with pytest.raises(ConfigurationError, match="builder 'X' has not both methods, start and find"):
+        create_handler(registry, builders={"X": builder})
+
+
+def test_an_error_of_a_builders_own_names_the_builder_and_its_place(registry: Registry) -> None:
+    class Broken(Recorder):
+        def start(self, job: Job) -> Run:
+            raise ValueError(SECRET)
+
+    registry.consumer("TENANT_SUSPENDED", name="a")(job("x", builder="X"))
+
+    with pytest.raises(
+        ConsumerFailed, match=r"^builder 'X' raised ValueError in start, test_dispatch\.py line \d+; cor"
+    ):
+        invoke(create_handler(registry, builders={"X": Broken()}), event())
+
+
+LEFT_OUT = "needs AWS service 'quantum', which the artifact leaves out: add it to LAMBDA_AWS_SERVICES and build again"
+
+
+def test_a_builder_of_a_service_that_the_artifact_left_out_names_it_and_the_variable(registry: Registry) -> None:
+    class Quantum(Recorder):
+        def start(self, job: Job) -> Run:
+            boto3.client("quantum")  # type: ignore[call-overload]  # there is no such service
+            return super().start(job)
+
+    registry.consumer("TENANT_SUSPENDED", name="a")(job("x", builder="X"))
+
+    with pytest.raises(ConfigurationError, match=f"^builder 'X' {LEFT_OUT}$"):
+        invoke(create_handler(registry, builders={"X": Quantum()}), event())
+
+
+def test_a_service_that_the_artifact_left_out_is_reported_as_a_failure_that_no_retry_mends(
+    registry: Registry, aws: Requests
+) -> None:
+    builder = Recorder(failing={"x": UnknownServiceError(service_name="quantum", known_service_names="codebuild")})
+    registry.consumer("TENANT_SUSPENDED", name="a", failure_type="TENANT_SUSPENSION_FAILURE")(job("x", builder="X"))
+
+    with pytest.raises(ConfigurationError):
+        invoke(create_handler(registry, builders={"X": builder}), event(tenantId="t1"))
+
+    (failure,) = published(aws)
+    assert failure["DetailType"] == "TENANT_SUSPENSION_FAILURE"
+    assert LEFT_OUT in json.loads(failure["Detail"])["reason"]
+
+
+@pytest.mark.parametrize("kind", ["client", "resource"])
+def test_a_consumer_of_a_service_that_the_artifact_left_out_names_it_and_the_variable(
+    registry: Registry, kind: str
+) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: getattr(boto3, kind)("quantum"))
+
+    with pytest.raises(ConfigurationError, match=f"^consumer 'a' {LEFT_OUT}$"):
+        invoke(create_handler(registry), event())
+
+
+def test_a_service_without_resources_is_not_taken_for_one_that_was_left_out(registry: Registry) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: getattr(boto3, "resource")("codebuild"))  # noqa: B009
+
+    with pytest.raises(ConsumerFailed, match="consumer 'a' raised ResourceNotExistsError"):
+        invoke(create_handler(registry), event())
+
+
+def test_a_builder_that_returns_no_run_is_named(registry: Registry) -> None:
+    class Broken(Recorder):
+        def start(self, job: Job) -> Any:
+            return "abc"
+
+    registry.consumer("TENANT_SUSPENDED", name="a")(job("x", builder="X"))
+
+    with pytest.raises(ConsumerFailed, match="builder 'X' returned no Run from start"):
+        invoke(create_handler(registry, builders={"X": Broken()}), event())
+
+
+def test_a_name_that_no_job_can_have_keeps_the_actions_before_it_from_being_performed(
+    registry: Registry, aws: Requests
+) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a")(
+        lambda event: [StartJob(name="premium-tenant-provisioning"), StartJob(name="bad name")]
+    )
+
+    with pytest.raises(JobRejected, match="'bad name' is no name for a CodeBuild project"):
+        invoke(create_handler(registry), event())
+    assert aws == []
+
+
+@pytest.mark.parametrize(
+    ("detail", "tenant_id"),
+    [
+        ({"tenant": {"id": "t1"}}, "t1"),
+        ({"type": "x", "data": {"tenant": {"id": "t2"}}}, "t2"),
+        ({"tenant": '{"id": "t3"}'}, "t3"),
+        ({"tenantId": "t4"}, "t4"),
+        ({"tenant": "no json"}, ""),
+        ({"tenant": {"id": 5}}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_job_is_told_its_tenant(
+    registry: Registry, handler: Application, builder: Recorder, detail: dict[str, Any], tenant_id: str
+) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a")(job("x"))
+
+    invoke(handler, event(**detail))
+
+    assert builder.jobs[0].variables["ORCHESTRATOR_TENANT_ID"] == tenant_id
+
+
+def test_an_event_that_nobody_takes_is_logged_and_counted(
+    handler: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer = invoke(handler, event(secret=SECRET))
+
+    log, metric = json_lines(capsys.readouterr().out)
+    assert answer["consumers"] == []
+    assert (log["level"], log["message"]) == ("WARNING", "no consumer takes this event")
+    assert (log["event_type"], log["correlation_id"]) == ("TENANT_SUSPENDED", answer["eventId"])
+    assert metric["EventUnhandled"] == [1.0]
+    assert SECRET not in str(log)
+
+
+def test_an_event_whose_conditions_do_not_hold_counts_as_unhandled(
+    registry: Registry, handler: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry.consumer("TENANT_SUSPENDED", name="a", when=lambda event: False)(job("x"))
+
+    invoke(handler, event())
+
+    assert json_lines(capsys.readouterr().out)[1]["EventUnhandled"] == [1.0]
+
+
+def test_records_hold_no_secrets_in_their_repr() -> None:
+    actions = [
+        StartJob(name="x", variables={"secret": SECRET}, trusted_variables={"secret": SECRET}),
+        SaveTenant(tenant_id="t", record={"secret": SECRET}),
+        Job(name="x", run_id="1", since=datetime.now(UTC), variables={"secret": SECRET}),
+    ]
+
+    assert SECRET not in repr(actions)

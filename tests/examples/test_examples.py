@@ -1,0 +1,125 @@
+"""The examples in README are these files, and they do what README says."""
+
+import importlib
+import json
+import re
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+
+import boto3
+import pytest
+
+from orchestrator import Job, Run, StartJob
+from orchestrator.cli.main import main
+from orchestrator.cli.routes import as_mermaid, routes
+from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.local.jenkins import JenkinsServer
+from tests.support.aws import Requests, variables
+from tests.support.events import changed, invoke, sample
+
+EXAMPLES = sorted(file for file in Path(__file__).parent.glob("*.py") if file.stem not in ("__init__", "test_examples"))
+README = Path(__file__).parents[2] / "README.md"
+
+
+def example(name: str) -> ModuleType:
+    module = importlib.import_module(f"tests.examples.{name}")
+    return importlib.reload(module)  # with the environment of this test
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_readme_shows_each_example_to_the_letter(file: Path) -> None:
+    assert f"```python\n{file.read_text()}```" in README.read_text()
+
+
+def test_readme_draws_the_flow_of_the_built_in_consumers() -> None:
+    assert f"```mermaid\n{as_mermaid(routes(lifecycle))}\n```" in README.read_text()
+
+
+@pytest.mark.parametrize(("tier", "builder"), [("PREMIUM", "JENKINS"), ("BASIC", "CODE_BUILD")])
+def test_premium_tenants_go_to_jenkins_and_all_others_to_codebuild(
+    jenkins: JenkinsServer, aws: Requests, tier: str, builder: str
+) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", tier)
+
+    answer = invoke(example("premium_on_jenkins").lambda_handler, event)
+
+    (consumer,) = answer["consumers"]
+    assert [outcome["status"] for outcome in consumer["outcomes"]] == ["saved", "started"]
+    assert consumer["outcomes"][1]["builder"] == builder
+    assert (len(jenkins.waiting()), len(aws.of("StartBuild"))) == ((1, 0) if builder == "JENKINS" else (0, 1))
+
+
+def test_one_event_can_start_a_job_on_both(jenkins: JenkinsServer, aws: Requests) -> None:
+    boto3.client("codebuild").create_project(
+        name="tenant-infrastructure",
+        source={"type": "S3", "location": "example-bucket/build.zip"},
+        artifacts={"type": "NO_ARTIFACTS"},
+        environment={"type": "LINUX_CONTAINER", "image": "any", "computeType": "BUILD_GENERAL1_SMALL"},
+        serviceRole="arn:aws:iam::123456789012:role/any",
+    )
+    jenkins.add_job("tenants/migrate-data", ["tenant", "tier", "ORCHESTRATOR_RUN_ID"])
+    event = sample("tenant-provisioning") | {
+        "detail-type": "TENANT_UPGRADED",
+        "detail": {"tenant": {"id": "t1"}, "tier": "PREMIUM"},
+    }
+
+    answer = invoke(example("on_both").lambda_handler, event)
+
+    assert [outcome["builder"] for outcome in answer["consumers"][0]["outcomes"]] == ["CODE_BUILD", "JENKINS"]
+    (build,), (item,) = aws.of("StartBuild"), jenkins.waiting()
+    assert variables(build)["tenant"] == item.values["tenant"] == '{"id":"t1"}'
+    assert variables(build)["ORCHESTRATOR_RUN_ID"] != item.values["ORCHESTRATOR_RUN_ID"]
+
+
+def test_a_builder_of_ones_own_starts_a_job_once_and_finds_it(aws: Requests) -> None:
+    machines = boto3.client("stepfunctions")
+    machine = machines.create_state_machine(
+        name="move",
+        definition='{"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}',
+        roleArn="arn:aws:iam::123456789012:role/any",
+    )["stateMachineArn"]
+    module = example("own_builder")
+    module.registry.consumer("TENANT_MOVED", name="move")(
+        lambda event: StartJob(builder="STEP_FUNCTIONS", name=machine, variables={"tenant": event.detail["id"]})
+    )
+    event = sample("tenant-provisioning") | {"detail-type": "TENANT_MOVED", "detail": {"id": "t1"}}
+
+    first = invoke(module.lambda_handler, event)["consumers"][0]["outcomes"][0]
+    second = invoke(module.lambda_handler, event)["consumers"][0]["outcomes"][0]
+
+    (execution,) = machines.list_executions(stateMachineArn=machine)["executions"]
+    assert first["id"] == second["id"] == execution["executionArn"]
+    sent = json.loads(machines.describe_execution(executionArn=execution["executionArn"])["input"])
+    assert sent["tenant"] == "t1"
+    job = Job(name=machine, run_id=sent["ORCHESTRATOR_RUN_ID"], since=datetime.now(UTC), variables={})
+    builder = module.StepFunctions()
+    assert builder.find(job) == Run(id=execution["executionArn"], already_started=True)
+    assert builder.find(replace(job, run_id="other")) is None
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.S | re.M)
+
+
+def test_the_first_consumer_in_readme_runs_as_readme_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    consumer, test = (block for block in blocks("python") if "scale_down" in block)
+    (tmp_path / "mine.py").write_text(consumer)
+    (tmp_path / "test_mine.py").write_text(test)
+    (event,) = (block for block in blocks("json") if "TENANT_SUSPENDED" in block)
+    (tmp_path / "suspended.json").write_text(event)
+    (command,) = (block for block in blocks("sh") if "mine:lambda_handler" in block)
+
+    code = main(command.split()[3:])
+
+    (consumed,) = json.loads(capsys.readouterr().out)["consumers"]
+    assert code == 0
+    assert (consumed["outcomes"][0]["status"], consumed["outcomes"][0]["name"]) == ("started", "premium-scale-down")
+    importlib.import_module("test_mine").test_premium_tenants_are_scaled_down()
+    del sys.modules["mine"], sys.modules["test_mine"]

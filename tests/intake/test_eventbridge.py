@@ -1,0 +1,361 @@
+"""Bad input through the handler: a typed one-line error that names the thing, and nothing started."""
+
+import json
+import uuid
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from orchestrator import (
+    Application,
+    ConfigurationError,
+    ConsumerFailed,
+    Event,
+    InvalidEvent,
+    JobRejected,
+    OrchestratorError,
+    Registry,
+    StaticTierDetails,
+    create_handler,
+)
+from orchestrator.details import BuildDetail
+from orchestrator.intake import eventbridge
+from orchestrator.lifecycle import registry as lifecycle
+from tests.support.aws import Requests
+from tests.support.events import SAMPLES, changed, invoke, sample
+
+OVERRIDE = "detail.builderConfig.config.environmentOverride"
+
+
+def refused(handler: Application, event: Any, kind: type[OrchestratorError], told: str) -> str:
+    """Check that an event is refused in one line of text, and give that line."""
+    with pytest.raises(kind) as caught:
+        handler(event, None)
+    message = str(caught.value)
+    assert told in message
+    assert message.isprintable()
+    assert message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("event", "told"),
+    [
+        (None, "null was sent"),
+        ([], "a list was sent"),
+        ("text", "a text was sent"),
+        (7, "a number was sent"),
+        (True, "a boolean was sent"),
+        ({}, "detail-type is missing"),
+    ],
+)
+def test_what_is_no_event_is_refused(handler: Application, aws: Requests, event: Any, told: str) -> None:
+    refused(handler, event, InvalidEvent, told)
+
+    assert aws == []
+
+
+@pytest.mark.parametrize("field", ["id", "source", "account", "time", "region", "resources", "detail-type", "detail"])
+def test_a_missing_field_is_named(handler: Application, aws: Requests, field: str) -> None:
+    refused(handler, changed(sample("tenant-provisioning"), field, ...), InvalidEvent, f"{field} is missing")
+
+    assert aws == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "told"),
+    [
+        ("id", 7, "id must be a text"),
+        ("id", "  ", "id is empty"),
+        ("id", "a\nb", "id is empty or holds control characters"),
+        ("source", "\ud800", "source is empty or holds control characters"),
+        ("detail-type", "", "detail-type is empty"),
+        ("time", "yesterday", "time is wrong"),
+        ("resources", "arn:aws:…", "resources must be a list"),
+        ("detail", None, "detail is null; it must be a JSON object"),
+        ("detail", [1], "detail is a list; it must be a JSON object"),
+        ("detail", "{}", "detail is a text; it must be a JSON object"),
+        ("detail.tenant", ..., "detail.tenant is missing"),
+        ("detail.tenant", "acme", "detail.tenant is wrong: it must be an object, or a text that holds one"),
+        ("detail.tenant.id", ..., "detail.tenant.id is missing"),
+        ("detail.tenant.id", "", "detail.tenant.id is empty"),
+        ("detail.tenant.id", 5, "detail.tenant.id must be a text"),
+        ("detail.tenant.contacts.0.email", 5, "detail.tenant.contacts[0].email must be a text"),
+        ("detail.planConfig", ..., "detail.planConfig is missing"),
+        ("detail.planConfig", [], "detail.planConfig must be an object"),
+        ("detail.planConfig.tier", ..., "detail.planConfig.tier is missing"),
+        ("detail.planConfig.features.0.key", ..., "detail.planConfig.features[0].key is missing"),
+        ("detail.builderConfig", "CODE_BUILD", "detail.builderConfig must be an object"),
+        (OVERRIDE, "x", "detail.builderConfig.config.environmentOverride must be an object"),
+    ],
+)
+def test_a_wrong_field_is_named(handler: Application, aws: Requests, path: str, value: Any, told: str) -> None:
+    refused(handler, changed(sample("tenant-provisioning"), path, value), InvalidEvent, told)
+
+    assert aws.besides_reports == []
+
+
+def test_a_subscription_without_plan_is_named(handler: Application, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning-subscription"), "detail.subscription.plan", ...)
+
+    refused(handler, event, InvalidEvent, "subscription.plan is missing")
+
+    assert aws.besides_reports == []
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("PATH", "ENV", "BASH_ENV", "NODE_OPTIONS", "AWS_REGION", "AWS_", "CODEBUILD_SRC_DIR", "LD_PRELOAD"),
+        *("PYTHONPATH", "PYTHON", "ORCHESTRATOR_RUN_ID", "Path", "https_proxy", "PS4", "TF_CLI_ARGS_init"),
+        *("1st", "with-dash", "with space", "a=b", "", "é", "x\n"),
+    ],
+)
+@pytest.mark.parametrize("event", ["tenant-provisioning", "tenant-provisioning-subscription"])
+def test_a_hostile_variable_name_is_refused(handler: Application, aws: Requests, name: str, event: str) -> None:
+    path = OVERRIDE if event == "tenant-provisioning" else "detail.subscription.plan.sizeConfig"
+    hostile = changed(sample(event), path, {name: "very-secret-value"})
+
+    message = refused(handler, hostile, InvalidEvent, f"job variable {name!a}")
+
+    assert "very-secret-value" not in message
+    assert "PutItem" not in aws.besides_reports
+    assert "StartBuild" not in aws.operations
+
+
+@pytest.mark.parametrize("name", ["AWSOME", "PYTHO", "HOMEPAGE", "REGION", "Node_Count", "_"])
+def test_a_harmless_variable_name_is_kept(handler: Application, aws: Requests, name: str) -> None:
+    invoke(handler, changed(sample("tenant-provisioning"), OVERRIDE, {name: "x"}))
+
+    assert len(aws.of("StartBuild")) == 1
+
+
+def test_a_tier_that_no_table_knows_is_named(handler: Application, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD")
+
+    refused(handler, event, ConfigurationError, "tier 'GOLD' is not in table tiers")
+
+    assert aws.besides_reports == ["GetItem"]
+
+
+def test_an_unknown_builder_is_named_with_those_that_are_known(handler: Application, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.builderConfig.type", "TRAVIS")
+
+    refused(handler, event, ConfigurationError, "builder 'TRAVIS' of job 'premium-tenant-provisioning' is not known")
+
+    assert aws.besides_reports == ["GetItem"]
+
+
+def test_a_project_that_does_not_exist_is_named(aws: Requests) -> None:
+    handler = create_handler(lifecycle, tiers=StaticTierDetails({"PREMIUM": {"jobName": "nowhere"}}))
+
+    refused(handler, sample("tenant-provisioning"), JobRejected, "CodeBuild project 'nowhere' was not started")
+
+
+@pytest.mark.parametrize("tier", ["../x", "a b", "é", "x" * 200, "a\nb", "arn:aws:iam::1:role/x", "-"])
+def test_a_tier_that_makes_no_project_name_is_refused(
+    aws: Requests, monkeypatch: pytest.MonkeyPatch, tier: str
+) -> None:
+    monkeypatch.delenv("TIER_DETAILS_TABLE")
+
+    event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", tier)
+
+    refused(create_handler(lifecycle), event, JobRejected, "is no name for a CodeBuild project")
+    assert "StartBuild" not in aws.operations
+
+
+@pytest.mark.parametrize("details", [{}, {"jobName": ""}, {"jobName": 7}])
+def test_a_tier_without_a_job_is_named(aws: Requests, details: dict[str, Any]) -> None:
+    handler = create_handler(lifecycle, tiers=StaticTierDetails({"PREMIUM": details}))
+
+    refused(
+        handler,
+        sample("tenant-provisioning"),
+        ConfigurationError,
+        "tier 'PREMIUM' does not name the job of TENANT_PROVISIONING; give its item an attribute jobName",
+    )
+    assert aws.besides_reports == []
+
+
+def test_a_tier_attribute_that_cannot_be_a_variable_is_named(aws: Requests) -> None:
+    tiers = StaticTierDetails({"PREMIUM": {"jobName": "premium-tenant-provisioning", "job-size": 1}})
+
+    refused(create_handler(lifecycle, tiers=tiers), sample("tenant-provisioning"), ConfigurationError, "'job-size'")
+    assert aws.besides_reports == []
+
+
+def test_a_number_that_dynamodb_cannot_store_is_refused(handler: Application, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.appConfig", {"n": 10**40 + 1})
+
+    refused(handler, event, InvalidEvent, "appConfig.n is nothing that DynamoDB holds (a number has at most 38 digits")
+
+    assert "StartBuild" not in aws.operations
+
+
+SECRETS = ("example-callback-secret", "example-client-secret", "zoe.mueller@acme.example.com", "Acme Robotics")
+
+
+def nested(depth: int) -> Any:
+    value: Any = "x"
+    for _ in range(depth):
+        value = {"a": value}
+    return value
+
+
+@pytest.mark.parametrize("path", ["detail.appConfig", f"{OVERRIDE}.extra", "detail.tenant.address"])
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (nested(300), "is nested deeper than 64 levels"),
+        ([nested(300)], "is nested deeper than 64 levels"),
+        ({"a": "\ud800"}, ".a holds half of a surrogate pair"),
+        ({"\udfff": 1}, "holds half of a surrogate pair"),
+        ({"\x1b[2J": "\ud800"}, ".'\\x1b[2J' holds half of a surrogate pair"),
+        (["ok", "\ud800"], "[1] holds half of a surrogate pair"),
+    ],
+)
+def test_what_nothing_can_hold_is_refused_by_its_place(
+    handler: Application, aws: Requests, path: str, value: Any, told: str
+) -> None:
+    message = refused(handler, changed(sample("tenant-provisioning"), path, value), InvalidEvent, told)
+
+    assert path in message
+    assert aws == []
+
+
+@pytest.mark.parametrize(
+    "detail", [nested(64), {"rows": [{"n": n} for n in range(500)]}, {"text": "{[" * 500}, {"rows": [nested(62)] * 3}]
+)
+def test_a_detail_that_is_wide_and_not_too_deep_is_taken(detail: Any) -> None:
+    assert eventbridge.parse(sample("tenant-provisioning") | {"detail": detail}).detail == detail
+
+
+@pytest.mark.parametrize("detail", [nested(65), {"text": "{[" * 500, "deep": nested(64)}, {"rows": [nested(63)] * 3}])
+def test_a_detail_that_is_one_level_too_deep_is_refused(detail: Any) -> None:
+    with pytest.raises(InvalidEvent, match="is nested deeper than 64 levels"):
+        eventbridge.parse(sample("tenant-provisioning") | {"detail": detail})
+
+
+def test_a_tenant_that_is_deep_json_is_refused(aws: Requests) -> None:
+    registry = Registry()
+
+    @registry.consumer("TENANT_DEPLOYMENT")
+    def deploy(event: Event[BuildDetail]) -> None: ...
+
+    event = changed(sample("tenant-deployment"), "detail.tenant", "[" * 200_000)
+    refused(create_handler(registry), event, InvalidEvent, "detail.tenant is wrong: it must be an object, or a text")
+
+
+@pytest.mark.parametrize("time", [5, 1.5, None, ["2026-11-24T09:00:00Z"]])
+def test_a_time_that_is_no_text_is_refused(handler: Application, aws: Requests, time: Any) -> None:
+    refused(handler, sample("tenant-provisioning", time=time), InvalidEvent, "event: time is ")
+    assert aws == []
+
+
+def test_a_time_before_all_events_is_refused(handler: Application) -> None:
+    refused(handler, sample("tenant-provisioning", time="0001-01-01T00:00:00Z"), InvalidEvent, "before the year 2000")
+
+
+def test_a_time_without_a_zone_is_utc(handler: Application, aws: Requests) -> None:
+    invoke(handler, sample("tenant-provisioning", time="2026-11-24T09:00:00"))
+
+    assert len(aws.of("StartBuild")) == 1
+
+
+def test_a_tenants_id_that_no_variable_can_hold_is_refused(handler: Application, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.tenant.id", "a\0b")
+
+    refused(handler, event, InvalidEvent, "job variable")
+    assert "StartBuild" not in aws.operations
+
+
+@pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_mutated_sample_is_handled_or_refused_by_name(
+    handler: Application, aws: Requests, capsys: pytest.CaptureFixture[str], file: Any, data: st.DataObject
+) -> None:
+    aws.clear()
+    junk = st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
+        max_leaves=4,
+    )
+    event = sample(file.stem, id=str(uuid.uuid4()))
+    paths = list(_paths(event))
+    for path in data.draw(st.lists(st.sampled_from(paths), min_size=1, max_size=3)):
+        _mutate(event, path, data.draw(st.just(...) | junk))
+
+    try:
+        json.dumps(handler(event, None))
+        told = ""
+        failure = None
+    except OrchestratorError as error:
+        told, failure = str(error), error
+    assert told.isprintable()
+    assert not isinstance(failure, ConsumerFailed)
+    assert failure is None or "StartBuild" not in aws.operations
+    output = told + capsys.readouterr().out
+    assert not [secret for secret in SECRETS if secret in output]
+
+
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> Any:
+    if path:
+        yield path
+    members = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for name, member in members:
+        yield from _paths(member, (*path, name))
+
+
+def _mutate(event: Any, path: tuple[Any, ...], value: Any) -> None:
+    target = event
+    for part in path[:-1]:
+        try:
+            target = target[part]
+        except (KeyError, IndexError, TypeError):
+            return  # an earlier mutation took this part away
+    if isinstance(target, dict) and value is ...:
+        target.pop(path[-1], None)
+    elif isinstance(target, dict) or (isinstance(target, list) and path[-1] in range(len(target))):
+        target[path[-1]] = None if value is ... else value
+
+
+_TEXTS = st.text(st.characters() | st.sampled_from("\ud800\udfff{[\x00"), max_size=3)
+_LONG = st.sampled_from([1, 10, -10]).map(lambda factor: factor * 10**4299)  # Python cannot write the last two
+_SCALARS = st.none() | st.booleans() | st.integers() | _LONG | st.floats() | _TEXTS
+
+
+@given(
+    st.dictionaries(
+        _TEXTS,
+        st.recursive(_SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_TEXTS, inner, max_size=3)),
+    ),
+    st.integers(0, 70),
+)
+def test_the_quick_look_sees_what_the_slow_one_does(detail: dict[str, Any], depth: int) -> None:
+    detail = {"a": detail, "b": nested(depth)}
+
+    for looked_at in (detail, {**detail, "many": [[] for _ in range(70)]}):
+        assert eventbridge._is_faultless(looked_at) is (eventbridge._fault(looked_at) is None)
+
+
+def test_the_quick_look_is_enough_for_each_sample() -> None:
+    assert all(eventbridge._is_faultless(sample(file.stem)["detail"]) for file in SAMPLES)
+
+
+def test_an_event_in_the_record_of_its_failure_is_handled_as_it_came(handler: Application, aws: Requests) -> None:
+    event = sample("tenant-provisioning")
+    record = {
+        "version": "1.0",
+        "timestamp": "2026-11-24T09:05:00.000Z",
+        "requestContext": {"requestId": "1", "condition": "RetriesExhausted", "approximateInvokeCount": 3},
+        "requestPayload": event,
+        "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
+        "responsePayload": {"errorType": "ConfigurationError", "errorMessage": "…"},
+    }
+
+    assert invoke(handler, record)["eventId"] == event["id"]
+    assert invoke(handler, {**record, "requestPayload": record})["eventId"] == event["id"]
+    refused(handler, {**record, "requestPayload": "x"}, InvalidEvent, "event: a text was sent where")

@@ -1,0 +1,519 @@
+"""The ledger's operations, with the same results in a DynamoDB table and in memory."""
+
+from collections.abc import Callable
+from contextvars import Context
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from orchestrator import Unavailable
+from orchestrator.action import Outcome, OutcomeStatus
+from orchestrator.aws.clients import Clients
+from orchestrator.event import Start
+from orchestrator.job import StartedJob
+from orchestrator.ledger.dynamodb import DynamoDBRecords
+from orchestrator.ledger.ledger import Claim, Ledger, Prepared, Records
+from orchestrator.ledger.memory import MemoryRecords
+from orchestrator.ledger.record import FIRST_CHECK, EndingStatus, Record, State, milliseconds
+from orchestrator.timing import clock
+from tests.support.aws import REGION, Requests
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+MEMORY = timedelta(days=30)
+LOCK = timedelta(seconds=50)
+TOLERANCE = timedelta(seconds=2)
+TICK = timedelta(milliseconds=1)
+STARTED = Outcome(action="StartJob", status=OutcomeStatus.STARTED, builder="JENKINS", name="provision", id="7")
+
+
+class Clock:
+    """The time of day, which stands still until a test moves it."""
+
+    def __init__(self) -> None:
+        self.time = NOON
+
+    def now(self) -> datetime:
+        return self.time
+
+    def advance(self, time: timedelta) -> None:
+        self.time += time
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    time = Clock()
+    monkeypatch.setattr(clock, "now", time.now)
+    return time
+
+
+@pytest.fixture
+def table(aws: Requests, time: Clock) -> DynamoDBRecords:
+    clients = Clients()
+    return DynamoDBRecords("idempotency", lambda: clients.get("dynamodb", REGION), MEMORY)
+
+
+@pytest.fixture(params=["table", "memory"])
+def records(request: pytest.FixtureRequest, time: Clock) -> Records:
+    if request.param == "memory":
+        return MemoryRecords(MEMORY)
+    table: DynamoDBRecords = request.getfixturevalue("table")
+    return table
+
+
+def job(run_id: str = "run") -> StartedJob:
+    return StartedJob(
+        builder="JENKINS",
+        name="provision",
+        run_id=run_id,
+        since=NOON,
+        event_id="event",
+        event_type="TENANT_PROVISIONING",
+        tenant_id="acme",
+        start=Start(event_id="event", at=NOON),
+    )
+
+
+def claim(records: Records, owner: str, run_id: str = "run") -> tuple[bool, Record | None]:
+    locked_until = milliseconds(clock.now() + LOCK)
+    return records.claim(run_id, owner, locked_until, job(run_id), follow=True)
+
+
+def record(records: Records) -> Record:
+    found = records.read("run")
+    assert found is not None
+    return found
+
+
+def perform(records: Records, act: Callable[[Claim], Outcome]) -> Outcome:
+    prepared = Prepared(perform=act, action_id="run", failure="it was not started", job=job())
+    return Ledger(records).perform(prepared)
+
+
+def due(records: Records) -> list[str]:
+    return [record.id for page in records.due() for record in page]
+
+
+# Claim
+
+
+def test_an_action_that_nobody_has_claimed_is_claimed(records: Records) -> None:
+    assert claim(records, "a") == (True, None)
+    assert records.read("run") == Record(
+        id="run",
+        state=State.CLAIMED,
+        owner="a",
+        first_owner="a",
+        locked_until=milliseconds(NOON + LOCK),
+        expiration=int((NOON + MEMORY).timestamp()),
+        job=job(),
+        check_at=NOON + FIRST_CHECK,
+    )
+
+
+def test_nothing_is_read_of_an_action_that_nobody_has_claimed(records: Records) -> None:
+    assert records.read("run") is None
+
+
+def test_a_lock_holds_until_its_end_and_for_as_long_as_clocks_may_differ(records: Records, time: Clock) -> None:
+    claim(records, "a")
+    claimed = record(records)
+    time.advance(LOCK + TOLERANCE)
+
+    assert claim(records, "b") == (False, claimed)
+    assert record(records) == claimed
+
+
+def test_a_claim_whose_lock_is_over_is_taken_over(records: Records, time: Clock) -> None:
+    claim(records, "a")
+    claimed = record(records)
+    time.advance(LOCK + TOLERANCE + TICK)
+
+    assert claim(records, "b") == (True, claimed)
+    taken_over = record(records)
+    assert (taken_over.state, taken_over.owner, taken_over.first_owner) == ("claimed", "b", "a")
+    assert taken_over.locked_until == milliseconds(clock.now() + LOCK)
+    assert taken_over.job == job()
+
+
+def test_a_settled_action_is_not_claimed_again(records: Records, time: Clock) -> None:
+    claim(records, "a")
+    records.settle("run", "a", STARTED)
+    time.advance(timedelta(days=1))
+
+    is_mine, before = claim(records, "b")
+
+    assert not is_mine
+    assert before == record(records)
+    assert (before.state, before.outcome, before.owner) == ("done", STARTED, "a")
+
+
+def test_a_claim_that_is_repeated_by_its_owner_is_no_take_over(records: Records) -> None:
+    claim(records, "a")
+    claimed = record(records)
+
+    assert claim(records, "a") == (True, claimed)
+    assert claimed.first_owner == "a"
+    assert record(records) == claimed
+
+
+def test_a_take_over_that_is_repeated_by_its_owner_stays_one(records: Records, time: Clock) -> None:
+    claim(records, "a")
+    time.advance(LOCK + TOLERANCE + TICK)
+    claim(records, "b")
+    taken_over = record(records)
+
+    assert claim(records, "b") == (True, taken_over)
+    assert taken_over.first_owner == "a"
+
+
+def test_a_claim_that_was_taken_over_is_not_taken_back(records: Records, time: Clock) -> None:
+    """The first owner would seem to be the only one, and nothing would say that another may have acted."""
+    claim(records, "a")
+    time.advance(LOCK + TOLERANCE + TICK)
+    claim(records, "b")
+    time.advance(LOCK + TOLERANCE + TICK)
+
+    assert claim(records, "a") == (False, record(records))
+    assert claim(records, "c")[0]
+
+
+# Settle and release
+
+
+def test_only_the_owner_settles(records: Records, time: Clock) -> None:
+    claim(records, "a")
+    time.advance(LOCK + TOLERANCE + TICK)
+    claim(records, "b")
+    taken_over = record(records)
+
+    assert not records.settle("run", "a", STARTED)
+    assert record(records) == taken_over
+    assert records.settle("run", "b", STARTED)
+    assert records.settle("run", "b", STARTED), "repeated, because the answer got lost"
+
+
+def test_what_nobody_has_claimed_is_not_settled(records: Records) -> None:
+    assert not records.settle("run", "a", STARTED)
+    assert records.read("run") is None
+
+
+def test_what_is_settled_is_remembered_from_then_on(records: Records, time: Clock) -> None:
+    claim(records, "a")
+    time.advance(timedelta(seconds=40))
+    records.settle("run", "a", STARTED)
+
+    settled = record(records)
+    assert settled.expiration == int((clock.now() + MEMORY).timestamp())
+    assert settled.started_job.id == "7"
+
+
+def test_a_claim_that_its_owner_releases_has_never_been(records: Records) -> None:
+    claim(records, "a")
+    records.release("run", "a")
+    records.release("run", "a")  # repeated, because the answer got lost
+
+    assert records.read("run") is None
+    assert claim(records, "b") == (True, None)
+
+
+def test_only_the_owner_releases(records: Records) -> None:
+    claim(records, "a")
+    claimed = record(records)
+
+    records.release("run", "b")
+
+    assert record(records) == claimed
+
+
+def test_what_is_settled_is_not_released(records: Records) -> None:
+    claim(records, "a")
+    records.settle("run", "a", STARTED)
+    settled = record(records)
+
+    records.release("run", "a")
+
+    assert record(records) == settled
+
+
+# Expiration
+
+
+def test_an_expired_record_is_read_as_absent(records: Records, time: Clock) -> None:
+    """DynamoDB deletes it up to some days late."""
+    claim(records, "a")
+    records.settle("run", "a", STARTED)
+    time.advance(MEMORY)
+    assert records.read("run") is not None
+
+    time.advance(timedelta(seconds=1))
+
+    assert records.read("run") is None
+
+
+def test_an_expired_record_can_be_claimed_by_one(records: Records, time: Clock) -> None:
+    claim(records, "a")
+    records.settle("run", "a", STARTED)
+    records.close("run", EndingStatus.SUCCESS)
+    time.advance(MEMORY + timedelta(seconds=1))
+
+    assert [claim(records, owner)[0] for owner in ("b", "c")] == [True, False]
+    claimed = record(records)
+    assert (claimed.state, claimed.owner, claimed.outcome, claimed.ending) == ("claimed", "b", None, None)
+    assert claimed.expiration == int((clock.now() + MEMORY).timestamp())
+
+
+# Close
+
+
+def test_a_run_that_has_ended_is_done_before_its_start_is_settled(records: Records, time: Clock) -> None:
+    claim(records, "a")
+
+    assert records.close("run", EndingStatus.SUCCESS) is None
+
+    closed = record(records)
+    assert (closed.state, closed.ending, closed.outcome, closed.check_at) == ("done", EndingStatus.SUCCESS, None, None)
+    time.advance(timedelta(hours=1))
+    assert claim(records, "b") == (False, closed)
+    assert due(records) == []
+
+
+def test_what_is_closed_is_not_opened_by_settling_or_releasing_it(records: Records, time: Clock) -> None:
+    claim(records, "a")
+    records.close("run", EndingStatus.FAILURE)
+
+    records.release("run", "a")
+    assert records.settle("run", "a", STARTED)
+
+    settled = record(records)
+    assert (settled.state, settled.ending, settled.outcome, settled.check_at) == (
+        "done",
+        EndingStatus.FAILURE,
+        STARTED,
+        None,
+    )
+    time.advance(timedelta(hours=1))
+    assert due(records) == []
+
+
+@pytest.mark.parametrize("ending", [EndingStatus.SUCCESS, EndingStatus.FAILURE])
+def test_a_run_is_closed_once(records: Records, ending: Any) -> None:
+    claim(records, "a")
+    records.settle("run", "a", STARTED)
+    records.close("run", ending)
+    closed = record(records)
+
+    assert records.close("run", ending) == ending
+    assert record(records) == closed
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [(EndingStatus.SUCCESS, EndingStatus.FAILURE), (EndingStatus.FAILURE, EndingStatus.SUCCESS)]
+)
+def test_a_run_that_told_of_both_ends_has_failed(records: Records, first: Any, second: Any) -> None:
+    claim(records, "a")
+    records.close("run", first)
+
+    assert records.close("run", second) == first
+    assert record(records).ending == EndingStatus.FAILURE
+
+
+def test_a_run_that_is_not_known_is_not_closed(records: Records) -> None:
+    records.claim("no job", "a", milliseconds(clock.now() + LOCK))
+    no_job = records.read("no job")
+
+    assert records.close("run", EndingStatus.SUCCESS) is records.close("no job", EndingStatus.FAILURE) is None
+    assert records.read("run") is None
+    assert records.read("no job") == no_job
+
+
+# Open jobs
+
+
+def test_jobs_are_due_from_their_check_on_and_those_first_that_wait_longest(records: Records, time: Clock) -> None:
+    for run_id in ("b", "a", "c"):
+        claim(records, "owner", run_id)
+        time.advance(timedelta(minutes=1))
+    records.claim("no job", "owner", 0)
+    records.claim("not followed", "owner", 0, job("not followed"))
+    assert due(records) == []
+
+    time.advance(FIRST_CHECK - timedelta(minutes=2))
+
+    assert due(records) == ["b", "a"]
+
+
+def test_a_job_that_is_postponed_is_due_later(records: Records, time: Clock) -> None:
+    claim(records, "a")
+    time.advance(timedelta(hours=2))
+
+    records.postpone(record(records))
+
+    assert due(records) == []
+    assert record(records).check_at == clock.now() + timedelta(minutes=30)
+    time.advance(timedelta(minutes=30))
+    assert due(records) == ["run"]
+
+
+def test_a_run_that_was_found_is_adopted(records: Records) -> None:
+    claim(records, "a")
+
+    records.adopt(record(records), "8")
+
+    assert record(records).started_job.id == "8"
+    assert record(records).state == "claimed"
+
+
+def test_what_is_not_open_is_not_changed_by_a_sweep(records: Records) -> None:
+    claim(records, "a")
+    seen = record(records)
+    records.close("run", EndingStatus.SUCCESS)
+    closed = record(records)
+
+    records.postpone(seen)
+    records.adopt(seen, "8")
+    records.unfollow("run")
+    records.unfollow("another")
+
+    assert record(records) == closed
+    assert records.read("another") is None
+
+
+def test_a_job_that_is_not_followed_any_more_can_be_taken_over_and_is_followed_again(
+    records: Records, time: Clock
+) -> None:
+    claim(records, "a")
+    records.unfollow("run")
+    time.advance(timedelta(hours=2))
+    assert due(records) == []
+
+    is_mine, before = claim(records, "b")
+
+    assert is_mine
+    assert before is not None
+    assert (before.first_owner, before.check_at) == ("a", None)
+    assert record(records).check_at == clock.now() + FIRST_CHECK
+
+
+def test_a_take_over_does_not_postpone_the_check(records: Records, time: Clock) -> None:
+    claim(records, "a")
+    time.advance(timedelta(minutes=1))
+
+    claim(records, "b")
+
+    assert record(records).check_at == NOON + FIRST_CHECK
+
+
+# Perform
+
+
+def test_whoever_takes_over_learns_when_the_job_was_first_asked_for(records: Records, time: Clock) -> None:
+    claim(records, "a")
+    time.advance(timedelta(hours=1))
+    claims: list[Claim] = []
+
+    def act(claim: Claim) -> Outcome:
+        claims.append(claim)
+        return STARTED
+
+    assert perform(records, act) == STARTED
+    assert claims == [Claim(is_retry=True, since=NOON)]
+
+
+def test_a_start_whose_run_has_ended_before_it_was_settled_is_a_repeat(records: Records) -> None:
+    claim(records, "a")
+    records.close("run", EndingStatus.SUCCESS)
+
+    outcome = perform(records, unexpected)
+
+    assert outcome == {
+        "action": "StartJob",
+        "status": "already started",
+        "builder": "JENKINS",
+        "name": "provision",
+    }
+
+
+def test_whoever_was_overtaken_keeps_no_outcome(records: Records, time: Clock) -> None:
+    def act(_: Claim) -> Outcome:
+        time.advance(timedelta(minutes=2))
+        Context().run(claim, records, "b")  # in an invocation of its own
+        return STARTED
+
+    with pytest.raises(Unavailable, match="it took so long that another delivery has taken over"):
+        perform(records, act)
+
+    assert (record(records).state, record(records).owner) == ("claimed", "b")
+
+
+def unexpected(_: Claim) -> Outcome:
+    raise AssertionError("it was performed twice")
+
+
+# Requests to the table
+
+
+def test_each_claim_is_one_request(table: DynamoDBRecords, aws: Requests, time: Clock) -> None:
+    claims = []
+    claims.append(claim(table, "a")[0])
+    claims.append(claim(table, "b")[0])
+    time.advance(LOCK + TOLERANCE + TICK)
+    claims.append(claim(table, "b")[0])
+    table.settle("run", "b", STARTED)
+    claims.append(claim(table, "c")[0])
+
+    assert claims == [True, False, True, False]
+    assert aws.operations == ["UpdateItem"] * 5
+
+
+@pytest.fixture
+def first_answers_lost(table: DynamoDBRecords) -> None:
+    """Let the SDK send each request a second time, as if the first answer had got lost."""
+
+    def repeat_once(attempts: int, **_: Any) -> Any:  # a pause in seconds, or none
+        return 0 if attempts == 1 else None
+
+    table._client().meta.events.register_first("needs-retry", repeat_once)
+
+
+@pytest.mark.usefixtures("first_answers_lost")
+def test_an_action_is_no_retry_because_answers_of_the_table_got_lost(table: DynamoDBRecords, aws: Requests) -> None:
+    claims: list[Claim] = []
+
+    def act(claim: Claim) -> Outcome:
+        claims.append(claim)
+        return STARTED
+
+    assert perform(table, act) == STARTED
+    assert claims == [Claim()]
+    assert aws.operations == ["UpdateItem"] * 4
+    assert record(table).outcome == STARTED
+
+
+@pytest.mark.usefixtures("first_answers_lost")
+def test_a_take_over_is_a_retry_though_its_answer_got_lost(table: DynamoDBRecords, time: Clock) -> None:
+    claim(table, "a")
+    time.advance(LOCK + TOLERANCE + TICK)
+    claims: list[Claim] = []
+
+    def act(claim: Claim) -> Outcome:
+        claims.append(claim)
+        return STARTED
+
+    perform(table, act)
+
+    assert claims == [Claim(is_retry=True, since=NOON)]
+
+
+@pytest.mark.usefixtures("first_answers_lost")
+def test_a_failure_that_certainly_did_nothing_frees_the_lock_though_the_answer_got_lost(
+    table: DynamoDBRecords, aws: Requests
+) -> None:
+    def act(_: Claim) -> Outcome:
+        raise Unavailable("busy", ambiguous=False)
+
+    with pytest.raises(Unavailable, match="busy"):
+        perform(table, act)
+
+    assert aws.operations == ["UpdateItem", "UpdateItem", "DeleteItem", "DeleteItem"]
+    assert table.read("run") is None

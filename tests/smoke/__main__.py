@@ -1,0 +1,8 @@
+"""`python -m tests.smoke STACK`."""
+
+import sys
+
+from tests.smoke.checks import main
+
+if __name__ == "__main__":
+    sys.exit(main())

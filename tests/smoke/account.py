@@ -1,0 +1,167 @@
+"""An emulated account in which the stack is deployed and works, for the tests of `tests.smoke.__main__`.
+
+Moto creates what its CloudFormation can; alarms and schedule are created through their own APIs. In place of Lambda's
+containers the real handler runs in this process: its log lines go into the log group and its counts into the metrics,
+as on AWS. Moto takes messages from the buffer and invokes the function with them by itself.
+"""
+
+import contextlib
+import io
+import json
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+from moto.awslambda.models import LambdaFunction
+
+from orchestrator import Registry, Settings, create_handler
+from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.local.lambda_context import LocalContext
+from tests.support.events import json_lines, sample
+from tests.template.stack import STACK, deployed, transformed
+
+
+@contextlib.contextmanager
+def deployed_account(parameters: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator["Account"]:
+    """Emulate an account with the stack."""
+    with mock_aws():
+        account = Account(parameters, deployed(parameters))
+        monkeypatch.setattr(LambdaFunction, "_invoke_lambda", lambda _, event: account.invoke(event))
+        yield account
+
+
+class Account:
+    """The account; its schedule has not run yet.
+
+    Attributes:
+        names: Names of the stack's resources, by logical id.
+        session: The session for the script. Its answers are those of AWS where moto's differ.
+        requests: The requests of that session: operations and parameters, in order.
+        handler: The function; a test may replace it.
+        ingests_logs: Whether log lines can be found at once, or only after `ingest`.
+        log_changes: Fields that replace those of each log line.
+    """
+
+    def __init__(self, parameters: Mapping[str, str], names: dict[str, str]) -> None:
+        self.parameters = parameters
+        self.names = names
+        self.requests: list[tuple[str, dict[str, Any]]] = []
+        self.ingests_logs = True
+        self.log_changes: dict[str, str] = {}
+        self._written: list[dict[str, Any]] = []
+        self.logs, self.metrics = client("logs"), client("cloudwatch")
+        registry = Registry()
+        registry.include(lifecycle)
+        function = client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
+        settings = Settings.from_environment(function["Environment"]["Variables"])
+        self.handler: Callable[[Any, Any], Any] = create_handler(registry, settings=settings)
+        self.logs.create_log_stream(logGroupName=names["OrchestratorLogGroup"], logStreamName="environment")
+        # What moto's CloudFormation left out, as CloudFormation lists it.
+        self._added = [
+            *[{"LogicalResourceId": name, **self._create_alarm(name)} for name in self._alarms()],
+            {"LogicalResourceId": "SweepSchedule", **self._create_schedule(function["FunctionArn"])},
+        ]
+        names |= {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in self._added}
+        self.session = boto3.Session()
+        self.session.events.register("before-parameter-build", self._record)
+        self.session.events.register("after-call.cloudformation.ListStackResources", self._complete)
+
+    def sweep(self, minutes_ago: int, **changes: str) -> None:
+        """Do what the schedule does every five minutes; `changes` are those of its event."""
+        self.invoke(sample("scheduled-sweep", **changes), datetime.now(UTC) - timedelta(minutes=minutes_ago))
+
+    def refuse(self, operation: str) -> None:
+        """Take the permission for an operation, such as `scheduler.GetSchedule`, away from the session."""
+        parsed = {"Error": {"Code": "AccessDeniedException", "Message": "not authorized"}, "ResponseMetadata": {}}
+        answer = (SimpleNamespace(status_code=403), parsed)
+        events: Any = self.session.events  # its stub knows of no answers
+        events.register(f"before-call.{operation}", lambda **_: answer)
+
+    def requested(self, operation: str) -> list[dict[str, Any]]:
+        return [parameters for name, parameters in self.requests if name == operation]
+
+    def invoke(self, event: Any, at: datetime | None = None) -> tuple[str, bool, str]:
+        """Run the function, and give what moto expects: the answer, whether it is an error, and an empty log."""
+        written = io.StringIO()
+        try:
+            with contextlib.redirect_stdout(written):
+                return json.dumps(self.handler(event, LocalContext())), False, ""
+        except Exception as error:
+            return json.dumps({"errorType": type(error).__name__, "errorMessage": str(error)}), True, ""
+        finally:
+            for line in json_lines(written.getvalue()):
+                self._write(line, at or datetime.now(UTC))
+
+    def ingest(self) -> None:
+        """Put the lines that were written into the log group."""
+        group = self.names["OrchestratorLogGroup"]
+        self.logs.put_log_events(logGroupName=group, logStreamName="environment", logEvents=self._written)
+        self._written = []
+
+    def _write(self, line: dict[str, Any], at: datetime) -> None:
+        message = json.dumps({**line, **self.log_changes})
+        self._written.append({"timestamp": int(at.timestamp() * 1000), "message": message})
+        if self.ingests_logs:
+            self.ingest()
+        for definition in line.get("_aws", {}).get("CloudWatchMetrics", []):
+            for metric in definition["Metrics"]:
+                data = {
+                    "MetricName": metric["Name"],
+                    "Timestamp": at,
+                    "Dimensions": [{"Name": name, "Value": line[name]} for name in definition["Dimensions"][0]],
+                    "Values": line[metric["Name"]],
+                    "Counts": [1.0] * len(line[metric["Name"]]),
+                }
+                self.metrics.put_metric_data(Namespace=definition["Namespace"], MetricData=[data])
+
+    def _alarms(self) -> list[str]:
+        conditions = (None, "IsBuffered") if self.parameters.get("Buffered") == "true" else (None,)
+        return [
+            logical_id
+            for logical_id, body in transformed()["Resources"].items()
+            if body["Type"] == "AWS::CloudWatch::Alarm" and body.get("Condition") in conditions
+        ]
+
+    def _create_alarm(self, logical_id: str) -> dict[str, str]:
+        name = f"{STACK}-{logical_id}"
+        self.metrics.put_metric_alarm(
+            AlarmName=name,
+            Namespace="AWS/Lambda",
+            MetricName="Errors",
+            Statistic="Sum",
+            Period=300,
+            EvaluationPeriods=1,
+            Threshold=0,
+            ComparisonOperator="GreaterThanThreshold",
+        )
+        self.metrics.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="nothing has failed")
+        return {"ResourceType": "AWS::CloudWatch::Alarm", "PhysicalResourceId": name}
+
+    def _create_schedule(self, target: str) -> dict[str, str]:
+        client("scheduler").create_schedule(
+            Name=f"{STACK}-SweepSchedule",
+            ScheduleExpression="rate(5 minutes)",
+            FlexibleTimeWindow={"Mode": "OFF"},
+            Target={"Arn": target, "RoleArn": "arn:aws:iam::123456789012:role/sweep"},
+        )
+        return {"ResourceType": "AWS::Scheduler::Schedule", "PhysicalResourceId": f"{STACK}-SweepSchedule"}
+
+    def _record(self, params: dict[str, Any], model: Any, **_: Any) -> None:
+        self.requests.append((model.name, dict(params)))
+
+    def _complete(self, parsed: dict[str, Any], **_: Any) -> None:
+        resources = parsed["StackResourceSummaries"]
+        resources.extend(self._added)
+        if "EventBusName" in self.parameters:  # CloudFormation names such a rule together with its bus; moto does not
+            (rule,) = [resource for resource in resources if resource["LogicalResourceId"] == "LifecycleRule"]
+            rule["PhysicalResourceId"] = f"{self.parameters['EventBusName']}|{rule['PhysicalResourceId']}"
+
+
+def client(service: str) -> Any:
+    """Give a client; there are type stubs only for the services that the package uses."""
+    make: Any = boto3.client
+    return make(service)

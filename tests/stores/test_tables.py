@@ -1,0 +1,275 @@
+"""Tier details and tenant records in DynamoDB."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from orchestrator import (
+    ConfigurationError,
+    DynamoDBTierDetails,
+    Event,
+    InvalidEvent,
+    SaveTenant,
+    StaticTierDetails,
+    UpdateTenant,
+)
+from orchestrator.aws.clients import Clients
+from orchestrator.event import Start
+from orchestrator.run import Origin
+from orchestrator.stores.tenants import DynamoDBTenantRecords, Refusal
+from orchestrator.timing.clock import written
+from tests.support.aws import REGION, Requests
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+SECOND_LATER = timedelta(seconds=1)
+
+
+@pytest.fixture
+def dynamodb(aws: Requests) -> "Callable[[], DynamoDBClient]":
+    clients = Clients()
+    return lambda: clients.get("dynamodb", REGION)
+
+
+@pytest.fixture
+def records(dynamodb: "Callable[[], DynamoDBClient]") -> DynamoDBTenantRecords:
+    return DynamoDBTenantRecords("tenants", dynamodb)
+
+
+def test_tier_details_are_cached_for_their_time_to_live(
+    aws: Requests, dynamodb: "Callable[[], DynamoDBClient]"
+) -> None:
+    now = 0.0
+    tiers = DynamoDBTierDetails("tiers", dynamodb, max_age=300, clock=lambda: now)
+
+    tiers.get("PREMIUM")
+    now = 299.9
+    tiers.get("PREMIUM")
+    assert aws.operations == ["GetItem"]
+
+    now = 300.0
+    tiers.get("PREMIUM")
+    assert aws.operations == ["GetItem", "GetItem"]
+
+
+def test_an_unknown_tier_is_asked_for_again(aws: Requests, dynamodb: "Callable[[], DynamoDBClient]") -> None:
+    tiers = DynamoDBTierDetails("tiers", dynamodb)
+    with pytest.raises(ConfigurationError):
+        tiers.get("GOLD")
+
+    dynamodb().put_item(TableName="tiers", Item={"tier": {"S": "GOLD"}, "jobName": {"S": "gold"}})
+
+    assert tiers.get("GOLD")["jobName"] == "gold"
+
+
+def test_a_table_that_does_not_exist_is_named(dynamodb: "Callable[[], DynamoDBClient]") -> None:
+    with pytest.raises(ConfigurationError, match="could not be read from table absent: AWS answered ResourceNotFound"):
+        DynamoDBTierDetails("absent", dynamodb).get("PREMIUM")
+
+
+def test_a_static_tier_that_is_not_known_is_named() -> None:
+    with pytest.raises(ConfigurationError, match=r"tier 'GOLD' is not known \(known: BASIC\)"):
+        StaticTierDetails({"BASIC": {"jobName": "x"}}).get("GOLD")
+
+
+def origin(event_id: str, time: datetime = NOON, start: Start | None = None) -> Origin:
+    return Origin(event=Event(type="X", detail={}, id=event_id, time=time, start=start), consumer="c", position=0)
+
+
+def save(**record: Any) -> SaveTenant:
+    return SaveTenant(tenant_id="t1", record=record)
+
+
+def change(**changes: Any) -> UpdateTenant:
+    return UpdateTenant(tenant_id="t1", changes=changes)
+
+
+def reach(status: str, *, ahead: Sequence[str] = (), final: Sequence[str] = (), create: bool = False) -> UpdateTenant:
+    return UpdateTenant(
+        tenant_id="t1", changes={"status": status}, status=status, ahead=ahead, final=final, create=create
+    )
+
+
+FIRST = Start(event_id="first", at=NOON)
+
+
+def superseded(refusal: Refusal | None) -> bool:
+    return refusal == Refusal(reason="something later has begun for the tenant", supersedes=True)
+
+
+def test_a_record_reads_back_as_it_was_saved(records: DynamoDBTenantRecords) -> None:
+    record = {"planConfig": {"tier": "BASIC", "sizes": [1, 2.5, None, True, ""]}, "tenantId": "ignored"}
+
+    assert records.save(save(**record), origin("first")) is None
+
+    assert records.get("t1") == {
+        **record,
+        "tenantId": "t1",
+        "startedBy": "first",
+        "startedAt": "2026-11-24T12:00:00.000Z",
+    }
+    assert records.get("t2") is None
+
+
+@pytest.mark.parametrize("time", [NOON, NOON + SECOND_LATER])
+def test_a_record_is_replaced_by_another_event_that_is_no_older(records: DynamoDBTenantRecords, time: datetime) -> None:
+    records.save(save(one=1), origin("first"))
+    records.update(change(three=3), origin("other"))
+
+    assert records.save(save(two=2), origin("second", time)) is None
+
+    assert (records.get("t1") or {}).keys() == {"tenantId", "startedBy", "startedAt", "two"}
+
+
+START = UpdateTenant(tenant_id="t1", changes={"two": 2}, starts=True)
+
+
+@pytest.mark.parametrize("again", [save(two=2), START])
+def test_an_older_event_that_would_begin_something_is_superseded(
+    records: DynamoDBTenantRecords, again: SaveTenant | UpdateTenant
+) -> None:
+    records.save(save(one=1), origin("first"))
+    before = records.get("t1")
+
+    write = records.save if isinstance(again, SaveTenant) else records.update
+    assert superseded(write(again, origin("older", NOON - timedelta(milliseconds=1))))  # type: ignore[arg-type]  # of one of both
+
+    assert records.get("t1") == before
+
+
+@pytest.mark.parametrize("again", [save(two=2), START])
+@pytest.mark.parametrize("time", [NOON, datetime(2100, 1, 1, tzinfo=UTC)])
+def test_the_same_event_again_moves_nothing(
+    records: DynamoDBTenantRecords, again: SaveTenant | UpdateTenant, time: datetime
+) -> None:
+    """Also where its sender's clock is ahead, so that its time is taken to be now, whenever that is."""
+    records.save(save(one=1), origin("first", time))
+    records.update(reach("DONE"), origin("report", start=FIRST))
+    before = records.get("t1")
+
+    write = records.save if isinstance(again, SaveTenant) else records.update
+    refusal = write(again, origin("first", time))  # type: ignore[arg-type]  # of one of both
+
+    assert refusal == Refusal(reason="this event has written the record before")
+    assert records.get("t1") == before
+
+
+def test_what_begins_with_a_change_keeps_the_rest_of_the_record(records: DynamoDBTenantRecords) -> None:
+    records.save(save(one=1), origin("first"))
+
+    assert records.update(START, origin("second", NOON + SECOND_LATER)) is None
+
+    assert records.get("t1") == {
+        "tenantId": "t1",
+        "one": 1,
+        "two": 2,
+        "startedBy": "second",
+        "startedAt": "2026-11-24T12:00:01.000Z",
+    }
+
+
+@pytest.mark.parametrize("second_at", [NOON + SECOND_LATER, NOON])
+def test_what_follows_from_an_older_start_is_superseded(records: DynamoDBTenantRecords, second_at: datetime) -> None:
+    """Also within one second, and however late it comes."""
+    records.save(save(), origin("first"))
+    records.save(save(), origin("second", second_at))
+
+    for action in (reach("PROVISIONED"), change(three=3)):
+        assert superseded(records.update(action, origin("late", NOON + timedelta(hours=1), start=FIRST)))
+        assert records.update(action, origin("own", NOON, start=Start(event_id="second", at=second_at))) is None
+
+
+def test_what_names_no_start_is_judged_by_its_time(records: DynamoDBTenantRecords) -> None:
+    records.save(save(), origin("first"))
+    before = NOON - timedelta(milliseconds=1)
+
+    assert superseded(records.update(reach("PROVISIONED"), origin("x", before)))
+    assert records.update(change(three=3), origin("x", before)) == Refusal(
+        reason="something later has begun for the tenant"
+    )
+    assert records.update(reach("PROVISIONED"), origin("x", NOON)) is None
+
+
+def test_a_status_is_not_taken_back(records: DynamoDBTenantRecords) -> None:
+    records.save(save(status="DEPLOYED"), origin("first"))
+    report = origin("report", start=FIRST)
+
+    assert records.update(reach("PROVISIONED", ahead=["DEPLOYED"]), report) == Refusal(
+        reason="the tenant's record says DEPLOYED"
+    )
+    assert records.update(reach("PROVISIONED", final=["DEPLOYED"]), report) == Refusal(
+        reason="the tenant's record says DEPLOYED", supersedes=True
+    )
+    assert (records.get("t1") or {})["status"] == "DEPLOYED"
+    assert records.update(reach("DEPLOYED", final=["FAILED"]), report) is None
+    assert records.update(reach("FAILED"), report) is None
+
+
+def test_an_update_changes_and_removes_attributes_and_keeps_the_others(records: DynamoDBTenantRecords) -> None:
+    records.save(save(status="A", reason="because", size=1), origin("first"))
+
+    assert records.update(change(status="B", reason=None, where={"a": [1]}), origin("x")) is None
+
+    assert records.get("t1") == {
+        "tenantId": "t1",
+        "status": "B",
+        "size": 1,
+        "where": {"a": [1]},
+        "startedBy": "first",
+        "startedAt": "2026-11-24T12:00:00.000Z",
+        "updatedAt": "2026-11-24T12:00:00.000Z",
+    }
+
+
+def test_an_older_change_is_skipped(records: DynamoDBTenantRecords) -> None:
+    records.save(save(), origin("first"))
+    records.update(change(size=2), origin("x", NOON + SECOND_LATER))
+
+    assert records.update(change(size=1), origin("y", NOON)) == Refusal(reason="a later event has changed the record")
+    assert (records.get("t1") or {})["size"] == 2
+    assert records.update(change(size=3), origin("z", NOON + SECOND_LATER)) is None
+
+
+def test_an_update_of_a_record_without_a_time_is_made(
+    records: DynamoDBTenantRecords, dynamodb: "Callable[[], DynamoDBClient]"
+) -> None:
+    dynamodb().put_item(TableName="tenants", Item={"tenantId": {"S": "t1"}})
+
+    assert records.update(change(size=1), origin("x")) is None
+    assert records.update(reach("B", final=["C"]), origin("report", start=FIRST)) is None
+
+    assert (records.get("t1") or {})["status"] == "B"
+
+
+def test_a_tenant_without_a_record_cannot_be_updated(records: DynamoDBTenantRecords) -> None:
+    with pytest.raises(InvalidEvent, match="tenant 't1' has no record in table tenants: its provisioning did not"):
+        records.update(change(status="B"), origin("x"))
+
+    assert records.get("t1") is None
+
+
+def test_what_could_not_be_started_leaves_a_record_that_gives_way_to_its_own_event(
+    records: DynamoDBTenantRecords,
+) -> None:
+    failed = replace(reach("FAILED", create=True), changes={"status": "FAILED", "startedBy": None})
+    assert records.update(failed, origin("report", NOON + SECOND_LATER, start=FIRST)) is None
+    assert records.get("t1") == {"tenantId": "t1", "status": "FAILED", "startedAt": "2026-11-24T12:00:00.000Z"}
+    assert records.update(failed, origin("report", NOON + SECOND_LATER, start=FIRST)) is None
+
+    assert superseded(records.save(save(), origin("older", NOON - SECOND_LATER)))
+    assert records.save(save(status="A", size=1), origin("first")) is None
+    assert (records.get("t1") or {}).keys() == {"tenantId", "status", "size", "startedBy", "startedAt"}
+
+
+def test_times_are_written_so_that_they_sort() -> None:
+    east = timezone(timedelta(hours=5, minutes=30))
+    times = [NOON, NOON + timedelta(milliseconds=1), NOON.replace(hour=13), NOON.astimezone(east) + timedelta(hours=2)]
+
+    assert sorted(map(written, times)) == list(map(written, times))
+    assert written(NOON.astimezone(east)) == "2026-11-24T12:00:00.000Z"

@@ -1,0 +1,72 @@
+"""What left for the emulated AWS, and what is stored there."""
+
+import json
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import boto3
+
+from orchestrator.aws.items import from_item, plain
+from orchestrator.builders.jenkins.credentials import Credentials
+from orchestrator.local import sandbox
+
+REGION = "eu-west-1"
+
+
+class Requests(list[tuple[str, dict[str, Any]]]):
+    """The requests that left the process: the operation and its decoded body, in order."""
+
+    def of(self, operation: str) -> list[dict[str, Any]]:
+        return [body for name, body in self if name == operation]
+
+    @property
+    def operations(self) -> list[str]:
+        return [name for name, _ in self]
+
+    @property
+    def besides_reports(self) -> list[str]:
+        """The operations without those that report a failure on the bus and remember that."""
+        return [name for name, body in self if name != "PutEvents" and body.get("TableName") != "idempotency"]
+
+
+def stored(tenant_id: str = sandbox.TENANT["tenantId"]) -> dict[str, Any]:
+    """Read a tenant's record out of the emulated table."""
+    item = boto3.client("dynamodb").get_item(TableName="tenants", Key={"tenantId": {"S": tenant_id}}).get("Item")
+    record: dict[str, Any] = plain(from_item(item or {}))
+    return record
+
+
+def published(aws: Requests) -> list[dict[str, Any]]:
+    """Give what was published on the bus, in order."""
+    return [entry for request in aws.of("PutEvents") for entry in request["Entries"]]
+
+
+def no_pause(seconds: float) -> None:
+    """Stand for `time.sleep`."""
+
+
+class Secrets:
+    """Stands for the client of Secrets Manager, with the secret that opens a Jenkins for tests."""
+
+    USERS: ClassVar[dict[str, str]] = {"admin": "s3cret-token"}
+
+    def __init__(self, secret: str | bytes = json.dumps({"username": "admin", "token": "s3cret-token"})) -> None:
+        self.secret = secret
+        self.reads: list[str] = []
+
+    @property
+    def credentials(self) -> Credentials:
+        client: Any = self
+        return Credentials("jenkins", lambda: client)
+
+    def get_secret_value(self, SecretId: str) -> dict[str, str | bytes]:  # noqa: N803 (the SDK's name)
+        self.reads.append(SecretId)
+        return {"SecretString" if isinstance(self.secret, str) else "SecretBinary": self.secret}
+
+
+def variables(start_build: Mapping[str, Any]) -> dict[str, str]:
+    """Read the variables of a StartBuild request."""
+    sent = start_build["environmentVariablesOverride"]
+    assert all(set(variable) == {"name", "value", "type"} for variable in sent)
+    assert {variable["type"] for variable in sent} == {"PLAINTEXT"}
+    return {variable["name"]: variable["value"] for variable in sent}

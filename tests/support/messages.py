@@ -1,0 +1,42 @@
+"""SQS messages, and how a queue delivers them."""
+
+import json
+from typing import Any
+
+from orchestrator import Application
+from tests.support.events import invoke
+
+QUEUE = "arn:aws:sqs:eu-west-1:123456789012:events"
+
+
+def record(body: Any, number: int = 1, **fields: Any) -> dict[str, Any]:
+    return {
+        "messageId": f"message-{number}",
+        "receiptHandle": "handle",
+        "body": body if isinstance(body, str) else json.dumps(body),
+        "attributes": {"SentTimestamp": "1795510800000", "ApproximateReceiveCount": "1"},
+        "messageAttributes": {},
+        "md5OfBody": "x",
+        "eventSource": "aws:sqs",
+        "eventSourceARN": QUEUE,
+        "awsRegion": "eu-west-1",
+        **fields,
+    }
+
+
+def connector_record(kind: str, detail: Any, number: int = 1) -> dict[str, Any]:
+    attribute = {"EventType": {"stringValue": kind, "dataType": "String"}}
+    return record(detail, number, messageAttributes=attribute)
+
+
+def deliver(handler: Application, *records: dict[str, Any]) -> list[str]:
+    answer = invoke(handler, {"Records": list(records)})
+    assert set(answer) == {"batchItemFailures"}
+    return sorted(failure["itemIdentifier"] for failure in answer["batchItemFailures"])
+
+
+def fifo(kind: str, number: int, group: str) -> dict[str, Any]:
+    message = connector_record(kind, {"number": number}, number)
+    message["eventSourceARN"] = f"{QUEUE}.fifo"
+    message["attributes"]["MessageGroupId"] = group
+    return message

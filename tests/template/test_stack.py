@@ -1,0 +1,588 @@
+"""The stack: transformed, linted, searched for wildcards, and created as far as an emulated account can."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import boto3
+import pytest
+from cfnlint.api import lint
+from moto import mock_aws
+
+from orchestrator import EventType, PublishEvent, Settings
+from orchestrator.intake.redelivery import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS, MAX_AGE_SECONDS
+from orchestrator.ledger.record import BY_TENANT, OPEN_JOBS, WAITING
+from orchestrator.lifecycle import provisioning
+from orchestrator.local import sandbox
+from orchestrator.run import OWN_SOURCE
+from tests.support.events import state_change
+from tests.template.stack import NOT_IN_MOTO, STACK, TEMPLATE, deployed, transformed
+
+# A resource with a * besides those of a named prefix; why each must be is said in the template.
+WILDCARDS = {
+    "WriteTraces": "*",
+    "AttachToTheVpc": "*",
+    "StartAndFindBuilds": "arn:${AWS::Partition}:codebuild:${AWS::Region}:${AWS::AccountId}:project/"
+    "${CodeBuildProjectPrefix}*",
+}
+README = TEMPLATE.parent / "README.md"
+BUFFERED = {"Buffered": "true", "CreateEventBus": "true", "EventBusName": "saas", "BufferMaximumConcurrency": "25"}
+
+
+@pytest.fixture(scope="module")
+def template() -> dict[str, Any]:
+    return transformed()
+
+
+def test_what_comes_of_it_has_no_fault(template: dict[str, Any]) -> None:
+    assert [str(match) for match in lint(json.dumps(template), regions=["eu-west-1"])] == []
+
+
+def resources(template: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
+    return [body["Properties"] for body in template["Resources"].values() if body["Type"] == kind]
+
+
+def statements(value: Any) -> Iterator[dict[str, Any]]:
+    """Find every policy statement, wherever it stands."""
+    if isinstance(value, dict):
+        if "Effect" in value and "Action" in value:
+            yield value
+        for member in value.values():
+            yield from statements(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from statements(member)
+
+
+def texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for member in value.values() if isinstance(value, dict) else value:
+            yield from texts(member)
+
+
+def test_no_permission_is_wider_than_it_must_be(template: dict[str, Any]) -> None:
+    found = [statement for role in template["Resources"].values() for statement in statements(role)]
+    granted = [statement for statement in found if statement["Effect"] == "Allow"]
+    allowed = [statement for statement in granted if "Principal" not in statement]
+
+    assert len(allowed) > 10
+    assert [text for statement in granted for text in texts(statement["Action"]) if "*" in text] == []
+    wide = {statement["Sid"]: text for statement in allowed for text in texts(statement["Resource"]) if "*" in text}
+    assert wide == WILDCARDS
+
+
+def test_no_role_has_a_managed_policy_but_those_that_are_asked_for(template: dict[str, Any]) -> None:
+    managed = {
+        name: body["Properties"]["ManagedPolicyArns"]
+        for name, body in template["Resources"].items()
+        if "ManagedPolicyArns" in body["Properties"]
+    }
+
+    assert managed == {
+        "FunctionRole": {"Fn::If": ["HasExtraPolicies", {"Ref": "ExtraPolicyArns"}, {"Ref": "AWS::NoValue"}]}
+    }
+    assert template["Parameters"]["ExtraPolicyArns"]["Default"] == ""
+    joined = {"Fn::Join": ["", {"Ref": "ExtraPolicyArns"}]}
+    assert template["Conditions"]["HasExtraPolicies"] == {"Fn::Not": [{"Fn::Equals": [joined, ""]}]}
+
+
+def queue_policies(template: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Give the statements of each queue's policy, by the queue's name."""
+    found = {}
+    for policy in resources(template, "AWS::SQS::QueuePolicy"):
+        (queue,) = policy["Queues"]
+        found[queue["Ref"]] = policy["PolicyDocument"]["Statement"]
+    return found
+
+
+def test_every_queue_refuses_whoever_comes_without_tls(template: dict[str, Any]) -> None:
+    policies = queue_policies(template)
+
+    queues = {name for name, body in template["Resources"].items() if body["Type"] == "AWS::SQS::Queue"}
+    assert policies.keys() == queues
+    for queue, found in policies.items():
+        (denial,) = [statement for statement in found if statement["Effect"] == "Deny"]
+        assert denial == {
+            "Sid": "DemandTls",
+            "Effect": "Deny",
+            "Principal": "*",
+            "Action": "sqs:*",
+            "Resource": {"Fn::GetAtt": [queue, "Arn"]},
+            "Condition": {"Bool": {"aws:SecureTransport": "false"}},
+        }
+
+
+def test_only_the_rules_of_the_stack_may_send_to_the_queues(template: dict[str, Any]) -> None:
+    policies = queue_policies(template)
+    allowed = {name: [one for one in found if one["Effect"] == "Allow"] for name, found in policies.items()}
+
+    assert allowed.pop("SweepDeadLetterQueue") == []  # the schedule sends there with its role
+    assert allowed.keys() == {"BufferQueue", "FailureQueue"}
+    for queue, (statement,) in allowed.items():
+        assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+        assert statement["Action"] == "sqs:SendMessage"
+        assert statement["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
+        assert statement["Condition"] == {
+            "ArnEquals": {
+                "aws:SourceArn": [
+                    {"Fn::GetAtt": ["LifecycleRule", "Arn"]},
+                    {"Fn::GetAtt": ["BuildStateRule", "Arn"]},
+                ]
+            }
+        }
+
+
+def test_the_rules_that_the_queues_name_are_all_there_are(template: dict[str, Any]) -> None:
+    rules = {name for name, body in template["Resources"].items() if body["Type"] == "AWS::Events::Rule"}
+
+    assert rules == {"LifecycleRule", "BuildStateRule"}
+
+
+def test_what_keeps_data_outlives_the_stack(template: dict[str, Any]) -> None:
+    keepers = {
+        name: body
+        for name, body in template["Resources"].items()
+        if body["Type"] in ("AWS::DynamoDB::Table", "AWS::SQS::Queue")
+    }
+    assert keepers.pop("SweepDeadLetterQueue")["DeletionPolicy"] == "Delete"  # holds no event of a tenant
+
+    assert len(keepers) == 5
+    assert {(body["DeletionPolicy"], body["UpdateReplacePolicy"]) for body in keepers.values()} == {
+        ("Retain", "Retain")
+    }
+
+
+def test_what_is_stored_is_encrypted(template: dict[str, Any]) -> None:
+    tables, queues = resources(template, "AWS::DynamoDB::Table"), resources(template, "AWS::SQS::Queue")
+
+    assert (len(tables), len(queues)) == (3, 3)
+    assert all(table["SSESpecification"]["SSEEnabled"] for table in tables)
+    # SQS takes one kind of encryption at a time.
+    assert [queue["SqsManagedSseEnabled"] for queue in queues] == [{"Fn::If": ["HasKmsKey", False, True]}] * 3
+
+
+KEY = {"Fn::If": ["HasKmsKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
+
+
+def test_a_key_of_ones_own_encrypts_tables_queues_logs_and_environment(template: dict[str, Any]) -> None:
+    tables = [table["SSESpecification"]["KMSMasterKeyId"] for table in resources(template, "AWS::DynamoDB::Table")]
+    queues = [queue["KmsMasterKeyId"] for queue in resources(template, "AWS::SQS::Queue")]
+    groups = [group["KmsKeyId"] for group in resources(template, "AWS::Logs::LogGroup")]
+    functions = [function["KmsKeyArn"] for function in resources(template, "AWS::Lambda::Function")]
+
+    assert (tables, queues, groups, functions) == ([KEY] * 3, [KEY] * 3, [KEY], [KEY])
+    types = [table["SSESpecification"]["SSEType"] for table in resources(template, "AWS::DynamoDB::Table")]
+    assert types == [{"Fn::If": ["HasKmsKey", "KMS", {"Ref": "AWS::NoValue"}]}] * 3
+    assert template["Conditions"]["HasKmsKey"] == {"Fn::Not": [{"Fn::Equals": [{"Ref": "KmsKeyArn"}, ""]}]}
+    assert template["Parameters"]["KmsKeyArn"]["Default"] == ""
+
+
+@pytest.mark.parametrize("role", ["FunctionRole", "SweepRole"])
+def test_each_role_may_use_that_key_and_no_other(template: dict[str, Any], role: str) -> None:
+    policies = template["Resources"][role]["Properties"]["Policies"]
+    optional = [
+        statement["Fn::If"]
+        for policy in policies
+        for statement in policy["PolicyDocument"]["Statement"]
+        if "Fn::If" in statement
+    ]
+
+    (allowed,) = [then for condition, then, _ in optional if condition == "HasKmsKey"]
+    assert (allowed["Effect"], allowed["Action"]) == ("Allow", ["kms:Decrypt", "kms:GenerateDataKey"])
+    assert allowed["Resource"] == {"Ref": "KmsKeyArn"}
+    with_kms = [one for one in statements(policies) if any("kms:" in text for text in texts(one["Action"]))]
+    assert with_kms == [allowed]
+
+
+def test_the_queues_use_the_key_that_is_given() -> None:
+    key = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
+    with mock_aws():
+        names, sqs = deployed({"KmsKeyArn": key, "Buffered": "true"}), boto3.client("sqs")
+        queues = {
+            queue: sqs.get_queue_attributes(QueueUrl=names[queue], AttributeNames=["All"])["Attributes"]
+            for queue in ("BufferQueue", "FailureQueue", "SweepDeadLetterQueue")
+        }
+
+    for attributes in queues.values():
+        assert (attributes["KmsMasterKeyId"], attributes["SqsManagedSseEnabled"]) == (key, "false")
+
+
+def test_readme_has_the_key_policy_of_the_services_that_no_role_speaks_for(template: dict[str, Any]) -> None:
+    (policy,) = re.findall(r"```json\n(\[\n  \{\"Sid\".*?\])\n```", README.read_text(), re.S)
+    events, logs = json.loads(policy)
+
+    assert (events["Effect"], events["Principal"]) == ("Allow", {"Service": "events.amazonaws.com"})
+    assert events["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
+    assert "Condition" not in events  # EventBridge names no source to KMS
+    assert (logs["Effect"], logs["Principal"]) == ("Allow", {"Service": "logs.REGION.amazonaws.com"})
+    (group,) = resources(template, "AWS::Logs::LogGroup")
+    name = group["LogGroupName"]["Fn::Sub"].replace("${AWS::StackName}", "STACK")
+    arn = f"arn:aws:logs:REGION:ACCOUNT:log-group:{name}"
+    assert logs["Condition"] == {"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": arn}}
+
+
+def test_what_checkov_finds_is_met_or_answered_beside_the_function() -> None:
+    text = TEMPLATE.read_text()
+    answers = dict(re.findall(r"# checkov:skip=(CKV_AWS_\d+):(\S.*)$", text, re.M))
+
+    assert answers.keys() == {"CKV_AWS_115", "CKV_AWS_116"}  # reserved concurrency, a queue of Lambda's own kind
+    function = text[text.index("  OrchestratorFunction:") : text.index("  InvokeConfig:")]
+    assert function.count("checkov:skip") == len(answers)
+    assert "InvokeConfig" in answers["CKV_AWS_116"]
+
+
+def test_every_parameter_is_described_and_asked_for_in_a_group(template: dict[str, Any]) -> None:
+    groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
+    asked = [name for group in groups for name in group["Parameters"]]
+
+    assert sorted(asked) == sorted(template["Parameters"])
+    for name, parameter in template["Parameters"].items():
+        assert parameter["Description"], name
+        assert "Default" in parameter, name
+
+
+def test_a_failed_invocation_is_tried_again_and_then_kept(template: dict[str, Any]) -> None:
+    (config,) = resources(template, "AWS::Lambda::EventInvokeConfig")
+
+    assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (2, 21600)
+    assert config["DestinationConfig"]["OnFailure"]["Destination"] == {"Fn::GetAtt": ["FailureQueue", "Arn"]}
+    condition, published, otherwise = config["Qualifier"]["Fn::If"]
+    assert (condition, otherwise) == ("UsesSnapStart", "$LATEST")
+    arn = "arn:aws:lambda:eu-west-1:123456789012:function:orchestrator:live"
+    index, split = published["Fn::Select"]
+    assert split == {"Fn::Split": [":", {"Ref": "OrchestratorFunctionAliaslive"}]}
+    assert arn.split(":")[index] == "live"
+
+
+def test_a_changed_parameter_takes_effect_without_a_new_version(template: dict[str, Any]) -> None:
+    """What invokes an alias goes on with the settings of the version that was published last."""
+    alias, uses = "OrchestratorFunctionAliaslive", json.dumps(template).count('"OrchestratorFunctionAliaslive"}')
+    either = {
+        "Fn::If": ["UsesSnapStart", {"Ref": alias}, {"Fn::GetAtt": ["OrchestratorFunction", "Arn"]}],
+    }
+
+    assert uses > 5
+    assert json.dumps(template).count(json.dumps(either)) == uses - 1  # and the invocations' configuration
+    (version,) = resources(template, "AWS::Lambda::Version")
+    assert version["Description"] == {"Ref": "VersionLabel"}
+
+
+def test_the_sweep_is_scheduled_for_what_the_rules_invoke(template: dict[str, Any]) -> None:
+    (schedule,) = resources(template, "AWS::Scheduler::Schedule")
+
+    assert schedule["ScheduleExpression"] == "rate(5 minutes)"
+    assert schedule["Target"]["Arn"]["Fn::If"][0] == "UsesSnapStart"
+    assert "Name" not in schedule  # a name would keep a second stack out of the account
+
+
+def test_a_sweep_that_cannot_be_started_is_tried_until_the_next_and_then_kept(template: dict[str, Any]) -> None:
+    (schedule,) = resources(template, "AWS::Scheduler::Schedule")
+    queue = {"Fn::GetAtt": ["SweepDeadLetterQueue", "Arn"]}
+
+    assert schedule["Target"]["DeadLetterConfig"] == {"Arn": queue}
+    assert schedule["Target"]["RetryPolicy"]["MaximumEventAgeInSeconds"] == 5 * 60
+    assert schedule["Target"]["RetryPolicy"]["MaximumRetryAttempts"] > 0
+    policies = template["Resources"]["SweepRole"]["Properties"]["Policies"]
+    allowed = {statement["Sid"]: (statement["Action"], statement["Resource"]) for statement in statements(policies)}
+    assert allowed["InvokeTheFunction"] == ("lambda:InvokeFunction", schedule["Target"]["Arn"])
+    assert allowed["SendDeadLetters"] == ("sqs:SendMessage", queue)
+
+
+def test_only_schedules_of_the_account_in_the_sweeps_group_get_its_role(template: dict[str, Any]) -> None:
+    (trust,) = template["Resources"]["SweepRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    (schedule,) = resources(template, "AWS::Scheduler::Schedule")
+
+    assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
+    group = "arn:${AWS::Partition}:scheduler:${AWS::Region}:${AWS::AccountId}:schedule-group/default"
+    assert trust["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}, "aws:SourceArn": {"Fn::Sub": group}}
+    }
+    assert "GroupName" not in schedule  # so it is in the group `default`
+
+
+def test_lambda_may_assume_the_functions_role_without_a_condition(template: dict[str, Any]) -> None:
+    (trust,) = template["Resources"]["FunctionRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+
+    assert trust == {
+        "Effect": "Allow",
+        "Principal": {"Service": "lambda.amazonaws.com"},
+        "Action": "sts:AssumeRole",
+    }
+
+
+def test_the_alarms_watch_what_the_function_counts(template: dict[str, Any]) -> None:
+    alarms = resources(template, "AWS::CloudWatch::Alarm")
+
+    assert {alarm["MetricName"] for alarm in alarms} == {
+        "ApproximateNumberOfMessagesVisible",
+        "ApproximateAgeOfOldestMessage",
+        "Errors",
+        "EventsWaiting",
+        "Throttles",
+        "RunsWithoutEnding",
+        "SweepFailed",
+        "FailedEvents",
+    }
+    own = [alarm["Dimensions"] for alarm in alarms if alarm["Namespace"] == "Orchestrator"]
+    assert own == [[{"Name": "service", "Value": {"Ref": "AWS::StackName"}}]] * 5
+
+
+def test_an_alarm_goes_off_when_no_sweep_is_counted_for_a_quarter_of_an_hour(template: dict[str, Any]) -> None:
+    alarm = template["Resources"]["NoSweepAlarm"]
+    properties = alarm["Properties"]
+
+    assert (properties["MetricName"], properties["Statistic"]) == ("RunsWithoutEnding", "SampleCount")
+    assert (properties["ComparisonOperator"], properties["Threshold"]) == ("LessThanThreshold", 1)
+    assert properties["TreatMissingData"] == "breaching"
+    assert properties["Period"] * properties["EvaluationPeriods"] == 15 * 60
+    assert "DatapointsToAlarm" not in properties  # all three must lack a sweep: the first sweep ends the alarm
+    assert alarm["DependsOn"] == "SweepSchedule"
+
+
+def test_the_dashboard_is_json_and_fits_together(template: dict[str, Any]) -> None:
+    (dashboard,) = resources(template, "AWS::CloudWatch::Dashboard")
+    body, names = dashboard["DashboardBody"]["Fn::Sub"]
+
+    widgets = json.loads(body)["widgets"]
+    places = {
+        (x, y) for w in widgets for x in range(w["x"], w["x"] + w["width"]) for y in range(w["y"], w["y"] + w["height"])
+    }
+    assert len(places) == sum(w["width"] * w["height"] for w in widgets)  # none lies on another
+    titles = " ".join(w["properties"]["title"] for w in widgets)
+    assert all(word in titles for word in ("by type", "by build system", "by reason", "Latency", "Queues"))
+    assert names.keys() == {"Buffer"}
+
+
+# Created, as far as moto's CloudFormation goes.
+
+
+@pytest.fixture(params=[{}, BUFFERED], ids=["direct", "buffered"])
+def account(request: pytest.FixtureRequest) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
+    """An account with the stack: its parameters, and what its resources are called."""
+    with mock_aws():
+        yield request.param, deployed(request.param)
+
+
+def targets(names: Mapping[str, str], rule: str, bus: str) -> list[dict[str, Any]]:
+    found = boto3.client("events").list_targets_by_rule(Rule=names[rule], EventBusName=bus)["Targets"]
+    return [dict(target) for target in found]
+
+
+def test_the_rules_pass_the_lifecycle_on_to_the_function_or_the_buffer(
+    account: tuple[dict[str, str], dict[str, str]],
+) -> None:
+    parameters, names = account
+    events, bus = boto3.client("events"), parameters.get("EventBusName", "default")
+
+    pattern = json.loads(events.describe_rule(Name=names["LifecycleRule"], EventBusName=bus)["EventPattern"])
+    assert pattern == {"detail-type": [str(kind) for kind in EventType]}
+    for rule, its_bus in (("LifecycleRule", bus), ("BuildStateRule", "default")):
+        (target,) = targets(names, rule, its_bus)
+        assert (":sqs:" in target["Arn"]) is bool(parameters)
+        assert names["OrchestratorFunction" if not parameters else "BufferQueue"].rpartition("/")[2] in target["Arn"]
+        assert names["FailureQueue"].rpartition("/")[2] in target["DeadLetterConfig"]["Arn"]
+
+
+def test_the_rule_for_builds_matches_those_that_the_function_started(
+    account: tuple[dict[str, str], dict[str, str]],
+) -> None:
+    _, names = account
+    pattern = boto3.client("events").describe_rule(Name=names["BuildStateRule"])["EventPattern"]
+    build = {
+        "id": "p:1",
+        "arn": "arn:aws:codebuild:eu-west-1:123456789012:build/p:1",
+        "projectName": "p",
+        "buildStatus": "FAILED",
+        "environment": {"environmentVariables": [{"name": "X"}, {"name": "ORCHESTRATOR_RUN_ID", "value": "1"}]},
+    }
+
+    def matches(variables: list[dict[str, str]], status: str) -> bool:
+        event = state_change({**build, "buildStatus": status, "environment": {"environmentVariables": variables}})
+        return matched(json.loads(pattern), event)
+
+    ours = [{"name": "X"}, {"name": "ORCHESTRATOR_RUN_ID", "value": "1"}]
+    assert matches(ours, "FAILED")
+    assert matches(ours, "SUCCEEDED")
+    assert not matches(ours, "IN_PROGRESS")
+    assert not matches([{"name": "X"}], "FAILED")
+
+
+def matched(pattern: Any, event: Any) -> bool:
+    """Match as EventBridge does: a list in the event fits where one of its members does."""
+    if isinstance(event, list):
+        return any(matched(pattern, member) for member in event)
+    if isinstance(pattern, dict):
+        return isinstance(event, dict) and all(
+            any(matched(one, event) for one in wanted) if name == "$or" else matched(wanted, event.get(name, []))
+            for name, wanted in pattern.items()
+        )
+    return any(event.startswith(one["prefix"]) if isinstance(one, dict) else event == one for one in pattern)
+
+
+OWN_SOURCES = [
+    OWN_SOURCE,
+    PublishEvent(type="TENANT_MOVED", detail={}).source,
+    provisioning.SUCCESS_HANDLER,
+    "saas.tenant.provisioning.codebuild",
+    "saas.tenant.provisioning.jenkins",
+    "saas.tenant.provisioning.stepfunctions",
+]
+
+
+def test_with_allowed_sources_the_rules_pass_those_on_and_the_functions_own() -> None:
+    given = {"AllowedSources": "my.control.plane,my.billing", "ExtraEventTypes": "TENANT_SUSPENDED"}
+    with mock_aws():
+        names, events = deployed(given), boto3.client("events")
+        pattern = json.loads(events.describe_rule(Name=names["LifecycleRule"])["EventPattern"])
+
+    others = ["my.control", "my.control.plane.2", "somebody.else", "orchestrator.smoke", "saas.control.plane"]
+    wanted = ["my.control.plane", "my.billing", *OWN_SOURCES]
+    for kind in (EventType.TENANT_PROVISIONING, "TENANT_SUSPENDED"):
+        sources = [*wanted, *others]
+        assert [one for one in sources if matched(pattern, {"detail-type": kind, "source": one})] == wanted
+    assert not matched(pattern, {"detail-type": "TENANT_MOVED", "source": "my.billing"})
+    assert len(pattern["$or"]) == 2  # EventBridge takes an `$or` of fewer for the name of a field
+
+
+def test_the_tables_have_the_keys_that_the_function_uses(account: tuple[dict[str, str], dict[str, str]]) -> None:
+    _, names = account
+    dynamodb = boto3.client("dynamodb")
+
+    def keys(schema: Any) -> list[str]:
+        return [key["AttributeName"] for key in schema]
+
+    tables = {name: dynamodb.describe_table(TableName=names[name])["Table"] for name in names if name.endswith("Table")}
+    assert {name: keys(table["KeySchema"]) for name, table in tables.items()} == {
+        "TierDetailsTable": ["tier"],
+        "TenantRecordsTable": ["tenantId"],
+        "IdempotencyTable": ["id"],
+    }
+    indexes = {index["IndexName"]: index for index in tables["IdempotencyTable"]["GlobalSecondaryIndexes"]}
+    assert {name: keys(index["KeySchema"]) for name, index in indexes.items()} == {
+        OPEN_JOBS: ["openJob", "checkAt"],
+        BY_TENANT: ["tenantId", "since"],
+        WAITING: ["waitingFor", "waitingSince"],
+    }
+    for name, index in indexes.items():
+        made = sandbox.LEDGER_INDEXES[name]
+        assert (*keys(index["KeySchema"]), set(index["Projection"]["NonKeyAttributes"])) == (*made[:2], set(made[2]))
+
+
+def test_old_records_of_what_was_done_go_by_themselves(template: dict[str, Any]) -> None:
+    table = template["Resources"]["IdempotencyTable"]["Properties"]
+
+    assert table["TimeToLiveSpecification"] == {"AttributeName": "expiration", "Enabled": True}
+
+
+def test_the_buffer_hands_batches_over_and_keeps_what_waits(account: tuple[dict[str, str], dict[str, str]]) -> None:
+    parameters, names = account
+    mappings = boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"]
+    if not parameters:
+        assert mappings == []
+        return
+
+    (mapping,) = mappings
+    assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
+    assert int(mapping["ScalingConfig"]["MaximumConcurrency"]) == 25
+    buffer = boto3.client("sqs").get_queue_attributes(QueueUrl=names["BufferQueue"], AttributeNames=["All"])[
+        "Attributes"
+    ]
+    function = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
+    assert int(buffer["VisibilityTimeout"]) >= 6 * function["Timeout"]
+    redrive = json.loads(buffer["RedrivePolicy"])
+    # What is unavailable is tried at most this often, and never goes to the failure queue for it.
+    hourly = MAX_AGE_SECONDS / (0.75 * LONGEST_WAIT_SECONDS)
+    assert hourly + math.log2(LONGEST_WAIT_SECONDS / FIRST_WAIT_SECONDS) < int(redrive["maxReceiveCount"])
+    assert int(buffer["MessageRetentionPeriod"]) > MAX_AGE_SECONDS
+    assert names["FailureQueue"] == function["Environment"]["Variables"]["FAILURE_QUEUE_URL"]
+    assert names["FailureQueue"].rpartition("/")[2] in redrive["deadLetterTargetArn"]
+
+
+def test_the_function_gets_the_settings_that_it_reads_and_no_other(
+    account: tuple[dict[str, str], dict[str, str]],
+) -> None:
+    parameters, names = account
+    function = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
+    variables = function["Environment"]["Variables"]
+
+    # Powertools and glibc read theirs.
+    own = {name: value for name, value in variables.items() if not name.startswith(("POWERTOOLS_", "RES_OPTIONS"))}
+    assert own.keys() <= {name.upper() for name in Settings.model_fields}
+    settings = Settings.from_environment(own)
+    assert settings.tier_details_table == names["TierDetailsTable"]
+    assert settings.idempotency_table == names["IdempotencyTable"]
+    assert settings.event_bus_name == parameters.get("EventBusName", "default")
+    assert variables["POWERTOOLS_SERVICE_NAME"] == STACK
+
+
+def test_tables_that_are_there_are_used() -> None:
+    given = {"TierDetailsTableName": "tiers", "TenantRecordsTableName": "tenants", "IdempotencyTableName": "done"}
+    with mock_aws():
+        names = deployed(given)
+        function = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
+
+    settings = Settings.from_environment(function["Environment"]["Variables"])
+    assert not [name for name in names if name.endswith("Table")]
+    assert (settings.tier_details_table, settings.data_store_table, settings.idempotency_table) == (*given.values(),)
+
+
+@pytest.mark.parametrize("mode", [{}, BUFFERED], ids=["direct", "buffered"])
+def test_a_function_of_ones_own_gets_its_events(mode: dict[str, str]) -> None:
+    given = {
+        "Handler": "my_consumers.lambda_handler",
+        "ExtraEventTypes": "TENANT_SUSPENDED,TENANT_MOVED",
+        "ExtraPolicyArns": "arn:aws:iam::123456789012:policy/machines,arn:aws:iam::123456789012:policy/topics",
+        "DefaultBuilder": "STEP_FUNCTIONS",
+    }
+    with mock_aws():
+        names = deployed({**mode, **given})
+        function = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
+        bus = mode.get("EventBusName", "default")
+        rule = boto3.client("events").describe_rule(Name=names["LifecycleRule"], EventBusName=bus)
+
+    assert function["Handler"] == given["Handler"]
+    assert function["Environment"]["Variables"]["DEFAULT_BUILDER"] == "STEP_FUNCTIONS"
+    assert json.loads(rule["EventPattern"]) == {
+        "detail-type": [*(str(kind) for kind in EventType), "TENANT_SUSPENDED", "TENANT_MOVED"]
+    }
+
+
+def test_what_the_rules_invoke_lets_each_of_them(template: dict[str, Any]) -> None:
+    rules = {name for name, body in template["Resources"].items() if body["Type"] == "AWS::Events::Rule"}
+    permissions = resources(template, "AWS::Lambda::Permission")
+
+    assert {permission["SourceArn"]["Fn::GetAtt"][0] for permission in permissions} == rules
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "is_taken"),
+    [
+        ("Handler", "my_consumers.lambda_handler", True),
+        ("Handler", "my_consumers.app.lambda_handler", True),
+        ("Handler", "my_consumers:lambda_handler", False),
+        ("Handler", "lambda_handler", False),
+        ("DefaultBuilder", "STEP_FUNCTIONS", True),
+        ("DefaultBuilder", "Argo/eu-1", True),
+        ("DefaultBuilder", "", False),
+        ("DefaultBuilder", "two words", False),
+        ("KmsKeyArn", "", True),
+        ("KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", True),
+        ("KmsKeyArn", "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab", True),
+        ("KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:alias/mine", False),  # IAM policies take no alias
+        ("KmsKeyArn", "1234abcd-12ab-34cd-56ef-1234567890ab", False),
+    ],
+)
+def test_what_is_named_must_look_like_its_name(
+    template: dict[str, Any], parameter: str, value: str, is_taken: bool
+) -> None:
+    assert (re.fullmatch(template["Parameters"][parameter]["AllowedPattern"], value) is not None) is is_taken
+
+
+def test_the_account_lacks_nothing_but_what_is_listed(template: dict[str, Any]) -> None:
+    kinds = {body["Type"] for body in template["Resources"].values()}
+
+    assert kinds & NOT_IN_MOTO == NOT_IN_MOTO
