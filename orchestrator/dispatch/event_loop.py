@@ -52,6 +52,9 @@ class _Loop:
             raise error
         return result
 
+    def _stop(self, _: object) -> None:
+        self._loop.call_soon_threadsafe(self._loop.stop)
+
     def _serve(self) -> None:
         while not self._is_ending:
             try:
@@ -62,7 +65,7 @@ class _Loop:
     def _end(self) -> None:
         self._is_ending = True
         ended = asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop)
-        ended.add_done_callback(lambda _: self._loop.call_soon_threadsafe(self._loop.stop))
+        ended.add_done_callback(self._stop)
         self._thread.join(_END_SECONDS)
         if not self._thread.is_alive():
             self._loop.close()

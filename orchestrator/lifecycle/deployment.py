@@ -8,8 +8,8 @@ from orchestrator.consumer import Context
 from orchestrator.details import BuildDetail
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event, EventType
-from orchestrator.lifecycle.job import requested_variables, tier_name
 from orchestrator.lifecycle.status import TenantStatus, reached
+from orchestrator.lifecycle.tenant_job import requested_variables, tier_name
 from orchestrator.lifecycle.webhook import WEBHOOK, conclude
 from orchestrator.registry import Registry
 from orchestrator.stores.tiers import builder_name, has_job, job_name

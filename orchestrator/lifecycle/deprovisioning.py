@@ -10,8 +10,8 @@ from orchestrator.consumer import Context
 from orchestrator.details import BuildDetail, DeprovisioningDetail, ProvisioningDetail, given_variables
 from orchestrator.errors import InvalidEvent, UnknownTenant, shown
 from orchestrator.event import Event, EventType
-from orchestrator.lifecycle.job import tenant_job
 from orchestrator.lifecycle.status import TenantStatus, record_of, status_of
+from orchestrator.lifecycle.tenant_job import tenant_job
 from orchestrator.lifecycle.webhook import SIGNING, WEBHOOK, conclude
 from orchestrator.registry import Registry
 from orchestrator.values.validation import explain

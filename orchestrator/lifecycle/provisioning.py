@@ -4,8 +4,8 @@ from orchestrator.action import Action, PublishEvent, SaveTenant
 from orchestrator.consumer import Context
 from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.event import Event, EventType
-from orchestrator.lifecycle.job import tenant_job
 from orchestrator.lifecycle.status import TenantStatus, reached, record_of, run_of
+from orchestrator.lifecycle.tenant_job import tenant_job
 from orchestrator.lifecycle.webhook import WEBHOOK, conclude, status_webhook
 from orchestrator.registry import Registry
 

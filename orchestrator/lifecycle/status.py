@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.action import UpdateTenant
 from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.event import Event
-from orchestrator.lifecycle.job import tenant_of
+from orchestrator.lifecycle.tenant_job import tenant_of
 from orchestrator.run import EVENT_ID_VARIABLE, RUN_ID_VARIABLE
 from orchestrator.stores.tenants import STARTED_BY, STATUS_WEBHOOK
 from orchestrator.timing.clock import written

@@ -11,8 +11,8 @@ from orchestrator.consumer import Context
 from orchestrator.details import BuildDetail, given_variables
 from orchestrator.errors import ConfigurationError, InvalidEvent, shown
 from orchestrator.event import Event
-from orchestrator.lifecycle.job import tier_name
 from orchestrator.lifecycle.status import CALLBACK_ADDRESS, TenantStatus, failed, reached, run_of
+from orchestrator.lifecycle.tenant_job import tier_name
 
 WEBHOOK = "status webhook"
 """Its name in diagrams."""
