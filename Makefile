@@ -23,13 +23,13 @@ help: ## list the habits
 test: ## run the tests
 	$(RUN) pytest
 
-lint: ## check style, format, and that imports point one way
+lint: ## check style and format
 	$(RUN) ruff check .
 	$(RUN) ruff format --check .
-	$(RUN) lint-imports
 
-types: ## check types
+types: ## check types, and that imports point one way
 	$(RUN) mypy
+	$(RUN) lint-imports
 
 format: ## tidy style and format
 	$(RUN) ruff check --fix .

@@ -27,7 +27,7 @@ from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.endings.admission import Admission
 from orchestrator.endings.publisher import EndingPublisher
 from orchestrator.endings.sweep import Sweep
-from orchestrator.errors import ConfigurationError, shown
+from orchestrator.errors import ConfigurationError
 from orchestrator.job import Builder
 from orchestrator.ledger.dynamodb import DynamoDBRecords
 from orchestrator.ledger.ledger import Ledger, Records
@@ -85,7 +85,11 @@ def create_handler(
     bus = EventBus(
         settings.event_bus_name, partial(clients.get, "events", settings.event_bus_aws_region or settings.aws_region)
     )
-    systems = BuildSystems(_builders(settings, clients, builders or {}), settings.default_builder)
+    built_in: dict[str, Callable[[], Builder]] = {
+        "CODE_BUILD": partial(_codebuild, settings, clients),
+        "JENKINS": partial(_jenkins, settings, clients),
+    }
+    systems = BuildSystems(built_in, builders or {}, settings.default_builder)
     publisher = EndingPublisher(systems, bus, ledger, records)
     writer = TenantWriter(tenants)
     performers: Performers = {
@@ -108,24 +112,6 @@ def create_handler(
         batches=cache(partial(_batches, settings, clients)),
         time_limit=TimeLimit(JENKINS_CALL_SECONDS if settings.jenkins_url else AWS_CALL_SECONDS),
     )
-
-
-def _builders(
-    settings: Settings, clients: Clients, given: Mapping[str, Builder]
-) -> Mapping[str, Callable[[], Builder]]:
-    factories: dict[str, Callable[[], Builder]] = {
-        "CODE_BUILD": partial(_codebuild, settings, clients),
-        "JENKINS": partial(_jenkins, settings, clients),
-    }
-    for name, builder in given.items():
-        if not isinstance(builder, Builder):
-            raise ConfigurationError(f"builder {shown(name)} has not both methods, start and find; see Builder")
-        factories[name] = partial(_given, builder)
-    return factories
-
-
-def _given(builder: Builder) -> Builder:
-    return builder
 
 
 def _codebuild(settings: Settings, clients: Clients) -> Builder:

@@ -76,26 +76,33 @@ class BuildSystem:
 
 
 class BuildSystems:
-    """Makes each build system when the first job needs it, and keeps it."""
+    """The registered builders, and the built-in ones, each of which is made when the first job needs it."""
 
-    def __init__(self, factories: Mapping[str, Callable[[], Builder]], default: str) -> None:
-        """Take what makes the builders.
+    def __init__(
+        self, factories: Mapping[str, Callable[[], Builder]], builders: Mapping[str, Builder], default: str
+    ) -> None:
+        """Register the builders.
 
         Args:
-            factories: What makes each builder, by name.
+            factories: What makes each built-in builder, by name.
+            builders: Further builders by name, or builders in their place.
             default: Name of the one for jobs that name none.
 
         Raises:
-            ConfigurationError: The default is not among them.
+            ConfigurationError: One of them is no builder, or the default is not among them.
         """
-        if default not in factories:
+        for name, builder in builders.items():
+            if not isinstance(builder, Builder):
+                raise ConfigurationError(f"builder {shown(name)} has not both methods, start and find; see Builder")
+        self._systems = {name: BuildSystem(name, builder) for name, builder in builders.items()}
+        self._factories = factories
+        self._known = ", ".join(dict.fromkeys((*factories, *builders)))
+        if default not in factories and default not in builders:
             raise ConfigurationError(
-                f"DEFAULT_BUILDER {shown(default)} is not known (known: {', '.join(factories)}); correct it, or "
-                "register the builder"
+                f"DEFAULT_BUILDER {shown(default)} is not known (known: {self._known}); correct it, or register the "
+                "builder"
             )
         self._default = default
-        self._factories = factories
-        self._systems: dict[str, BuildSystem] = {}
         self._lock = threading.Lock()
 
     def get(self, name: str | None, job: str) -> BuildSystem:
@@ -116,9 +123,8 @@ class BuildSystems:
             system = self._systems.get(name)
             if system is None:
                 if name not in self._factories:
-                    known = ", ".join(self._factories)
                     raise ConfigurationError(
-                        f"builder {shown(name)} of job {shown(job)} is not known (known: {known}); "
+                        f"builder {shown(name)} of job {shown(job)} is not known (known: {self._known}); "
                         "correct builderConfig.type, the tier's builder or DEFAULT_BUILDER, or register the builder"
                     )
                 system = self._systems[name] = BuildSystem(name, self._factories[name]())

@@ -176,7 +176,7 @@ class Attempts:
         self._attempt = Attempt()
         self._ledger = Ledger(ScriptedRecords(self._attempt))
         builder = ScriptedBuilder(self._attempt, has_token=has_token)
-        jobs = JobStarter(BuildSystems({"X": lambda: builder}, "X"), MEMORY)
+        jobs = JobStarter(BuildSystems({}, {"X": builder}, "X"), MEMORY)
         self._jobs = {False: _prepared(jobs, NOW), True: _prepared(jobs, NOW - MONTH)}
         self._steps: dict[tuple[Actor, bool], Step] = {}
 
