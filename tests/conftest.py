@@ -1,5 +1,6 @@
 """What the tests share: an AWS emulated in the process, and the requests that left for it."""
 
+import copy
 import json
 import os
 from collections.abc import Iterator
@@ -8,13 +9,14 @@ from typing import Any
 import pytest
 from botocore import handlers, session
 from moto import mock_aws
+from moto.backends import get_backend
 
 from orchestrator import Application, Registry, create_handler
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
-from tests.support.aws import REGION, Requests
+from tests.support.aws import ACCOUNT_ID, REGION, Requests
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -62,9 +64,23 @@ def aws(requests: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[Request
     monkeypatch.setenv("DATA_STORE_TABLE", "tenants")
     monkeypatch.setenv("IDEMPOTENCY_TABLE", "idempotency")
     with mock_aws():
-        sandbox.fill()
+        _fill()
         requests.clear()
         yield requests
+
+
+_filled: dict[str, dict[str, Any]] = {}
+
+
+def _fill() -> None:
+    """Fill the emulated AWS; after the first test with copies of what that one got, ten times as fast."""
+    backends = {name: get_backend(name)[ACCOUNT_ID][REGION] for name in ("codebuild", "dynamodb", "secretsmanager")}
+    if not _filled:
+        sandbox.fill()
+        _filled.update((name, copy.deepcopy(vars(backend))) for name, backend in backends.items())
+        return
+    for name, backend in backends.items():
+        vars(backend).update(copy.deepcopy(_filled[name]))
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from orchestrator.builders.jenkins.credentials import Credentials
 from orchestrator.local import sandbox
 
 REGION = "eu-west-1"
+ACCOUNT_ID = "123456789012"  # as moto has it
 
 
 class Requests(list[tuple[str, dict[str, Any]]]):

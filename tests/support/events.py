@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.local.lambda_context import LocalContext
-from tests.support.aws import REGION
+from tests.support.aws import ACCOUNT_ID, REGION
 
 EVENTS = Path(__file__).parents[2] / "events"
 
@@ -23,7 +23,7 @@ def as_event(entry: Mapping[str, Any], event_id: str = "published") -> dict[str,
         "id": event_id,
         "detail-type": entry["DetailType"],
         "source": entry["Source"],
-        "account": "123456789012",
+        "account": ACCOUNT_ID,
         "time": datetime.fromtimestamp(int(entry["Time"]), UTC).isoformat(),
         "region": REGION,
         "resources": entry["Resources"],
