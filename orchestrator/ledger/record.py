@@ -107,8 +107,8 @@ class Record:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the job may have been started: the start has no outcome, and no run was found yet."""
-        return self.state is State.CLAIMED and self.started_job.id is None
+        """Whether the run is yet to be searched for: its start has no outcome, and no search has found it."""
+        return self.outcome is None and self.started_job.id is None
 
     @property
     def age(self) -> timedelta:

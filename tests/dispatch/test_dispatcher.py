@@ -235,7 +235,7 @@ def test_an_error_of_a_consumers_own_is_told_without_its_text(
 
     with pytest.raises(ConsumerFailed) as caught:
         invoke(handler, event())
-    assert str(caught.value).startswith("consumer 'broken' raised ValueError in broken, test_dispatch.py line ")
+    assert str(caught.value).startswith("consumer 'broken' raised ValueError in broken, test_dispatcher.py line ")
     assert isinstance(caught.value.__cause__, ValueError)
     assert SECRET not in capsys.readouterr().out
 
@@ -334,7 +334,7 @@ def test_an_error_of_a_builders_own_names_the_builder_and_its_place(registry: Re
     registry.consumer("TENANT_SUSPENDED", name="a")(job("x", builder="X"))
 
     with pytest.raises(
-        ConsumerFailed, match=r"^builder 'X' raised ValueError in start, test_dispatch\.py line \d+; cor"
+        ConsumerFailed, match=r"^builder 'X' raised ValueError in start, test_dispatcher\.py line \d+; cor"
     ):
         invoke(create_handler(registry, builders={"X": Broken()}), event())
 

@@ -805,6 +805,29 @@ def test_a_start_that_ended_in_doubt_is_looked_for(
     assert [entry["DetailType"] for entry in published(aws)] == ["TENANT_PROVISIONING_SUCCESS"]
 
 
+def test_a_start_in_doubt_whose_ending_no_consumer_could_handle_is_looked_for(
+    codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ending is known by then, so that the start is done, but nobody has acted on it."""
+    monkeypatch.setattr("orchestrator.aws.clients.READ_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    handler = create_handler(lifecycle)
+    codebuild.next.drop(on="StartBuild", after_acting=True, times=3)
+    with pytest.raises(Unavailable):
+        provisioned(handler, codebuild)
+    (build,) = codebuild.builds
+    codebuild.finish(build)
+    with monkeypatch.context() as broken:
+        broken.setenv("DATA_STORE_TABLE", "none-there")
+        with pytest.raises(ConfigurationError):
+            invoke(create_handler(lifecycle), as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS"))
+    later(HOUR)
+    assert sweep(handler)["published"] == 0
+    later(HOUR * 2)
+
+    assert sweep(handler, id="next")["published"] == 1
+
+
 def test_a_start_in_doubt_that_never_was_is_given_up_in_the_end(
     codebuild: CodeBuildServer,
     aws: Requests,
