@@ -161,7 +161,7 @@ def _log_outcome(event: Event[Any], consumer: str, outcome: Outcome) -> None:
         case OutcomeStatus.IGNORED:
             _log_ignored(event, outcome["reason"])
         case OutcomeStatus.SKIPPED if outcome["action"] == "SendCallback":
-            telemetry.logger.warning(f"tenant {shown(outcome['name'])}: the callback was {outcome['reason']}")
+            telemetry.logger.warning(f"tenant {shown(outcome.get('name'))}: the callback was {outcome['reason']}")
 
 
 def _log_ignored(event: Event[Any], reason: str) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from orchestrator.errors import Unavailable
 from orchestrator.event import Start
@@ -98,7 +98,6 @@ class Untraceable(Unavailable):
     """The build system does not keep a job's run ids, so whether a run was started cannot be found out."""
 
 
-@runtime_checkable
 class Builder(Protocol):
     """Starts the jobs of one build system.
 
@@ -139,7 +138,6 @@ class Builder(Protocol):
         ...
 
 
-@runtime_checkable
 class RecognisesRepeats(Protocol):
     """A builder whose `start` recognises a repeated request by itself.
 
@@ -151,7 +149,6 @@ class RecognisesRepeats(Protocol):
     covers: timedelta
 
 
-@runtime_checkable
 class ChecksNames(Protocol):
     """A builder that knows which names its jobs can have."""
 
@@ -164,7 +161,6 @@ class ChecksNames(Protocol):
         ...
 
 
-@runtime_checkable
 class KnowsEndings(Protocol):
     """A builder whose runs can be followed."""
 

@@ -42,6 +42,7 @@ https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.htm
 
 _PUBLISHED_BY = "urn:orchestrator:run:"
 _STARTED_BY = "urn:orchestrator:start:"
+_FAILURE = "urn:orchestrator:failure"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ class Origin:
 
     event: Event[Mapping[str, Any]]
     consumer: str
-    position: int = 0
+    position: int
     is_failure: bool = False
 
     @property
@@ -87,17 +88,19 @@ class Origin:
         return _digest("once", find_tenant_id(self.event.detail), subject)
 
 
-def marks(run_id: str, start: Start) -> list[str]:
+def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:
     """Make what a published event carries among its resources.
 
     Args:
         run_id: Identity of the action that publishes it: published twice, it counts once.
         start: What it follows from.
+        is_failure: Whether it publishes that a consumer failed.
 
     Returns:
         A mark of each.
     """
-    return [_PUBLISHED_BY + run_id, f"{_STARTED_BY}{written(start.at)}/{start.event_id}"]
+    found = [_PUBLISHED_BY + run_id, f"{_STARTED_BY}{written(start.at)}/{start.event_id}"]
+    return [*found, _FAILURE] if is_failure else found
 
 
 def published_mark(source: str, resources: Sequence[str]) -> str | None:
@@ -120,6 +123,11 @@ def published_start(source: str, resources: Sequence[str]) -> Start | None:
         with suppress(ValueError):
             return Start(event_id=event_id, at=datetime.fromisoformat(time).astimezone(UTC))
     return None
+
+
+def publishes_failure(source: str, resources: Sequence[str]) -> bool:
+    """Say whether this package published an event because a consumer failed; see `published_mark`."""
+    return any(_marked(source, resources, _FAILURE))
 
 
 def ending_run(event: Event[Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""Builds the application from its settings: the only place that makes clients, and imports late what few need."""
+"""Builds the application from its settings: makes the clients, and what few functions need only when they need it."""
 
 import importlib
 import os

@@ -54,6 +54,29 @@ def handle(consumer=lambda event: None):
     )
 
 
+def test_powertools_decorators_take_the_handler() -> None:
+    """Those that accept functions alone, such as `event_source`, take a function that calls it."""
+    done = host(
+        "from aws_lambda_powertools import Logger\n"
+        "from aws_lambda_powertools.middleware_factory import lambda_handler_decorator\n"
+        "from orchestrator import Registry, create_handler\n"
+        "from orchestrator.local.lambda_context import LocalContext\n"
+        "@lambda_handler_decorator\n"
+        "def middleware(handler, event, context):\n"
+        "    return handler(event, context)\n"
+        "application = create_handler(Registry())\n"
+        "@middleware\n"
+        "def wrapped(event, context):\n"
+        "    return application(event, context)\n"
+        "decorated = Logger(service='theirs').inject_lambda_context(application)\n"
+        f"event = json.loads(Path({str(EVENTS / 'tenant-provisioning.json')!r}).read_text())\n"
+        "answers = [handler(event, LocalContext())['consumers'] for handler in (wrapped, decorated)]\n"
+        "assert answers == [[], []]"
+    )
+
+    assert done.returncode == 0, done.stderr
+
+
 def lines(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     assert done.returncode == 0, done.stderr
     return json_lines(done.stdout)

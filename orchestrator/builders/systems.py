@@ -3,10 +3,37 @@
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import TypeGuard
 
-from orchestrator.errors import ConfigurationError, ConsumerFailed, JobRejected, OrchestratorError, shown, wrapped
+from orchestrator.errors import (
+    ConfigurationError,
+    ConsumerFailed,
+    JobRejected,
+    OrchestratorError,
+    shown,
+    wrapped,
+)
 from orchestrator.job import Builder, ChecksNames, Ending, Job, KnowsEndings, RecognisesRepeats, Run, StartedJob
 from orchestrator.run import BEFORE_FIRST_RETRY
+
+# Not isinstance with a protocol that is checkable at run time: from Python 3.12 on that does not see what a builder
+# passes on by `__getattr__`.
+
+
+def _has_method(builder: object, name: str) -> bool:
+    return callable(getattr(builder, name, None))
+
+
+def _recognises_repeats(builder: object) -> TypeGuard[RecognisesRepeats]:
+    return hasattr(builder, "covers")
+
+
+def _checks_names(builder: object) -> TypeGuard[ChecksNames]:
+    return _has_method(builder, "check")
+
+
+def _knows_endings(builder: object) -> TypeGuard[KnowsEndings]:
+    return _has_method(builder, "endings")
 
 
 class BuildSystem:
@@ -20,10 +47,10 @@ class BuildSystem:
 
     def __init__(self, name: str, builder: Builder) -> None:
         self.name = name
-        self.covers = builder.covers if isinstance(builder, RecognisesRepeats) else BEFORE_FIRST_RETRY
+        self.covers = builder.covers if _recognises_repeats(builder) else BEFORE_FIRST_RETRY
         self._builder = builder
-        self._names = builder if isinstance(builder, ChecksNames) else None
-        self._endings = builder if isinstance(builder, KnowsEndings) else None
+        self._names = builder if _checks_names(builder) else None
+        self._endings = builder if _knows_endings(builder) else None
         self.can_be_followed = self._endings is not None
 
     def check(self, job: str) -> None:
@@ -92,7 +119,7 @@ class BuildSystems:
             ConfigurationError: One of them is no builder, or the default is not among them.
         """
         for name, builder in builders.items():
-            if not isinstance(builder, Builder):
+            if not _has_method(builder, "start") or not _has_method(builder, "find"):
                 raise ConfigurationError(f"builder {shown(name)} has not both methods, start and find; see Builder")
         self._systems = {name: BuildSystem(name, builder) for name, builder in builders.items()}
         self._factories = factories

@@ -13,7 +13,7 @@ from orchestrator.event import Event
 from orchestrator.ledger.ledger import Ledger, Prepared, Records
 from orchestrator.ledger.record import State
 from orchestrator.performers import answers
-from orchestrator.performers.performer import Performers
+from orchestrator.performers.performer import Performers, is_action, performer_of
 from orchestrator.run import Origin
 
 _CHANGED_RECORD = (OutcomeStatus.SAVED, OutcomeStatus.UPDATED)
@@ -97,10 +97,9 @@ class Turn:
     def _checked(self, decision: Any) -> tuple[Action | Following, ...]:
         if decision is None:
             return ()
-        is_one = type(decision) in self._performers or not isinstance(decision, Iterable)
-        actions = (decision,) if is_one else tuple(decision)
+        actions = tuple(decision) if isinstance(decision, Iterable) else (decision,)
         for action in actions:
-            if type(action) not in self._performers:
+            if not is_action(action, self._performers):
                 raise ConfigurationError(
                     f"consumer {shown(self._consumer.name)} returned {type(action).__name__}; "
                     "a consumer returns one action, several, or None"
@@ -129,7 +128,7 @@ class Turn:
                 break
 
     def _prepare(self, action: Action | Following, position: int) -> Prepared:
-        return self._performers[type(action)].prepare(action, self._origin(position))
+        return performer_of(action, self._performers).prepare(action, self._origin(position))
 
     def _origin(self, position: int) -> Origin:
         return Origin(event=self._event, consumer=self._consumer.name, position=position)
@@ -146,7 +145,7 @@ class Turn:
         return record is not None and record.state is State.DONE
 
     def _failure_origin(self) -> Origin:
-        return Origin(event=self._event, consumer=self._consumer.name, is_failure=True)
+        return Origin(event=self._event, consumer=self._consumer.name, position=0, is_failure=True)
 
     def _raise_published_failure(self) -> None:
         """Raise the failure that was published at an earlier delivery: after that no job is expected any more."""
@@ -177,7 +176,7 @@ class Turn:
         if publish is None:
             return result
         try:
-            prepared = self._performers[type(publish)].prepare(publish, self._failure_origin())
+            prepared = performer_of(publish, self._performers).prepare(publish, self._failure_origin())
             self._outcomes.append(self._ledger.perform(prepared))
         except OrchestratorError as second:
             # The event comes again, and with it the next try of this.

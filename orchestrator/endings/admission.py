@@ -112,8 +112,8 @@ def _succeeded(record: Record | None, event: Event[Mapping[str, Any]]) -> Starte
     """Give the job whose success led to an event."""
     if record is None or record.job is None:
         raise UnknownRun("the ledger knows no such run")
-    if find_tenant_id(event.detail) != record.job.tenant_id:
+    if record.job.tenant_id is None or find_tenant_id(event.detail) != record.job.tenant_id:
         raise UnknownRun("that run is another tenant's")
-    if record.ending != "SUCCESS":
+    if record.ending is not EndingStatus.SUCCESS:
         raise UnknownRun("that run has not succeeded")
     return record.job

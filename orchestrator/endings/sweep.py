@@ -14,6 +14,7 @@ from orchestrator.errors import JobRejected, OrchestratorError, Unavailable, sho
 from orchestrator.job import Ending, Job
 from orchestrator.ledger.ledger import Claim, Prepared, Records
 from orchestrator.ledger.record import Record, milliseconds
+from orchestrator.performers.start_job import started
 from orchestrator.run import Origin
 from orchestrator.timing import clock, deadline
 
@@ -113,9 +114,9 @@ class Sweep:
         job = record.started_job
         system = self._systems.get(job.builder, job.name)
         run = system.find(Job(name=job.name, run_id=job.run_id, since=job.since, variables={}))
-        if run is not None and run.id is not None:
-            self._records.adopt(record, run.id)
-        elif run is None and milliseconds(clock.now() - _END_OF_DOUBT) > record.locked_until:
+        if run is not None:
+            self._records.adopt(record, started(job.builder, job.name, run))
+        elif milliseconds(clock.now() - _END_OF_DOUBT) > record.locked_until:
             self._records.unfollow(record.id)
             telemetry.logger.warning(
                 f"run {record.id} of job {shown(job.name)} was never started; its event "

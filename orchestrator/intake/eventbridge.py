@@ -11,7 +11,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from orchestrator.errors import InvalidEvent, json_type
 from orchestrator.event import Event
-from orchestrator.run import FAILURE_SUFFIX, OWN_SOURCE, published_start
+from orchestrator.run import published_start, publishes_failure
 from orchestrator.values.limits import TOO_MANY_DIGITS, has_too_many_digits
 from orchestrator.values.validation import explain, path_of
 
@@ -53,7 +53,7 @@ def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]
     """
     redrive = None
     while isinstance(raw, dict) and "requestContext" in raw and "requestPayload" in raw:
-        redrive = f"record {request_id}"
+        redrive = "record" if request_id is None else f"record {request_id}"
         raw = raw["requestPayload"]
     if not isinstance(raw, dict):
         raise InvalidEvent(
@@ -85,7 +85,6 @@ def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]
     fault = None if _is_faultless(detail) else _fault(detail)
     if fault is not None:
         raise InvalidEvent(f"event: {path_of('detail', fault[0])} {fault[1]}")
-    start = published_start(model.source, model.resources)
     return Event(
         id=model.id,
         type=model.detail_type,
@@ -96,10 +95,8 @@ def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]
         resources=model.resources,
         replay_name=model.replay_name,
         redrive=f"replay {model.replay_name}" if model.replay_name else redrive,
-        start=start,
-        is_own_failure=(
-            start is not None and model.source == OWN_SOURCE and model.detail_type.endswith(FAILURE_SUFFIX)
-        ),
+        start=published_start(model.source, model.resources),
+        is_own_failure=publishes_failure(model.source, model.resources),
         detail=detail,
     )
 

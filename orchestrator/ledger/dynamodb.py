@@ -148,9 +148,9 @@ class DynamoDBRecords:
         """See `Records.postpone`."""
         self._change_open(record.id, "SET #checkAt = :at", at=written(clock.now() + record.pause))
 
-    def adopt(self, record: Record, run: str) -> None:
+    def adopt(self, record: Record, outcome: Outcome) -> None:
         """See `Records.adopt`."""
-        self._change_open(record.id, "SET #job.#id = :id", id=run)
+        self._change_open(record.id, "SET #outcome = :outcome", outcome=outcome)
 
     def _read(self, item: Mapping[str, Any]) -> Record:
         try:

@@ -45,7 +45,7 @@ class Prepared:
     Attributes:
         perform: Performs it. What it does when its time is up (`deadline.seconds_left`) may be done twice.
         action_id: Its identity; `None` performs it at every delivery, without a record.
-        failure: What has not happened if it fails, as the beginning of messages.
+        failure: What has not happened if it fails, as the beginning of messages; empty where there is no record.
         job: The job that it starts.
         follow: Whether that job's run is followed, from before it is started.
     """
@@ -125,8 +125,8 @@ class Records(Protocol):
         """Check a run again later; see `Record.pause`."""
         ...
 
-    def adopt(self, record: Record, run: str) -> None:
-        """Store the build system's name for a run whose start had no outcome."""
+    def adopt(self, record: Record, outcome: Outcome) -> None:
+        """Store the outcome of a start whose run was found later, until a delivery settles it."""
         ...
 
 

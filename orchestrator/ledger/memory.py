@@ -112,9 +112,9 @@ class MemoryRecords:
         """See `Records.postpone`."""
         self._change(record.id, check_at=clock.now() + record.pause)
 
-    def adopt(self, record: Record, run: str) -> None:
+    def adopt(self, record: Record, outcome: Outcome) -> None:
         """See `Records.adopt`."""
-        self._change(record.id, job=replace(record.started_job, id=run))
+        self._change(record.id, outcome=outcome)
 
     def _change(self, action_id: str, **changes: object) -> None:
         with self._lock:

@@ -108,7 +108,7 @@ class Record:
     @property
     def is_in_doubt(self) -> bool:
         """Whether the run is yet to be searched for: its start has no outcome, and no search has found it."""
-        return self.outcome is None and self.started_job.id is None
+        return self.outcome is None
 
     @property
     def age(self) -> timedelta:
@@ -233,5 +233,6 @@ def _job(kept: Mapping[str, Any]) -> StartedJob:
 
 
 def _outcome(kept: Mapping[str, Any]) -> Outcome:
-    outcome: Any = {**kept, "status": OutcomeStatus(kept["status"])}
-    return outcome  # type: ignore[no-any-return]  # as `Ledger` has stored it
+    stored: Any = {**kept, "status": OutcomeStatus(kept["status"])}
+    outcome: Outcome = stored
+    return outcome

@@ -31,3 +31,13 @@ class Performer(Protocol[ActionT_contra]):
 
 Performers: TypeAlias = Mapping[type, Performer[Any]]
 """The performer of each class of actions."""
+
+
+def is_action(decided: object, performers: Performers) -> bool:
+    """Say whether something has a performer."""
+    return any(cls in performers for cls in type(decided).__mro__)
+
+
+def performer_of(action: object, performers: Performers) -> Performer[Any]:
+    """Find the performer of an action's class, or of the class that this is derived from."""
+    return next(performers[cls] for cls in type(action).__mro__ if cls in performers)

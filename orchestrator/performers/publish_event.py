@@ -77,7 +77,7 @@ class EventBus:
             "Source": action.source,
             "DetailType": action.type,
             "Detail": _detail(action),
-            "Resources": marks(action_id, start),
+            "Resources": marks(action_id, start, is_failure=action.failure is not None),
             "Time": time,
         }
         texts = (*entry["Resources"], action.source, action.type, entry["Detail"])

@@ -46,7 +46,10 @@ class CallbackSender:
 
     def _skip(self, action: SendCallback, reason: str, origin: Origin, claim: Claim) -> Outcome:
         self._store(action, reason, origin)
-        return Outcome(action="SendCallback", status=OutcomeStatus.SKIPPED, name=action.tenant_id or "", reason=reason)
+        outcome = Outcome(action="SendCallback", status=OutcomeStatus.SKIPPED, reason=reason)
+        if action.tenant_id is not None:
+            outcome["name"] = action.tenant_id
+        return outcome
 
     def _send(self, action: SendCallback, host: str, origin: Origin, claim: Claim) -> Outcome:
         outcome = Outcome(action="SendCallback", status=OutcomeStatus.SENT, name=host)

@@ -55,7 +55,7 @@ class JobStarter:
         }
         variables = job_variables(variables_of(action.trusted_variables), action.variables, own)
         job = Job(name=action.name, run_id=origin.run_id, since=origin.time, variables=variables)
-        started = StartedJob(
+        kept = StartedJob(
             builder=system.name,
             name=job.name,
             run_id=job.run_id,
@@ -66,18 +66,18 @@ class JobStarter:
             start=origin.start,
             follow=action.follow,
         )
-        record.check(started)
+        record.check(kept)
         return Prepared(
             perform=partial(self._start, system, job),
             action_id=origin.run_id,
             failure=f"job {shown(action.name)} was not started",
-            job=started,
+            job=kept,
             follow=action.follow and system.can_be_followed,
         )
 
     def _start(self, system: BuildSystem, job: Job, claim: Claim) -> Outcome:
         run = self._earlier_run(system, job, claim) or system.start(job)
-        return _outcome(system.name, job, run)
+        return started(system.name, job.name, run)
 
     def _earlier_run(self, system: BuildSystem, job: Job, claim: Claim) -> Run | None:
         """Find the run that an earlier delivery may have started.
@@ -102,9 +102,19 @@ class JobStarter:
             raise Unavailable(str(error)) from None
 
 
-def _outcome(builder: str, job: Job, run: Run) -> Outcome:
+def started(builder: str, job: str, run: Run) -> Outcome:
+    """Make the outcome of a start.
+
+    Args:
+        builder: Name of the builder.
+        job: Name of the job.
+        run: The run.
+
+    Returns:
+        The outcome, with what is known of the run.
+    """
     status = OutcomeStatus.ALREADY_STARTED if run.already_started else OutcomeStatus.STARTED
-    outcome = Outcome(action="StartJob", status=status, builder=builder, name=job.name)
+    outcome = Outcome(action="StartJob", status=status, builder=builder, name=job)
     if run.id is not None:
         outcome["id"] = run.id
     if run.link is not None:

@@ -6,7 +6,7 @@ from orchestrator.action import Outcome, OutcomeStatus, SaveTenant, UpdateTenant
 from orchestrator.errors import shown
 from orchestrator.ledger.ledger import Claim, Prepared
 from orchestrator.run import Origin
-from orchestrator.stores.tenants import ChecksRecords, Refusal, TenantRecords
+from orchestrator.stores.tenants import Refusal, TenantRecords, checks_records
 
 
 class TenantWriter:
@@ -14,7 +14,7 @@ class TenantWriter:
 
     def __init__(self, tenants: TenantRecords) -> None:
         self._tenants = tenants
-        self._checks = tenants if isinstance(tenants, ChecksRecords) else None
+        self._checks = tenants if checks_records(tenants) else None
 
     def prepare(self, action: SaveTenant | UpdateTenant, origin: Origin) -> Prepared:
         """Check a record or its changes; see `Performer`.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from decimal import DecimalException
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from botocore.exceptions import ClientError
 
@@ -103,7 +103,6 @@ class TenantRecords(TenantLookup, Protocol):
         ...
 
 
-@runtime_checkable
 class ChecksRecords(Protocol):
     """Tenant records that know what they can hold."""
 
@@ -114,6 +113,11 @@ class ChecksRecords(Protocol):
             InvalidEvent: They cannot be stored.
         """
         ...
+
+
+def checks_records(tenants: object) -> TypeGuard[ChecksRecords]:
+    """Say whether tenant records are `ChecksRecords`."""
+    return callable(getattr(tenants, "check", None))
 
 
 class TenantReader:

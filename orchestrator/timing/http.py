@@ -76,7 +76,7 @@ class _TimedConnection(HTTPConnection):
             try:
                 found = socket.getaddrinfo(self._dns_host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
             except (socket.gaierror, UnicodeError) as error:  # the latter for a label that is empty or too long
-                raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
+                raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]  # urllib3 passes both
             failure = OSError("the name has no address")
             for *_, address in found:
                 try:

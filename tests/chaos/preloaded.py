@@ -7,7 +7,7 @@ import botocore.session
 _MODULES = (
     "orchestrator",
     "orchestrator.builders.jenkins",
-    "orchestrator.performers.send_callback",
+    "orchestrator.performers.callbacks",
     "orchestrator.lifecycle",
     "tests.chaos.worker",
 )

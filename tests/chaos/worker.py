@@ -20,12 +20,12 @@ READY = b"ready"
 PRELOADED = "tests.chaos.preloaded"
 # What the function waits for, as a share of the time that an invocation may take.
 _WAITS = {
-    ("orchestrator.aws", "CONNECT_TIMEOUT_SECONDS"): 0.1,
-    ("orchestrator.aws", "READ_TIMEOUT_SECONDS"): 0.3,
+    ("orchestrator.aws.clients", "CONNECT_TIMEOUT_SECONDS"): 0.1,
+    ("orchestrator.aws.clients", "READ_TIMEOUT_SECONDS"): 0.3,
     ("orchestrator.builders.jenkins.connection", "CONNECT_TIMEOUT_SECONDS"): 0.1,
     ("orchestrator.builders.jenkins.connection", "READ_TIMEOUT_SECONDS"): 0.3,
-    ("orchestrator.performers.send_callback", "CONNECT_TIMEOUT_SECONDS"): 0.1,
-    ("orchestrator.performers.send_callback", "READ_TIMEOUT_SECONDS"): 0.3,
+    ("orchestrator.performers.callbacks", "CONNECT_TIMEOUT_SECONDS"): 0.1,
+    ("orchestrator.performers.callbacks", "READ_TIMEOUT_SECONDS"): 0.3,
     ("orchestrator.timing.deadline", "LEAST_SECONDS"): 0.05,
     ("orchestrator.timing.deadline", "MARGIN_SECONDS"): 0.1,
     ("orchestrator.ledger.record", "CLOCK_TOLERANCE_SECONDS"): 0.4,
@@ -72,12 +72,18 @@ def work(connection: Connection, timeout: float, ahead: float, environment: Mapp
             connection.send_bytes(json.dumps(result).encode())
 
 
+def _replace(module: str, name: str, value: object) -> None:
+    owner = importlib.import_module(module)
+    getattr(owner, name)  # a constant that has moved must not be shortened in vain
+    setattr(owner, name, value)
+
+
 def _hurry(timeout: float) -> None:
     """Shorten every wait to the scale of a run."""
     for (module, name), share in _WAITS.items():
-        setattr(importlib.import_module(module), name, share * timeout)
+        _replace(module, name, share * timeout)
     for (module, name), share in _PAUSES.items():
-        setattr(importlib.import_module(module), name, timedelta(seconds=share * timeout))
+        _replace(module, name, timedelta(seconds=share * timeout))
     # A callback has no other mark of the child that sends it.
     urllib3.connection._get_default_user_agent = lambda: os.environ["AWS_ACCESS_KEY_ID"]
     ExponentialBackoff.delay_amount = lambda self, context: 0.02  # type: ignore[method-assign]

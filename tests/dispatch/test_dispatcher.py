@@ -89,6 +89,19 @@ def test_a_condition_sees_the_validated_detail(registry: Registry, handler: Appl
     assert [job.name for job in builder.jobs] == ["days-3"]
 
 
+def test_an_action_may_be_of_a_class_of_ones_own(registry: Registry, handler: Application, builder: Recorder) -> None:
+    class NightlyJob(StartJob):
+        """Derived from an action."""
+
+    @registry.consumer("TENANT_SUSPENDED")
+    def nightly(event: Event) -> StartJob:
+        return NightlyJob(name="nightly")
+
+    invoke(handler, event())
+
+    assert [job.name for job in builder.jobs] == ["nightly"]
+
+
 def test_consumers_run_side_by_side(registry: Registry, handler: Application) -> None:
     everyone_is_here = threading.Barrier(20, timeout=10)
 

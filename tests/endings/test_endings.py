@@ -1012,6 +1012,50 @@ def many(builds: Builds, count: int) -> Application:
     return handler
 
 
+class Passing:
+    """Stands before a builder and passes on by `__getattr__` what it does not have itself."""
+
+    def __init__(self, builder: Builds) -> None:
+        self._builder = builder
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._builder, name)
+
+
+def test_the_runs_of_a_builder_that_passes_calls_on_are_followed(
+    aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    builds = Builds()
+    wrapper: Any = Passing(builds)
+    handler = many(wrapper, 1)
+    builds.ended = {"t0": True}
+    later(HOUR)
+
+    assert sweep(handler)["published"] == 1
+
+
+def test_a_run_that_was_found_without_an_id_is_looked_up_by_its_run_id(
+    aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    class Nameless(Builds):
+        def start(self, job: Job) -> Run:
+            raise Unavailable("the answer got lost")
+
+        def find(self, job: Job) -> Run | None:
+            return Run()
+
+    builds = Nameless()
+    with pytest.raises(Unavailable, match="the answer got lost"):
+        many(builds, 1)
+    handler = create_handler(endings.registry, builders={"MINE": builds})
+    builds.ended = {"t0": True}
+    later(HOUR)
+    assert sweep(handler)["published"] == 0  # it is found
+    later(HOUR * 2)
+
+    assert sweep(handler, id="next")["published"] == 1
+
+
 @pytest.mark.parametrize("error", [Unavailable("other is out of order"), KeyError(SECRET)])
 def test_a_build_system_that_fails_keeps_no_other_from_being_asked(
     aws: Requests, later: Callable[[timedelta], None], capsys: pytest.CaptureFixture[str], error: Exception

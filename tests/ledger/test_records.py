@@ -25,6 +25,7 @@ LOCK = timedelta(seconds=50)
 TOLERANCE = timedelta(seconds=2)
 TICK = timedelta(milliseconds=1)
 STARTED = Outcome(action="StartJob", status=OutcomeStatus.STARTED, builder="JENKINS", name="provision", id="7")
+FOUND = Outcome(action="StartJob", status=OutcomeStatus.ALREADY_STARTED, builder="JENKINS", name="provision", id="8")
 
 
 class Clock:
@@ -358,7 +359,7 @@ def test_a_job_that_is_postponed_is_due_later(records: Records, time: Clock) -> 
 def test_a_run_that_was_found_is_adopted(records: Records) -> None:
     claim(records, "a")
 
-    records.adopt(record(records), "8")
+    records.adopt(record(records), FOUND)
 
     assert record(records).started_job.id == "8"
     assert record(records).state == "claimed"
@@ -371,7 +372,7 @@ def test_what_is_not_open_is_not_changed_by_a_sweep(records: Records) -> None:
     closed = record(records)
 
     records.postpone(seen)
-    records.adopt(seen, "8")
+    records.adopt(seen, FOUND)
     records.unfollow("run")
     records.unfollow("another")
 
