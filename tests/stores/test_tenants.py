@@ -1,27 +1,21 @@
-"""Tier details and tenant records in DynamoDB."""
+"""Tenant records in DynamoDB: what a write keeps, and which events come too late."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from orchestrator import (
-    ConfigurationError,
-    DynamoDBTierDetails,
     Event,
     InvalidEvent,
     SaveTenant,
-    StaticTierDetails,
     UpdateTenant,
 )
-from orchestrator.aws.clients import Clients
 from orchestrator.event import Start
 from orchestrator.run import Origin
 from orchestrator.stores.tenants import DynamoDBTenantRecords, Refusal
-from orchestrator.timing.clock import written
-from tests.support.aws import REGION, Requests
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -32,50 +26,8 @@ SECOND_LATER = timedelta(seconds=1)
 
 
 @pytest.fixture
-def dynamodb(aws: Requests) -> "Callable[[], DynamoDBClient]":
-    clients = Clients()
-    return lambda: clients.get("dynamodb", REGION)
-
-
-@pytest.fixture
 def records(dynamodb: "Callable[[], DynamoDBClient]") -> DynamoDBTenantRecords:
     return DynamoDBTenantRecords("tenants", dynamodb)
-
-
-def test_tier_details_are_cached_for_their_time_to_live(
-    aws: Requests, dynamodb: "Callable[[], DynamoDBClient]"
-) -> None:
-    now = 0.0
-    tiers = DynamoDBTierDetails("tiers", dynamodb, max_age=300, clock=lambda: now)
-
-    tiers.get("PREMIUM")
-    now = 299.9
-    tiers.get("PREMIUM")
-    assert aws.operations == ["GetItem"]
-
-    now = 300.0
-    tiers.get("PREMIUM")
-    assert aws.operations == ["GetItem", "GetItem"]
-
-
-def test_an_unknown_tier_is_asked_for_again(aws: Requests, dynamodb: "Callable[[], DynamoDBClient]") -> None:
-    tiers = DynamoDBTierDetails("tiers", dynamodb)
-    with pytest.raises(ConfigurationError):
-        tiers.get("GOLD")
-
-    dynamodb().put_item(TableName="tiers", Item={"tier": {"S": "GOLD"}, "jobName": {"S": "gold"}})
-
-    assert tiers.get("GOLD")["jobName"] == "gold"
-
-
-def test_a_table_that_does_not_exist_is_named(dynamodb: "Callable[[], DynamoDBClient]") -> None:
-    with pytest.raises(ConfigurationError, match="could not be read from table absent: AWS answered ResourceNotFound"):
-        DynamoDBTierDetails("absent", dynamodb).get("PREMIUM")
-
-
-def test_a_static_tier_that_is_not_known_is_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"tier 'GOLD' is not known \(known: BASIC\)"):
-        StaticTierDetails({"BASIC": {"jobName": "x"}}).get("GOLD")
 
 
 def origin(event_id: str, time: datetime = NOON, start: Start | None = None) -> Origin:
@@ -265,11 +217,3 @@ def test_what_could_not_be_started_leaves_a_record_that_gives_way_to_its_own_eve
     assert superseded(records.save(save(), origin("older", NOON - SECOND_LATER)))
     assert records.save(save(status="A", size=1), origin("first")) is None
     assert (records.get("t1") or {}).keys() == {"tenantId", "status", "size", "startedBy", "startedAt"}
-
-
-def test_times_are_written_so_that_they_sort() -> None:
-    east = timezone(timedelta(hours=5, minutes=30))
-    times = [NOON, NOON + timedelta(milliseconds=1), NOON.replace(hour=13), NOON.astimezone(east) + timedelta(hours=2)]
-
-    assert sorted(map(written, times)) == list(map(written, times))
-    assert written(NOON.astimezone(east)) == "2026-11-24T12:00:00.000Z"

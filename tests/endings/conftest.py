@@ -1,0 +1,39 @@
+"""An emulated CodeBuild, the built-in function in front of it, and a clock that can be moved."""
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from orchestrator import (
+    Application,
+    create_handler,
+)
+from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.timing import clock
+from tests.support.aws import Requests
+from tests.support.codebuild_server import CodeBuildServer
+from tests.support.endings import PROJECT
+
+
+@pytest.fixture
+def codebuild(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeBuildServer]:
+    """A CodeBuild that keeps variables, which moto's does not."""
+    with CodeBuildServer([PROJECT], now=datetime.now(UTC).timestamp()) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", server.url)
+        yield server
+
+
+@pytest.fixture
+def handler(codebuild: CodeBuildServer) -> Application:
+    return create_handler(lifecycle)
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """Move the time of day."""
+
+    def move(by: timedelta) -> None:
+        monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + by)
+
+    return move

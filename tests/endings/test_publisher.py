@@ -1,0 +1,302 @@
+"""How a build's ending is published: once, whoever sends it."""
+
+import json
+
+import boto3
+import pytest
+
+from orchestrator import (
+    Application,
+    InvalidEvent,
+    Registry,
+    StartJob,
+    Unavailable,
+    create_handler,
+)
+from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.local import sandbox
+from orchestrator.local.control_plane import ControlPlane
+from tests.support.aws import Requests, published, stored
+from tests.support.codebuild_server import CodeBuildServer
+from tests.support.endings import (
+    PROJECT,
+    SECRET,
+    TENANT_ID,
+    as_report,
+    assert_ignored,
+    open_records,
+    outcome,
+    provisioned,
+)
+from tests.support.events import as_event, changed, invoke, sample, state_change
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        ("SUCCEEDED", "TENANT_PROVISIONING_SUCCESS"),
+        ("FAILED", "TENANT_PROVISIONING_FAILURE"),
+        ("FAULT", "TENANT_PROVISIONING_FAILURE"),
+        ("TIMED_OUT", "TENANT_PROVISIONING_FAILURE"),
+        ("STOPPED", "TENANT_PROVISIONING_FAILURE"),
+    ],
+)
+def test_a_build_that_ended_is_published_with_its_variables_and_exports(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests, status: str, kind: str
+) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build, status, API_ENDPOINT="https://plane.example.com/hook", instanceSize="exported")
+
+    answer = invoke(handler, state_change(build))
+
+    (entry,) = published(aws)
+    assert (entry["DetailType"], entry["Source"]) == (kind, "saas.tenant.provisioning.codebuild")
+    detail = json.loads(entry["Detail"])
+    assert outcome(answer, "publish_build_ending")["status"] == "published"
+    sent = codebuild.variables(build)
+    expected = {
+        **sent,
+        "API_ENDPOINT": "https://plane.example.com/hook",
+        "instanceSize": "exported",
+        "CODEBUILD_BUILD_ID": build["id"],
+        "CODEBUILD_BUILD_SUCCEEDING": "1" if status == "SUCCEEDED" else "0",
+    }
+    if status != "SUCCEEDED":
+        expected["reason"] = f"CodeBuild build {build['id']} ended {status} in phase BUILD"
+    assert detail == expected
+
+
+def test_an_export_does_not_change_whose_job_it_is(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    run_id = codebuild.variables(build)["ORCHESTRATOR_RUN_ID"]
+    codebuild.finish(build, ORCHESTRATOR_RUN_ID="another", ORCHESTRATOR_TENANT_ID="another")
+
+    invoke(handler, state_change(build))
+
+    detail = json.loads(published(aws)[0]["Detail"])
+    assert (detail["ORCHESTRATOR_RUN_ID"], detail["ORCHESTRATOR_TENANT_ID"]) == (run_id, TENANT_ID)
+
+
+def test_names_of_stored_secrets_are_not_taken_for_values(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    build["environment"]["environmentVariables"] += [
+        {"name": "PASSWORD", "value": "/prod/password", "type": "PARAMETER_STORE"},
+        {"name": "TOKEN", "value": "prod/token", "type": "SECRETS_MANAGER"},
+    ]
+    codebuild.finish(build)
+
+    invoke(handler, state_change(build))
+
+    assert not {"PASSWORD", "TOKEN"} & json.loads(published(aws)[0]["Detail"]).keys()
+
+
+def test_a_build_that_codebuild_has_forgotten_is_published_from_its_event(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build, "TIMED_OUT")
+    codebuild.builds.clear()
+
+    invoke(handler, state_change(build))
+
+    (entry,) = published(aws)
+    detail = json.loads(entry["Detail"])
+    assert entry["DetailType"] == "TENANT_PROVISIONING_FAILURE"
+    assert detail["reason"] == f"CodeBuild build {build['id']} ended TIMED_OUT"
+    assert detail["secret"] == sandbox.CALLBACK_SECRET
+
+
+def test_a_build_that_has_not_ended_for_codebuild_yet_is_asked_after_again(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+
+    message = f"the ending of job '{PROJECT}' was not published: its build system says that it is still running"
+    with pytest.raises(Unavailable, match=message):
+        invoke(handler, changed(state_change(build), "detail.build-status", "SUCCEEDED"))
+
+    assert published(aws) == []
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        [],
+        [{"name": "ORCHESTRATOR_EVENT_TYPE", "value": "TENANT_PROVISIONING"}],
+        [{"name": "ORCHESTRATOR_RUN_ID", "type": "PLAINTEXT"}, {"name": "ORCHESTRATOR_EVENT_TYPE", "value": "X"}],
+    ],
+)
+def test_builds_of_other_people_are_ignored(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests, variables: list[dict[str, str]]
+) -> None:
+    event = changed(
+        sample("codebuild-build-state-change"),
+        "detail.additional-information.environment.environment-variables",
+        variables,
+    )
+
+    assert outcome(invoke(handler, event), "publish_build_ending") is None
+    assert (
+        outcome(invoke(handler, changed(event, "detail.additional-information", ...)), "publish_build_ending") is None
+    )
+    assert aws == []
+
+
+def test_a_build_that_has_begun_is_no_end(handler: Application, codebuild: CodeBuildServer, aws: Requests) -> None:
+    build = provisioned(handler, codebuild)
+    aws.clear()
+
+    assert outcome(invoke(handler, state_change(build)), "publish_build_ending") is None
+    assert aws == []
+
+
+def test_builds_that_publish_for_themselves_are_left_to_it(
+    codebuild: CodeBuildServer, aws: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PUBLISH_BUILD_ENDINGS", "false")
+    handler = create_handler(lifecycle)
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build)
+
+    assert outcome(invoke(handler, state_change(build)), "publish_build_ending") is None
+    assert published(aws) == []
+
+
+def test_a_job_that_runs_beside_another_is_not_reported(codebuild: CodeBuildServer, aws: Requests) -> None:
+    registry = Registry()
+    registry.include(lifecycle)
+    registry.consumer("TENANT_SUSPENDED", name="notify")(lambda event: StartJob(name=PROJECT, follow=False))
+    handler = create_handler(registry)
+    build = provisioned(handler, codebuild, **{"detail-type": "TENANT_SUSPENDED"})
+    codebuild.finish(build)
+
+    assert outcome(invoke(handler, state_change(build)), "publish_build_ending")["status"] == "ignored"
+    report = as_report(codebuild, build, "TENANT_SUSPENDED_SUCCESS")
+    assert_ignored(handler, aws, report, "runs beside another")
+    assert open_records() == []
+
+
+def test_an_end_that_both_the_build_and_its_state_change_tell_counts_once(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build)
+    invoke(handler, state_change(build))
+    environment = {**codebuild.variables(build), "HOME": "/root"}
+
+    first = invoke(handler, as_event(published(aws)[0]))
+    second = invoke(handler, sample("tenant-provisioning-success", id="by-the-buildspec", detail=environment))
+
+    assert [entry["status"] for entry in first["consumers"][0]["outcomes"]] == ["updated", "published"]
+    assert [entry["status"] for entry in second["consumers"][0]["outcomes"]] == ["updated", "already published"]
+
+
+def test_a_state_change_that_is_delivered_twice_is_published_once(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build)
+
+    answers = [invoke(handler, state_change(build) | {"id": name}) for name in ("first", "second")]
+
+    assert [outcome(answer, "publish_build_ending")["status"] for answer in answers] == [
+        "published",
+        "already published",
+    ]
+    assert len(published(aws)) == 1
+
+
+def test_nothing_of_a_builds_environment_is_logged(
+    handler: Application, codebuild: CodeBuildServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build, "FAILED", CLIENT_SECRET=SECRET)
+
+    invoke(handler, state_change(build))
+
+    logged = capsys.readouterr().out
+    assert SECRET not in logged
+    assert sandbox.CALLBACK_SECRET not in logged
+
+
+def test_a_state_change_without_a_status_is_named(handler: Application, aws: Requests) -> None:
+    with pytest.raises(InvalidEvent, match=r"detail\.build-status is missing"):
+        invoke(handler, changed(sample("codebuild-build-state-change"), "detail.build-status", ...))
+
+
+@pytest.mark.parametrize("state_change_first", [True, False])
+@pytest.mark.parametrize("has_deployment_job", [True, False])
+def test_either_order_of_state_change_and_buildspec_leads_to_one_webhook(
+    codebuild: CodeBuildServer,
+    aws: Requests,
+    control_plane: ControlPlane,
+    *,
+    has_deployment_job: bool,
+    state_change_first: bool,
+) -> None:
+    """The address is known to the buildspec alone, as in the reference infrastructure."""
+    handler = create_handler(lifecycle)
+    if has_deployment_job:
+        boto3.client("dynamodb").update_item(
+            TableName="tiers",
+            Key={"tier": {"S": "PREMIUM"}},
+            UpdateExpression="SET deploymentJobName = :job",
+            ExpressionAttributeValues={":job": {"S": PROJECT}},
+        )
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build)
+    report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS", API_ENDPOINT=control_plane.url)
+    told = [state_change(build), report]
+    seen = 0
+    for event in told if state_change_first else reversed(told):
+        invoke(handler, event)
+        while seen < len(published(aws)):  # and what that publishes comes back
+            invoke(handler, as_event(published(aws)[seen], event_id=f"published-{seen}"))
+            seen += 1
+    if has_deployment_job:
+        _, build = codebuild.builds
+        codebuild.finish(build)
+        invoke(handler, state_change(build))
+        invoke(handler, as_event(published(aws)[-1], event_id="deployed"))
+
+    assert [body["data"]["status"] for body in control_plane.accepted] == [1]
+    record = stored()
+    assert (record["status"], record["statusBuild"]) == ("DEPLOYED", build["id"])
+    assert "statusWebhook" not in record
+
+
+def test_a_build_that_fails_after_it_told_of_a_success_corrects_the_record(
+    codebuild: CodeBuildServer, aws: Requests, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handler = create_handler(lifecycle)
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build, "FAILED")
+    invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS", API_ENDPOINT=control_plane.url))
+    invoke(handler, as_event(published(aws)[0]))
+    assert stored()["status"] == "DEPLOYED"
+
+    invoke(handler, state_change(build))
+    failure = as_event(published(aws)[-1], event_id="failure")
+    answer = invoke(handler, changed(failure, "detail.API_ENDPOINT", control_plane.url))
+
+    assert stored()["status"] == "PROVISIONING_FAILED"
+    assert [entry["status"] for entry in answer["consumers"][0]["outcomes"]] == ["updated", "already sent"]
+    assert [body["data"]["status"] for body in control_plane.accepted] == [1]
+    assert "failed after it had published a success" in capsys.readouterr().out
+
+
+def test_a_success_after_a_failure_is_ignored(handler: Application, codebuild: CodeBuildServer, aws: Requests) -> None:
+    build = provisioned(handler, codebuild)
+    invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_FAILURE"))
+
+    report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS")
+    assert_ignored(handler, aws, report, "that run has failed, by an event")
+    codebuild.finish(build)
+    assert outcome(invoke(handler, state_change(build)), "publish_build_ending")["status"] == "ignored"
+
+    assert stored()["status"] == "PROVISIONING_FAILED"
+    assert published(aws) == []
