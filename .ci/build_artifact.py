@@ -28,7 +28,7 @@ PINS = PACKAGE / "requirements.txt"
 # The SDK's descriptions of all other services are left out: they are most of its size.
 AWS_SERVICES = ("codebuild", "dynamodb", "events", "secretsmanager", "sqs")
 # They run on a person's machine alone.
-COMMAND = ("cli", "local")
+COMMAND = ("cli", "local", "testing")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -137,6 +137,7 @@ def test_it_holds_the_package_alone(artifact: Path) -> None:
 
     assert not {"tests", "bin", "moto", "pytest"} & names
     assert not (artifact / "orchestrator" / "local").exists()
+    assert not (artifact / "orchestrator" / "testing").exists()
     assert not list((artifact / "orchestrator").glob("cli*"))
     services = {entry.name for entry in (artifact / "botocore" / "data").iterdir() if entry.is_dir()}
     assert services == {"codebuild", "dynamodb", "events", "secretsmanager", "sqs"}

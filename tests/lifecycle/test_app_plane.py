@@ -9,24 +9,20 @@ import pytest
 from orchestrator import (
     Application,
     ConfigurationError,
-    Context,
     Event,
     FromAnswer,
     Registry,
     SendCallback,
-    Settings,
     Unavailable,
     create_handler,
-    telemetry,
 )
 from orchestrator.details import BuildDetail
 from orchestrator.lifecycle import app_plane
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
-from orchestrator.local.lambda_context import LocalContext
 from orchestrator.performers.callbacks import Callbacks
-from orchestrator.stores.tenants import NoTenantRecords
+from orchestrator.testing import make_context
 from tests.support.aws import Requests, stored, variables
 from tests.support.events import invoke, sample
 
@@ -147,26 +143,10 @@ def test_a_service_that_is_not_allowed_keeps_everything_from_being_sent(
 def decided(tier: dict[str, Any] | None = None, **detail: Any) -> list[SendCallback]:
     """Let the consumer decide on the sample event with some fields changed, and give the callbacks."""
     sent = {**sample("tenant-deployment-app-plane")["detail"], **detail}
-    context = Context(
-        settings=Settings(),
-        tiers=Tiers(tier or {}),
-        tenants=NoTenantRecords(),
-        logger=telemetry.logger,
-        lambda_context=LocalContext(),
-    )
+    context = make_context(tiers={"PREMIUM": tier or {}})
     event = Event(type="TENANT_DEPLOYMENT_SUCCESS", detail=BuildDetail.model_validate(sent))
     actions = app_plane.handle_deployment_success(event, context)
     return [action for action in actions if isinstance(action, SendCallback)]
-
-
-class Tiers:
-    """Holds one tier under any name."""
-
-    def __init__(self, tier: dict[str, Any]) -> None:
-        self._tier = tier
-
-    def get(self, tier: str) -> dict[str, Any]:
-        return self._tier
 
 
 def test_the_primary_contact_is_the_first_user_for_all() -> None:

@@ -1,0 +1,31 @@
+"""What tests of consumers need: events, a context, and a dispatcher that records instead of performing.
+
+>>> from orchestrator import Event, Registry, StartJob
+>>> from orchestrator.testing import RecordingDispatcher, make_event
+>>> registry = Registry()
+>>> @registry.consumer("TENANT_SUSPENDED")
+... def scale_down(event: Event) -> StartJob:
+...     return StartJob(name="scale-down")
+>>> RecordingDispatcher(registry).dispatch(make_event("TENANT_SUSPENDED"))
+[Recorded(consumer='scale_down', action=StartJob(name='scale-down', builder=None, tenant_id=None, follow=True))]
+"""
+
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.memory import MemoryRecords
+from orchestrator.local.lambda_context import LocalContext
+from orchestrator.testing.context import MemoryTenants, make_context
+from orchestrator.testing.dispatcher import Recorded, RecordingDispatcher
+from orchestrator.testing.events import TENANT, make_detail, make_event
+
+__all__ = [
+    "TENANT",
+    "Ledger",
+    "LocalContext",
+    "MemoryRecords",
+    "MemoryTenants",
+    "Recorded",
+    "RecordingDispatcher",
+    "make_context",
+    "make_detail",
+    "make_event",
+]

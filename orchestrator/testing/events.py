@@ -1,0 +1,66 @@
+"""Events of each type, with details that are valid and short."""
+
+import json
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+from orchestrator.details import DETAIL_MODELS
+from orchestrator.event import Event, EventType
+
+TENANT: Mapping[str, Any] = MappingProxyType({"id": "tenant-1", "name": "Acme Robotics", "key": "acme", "status": 1})
+"""The tenant of the details that `make_detail` makes."""
+
+_PLAN = MappingProxyType({"tier": "PREMIUM"})
+_SIGNING = MappingProxyType({"secret": "a-secret", "context": "a-context"})
+_SENT = (EventType.TENANT_PROVISIONING, EventType.TENANT_DEPROVISIONING)
+
+
+def make_detail(event_type: str, **changes: Any) -> dict[str, Any]:
+    """Make a detail as its sender writes it.
+
+    Args:
+        event_type: A type of `EventType`. A detail of another type has only the changes.
+        changes: Fields to add or replace; `...` leaves one out.
+
+    Returns:
+        For TENANT_PROVISIONING and TENANT_DEPROVISIONING the tenant, its plan and the secret and context of its
+        webhooks. For the types that follow a job, the environment of its build: a flat map of text.
+    """
+    detail: dict[str, Any] = {}
+    if event_type in _SENT:
+        detail = {"tenant": dict(TENANT), "planConfig": dict(_PLAN), **_SIGNING}
+    elif event_type in DETAIL_MODELS:
+        succeeded = not event_type.endswith("_FAILURE")
+        detail = {
+            "tenant": json.dumps(dict(TENANT)),
+            "tier": _PLAN["tier"],
+            **_SIGNING,
+            "API_ENDPOINT": "https://control-plane.example.com/webhook",
+            "CODEBUILD_BUILD_ID": "a-project:a-build",
+            "CODEBUILD_BUILD_SUCCEEDING": "1" if succeeded else "0",
+        }
+    detail |= changes
+    return {name: value for name, value in detail.items() if value is not ...}
+
+
+def make_event(event_type: str, detail: Any = None, **fields: Any) -> Event[Any]:
+    """Make an event as a consumer gets it.
+
+    Args:
+        event_type: The event's type.
+        detail: The detail; by default that of `make_detail`. Where the type is one of `EventType`, a mapping is
+            validated into the type's model, as the dispatcher does for a consumer that is annotated with it.
+        fields: Further fields of the event, such as `id` or `time`.
+
+    Returns:
+        The event.
+
+    Raises:
+        pydantic.ValidationError: The detail does not fit the model.
+    """
+    if detail is None:
+        detail = make_detail(event_type)
+    if event_type in DETAIL_MODELS and isinstance(detail, Mapping):
+        detail = DETAIL_MODELS[EventType(event_type)].model_validate(detail)
+    return Event(type=event_type, detail=detail, **fields)
