@@ -96,14 +96,15 @@ def drop_console_scripts(artifact: Path) -> None:
 
 
 def copy(artifact: Path, packages: Sequence[Path]) -> None:
-    """Copy folders and modules into the artifact, without bytecode of this machine and without the command."""
+    """Copy folders and modules into the artifact, without this machine's bytecode, the command and the pages."""
     for package in packages:
         if package.is_dir():
             shutil.copytree(package, artifact / package.name, copy_function=shutil.copy, dirs_exist_ok=True)
         else:
             shutil.copy(package, artifact)
     command = [artifact / PACKAGE / name for name in COMMAND]
-    for path in (*command, *artifact.rglob("__pycache__")):
+    pages = (artifact / PACKAGE).rglob("*.md")
+    for path in (*command, *pages, *artifact.rglob("__pycache__")):
         if path.is_dir():
             shutil.rmtree(path)
         elif path.exists():

@@ -59,6 +59,17 @@ def test_the_command_and_its_emulators_stay_out(checkout: Path) -> None:
     assert files(artifact) == ["orchestrator/builders/cli.py", "orchestrator/handler.py"]
 
 
+def test_the_pages_of_the_package_stay_out_and_those_of_ones_own_do_not(checkout: Path) -> None:
+    write(checkout, "orchestrator/handler.py", "orchestrator/OPERATIONS.md", "orchestrator/builders/README.md")
+    write(checkout, "my_consumers/welcome_mail.md")
+    artifact = checkout / "artifact"
+    artifact.mkdir()
+
+    build_artifact.copy(artifact, [Path("orchestrator"), Path("my_consumers")])
+
+    assert files(artifact) == ["my_consumers/welcome_mail.md", "orchestrator/handler.py"]
+
+
 def test_folders_and_modules_of_ones_own_go_beside_the_package(checkout: Path) -> None:
     write(checkout, "elsewhere/my_consumers/local/places.py", "my_module.py")
     (checkout / "elsewhere" / "my_consumers" / "linked.py").symlink_to(checkout / "my_module.py")
