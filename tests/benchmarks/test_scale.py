@@ -1,4 +1,4 @@
-"""The simulated burst: what README says of direct and buffered mode follows from it."""
+"""The simulated burst: the statements of OPERATIONS.md about direct and buffered mode follow from it."""
 
 import random
 from dataclasses import replace

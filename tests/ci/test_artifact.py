@@ -139,6 +139,7 @@ def test_it_holds_the_package_alone(artifact: Path) -> None:
     assert not (artifact / "orchestrator" / "local").exists()
     assert not (artifact / "orchestrator" / "testing").exists()
     assert not list((artifact / "orchestrator").glob("cli*"))
+    assert not list((artifact / "orchestrator").rglob("*.md"))
     services = {entry.name for entry in (artifact / "botocore" / "data").iterdir() if entry.is_dir()}
     assert services == {"codebuild", "dynamodb", "events", "secretsmanager", "sqs"}
     endpoints = json.loads((artifact / "botocore" / "data" / "endpoints.json").read_text())
@@ -149,7 +150,7 @@ def test_its_zip_is_small(artifact: Path) -> None:
     assert len(zipped(artifact)) <= _MAX_ZIPPED_BYTES
 
 
-# With consumers and a build system of one's own, as README has them.
+# With consumers and a build system of one's own, as DEPLOYING.md has them.
 
 
 def own_builder() -> str:
@@ -158,7 +159,7 @@ def own_builder() -> str:
 
 
 def write_own(folder: Path) -> dict[str, str]:
-    """Write what README's section names; give the variables that build it."""
+    """Write the files of DEPLOYING.md's section; give the variables that build them."""
     package = folder / "my_consumers"
     package.mkdir(parents=True)
     consumers = (EXAMPLES / "own_consumers.py").read_text()

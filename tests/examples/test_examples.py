@@ -1,4 +1,4 @@
-"""The examples in README are these files, and they do what README says."""
+"""The examples in the pages are these files, and they do what the pages say."""
 
 import importlib
 import json
@@ -21,7 +21,19 @@ from tests.support.aws import Requests, variables
 from tests.support.events import changed, invoke, sample
 
 EXAMPLES = sorted(file for file in Path(__file__).parent.glob("*.py") if file.stem not in ("__init__", "test_examples"))
-README = Path(__file__).parents[2] / "README.md"
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+BUILDERS, DEPLOYING, LIFECYCLE = (
+    ROOT / "orchestrator" / page for page in ("builders/README.md", "DEPLOYING.md", "lifecycle/README.md")
+)
+PAGES = {
+    "app_plane": LIFECYCLE,
+    "on_both": BUILDERS,
+    "own_builder": BUILDERS,
+    "own_consumers": DEPLOYING,
+    "premium_on_jenkins": BUILDERS,
+}
+"""Which page shows an example; README shows any other."""
 
 
 def example(name: str) -> ModuleType:
@@ -30,12 +42,12 @@ def example(name: str) -> ModuleType:
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-def test_readme_shows_each_example_to_the_letter(file: Path) -> None:
-    assert f"```python\n{file.read_text()}```" in README.read_text()
+def test_a_page_shows_each_example_to_the_letter(file: Path) -> None:
+    assert f"```python\n{file.read_text()}```" in PAGES.get(file.stem, README).read_text()
 
 
-def test_readme_draws_the_flow_of_the_built_in_consumers() -> None:
-    assert f"```mermaid\n{as_mermaid(routes(lifecycle))}\n```" in README.read_text()
+def test_the_page_of_the_lifecycle_draws_the_flow_of_its_consumers() -> None:
+    assert f"```mermaid\n{as_mermaid(routes(lifecycle))}\n```" in LIFECYCLE.read_text()
 
 
 @pytest.mark.parametrize(("tier", "builder"), [("PREMIUM", "JENKINS"), ("BASIC", "CODE_BUILD")])

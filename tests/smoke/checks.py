@@ -23,6 +23,7 @@ EVENTS = Path(__file__).parents[2] / "events"
 UNHANDLED = {"detail-type": "ORCHESTRATOR_SMOKE_TEST", "source": "orchestrator.smoke", "resources": [], "detail": {}}
 ID_PREFIX = "smoke-"
 """Begins the id of each event that this script sends; those of the schedule begin otherwise."""
+RUNBOOK = "see orchestrator/OPERATIONS.md, When an alarm goes off"
 POLL_SECONDS = 5.0
 _LEVELS = ("INFO", "WARNING", "ERROR")
 _RECENT = timedelta(minutes=15)
@@ -147,7 +148,7 @@ def check_alarms(stack: Stack) -> str:
     for alarm in found:
         states.setdefault(alarm["StateValue"], []).append(alarms[alarm["AlarmName"]])
     if "ALARM" in states:
-        raise Failed(f"{', '.join(states['ALARM'])} in ALARM; see README, When an alarm goes off")
+        raise Failed(f"{', '.join(states['ALARM'])} in ALARM; {RUNBOOK}")
     return ", ".join(f"{len(names)} {state}" for state, names in sorted(states.items(), reverse=True))
 
 
@@ -157,7 +158,7 @@ def check_failure_queue(stack: Stack) -> str:
     counts = stack.client("sqs").get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
     available, hidden = (int(counts[name]) for name in names)
     if available or hidden:
-        raise Failed(f"{available} available, {hidden} hidden or in flight; see README, When an alarm goes off")
+        raise Failed(f"{available} available, {hidden} hidden or in flight; {RUNBOOK}")
     return "empty"
 
 

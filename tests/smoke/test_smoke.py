@@ -210,7 +210,10 @@ def test_an_alarm_that_is_on_fails_and_is_named(account: Account, check: Check) 
 
     result = check()
 
-    assert result.of("alarms") == "FAILED  alarms: SweepAlarm in ALARM; see README, When an alarm goes off"
+    assert (
+        result.of("alarms")
+        == "FAILED  alarms: SweepAlarm in ALARM; see orchestrator/OPERATIONS.md, When an alarm goes off"
+    )
     assert (result.with_status("FAILED"), result.code) == (["alarms"], 1)
 
 
@@ -226,7 +229,9 @@ def test_a_message_in_the_failure_queue_fails_and_is_counted(account: Account, c
     result = check()
 
     assert result.with_status("FAILED") == ["failure queue", "failure queue afterwards"]
-    assert "1 available, 0 hidden or in flight; see README, When an alarm goes off" in result.of("failure queue")
+    assert "1 available, 0 hidden or in flight; see orchestrator/OPERATIONS.md, When an alarm goes off" in result.of(
+        "failure queue"
+    )
 
 
 def test_a_message_that_somebody_looks_at_counts_too(account: Account, check: Check) -> None:

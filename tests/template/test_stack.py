@@ -27,7 +27,7 @@ WILDCARDS = {
     "StartAndFindBuilds": "arn:${AWS::Partition}:codebuild:${AWS::Region}:${AWS::AccountId}:project/"
     "${CodeBuildProjectPrefix}*",
 }
-README = TEMPLATE.parent / "README.md"
+DEPLOYING = TEMPLATE.parent / "orchestrator" / "DEPLOYING.md"
 BUFFERED = {"Buffered": "true", "CreateEventBus": "true", "EventBusName": "saas", "BufferMaximumConcurrency": "25"}
 
 
@@ -211,8 +211,8 @@ def test_the_queues_use_the_key_that_is_given() -> None:
         assert (attributes["KmsMasterKeyId"], attributes["SqsManagedSseEnabled"]) == (key, "false")
 
 
-def test_readme_has_the_key_policy_of_the_services_that_no_role_speaks_for(template: dict[str, Any]) -> None:
-    (policy,) = re.findall(r"```json\n(\[\n  \{\"Sid\".*?\])\n```", README.read_text(), re.S)
+def test_deploying_has_the_key_policy_of_the_services_that_no_role_speaks_for(template: dict[str, Any]) -> None:
+    (policy,) = re.findall(r"```json\n(\[\n  \{\"Sid\".*?\])\n```", DEPLOYING.read_text(), re.S)
     events, logs = json.loads(policy)
 
     assert (events["Effect"], events["Principal"]) == ("Allow", {"Service": "events.amazonaws.com"})

@@ -37,10 +37,11 @@ def test_the_artifact_is_built_for_the_architecture_of_the_function() -> None:
     assert list(build_artifact.PLATFORMS) == architecture["AllowedValues"]
 
 
-def test_every_parameter_is_in_a_group_and_in_readmes_table() -> None:
+def test_every_parameter_is_in_a_group_and_in_the_table_of_deploying() -> None:
     groups = TEMPLATE["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
     grouped = [name for group in groups for name in group["Parameters"]]
-    table = (ROOT / "README.md").read_text().partition("| parameter | is for |\n")[2].partition("\n\n")[0]
+    page = (ROOT / "orchestrator" / "DEPLOYING.md").read_text()
+    table = page.partition("| parameter | is for |\n")[2].partition("\n\n")[0]
     listed = re.findall(r"`(\w+)`", "".join(row.split("|")[1] for row in table.splitlines()))
 
     assert sorted(grouped) == sorted(TEMPLATE["Parameters"])
