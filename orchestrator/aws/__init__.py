@@ -1,1 +1,1 @@
-"""The way to AWS: clients, the SDK's errors, and DynamoDB items."""
+"""Access to AWS: clients, the SDK's errors, and DynamoDB items."""

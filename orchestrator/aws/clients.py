@@ -1,4 +1,4 @@
-"""AWS clients: built once, with time limits that end with the invocation."""
+"""AWS clients, built once, whose calls end before the invocation does."""
 
 import os
 import threading
@@ -22,7 +22,7 @@ MAX_ATTEMPTS = 3
 
 
 class Clients:
-    """Builds each client on first use and keeps it, so that its connections stay open between events."""
+    """Builds each client on first use and keeps it, so its connections stay open between events."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,30 +30,28 @@ class Clients:
         self._clients: dict[tuple[str, str | None], Any] = {}
 
     def get(self, service: str, region: str | None) -> Any:
-        """Give the client of a service.
+        """Return the client of a service.
+
+        The client allows 2 s for connecting and 5 s for the answer, less where the invocation ends sooner. It tries
+        three times with jittered pauses, and honours `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>`.
 
         Args:
-            service: The SDK's name of the service.
-            region: Its region; `None` leaves it to the SDK's configuration.
-
-        Returns:
-            The client. It connects within 2 s and takes at most 5 s for an answer, and no longer than the invocation
-            may act; tries three times with jittered pauses; and honours `AWS_ENDPOINT_URL` and
-            `AWS_ENDPOINT_URL_<SERVICE>`.
+            service: The name that the SDK gives the service, such as `dynamodb`.
+            region: `None` uses the SDK's configuration.
 
         Raises:
-            ConfigurationError: There is no region.
+            ConfigurationError: No region is set, or an endpoint URL is malformed.
         """
         with self._lock:  # a session builds one client at a time
             client = self._clients.get((service, region))
             if client is None:
-                failure = f"no client for {service} can be made"
+                failure = f"the AWS client for {service} was not created"
                 with aws_errors(failure):
                     try:
                         client = self._build(service, region)
                     except ValueError:
                         raise ConfigurationError(
-                            f"{failure}: its endpoint is no http(s) address; correct AWS_ENDPOINT_URL or "
+                            f"{failure}: its endpoint is not an http(s) URL; correct AWS_ENDPOINT_URL or "
                             f"AWS_ENDPOINT_URL_{service.upper()}"
                         ) from None
                 self._clients[service, region] = client
@@ -71,10 +69,10 @@ class Clients:
             tcp_keepalive=True,
         )
         client = self._session.client(service, region_name=region, config=config)  # type: ignore[call-overload]  # the service is a variable
-        _keep_time(client._endpoint.http_session)
+        _limit_time(client._endpoint.http_session)
         client.meta.events.register("before-send", _refuse_late_try)
         client.meta.events.register_first("needs-retry", _end_tries_in_time)
-        telemetry.quiet_new_loggers()  # of the SDK's modules that this client is the first to use
+        telemetry.quiet_new_loggers()  # a new client imports more modules of the SDK
         return client
 
 
@@ -83,24 +81,24 @@ def _session() -> "boto3.Session":
     import botocore.session
 
     core = botocore.session.Session()
-    if any(name.startswith("AWS_CONTAINER_CREDENTIALS_") for name in os.environ):  # so it is with SnapStart
+    if any(name.startswith("AWS_CONTAINER_CREDENTIALS_") for name in os.environ):  # Lambda sets these with SnapStart
         from botocore.credentials import ContainerProvider
         from botocore.httpsession import URLLib3Session
         from botocore.utils import ContainerMetadataFetcher
 
         http = URLLib3Session(timeout=ContainerMetadataFetcher.TIMEOUT_SECONDS)
-        _keep_time(http)
+        _limit_time(http)
         fetcher: Any = ContainerMetadataFetcher(session=http, sleep=_sleep_in_time)
         core.get_component("credential_provider").insert_before("container-role", ContainerProvider(fetcher=fetcher))
-    telemetry.quiet_new_loggers()  # of the SDK, which is imported here
+    telemetry.quiet_new_loggers()  # this function imports the SDK
     return boto3.Session(botocore_session=core)
 
 
-def _keep_time(http_session: Any) -> None:
-    """Bound each try by the clock, and by what is left of the invocation."""
+def _limit_time(http_session: Any) -> None:
+    """Limit the total time of each try, and end it before the invocation ends."""
     from orchestrator.timing.http import timed
 
-    # botocore has no setting for this: its own timeouts bound each wait for bytes, and stay as they are set here.
+    # botocore has no setting for this: its read timeout limits each wait for bytes, not their sum.
     pools = http_session._pool_classes_by_scheme
     pools.update({scheme: timed(pool) for scheme, pool in pools.items()})
 
@@ -112,8 +110,8 @@ def _sleep_in_time(seconds: float) -> None:
 
 
 def _refuse_late_try(**_: Any) -> None:
-    # One of the SDK's earlier tries of the same request may have been acted upon.
-    deadline.require("AWS was not asked", ambiguous=True)
+    # AWS may have carried out an earlier try of the same request.
+    deadline.require("no request was sent to AWS", ambiguous=True)
 
 
 def _end_tries_in_time(
@@ -124,9 +122,9 @@ def _end_tries_in_time(
     caught_exception: Exception | None,
     **_: Any,
 ) -> None:
-    """Raise the failure of a try where the SDK's pause before the next one could outlast the invocation."""
-    # botocore.retries.standard.ExponentialBackoff: for a second at most after the first throttling, for 50 ms after any
-    # other failure, and twice as long each time; what AWS asks for comes on top.
+    """Raise a try's failure at once if the SDK's pause before the next try could outlast the invocation."""
+    # botocore.retries.standard.ExponentialBackoff: the first pause is at most 1 s after throttling and 50 ms after any
+    # other failure; it doubles each time. A retry-after header adds up to 5 s.
     longest_pause = (1.0 if response is not None and is_throttled(response[1]) else 0.05) * 2 ** (attempts - 1)
     if response is not None and "x-amz-retry-after" in response[0].headers:
         longest_pause += 5

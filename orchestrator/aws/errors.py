@@ -1,4 +1,4 @@
-"""The SDK's errors in this package's words."""
+"""Converts the AWS SDK's errors into this package's own."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +8,7 @@ from botocore import exceptions
 
 from orchestrator.errors import ConfigurationError, OrchestratorError, Unavailable
 
-# What AWS calls a request that is to be repeated later, in the services used here.
+# Error codes of the services used here for "try again later".
 _THROTTLED = frozenset(
     {
         "ProvisionedThroughputExceededException",
@@ -49,20 +49,18 @@ _NOT_SET_UP = (
 
 @contextmanager
 def aws_errors(failure: str, rejected: type[OrchestratorError] = ConfigurationError) -> Iterator[None]:
-    """Raise the SDK's errors as this package's own.
+    """Convert the SDK errors that the body raises.
+
+    AWS's own text is left out of the messages, because it may repeat the request's values.
 
     Args:
-        failure: What has not happened if this fails, as the message's beginning.
-        rejected: What a request that AWS understood and refused is raised as.
-
-    Yields:
-        Nothing; the calls stand in the body.
+        failure: Start of the error message: what did not happen.
+        rejected: The error to raise when AWS refused the request itself.
 
     Raises:
-        Unavailable: AWS was not reached, failed by itself, or throttled.
+        Unavailable: AWS was unreachable, failed internally, or throttled.
         ConfigurationError: Credentials, permissions or a region are missing, or a resource does not exist.
-        OrchestratorError: What `rejected` names, for everything else. AWS's own text is left out: it may
-            repeat the request's values.
+        OrchestratorError: Of the type `rejected`, for everything else.
     """
     try:
         yield
@@ -91,12 +89,12 @@ def _from_answer(error: exceptions.ClientError, failure: str, rejected: type[Orc
 
 
 def may_pass(answer: Mapping[str, Any]) -> bool:
-    """Say whether the same request may succeed later: AWS throttled it, or failed by itself."""
+    """Return whether the same request may succeed later: AWS throttled it, or failed internally."""
     return is_throttled(answer) or _status(answer) >= 500
 
 
 def is_throttled(answer: Mapping[str, Any]) -> bool:
-    """Say whether AWS refused a request because there were too many."""
+    """Return whether AWS refused a request because there were too many."""
     return answer.get("Error", {}).get("Code") in _THROTTLED or _status(answer) == 429
 
 

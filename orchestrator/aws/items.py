@@ -1,4 +1,4 @@
-"""DynamoDB items: written and read, their size, and what DynamoDB refuses."""
+"""Converts DynamoDB items, computes their size, and checks what DynamoDB can store."""
 
 from collections.abc import Mapping
 from decimal import Decimal, DecimalException, Overflow
@@ -21,14 +21,7 @@ _LEAST_EXPONENT, _GREATEST_EXPONENT = -130, 125
 
 
 def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:
-    """Read a DynamoDB item.
-
-    Args:
-        item: The item as the low-level client gives it.
-
-    Returns:
-        Its attributes; numbers are `Decimal`.
-    """
+    """Convert an item of the low-level client to its attributes; numbers become `Decimal`."""
     from boto3.dynamodb.types import TypeDeserializer
 
     deserialize = TypeDeserializer().deserialize
@@ -36,14 +29,7 @@ def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Turn the numbers of an item into those that JSON has.
-
-    Args:
-        value: What `from_item` gave, or a part of it; sets count as lists.
-
-    Returns:
-        The same with `int` and `float` for `Decimal`.
-    """
+    """Convert each `Decimal` of an item to `int` or `float`, and each set to a list."""
     match value:
         case Decimal():
             return int(value) if value == value.to_integral_value() else float(value)
@@ -56,29 +42,17 @@ def plain(value: Any) -> Any:
 
 
 def is_condition_failure(error: exceptions.ClientError) -> bool:
-    """Say whether DynamoDB changed nothing because the item does not meet the request's condition.
-
-    Args:
-        error: What the client raised.
-
-    Returns:
-        Whether it was that.
-    """
+    """Return whether the request's condition was not met; DynamoDB then changes nothing."""
     return error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException"
 
 
 def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValueTypeDef]":
-    """Make a DynamoDB item.
+    """Convert JSON-like attributes to an item for the low-level client.
 
-    Args:
-        attributes: JSON-like values; a `float` is stored as the number that is written the same way.
-
-    Returns:
-        The item for the low-level client.
+    A `float` is stored by its shortest decimal form: 0.1 as 0.1.
 
     Raises:
-        DecimalException: A number has more than 38 digits besides zeros at its end, or is not between 1e-130 and
-            9.9e125.
+        DecimalException: A number has more than 38 significant digits, or its magnitude is outside 1e-130 to 9.9e125.
         TypeError: A value is not JSON-like or not finite.
     """
     from boto3.dynamodb.types import TypeSerializer
@@ -88,7 +62,7 @@ def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValue
 
 
 def is_unstorable(value: object) -> bool:
-    """Say of a part of a record that is no object and no list whether DynamoDB cannot store it."""
+    """Return whether DynamoDB cannot store a scalar, such as a number with too many digits."""
     try:
         to_item({"": value})
     except (DecimalException, TypeError):
@@ -97,7 +71,7 @@ def is_unstorable(value: object) -> bool:
 
 
 def is_too_large(error: exceptions.ClientError) -> bool:
-    """Say whether DynamoDB refused an item for its size; its error code is that of any invalid request."""
+    """Return whether DynamoDB refused an item for its size; only the error's text says so, not its code."""
     answer = error.response.get("Error", {})
     return answer.get("Code") == "ValidationException" and "exceeded the maximum allowed size" in answer.get(
         "Message", ""
@@ -105,32 +79,26 @@ def is_too_large(error: exceptions.ClientError) -> bool:
 
 
 def check_key(subject: str, key: str) -> None:
-    """Refuse what is too long for the partition key of a table.
+    """Refuse a value that is too long for a table's partition key.
 
     Args:
-        subject: What the key names, as the message's beginning.
-        key: The key.
+        subject: Start of the error message: what the key identifies.
 
     Raises:
-        InvalidEvent: It is too long.
+        InvalidEvent: The key has more than 2,048 bytes.
     """
     size = len(key.encode())
     if size > MAX_KEY_BYTES:
         raise InvalidEvent(
-            f"{subject} has {size:,} bytes, and the key of a DynamoDB table at most {MAX_KEY_BYTES:,}; correct the "
+            f"{subject} has {size:,} bytes, but a DynamoDB key may have at most {MAX_KEY_BYTES:,}; shorten it in the "
             "event"
         )
 
 
 def item_bytes(item: "Mapping[str, UniversalAttributeValueTypeDef]") -> int:
-    """Compute the size of a DynamoDB item.
+    """Compute the size of an item in bytes; AWS documents the size of a number only approximately.
 
-    Args:
-        item: The item as `to_item` makes it.
-
-    Returns:
-        Its bytes, as https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
-        counts them. Those of a number are documented as approximate.
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
     """
     return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
 
@@ -174,7 +142,7 @@ def _in_range(value: Decimal) -> Decimal:
 
 def _without_zeros(value: int) -> Decimal:
     if not -_FIRST_TOO_LARGE < value < _FIRST_TOO_LARGE:
-        raise Overflow  # before the conversion, which takes seconds for a million digits
+        raise Overflow  # checked first, because converting a million digits takes seconds
     digits = str(value)
     significant = digits.rstrip("0")
     return Decimal(f"{significant}E{len(digits) - len(significant)}")

@@ -1,4 +1,4 @@
-"""The SDK's errors in this package's words."""
+"""Converts the AWS SDK's errors into this package's own."""
 
 import socket
 from datetime import UTC, datetime
@@ -70,7 +70,7 @@ class Answering:
 @pytest.mark.parametrize(
     ("code", "kind", "told"),
     [
-        ("ResourceNotFoundException", JobRejected, "there is no such project"),
+        ("ResourceNotFoundException", JobRejected, "the project does not exist"),
         ("AccountLimitExceededException", Unavailable, "queue is full"),
         ("ValidationException", JobRejected, "answered ValidationException"),
         ("AccessDeniedException", ConfigurationError, "allow PutItem to the function's role"),
@@ -129,5 +129,5 @@ def test_a_client_is_built_once_and_bounded_in_time() -> None:
 def test_a_missing_region_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
 
-    with pytest.raises(ConfigurationError, match="no client for codebuild can be made: NoRegionError"):
+    with pytest.raises(ConfigurationError, match="the AWS client for codebuild was not created: NoRegionError"):
         Clients().get("codebuild", None)

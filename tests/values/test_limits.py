@@ -417,7 +417,7 @@ def dynamodb_tenants(aws: Requests) -> DynamoDBTenantRecords:
 def test_an_id_that_is_too_long_for_a_key_is_named(handler: Application, aws: Requests, name: str) -> None:
     event = changed(sample(name), "detail.tenant.id", "ü" * 1_025)
 
-    refused_record(handler, event, r"the tenant's id '.xfc.* has 2,050 bytes, and the key .* at most 2,048")
+    refused_record(handler, event, r"the tenant's id '.xfc.* has 2,050 bytes, but a DynamoDB key .* 2,048")
 
     assert "StartBuild" not in aws.operations
 
@@ -425,7 +425,7 @@ def test_an_id_that_is_too_long_for_a_key_is_named(handler: Application, aws: Re
 def test_a_tier_that_is_too_long_for_a_key_is_named(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", "x" * 2_049)
 
-    refused_record(handler, event, "the tier's name 'xxx.*' has 2,049 bytes, and the key of a DynamoDB table at most")
+    refused_record(handler, event, "the tier's name 'xxx.*' has 2,049 bytes, but a DynamoDB key may have at most")
 
     assert aws.besides_reports == []
 
