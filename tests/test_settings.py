@@ -130,7 +130,7 @@ def test_a_region_that_cannot_be_one_is_named(name: str) -> None:
 
 
 def test_a_default_builder_that_is_not_known_is_told_when_the_handler_is_made() -> None:
-    with pytest.raises(ConfigurationError, match=r"'JENKIN' is not known \(known: CODE_BUILD, JENKINS\)"):
+    with pytest.raises(ConfigurationError, match=r"'JENKIN' is not registered \(registered: CODE_BUILD, JENKINS\)"):
         create_handler(Registry(), settings=Settings(default_builder="JENKIN"))
 
 

@@ -1,1 +1,1 @@
-"""Build systems that start jobs, and the variables that the jobs get."""
+"""Build systems that run jobs, and the variables passed to the jobs."""

@@ -1,4 +1,4 @@
-"""Starts AWS CodeBuild builds."""
+"""Starts AWS CodeBuild builds, and looks up how they ended."""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,27 +26,27 @@ _CONSOLES = {
 IN_PROGRESS = "IN_PROGRESS"
 SUCCEEDED = "SUCCEEDED"
 _FAILED = ("FAILED", "FAULT", "TIMED_OUT", "CLIENT_ERROR", "STOPPED")
-# What one BatchGetBuilds takes (API reference, BatchGetBuilds).
+# https://docs.aws.amazon.com/codebuild/latest/APIReference/API_BatchGetBuilds.html (ids: at most 100)
 _PAGE = 100
-# CodeBuild's clock may be behind the event's.
+# CodeBuild's clock may be behind that of the event's sender.
 _CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 class CodeBuild:
-    """CodeBuild as a build system: a job is a project, a run is a build."""
+    """CodeBuild as a builder: a job is a project, a run is a build."""
 
-    # A token holds for five minutes from the first request on, which is no earlier than the event's time.
+    # An idempotency token is valid for five minutes after the first request; one minute is left as a margin.
     covers = timedelta(minutes=4)
 
     def __init__(self, client: "Callable[[], CodeBuildClient]") -> None:
         self._client = client
 
     def check(self, name: str) -> None:
-        """Refuse what can be no project's name; see `Builder`."""
+        """Refuse a malformed project name; see `ChecksNames`."""
         if not _PROJECT.fullmatch(name):
             raise JobRejected(
-                f"{shown(name)} is no name for a CodeBuild project (letters, digits, - and _, 2 to 150 of them); "
-                "correct the tier's jobName, or what else names it"
+                f"{shown(name)} is not a CodeBuild project name (2 to 150 letters, digits, - and _); correct it in the "
+                "tier's item (jobName) or in the consumer"
             )
 
     def start(self, job: Job) -> Run:
@@ -62,7 +62,7 @@ class CodeBuild:
                     idempotencyToken=job.run_id,
                 )["build"]
             except ClientError as error:
-                # The token is known with other parameters: the tier's details have changed since the first try.
+                # CodeBuild has the token with other parameters if the tier's details changed since the first try.
                 found = self._searched(job) if _code(error) == "InvalidInputException" else None
                 if found is not None:
                     return found
@@ -89,7 +89,7 @@ class CodeBuild:
                 raise
 
     def endings(self, jobs: Sequence[StartedJob]) -> dict[str, Ending]:
-        """Look up builds of one project, a hundred at a time; see `KnowsEndings`."""
+        """Look up the builds of one project; see `KnowsEndings`."""
         by_build = {job.id: job.run_id for job in jobs if job.id is not None}
         endings: dict[str, Ending] = {}
         for ids in _batched(list(by_build)):
@@ -103,7 +103,7 @@ class CodeBuild:
 
     def _searched(self, job: Job) -> Run | None:
         client = self._client()
-        # A page of ids is what one BatchGetBuilds takes.
+        # A page has at most 100 ids, as many as one BatchGetBuilds accepts.
         for page in client.get_paginator("list_builds_for_project").paginate(projectName=job.name):
             ids = page.get("ids", [])
             builds = client.batch_get_builds(ids=ids)["builds"] if ids else []
@@ -116,10 +116,10 @@ class CodeBuild:
 
 
 def _raise_in_doubt(error: ClientError, failure: str) -> None:
-    """Raise a refusal as in doubt where an earlier try of the SDK's may have started the build, its answer lost."""
+    """Raise `Unavailable` if the SDK retried: the first try may have started the build although its answer was lost."""
     if error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0:
         raise Unavailable(
-            f"{failure}: AWS answered {_code(error)} when it was asked again; it will be retried"
+            f"{failure}: AWS answered {_code(error)} to the SDK's second try; it will be retried"
         ) from None
 
 
@@ -127,7 +127,7 @@ def _raise_known(error: ClientError, failure: str) -> None:
     match _code(error):
         case "ResourceNotFoundException":
             raise JobRejected(
-                f"{failure}: there is no such project; create it, or correct its name (jobName) or CODE_BUILD_REGION"
+                f"{failure}: the project does not exist; create it, or correct its name (jobName) or CODE_BUILD_REGION"
             ) from None
         case "AccountLimitExceededException":
             raise Unavailable(f"{failure}: CodeBuild's queue is full; it will be retried", ambiguous=False) from None
@@ -138,14 +138,9 @@ def _code(error: ClientError) -> str:
 
 
 def build_variables(variables: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Read the variables of a build.
+    """Read a build's plain-text `environmentVariables`.
 
-    Args:
-        variables: Its `environmentVariables`.
-
-    Returns:
-        Those that stand there themselves: the value of a variable out of Parameter Store or Secrets Manager is
-        only the name of where it is kept.
+    Variables from Parameter Store or Secrets Manager are left out: their value here is only a reference to the secret.
     """
     return {
         variable["name"]: variable["value"]
@@ -155,28 +150,16 @@ def build_variables(variables: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def own_variables(build_id: str, *, succeeded: bool) -> dict[str, str]:
-    """Make the variables by which a build tells of itself in its own environment.
-
-    Args:
-        build_id: Its id.
-        succeeded: How it ended.
-
-    Returns:
-        `CODEBUILD_BUILD_ID` and `CODEBUILD_BUILD_SUCCEEDING`.
-    """
+    """Return the variables that CodeBuild sets in every build and that identify it and its result."""
     return {"CODEBUILD_BUILD_ID": build_id, "CODEBUILD_BUILD_SUCCEEDING": "1" if succeeded else "0"}
 
 
 def ended(build_id: str, status: str, phase: str | None = None) -> str:
-    """Say how a build ended.
+    """Describe how a build ended, as in `CodeBuild build a:b ended TIMED_OUT in phase BUILD`.
 
     Args:
-        build_id: Its id.
-        status: Its status, as CodeBuild names it.
+        status: The status that CodeBuild gives, such as `TIMED_OUT`.
         phase: The phase that failed.
-
-    Returns:
-        For example `CodeBuild build a:b ended TIMED_OUT in phase BUILD`.
     """
     return f"CodeBuild build {build_id} ended {status}" + (f" in phase {phase}" if phase else "")
 
@@ -187,7 +170,7 @@ def _batched(ids: Sequence[str]) -> Iterator[Sequence[str]]:
 
 def _ending(build_id: str, build: Mapping[str, Any] | None) -> Ending | None:
     if build is None:
-        return Ending(succeeded=False, reason=f"CodeBuild build {build_id} is not there any more", is_gone=True)
+        return Ending(succeeded=False, reason=f"CodeBuild build {build_id} no longer exists", is_gone=True)
     status = build["buildStatus"]
     if status == IN_PROGRESS:
         return None
@@ -213,14 +196,7 @@ def _run_id(build: Mapping[str, Any]) -> str | None:
 
 
 def console_link(arn: str) -> str | None:
-    """Make the link to a build in the AWS console.
-
-    Args:
-        arn: The build's ARN.
-
-    Returns:
-        The link, or `None` where the ARN is of a partition whose console's address is not known.
-    """
+    """Return the link to a build in the AWS console, or `None` for a partition whose console is not listed here."""
     _, partition, _, region, account, resource = arn.split(":", 5)
     host = _CONSOLES.get(partition)
     if host is None:

@@ -1,8 +1,8 @@
-"""Names of variables with which an event could change how a build runs, by family; letters count in any case.
+"""Lists the variable names that an event may not set, because they change how a build runs.
 
-Plain words that a tenant's own variables are likely to have (`REGION`, `NODE_COUNT`, `USER`, `WORKSPACE`) are left out,
-and so is `NODE_ENV`, which selects a mode and loads no code. A tier that needs more care, or an exception, has
-`allowedVariables` (see `orchestrator.stores.tiers`).
+Case does not matter. Common names that a tenant's own variables are likely to have (`REGION`, `NODE_COUNT`, `USER`,
+`WORKSPACE`) are allowed, and so is `NODE_ENV`, which selects a mode and loads no code. To allow or refuse more, give
+the tier `allowedVariables` (see `orchestrator.stores.tiers`).
 """
 
 from collections.abc import Mapping
@@ -10,21 +10,15 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 OWN_FAMILY = "this package"
-"""The family of the variables that this package sets itself; no tier can admit one."""
+"""The family of the variables that this package sets itself; `allowedVariables` cannot allow them."""
 
-# The reference's own events send these two, which Terraform does not read.
+# The reference service's own events set these two; Terraform does not read them.
 _HARMLESS = frozenset({"TF_STATE_BUCKET", "TF_KEY"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """Names of one kind, in upper case, separated by spaces.
-
-    Attributes:
-        names: Whole names.
-        prefixes: How further names begin.
-        suffixes: How further names end.
-    """
+    """The names that one kind of program reads, in upper case, separated by spaces."""
 
     names: str = ""
     prefixes: str = ""
@@ -53,7 +47,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
             prefixes="POWERSHELL_",
         ),
         "loaders and C libraries": Family(
-            # https://man7.org/linux/man-pages/man8/ld.so.8.html, and what glibc drops for set-user-ID programs
+            # https://man7.org/linux/man-pages/man8/ld.so.8.html, and what glibc unsets for set-user-ID programs
             names="GCONV_PATH GDAL_DRIVER_PATH GETCONF_DIR GIO_MODULE_DIR GLIBC_TUNABLES GST_PLUGIN_PATH GTK_MODULES "
             "GTK_PATH HOSTALIASES LIBPATH LOCALDOMAIN LOCPATH NIS_PATH NLSPATH QT_PLUGIN_PATH RES_OPTIONS "
             "SHLIB_PATH TZDIR _RJEM_MALLOC_CONF",
@@ -159,7 +153,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         ),
     }
 )
-"""The families, by the name that messages give them."""
+"""The families, by the name shown in error messages."""
 
 _NAMES = {name: family for family, table in FAMILIES.items() for name in table.names.split()}
 _PREFIXES = {prefix: family for family, table in FAMILIES.items() for prefix in table.prefixes.split()}
@@ -168,13 +162,7 @@ _ANY_PREFIX, _ANY_SUFFIX = tuple(_PREFIXES), tuple(_SUFFIXES)
 
 
 def family_of(name: str) -> str | None:
-    """Look up why an event may not set a variable.
-
-    Args:
-        name: The variable's name.
-
-    Returns:
-        The family that holds the name, or `None` where an event may set it.
+    """Return the family that a variable's name belongs to, or `None` if an event may set the variable.
 
     Example:
         >>> family_of("Git_Ssh_Command"), family_of("INSTANCE_COUNT")

@@ -1,4 +1,4 @@
-"""The build systems of a function, by name."""
+"""Looks up build systems by name, and wraps the exceptions that they raise."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,12 +37,11 @@ def _knows_endings(builder: object) -> TypeGuard[KnowsEndings]:
 
 
 class BuildSystem:
-    """A builder under its name, with its optional abilities, and its foreign exceptions wrapped.
+    """A named builder, whose optional methods are detected once and whose foreign exceptions are wrapped.
 
     Attributes:
-        name: The name.
-        covers: For how long after an event's time `start` recognises a repeat.
-        can_be_followed: Whether `endings` can be called.
+        covers: How long after the event's time `start` recognises a repeat.
+        can_be_followed: Whether the builder has a method `endings`.
     """
 
     def __init__(self, name: str, builder: Builder) -> None:
@@ -54,7 +53,7 @@ class BuildSystem:
         self.can_be_followed = self._endings is not None
 
     def check(self, job: str) -> None:
-        """Check a job's name; see `ChecksNames`."""
+        """Check a job's name if the builder can; see `ChecksNames`."""
         if self._names is not None:
             with self._wrapped_errors():
                 self._names.check(job)
@@ -64,12 +63,12 @@ class BuildSystem:
         with self._wrapped_errors():
             run = self._builder.start(job)
         if not isinstance(run, Run):
-            # It may have started something, so this must not count as a failure that did nothing.
-            raise ConsumerFailed(f"builder {shown(self.name)} returned no Run from start; correct it there")
+            # The builder may have started the job, so this failure must not promise that nothing happened.
+            raise ConsumerFailed(f"builder {shown(self.name)} did not return a Run from start; correct the builder")
         return run
 
     def find(self, job: Job) -> Run | None:
-        """Look for a run; see `Builder.find`. Where the job does not exist, neither does a run."""
+        """Look for a run; see `Builder.find`. A job that does not exist has no run."""
         try:
             with self._wrapped_errors():
                 run = self._builder.find(job)
@@ -81,11 +80,11 @@ class BuildSystem:
         """Look up how runs of one job ended; see `KnowsEndings`.
 
         Raises:
-            ConfigurationError: The builder does not know.
+            ConfigurationError: The builder has no method `endings`.
         """
         if self._endings is None:
             raise ConfigurationError(
-                f"builder {shown(self.name)} does not know how its runs end; give it a method endings (KnowsEndings)"
+                f"builder {shown(self.name)} cannot look up how its runs ended; give it a method endings (KnowsEndings)"
             )
         with self._wrapped_errors():
             found = dict(self._endings.endings(jobs))
@@ -103,7 +102,7 @@ class BuildSystem:
 
 
 class BuildSystems:
-    """The registered builders, and the built-in ones, each of which is made when the first job needs it."""
+    """The registered builders, and the built-in ones, which are created on first use."""
 
     def __init__(
         self, factories: Mapping[str, Callable[[], Builder]], builders: Mapping[str, Builder], default: str
@@ -111,39 +110,36 @@ class BuildSystems:
         """Register the builders.
 
         Args:
-            factories: What makes each built-in builder, by name.
-            builders: Further builders by name, or builders in their place.
-            default: Name of the one for jobs that name none.
+            factories: Create the built-in builders, by name.
+            builders: Further builders by name; one with a built-in's name replaces it.
+            default: Name of the builder for jobs that name none.
 
         Raises:
-            ConfigurationError: One of them is no builder, or the default is not among them.
+            ConfigurationError: An object is not a `Builder`, or there is no builder named `default`.
         """
         for name, builder in builders.items():
             if not _has_method(builder, "start") or not _has_method(builder, "find"):
-                raise ConfigurationError(f"builder {shown(name)} has not both methods, start and find; see Builder")
+                raise ConfigurationError(f"builder {shown(name)} lacks a method start or find; add it, see Builder")
         self._systems = {name: BuildSystem(name, builder) for name, builder in builders.items()}
         self._factories = factories
         self._known = ", ".join(dict.fromkeys((*factories, *builders)))
         if default not in factories and default not in builders:
             raise ConfigurationError(
-                f"DEFAULT_BUILDER {shown(default)} is not known (known: {self._known}); correct it, or register the "
-                "builder"
+                f"DEFAULT_BUILDER {shown(default)} is not registered (registered: {self._known}); correct it, or "
+                "register the builder"
             )
         self._default = default
         self._lock = threading.Lock()
 
     def get(self, name: str | None, job: str) -> BuildSystem:
-        """Give a build system.
+        """Return the build system of this name.
 
         Args:
-            name: Its name; `None` is the default's.
-            job: The job that it is for.
-
-        Returns:
-            The build system.
+            name: `None` selects the default.
+            job: The job's name, for the error message.
 
         Raises:
-            ConfigurationError: There is none of that name, or its settings are missing.
+            ConfigurationError: No builder has this name, or its settings are missing.
         """
         name = name or self._default
         with self._lock:
@@ -151,7 +147,7 @@ class BuildSystems:
             if system is None:
                 if name not in self._factories:
                     raise ConfigurationError(
-                        f"builder {shown(name)} of job {shown(job)} is not known (known: {self._known}); "
+                        f"builder {shown(name)} of job {shown(job)} is not registered (registered: {self._known}); "
                         "correct builderConfig.type, the tier's builder or DEFAULT_BUILDER, or register the builder"
                     )
                 system = self._systems[name] = BuildSystem(name, self._factories[name]())

@@ -1,4 +1,4 @@
-"""A job's variables: which names are allowed, and how values become text."""
+"""Checks the names of a job's variables, and converts their values to text."""
 
 import re
 from collections.abc import Mapping
@@ -14,19 +14,16 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def job_variables(trusted: Mapping[str, Any], from_event: Mapping[str, Any], own: Mapping[str, str]) -> dict[str, str]:
-    """Put a job's variables together: the tier's, the event's on top, ours on top of both.
+    """Merge a job's variables; `from_event` overrides `trusted`, and `own` overrides both.
 
     Args:
-        trusted: Variables that may have any well-formed name: the tier details.
-        from_event: Variables that an event brings.
+        trusted: The tier's variables, which may have any well-formed name.
+        from_event: Variables from the event, whose names must not change how a build runs.
         own: The `ORCHESTRATOR_…` variables.
 
-    Returns:
-        All variables as text.
-
     Raises:
-        ConfigurationError: A trusted variable has a malformed name or a value that is no JSON.
-        InvalidEvent: So has one from the event, or its name reaches into the build.
+        ConfigurationError: A trusted variable has a malformed name, or its value is not JSON-like.
+        InvalidEvent: A variable from the event has, or its name is refused (see `refused_names`).
     """
     variables: dict[str, str] = {}
     for name, value in trusted.items():
@@ -34,29 +31,22 @@ def job_variables(trusted: Mapping[str, Any], from_event: Mapping[str, Any], own
         variables[name] = _text_of(name, value, ConfigurationError)
     for name, value in from_event.items():
         _check_form(name, InvalidEvent)
-        _refuse_reaching(name)
+        _check_allowed(name)
         variables[name] = event_text(name, value)
     variables.update((name, event_text(name, value)) for name, value in own.items())
     return variables
 
 
 def is_name(name: object) -> bool:
-    """Say whether something can be the name of a variable: letters, digits and underscores, no digit first."""
+    """Return whether this is a well-formed name: letters, digits and underscores, not starting with a digit."""
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def event_text(name: str, value: Any) -> str:
-    """Write the value of one variable that an event brings.
-
-    Args:
-        name: The variable's name, for the message.
-        value: Its value.
-
-    Returns:
-        The value as `to_text` writes it.
+    """Convert the value of an event's variable to text, as `to_text` does.
 
     Raises:
-        InvalidEvent: The value cannot be passed to a job.
+        InvalidEvent: The value cannot be passed to a job; the message names the variable.
     """
     return _text_of(name, value, InvalidEvent)
 
@@ -64,22 +54,22 @@ def event_text(name: str, value: Any) -> str:
 def _check_form(name: object, error: type[OrchestratorError]) -> None:
     if not is_name(name):
         raise error(
-            f"job variable {shown(name)} is no name for a variable; use letters, digits and underscores, no digit first"
+            f"job variable {shown(name)} has a malformed name; use letters, digits and underscores, no digit first"
         )
 
 
-def _refuse_reaching(name: str) -> None:
+def _check_allowed(name: str) -> None:
     family = family_of(name)
     if family is None:
         return
     remedy = "rename it"
     if family != OWN_FAMILY:
         remedy = (
-            "rename it, put it into trusted_variables in your code, or admit it with the tier's allowedVariables, "
-            "which then must name all that events set"
+            "rename it, pass it as trusted_variables in your code, or list it in the tier's allowedVariables, together "
+            "with every other variable that events set"
         )
     raise InvalidEvent(
-        f"job variable {shown(name)} would reach into the build ({family}), so an event may not set it; {remedy}"
+        f"job variable {shown(name)} can change how a build runs ({family}), so an event may not set it; {remedy}"
     )
 
 

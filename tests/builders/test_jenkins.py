@@ -171,7 +171,7 @@ def test_jenkins_may_live_under_a_path() -> None:
 def test_a_name_that_leads_out_of_the_job_tree_is_refused_by_name(
     jenkins: Jenkins, server: JenkinsServer, name: str
 ) -> None:
-    with pytest.raises(JobRejected, match="is no name for a Jenkins job") as caught:
+    with pytest.raises(JobRejected, match="is not a Jenkins job name") as caught:
         jenkins.start(job(name))
     assert ascii(name) in str(caught.value)
     assert str(caught.value).isprintable()
@@ -237,8 +237,8 @@ def test_302_to_the_job_in_other_words_is_the_same(jenkins: Jenkins, server: Jen
 @pytest.mark.parametrize(
     ("status", "location", "told"),
     [
-        (302, "/login?from=%2Fdo-not-tell", r"redirects \(302\) instead of answering"),
-        (302, "http://[", r"redirects \(302\) instead of answering"),
+        (302, "/login?from=%2Fdo-not-tell", r"redirects \(302\); set JENKINS_URL"),
+        (302, "http://[", r"redirects \(302\); set JENKINS_URL"),
         (302, "https://sso.example.com/authorize?state=abc", r"redirects \(302\) to 'https://sso.example.com'"),
         (301, "https://jenkins.example.com/job/x/", r"redirects \(301\) to 'https://jenkins.example.com'"),
         (307, "https://u:do-not-tell@other.example.com/x", r"redirects \(307\) to 'https://other.example.com'"),
@@ -256,7 +256,7 @@ def test_a_redirect_elsewhere_is_not_followed_and_told(
 def test_a_login_page_is_not_taken_for_jenkins(jenkins: Jenkins, server: JenkinsServer) -> None:
     server.next.answer(200, "<html>Please log in", times=2)
 
-    rejected(jenkins, ConfigurationError, "answered 200 and not as Jenkins does; check JENKINS_URL")
+    rejected(jenkins, ConfigurationError, "answered 200, but not as Jenkins does; check JENKINS_URL")
     with pytest.raises(ConfigurationError, match="not as Jenkins does"):
         jenkins.find(job())
 
@@ -291,7 +291,7 @@ def test_a_plain_job_that_takes_parameters_later_gets_them(jenkins: Jenkins, ser
 def test_400_in_both_ways_is_a_rejection(jenkins: Jenkins, server: JenkinsServer) -> None:
     server.next.answer(400, times=2)
 
-    rejected(jenkins, JobRejected, "answered 400; look at the parameters")
+    rejected(jenkins, JobRejected, "answered 400; check the parameters")
 
 
 def test_401_reads_the_secret_anew_once(jenkins: Jenkins, server: JenkinsServer, secrets: Secrets) -> None:
@@ -347,7 +347,7 @@ def test_a_crumb_that_is_not_accepted_ends_the_matter(guarded: JenkinsServer) ->
 def test_a_crumb_that_is_not_issued_is_told(guarded: JenkinsServer) -> None:
     guarded.next.answer(404, on="crumbIssuer")
 
-    rejected(on(guarded), ConfigurationError, r"demands a crumb and issues none \(404\)")
+    rejected(on(guarded), ConfigurationError, r"demands a crumb but issues none \(404\)")
 
 
 def test_403_without_a_crumb_is_a_matter_of_permission() -> None:
@@ -361,7 +361,7 @@ def test_403_without_a_crumb_is_a_matter_of_permission() -> None:
 def test_404_says_that_there_may_be_no_permission(jenkins: Jenkins, server: JenkinsServer) -> None:
     server.add_job("hidden", PARAMETERS, hidden_from=["admin"])
 
-    rejected(jenkins, JobRejected, "answered 404; there is no such job, or the user may not see it", "hidden")
+    rejected(jenkins, JobRejected, "answered 404; the job does not exist, or the user may not see it", "hidden")
 
 
 def test_409_says_that_the_job_is_disabled(jenkins: Jenkins, server: JenkinsServer) -> None:
@@ -471,7 +471,7 @@ def test_a_search_that_is_given_up_is_no_proof_that_there_is_no_run(
         jenkins.start(job(run_id=f"run-{number}"))
     server.run_queue()
 
-    with pytest.raises(Untraceable, match="nobody can tell whether run run-0 was started"):
+    with pytest.raises(Untraceable, match=r"run run-0 of Jenkins job .* may have been started"):
         jenkins.find(job(run_id="run-0"))
 
 
@@ -538,7 +538,7 @@ def test_a_job_is_started_even_if_the_rest_of_the_answer_never_comes(server: Jen
 def test_an_answer_that_is_cut_short_is_worth_a_retry(server: JenkinsServer) -> None:
     server.next.answer(200, '{"items": [', {"Content-Length": "100"}, on="GET")
 
-    with pytest.raises(Unavailable, match="did not end"):
+    with pytest.raises(Unavailable, match="was incomplete"):
         on(server).find(job())
 
 
@@ -565,7 +565,7 @@ def test_a_run_id_that_jenkins_keeps_secret_does_not_stop_the_search(jenkins: Je
 
 
 def test_a_variable_that_jenkins_takes_for_itself_is_refused(jenkins: Jenkins, server: JenkinsServer) -> None:
-    with pytest.raises(JobRejected, match="Jenkins takes the variable 'delay' for itself"):
+    with pytest.raises(JobRejected, match="Jenkins reserves the variable 'delay'"):
         jenkins.start(job(delay="1000000"))
     assert server.requests == []
 

@@ -110,7 +110,7 @@ def test_a_wrong_setting_fails_the_start_and_is_named(artifact: Path, runtime: P
         told = function.told()
 
     assert told.body["errorType"] == "ConfigurationError"
-    assert told.body["errorMessage"].startswith("DEFAULT_BUILDER 'MAKE' is not known")
+    assert told.body["errorMessage"].startswith("DEFAULT_BUILDER 'MAKE' is not registered")
 
 
 def test_it_works_after_it_was_restored_from_a_snapshot(

@@ -335,7 +335,7 @@ def test_a_users_own_builder_is_found_by_its_name(registry: Registry) -> None:
 
 @pytest.mark.parametrize("builder", [5, object(), type("OnlyStart", (), {"start": lambda self, job: None})()])
 def test_what_is_no_builder_is_refused_when_the_handler_is_made(registry: Registry, builder: Any) -> None:
-    with pytest.raises(ConfigurationError, match="builder 'X' has not both methods, start and find"):
+    with pytest.raises(ConfigurationError, match="builder 'X' lacks a method start or find"):
         create_handler(registry, builders={"X": builder})
 
 
@@ -405,7 +405,7 @@ def test_a_builder_that_returns_no_run_is_named(registry: Registry) -> None:
 
     registry.consumer("TENANT_SUSPENDED", name="a")(job("x", builder="X"))
 
-    with pytest.raises(ConsumerFailed, match="builder 'X' returned no Run from start"):
+    with pytest.raises(ConsumerFailed, match="builder 'X' did not return a Run from start"):
         invoke(create_handler(registry, builders={"X": Broken()}), event())
 
 
@@ -416,7 +416,7 @@ def test_a_name_that_no_job_can_have_keeps_the_actions_before_it_from_being_perf
         lambda event: [StartJob(name="premium-tenant-provisioning"), StartJob(name="bad name")]
     )
 
-    with pytest.raises(JobRejected, match="'bad name' is no name for a CodeBuild project"):
+    with pytest.raises(JobRejected, match="'bad name' is not a CodeBuild project name"):
         invoke(create_handler(registry), event())
     assert aws == []
 

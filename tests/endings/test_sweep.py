@@ -201,7 +201,7 @@ def test_a_start_in_doubt_that_never_was_is_given_up_in_the_end(
 def test_a_job_that_is_certainly_not_started_is_not_kept(handler: Application, codebuild: CodeBuildServer) -> None:
     codebuild.projects.clear()
 
-    with pytest.raises(Exception, match="there is no such project"):
+    with pytest.raises(Exception, match="the project does not exist"):
         provisioned(handler, codebuild)
 
     assert open_records() == []
@@ -263,7 +263,7 @@ def test_a_jenkins_build_that_names_its_run_is_no_other_run_for_its_queue_number
 
     (entry,) = published(aws)
     assert entry["DetailType"] == "TENANT_PROVISIONING_FAILURE"
-    assert "was cancelled while it waited" in json.loads(entry["Detail"])["reason"]
+    assert "was cancelled in the queue" in json.loads(entry["Detail"])["reason"]
 
 
 def test_a_cancelled_jenkins_item_is_a_failure(
@@ -276,7 +276,7 @@ def test_a_cancelled_jenkins_item_is_a_failure(
 
     assert sweep(handler)["published"] == 1
 
-    assert "was cancelled while it waited" in json.loads(published(aws)[0]["Detail"])["reason"]
+    assert "was cancelled in the queue" in json.loads(published(aws)[0]["Detail"])["reason"]
 
 
 def test_a_jenkins_run_that_may_have_been_discarded_is_not_called_failed_before_a_day_has_passed(
@@ -298,7 +298,7 @@ def test_a_jenkins_run_that_may_have_been_discarded_is_not_called_failed_before_
     later(HOUR * 25)
     assert sweep(handler, id="next")["published"] == 1
 
-    assert "is not there any more, nor are older builds" in json.loads(published(aws)[0]["Detail"])["reason"]
+    assert "no longer exists, and older builds are missing too" in json.loads(published(aws)[0]["Detail"])["reason"]
 
 
 def test_a_jenkins_job_that_was_deleted_is_reported_after_a_day(

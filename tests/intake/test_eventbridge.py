@@ -69,8 +69,8 @@ def test_a_missing_field_is_named(handler: Application, aws: Requests, field: st
     [
         ("id", 7, "id must be a text"),
         ("id", "  ", "id is empty"),
-        ("id", "a\nb", "id is empty or holds control characters"),
-        ("source", "\ud800", "source is empty or holds control characters"),
+        ("id", "a\nb", "id is empty or contains control characters"),
+        ("source", "\ud800", "source is empty or contains control characters"),
         ("detail-type", "", "detail-type is empty"),
         ("time", "yesterday", "time is wrong"),
         ("resources", "arn:aws:…", "resources must be a list"),
@@ -143,7 +143,9 @@ def test_a_tier_that_no_table_knows_is_named(handler: Application, aws: Requests
 def test_an_unknown_builder_is_named_with_those_that_are_known(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.builderConfig.type", "TRAVIS")
 
-    refused(handler, event, ConfigurationError, "builder 'TRAVIS' of job 'premium-tenant-provisioning' is not known")
+    refused(
+        handler, event, ConfigurationError, "builder 'TRAVIS' of job 'premium-tenant-provisioning' is not registered"
+    )
 
     assert aws.besides_reports == ["GetItem"]
 
@@ -162,7 +164,7 @@ def test_a_tier_that_makes_no_project_name_is_refused(
 
     event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", tier)
 
-    refused(create_handler(lifecycle), event, JobRejected, "is no name for a CodeBuild project")
+    refused(create_handler(lifecycle), event, JobRejected, "is not a CodeBuild project name")
     assert "StartBuild" not in aws.operations
 
 
@@ -210,10 +212,10 @@ def nested(depth: int) -> Any:
     [
         (nested(300), "is nested deeper than 64 levels"),
         ([nested(300)], "is nested deeper than 64 levels"),
-        ({"a": "\ud800"}, ".a holds half of a surrogate pair"),
-        ({"\udfff": 1}, "holds half of a surrogate pair"),
-        ({"\x1b[2J": "\ud800"}, ".'\\x1b[2J' holds half of a surrogate pair"),
-        (["ok", "\ud800"], "[1] holds half of a surrogate pair"),
+        ({"a": "\ud800"}, ".a contains half of a surrogate pair"),
+        ({"\udfff": 1}, "contains half of a surrogate pair"),
+        ({"\x1b[2J": "\ud800"}, ".'\\x1b[2J' contains half of a surrogate pair"),
+        (["ok", "\ud800"], "[1] contains half of a surrogate pair"),
     ],
 )
 def test_what_nothing_can_hold_is_refused_by_its_place(
@@ -358,4 +360,4 @@ def test_an_event_in_the_record_of_its_failure_is_handled_as_it_came(handler: Ap
 
     assert invoke(handler, record)["eventId"] == event["id"]
     assert invoke(handler, {**record, "requestPayload": record})["eventId"] == event["id"]
-    refused(handler, {**record, "requestPayload": "x"}, InvalidEvent, "event: a text was sent where")
+    refused(handler, {**record, "requestPayload": "x"}, InvalidEvent, "event: it is a text, but must be")

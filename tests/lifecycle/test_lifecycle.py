@@ -249,7 +249,7 @@ def test_the_deployment_job_runs_where_the_provisioning_job_did(aws: Requests) -
             return record
 
     tenants: Any = Records()
-    with pytest.raises(ConfigurationError, match="builder 'ELSEWHERE' of job 'deploy' is not known"):
+    with pytest.raises(ConfigurationError, match="builder 'ELSEWHERE' of job 'deploy' is not registered"):
         invoke(create_handler(lifecycle, tiers=tiers, tenants=tenants), sample("tenant-deployment"))
 
 

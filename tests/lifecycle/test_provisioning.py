@@ -234,7 +234,7 @@ def test_tier_details_can_be_given_in_code(aws: Requests) -> None:
 def test_regions_of_the_services_follow_their_settings(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CODE_BUILD_REGION", "us-west-2")
 
-    with pytest.raises(Exception, match="no such project"):
+    with pytest.raises(Exception, match="the project does not exist"):
         invoke(create_handler(lifecycle), sample("tenant-provisioning"))
 
 
@@ -281,7 +281,7 @@ def test_the_tier_decides_where_the_event_does_not(jenkins: JenkinsServer, handl
 def test_the_event_goes_before_the_tier(jenkins: JenkinsServer, handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning-jenkins"), "detail.builderConfig.type", "CODE_BUILD")
 
-    with pytest.raises(JobRejected, match="'tenants/enterprise-provisioning' is no name for a CodeBuild project"):
+    with pytest.raises(JobRejected, match="'tenants/enterprise-provisioning' is not a CodeBuild project name"):
         invoke(handler, event)
     assert jenkins.requests == []
 

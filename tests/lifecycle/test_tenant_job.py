@@ -75,7 +75,7 @@ def test_an_admitted_variable_goes_over_the_tiers_own(aws: Requests) -> None:
 
 @pytest.mark.parametrize("name", ["ORCHESTRATOR_RUN_ID", "Orchestrator_Anything"])
 def test_no_tier_admits_the_variables_of_this_package(aws: Requests, name: str) -> None:
-    with pytest.raises(InvalidEvent, match=f"'{name}' would reach into the build"):
+    with pytest.raises(InvalidEvent, match=f"'{name}' can change how a build runs"):
         invoke(handler_with(["ORCHESTRATOR_*", name]), provisioning({name: "x"}))
     assert aws.besides_reports == []
 

@@ -1,4 +1,4 @@
-"""Starts Jenkins jobs."""
+"""Starts Jenkins jobs, and looks up how their runs ended."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -14,21 +14,20 @@ from orchestrator.job import Ending, Job, Run, StartedJob, Untraceable
 from orchestrator.run import RUN_ID_VARIABLE
 
 _QUEUE_ITEM = re.compile(r"/queue/item/(\d+)/?$")
-_TAKEN = (HTTPStatus.CREATED, HTTPStatus.SEE_OTHER)
-# buildWithParameters reads this field as the time that the build is to wait, whatever the job declares.
-_TAKEN_BY_JENKINS = "delay"
+_ACCEPTED = (HTTPStatus.CREATED, HTTPStatus.SEE_OTHER)
+# buildWithParameters takes this field as the build's delay, even if the job declares a parameter of the same name.
+_RESERVED_VARIABLE = "delay"
 
 
 class Jenkins:
-    """Jenkins as a build system: a job is a job, a run is a queue item and the build that comes of it."""
+    """Jenkins as a builder: a run is a queue item, and later the build that it becomes."""
 
     def __init__(self, connection: Connection, warn: Callable[[str], None], *, build_lookup: bool = False) -> None:
-        """Keep what is needed for the first job; nothing is sent yet.
+        """Create the builder.
 
         Args:
-            connection: The way to the server.
-            warn: Told once of each job that does not declare `ORCHESTRATOR_RUN_ID`.
-            build_lookup: Look once, right after a start, whether the item has become a build already.
+            warn: Called once for each job that does not declare `ORCHESTRATOR_RUN_ID`.
+            build_lookup: Check once, right after a start, whether the queue item has become a build.
         """
         self._connection = connection
         self._search = Search(connection)
@@ -38,19 +37,20 @@ class Jenkins:
         self._checked: set[str] = set()
 
     def check(self, name: str) -> None:
-        """Refuse what could lead out of the tree of jobs; see `Builder`."""
+        """Refuse a name that does not lead to a job; see `ChecksNames`."""
         job_path(name)
 
     def start(self, job: Job) -> Run:
         """Start a job with its variables as parameters; see `Builder.start`.
 
-        Jenkins takes the same request twice, so one that may have arrived is not sent again: queue and builds are
-        searched for its run id, and what is not there yet is left to the next delivery, which searches again.
+        Jenkins would start a second build for a repeated request. When an answer is lost, the request is therefore not
+        sent again: the queue and the builds are searched for the run id. If that finds nothing, the event's next
+        delivery searches again.
         """
         path = job_path(job.name)
         failure = f"Jenkins job {shown(job.name)} was not started"
-        if _TAKEN_BY_JENKINS in job.variables:
-            raise JobRejected(f"{failure}: Jenkins takes the variable 'delay' for itself; give it another name")
+        if _RESERVED_VARIABLE in job.variables:
+            raise JobRejected(f"{failure}: Jenkins reserves the variable 'delay'; give it another name")
         try:
             run = self._scheduled(path, job, failure)
         except Unanswered as lost:
@@ -64,9 +64,9 @@ class Jenkins:
         found = self._search.look(job_path(job.name), job, failure)
         if found.run is None and not found.is_certain:
             raise Untraceable(
-                f"Jenkins job {shown(job.name)} does not declare the parameter {RUN_ID_VARIABLE} (or has had too many "
-                f"builds since), so nobody can tell whether run {job.run_id} was started; look at its builds, add the "
-                "parameter, and send the event again if it was not"
+                f"run {job.run_id} of Jenkins job {shown(job.name)} may have been started: the job does not declare "
+                f"the parameter {RUN_ID_VARIABLE} (or has had too many builds since); add the parameter, look for the "
+                "run among the job's builds, and send the event again if it is missing"
             )
         return found.run
 
@@ -79,20 +79,20 @@ class Jenkins:
     def _after_lost_answer(self, lost: Unanswered, path: str, job: Job, failure: str) -> Run:
         try:
             run = self._search.look(path, job, failure).run
-        except Exception:  # that the request may have been acted upon matters more
+        except Exception:  # the lost answer matters more: Jenkins may have carried out the request
             run = None
         if run is None:
             raise Unavailable(str(lost)) from None
         return run
 
     def _scheduled(self, path: str, job: Job, failure: str) -> Run:
-        """Send the request, in the form that this job takes: most take parameters."""
+        """Send the request in the job's form; `build` is for jobs without parameters, which are few."""
         is_plain = path in self._plain
         answer = self._post(path, job, failure, is_plain=is_plain)
         if answer.status == HTTPStatus.BAD_REQUEST:
             is_plain = not is_plain
             answer = self._post(path, job, failure, is_plain=is_plain)
-            if answer.status in _TAKEN:
+            if answer.status in _ACCEPTED:
                 (self._plain.add if is_plain else self._plain.discard)(path)
         return self._run(path, answer, failure)
 
@@ -103,10 +103,10 @@ class Jenkins:
 
     def _run(self, path: str, answer: Answer, failure: str) -> Run:
         item = _QUEUE_ITEM.search(answer.location)
-        if item is not None and answer.status in _TAKEN:
+        if item is not None and answer.status in _ACCEPTED:
             run = self._search.item(int(item[1]), already_started=answer.status == HTTPStatus.SEE_OTHER)
             return self._search.with_build(run) if self._build_lookup else run
-        if answer.status == HTTPStatus.CREATED:  # something in between has removed the item's address
+        if answer.status == HTTPStatus.CREATED:  # a proxy removed the queue item's URL
             return Run(link=f"{self._connection.url}{path}/")
         raise self._refusal(path, answer, failure)
 
@@ -114,16 +114,17 @@ class Jenkins:
         answered = f"{failure}: Jenkins on {self._connection.host} answered {answer.status}"
         match answer.status:
             case HTTPStatus.BAD_REQUEST:
-                return JobRejected(f"{answered}; look at the parameters that the job declares")
+                return JobRejected(f"{answered}; check the parameters that the job declares")
             case HTTPStatus.NOT_FOUND:
                 return JobRejected(f"{failure}: {self._connection.no_such_job}")
             case HTTPStatus.CONFLICT:
                 return JobRejected(f"{answered}; the job is disabled: enable it")
             case HTTPStatus.FOUND if self._is_page_of(path, answer.location):
                 return JobRejected(
-                    f"{answered}; its queue refused the job: look at what keeps it from being queued, such as a plugin"
+                    f"{answered}; its queue refused the job: check what keeps the job from being queued, such as a "
+                    "plugin"
                 )
-        return self._connection.no_jenkins(answer, failure)
+        return self._connection.unlike_jenkins(answer, failure)
 
     def _is_page_of(self, path: str, location: str) -> bool:
         page = f"{self._connection.url}{path}/"
@@ -134,17 +135,17 @@ class Jenkins:
         return unquote(target.path).rstrip("/") == unquote(urlsplit(page).path).rstrip("/")
 
     def _check_declaration(self, path: str, job: Job) -> None:
-        """Tell, once for each job, that its runs cannot be found again."""
+        """Warn, once for each job, if its runs cannot be found again."""
         if path in self._checked:
             return
         try:
             is_declared = self._search.declares_run_id(path)
-        except Exception:  # the job is started: nothing that comes after may fail it, whatever it is
+        except Exception:  # the job is already started, so no later error may make this call fail
             return
         self._checked.add(path)
         if not is_declared:
             self._warn(
-                f"Jenkins job {shown(job.name)} does not declare the parameter {RUN_ID_VARIABLE}, so its runs cannot "
-                "be found again when an event is repeated, and requests of several events may become one run; add to "
-                f"the parameters block of its Jenkinsfile: string(name: '{RUN_ID_VARIABLE}', defaultValue: '')"
+                f"Jenkins job {shown(job.name)} does not declare the parameter {RUN_ID_VARIABLE}: a repeated event "
+                "cannot find its run, and Jenkins may merge the requests of several events into one run; add to the "
+                f"parameters block of its Jenkinsfile: string(name: '{RUN_ID_VARIABLE}', defaultValue: '')"
             )

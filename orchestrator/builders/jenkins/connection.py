@@ -1,4 +1,4 @@
-"""Speaks HTTP with one Jenkins server: identity, crumbs, time limits, and failures in this package's words."""
+"""Sends requests to one Jenkins server: authentication, crumbs, time limits, and errors of this package."""
 
 import contextlib
 import json
@@ -27,26 +27,25 @@ _MAX_CONNECTIONS = 32
 _MAX_ANSWER_BYTES = 16 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
 
-# An error of these kinds comes before the first byte of a request is sent.
+# These errors occur before the first byte of a request is sent.
 _NOT_SENT = (NewConnectionError, ConnectTimeoutError)
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 
 class Unanswered(Exception):
-    """A request left, and nothing came back that says whether Jenkins acted on it.
+    """A request was sent, but no answer says whether Jenkins carried it out.
 
-    Its text is that of an `Unavailable`, for whoever cannot find out either.
+    Its text suits an `Unavailable`, which callers raise when they cannot find out.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What Jenkins answered.
+    """An answer of Jenkins.
 
     Attributes:
-        status: The HTTP status.
-        headers: The headers, by name in any case.
-        body: The body; it may hold secrets.
+        headers: Names are compared without regard to case.
+        body: May hold secrets.
         is_whole: Whether the body was read to its end.
     """
 
@@ -57,12 +56,12 @@ class Answer:
 
     @property
     def location(self) -> str:
-        """Where the answer points to, or an empty text."""
+        """The header `Location`, or an empty text."""
         return self.headers.get("Location", "")
 
 
 class Connection:
-    """The way to one Jenkins server; connections on which something was read stay open between events."""
+    """Requests to one Jenkins server; connections used for reading stay open between events."""
 
     def __init__(
         self,
@@ -71,13 +70,11 @@ class Connection:
         ca_bundle: str | None = None,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Keep what is needed for the first request; nothing is sent yet.
+        """Create the connection.
 
         Args:
-            url: The server's address, with the path that Jenkins lives under, without a slash at its end.
-            credentials: User and API token.
-            ca_bundle: File with the certificates (PEM) of a private certificate authority; `None` trusts
-                those of the system.
+            url: Jenkins' URL, with its context path, without a trailing slash.
+            ca_bundle: File with the certificates (PEM) of a private certificate authority; `None` uses the system's.
             pause: Waits for a number of seconds.
 
         Raises:
@@ -95,18 +92,14 @@ class Connection:
         """Send a form.
 
         Args:
-            path: Path below the server's address.
+            path: Path below Jenkins' URL.
             form: The form's fields; they may hold secrets.
-            failure: What has not happened if this fails, as the message's beginning.
-
-        Returns:
-            The answer, unless it is one of those below.
+            failure: Start of the error message: what did not happen.
 
         Raises:
-            Unanswered: The form left, and it is not known what became of it; it must not be sent again
-                before somebody has looked.
-            Unavailable: The server could not be reached, or is too busy; the form did not arrive.
-            ConfigurationError: The server does not let the user in, or is no Jenkins.
+            Unanswered: Jenkins may have carried out the request; find out before sending it again.
+            Unavailable: Jenkins was unreachable or too busy, and did not carry out the request.
+            ConfigurationError: Jenkins refused the user, or the server is not Jenkins.
         """
         answer = self._authenticated("POST", path, urlencode(form).encode(), failure)
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -114,20 +107,17 @@ class Connection:
         return answer
 
     def get(self, path: str, tree: str, failure: str) -> dict[str, Any]:
-        """Read an object of Jenkins' remote API.
+        """Read an object of Jenkins' remote API (https://www.jenkins.io/doc/book/using/remote-access-api/).
 
         Args:
-            path: Path below the server's address, without `/api/json`.
-            tree: The properties that are wanted.
-            failure: What has not happened if this fails, as the message's beginning.
-
-        Returns:
-            The object.
+            path: Path below Jenkins' URL, without `/api/json`.
+            tree: The properties to read, as in `builds[number,url]`.
+            failure: Start of the error message: what did not happen.
 
         Raises:
-            JobRejected: There is no such object, or the user may not see it.
-            Unavailable: The server could not be reached, or did not answer.
-            ConfigurationError: The server does not let the user in, or is no Jenkins.
+            JobRejected: The object does not exist, or the user may not see it.
+            Unavailable: Jenkins was unreachable, or did not answer.
+            ConfigurationError: Jenkins refused the user, or the server is not Jenkins.
         """
         try:
             answer = self._authenticated("GET", f"{path}/api/json?{urlencode({'tree': tree})}", None, failure)
@@ -138,49 +128,41 @@ class Connection:
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             raise Unavailable(f"{failure}: Jenkins on {self.host} answered {answer.status}; it will be retried")
         if not answer.is_whole:
-            raise Unavailable(f"{failure}: the answer of {self.host} did not end; it will be retried")
+            raise Unavailable(f"{failure}: the answer of {self.host} was incomplete; it will be retried")
         try:
             found = json.loads(answer.body) if answer.status == HTTPStatus.OK else None
         except ValueError:
             found = None
         if not isinstance(found, dict):
-            raise self.no_jenkins(answer, failure)
+            raise self.unlike_jenkins(answer, failure)
         return found
 
     @property
     def no_such_job(self) -> str:
-        """Why Jenkins answers 404, and what to do."""
+        """The error message for a 404."""
         return (
-            f"Jenkins on {self.host} answered 404; there is no such job, or the user may not see it: "
+            f"Jenkins on {self.host} answered 404; the job does not exist, or the user may not see it: "
             "create it, correct its name, or allow the user Job/Read"
         )
 
-    def no_jenkins(self, answer: Answer, failure: str) -> ConfigurationError:
-        """Say that an answer is not one that Jenkins gives.
-
-        Args:
-            answer: The answer.
-            failure: What has not happened if this fails, as the message's beginning.
-
-        Returns:
-            The error to raise.
-        """
+    def unlike_jenkins(self, answer: Answer, failure: str) -> ConfigurationError:
+        """Return the error for an answer that does not come from Jenkins."""
         if answer.status in _REDIRECTS:
             return ConfigurationError(
-                f"{failure}: {self.host} redirects ({answer.status}){_destination(answer.location)} instead of "
-                "answering; set JENKINS_URL to the address that Jenkins itself answers at, behind any login page"
+                f"{failure}: {self.host} redirects ({answer.status}){_destination(answer.location)}; set JENKINS_URL "
+                "to the URL at which Jenkins itself answers, behind any login page"
             )
         return ConfigurationError(
-            f"{failure}: {self.host} answered {answer.status} and not as Jenkins does; check JENKINS_URL, and whether "
-            "a login page or another server stands in between"
+            f"{failure}: {self.host} answered {answer.status}, but not as Jenkins does; check JENKINS_URL, and whether "
+            "a login page or another server answers in its place"
         )
 
     def _authenticated(self, method: str, path: str, body: bytes | None, failure: str) -> Answer:
-        """Send a request, with new credentials after a 401 and with a crumb where one is demanded."""
+        """Send a request; repeat it with new credentials after a 401, and with a crumb if Jenkins demands one."""
         authorization = self._credentials.authorization()
         answer = self._sent(method, path, body, {"Authorization": authorization, **self._crumb}, failure)
         if answer.status == HTTPStatus.UNAUTHORIZED:
-            # The token may have been replaced since it was read. The same one would only be refused again.
+            # The token may have been replaced in Secrets Manager. Jenkins would refuse the same one again.
             replaced = self._credentials.authorization(anew=True)
             if replaced != authorization:
                 authorization = replaced
@@ -209,10 +191,10 @@ class Connection:
             crumb = {str(issued["crumbRequestField"]): str(issued["crumb"])}
         except (ValueError, KeyError, TypeError):
             raise ConfigurationError(
-                f"{failure}: Jenkins on {self.host} demands a crumb and issues none ({answer.status}); give the user "
+                f"{failure}: Jenkins on {self.host} demands a crumb but issues none ({answer.status}); give the user "
                 "an API token, which needs no crumb"
             ) from None
-        # The crumb is good for the session alone that its answer opened.
+        # The crumb is valid only in the session that its answer opened.
         return {**crumb, "Cookie": answer.headers["Cookie"]} if "Cookie" in answer.headers else crumb
 
     def _sent(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], failure: str) -> Answer:
@@ -227,7 +209,7 @@ class Connection:
                 if attempt == CONNECT_ATTEMPTS or not deadline.has_time(pause):
                     raise Unavailable(
                         f"{failure}: {self.host} was not reached ({_reason(error)}); it will be retried; if that goes "
-                        "on, check JENKINS_URL and the way there (VPC, security group)",
+                        "on, check JENKINS_URL and the network (VPC, security group)",
                         ambiguous=False,
                     ) from None
                 self._pause(pause)
@@ -258,8 +240,8 @@ class Connection:
 
     def _exchange(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         with contextlib.ExitStack() as stack:
-            # A connection that was idle while the function was frozen may be dead, and a form that is lost on it must
-            # not be sent again: each gets a new one.
+            # Lambda may have frozen the function since the last request, and the kept connection may be dead. A form
+            # lost on it could not be sent again, so each form gets a new connection.
             pool = self._pool if body is None else stack.enter_context(self._new_pool())
             response = pool.request(
                 method, url, body=body, headers=headers, redirect=False, preload_content=False, decode_content=True
@@ -273,9 +255,9 @@ class Connection:
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
-    """Read a body, and say whether it ended in time.
+    """Read a body, and return whether it was read to its end.
 
-    What a request came to is in the answer's head: a body that never ends takes none of it back.
+    The status and headers say what became of the request, so they count even if the body never ends.
     """
     content = bytearray()
     try:
@@ -287,13 +269,13 @@ def _read(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
     except HTTPError:
         response.close()
         return bytes(content), False
-    # Only a connection that has been read to the end can be used again.
+    # A connection can be reused only after its answer has been read to the end.
     response.release_conn()
     return bytes(content), True
 
 
 def _destination(location: str) -> str:
-    """Name the server that an address leads to, and nothing else of it: the rest may be secret."""
+    """Name only the scheme and host of a URL: the rest may hold secrets."""
     try:
         target = urlsplit(location)
     except ValueError:

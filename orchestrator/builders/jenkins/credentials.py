@@ -1,4 +1,4 @@
-"""The user and API token for Jenkins, out of Secrets Manager."""
+"""Reads the user and API token for Jenkins from Secrets Manager."""
 
 import base64
 import json
@@ -18,7 +18,7 @@ MAX_AGE_SECONDS = 300
 
 
 class Credentials:
-    """Reads the secret when it is first needed, and keeps it for five minutes."""
+    """Reads the secret on first use, and caches it for five minutes."""
 
     def __init__(self, secret: str, client: "Callable[[], SecretsManagerClient]") -> None:
         self._secret = secret
@@ -26,17 +26,14 @@ class Credentials:
         self._provider: SecretsProvider | None = None
 
     def authorization(self, *, anew: bool = False) -> str:
-        """Give the value of the `Authorization` header.
+        """Return the value of the `Authorization` header, for HTTP basic authentication.
 
         Args:
-            anew: Read the secret again, even if what is kept of it is young.
-
-        Returns:
-            The header's value, for HTTP basic authentication.
+            anew: Read the secret again even if the cached one has not expired.
 
         Raises:
-            ConfigurationError: The secret cannot be read, or is not `{"username", "token"}`.
-            Unavailable: Secrets Manager could not be reached.
+            ConfigurationError: The secret cannot be read, or is not of the form `{"username": "…", "token": "…"}`.
+            Unavailable: Secrets Manager was unreachable.
         """
         try:
             secret = json.loads(self._read(anew))
@@ -47,8 +44,8 @@ class Credentials:
         user, token = (_text(secret.get(name)) for name in ("username", "token"))
         if not user or ":" in user or not token:
             raise ConfigurationError(
-                f'secret {self._secret} is not of the form {{"username": "…", "token": "…"}} with texts that are '
-                "printable, and no colon in the user's name; correct it in Secrets Manager"
+                f'secret {self._secret} is not of the form {{"username": "…", "token": "…"}} with printable texts and '
+                "no colon in the username; correct it in Secrets Manager"
             )
         return "Basic " + base64.b64encode(f"{user}:{token}".encode()).decode()
 

@@ -1,4 +1,4 @@
-"""How runs of a Jenkins job ended: Jenkins sends no event of that."""
+"""Looks up how the runs of a Jenkins job ended, because Jenkins sends no event when they do."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -21,19 +21,16 @@ _SUCCESS = "SUCCESS"
 
 
 def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failure: str) -> dict[str, Ending]:
-    """Look up runs of one job, first among those that wait, then among the builds.
+    """Return the endings of the runs that have ended, by run id.
+
+    A run that is neither in the queue nor among the builds was cancelled in the queue, or its build was deleted. If
+    older builds are missing too, Jenkins may have discarded a successful one, and the ending is unknown
+    (`is_gone`). A run without a queue item's id is found only by its run id.
 
     Args:
-        connection: The way to the server.
-        path: The job's path.
-        jobs: What was started, all of that job.
-        failure: What has not happened if this fails, as the message's beginning.
-
-    Returns:
-        How those have ended that have, by run id. A run that neither waits nor is among the builds was cancelled
-        while it waited, or its build was deleted; where older builds are gone, too, it may as well have ended
-        well and been discarded, so that nobody can tell. One whose queue item is not known is only found by its
-        run id.
+        path: The job's path, from `job_path`.
+        jobs: Runs of that job.
+        failure: Start of the error message: what did not happen.
     """
     try:
         return _endings(connection, path, jobs, failure)
@@ -43,7 +40,7 @@ def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failu
 
 def _endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failure: str) -> dict[str, Ending]:
     unseen = {job.run_id: job for job in jobs}
-    # What leaves the queue meanwhile is a build when those are read.
+    # The queue is read first: an item that leaves it meanwhile is then found among the builds.
     for item in waiting(connection, failure):
         _take(unseen, item["id"], run_id_of(item))
     found: dict[str, Ending] = {}
@@ -61,25 +58,25 @@ def _endings(connection: Connection, path: str, jobs: Sequence[StartedJob], fail
 
 
 def _take(unseen: dict[str, StartedJob], item: int, run_id: str | None) -> list[StartedJob]:
-    """Take out what an item or a build is the run of: of several, where requests became one run.
+    """Remove and return the jobs whose run this item or build is; several if Jenkins merged their requests.
 
-    Jenkins counts its items anew where its own files are lost: what names its run is that run and no other.
+    If Jenkins loses its files, it numbers its items from 1 again. A run id therefore counts more than an item's number.
     """
-    fitting = [job for job in unseen.values() if (job.run_id == run_id if run_id else job.id == str(item))]
-    for job in fitting:
+    matching = [job for job in unseen.values() if (job.run_id == run_id if run_id else job.id == str(item))]
+    for job in matching:
         del unseen[job.run_id]
-    return fitting
+    return matching
 
 
 def _gone(job: StartedJob, last: Page) -> Ending:
     item = f"item {job.id} of Jenkins job {job.name}"
     if last.is_complete:
-        return Ending(succeeded=False, reason=f"{item} was cancelled while it waited, or its build was deleted")
-    return Ending(succeeded=False, reason=f"{item} is not there any more, nor are older builds", is_gone=True)
+        return Ending(succeeded=False, reason=f"{item} was cancelled in the queue, or its build was deleted")
+    return Ending(succeeded=False, reason=f"{item} no longer exists, and older builds are missing too", is_gone=True)
 
 
 def _ending(job: StartedJob, build: Mapping[str, Any]) -> Ending:
-    # Named as Jenkins itself names them in a build's environment.
+    # The names that Jenkins gives these in a build's environment.
     own = {"JOB_NAME": job.name, "BUILD_NUMBER": str(build["number"]), "BUILD_URL": build["url"]}
     declared = {
         name: value if isinstance(value, str) else to_text(value)

@@ -1,4 +1,4 @@
-"""Finds a run on a Jenkins server by its run id: waiting in the queue, or among the builds."""
+"""Finds a run on a Jenkins server by its run id, in the queue or among the builds."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,17 +14,17 @@ _PARAMETERS = "actions[parameters[name,value]]"
 _DECLARED = "property[parameterDefinitions[name]]"
 _PAGE = 100
 _MAX_PAGES = 20
-# Jenkins' clock may be behind the event's.
+# Jenkins' clock may be behind that of the event's sender.
 _CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Found:
-    """What a search came to.
+    """The result of a search.
 
     Attributes:
-        run: The run; `None` where there is none to be seen.
-        is_certain: Whether a run that is there would have been seen: the job keeps the run id.
+        run: `None` if no run was found.
+        is_certain: Whether an existing run would have been found: the job declares the run id as a parameter.
     """
 
     run: Run | None
@@ -38,15 +38,11 @@ class Search:
         self._connection = connection
 
     def look(self, path: str, job: Job, failure: str) -> Found:
-        """Look for a run, first in the queue: what leaves it meanwhile is a build when those are read.
+        """Look for a run in the queue, then among the builds, where an item goes that leaves the queue meanwhile.
 
         Args:
-            path: The job's path.
-            job: Its run id, and the time from which on it can have been started.
-            failure: What has not happened if this fails, as the message's beginning.
-
-        Returns:
-            The run, and whether its absence can be trusted.
+            path: The job's path, from `job_path`.
+            failure: Start of the error message: what did not happen.
         """
         try:
             return self._look(path, job, failure)
@@ -67,44 +63,23 @@ class Search:
         return Found(run=None, is_certain=False)
 
     def item(self, number: int, *, already_started: bool) -> Run:
-        """Make the run of a queue item.
+        """Return the run of a queue item, without a build.
 
-        Args:
-            number: The item's number.
-            already_started: Whether it was there before.
-
-        Returns:
-            The run, of which no build is known yet. Jenkins forgets the item, and its link, about five
-            minutes after the build has started.
+        Its link breaks about five minutes after the build starts, when Jenkins removes the item.
         """
         link = f"{self._connection.url}/queue/item/{number}/"
         return Run(id=str(number), link=link, already_started=already_started)
 
     def with_build(self, run: Run) -> Run:
-        """Look, once, whether a queue item has become a build.
-
-        Args:
-            run: The item's run.
-
-        Returns:
-            The run with its build's number and link, or as it was: while the item waits, or where Jenkins
-            does not say.
-        """
+        """Add the build's number and link to a queue item's run; return it unchanged if no build is known yet."""
         try:
             item = self._connection.get(f"/queue/item/{run.id}", "executable[number,url]", "")
             return _built(run, item.get("executable") or {})
-        except Exception:  # the job is started: nothing that comes after may fail it, whatever it is
+        except Exception:  # the job is already started, so no later error may make this call fail
             return run
 
     def declares_run_id(self, path: str) -> bool:
-        """Say whether a job keeps the run id.
-
-        Args:
-            path: The job's path.
-
-        Returns:
-            Whether `ORCHESTRATOR_RUN_ID` is among the parameters that it declares.
-        """
+        """Return whether a job declares the parameter `ORCHESTRATOR_RUN_ID`, which its runs are found by."""
         return RUN_ID_VARIABLE in _declared(self._connection.get(path, _DECLARED, ""))
 
 
@@ -113,10 +88,9 @@ class Page:
     """Some of a job's builds, newest first.
 
     Attributes:
-        builds: The builds.
-        is_last: Whether no older one can matter.
-        is_complete: Whether no build that can matter is missing, because it was discarded or deleted.
-        is_run_id_declared: Whether the job keeps the run id.
+        is_last: Whether older builds cannot matter, or do not exist.
+        is_complete: Whether no build that could matter was discarded or deleted.
+        is_run_id_declared: Whether the job declares the parameter `ORCHESTRATOR_RUN_ID`.
     """
 
     builds: Sequence[Mapping[str, Any]]
@@ -126,31 +100,22 @@ class Page:
 
 
 def waiting(connection: Connection, failure: str) -> Iterable[Mapping[str, Any]]:
-    """Read the queue.
-
-    Args:
-        connection: The way to the server.
-        failure: What has not happened if this fails, as the message's beginning.
-
-    Returns:
-        The items that wait: their `id` and parameters.
-    """
+    """Read the `id` and the parameters of every item in the queue."""
     items: Iterable[Mapping[str, Any]] = connection.get("/queue", f"items[id,{_PARAMETERS}]", failure).get("items", ())
     return items
 
 
 def pages(connection: Connection, path: str, fields: str, since: datetime, failure: str) -> Iterator[Page]:
-    """Read a job's builds, a page at a time.
+    """Read a job's builds, a page at a time, at most two thousand.
 
     Args:
-        connection: The way to the server.
-        path: The job's path.
-        fields: What to read of each build, besides its queue item's number, its time and its parameters.
-        since: No build from before it matters.
-        failure: What has not happened if this fails, as the message's beginning.
+        path: The job's path, from `job_path`.
+        fields: Properties to read of each build, besides `queueId`, `timestamp` and the parameters.
+        since: Builds that started earlier do not matter.
+        failure: Start of the error message: what did not happen.
 
     Yields:
-        The pages; after two thousand builds there are no more, whether the last was among them or not.
+        Pages, the newest builds first; one with `is_last` may be missing if there are more than two thousand.
     """
     earliest = (since - _CLOCK_TOLERANCE).timestamp() * 1000
     oldest: int | None = None
@@ -161,7 +126,7 @@ def pages(connection: Connection, path: str, fields: str, since: datetime, failu
         builds: Sequence[Mapping[str, Any]] = answer.get("allBuilds", ())
         reaches_back = bool(builds) and builds[-1]["timestamp"] < earliest
         is_last = len(builds) < _PAGE or reaches_back
-        # Builds are counted from 1 on: where the first is there, or none was ever made, none can have gone before it.
+        # Build numbers start at 1. If build 1 exists, or the next build is number 1, no older build was deleted.
         oldest = builds[-1]["number"] if builds else oldest or answer.get("nextBuildNumber")
         yield Page(
             builds=builds,
@@ -174,50 +139,27 @@ def pages(connection: Connection, path: str, fields: str, since: datetime, failu
 
 
 def parameters_of(holder: Mapping[str, Any]) -> dict[str, Any]:
-    """Read the parameters of an item or a build.
-
-    Args:
-        holder: What Jenkins told of it.
-
-    Returns:
-        Values by name; a password's is not told.
-    """
+    """Return the parameters of a queue item or build by name; Jenkins does not show a password's value."""
     return {
         parameter["name"]: parameter.get("value")
         for action in holder.get("actions", ())
         for parameter in action.get("parameters", ())
-        if "name" in parameter  # a plugin's may tell nothing of itself
+        if "name" in parameter  # a plugin's parameter may be an empty object
     }
 
 
 def run_id_of(holder: Mapping[str, Any]) -> str | None:
-    """Read the run id of an item or a build.
-
-    Args:
-        holder: What Jenkins told of it.
-
-    Returns:
-        The run id, or `None` where the job does not keep it.
-    """
+    """Return the run id of a queue item or build; `None` if the job does not declare that parameter."""
     value = parameters_of(holder).get(RUN_ID_VARIABLE)
     return value if isinstance(value, str) else None
 
 
 NOT_AS_JENKINS = (AttributeError, KeyError, TypeError)
-"""What reading an answer raises that is not of the form in which Jenkins answers."""
+"""Raised when an answer is JSON, but not in the form that Jenkins sends."""
 
 
 def unlike_jenkins(connection: Connection, failure: str, error: Exception) -> ConfigurationError:
-    """Make the error that says so.
-
-    Args:
-        connection: The way to what answered.
-        failure: What has not happened if this fails, as the message's beginning.
-        error: One of `NOT_AS_JENKINS`.
-
-    Returns:
-        The error.
-    """
+    """Convert an error of `NOT_AS_JENKINS` to one of this package."""
     return ConfigurationError(
         f"{failure}: {connection.host} does not answer as Jenkins does ({type(error).__name__}); check JENKINS_URL"
     )
