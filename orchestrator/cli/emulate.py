@@ -1,9 +1,9 @@
-"""`orchestrator emulate`: runs an AWS emulator for `sam local invoke`."""
+"""The command `orchestrator emulate`: runs an AWS emulator for `sam local invoke`."""
 
 import argparse
 import threading
 
-EMULATOR_PORT = 4566  # as in events/local/env.json; the usual one of emulators, and free on macOS, unlike 5000
+EMULATOR_PORT = 4566  # as in events/local/env.json; usual for AWS emulators, and free on macOS, unlike moto's 5000
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
@@ -12,8 +12,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         "emulate",
         parents=parents,
         help="run an AWS emulator for `sam local invoke`",
-        description="Run an AWS emulator that has what the sample events need, until Ctrl-C: for a function in a "
-        "container, as `sam local invoke` starts it. It forgets everything at the end.",
+        description="Run an AWS emulator, filled for the sample events, until Ctrl-C. It serves a function in a "
+        "container, as `sam local invoke` starts it, and keeps its data in memory.",
     )
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: %(default)s, all)")  # noqa: S104 (a container cannot reach loopback)
     parser.add_argument("--port", type=int, default=EMULATOR_PORT, help="port to listen on (default: %(default)s)")
@@ -24,6 +24,6 @@ def _emulate(options: argparse.Namespace) -> int:
     from orchestrator.local import environment
 
     with environment.running_emulator(options.host, options.port) as url:
-        print(f"AWS is emulated at {url} (region {environment.REGION}); Ctrl-C ends it", flush=True)
+        print(f"AWS is emulated at {url} (region {environment.REGION}); press Ctrl-C to stop", flush=True)
         threading.Event().wait()
     return 0

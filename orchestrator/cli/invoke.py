@@ -1,4 +1,4 @@
-"""`orchestrator invoke`: runs a handler on event files."""
+"""The command `orchestrator invoke`: runs a handler on event files."""
 
 import argparse
 import contextlib
@@ -20,23 +20,29 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         "invoke",
         parents=parents,
         help="run the handler on event files",
-        description="Run the handler on events. AWS, Jenkins and the control plane are emulated in this process unless "
-        "others are asked for. Standard output gets the handler's JSON answers, one for each event; everything else "
-        "goes to standard error.",
+        description="Run the handler on events. By default, AWS, Jenkins and the control plane are emulated in this "
+        "process. Standard output gets the handler's JSON answers, one for each event; everything else goes to "
+        "standard error.",
     )
     parser.add_argument("events", nargs="+", metavar="EVENT", help="a JSON file, a folder of them, or - for stdin")
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--endpoint-url", metavar="URL", help="use a running AWS emulator (all else stays here)")
-    where.add_argument("--aws", action="store_true", help="use the real AWS and Jenkins of this shell's settings")
+    where.add_argument(
+        "--endpoint-url", metavar="URL", help="use a running AWS emulator; Jenkins stays in this process"
+    )
+    where.add_argument(
+        "--aws", action="store_true", help="use the real AWS and Jenkins that this shell's settings name"
+    )
     parser.add_argument(
         "--job",
         action="append",
         default=[],
         dest="jobs",
         metavar="NAME",
-        help="a job that the emulated CodeBuild and Jenkins have besides those of the sample tiers (repeatable)",
+        help="add a job to the emulated CodeBuild and Jenkins, besides those of the sample tiers (repeatable)",
     )
-    parser.add_argument("-v", "--verbose", action="store_true", help="print the summary even if stderr is no terminal")
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="print the summary even if standard error is not a terminal"
+    )
     parser.set_defaults(run=_invoke)
 
 
@@ -45,36 +51,36 @@ def _invoke(options: argparse.Namespace) -> int:
     from orchestrator.local.lambda_context import LocalContext
 
     files = _event_files(options.events)
-    answers, person = sys.stdout, sys.stderr if options.verbose or sys.stderr.isatty() else None
+    answers, summary_stream = sys.stdout, sys.stderr if options.verbose or sys.stderr.isatty() else None
     failures, surroundings = 0, None
     with contextlib.ExitStack() as stack:
         recording = stack.enter_context(recorder.recorded())
-        stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # logs and metrics go to standard output
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # the handler prints logs and metrics there
         if options.endpoint_url:
             surroundings = stack.enter_context(environment.emulator(options.endpoint_url, options.jobs))
         elif not options.aws:
             surroundings = stack.enter_context(environment.embedded(options.jobs))
         handler = load(options.handler)
         if not callable(handler):
-            raise ConfigurationError(f"--handler {options.handler}: is no function; name what create_handler returned")
+            raise ConfigurationError(f"--handler {options.handler}: is not a function; name a result of create_handler")
         for file in files:
-            summary.heading(person, file)
+            summary.heading(summary_stream, file)
             recording.clear()
             try:
                 answer = handler(_read(file), LocalContext())
                 print_json(answer, answers)
             except BrokenPipeError:
-                raise  # nobody reads what the other events would come to
-            except Exception as error:  # somebody's own handler may raise anything
+                raise  # nobody reads the remaining answers
+            except Exception as error:  # a user's handler may raise anything
                 failures += 1
                 print_failure(error, debug=options.debug, file=file)
             if surroundings is not None:
                 recording.variables.update(recorder.jenkins_variables(surroundings.jenkins))
                 surroundings.jenkins.requests.clear()
-                summary.callbacks(person, surroundings.control_plane.requests)
+                summary.callbacks(summary_stream, surroundings.control_plane.requests)
                 surroundings.control_plane.requests.clear()
-            summary.events(person, recording.published, values_shown=not options.aws)
-            summary.builds(person, recording.variables, values_shown=not options.aws)
+            summary.events(summary_stream, recording.published, values_shown=not options.aws)
+            summary.builds(summary_stream, recording.variables, values_shown=not options.aws)
     return 1 if failures else 0
 
 
@@ -85,7 +91,7 @@ def _event_files(names: Sequence[str]) -> list[str]:
         if name != STDIN and path.is_dir():
             found = sorted(str(file) for file in path.glob("*.json"))
             if not found:
-                raise InvalidEvent(f"{name}: holds no .json file; name a file or a folder with events")
+                raise InvalidEvent(f"{name}: contains no .json file; name a file or a folder with events")
             files += found
         else:
             files.append(name)
@@ -99,12 +105,12 @@ def _read(file: str) -> Any:
     except OSError as error:
         raise InvalidEvent(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InvalidEvent("is no UTF-8 text") from None
+        raise InvalidEvent("is not UTF-8 text") from None
     except json.JSONDecodeError as error:
-        raise InvalidEvent(f"is no JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
+        raise InvalidEvent(f"is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
     except (ValueError, RecursionError) as error:
-        raise InvalidEvent(f"is no JSON that can be read ({type(error).__name__})") from None
+        raise InvalidEvent(f"cannot be read as JSON ({type(error).__name__})") from None
 
 
 def _refuse_constant(name: str) -> None:
-    raise InvalidEvent(f"is no JSON: {name} is no number there")
+    raise InvalidEvent(f"is not valid JSON: {name} is not a JSON number")

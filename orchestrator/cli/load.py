@@ -1,4 +1,4 @@
-"""Imports what `--handler` names."""
+"""Imports the object that `--handler` names."""
 
 import importlib
 import sys
@@ -12,25 +12,22 @@ def load(place: str) -> Any:
     """Import an object.
 
     Args:
-        place: Where it is, as in `orchestrator.handler:lambda_handler`.
-
-    Returns:
-        The object.
+        place: The module and the name, as in `orchestrator.handler:lambda_handler`.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: The module or the name does not exist, or importing it failed.
     """
     module_name, _, name = place.partition(":")
     if not name or not module_name or module_name.endswith(".py"):
         raise ConfigurationError(f"--handler {place}: write it as module:name, without .py")
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; a handler may import its own modules later, too
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; not removed, because a handler may import modules later
     try:
         return getattr(importlib.import_module(module_name), name)
     except OrchestratorError:
         raise
     except ModuleNotFoundError as error:
-        needed_by = "" if error.name == module_name else f", which {module_name} needs"
-        raise ConfigurationError(f"--handler {place}: there is no module {error.name}{needed_by}") from error
+        needed_by = "" if error.name == module_name else f", which {module_name} needs,"
+        raise ConfigurationError(f"--handler {place}: module {error.name}{needed_by} does not exist") from error
     except AttributeError as error:
         raise ConfigurationError(f"--handler {place}: {error}") from error
     except Exception as error:

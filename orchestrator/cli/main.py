@@ -12,24 +12,21 @@ _HANDLER = "orchestrator.handler:lambda_handler"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run the command, and return the exit code: 1 if anything failed, 130 after Ctrl-C.
 
     Args:
-        arguments: The command line without the program's name; by default the process's own.
-
-    Returns:
-        The exit code: 0, or 1 where anything failed.
+        arguments: The command line without the program's name; `None` reads `sys.argv`.
     """
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except BrokenPipeError:
-        # Whoever read our output has seen enough; Python must not try to flush it once more.
+        # The reader of the output, such as `head`, has exited. Without this, Python would fail to flush it at exit.
         sys.stdout = None
         return 1
     except KeyboardInterrupt:
-        return 130  # what a shell makes of it
-    except Exception as error:  # a person at a terminal gets a line in any case; --debug shows the rest
+        return 130  # as shells do for SIGINT
+    except Exception as error:  # users see one line for any error; --debug adds the traceback
         print_failure(error, debug=options.debug)
         return 1
 

@@ -1,4 +1,4 @@
-"""What the command prints: JSON answers on standard output, a line for each failure on standard error."""
+"""Prints JSON answers on standard output, and one line for each failure on standard error."""
 
 import json
 import sys
@@ -6,11 +6,11 @@ import traceback
 from typing import Any, TextIO
 
 STDIN = "-"
-"""Stands for standard input among the names of files."""
+"""The file name that stands for standard input."""
 
 
 def print_json(value: Any, stream: TextIO) -> None:
-    """Print JSON: indented for a person, in one line for a program."""
+    """Print JSON, indented on a terminal and otherwise in one line."""
     print(json.dumps(value, indent=2 if stream.isatty() else None, ensure_ascii=False), file=stream, flush=True)
 
 
@@ -18,7 +18,7 @@ def print_failure(error: Exception, *, debug: bool, file: str | None = None) -> 
     """Print an error in one line, and with `debug` its traceback."""
     if debug:
         traceback.print_exception(error, file=sys.stderr)
-    # A group's own text already has those of its members; str() would add their number.
+    # The message of the group includes those of its members; str() would add their number.
     text = error.message if isinstance(error, ExceptionGroup) else str(error)
     where = "" if file is None else f"{'stdin' if file == STDIN else file}: "
     line = " ".join(f"{type(error).__name__}: {text}".split())

@@ -1,4 +1,4 @@
-"""`orchestrator routes`: shows a registry as a table, as JSON, or as a diagram."""
+"""The command `orchestrator routes`: shows a registry as a table, as JSON, or as a diagram."""
 
 import argparse
 import sys
@@ -17,8 +17,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
     """Add the command."""
     parser = commands.add_parser("routes", parents=parents, help="show which consumer takes which event")
     form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_true", help="as JSON")
-    form.add_argument("--mermaid", action="store_true", help="as a Mermaid diagram")
+    form.add_argument("--json", action="store_true", help="print JSON")
+    form.add_argument("--mermaid", action="store_true", help="print a Mermaid diagram")
     parser.set_defaults(run=_routes)
 
 
@@ -26,7 +26,9 @@ def _routes(options: argparse.Namespace) -> int:
     loaded = load(options.handler)
     registry = loaded if isinstance(loaded, Registry) else getattr(loaded, "registry", None)
     if not isinstance(registry, Registry):
-        raise ConfigurationError(f"--handler {options.handler}: has no registry; make it with create_handler(registry)")
+        raise ConfigurationError(
+            f"--handler {options.handler}: has no registry; create the handler with create_handler(registry)"
+        )
     entries = routes(registry)
     if options.json:
         print_json(entries, sys.stdout)
@@ -39,11 +41,9 @@ class Route(TypedDict):
     """One event type of one consumer.
 
     Attributes:
-        eventType: The event type.
-        consumer: The consumer's name.
-        condition: Name of its condition; `None` where it has none.
-        function: Where it is defined.
-        leadsTo: What follows from it: types of events, or other texts.
+        condition: Name of the function that the consumer has as its condition.
+        function: The consumer's function, as `module:name`.
+        leadsTo: Event types that the consumer causes, or descriptions of other effects.
     """
 
     eventType: str
@@ -54,14 +54,7 @@ class Route(TypedDict):
 
 
 def routes(registry: Registry) -> list[Route]:
-    """List which consumer takes which event type.
-
-    Args:
-        registry: The registry.
-
-    Returns:
-        An entry for each event type of each consumer.
-    """
+    """List every event type of every consumer."""
     return [
         Route(
             eventType=event_type,
@@ -76,14 +69,7 @@ def routes(registry: Registry) -> list[Route]:
 
 
 def as_table(entries: Sequence[Route]) -> str:
-    """Lay routes out in columns.
-
-    Args:
-        entries: What `routes` returned.
-
-    Returns:
-        A line for the heading and one for each entry.
-    """
+    """Format routes as a table with a heading."""
     rows: list[Sequence[str]] = [_COLUMNS]
     rows += [(entry["eventType"], entry["consumer"], entry["condition"] or "-", entry["function"]) for entry in entries]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
@@ -91,14 +77,9 @@ def as_table(entries: Sequence[Route]) -> str:
 
 
 def as_mermaid(entries: Sequence[Route]) -> str:
-    """Draw routes as a Mermaid flowchart.
+    """Write routes as the source of a Mermaid flowchart.
 
-    Args:
-        entries: What `routes` returned.
-
-    Returns:
-        The flowchart's source: round event types, square consumers, flags for whatever else follows; a dotted
-        arrow leads from a consumer to what follows.
+    Event types are round, consumers square, other effects flags. A dotted arrow leads from a consumer to its effects.
     """
     follows = [text for entry in entries for text in entry["leadsTo"]]
     types = _numbered("event", [entry["eventType"] for entry in entries] + [text for text in follows if _is_type(text)])

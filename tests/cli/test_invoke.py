@@ -184,10 +184,10 @@ def test_debug_shows_the_traceback(run: Run, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"{", "is no JSON: Expecting property name enclosed in double quotes in line 1, column 2"),
-        (b"", "is no JSON: Expecting value in line 1, column 1"),
-        (b'{"a": NaN}', "is no JSON: NaN is no number there"),
-        (b"\xff", "is no UTF-8 text"),
+        (b"{", "is not valid JSON: Expecting property name enclosed in double quotes in line 1, column 2"),
+        (b"", "is not valid JSON: Expecting value in line 1, column 1"),
+        (b'{"a": NaN}', "is not valid JSON: NaN is not a JSON number"),
+        (b"\xff", "is not UTF-8 text"),
     ],
 )
 def test_a_file_that_is_no_json_is_told(run: Run, tmp_path: Path, content: bytes, told: str) -> None:
@@ -204,11 +204,11 @@ def test_a_file_that_is_no_json_is_told(run: Run, tmp_path: Path, content: bytes
     ("arguments", "told"),
     [
         (("invoke", "absent.json"), "absent.json: InvalidEvent: cannot be read: No such file or directory"),
-        (("invoke", "."), "InvalidEvent: .: holds no .json file; name a file or a folder with events"),
+        (("invoke", "."), "InvalidEvent: .: contains no .json file; name a file or a folder with events"),
         (("routes", "--handler", "own"), "ConfigurationError: --handler own: write it as module:name"),
-        (("routes", "--handler", "absent:x"), "ConfigurationError: --handler absent:x: there is no module absent"),
+        (("routes", "--handler", "absent:x"), "ConfigurationError: --handler absent:x: module absent does not exist"),
         (("routes", "--handler", "json:x"), "module 'json' has no attribute 'x'"),
-        (("routes", "--handler", "json:loads"), "has no registry; make it with create_handler(registry)"),
+        (("routes", "--handler", "json:loads"), "has no registry; create the handler with create_handler(registry)"),
         (("invoke", "--endpoint-url", "localhost", "x.json"), "--endpoint-url 'localhost' is no http(s) address"),
     ],
 )
@@ -332,7 +332,7 @@ def test_json_that_cannot_be_read_is_told_in_a_line(run: Run, tmp_path: Path) ->
     code, out, err = run("invoke", "event.json")
 
     assert (code, out) == (1, "")
-    assert err.splitlines()[-1].startswith("orchestrator: event.json: InvalidEvent: is no JSON that can be read (")
+    assert err.splitlines()[-1].startswith("orchestrator: event.json: InvalidEvent: cannot be read as JSON (")
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[bad", "http://h:99999", "localhost:5000", "ftp://h"])
