@@ -1,1 +1,1 @@
-"""Time: the clock, the end of the invocation, and HTTP connections that keep to it."""
+"""The clock, the invocation's deadline, and HTTP connections with a total time limit."""

@@ -1,24 +1,13 @@
-"""The time of day, asked for here alone so that tests can move it, and how it is written."""
+"""Returns the time of day, in one place so that tests can replace it, and formats it."""
 
 from datetime import UTC, datetime
 
 
 def now() -> datetime:
-    """Give the time.
-
-    Returns:
-        Now, in UTC.
-    """
+    """Return the current time in UTC."""
     return datetime.now(UTC)
 
 
 def written(time: datetime) -> str:
-    """Write a time so that texts compare as the times do.
-
-    Args:
-        time: Any time with a zone.
-
-    Returns:
-        It in UTC to the millisecond, as in `2026-11-24T09:00:00.000Z`.
-    """
+    """Format a time with a zone in UTC to the millisecond: `2026-11-24T09:00:00.000Z`; the texts sort by time."""
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,7 +1,7 @@
-"""HTTP connections on which a whole exchange has a time limit, however slowly bytes arrive.
+"""HTTP connections that limit the total time of a request and its answer.
 
-A socket's own timeout bounds each wait for bytes and not their sum: a server that sends one byte a second never meets
-it. Here the limits are kept by the clock, and end no later than the invocation may act.
+A socket's timeout limits each wait for bytes, not their sum: a server that sends one byte a second never exceeds it.
+These connections limit the sum, and end before the invocation does.
 """
 
 import io
@@ -31,17 +31,10 @@ _BLOCK_BYTES = 16 * 1024
 
 
 def timed(pool: type[PoolT]) -> type[PoolT]:
-    """Derive a class of connection pools that keep their time limits by the clock.
+    """Derive a connection pool class with total time limits from a class of urllib3 or of a library based on it.
 
-    The connect timeout covers all addresses of the host, the read timeout the answer's head and body, and both
-    together the whole exchange.
-
-    Args:
-        pool: The class to derive it from: one of urllib3's, or of a library that uses urllib3.
-
-    Returns:
-        The class. An exchange that is cut off raises `ReadTimeoutError`, or `ConnectTimeoutError` where no connection
-        was made.
+    The connect timeout covers all addresses of the host together, the read timeout the answer's headers and body, and
+    their sum the whole request. A request that exceeds them raises `ConnectTimeoutError` or `ReadTimeoutError`.
     """
     connection = type(f"Timed{pool.ConnectionCls.__name__}", (_TimedConnection, pool.ConnectionCls), {})
     return type(f"Timed{pool.__name__}", (_TimedPool, pool), {"ConnectionCls": connection})
@@ -71,13 +64,14 @@ class _TimedConnection(HTTPConnection):
     response_class = _TimedResponse
 
     def _new_conn(self) -> socket.socket:
-        """Connect to the first address that answers; urllib3 itself gives each of them the whole time."""
+        """Connect to the first address that answers; urllib3 would allow the full timeout for each address."""
         with deadline.within(_seconds(self.timeout)):
             try:
                 found = socket.getaddrinfo(self._dns_host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
-            except (socket.gaierror, UnicodeError) as error:  # the latter for a label that is empty or too long
-                raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]  # urllib3 passes both
-            failure = OSError("the name has no address")
+            except (socket.gaierror, UnicodeError) as error:  # UnicodeError: a label is empty or too long
+                # As urllib3 raises it, although its annotation has no room for a UnicodeError.
+                raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
+            failure = OSError("the host name has no address")
             for *_, address in found:
                 try:
                     connected = create_connection(
@@ -96,7 +90,7 @@ class _TimedConnection(HTTPConnection):
         raise NewConnectionError(self, f"connecting to {self.host} failed: {failure}") from failure
 
     def send(self, data: Any) -> None:
-        """Send in blocks: a TLS socket gives each of its records the whole time."""
+        """Send in blocks, because a TLS socket applies its full timeout to each record."""
         blocks = [data]
         if isinstance(data, bytes) and len(data) > _BLOCK_BYTES:
             blocks = [data[start : start + _BLOCK_BYTES] for start in range(0, len(data), _BLOCK_BYTES)]
@@ -136,11 +130,11 @@ def _seconds(timeout: object) -> float:
 def _left(least: float = 0.0) -> float | None:
     left = max(deadline.seconds_left(), least)
     if left <= 0:
-        raise TimeoutError("the time for the exchange is up")
+        raise TimeoutError("the time for the request is up")
     return None if left == math.inf else left
 
 
 HTTPPool = timed(HTTPConnectionPool)
 HTTPSPool = timed(HTTPSConnectionPool)
 
-telemetry.quiet_new_loggers()  # urllib3's, which may be imported for the first time here, while an event is handled
+telemetry.quiet_new_loggers()  # this module may be the first to import urllib3, while an event is handled

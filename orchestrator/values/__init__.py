@@ -1,1 +1,1 @@
-"""JSON values: their limits, how they are written as text, and what is wrong with them."""
+"""JSON values: size limits, conversion to text, and descriptions of validation errors."""

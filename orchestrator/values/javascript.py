@@ -1,4 +1,4 @@
-"""Writes JSON as JavaScript does, because the control plane signs what it has written itself."""
+"""Writes JSON as JavaScript does, because the control plane checks signatures over its own serialisation."""
 
 import json
 import math
@@ -6,20 +6,17 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-# ECMAScript, "array index": these keys of an object come first, in ascending order.
+# Array indexes come first among an object's keys, in ascending order (https://tc39.es/ecma262/#array-index).
 _MAX_INDEX = 2**32 - 2
-# ECMAScript, Number::toString: from here on numbers are written with an exponent.
+# Beyond these powers of ten, numbers have an exponent (https://tc39.es/ecma262/#sec-numeric-types-number-tostring).
 _LARGE, _SMALL = 21, -6
 
 
 def json_stringify(value: Any) -> str:
-    """Write what `JSON.stringify` prints of a value that `JSON.parse` has read.
+    """Return what `JSON.stringify` returns for the same value: numbers as doubles, keys in JavaScript's order.
 
     Args:
         value: A JSON-like value; numbers may be `Decimal`.
-
-    Returns:
-        The JSON text: no spaces, numbers as JavaScript's doubles, keys in JavaScript's order.
 
     Raises:
         ValueError: A number is not finite as a double.
@@ -43,7 +40,7 @@ def json_stringify(value: Any) -> str:
 
 
 def is_beyond_double(value: object) -> bool:
-    """Say whether a value is a finite number that is too large for a double."""
+    """Return whether a value is a finite number that is too large for a double."""
     try:
         return isinstance(value, int | Decimal) and math.isfinite(value) and not math.isfinite(float(value))
     except OverflowError:
@@ -63,7 +60,8 @@ def _is_index(name: str) -> bool:
 
 
 def _text(text: str) -> str:
-    # Python escapes what JavaScript does, but for halves of surrogate pairs; two halves that meet are one character.
+    # Two adjacent halves of a surrogate pair are one character in JavaScript, and it escapes a single half. Otherwise
+    # Python escapes the same characters.
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     written = json.dumps(whole, ensure_ascii=False)
     return "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else c for c in written)
@@ -78,14 +76,14 @@ def _number(value: int | float | Decimal) -> str:
         raise ValueError("number is not finite as a double")
     if double == 0:
         return "0"
-    # Both languages write the shortest digits that read back as the same double; they differ in the layout.
+    # Both languages write the shortest digits that read back as the same double; only the format differs.
     sign, digit_tuple, exponent = Decimal(repr(double)).as_tuple()
     digits = "".join(map(str, digit_tuple))
     return ("-" if sign else "") + _laid_out(digits.rstrip("0"), len(digits) + int(exponent))
 
 
 def _laid_out(digits: str, point: int) -> str:
-    """Lay digits out with the decimal point after so many of them (ECMAScript, Number::toString)."""
+    """Format digits, with the decimal point after `point` of them, as ECMAScript's Number::toString does."""
     if len(digits) <= point <= _LARGE:
         return digits.ljust(point, "0")
     if 0 < point <= _LARGE:

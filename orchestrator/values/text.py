@@ -1,4 +1,4 @@
-"""JSON values as text: as a person writes them, and as compact JSON."""
+"""Converts JSON values to text for job variables, and to compact JSON."""
 
 import json
 import math
@@ -8,24 +8,23 @@ from typing import Any
 
 
 def to_text(value: Any) -> str:
-    """Write a value as a job variable's text.
+    """Convert a value to the text of a job variable.
+
+    Text stays as it is, `None` becomes empty, booleans `true` or `false`, and objects and lists compact JSON. Numbers
+    have no exponent and no trailing zeros: `3600`, not `3600.0`.
 
     Args:
-        value: A JSON-like value; numbers may be `Decimal`, as DynamoDB gives them, and sets count as lists.
-
-    Returns:
-        `true` or `false`, numbers as a person writes them (`3600`, never `3600.0` or an exponent), an empty
-        text for `None`, objects and lists as compact JSON, text as it is.
+        value: A JSON-like value; numbers may be `Decimal`, as in DynamoDB's items, and sets count as lists.
 
     Raises:
-        ValueError: A number is not finite, or a text holds half of a surrogate pair or a NUL.
+        ValueError: A number is not finite, or a text contains half of a surrogate pair or a NUL.
         TypeError: The value, or one inside it, is not JSON-like.
     """
     match value:
         case None:
             text = ""
         case str():
-            text = str.__str__(value)  # of a member of an enumeration, its value
+            text = str.__str__(value)  # the value of a StrEnum's member, even if it overrides __str__
         case bool():
             text = "true" if value else "false"
         case int() | float() | Decimal():
@@ -39,13 +38,10 @@ def to_text(value: Any) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Write a value as compact JSON.
+    """Convert a value to JSON without spaces: keys in their order, non-ASCII characters unescaped, `1` for `1.0`.
 
     Args:
         value: A JSON-like value; numbers may be `Decimal`, and sets count as lists.
-
-    Returns:
-        JSON without spaces, keys in their order, non-ASCII characters as they are, `1` for `1.0`.
 
     Raises:
         ValueError: A number is not finite.

@@ -1,11 +1,11 @@
-"""Says in one line, without repeating any value, what a pydantic model found wrong."""
+"""Describes pydantic's validation errors in one line, without repeating any value."""
 
 from pydantic import ValidationError
 
 from orchestrator.errors import shown
 
 _MOST_SHOWN = 10
-# Their texts repeat the input, or were written by a model's author who may have put it there.
+# The texts of these errors repeat the input, or come from a model's author, who may have included it.
 _QUOTING_TYPES = frozenset(
     {"assertion_error", "import_error", "value_error", "union_tag_invalid", "url_parsing", "uuid_parsing"}
 )
@@ -16,22 +16,19 @@ _PLAIN_WORDS = {
     "dict_type": "must be an object",
     "model_type": "must be an object",
     "list_type": "must be a list",
-    "json_invalid": "is no valid JSON",
-    "json_type": "must be a text that holds JSON",
+    "json_invalid": "is not valid JSON",
+    "json_type": "must be a text with JSON",
 }
 
 
 def explain(error: ValidationError, root: str = "") -> str:
-    """Name every field that is wrong and why.
+    """Name up to ten wrong fields and why, as in `detail.tenant.id is missing, detail.tier must be a text`.
+
+    The text of a `ValueError` from a validator is left out, because it may repeat a secret. A validator can raise
+    `pydantic_core.PydanticCustomError` instead, whose text is shown.
 
     Args:
-        error: What pydantic raised.
-        root: Name of the validated thing, set before each field's path.
-
-    Returns:
-        For example `detail.tenant.id is missing, detail.planConfig.tier must be a text`. At most ten fields
-        are named, then the number of the others. Texts of hand-written validators (`ValueError`) are left
-        out, because they may repeat secrets; raise `pydantic_core.PydanticCustomError` to have one shown.
+        root: Prefix of each field's path.
     """
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     texts = [f"{path_of(root, problem['loc'])} {_reason(problem['type'], problem['msg'])}" for problem in problems]
@@ -41,14 +38,9 @@ def explain(error: ValidationError, root: str = "") -> str:
 
 
 def path_of(root: str, location: tuple[int | str, ...]) -> str:
-    """Write where a field is.
+    """Write the path of a field, such as `detail.tenant.domains[0]`.
 
-    Args:
-        root: Name of the thing that holds it; may be empty.
-        location: The names and indexes that lead to it.
-
-    Returns:
-        For example `detail.tenant.domains[0]`; names that are no identifiers are quoted, escaped and cut.
+    Names other than identifiers are quoted, escaped and cut.
     """
     path = root
     for part in location:

@@ -57,7 +57,7 @@ def handler_of(action: Any) -> Application:
 
 
 def assert_late(handler: Application) -> None:
-    with pytest.raises(Unavailable, match=r"0\.0 s are left of this invocation's time to act"):
+    with pytest.raises(Unavailable, match=r"0\.0 s are left of this invocation"):
         invoke(handler, sample("tenant-provisioning"))
 
 

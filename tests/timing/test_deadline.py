@@ -249,7 +249,7 @@ def test_a_time_limit_that_is_too_short_is_warned_of_at_the_first_event(
         handler(event(), LocalContext(timeout=timeout))
 
     lines = [line for line in json_lines(capsys.readouterr().out) if line.get("level") == "WARNING"]
-    assert [f"time limit is about {timeout} s" in line["message"] for line in lines] == [True] * warned
+    assert [f"timeout is about {timeout} s" in line["message"] for line in lines] == [True] * warned
 
 
 def test_the_time_that_a_call_may_take_is_that_of_the_modules_which_make_it() -> None:
