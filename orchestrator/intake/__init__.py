@@ -1,1 +1,1 @@
-"""What Lambda hands over, as the canonical event."""
+"""Converts Lambda's payloads (EventBridge events and SQS batches) to canonical events."""

@@ -1,4 +1,4 @@
-"""Batches of SQS messages, answered with those that are to come back."""
+"""Handles batches of SQS messages, and reports which ones failed."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import copy_context
@@ -19,19 +19,19 @@ from orchestrator.intake import message
 from orchestrator.intake.redelivery import Failed, Redelivery
 
 Parse: TypeAlias = Callable[[Any, str | None], Event[Mapping[str, Any]]]
-"""Makes an event of what brought it, and of the invocation's request id."""
+"""Converts a payload or message to an event; the second argument is Lambda's request id."""
 
 
 class Batches:
     """Handles the messages of batches."""
 
     def __init__(self, parallel: int, redelivery: Redelivery | None) -> None:
-        """Take how messages are handled.
+        """Create the handler of batches.
 
         Args:
-            parallel: How many messages are handled at the same time. A FIFO queue's are handled one by one, in their
-                order; after one that fails, those of its group wait.
-            redelivery: Decides when messages that failed come back; `None` leaves them to the queue.
+            parallel: How many messages are handled at the same time. Messages of a FIFO queue are handled in order, one
+                at a time; after a failure, the rest of the message's group is returned to the queue.
+            redelivery: Decides when failed messages come back; `None` leaves this to the queue.
         """
         self._parallel = parallel
         self._redelivery = redelivery
@@ -40,16 +40,17 @@ class Batches:
         """Handle every message of a batch.
 
         Args:
-            batch: The invocation's payload: SQS records.
-            handle: Handles one message with the given parser; raises where that fails.
+            batch: The invocation's payload, with `Records`.
+            handle: Handles one message with the given parser; raises if that fails.
 
         Returns:
-            `{"batchItemFailures": [{"itemIdentifier": …}, …]}` with the messages that are to come back.
+            `{"batchItemFailures": [{"itemIdentifier": …}, …]}`: the messages that SQS must deliver again
+            (https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html).
         """
         records: list[dict[str, Any]] = batch["Records"]
         failures = _Failures(handle)
         processor = _processor(records, self._parallel)
-        # A batch that fails whole is answered like any other: raised, it would count as the function's own failure.
+        # If every message fails, the answer lists them all. Powertools would raise, which counts as a failed function.
         processor.raise_on_entire_batch_failure = False
         with processor(records, failures.handle):
             processor.process()
@@ -65,14 +66,14 @@ class Batches:
         by_id = {record["messageId"]: SQSRecord(record) for record in records}
         try:
             return self._redelivery.arrange([Failed(record=by_id[name], error=errors.get(name)) for name in failed])
-        except Exception as error:  # the answer must be given all the same: without one all messages come back
-            text = f"messages that failed are left to their queue ({type(error).__name__})"
+        except Exception as error:  # without an answer, SQS would deliver the handled messages again, too
+            text = f"failed messages are left to their queue's own redelivery ({type(error).__name__})"
             telemetry.logger.error(text, error=type(error).__name__)
             return ()
 
 
 class _Failures:
-    """Handles messages and keeps their errors, which Powertools does not give back."""
+    """Handles messages and keeps their errors, which Powertools does not return."""
 
     def __init__(self, handle: Callable[[Parse, SQSRecord], Any]) -> None:
         self.errors: dict[str, Exception] = {}
@@ -83,14 +84,14 @@ class _Failures:
             self._handle(message.parse, record)
         except Exception as error:
             self.errors[record.message_id] = error
-            if not isinstance(error, OrchestratorError | ExceptionGroup):  # those are in the log already
+            if not isinstance(error, OrchestratorError | ExceptionGroup):  # these are already logged
                 text = f"SQS message {shown(record.message_id)} could not be handled ({type(error).__name__})"
                 telemetry.logger.error(text, error=type(error).__name__)
             raise
 
 
 class _SideBySide(BatchProcessor):
-    """Works on several messages at the same time."""
+    """Handles several messages at the same time."""
 
     def __init__(self, parallel: int) -> None:
         super().__init__(event_type=EventType.SQS)
@@ -100,7 +101,7 @@ class _SideBySide(BatchProcessor):
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(self._parallel, thread_name_prefix="message") as threads:
-            # Each thread gets a copy of the context variables, in which the invocation's end is kept.
+            # The invocation's deadline is a context variable, so each thread needs a copy of the context.
             tasks = [threads.submit(copy_context().run, self._process_record, record) for record in self.records]
             return [task.result() for task in tasks]
 

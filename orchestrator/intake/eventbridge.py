@@ -1,4 +1,4 @@
-"""EventBridge events, as a rule sends them to the function."""
+"""Validates EventBridge events, and converts them to canonical events."""
 
 from collections.abc import Mapping
 from datetime import UTC
@@ -20,14 +20,7 @@ _DEEPEST = 64
 
 
 def is_sqs_batch(raw: object) -> bool:
-    """Say whether a payload comes from an SQS queue.
-
-    Args:
-        raw: The invocation's payload, decoded from JSON.
-
-    Returns:
-        Whether it holds SQS records.
-    """
+    """Return whether an invocation's payload is a batch of SQS messages."""
     records = raw.get("Records") if isinstance(raw, dict) else None
     return (
         isinstance(records, list)
@@ -37,19 +30,16 @@ def is_sqs_batch(raw: object) -> bool:
 
 
 def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]]:
-    """Make the canonical event of an EventBridge event that a rule sent straight to the function.
+    """Convert an EventBridge event to the canonical event.
 
     Args:
-        raw: The invocation's payload, decoded from JSON; or the record in which Lambda's failure destination
-            keeps it (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html).
-        request_id: Lambda's id of the invocation: the same in what Lambda repeats of it, another when somebody sends
-            such a record again.
-
-    Returns:
-        The event; its detail is the mapping that the source sent.
+        raw: The event, or a record of Lambda's failure destination that contains it
+            (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html).
+        request_id: Lambda's id of the invocation. It stays the same in Lambda's own retries, but differs when somebody
+            sends a record of the failure destination again.
 
     Raises:
-        InvalidEvent: The payload is no EventBridge event; the message names each field that is wrong.
+        InvalidEvent: This is not an EventBridge event; the message names each wrong field.
     """
     redrive = None
     while isinstance(raw, dict) and "requestContext" in raw and "requestPayload" in raw:
@@ -57,11 +47,11 @@ def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]
         raw = raw["requestPayload"]
     if not isinstance(raw, dict):
         raise InvalidEvent(
-            f"event: {json_type(raw)} was sent where an EventBridge event (a JSON object) is expected; "
-            "send one like those in events/"
+            f"event: it is {json_type(raw)}, but must be an EventBridge event (a JSON object); send one like those in "
+            "events/"
         )
     detail = raw.get("detail")
-    # EventBridge Scheduler sends the text "{}" for an empty detail, and Powertools' model knows it.
+    # EventBridge Scheduler sends the text "{}" for an empty detail, which Powertools' model accepts.
     is_empty = detail == "{}" and raw.get("source") == "aws.scheduler"
     if "detail" in raw and not isinstance(detail, dict) and not is_empty:
         raise InvalidEvent(f"event: detail is {json_type(detail)}; it must be a JSON object")
@@ -73,7 +63,7 @@ def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]
         raise InvalidEvent(f"event: {explain(error)}; send an EventBridge event like those in events/") from None
     for name, value in (("id", model.id), ("detail-type", model.detail_type), ("source", model.source)):
         if not value.strip() or not value.isprintable():
-            raise InvalidEvent(f"event: {name} is empty or holds control characters; every event needs a plain one")
+            raise InvalidEvent(f"event: {name} is empty or contains control characters; send printable text")
     time = model.time if model.time.tzinfo else model.time.replace(tzinfo=UTC)
     if time.year < _EARLIEST_YEAR:
         raise InvalidEvent(f"event: time is before the year {_EARLIEST_YEAR}; send the time of the event")
@@ -82,7 +72,7 @@ def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]
     except OverflowError:
         raise InvalidEvent("event: time is after the year 9999 in UTC; send the time of the event") from None
     detail = detail if isinstance(detail, dict) else {}
-    fault = None if _is_faultless(detail) else _fault(detail)
+    fault = None if _passes_fast_check(detail) else _find_fault(detail)
     if fault is not None:
         raise InvalidEvent(f"event: {path_of('detail', fault[0])} {fault[1]}")
     return Event(
@@ -101,8 +91,8 @@ def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]
     )
 
 
-def _is_faultless(detail: Mapping[str, Any]) -> bool:
-    """Say quickly of a detail whether it holds no fault; where it was is then looked for with care."""
+def _passes_fast_check(detail: Mapping[str, Any]) -> bool:
+    """Check a detail quickly; if this returns False, `_find_fault` locates the fault."""
     level: list[Any] = [detail]
     for _ in range(_DEEPEST):
         deeper: list[Any] = []
@@ -114,14 +104,14 @@ def _is_faultless(detail: Mapping[str, Any]) -> bool:
                 if cls is dict or cls is list:
                     deeper.append(member)
                 elif cls is int and has_too_many_digits(member):
-                    return False  # before `to_json`, which would take seconds for a million digits
+                    return False  # checked first, because `to_json` takes seconds for a million digits
         if not deeper:
-            return _can_be_written(detail)
+            return _is_serialisable(detail)
         level = deeper
     return False
 
 
-def _can_be_written(detail: Mapping[str, Any]) -> bool:
+def _is_serialisable(detail: Mapping[str, Any]) -> bool:
     try:
         to_json(detail)
     except PydanticSerializationError:
@@ -129,24 +119,26 @@ def _can_be_written(detail: Mapping[str, Any]) -> bool:
     return True
 
 
-def _fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str] | None:
-    """Find what JSON allows and nothing behind this package can hold: where it is, from here on, and what it is."""
+def _find_fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str] | None:
+    """Return the path and description of the first value that is valid JSON, but cannot be stored or sent."""
     if isinstance(value, str):
-        return None if value.isascii() or _is_whole(value) else ((), "holds half of a surrogate pair; send whole text")
+        return (
+            None if value.isascii() or _is_whole(value) else ((), "contains half of a surrogate pair; send whole text")
+        )
     if has_too_many_digits(value):
-        return (), f"is {TOO_MANY_DIGITS}; send it as text, or a shorter one"
+        return (), f"is {TOO_MANY_DIGITS}; send a shorter number, or text"
     if not isinstance(value, dict | list):
         return None
     if depth > _DEEPEST:
-        return (), f"is nested deeper than {_DEEPEST} levels; send it flatter"
+        return (), f"is nested deeper than {_DEEPEST} levels; send fewer levels"
     if isinstance(value, dict):
         for name in value:
-            fault = _fault(name)
+            fault = _find_fault(name)
             if fault is not None:
                 return fault
-    # Where a fault is matters only once there is one: nothing is put together for the many that have none.
+    # The path is built only on the way back from a fault, so values without one cost little.
     for place, member in value.items() if isinstance(value, dict) else enumerate(value):
-        fault = _fault(member, depth + 1)
+        fault = _find_fault(member, depth + 1)
         if fault is not None:
             return (place, *fault[0]), fault[1]
     return None

@@ -1,4 +1,4 @@
-"""SQS messages that hold an event: what a rule sends, or the reference connector."""
+"""Converts SQS messages, from an EventBridge rule or the reference connector, to canonical events."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,26 +13,22 @@ from orchestrator.intake import eventbridge
 from orchestrator.values.limits import read_json
 
 TYPE_ATTRIBUTE = "EventType"
-"""Message attribute in which the reference connector names the event's type."""
+"""Message attribute with which the reference connector names the event's type."""
 ERROR_ATTRIBUTE = "ErrorCode"
-"""Message attribute of one that has been in the failure queue."""
+"""Message attribute that marks a message from the failure queue."""
 ID_ATTRIBUTE = "EventId"
 TIME_ATTRIBUTE = "EventTime"
-"""Message attributes of one that is sent again, so that it stays the event that it was."""
+"""Message attributes that keep an event's id and time when its message is sent again."""
 
 
 def parse(record: SQSRecord, request_id: str | None = None) -> Event[Mapping[str, Any]]:
-    """Make the canonical event of an SQS message.
+    """Convert an SQS message to the canonical event; see `as_eventbridge_event`.
 
     Args:
-        record: The message; see `as_eventbridge_event`.
         request_id: As in `eventbridge.parse`.
 
-    Returns:
-        The event.
-
     Raises:
-        InvalidEvent: The body is neither an event nor the detail of one.
+        InvalidEvent: The body is neither an event nor an event's detail.
     """
     event = eventbridge.parse(as_eventbridge_event(record), request_id)
     if record.message_attributes.get(ERROR_ATTRIBUTE) is None:
@@ -41,24 +37,20 @@ def parse(record: SQSRecord, request_id: str | None = None) -> Event[Mapping[str
 
 
 def as_eventbridge_event(record: SQSRecord) -> Any:
-    """Make of a message what a rule would have sent.
+    """Return a message's EventBridge event, decoded from JSON.
 
-    Args:
-        record: The message. Its body is an EventBridge event or, with a message attribute `EventType`, the
-            detail of an event of that type, as the reference connector sends it.
-
-    Returns:
-        The event, decoded from JSON; the reference connector's has the id and time that the attributes `EventId`
-        and `EventTime` say, or else the message's own.
+    The body is the event itself. With the message attribute `EventType`, as the reference connector sends it, the body
+    is only the event's detail; the event's id and time then come from the attributes `EventId` and `EventTime`, or from
+    the message.
 
     Raises:
-        InvalidEvent: The body is no JSON.
+        InvalidEvent: The body is not JSON.
     """
     try:
         body = read_json(record.body)
     except (ValueError, RecursionError):
-        failure = f"SQS message {shown(record.message_id)}: its body is no JSON"
-        raise InvalidEvent(f"{failure}; send an EventBridge event, or the detail of one") from None
+        failure = f"SQS message {shown(record.message_id)}: its body is not JSON"
+        raise InvalidEvent(f"{failure}; send an EventBridge event, or an event's detail") from None
     if record.message_attributes.get(TYPE_ATTRIBUTE) is None:
         return body
     _, _, _, region, account, *_ = [*record.event_source_arn.split(":"), "", "", "", "", ""]
@@ -74,16 +66,10 @@ def as_eventbridge_event(record: SQSRecord) -> Any:
 
 
 def identity(record: SQSRecord) -> dict[str, str | None]:
-    """Say which event a message of the reference connector is.
-
-    Args:
-        record: The message, which has the attribute `EventType`.
-
-    Returns:
-        The `id`, `detail-type` and `time` of the event.
+    """Return the `id`, `detail-type` and `time` of the event in a message of the reference connector.
 
     Raises:
-        InvalidEvent: SQS did not say when the message was sent, or not in a time that there is.
+        InvalidEvent: The message's `SentTimestamp` is missing or out of range.
     """
 
     def attribute(name: str) -> str | None:
@@ -94,8 +80,8 @@ def identity(record: SQSRecord) -> dict[str, str | None]:
         sent = datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC).isoformat()
     except (OSError, OverflowError, ValueError):
         raise InvalidEvent(
-            f"SQS message {shown(record.message_id)}: its attribute SentTimestamp is no time between the years 1 and "
-            "9999, in milliseconds; correct the sender"
+            f"SQS message {shown(record.message_id)}: its attribute SentTimestamp is not a time between the years 1 "
+            "and 9999, in milliseconds; correct the sender"
         ) from None
     return {
         "id": attribute(ID_ATTRIBUTE) or record.message_id,

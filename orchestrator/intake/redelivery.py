@@ -1,7 +1,7 @@
-"""When an SQS message that failed comes back, and when it has come often enough.
+"""Decides when a failed SQS message comes back, and when it goes to the failure queue.
 
-A queue's own redrive policy knows one number for every failure: what waits for a build system that is full would use
-it up as fast as what is broken. So the function decides by itself, and tells SQS.
+A queue's redrive policy has one limit for all failures, so an event that waits for a full build system would reach it
+as soon as a broken event. The function therefore sets each message's visibility timeout, and moves messages itself.
 """
 
 import json
@@ -22,14 +22,15 @@ from orchestrator.values.limits import MAX_MESSAGE_BYTES
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
-# As often as Lambda itself delivers an event that a rule sends straight to it.
+# Lambda itself makes as many tries for an event that a rule sends to it directly.
 MAX_TRIES = 3
-# SQS deletes a message after 14 days at most, and tells nobody.
+# SQS silently deletes a message after at most 14 days.
 MAX_AGE_SECONDS = 13 * 86400
 FIRST_WAIT_SECONDS = 60
 LONGEST_WAIT_SECONDS = 3600
-# What one ChangeMessageVisibilityBatch takes, and the characters of an error that are kept.
+# The most entries of one ChangeMessageVisibilityBatch.
 _PAGE = 10
+# Longer error texts are cut.
 _MAX_REASON_LENGTH = 1024
 
 
@@ -38,8 +39,7 @@ class Failed:
     """A message that was not handled.
 
     Attributes:
-        record: The message.
-        error: Why; `None` where only its turn did not come, as after a failure in its FIFO group.
+        error: `None` if the message was not tried, because another one of its FIFO group failed.
     """
 
     record: SQSRecord
@@ -47,42 +47,42 @@ class Failed:
 
 
 class Redelivery:
-    """Spaces out the tries of messages that failed, and puts those into the failure queue that no try can mend."""
+    """Spaces out the retries of failed messages, and moves those that retries cannot help to the failure queue."""
 
     def __init__(self, client: "Callable[[], SQSClient]", failure_queue_url: str) -> None:
-        """Keep what is needed for the first failure; nothing is sent yet.
+        """Create the redelivery.
 
         Args:
-            client: Gives the client of SQS, in the region of the queues.
+            client: Returns the SQS client for the queues' region.
             failure_queue_url: The URL of the failure queue.
         """
         self._client = client
         self._failure_queue_url = failure_queue_url.rstrip("/")
 
     def arrange(self, failures: Sequence[Failed]) -> set[str]:
-        """Decide over the messages of a batch that failed.
+        """Schedule the retries of failed messages, or move them to the failure queue.
 
-        What is `Unavailable` is tried again after a minute, then after twice as long each time, up to an hour.
-        Whatever else failed goes into the failure queue once it has been received three times, and so does each
-        message that is 13 days old: as an EventBridge event with its own id, and with the error's name and text as
-        the message's attributes `ErrorCode` and `ErrorMessage`. What that queue does not take is left to its own
-        queue's redrive policy.
+        After an `Unavailable`, a message is retried after a minute, then after twice as long each time, up to an hour.
+        After any other error, it goes to the failure queue once it has been received three times. Every message goes
+        there when it is 13 days old. It is sent there as an EventBridge event with its original id; the message
+        attributes `ErrorCode` and `ErrorMessage` hold the error's name and text. If that fails, the queue's own redrive
+        policy applies.
 
         Args:
             failures: The messages, all from one queue.
 
         Returns:
-            The ids of those that are in the failure queue now, and must not come back.
+            The ids of the messages now in the failure queue, which must not come back.
         """
         if not failures or _queue_name(failures[0].record) == self._failure_queue_url.rpartition("/")[2]:
-            return set()  # what comes out of the failure queue itself would go round for ever
+            return set()  # a message from the failure queue itself would be moved there for ever
         hopeless = [failed for failed in failures if _is_hopeless(failed)]
         self._space_out([failed for failed in failures if failed not in hopeless])
         return {failed.record.message_id for failed in hopeless if self._give_up(failed)}
 
     def _give_up(self, failed: Failed) -> bool:
         record, error = failed.record, failed.error
-        failure = f"SQS message {shown(record.message_id)} could not be put into the failure queue"
+        failure = f"SQS message {shown(record.message_id)} was not sent to the failure queue"
         try:
             self._check_address(failure)
             identity = _identity(record)
@@ -95,12 +95,12 @@ class Redelivery:
                 self._send(record, failure, whole or record.body, reason if whole else {**identity, **reason})
             except Unavailable:
                 raise
-            except OrchestratorError:  # too large with that, it may be
+            except OrchestratorError:  # the converted message may be too large, so send the original
                 self._send(record, failure, record.body, identity)
         except OrchestratorError as second:
             telemetry.logger.error(str(second), error=type(second).__name__)
             return False
-        except Exception as second:  # one message must not cost the others of its batch what became of them
+        except Exception as second:  # a failure here must not affect the other messages of the batch
             telemetry.logger.error(f"{failure} ({type(second).__name__})", error=type(second).__name__)
             return False
         return True
@@ -108,7 +108,7 @@ class Redelivery:
     def _check_address(self, failure: str) -> None:
         if not self._failure_queue_url.startswith(("http://", "https://")):
             raise ConfigurationError(
-                f"{failure}: FAILURE_QUEUE_URL is no http(s) address; set it to the URL of an SQS queue"
+                f"{failure}: FAILURE_QUEUE_URL is not an http(s) URL; set it to the URL of an SQS queue"
             )
 
     def _send(self, record: SQSRecord, failure: str, body: str, attributes: Mapping[str, Any]) -> None:
@@ -118,7 +118,7 @@ class Redelivery:
             fifo = {"MessageGroupId": group, "MessageDeduplicationId": record.message_id}
         size = _message_bytes(body, attributes)
         if size > MAX_MESSAGE_BYTES:
-            raise InvalidEvent(f"{failure}: it has {size:,} bytes there, and SQS takes at most {MAX_MESSAGE_BYTES:,}")
+            raise InvalidEvent(f"{failure}: it would have {size:,} bytes, and SQS takes at most {MAX_MESSAGE_BYTES:,}")
         with aws_errors(failure):
             self._client().send_message(
                 QueueUrl=self._failure_queue_url, MessageBody=body, MessageAttributes=attributes, **fifo
@@ -128,7 +128,7 @@ class Redelivery:
         waiting = sum(_age_seconds(failed.record) > LONGEST_WAIT_SECONDS for failed in failures if failed.error)
         if waiting:
             telemetry.count("EventsWaiting", value=waiting)
-        failure = "SQS messages that failed come back when their queue says, and not when the function does"
+        failure = "failed SQS messages come back after their queue's visibility timeout, not the function's choice"
         for page in (failures[start : start + _PAGE] for start in range(0, len(failures), _PAGE)):
             try:
                 client = self._client()
@@ -139,7 +139,7 @@ class Redelivery:
                             {
                                 "Id": str(place),
                                 "ReceiptHandle": failed.record.receipt_handle,
-                                # A FIFO group waits for its first message, and must not for another one longer.
+                                # An untried message of a FIFO group waits for the failed one anyway: no extra delay.
                                 "VisibilityTimeout": 0 if failed.error is None else wait_seconds(_tries(failed.record)),
                             }
                             for place, failed in enumerate(page)
@@ -181,19 +181,14 @@ def _age_seconds(record: SQSRecord) -> float:
 
 
 def _attribute(record: SQSRecord, name: str, otherwise: str) -> str:
-    text: str = (record.get("attributes") or {}).get(name) or otherwise  # whoever tries a batch by hand leaves some out
+    text: str = (record.get("attributes") or {}).get(name) or otherwise  # a hand-written test batch may lack some
     return text
 
 
 def wait_seconds(tries: int) -> int:
-    """Say how long a message stays hidden after a failure that may pass.
+    """Return the seconds to wait after this many tries: a minute, then twice as long each time, at most an hour.
 
-    Args:
-        tries: How often it has been tried.
-
-    Returns:
-        Seconds: a minute, then twice as long each time, at most an hour; up to a quarter less, so that messages
-        which failed together do not come back together.
+    Each wait is shortened at random by up to a quarter, so that messages that failed together come back apart.
     """
     longest: int = min(FIRST_WAIT_SECONDS * 2 ** min(tries - 1, 16), LONGEST_WAIT_SECONDS)
     return round(longest * random.uniform(0.75, 1))  # noqa: S311 (spreads messages, guards no secret)
@@ -209,17 +204,17 @@ def _queue_url(client: "SQSClient", record: SQSRecord) -> str:
 
 
 def _as_event(record: SQSRecord) -> str | None:
-    """Write a message of the reference connector as the event that it is, so that it can be sent in any way."""
+    """Convert a message to the JSON of its EventBridge event, which can be sent again through a queue or a bus."""
     try:
         event = message.as_eventbridge_event(record)
         text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
         return text if text.isprintable() else json.dumps(event, separators=(",", ":"))
-    except (InvalidEvent, RecursionError, ValueError):  # a number may be too long to be written
+    except (InvalidEvent, RecursionError, ValueError):  # ValueError: a number has too many digits
         return None
 
 
 def _identity(record: SQSRecord) -> Mapping[str, Any]:
-    """Give the attributes by which a message of the reference connector stays the event that it is."""
+    """Return the message attributes that preserve the event's id, type and time; none without `EventType`."""
     if not (record.get("messageAttributes") or {}).get(message.TYPE_ATTRIBUTE):
         return {}
     identity = message.identity(record)
@@ -232,7 +227,7 @@ def _text(text: str) -> Mapping[str, Any]:
 
 
 def _reason(error: BaseException | None) -> str:
-    # Of an error that is not this package's own the text may hold event data.
+    # The text of a foreign error may contain data of the event.
     own = isinstance(error, OrchestratorError | ExceptionGroup)
     text = str(error) if own else "see the function's log"
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:_MAX_REASON_LENGTH] or "no text"

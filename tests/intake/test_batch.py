@@ -100,7 +100,7 @@ def test_each_failure_is_logged_with_its_event(handler: Application, capsys: pyt
     lines = json_lines(capsys.readouterr().out)
     assert [line["correlation_id"] for line in lines if "'GOLD'" in line.get("message", "")] == ["the-event"]
     told = [line["message"] for line in lines if "message-2" in line.get("message", "")]
-    assert told == ["SQS message 'message-2': its body is no JSON; send an EventBridge event, or the detail of one"]
+    assert told == ["SQS message 'message-2': its body is not JSON; send an EventBridge event, or an event's detail"]
 
 
 def test_messages_are_worked_on_side_by_side(own: Application, registry: Registry) -> None:

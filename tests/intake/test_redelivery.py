@@ -250,7 +250,7 @@ def test_a_message_that_the_failure_queue_does_not_take_is_left_to_its_own_queue
 
     assert waits(aws) == []
     told = [line["message"] for line in json_lines(capsys.readouterr().out) if line.get("level") == "ERROR"]
-    assert any("SQS message 'message-1' could not be put into the failure queue" in message for message in told)
+    assert any("SQS message 'message-1' was not sent to the failure queue" in message for message in told)
 
 
 def test_a_failure_queue_that_is_no_address_is_named_and_the_message_is_left_to_its_own_queue(
@@ -266,8 +266,8 @@ def test_a_failure_queue_that_is_no_address_is_named_and_the_message_is_left_to_
 
     lines = [line for line in json_lines(capsys.readouterr().out) if line.get("error") == "ConfigurationError"]
     assert [line["message"] for line in lines] == [
-        "SQS message 'message-1' could not be put into the failure queue: "
-        "FAILURE_QUEUE_URL is no http(s) address; set it to the URL of an SQS queue"
+        "SQS message 'message-1' was not sent to the failure queue: "
+        "FAILURE_QUEUE_URL is not an http(s) URL; set it to the URL of an SQS queue"
     ]
 
 
@@ -447,7 +447,7 @@ def test_a_queue_that_keeps_its_own_time_is_told_of_and_is_no_failure(
     lines = json_lines(capsys.readouterr().out)
     told = [line["message"] for line in lines if line.get("level") == "WARNING"]
     assert len(told) == 1
-    assert told[0].startswith("SQS messages that failed come back when their queue says")
+    assert told[0].startswith("failed SQS messages come back after their queue's visibility timeout")
     assert [line["EventsWaiting"] for line in lines if "EventsWaiting" in line] == [[1.0]]
 
 

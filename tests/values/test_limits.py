@@ -77,7 +77,7 @@ def test_an_integer_that_cannot_be_written_is_refused(
 
     place = path.replace(".0.", "[0].").replace(".1.", "[1].")
     assert str(caught.value) == (
-        f"event: {place} is a number of more than 4,300 digits; send it as text, or a shorter one"
+        f"event: {place} is a number of more than 4,300 digits; send a shorter number, or text"
     )
     assert aws == []
 
@@ -114,7 +114,7 @@ def test_it_is_refused_in_a_message(
 
     assert answer == {"batchItemFailures": [{"itemIdentifier": message["messageId"]}]}
     told = [line["message"] for line in json_lines(capsys.readouterr().out) if line.get("level") == "ERROR"]
-    assert told == [f"event: {path} is a number of more than 4,300 digits; send it as text, or a shorter one"]
+    assert told == [f"event: {path} is a number of more than 4,300 digits; send a shorter number, or text"]
     assert aws == []
 
 
@@ -125,7 +125,7 @@ def test_a_message_that_is_no_json_after_a_long_number_is_said_to_be_none(
 
     handler({"Records": [message]}, None)
 
-    assert "its body is no JSON" in capsys.readouterr().out
+    assert "its body is not JSON" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("digits", [39, 300, 4_300])
@@ -243,7 +243,9 @@ def test_a_time_of_any_length_is_refused_quickly(handler: Application, aws: Requ
         handler(sample("tenant-provisioning", time=time), None)
 
 
-@pytest.mark.parametrize(("attribute", "told"), [("9" * 30, "SentTimestamp is no time"), ("x", "SentTimestamp is no")])
+@pytest.mark.parametrize(
+    ("attribute", "told"), [("9" * 30, "SentTimestamp is not a time"), ("x", "SentTimestamp is not")]
+)
 def test_a_message_from_beyond_the_calendar_is_refused(
     handler: Application, capsys: pytest.CaptureFixture[str], attribute: str, told: str
 ) -> None:
