@@ -47,8 +47,7 @@ def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]
         raw = raw["requestPayload"]
     if not isinstance(raw, dict):
         raise InvalidEvent(
-            f"event: it is {json_type(raw)}, but must be an EventBridge event (a JSON object); send one like those in "
-            "events/"
+            f"event: {json_type(raw)} is not an EventBridge event (a JSON object); send one like those in events/"
         )
     detail = raw.get("detail")
     # EventBridge Scheduler sends the text "{}" for an empty detail, which Powertools' model accepts.
@@ -122,9 +121,9 @@ def _is_serialisable(detail: Mapping[str, Any]) -> bool:
 def _find_fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str] | None:
     """Return the path and description of the first value that is valid JSON, but cannot be stored or sent."""
     if isinstance(value, str):
-        return (
-            None if value.isascii() or _is_whole(value) else ((), "contains half of a surrogate pair; send whole text")
-        )
+        if value.isascii() or _is_whole(value):
+            return None
+        return (), "contains half of a surrogate pair; send whole text"
     if has_too_many_digits(value):
         return (), f"is {TOO_MANY_DIGITS}; send a shorter number, or text"
     if not isinstance(value, dict | list):

@@ -1,1 +1,1 @@
-"""What `orchestrator invoke` needs besides the handler; nothing here is loaded in a Lambda."""
+"""Local AWS, Jenkins and control plane for `orchestrator invoke`; a deployed function loads nothing of this."""

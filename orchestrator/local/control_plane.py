@@ -22,14 +22,14 @@ _USERS = "/manage/users"
 
 
 class ControlPlane:
-    """A control plane on a loopback port; its answer to `manage/users` holds an `authId`.
+    """A control plane on a loopback port; its answer to `manage/users` contains an `authId`.
 
     Attributes:
-        url: The address of its webhook.
+        url: The URL of its webhook.
         accepted: The bodies of accepted callbacks.
-        settled: Ids of tenants that are no longer in provisioning.
+        settled: Ids of the tenants that have left provisioning.
         requests: Every request received, in order.
-        next: Scripts faults of the next requests.
+        next: Scripts faults for the next requests.
     """
 
     def __init__(
@@ -44,9 +44,9 @@ class ControlPlane:
         """Bind a free port; the context manager serves it.
 
         Args:
-            secret: Signs callbacks.
-            context: Goes into the signature of a tenant-status webhook.
-            ssl_context: Serves TLS.
+            secret: The key that callbacks are signed with.
+            context: Text that the signature of a tenant-status webhook includes.
+            ssl_context: Serve TLS with this context.
             clock: Seconds since 1970.
             settles: Whether a tenant's first accepted webhook ends its provisioning.
         """
@@ -72,7 +72,7 @@ class ControlPlane:
         body = json.loads(request.body)
         timestamp = request.headers["x-timestamp"]
         is_webhook = "initiatorId" in body
-        # The real one signs the body as JavaScript serialises it, not the bytes that were sent.
+        # The real control plane signs the body as JavaScript serialises it, not the bytes that were sent.
         signed = json_stringify(body) + (self._context if is_webhook else "") + timestamp
         expected = hmac.new(self._secret.encode(), signed.encode(), hashlib.sha256).hexdigest()
         is_timely = abs(int(timestamp) - self._clock() * 1000) <= _TOLERANCE_MS
@@ -89,9 +89,9 @@ class ControlPlane:
 
 @contextmanager
 def standing_in(server: ControlPlane) -> Iterator[None]:
-    """Send every callback in the body to this control plane (without TLS), whatever host its address names.
+    """Send every callback in the body to this control plane without TLS, whatever host its URL names.
 
-    Hosts are checked as usual; names are not resolved.
+    The allowed hosts are checked as usual, but names are not resolved.
     """
     parts = urlsplit(server.url)
 

@@ -1,4 +1,4 @@
-"""The surroundings of a local run: AWS, Jenkins and a control plane in this process, or a separate AWS emulator."""
+"""Sets up a local run: AWS, Jenkins and a control plane in this process, or a separate AWS emulator."""
 
 import contextlib
 import logging
@@ -30,7 +30,7 @@ _NO_REAL_ACCOUNT = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-# Each of these could redirect a call that is meant for the emulator, or prevent it.
+# Each of these could send a call elsewhere than to the emulator, or make it fail.
 _LEADING_AWAY = (
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -45,7 +45,7 @@ _LEADING_AWAY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """The servers of a local run besides AWS; the control plane receives every callback."""
+    """The local servers besides AWS; the control plane receives every callback."""
 
     jenkins: JenkinsServer
     control_plane: ControlPlane
@@ -58,11 +58,8 @@ def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
     Args:
         jobs: Names of further CodeBuild projects and Jenkins jobs.
 
-    Yields:
-        Jenkins and the control plane; the emulation answers every AWS call in the body.
-
     Raises:
-        ConfigurationError: The emulation is not installed.
+        ConfigurationError: moto is not installed.
     """
     try:
         from moto import mock_aws
@@ -74,21 +71,17 @@ def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
 
 @contextmanager
 def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
-    """Use a running AWS emulator, add the sandbox to it, and emulate Jenkins and the control plane in this process.
+    """Add the sandbox to a running AWS emulator, and emulate Jenkins and the control plane in this process.
 
     Args:
-        endpoint_url: The emulator's address.
         jobs: Names of further CodeBuild projects and Jenkins jobs.
 
-    Yields:
-        Jenkins and the control plane; every AWS call in the body goes to the address.
-
     Raises:
-        ConfigurationError: The address is malformed.
-        Unavailable: Nothing answers there.
+        ConfigurationError: The URL is malformed.
+        Unavailable: No emulator answers there.
     """
     if not _is_address(endpoint_url):
-        raise ConfigurationError(f"--endpoint-url {endpoint_url!a} is no http(s) address; write it as http://HOST:PORT")
+        raise ConfigurationError(f"--endpoint-url {endpoint_url!a} is not an http(s) URL; write it as http://HOST:PORT")
     with contextlib.ExitStack() as stack:
         try:
             surroundings = stack.enter_context(_sandbox({"AWS_ENDPOINT_URL": endpoint_url}, jobs))
@@ -101,23 +94,25 @@ def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundin
 def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator[str]:
     """Run an AWS emulator, filled with the sandbox, for functions outside this process.
 
+    Its region and table names do not depend on the shell's settings.
+
     Args:
-        host: The address to listen on; `0.0.0.0` is all of this machine's.
+        host: The address to listen on; `0.0.0.0` is every address of this machine.
         port: The port to listen on; 0 takes a free one.
         jobs: Names of further CodeBuild projects.
 
     Yields:
-        The emulator's address for this machine. The shell's settings change neither region nor table names.
+        The emulator's URL for clients on this machine.
 
     Raises:
-        ConfigurationError: The emulation is not installed, or it cannot listen there.
+        ConfigurationError: moto is not installed, or the port is not free.
     """
     try:
         from moto.server import ThreadedMotoServer
     except ImportError:
         raise ConfigurationError(f"the emulator {_INSTALL_MOTO}") from None
     _check_free(host, port)
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # else a line for each request
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it logs every request at INFO
     server = ThreadedMotoServer(host, port, verbose=False)
     server.start()
     try:
@@ -133,7 +128,7 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
 
 
 def _check_free(host: str, port: int) -> None:
-    # moto's server starts in a thread, and waits for ever if that cannot listen.
+    # moto's server starts in a thread, and waits forever if that thread cannot listen.
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 @dataclass(frozen=True)
 class Request:
-    """A request: `path` is still encoded, `connection` is the client's port."""
+    """A request; `path` is still percent-encoded, and `connection` is the client's port."""
 
     method: str
     path: str
@@ -34,7 +34,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A response; one with its own `Content-Length` is the last of its connection, so that it can break off."""
+    """A response. If it sets `Content-Length`, the connection closes after it, so the body may be shorter than that."""
 
     status: int
     body: str = ""
@@ -51,10 +51,10 @@ class _Fault:
 
 
 class Script:
-    """Faults of the next requests.
+    """Scripts faults for the next requests.
 
-    Each method takes `times` and `on`, a part of the line `METHOD /path AWS-OPERATION` of the requests that meet the
-    fault (all if empty). With `after_acting` the request takes effect first, and only its answer is lost.
+    A fault applies to `times` requests whose line `METHOD /path AWS-OPERATION` contains `on`. With `after_acting`, the
+    request is carried out first, and only its answer is lost.
     """
 
     def __init__(self) -> None:
@@ -79,11 +79,7 @@ class Script:
         self._add(_Fault("drop", on, after_acting), times)
 
     def stall(self, *, on: str = "", times: int = 1, after_acting: bool = False) -> threading.Event:
-        """Accept the request and send nothing until the server stops.
-
-        Returns:
-            An event that is set once a request has met the fault.
-        """
+        """Accept the request and send nothing until the server stops; the event is set when such a request arrives."""
         fault = _Fault("stall", on, after_acting)
         self._add(fault, times)
         return fault.held
@@ -127,7 +123,7 @@ class LocalServer:
         self.scheme = "http"
         if ssl_context is not None:
             self.scheme = "https"
-            # The handshake runs in the connection's own thread: a client that never finishes it blocks no other.
+            # The handshake runs in the connection's own thread, so a client that never finishes it blocks no others.
             self._httpd.socket = ssl_context.wrap_socket(
                 self._httpd.socket, server_side=True, do_handshake_on_connect=False
             )

@@ -7,11 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalContext:
-    """The context that Lambda passes, with invented values.
-
-    Attributes:
-        timeout: Seconds that the invocation may take.
-    """
+    """Replaces the context that Lambda passes to a handler; `timeout` is in seconds."""
 
     timeout: float = 60.0
     function_name: str = "orchestrator"

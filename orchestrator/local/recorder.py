@@ -34,11 +34,7 @@ class Recording:
 
 @contextmanager
 def recorded() -> Iterator[Recording]:
-    """Record the requests of every SDK client that is made in the body.
-
-    Yields:
-        The recording, which grows while the body runs.
-    """
+    """Record the requests of every SDK client that is created in the body."""
     recording = Recording()
 
     def start(params: dict[str, Any], **_: Any) -> None:
@@ -48,7 +44,7 @@ def recorded() -> Iterator[Recording]:
     def publish(params: dict[str, Any], **_: Any) -> None:
         recording.published.extend((entry["DetailType"], entry["Detail"]) for entry in params["Entries"])
 
-    # The SDK has no public hook for the clients that a user's handler will make.
+    # The SDK has no public hook for clients that a user's handler creates later.
     entries = [(_START, start), (_PUBLISH, publish)]
     handlers.BUILTIN_HANDLERS.extend(entries)
     try:
@@ -59,6 +55,6 @@ def recorded() -> Iterator[Recording]:
 
 
 def jenkins_variables(server: JenkinsServer) -> dict[str, Mapping[str, str]]:
-    """Return the variables of every build requested of a Jenkins, by run id, whether its job declares them or not."""
+    """Return the variables of every build requested from a Jenkins, declared by its job or not, by run id."""
     forms = [dict(request.form) for request in server.requests if request.method == "POST"]
     return {form[RUN_ID_VARIABLE]: form for form in forms if RUN_ID_VARIABLE in form}

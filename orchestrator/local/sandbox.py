@@ -1,4 +1,4 @@
-"""The sandbox of the sample events: four tiers with their jobs, a tenant, the tables and a control plane."""
+"""Fills an emulated AWS and Jenkins for the sample events: four tiers with their jobs, a tenant and the tables."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ TENANT: Mapping[str, Any] = {
         },
     },
 }
-"""Record of the tenant of the sample events, as its provisioning leaves it."""
+"""The record of the sample events' tenant after its provisioning."""
 
 _KEPT = ["job", "outcome", "state", "owner", "firstOwner", "lockedUntil", "expiration"]
 LEDGER_INDEXES: Mapping[str, tuple[str, str, Sequence[str]]] = {
@@ -87,7 +87,7 @@ LEDGER_INDEXES: Mapping[str, tuple[str, str, Sequence[str]]] = {
     BY_TENANT: ("tenantId", "since", [*_KEPT, "ending"]),
     WAITING: ("waitingFor", "waitingSince", [*_KEPT, "receipt", "queue"]),
 }
-"""The ledger's indexes as in the template: their two keys, and the projected attributes."""
+"""The ledger's indexes as in template.yaml: partition key, sort key, and projected attributes."""
 
 JENKINS_SECRET = "orchestrator-local-jenkins"  # noqa: S105 (a secret's name)
 _JENKINS_USER = "orchestrator"
@@ -105,10 +105,10 @@ _JENKINS_PARAMETERS = (
 
 
 def fill(jobs: Sequence[str] = ()) -> None:
-    """Create the tables, projects and secret that do not exist yet; a new tier table gets the tiers.
+    """Create the tables, projects and secret that do not exist yet, and add the tiers to a new tier table.
 
     Args:
-        jobs: Names of further projects; names of jobs in Jenkins' folders are ignored.
+        jobs: Names of further projects; names with a slash are Jenkins jobs, and are ignored.
 
     Raises:
         Unavailable: AWS or its emulator does not answer.
@@ -133,7 +133,7 @@ def fill(jobs: Sequence[str] = ()) -> None:
 
 
 def leave_jobs_open() -> None:
-    """Leave two jobs of the sample tenant open: one for a sweep, and one for the sample of a build's state change."""
+    """Record two jobs as started and not ended: one for a sweep, and one for the sample of a build's state change."""
     settings = Settings.from_environment()
     if settings.idempotency_table is None:
         return

@@ -19,14 +19,13 @@ def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *,
     """Print the requested builds with their variables.
 
     Args:
-        stream: Where to print.
         variables: Variables by run id.
         values_shown: Whether to print values, too; those of a real account may be secret.
     """
     if stream is None:
         return
     for run_id, sent in variables.items():
-        print(f"   build {run_id} was asked for with {len(sent)} variables:", file=stream)
+        print(f"   build {run_id} was requested with {len(sent)} variables:", file=stream)
         width = max(map(len, sent), default=0)
         for name, value in sent.items():
             print(f"     {name:<{width}}  {_cut(value) if values_shown else '…'}", file=stream)
@@ -37,8 +36,7 @@ def events(stream: TextIO | None, published: Iterable[tuple[str, str]], *, value
     """Print the published events.
 
     Args:
-        stream: Where to print.
-        published: The type and the detail of each.
+        published: The type and the detail of each event.
         values_shown: Whether to print details, too.
     """
     if stream is None:
@@ -59,5 +57,5 @@ def callbacks(stream: TextIO | None, requests: Iterable[Request]) -> None:
 
 def _cut(value: str, length: int = _VALUE_LENGTH) -> str:
     cut = value if len(value) <= length else f"{value[:length]}… ({len(value)} characters)"
-    # A value comes from outside: it must not move the cursor, or look like a line of the summary.
+    # The value comes from an event. Escaped, it can neither move the cursor nor look like a line of the summary.
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)

@@ -117,7 +117,7 @@ def test_on_a_terminal_the_answer_is_laid_out_and_the_variables_are_shown(
 def test_verbose_shows_the_variables_without_a_terminal(run: Run) -> None:
     _, _, err = run("invoke", "-v", str(EVENTS / "tenant-provisioning.json"))
 
-    assert "was asked for with 16 variables" in err
+    assert "was requested with 16 variables" in err
 
 
 def test_the_jenkins_sample_runs_on_an_embedded_jenkins(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +131,7 @@ def test_the_jenkins_sample_runs_on_an_embedded_jenkins(run: Run, monkeypatch: p
     outcome = started(out)
     assert (outcome["status"], outcome["builder"]) == ("started", "JENKINS")
     assert outcome["link"].startswith("http://127.0.0.1:")
-    assert "was asked for with 16 variables" in err
+    assert "was requested with 16 variables" in err
     assert "instanceSize             xlarge" in err
 
 
@@ -167,7 +167,7 @@ def test_a_failed_event_is_one_line_and_the_others_still_run(run: Run, tmp_path:
 
     (told,) = [line for line in err.splitlines() if line.startswith("orchestrator: ")]
     assert code == 1
-    assert told.startswith(f"orchestrator: {bad}: InvalidEvent: event: a list was sent")
+    assert told.startswith(f"orchestrator: {bad}: InvalidEvent: event: a list is not an EventBridge event")
     assert started(out)["status"] == "started"
     assert "Traceback" not in err
 
@@ -209,7 +209,7 @@ def test_a_file_that_is_no_json_is_told(run: Run, tmp_path: Path, content: bytes
         (("routes", "--handler", "absent:x"), "ConfigurationError: --handler absent:x: module absent does not exist"),
         (("routes", "--handler", "json:x"), "module 'json' has no attribute 'x'"),
         (("routes", "--handler", "json:loads"), "has no registry; create the handler with create_handler(registry)"),
-        (("invoke", "--endpoint-url", "localhost", "x.json"), "--endpoint-url 'localhost' is no http(s) address"),
+        (("invoke", "--endpoint-url", "localhost", "x.json"), "--endpoint-url 'localhost' is not an http(s) URL"),
     ],
 )
 def test_a_wrong_argument_is_one_line(run: Run, arguments: tuple[str, ...], told: str) -> None:
@@ -341,7 +341,7 @@ def test_an_address_of_an_emulator_that_is_none_is_told_in_a_line(run: Run, url:
 
     assert (code, out) == (1, "")
     assert err.count("\n") == 1
-    assert "is no http(s) address; write it as http://HOST:PORT" in err
+    assert "is not an http(s) URL; write it as http://HOST:PORT" in err
 
 
 def test_the_real_account_is_used_only_when_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -335,7 +335,7 @@ def test_a_message_that_sqs_cannot_hold_is_named(capsys: pytest.CaptureFixture[s
     assert arranged(sqs, rejected(), body="x" * (1024 * 1024)) == set()
 
     assert sqs.sent == []
-    assert "it has 1,048,6" in capsys.readouterr().out
+    assert "it would have 1,048,6" in capsys.readouterr().out
 
 
 def test_a_message_that_is_refused_twice_is_not_called_kept() -> None:

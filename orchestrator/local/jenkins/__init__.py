@@ -1,4 +1,4 @@
-"""A Jenkins server in this process, over HTTP, in memory: a client can start, follow, cancel and read builds on it."""
+"""An in-memory Jenkins over HTTP, on which a client can start, follow, cancel and read builds."""
 
 from orchestrator.local.jenkins.server import JenkinsServer
 from orchestrator.local.jenkins.state import EPOCH, Build, Job, Parameter, QueueItem

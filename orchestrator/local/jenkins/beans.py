@@ -95,7 +95,7 @@ class Beans:
 
 
 def _actions(holder: Build | QueueItem) -> list[Bean]:
-    # Jenkins lists actions of plugins, too, and an empty object for one that shows nothing.
+    # Jenkins lists plugins' actions as well, and an empty object for an action without public properties.
     others = [Bean(f"{_MODEL}CauseAction"), Bean("")]
     if holder.job.parameters is None:
         return others

@@ -1,4 +1,4 @@
-"""The HTTP side of the local Jenkins: users, crumbs and the addresses of the remote API."""
+"""Serves the local Jenkins over HTTP: users, crumbs and the remote API's paths."""
 
 import base64
 import html
@@ -63,7 +63,7 @@ class JenkinsServer:
             crumb_required: Every POST needs a crumb, as with a password instead of an API token.
             auto_start: An item becomes a build as soon as it is scheduled.
             now: The controller's time, in seconds since 1970.
-            context_path: Path under which Jenkins lives, such as `/jenkins`.
+            context_path: Prefix of every path, such as `/jenkins`.
             ssl_context: Serve TLS with this context.
         """
         self.users = dict(users)
@@ -181,10 +181,10 @@ class JenkinsServer:
         if job.refusing:
             # Jenkins redirects to `.`, which leaves the server as the job's own page.
             return Answer(302, headers={"Location": f"{self._prefix}/{url_path(job.path)}"})
-        # An undeclared parameter is dropped without an error; one that is not sent has its default.
+        # Jenkins drops an undeclared parameter without an error, and uses the default of a parameter that is not sent.
         values = {p.name: request.fields.get(p.name, "") for p in job.parameters or ()}
         item, is_new = self._controller.schedule(job, values)
-        # On `build` Jenkins answers 201 even if an identical item waits.
+        # For `build`, Jenkins answers 201 even if an identical item is already in the queue.
         status = 201 if is_new or not with_parameters else 303
         return Answer(status, headers={"Location": f"{self.url}/queue/item/{item.id}/"})
 
@@ -211,7 +211,7 @@ def _build(job: Job, number: str) -> Build:
 def _full_name(segments: list[str]) -> str:
     """Return the full name in a path such as `job/tenants/job/scale-down`."""
     names = segments[1::2]
-    # A name is one segment: a slash that was encoded does not separate a folder from its job.
+    # A name is one segment: an encoded slash does not separate a folder from its job.
     if segments[::2] != ["job"] * len(names) or any("/" in name for name in names):
         raise _Refused(_error(404))
     return "/".join(names)
@@ -220,7 +220,7 @@ def _full_name(segments: list[str]) -> str:
 def _json(request: Request, bean: Bean, headers: Mapping[str, str] | None = None) -> Answer:
     tree = request.fields.get("tree")
     if tree is None and request.fields.get("depth", "0") != "0":
-        return _error(501, "this server has only depth=0, and trees")
+        return _error(501, "this server supports only depth=0 and tree")
     try:
         shown = export(bean, None if tree is None else parse_tree(tree))
     except ValueError as error:

@@ -24,9 +24,9 @@ class Parameter:
 
 @dataclass
 class Job:
-    """A job, without `parameters` if it is not parameterised; a `refusing` one never enters the queue.
+    """A job; `parameters` is None if it is not parameterised, and a `refusing` job never enters the queue.
 
-    `builds` is in the order of their numbers. A test may delete from it, as a job that discards old builds does.
+    `builds` is ordered by number. A test may delete some, as a job that discards old builds does.
     """
 
     path: str
@@ -52,7 +52,7 @@ class Build:
 
 @dataclass(eq=False)
 class QueueItem:
-    """An item of the queue, which it leaves for a build or because it is cancelled."""
+    """A queue item, which waits, has become a build, or was cancelled."""
 
     id: int
     job: Job
@@ -141,7 +141,7 @@ class Controller:
             build.result = result
 
     def cancel(self, item: QueueItem) -> None:
-        """Remove an item from the queue; one that has left it is not changed."""
+        """Remove an item from the queue; an item that has left the queue is not changed."""
         with self.lock:
             if item in self._waiting:
                 self._waiting.remove(item)

@@ -12,7 +12,7 @@ Value: TypeAlias = "str | int | bool | Bean | list[Bean] | None"
 
 _NAME = re.compile(r"\w+")
 _RANGE = re.compile(r"\{(\d+),(\d+)\}")
-# Jenkins shows this one only if a tree names it: it can be long.
+# Jenkins shows this property only if a tree names it, because the list can be long.
 _ON_REQUEST = "allBuilds"
 
 
@@ -23,7 +23,7 @@ class Bean:
     Attributes:
         java_class: Its Java class; empty if Jenkins shows none.
         fields: Its properties.
-        reference: The properties shown where another object refers to it, unless a tree selects others; None is all.
+        reference: The properties shown inside another object, unless a tree selects others; None shows all.
     """
 
     java_class: str
