@@ -1,4 +1,4 @@
-"""The Makefile lists its habits, and the programs that it starts get what they need."""
+"""The Makefile lists its commands, and the programs that it starts get what they need."""
 
 import os
 import re
@@ -23,8 +23,8 @@ def output(*command: str) -> str:
 def test_bare_make_lists_every_habit_with_what_it_does() -> None:
     listed = output("make")
 
-    (habits,) = re.findall(r"^\.PHONY: (help .*)$", MAKEFILE, re.M)
-    assert [line.split()[:2] for line in listed.splitlines()] == [["make", habit] for habit in habits.split()]
+    (commands,) = re.findall(r"^\.PHONY: (help .*)$", MAKEFILE, re.M)
+    assert [line.split()[:2] for line in listed.splitlines()] == [["make", command] for command in commands.split()]
     assert all(len(line.split()) > 3 for line in listed.splitlines())
     assert output("make", "help") == listed
 
