@@ -1,1 +1,1 @@
-"""Consumers of an event, side by side, and what they decided, performed."""
+"""Runs the consumers of an event side by side and performs the actions that they return."""

@@ -19,7 +19,7 @@ _MAX_SIDE_BY_SIDE = 32
 
 
 class Dispatcher:
-    """Dispatches one event at a time; keeps its threads between events."""
+    """Runs consumers; its threads are kept from event to event."""
 
     def __init__(self, performers: Performers, ledger: Ledger, records: Records) -> None:
         self._performers = performers
@@ -30,22 +30,20 @@ class Dispatcher:
     def dispatch(
         self, event: Event[Mapping[str, Any]], consumers: Iterable[Consumer], context: Context
     ) -> list[ConsumerResult]:
-        """Let every consumer that wants the event decide, and perform its actions.
+        """Run every consumer that accepts the event, and perform its actions.
 
         Args:
-            event: The event.
-            consumers: The consumers of its type.
-            context: Handed to the consumers that take it.
+            consumers: The consumers of the event's type.
 
         Returns:
-            A result for each consumer that wanted the event or failed, in their order. A consumer that fails
-            stops neither the others nor the return.
+            One result for each consumer that accepted the event or failed, in the consumers' order. The other
+            consumers run even if one fails.
         """
         consumers = list(consumers)
         turns: list[Turn] = []
         for consumer in consumers:
             turn = Turn(consumer, event, context, self._performers, self._ledger, self._records)
-            # What one consumer does to a detail that it shares with others is not to be seen by them.
+            # Each consumer gets its own copy, so that it cannot change the detail that another one reads.
             seen = event if len(consumers) == 1 else replace(event, detail=deepcopy(event.detail))
             if turn.accept(seen):
                 turns.append(turn)
@@ -55,7 +53,7 @@ class Dispatcher:
         if len(turns) < 2:
             return [turn.run() for turn in turns]
         threads = self._thread_pool()
-        # Each thread gets a copy of the context variables: Powertools keeps the log's correlation id there.
+        # Each thread gets a copy of the context variables, which hold the keys of the log lines.
         futures = [threads.submit(contextvars.copy_context().run, turn.run) for turn in turns]
         return [future.result() for future in futures]
 

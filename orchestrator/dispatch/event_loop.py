@@ -1,7 +1,7 @@
 """One asyncio loop for all `async` consumers, in a thread of its own.
 
-`asyncio.run` would make a loop for each event, on which no client could be kept, and would leave the calling thread
-without one. The host's own loop, running or not, is left alone.
+`asyncio.run` would create a loop per event, so consumers could not keep a client between events, and it would remove
+the calling thread's loop. The host's own loop is never touched.
 """
 
 import asyncio
@@ -17,19 +17,12 @@ _END_SECONDS = 1.0
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine on the loop, with the caller's context variables, and wait for it.
+    """Run a coroutine on the loop with the caller's context variables; return or raise what it does.
 
-    Args:
-        coroutine: What to run. While it blocks without awaiting, all others wait.
-
-    Returns:
-        What it returns.
-
-    Raises:
-        BaseException: What it raises.
+    A coroutine that blocks without awaiting holds up all others.
     """
     loop = _shared_loop()
-    if loop.is_calling():  # an async consumer that calls a handler by itself, and so blocks the loop
+    if loop.is_calling():  # an async consumer calls a handler: waiting for the loop here would never end
         with ThreadPoolExecutor(1) as threads:
             return threads.submit(contextvars.copy_context().run, asyncio.run, coroutine).result()
     return loop.run(coroutine)
@@ -60,7 +53,7 @@ class _Loop:
             try:
                 self._loop.run_forever()
             except (SystemExit, KeyboardInterrupt):
-                continue  # of a task: it is raised where that is awaited, too
+                continue  # raised by a task; its caller gets the exception too
 
     def _end(self) -> None:
         self._is_ending = True
@@ -90,7 +83,7 @@ _lock = threading.Lock()
 
 
 def _shared_loop() -> _Loop:
-    with _lock:  # two threads must not make one each
+    with _lock:  # `cache` alone would let two threads create a loop each
         return _made_loop()
 
 

@@ -1,4 +1,4 @@
-"""The event by which a consumer's failure is published, so that nobody waits for its job for ever."""
+"""Builds the event that reports a consumer's failure, so that nobody waits for a job that never starts."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -14,31 +14,30 @@ from orchestrator.run import EVENT_ID_VARIABLE, EVENT_TYPE_VARIABLE, OWN_SOURCE,
 from orchestrator.values.limits import MAX_ENTRY_BYTES
 from orchestrator.values.text import to_json
 
-# Room for the event's source, type and mark beside its detail.
+# Leaves room for the event's source, type and resources.
 _MAX_DETAIL_BYTES = MAX_ENTRY_BYTES - 4096
-# What the control plane needs to know, of what an event or a job may hold.
+# What the control plane needs from the event or the job's variables.
 _PASSED_ON = ("tenant", "secret", "context", "tier", "API_ENDPOINT")
 
 
 def failure_event(
     event_type: str, event: Event[Mapping[str, Any]], actions: Iterable[Action | Following], error: OrchestratorError
 ) -> PublishEvent | None:
-    """Make the event that publishes a failure.
+    """Build the event that reports a failure.
 
     Args:
-        event_type: The type of the event to make, such as `TENANT_PROVISIONING_FAILURE`.
+        event_type: The type of the event to build, such as `TENANT_PROVISIONING_FAILURE`.
         event: The event that could not be handled.
-        actions: What its consumer decided, if it came to that.
-        error: Why it could not be handled.
+        actions: The consumer's actions; empty if it failed before it returned any.
+        error: The failure; its text and class name become `reason` and `error` in the detail.
 
     Returns:
-        An event whose detail holds what the failed job's own event would have held of the tenant, as text and as far
-        as one event can hold it, and `reason` and `error`; `None` where nobody waits for a job: the event names no
-        tenant, or one that is not known, or the consumer decided on other actions alone.
+        An event with the same tenant data, as text, that the failed job would have sent. `None` if nobody waits for a
+        job: the event has no tenant id, the tenant is unknown, or none of the actions starts a job.
     """
     actions = list(actions)
     tenant_id = find_tenant_id(event.detail)
-    # Where a callback is refused, no job has failed: to say so would take back what went well.
+    # A refused callback is no failed job: reporting one would revoke a success.
     has_no_job = bool(actions) and not any(isinstance(action, StartJob) for action in actions)
     if tenant_id is None or has_no_job or isinstance(error, UnknownTenant):
         return None
@@ -69,7 +68,7 @@ def _is_tenant(text: str) -> bool:
 
 
 def _cut(detail: dict[str, str], tenant_id: str) -> dict[str, str]:
-    """Make a detail fit into one event: with the tenant's id alone, then without its longest texts."""
+    """Shorten a detail that is too large: keep only the tenant's id, then drop the longest values."""
     if _size(detail) <= _MAX_DETAIL_BYTES:
         return detail
     cut = {**detail, "tenant": json.dumps({"id": tenant_id})}

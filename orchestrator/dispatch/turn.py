@@ -1,4 +1,4 @@
-"""One consumer's turn at an event: it decides, and its actions are performed in order."""
+"""Runs one consumer on one event and performs its actions in order."""
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
@@ -21,12 +21,12 @@ _CHANGED_RECORD = (OutcomeStatus.SAVED, OutcomeStatus.UPDATED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerResult:
-    """What came of one consumer's turn.
+    """The result of one consumer's turn.
 
     Attributes:
-        consumer: Its name.
-        outcomes: What was performed, in order.
-        error: What stopped it; `None` where nothing did.
+        consumer: The consumer's name.
+        outcomes: The outcomes of its actions, in order.
+        error: The error that ended the turn early.
     """
 
     consumer: str
@@ -58,13 +58,13 @@ class Turn:
         self._outcomes: list[Outcome] = []
 
     def accept(self, seen: Event[Mapping[str, Any]]) -> bool:
-        """Find out whether there is anything to do.
+        """Check whether `run` has anything to do.
 
         Args:
-            seen: The event as the consumer is to see it.
+            seen: The event, or the copy of it that this consumer gets.
 
         Returns:
-            Whether the consumer wants the event, or has failed already: then `run` says so.
+            True if the consumer accepts the event, or if it failed; `run` then returns the failure.
         """
         try:
             self._raise_published_failure()
@@ -74,7 +74,7 @@ class Turn:
         return self._accepted is not None or self._refused is not None
 
     def run(self) -> ConsumerResult:
-        """Let the consumer decide, and perform its actions."""
+        """Call the consumer and perform its actions."""
         try:
             if self._refused is not None:
                 raise self._refused
@@ -107,7 +107,7 @@ class Turn:
         return actions
 
     def _prepare_all(self) -> list[Prepared]:
-        """Check all actions before the first is performed: bad input changes nothing."""
+        """Check all actions before performing the first, so that bad input changes nothing."""
         answers.check(self._actions, self._consumer.name)
         return [self._prepare(answers.blank(action), position) for position, action in enumerate(self._actions)]
 
@@ -121,7 +121,7 @@ class Turn:
             if answers.awaited(action):
                 ready = self._prepare(answers.fill(action, kept), position)
             outcome = self._ledger.perform(ready).copy()
-            # What is kept may be personal: it goes no further than into the actions that need it.
+            # The answer may be personal data, so only the actions that need it get it.
             kept.update(outcome.pop("answer", {}))
             self._outcomes.append(outcome)
             if outcome["status"] is OutcomeStatus.SUPERSEDED:
@@ -134,7 +134,10 @@ class Turn:
         return Origin(event=self._event, consumer=self._consumer.name, position=position)
 
     def _has_started_job(self) -> bool:
-        """Say whether an earlier delivery has started the event's job: what the event began may be over since."""
+        """Whether an earlier delivery started the event's job.
+
+        If so, the tenant's record may describe a later stage, which must not be overwritten.
+        """
         jobs = [position for position, action in enumerate(self._actions) if isinstance(action, StartJob)]
         if not jobs or not any(map(begins, self._actions)):
             return False
@@ -148,7 +151,7 @@ class Turn:
         return Origin(event=self._event, consumer=self._consumer.name, position=0, is_failure=True)
 
     def _raise_published_failure(self) -> None:
-        """Raise the failure that was published at an earlier delivery: after that no job is expected any more."""
+        """Raise the failure that an earlier delivery published: after that, the job must not start."""
         origin = self._failure_origin()
         if self._consumer.failure_type is None or not origin.may_be_retry:
             return
@@ -160,13 +163,13 @@ class Turn:
             raise failure
 
     def _failed(self, raised: BaseException) -> ConsumerResult:
-        """Give the failure and, where somebody waits for the job, publish it."""
+        """Return the failure, and publish it if somebody waits for the job."""
         if isinstance(raised, KeyboardInterrupt):
             raise raised
         error = self._own_error(raised)
         result = ConsumerResult(consumer=self._consumer.name, outcomes=self._outcomes, error=error)
-        # A replay repeats what was handled once, and published if it failed: unless it has changed something itself, it
-        # must not take back what went well.
+        # The original event already published its failure, if it failed. A replay that changed no record must not
+        # publish one, because that could revoke a success.
         is_idle_replay = self._event.replay_name is not None and not any(
             outcome["status"] in _CHANGED_RECORD for outcome in self._outcomes
         )
@@ -179,7 +182,7 @@ class Turn:
             prepared = performer_of(publish, self._performers).prepare(publish, self._failure_origin())
             self._outcomes.append(self._ledger.perform(prepared))
         except OrchestratorError as second:
-            # The event comes again, and with it the next try of this.
+            # The event will be retried, and publishing with it.
             self._context.logger.error(str(second), error=type(second).__name__, consumer=self._consumer.name)
         return result
 
@@ -195,5 +198,5 @@ def _begun_before(action: SaveTenant | UpdateTenant) -> Outcome:
         action=type(action).__name__,
         status=OutcomeStatus.SKIPPED,
         name=action.tenant_id,
-        reason="this event has started its job before",
+        reason="an earlier delivery of this event started its job",
     )
