@@ -1,1 +1,1 @@
-"""One record for each action: performed once, and for each job followed until its run has ended."""
+"""Records every action, so that each is performed once, and follows every run until it ends."""

@@ -1,4 +1,4 @@
-"""The ledger's records in a DynamoDB table."""
+"""Keeps the ledger's records in a DynamoDB table."""
 
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -44,12 +44,12 @@ class DynamoDBRecords:
     memory: timedelta | None
 
     def __init__(self, table: str, client: "Callable[[], DynamoDBClient]", memory: timedelta) -> None:
-        """Take where the records are.
+        """Store the arguments.
 
         Args:
-            table: The table's name; it has the index `open-jobs`.
-            client: Gives the DynamoDB client.
-            memory: How long an action is remembered.
+            table: Name of a table with the index `open-jobs`.
+            client: Returns the client; called at each request.
+            memory: How long records are kept.
         """
         self.memory = memory
         self._table = table
@@ -58,7 +58,7 @@ class DynamoDBRecords:
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """See `Records.claim`; in one request."""
+        """See `Records.claim`; sends one request."""
         new = {
             "state": State.CLAIMED,
             "owner": owner,
@@ -97,7 +97,7 @@ class DynamoDBRecords:
     def read(self, action_id: str) -> Record | None:
         """See `Records.read`."""
         if len(action_id.encode()) > MAX_KEY_BYTES:
-            return None  # of what somebody sent, perhaps
+            return None  # no record has so long a key; the sender of an event may have made it up
         with self._reached():
             answer = self._client().get_item(TableName=self._table, Key={"id": {"S": action_id}}, ConsistentRead=True)
         record = self._read(answer["Item"]) if "Item" in answer else None
@@ -123,11 +123,10 @@ class DynamoDBRecords:
         self._change_open(run_id, "REMOVE #openJob, #checkAt")
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """See `Records.due`; at most a hundred a page.
+        """See `Records.due`; a page has at most a hundred records.
 
         Raises:
-            ConfigurationError: The index cannot be read.
-            Unavailable: It cannot be read just now.
+            ConfigurationError: The index does not exist, or the function may not read it.
         """
         request: dict[str, Any] = {
             "TableName": self._table,
@@ -157,7 +156,7 @@ class DynamoDBRecords:
             return from_item(item)
         except UNREADABLE as error:
             raise Unavailable(
-                f"its record {item.get('id')} in table {self._table} cannot be read ({type(error).__name__}): another "
+                f"record {item.get('id')} in table {self._table} cannot be read ({type(error).__name__}): another "
                 "version of this package, or a person, wrote it; deploy that version again, or delete the record"
             ) from None
 
@@ -169,7 +168,7 @@ class DynamoDBRecords:
             why = "it names no job"
         except Unavailable as error:
             why = str(error)
-        # Out of the way, or a hundred of them would keep all others from being seen.
+        # Postponed, because otherwise a hundred such records would fill the first page of every sweep.
         self._change_open(item["id"]["S"], "SET #checkAt = :at", at=written(clock.now() + LONGEST_PAUSE))
         telemetry.logger.error(f"open job {item['id']['S']} is not followed: {why}")
         return None
@@ -180,9 +179,9 @@ class DynamoDBRecords:
     def _write(
         self, operation: str, action_id: str, condition: str, values: Mapping[str, Any], **request: str
     ) -> tuple[bool, Mapping[str, Any] | None]:
-        """Write a record if the condition holds; gives whether it does, and the record as it was before.
+        """Write a record if the condition holds; return whether it did, and the record as it was before.
 
-        Expressions have the attributes' own names, as `#name`, and the names of the values, as `:name`.
+        Expressions name attributes as `#name`, by their real names, and entries of `values` as `:name`.
         """
         names = re.findall(r"#(\w+)", " ".join((condition, *request.values())))
         given = {"ExpressionAttributeValues": {f":{name}": value for name, value in items.to_item(values).items()}}
@@ -207,9 +206,9 @@ class DynamoDBRecords:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Raise every failure of the table as `Unavailable`: it is no reason to call a tenant's job failed."""
+        """Raise every failure of the table as `Unavailable`, because a permanent error would fail the tenant's job."""
         try:
-            with aws_errors(f"its record in table {self._table} could not be kept"):
+            with aws_errors(f"the ledger's record in table {self._table} could not be read or written"):
                 yield
         except Unavailable:
             raise

@@ -1,8 +1,7 @@
-"""Exactly once: an action is claimed before it is performed, and settled after.
+"""Performs each action exactly once: claims it before and settles it after.
 
-A claim is a lock until `lockedUntil`, after which its holder does not act any more. Then another delivery may take it
-over as a retry, because the holder may have acted before it was killed. A model test explores everything that two
-deliveries can do to each other.
+A claim is a lock that expires at `lockedUntil`; its owner stops acting before then. After that, another delivery may
+take the claim over. It then runs as a retry, because the first owner may have acted before it was killed.
 """
 
 import secrets
@@ -20,18 +19,21 @@ from orchestrator.ledger.record import EndingStatus, Record, State, milliseconds
 from orchestrator.timing import clock, deadline
 
 MAX_ACTION_SECONDS = 50.0
-"""How long one action may take, and so its lock last: shorter than Lambda waits before its first retry."""
+"""Time limit of one action, and so of its lock: shorter than the minute that Lambda waits before its first retry.
+
+https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
+"""
 
 _NOTHING_DONE = (OutcomeStatus.SKIPPED, OutcomeStatus.SUPERSEDED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """What an action's performance may need to know.
+    """A claim on an action.
 
     Attributes:
         is_retry: An earlier attempt may have succeeded.
-        since: When that attempt asked for its job; `None` where there is no such attempt.
+        since: When the earlier attempt requested its job; `None` if there was no earlier attempt.
     """
 
     is_retry: bool = False
@@ -43,11 +45,11 @@ class Prepared:
     """An action that was checked and can be performed.
 
     Attributes:
-        perform: Performs it. What it does when its time is up (`deadline.seconds_left`) may be done twice.
-        action_id: Its identity; `None` performs it at every delivery, without a record.
-        failure: What has not happened if it fails, as the beginning of messages; empty where there is no record.
-        job: The job that it starts.
-        follow: Whether that job's run is followed, from before it is started.
+        perform: Performs the action. It must finish within `deadline.seconds_left`; later effects may happen twice.
+        action_id: The action's identity; `None` performs it at every delivery, without a record.
+        failure: The beginning of error messages, such as `job 'x' was not started`.
+        job: The job that the action starts.
+        follow: Whether to follow the job's run; following begins before the job starts.
     """
 
     perform: Callable[[Claim], Outcome]
@@ -58,12 +60,12 @@ class Prepared:
 
 
 class Records(Protocol):
-    """Where the ledger's records are kept.
+    """Stores the ledger's records.
 
-    Every method raises `Unavailable` where that cannot be reached.
+    Every method raises `Unavailable` if the store cannot be reached.
 
     Attributes:
-        memory: How long all environments remember an action; `None` where each remembers only its own.
+        memory: How long records are kept; `None` if each Lambda environment has records of its own.
     """
 
     memory: timedelta | None
@@ -71,45 +73,42 @@ class Records(Protocol):
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """Claim an action that is not claimed, or whose lock or record has run out, in one atomic step.
+        """Claim an action atomically, if it has no record or its lock or record has expired.
 
         Args:
-            action_id: The action's identity.
-            owner: A text that is different for each claim.
-            locked_until: The end of the lock, in milliseconds since 1970.
+            owner: A text that is unique to this claim.
+            locked_until: When the lock expires, in milliseconds since 1970.
             job: The job that the action starts.
-            follow: Whether that job's run is followed.
 
         Returns:
-            Whether it is claimed now, and the record before. A claim that is repeated because its answer got lost
-            succeeds again.
+            Whether the claim succeeded, and the record as it was before. Repeating a claim with the same owner
+            succeeds, so a claim can be retried if its response is lost.
         """
         ...
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
-        """Store an action's outcome unless another owner has claimed it; returns whether it was stored."""
+        """Store an action's outcome; return False, storing nothing, if another owner has claimed the action."""
         ...
 
     def release(self, action_id: str, owner: str) -> None:
-        """Delete a claim, unless it is settled or another owner's."""
+        """Delete this owner's claim, unless it is settled."""
         ...
 
     def read(self, action_id: str) -> Record | None:
-        """Read a record; `None` where there is none, or it has expired."""
+        """Read a record; `None` if it does not exist or has expired."""
         ...
 
     def close(self, run_id: str, ending: EndingStatus, *, unfollow: bool = True) -> EndingStatus | None:
-        """Store how a run ended, so that it is not claimed again.
+        """Store how a run ended; its action cannot be claimed after that.
 
-        A success does not replace a failure: a run may fail after it has published a success, but not the reverse.
+        A failure replaces a stored success, because a run may fail after publishing a success; a success never
+        replaces a failure.
 
         Args:
-            run_id: The run id.
-            ending: How it ended.
-            unfollow: Whether to stop following it.
+            unfollow: Whether to stop following the run.
 
         Returns:
-            How it had ended as far as was known.
+            The ending that was stored before.
         """
         ...
 
@@ -118,15 +117,15 @@ class Records(Protocol):
         ...
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """Read the followed runs that are due to be checked, those first that have waited longest, in pages."""
+        """Read the followed runs that are due for a check, in pages, the longest overdue first."""
         ...
 
     def postpone(self, record: Record) -> None:
-        """Check a run again later; see `Record.pause`."""
+        """Set the next check of a run to `Record.pause` from now."""
         ...
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Store the outcome of a start whose run was found later, until a delivery settles it."""
+        """Store the outcome of a start whose run a search found, until a delivery settles it."""
         ...
 
 
@@ -137,17 +136,14 @@ class Ledger:
         self._records = records
 
     def perform(self, prepared: Prepared) -> Outcome:
-        """Perform an action, unless that has been done.
-
-        Args:
-            prepared: The action.
+        """Perform an action unless an earlier delivery has.
 
         Returns:
-            The outcome: of this performance or, with a status that says so, of an earlier one.
+            The outcome; that of an earlier delivery has an `already …` status.
 
         Raises:
             Unavailable: Another delivery is performing the action, or its record cannot be stored.
-            Exception: What the performance raises.
+            Exception: Any error of the action itself.
         """
         if prepared.action_id is None:
             return prepared.perform(Claim())
@@ -159,22 +155,22 @@ class Ledger:
             try:
                 outcome = prepared.perform(claim)
             except Exception as error:
-                # A lock that was taken over is the only trace of the attempt before, and after a failure in doubt it
-                # is the only thing that keeps another delivery from acting at the same time.
+                # Keep the claim of a retry: only it shows that there was an earlier attempt. Keep it after an
+                # ambiguous failure, too: the action may still be going on, so no other delivery may start it.
                 if is_certain(error) and not claim.is_retry:
                     self._release(prepared.action_id, owner)
                 raise
-        if outcome["status"] in _NOTHING_DONE:  # the next time something may be
+        if outcome["status"] in _NOTHING_DONE:  # a later delivery may still perform the action
             if not claim.is_retry:
                 self._release(prepared.action_id, owner)
             return outcome
         with _failing_as(prepared.failure):
             if not self._records.settle(prepared.action_id, owner, outcome):
-                raise Unavailable("it took so long that another delivery has taken over; it will be retried")
+                raise Unavailable("it took too long, and another delivery took over; it will be retried")
         return outcome
 
     def _claim(self, prepared: Prepared, action_id: str, owner: str) -> Claim | Outcome:
-        """Claim the action, or give the outcome of the delivery that has performed it."""
+        """Claim the action; if it is done already, return its outcome."""
         locked_for = timedelta(seconds=deadline.seconds_left() + deadline.MARGIN_SECONDS)
         locked_until = milliseconds(clock.now() + locked_for) + 1
         with _failing_as(prepared.failure):
@@ -192,7 +188,7 @@ class Ledger:
     def _release(self, action_id: str, owner: str) -> None:
         try:
             self._records.release(action_id, owner)
-        except OrchestratorError as error:  # why the action failed matters more, and a lock has an end
+        except OrchestratorError as error:  # the action's own failure matters more, and the lock expires anyway
             telemetry.logger.info(str(error))
 
 

@@ -1,4 +1,4 @@
-"""The ledger's records in the memory of one environment: for tests, and for functions without a table."""
+"""Keeps the ledger's records in the process: for tests, and for functions without a table."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -10,7 +10,7 @@ from orchestrator.job import StartedJob
 from orchestrator.ledger.record import FIRST_CHECK, EndingStatus, Record, State, expiration
 from orchestrator.timing import clock
 
-# What a later claim leaves as it is.
+# Fields that a later claim keeps from the first one.
 _KEPT = ("first_owner", "job", "check_at")
 
 
@@ -20,11 +20,11 @@ class MemoryRecords:
     _MOST = 10_000
 
     def __init__(self, memory: timedelta | None = None, warn: Callable[[str], None] | None = None) -> None:
-        """Start with no record.
+        """Create an empty store.
 
         Args:
-            memory: As in `Records`; for tests alone.
-            warn: Called once, with the first action: other environments do not see these records.
+            memory: See `Records`; only tests set it.
+            warn: Called at the first claim with the warning that no other environment sees these records.
         """
         self.memory = memory
         self._warn = warn
@@ -38,7 +38,7 @@ class MemoryRecords:
         warn, self._warn = self._warn, None
         if warn is not None:
             warn(
-                "IDEMPOTENCY_TABLE is not set: an event that is delivered twice may start its job twice; name a "
+                "IDEMPOTENCY_TABLE is not set: an event that is delivered twice may start its job twice; set it to a "
                 "DynamoDB table with the key id"
             )
         with self._lock:
@@ -120,4 +120,4 @@ class MemoryRecords:
         with self._lock:
             record = self._records.get(action_id)
             if record is not None and record.check_at is not None:
-                self._records[action_id] = replace(record, **changes)  # type: ignore[arg-type]  # of its own fields
+                self._records[action_id] = replace(record, **changes)  # type: ignore[arg-type]  # callers pass fields of Record

@@ -1,4 +1,4 @@
-"""The ledger's record of one action: an item of its table, which a person can read."""
+"""The ledger's record of one action, and its form as an item of the table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,18 +16,19 @@ from orchestrator.timing.clock import written
 from orchestrator.values.limits import MAX_ITEM_BYTES, MAX_KEY_BYTES
 
 CLOCK_TOLERANCE_SECONDS = 2.0
-"""How far the clocks of two environments may be apart."""
+"""The largest clock difference between two Lambda environments that is tolerated."""
 
 FIRST_CHECK = timedelta(minutes=5)
-"""How long after its start a run is checked for the first time."""
+"""Time from a run's start to its first check."""
 
 LONGEST_PAUSE = timedelta(hours=1)
-"""How long a followed run is not checked at most."""
+"""Longest time between two checks of a run."""
 
 OPEN_JOBS, BY_TENANT, WAITING = "open-jobs", "by-tenant", "waiting"
 """Indexes of the table: keys `openJob` and `checkAt`, `tenantId` and `since`, `waitingFor` and `waitingSince`.
 
-The last two are there for what is to come: a table takes one change of its indexes per update.
+The last two are not used yet. They exist already because an update of a table can create only one index:
+https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTable.html
 """
 
 OPEN = "open"
@@ -37,9 +38,9 @@ class State(StrEnum):
     """State of a record."""
 
     CLAIMED = "claimed"
-    """A delivery performs the action, or was killed while it did."""
+    """A delivery is performing the action, or was killed while performing it."""
     DONE = "done"
-    """The outcome, or at least the run's ending, is known."""
+    """The outcome or the run's ending is stored."""
 
 
 class EndingStatus(StrEnum):
@@ -50,9 +51,9 @@ class EndingStatus(StrEnum):
 
 
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
-"""What reading an item raises that is no record."""
+"""Exceptions that `from_item` raises for an item that is not a valid record."""
 
-# Room for the other attributes of the record: its key, times and the outcome, which repeats the job's name.
+# Size of the other attributes of a record: key, times, and the outcome, which repeats the job's name.
 _OTHER_BYTES = 8 * 1024
 _JOB_TEXTS = ("builder", "name", "run_id", "event_id", "event_type")
 _OPTIONAL_JOB_TEXTS = ("id", "tenant_id")
@@ -60,19 +61,18 @@ _OPTIONAL_JOB_TEXTS = ("id", "tenant_id")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What the ledger knows of an action.
+    """The ledger's record of one action.
 
     Attributes:
-        id: The action's identity; of a job, its run id.
-        state: Its state.
-        owner: The latest claim's owner: a text that is different for each claim.
-        first_owner: The first claim's owner; any other has taken over.
-        locked_until: End of the lock, in milliseconds since 1970.
-        expiration: When it is forgotten, in seconds since 1970.
-        outcome: What came of the action.
+        id: The action's identity; for a job, its run id.
+        owner: The owner of the latest claim: a text that is unique to the claim.
+        first_owner: The owner of the first claim; if `owner` differs, a retry took over.
+        locked_until: When the lock expires, in milliseconds since 1970.
+        expiration: When the record expires, in seconds since 1970.
+        outcome: The result of the action.
         job: The job that the action starts.
-        ending: How the run of that job ended.
-        check_at: When to check whether it has ended; `None` where it is not followed.
+        ending: How the job's run ended.
+        check_at: When to check the run next; `None` if it is not followed.
     """
 
     id: str
@@ -88,18 +88,18 @@ class Record:
 
     @property
     def started_job(self) -> StartedJob:
-        """The job with the build system's name for its run, once that is known.
+        """The job, with its run's id in the build system once that is known.
 
         Raises:
-            ValueError: The action starts none.
+            ValueError: The action starts no job.
         """
         if self.job is None:
-            raise ValueError(f"record {self.id} is of no job")
+            raise ValueError(f"record {self.id} has no job")
         return replace(self.job, id=(self.outcome or {}).get("id") or self.job.id)
 
     @property
     def known_outcome(self) -> Outcome:
-        """The outcome; of a start that has none but whose run has ended, that it started."""
+        """The outcome. A run that has ended must have started, so without an outcome the status is `started`."""
         if self.outcome is not None:
             return self.outcome
         job = self.started_job
@@ -107,63 +107,59 @@ class Record:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the run is yet to be searched for: its start has no outcome, and no search has found it."""
+        """Whether the job may or may not have started: its start has no outcome, and no search has found a run."""
         return self.outcome is None
 
     @property
     def age(self) -> timedelta:
-        """How long ago the job was asked for."""
+        """Time since the job was requested."""
         return timedelta() if self.job is None else clock.now() - self.job.since
 
     @property
     def pause(self) -> timedelta:
-        """How long to wait before the run is checked again: the longer it runs already, the longer."""
+        """Time until the next check: a quarter of the run's age, within limits."""
         return min(max(FIRST_CHECK, self.age / 4), LONGEST_PAUSE)
 
     @property
     def is_expired(self) -> bool:
-        """Whether it counts as deleted; DynamoDB deletes it up to some days late."""
+        """Whether the record counts as deleted; DynamoDB may delete it days later.
+
+        https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
+        """
         return self.expiration < seconds(clock.now())
 
     def may_be_claimed(self, owner: str) -> bool:
-        """Say whether it is free for a claim: it has run out, or its lock has, or that very claim's answer got lost.
+        """Whether `owner` may claim the action: the record or its lock has expired, or `owner` holds the claim.
 
-        Its first owner cannot take it back: that would look like a first claim, though another may have acted since.
+        The first owner cannot claim it again after another owner has: that would look like a first claim, although
+        the other may have acted.
         """
         is_over = self.locked_until < latest_free_lock() and self.first_owner != owner
         return (self.state is State.CLAIMED and (self.owner == owner or is_over)) or self.is_expired
 
 
 def latest_free_lock() -> int:
-    """Compute until when a lock may have lasted that somebody else may take over now, in milliseconds since 1970."""
+    """The latest expiry of a lock that may be taken over now, in milliseconds since 1970."""
     return milliseconds(clock.now()) - int(CLOCK_TOLERANCE_SECONDS * 1000)
 
 
 def expiration(memory: timedelta | None) -> int:
-    """Compute when a record is forgotten that is written now, in seconds since 1970."""
+    """The expiration of a record that is written now, in seconds since 1970; by default in a day."""
     return seconds(clock.now() + (memory or timedelta(days=1)))
 
 
 def seconds(time: datetime) -> int:
-    """Compute a time's whole seconds since 1970."""
+    """Convert a time to whole seconds since 1970."""
     return int(time.timestamp())
 
 
 def milliseconds(time: datetime) -> int:
-    """Compute a time's milliseconds since 1970."""
+    """Convert a time to whole milliseconds since 1970."""
     return int(time.timestamp() * 1000)
 
 
 def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
-    """Make a record's attributes about a job, as they are before it is started.
-
-    Args:
-        job: The job; `None` where the action starts none.
-        follow: Whether somebody is to ask how it ends.
-
-    Returns:
-        Attributes of the record, those for its indexes among them.
-    """
+    """Build a record's attributes for a job that is not started yet, including the keys of the indexes."""
     if job is None:
         return {}
     start = {"event_id": job.start.event_id, "at": written(job.start.at)}
@@ -178,33 +174,24 @@ def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
 
 
 def check(job: StartedJob) -> None:
-    """Refuse a job that no record can hold.
-
-    Args:
-        job: The job.
+    """Check that a job fits into a record.
 
     Raises:
-        InvalidEvent: Its names are too large for an item, or the tenant's id for the key of an index.
+        InvalidEvent: The job's texts are too large for an item, or the tenant's id is too large for an index's key.
     """
     items.check_key(f"the tenant's id {shown(job.tenant_id)}", job.tenant_id or "")
     if sum(len(getattr(job, name) or "") for name in (*_JOB_TEXTS, *_OPTIONAL_JOB_TEXTS)) < MAX_KEY_BYTES:
-        return  # as of nearly every job, and computing the size takes time
+        return  # nearly every job is small, and computing the exact size takes time
     size = items.item_bytes(items.to_item(job_attributes(job, follow=True)))
     if size > MAX_ITEM_BYTES - _OTHER_BYTES:
         raise InvalidEvent(
-            f"job {shown(job.name)} cannot be followed: the names in its record (of job, event and tenant) have "
+            f"job {shown(job.name)} cannot be followed: the names of job, event and tenant in its record have "
             f"{size:,} bytes, and a DynamoDB item has at most {MAX_ITEM_BYTES:,}; correct the event"
         )
 
 
 def from_item(item: Mapping[str, Any]) -> Record:
-    """Read an item of the table.
-
-    Args:
-        item: The item as the low-level client gives it.
-
-    Returns:
-        The record.
+    """Read an item of the table, in the form of the low-level client.
 
     Raises:
         Exception: One of `UNREADABLE`: another version of this package, or a person, wrote the item.

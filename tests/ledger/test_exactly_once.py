@@ -288,11 +288,13 @@ def test_a_start_that_could_not_be_recorded_is_adopted_later(
     handler: Application, builds: Builds, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*_: Any, **__: Any) -> None:
-        raise Unavailable("its record in table idempotency could not be kept")
+        raise Unavailable("the ledger's record in table idempotency could not be read or written")
 
     with monkeypatch.context() as broken:
         broken.setattr(DynamoDBRecords, "settle", lost)
-        with pytest.raises(Unavailable, match="job 'x' was not started: its record in table idempotency could not be"):
+        with pytest.raises(
+            Unavailable, match="job 'x' was not started: the ledger's record in table idempotency could not be"
+        ):
             invoke(handler, event)
     end_locks()
 
@@ -304,7 +306,7 @@ def test_a_lock_that_cannot_be_given_up_does_not_hide_why_the_action_failed(
     handler: Application, builds: Builds, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*_: Any, **__: Any) -> None:
-        raise Unavailable("its record in table idempotency could not be kept")
+        raise Unavailable("the ledger's record in table idempotency could not be read or written")
 
     monkeypatch.setattr(DynamoDBRecords, "release", lost)
     builds.before["x"] = [JobRejected("the job is disabled")]
@@ -320,7 +322,9 @@ def test_a_table_that_is_not_there_stops_everything(
     registry.consumer("TENANT_PROVISIONING", name="start")(lambda event: StartJob(name="x"))
     handler = create_handler(registry, builders={"CODE_BUILD": builds})
 
-    with pytest.raises(Unavailable, match="its record in table missing could not be kept: AWS answered ResourceNot"):
+    with pytest.raises(
+        Unavailable, match="the ledger's record in table missing could not be read or written: AWS answered ResourceNot"
+    ):
         invoke(handler, event)
     assert builds.started == []
 

@@ -441,7 +441,7 @@ def test_whoever_was_overtaken_keeps_no_outcome(records: Records, time: Clock) -
         Context().run(claim, records, "b")  # in an invocation of its own
         return STARTED
 
-    with pytest.raises(Unavailable, match="it took so long that another delivery has taken over"):
+    with pytest.raises(Unavailable, match="it took too long, and another delivery took over"):
         perform(records, act)
 
     assert (record(records).state, record(records).owner) == ("claimed", "b")
