@@ -1,1 +1,1 @@
-"""How runs ended: from events, from state changes, and by asking the build systems."""
+"""Finds out how runs ended, from events and from the build systems, and publishes it."""

@@ -1,4 +1,4 @@
-"""Which events about the ending of a run are believed."""
+"""Checks events about a run's ending against the ledger, so that nobody can forge one."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,31 +22,29 @@ from orchestrator.run import (
 
 
 class UnknownRun(Exception):
-    """An event is about a run that is not this function's, or contradicts what the ledger knows of it."""
+    """The ledger has no record of the event's run, or the record contradicts the event."""
 
 
 class Admission:
-    """Admits events about the ending of a run, and those that follow from one, by the ledger's record of the run."""
+    """Admits an event about a run's ending, or a deployment that follows from it, if the ledger's record agrees."""
 
     def __init__(self, records: Records, *, require_run_id: bool = False) -> None:
         self._records = records
         self._require_run_id = require_run_id
 
     def admit(self, event: Event[Mapping[str, Any]]) -> Event[Mapping[str, Any]]:
-        """Believe an event or refuse it, and store the ending that it brings; events about other things pass.
+        """Check an event about a run and store the ending that it reports; return other events unchanged.
 
-        The run is followed until `finish`: the event's consumers may still fail.
-
-        Args:
-            event: Any event.
+        The run is still followed until `finish`, because the event's consumers may fail.
 
         Returns:
-            The event. Of a run that is known it has the start, and the record's own run id, event, type and tenant.
+            The event. If its run is known, it has the run's start, and run id, event id, event type and tenant id
+            come from the record.
 
         Raises:
-            UnknownRun: The ledger knows no such run, or contradicts the event.
+            UnknownRun: The ledger has no record of the run, or the record contradicts the event.
             InvalidEvent: The event names no run, and `REQUIRE_RUN_ID` is set.
-            Unavailable: The ledger cannot be read.
+            Unavailable: The ledger cannot be read or written.
         """
         is_follow_up = event.type == EventType.TENANT_DEPLOYMENT
         if not is_follow_up and not event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)):
@@ -68,13 +66,16 @@ class Admission:
         return replace(event, detail={**event.detail, **ending_variables(job, event.detail)}, start=job.start)
 
     def finish(self, event: Event[Mapping[str, Any]]) -> None:
-        """Stop following a run when every consumer has handled the event about its ending."""
+        """Stop following the event's run; called when every consumer has handled the event."""
         run_id = ending_run(event)
         if run_id is not None and event.start is not None:
             self._records.unfollow(run_id)
 
     def _check_sender(self, event: Event[Mapping[str, Any]]) -> None:
-        """Refuse an event that names no run, unless this function published it of a job that it could not start."""
+        """With `REQUIRE_RUN_ID`, refuse an event that names no run.
+
+        Accepted without one: the failure that this function published for a job that it could not start.
+        """
         if not self._require_run_id:
             return
         mark = published_mark(event.source, event.resources)
@@ -82,38 +83,38 @@ class Admission:
         if sent is None:
             raise InvalidEvent(
                 f"{shown(event.type)} event {shown(event.id)}: detail.{RUN_ID_VARIABLE} is missing, and REQUIRE_RUN_ID "
-                "is set; have the job send its variable, or unset REQUIRE_RUN_ID"
+                "is set; have the job send that variable, or unset REQUIRE_RUN_ID"
             )
 
 
 def _checked(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJob:
-    """Give the job whose run an event is about, if nothing in the event contradicts the record."""
+    """Return the job whose run the event is about, if the record agrees with the event."""
     if record is None or record.job is None:
-        raise UnknownRun("the ledger knows no such run")
+        raise UnknownRun("the ledger has no record of that run")
     job, detail = record.started_job, event.detail
     if not job.follow:
-        raise UnknownRun(f"job {shown(job.name)} merely runs beside another, and its end is none")
+        raise UnknownRun(f"the run of job {shown(job.name)} is not followed, so no event may report its ending")
     if event.type not in (job.event_type + SUCCESS_SUFFIX, job.event_type + FAILURE_SUFFIX):
         raise UnknownRun(f"that run was started for {shown(job.event_type)}")
     if find_tenant_id(detail) not in (None, job.tenant_id):
-        raise UnknownRun("that run is another tenant's")
+        raise UnknownRun("that run belongs to another tenant")
     build, project = detail.get("CODEBUILD_BUILD_ID"), project_name(job.name)
     if build is not None and job.builder == "CODE_BUILD":
         if build != job.id if job.id is not None else not str(build).startswith(f"{project}:"):
-            raise UnknownRun(f"that run is another build of CodeBuild project {shown(project)}, or of another one")
+            raise UnknownRun(f"that run of CodeBuild project {shown(project)} is another build than the event names")
     elif build is not None and job.builder == "JENKINS":
-        raise UnknownRun(f"that run is one of Jenkins job {shown(job.name)}")
+        raise UnknownRun(f"that run is one of Jenkins job {shown(job.name)}, and the event names a CodeBuild build")
     if job.builder == "JENKINS" and detail.get("JOB_NAME") not in (None, job.name):
-        raise UnknownRun(f"that run is one of Jenkins job {shown(job.name)}")
+        raise UnknownRun(f"that run is one of Jenkins job {shown(job.name)}, and the event names another job")
     return job
 
 
 def _succeeded(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJob:
-    """Give the job whose success led to an event."""
+    """Return the job whose success the event follows from."""
     if record is None or record.job is None:
-        raise UnknownRun("the ledger knows no such run")
+        raise UnknownRun("the ledger has no record of that run")
     if record.job.tenant_id is None or find_tenant_id(event.detail) != record.job.tenant_id:
-        raise UnknownRun("that run is another tenant's")
+        raise UnknownRun("that run belongs to another tenant")
     if record.ending is not EndingStatus.SUCCESS:
         raise UnknownRun("that run has not succeeded")
     return record.job

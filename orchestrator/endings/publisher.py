@@ -1,4 +1,4 @@
-"""Publishes how runs ended, once for each run."""
+"""Publishes one event for each run that has ended."""
 
 import json
 from collections.abc import Mapping
@@ -27,14 +27,14 @@ from orchestrator.run import (
     ending_id,
 )
 
-HAS_FAILED = "that run has failed, by an event before this one"
+HAS_FAILED = "an earlier event reported that this run failed"
 
-NO_RECORDS = "IDEMPOTENCY_TABLE is not set, so it is not known which jobs were started"
-"""Why nothing is followed where each environment remembers only its own actions."""
+NO_RECORDS = "IDEMPOTENCY_TABLE is not set, so there is no list of the jobs that were started"
+"""Why no run is followed if each Lambda environment has only records of its own."""
 
 
 class EndingPublisher:
-    """Publishes endings; performs `PublishEnding`."""
+    """Publishes endings, and performs `PublishEnding`."""
 
     def __init__(self, systems: BuildSystems, bus: EventBus, ledger: Ledger, records: Records) -> None:
         self._systems = systems
@@ -44,15 +44,15 @@ class EndingPublisher:
         self._has_warned = False
 
     def prepare(self, action: PublishEnding, origin: Origin) -> Prepared:
-        """Prepare the publishing; see `Performer`."""
+        """See `Performer`."""
         return Prepared(perform=partial(self._perform, action, origin))
 
     def _perform(self, action: PublishEnding, origin: Origin, claim: Claim) -> Outcome:
-        """Publish an ending, if the build system confirms it.
+        """Publish an ending if the build system confirms it.
 
         Raises:
             Unavailable: The build system could not be reached, or the run has not ended yet.
-            ConfigurationError: The builder is not known, or does not know how its runs end.
+            ConfigurationError: The builder is unknown, or has no method `endings`.
         """
         if self._records.memory is None:
             if not self._has_warned:
@@ -61,7 +61,7 @@ class EndingPublisher:
             return _nothing(action, OutcomeStatus.SKIPPED, NO_RECORDS)
         record = self._records.read(action.run_id)
         if record is None or not _is_about(action, record):
-            reason = f"the ledger has no run {shown(action.run_id)} of that build, job and tenant"
+            reason = f"the ledger has no run {shown(action.run_id)} with that build, job and tenant"
             return _nothing(action, OutcomeStatus.IGNORED, reason)
         job = replace(record.started_job, id=action.build)
         ending = self._systems.get(job.builder, job.name).endings([job]).get(job.run_id)
@@ -69,7 +69,7 @@ class EndingPublisher:
             ending = action.ending
         if ending is None:
             raise Unavailable(
-                f"the ending of job {shown(job.name)} was not published: its build system says that it is still "
+                f"the ending of job {shown(job.name)} was not published: its build system reports it as still "
                 "running; it will be retried",
                 ambiguous=False,
             )
@@ -78,19 +78,14 @@ class EndingPublisher:
         return self.publish(job, ending, origin.time)
 
     def publish(self, job: StartedJob, ending: Ending, time: datetime) -> Outcome:
-        """Publish how a run ended, unless that has been done, and stop following it.
+        """Publish how a run ended, unless that was published before, and stop following the run.
 
         Args:
-            job: The job.
-            ending: How its run ended.
-            time: When that became known.
-
-        Returns:
-            The outcome of the publishing.
+            time: When the ending became known; the published event has this time.
 
         Raises:
-            Unavailable: The bus did not take the event, or another delivery is publishing it.
-            ConfigurationError: The bus is set up wrongly.
+            Unavailable: The bus did not accept the event, or another delivery is publishing it.
+            ConfigurationError: The bus does not exist, or the function may not publish to it.
         """
         prepared = self._bus.prepare_as(_event(job, ending), ending_id(job.run_id), start=job.start, time=time)
         outcome = self._ledger.perform(prepared)
@@ -99,29 +94,26 @@ class EndingPublisher:
 
 
 def close_run(records: Records, job: StartedJob, *, succeeded: bool, unfollow: bool = True) -> None:
-    """Store how a run ended, and log an error where that takes back a success.
+    """Store how a run ended; log an error if a failure replaces a success.
 
     Args:
-        records: The ledger's records.
-        job: The job.
-        succeeded: How its run ended.
-        unfollow: Whether to stop following it.
+        unfollow: Whether to stop following the run.
     """
     status = EndingStatus.SUCCESS if succeeded else EndingStatus.FAILURE
     before = records.close(job.run_id, status, unfollow=unfollow)
     if before is EndingStatus.SUCCESS and not succeeded:
-        telemetry.logger.error(f"run {job.run_id} of job {shown(job.name)} failed after it had published a success")
+        telemetry.logger.error(f"run {job.run_id} of job {shown(job.name)} failed after it had reported success")
 
 
 def ending_variables(job: StartedJob, detail: Mapping[str, Any]) -> dict[str, Any]:
-    """Make what a detail about a job's run must hold, whoever sent it.
+    """Build what every detail about a job's run must contain.
 
     Args:
         job: The job.
-        detail: The detail, as far as it is known.
+        detail: What the sender put into the detail.
 
     Returns:
-        The `ORCHESTRATOR_…` variables and, where the detail has no tenant, its id.
+        The `ORCHESTRATOR_…` variables, and `tenant` with the tenant's id if `detail` has none.
     """
     own = {
         RUN_ID_VARIABLE: job.run_id,
@@ -130,12 +122,13 @@ def ending_variables(job: StartedJob, detail: Mapping[str, Any]) -> dict[str, An
         TENANT_ID_VARIABLE: job.tenant_id or "",
     }
     if job.tenant_id and not detail.get("tenant"):
-        own["tenant"] = json.dumps({"id": job.tenant_id})  # a Jenkins job keeps only what it declares
+        # Jenkins drops variables that the job does not declare as parameters, such as this one.
+        own["tenant"] = json.dumps({"id": job.tenant_id})
     return own
 
 
 def project_name(name: str) -> str:
-    """Give a CodeBuild project's name, of its name or its ARN."""
+    """Read a CodeBuild project's name from its name or ARN."""
     return name.rpartition(":project/")[2]
 
 
@@ -156,7 +149,7 @@ def _nothing(action: PublishEnding, status: OutcomeStatus, reason: str) -> Outco
 
 
 def _event(job: StartedJob, ending: Ending) -> PublishEvent:
-    """Make the event about an ending, as the job itself would send it: with its variables."""
+    """Build the event about an ending; its detail holds the run's variables, as if the job had sent it."""
     detail: dict[str, Any] = {**ending.variables, **ending_variables(job, ending.variables)}
     if not ending.succeeded:
         detail["reason"] = ending.reason

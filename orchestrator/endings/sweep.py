@@ -1,4 +1,4 @@
-"""The sweep: finds runs that have ended although no event said so. Events can get lost, and Jenkins sends none."""
+"""Finds runs that ended without an event about it: events can get lost, and Jenkins sends none."""
 
 import itertools
 import math
@@ -18,17 +18,17 @@ from orchestrator.performers.start_job import started
 from orchestrator.run import Origin
 from orchestrator.timing import clock, deadline
 
-# One request to a build system covers so many runs as can be postponed and published in the time that is left.
+# Each request to a build system covers only as many runs as can be postponed and published in the remaining time.
 _MOST_RUNS = 100
 _RUNS_PER_SECOND = 7
-# Longer than any build that CodeBuild starts with its own limits (8 hours in the queue, then 8 hours by default).
+# Longer than any build takes with CodeBuild's default limits, of which up to 8 hours are spent in its queue.
 _OVERDUE = timedelta(hours=24)
-# Long after the last retry of an event that failed: what was not started until then was not started at all.
+# Long after the last retry of a failed event, so that a job which has not started by then never will.
 _END_OF_DOUBT = timedelta(hours=1)
 
 
 class Sweep:
-    """Checks the runs that are followed, and publishes the endings of those that have ended; performs `SweepRuns`."""
+    """Checks the followed runs and publishes how they ended; performs `SweepRuns`."""
 
     def __init__(self, publisher: EndingPublisher, systems: BuildSystems, records: Records) -> None:
         self._publisher = publisher
@@ -37,15 +37,15 @@ class Sweep:
         self._has_warned = False
 
     def prepare(self, action: SweepRuns, origin: Origin) -> Prepared:
-        """Prepare a sweep; see `Performer`."""
+        """See `Performer`."""
         return Prepared(perform=self._perform)
 
     def _perform(self, claim: Claim) -> Outcome:
-        """Go through the runs that are due, those first that have waited longest, for as long as there is time.
+        """Check the runs that are due, the longest overdue first, while time is left.
 
-        A build system that cannot be reached does not keep others from being checked: a failure is logged, and the
-        next sweep tries again. It is not raised, because a failed event of a schedule would be of no use to anybody.
-        Two sweeps at once do the same work and publish each ending once.
+        A failure of one build system is logged, and the others are still checked; the next sweep tries again. It is
+        not raised, because retrying a scheduled event is pointless when the next one comes anyway. Sweeps that overlap
+        are safe: the ledger makes sure that each ending is published once.
         """
         if self._records.memory is None:
             return self._skip()
@@ -53,7 +53,7 @@ class Sweep:
         overdue = 0
         try:
             for step in self._steps():
-                # Before anything is checked: what takes too long, or fails, must not stand first in each sweep to come.
+                # Postponed before the check, so that runs which take too long or fail do not come first in every sweep.
                 for record in step:
                     _has_done(self._records.postpone, record)
                 ended = self._check(step)
@@ -67,21 +67,21 @@ class Sweep:
         return swept
 
     def _steps(self) -> Iterable[Sequence[Record]]:
-        """Divide the runs that are due into what one request to a build system covers."""
+        """Split the runs that are due into groups that one request to a build system can cover."""
         for page in self._records.due():
             by_job = sorted(page, key=_group)
             for _, group in itertools.groupby(by_job, key=_group):
                 waiting = list(group)
                 while waiting:
                     if not deadline.has_time():
-                        telemetry.logger.info("sweep stops here, for the time is up; the next one goes on")
+                        telemetry.logger.info("sweep stopped because its time is up; the next one continues")
                         return
                     size = math.ceil(min(deadline.seconds_left() * _RUNS_PER_SECOND, _MOST_RUNS))
                     yield waiting[:size]
                     waiting = waiting[size:]
 
     def _check(self, step: Sequence[Record]) -> set[str]:
-        """Publish the endings of runs of one job; returns the ids of those that have ended."""
+        """Check runs of one job, publish their endings, and return the ids of the runs that were published."""
         if step[0].is_in_doubt:
             for record in step:
                 _has_done(self._find, record)
@@ -97,7 +97,7 @@ class Sweep:
         jobs = [record.started_job for record in step]
         try:
             found = self._systems.get(jobs[0].builder, jobs[0].name).endings(jobs)
-        except JobRejected as error:  # the job itself was deleted, and its runs with it
+        except JobRejected as error:  # the job was deleted, and its runs with it
             _log(error)
             found = {job.run_id: Ending(succeeded=False, reason=str(error), is_gone=True) for job in jobs}
         except OrchestratorError as error:
@@ -110,7 +110,7 @@ class Sweep:
         self._publisher.publish(record.started_job, ending, clock.now())
 
     def _find(self, record: Record) -> None:
-        """Look for a run whose start had no outcome: the next sweep checks whether it has ended."""
+        """Search for a run whose start had no outcome; the next sweep checks whether it has ended."""
         job = record.started_job
         system = self._systems.get(job.builder, job.name)
         run = system.find(Job(name=job.name, run_id=job.run_id, since=job.since, variables={}))
@@ -119,19 +119,19 @@ class Sweep:
         elif milliseconds(clock.now() - _END_OF_DOUBT) > record.locked_until:
             self._records.unfollow(record.id)
             telemetry.logger.warning(
-                f"run {record.id} of job {shown(job.name)} was never started; its event "
-                f"{shown(job.event_id)} is to be found in the failure queue"
+                f"run {record.id} of job {shown(job.name)} was never started; look for its event "
+                f"{shown(job.event_id)} in the failure queue"
             )
 
     def _skip(self) -> Outcome:
         if not self._has_warned:
             self._has_warned = True
-            telemetry.logger.warning(f"no sweep: {NO_RECORDS}; runs whose ending no event brings stay open")
+            telemetry.logger.warning(f"no sweep: {NO_RECORDS}; set it to find runs that ended without an event")
         return Outcome(action="SweepRuns", status=OutcomeStatus.SKIPPED, reason=NO_RECORDS)
 
 
 def _group(record: Record) -> tuple[bool, str, str]:
-    # What is in doubt comes last: looking for it can take long.
+    # Runs in doubt come last, because searching for one can take long.
     job = record.started_job
     return record.is_in_doubt, job.builder, job.name
 
@@ -140,7 +140,7 @@ def _has_done(act: Callable[..., None], *arguments: Any) -> bool:
     """Call `act`; log a failure and return False."""
     try:
         act(*arguments)
-    except Unavailable as error:  # another sweep may be at it
+    except Unavailable as error:  # perhaps another sweep is publishing it
         telemetry.logger.info(str(error))
         return False
     except OrchestratorError as error:
@@ -151,4 +151,4 @@ def _has_done(act: Callable[..., None], *arguments: Any) -> bool:
 
 def _log(error: OrchestratorError) -> None:
     telemetry.logger.error(str(error), error=type(error).__name__)
-    telemetry.count("SweepFailed")  # without a dimension: CloudWatch alarms cannot search for those
+    telemetry.count("SweepFailed")  # has no dimension, because a CloudWatch alarm must name each one's value

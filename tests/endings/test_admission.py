@@ -27,16 +27,16 @@ def test_a_report_of_an_unknown_run_is_ignored(handler: Application, codebuild: 
     build = provisioned(handler, codebuild)
     report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS", ORCHESTRATOR_RUN_ID="unknown")
 
-    assert_ignored(handler, aws, report, "the ledger knows no such run")
+    assert_ignored(handler, aws, report, "the ledger has no record of that run")
 
 
 @pytest.mark.parametrize("kind", ["TENANT_PROVISIONING_SUCCESS", "TENANT_PROVISIONING_FAILURE"])
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"tenant": '{"id": "another"}'}, "that run is another tenant's"),
-        ({"CODEBUILD_BUILD_ID": "other-project:1"}, "that run is another build of CodeBuild project"),
-        ({"CODEBUILD_BUILD_ID": f"{PROJECT}:another"}, "that run is another build of CodeBuild project"),
+        ({"tenant": '{"id": "another"}'}, "that run belongs to another tenant"),
+        ({"CODEBUILD_BUILD_ID": "other-project:1"}, "is another build than the event names"),
+        ({"CODEBUILD_BUILD_ID": f"{PROJECT}:another"}, "is another build than the event names"),
     ],
 )
 def test_a_report_that_knows_something_else_of_a_run_is_ignored(
@@ -205,7 +205,7 @@ def test_a_report_that_cannot_be_looked_up_fails_and_is_counted(
     build = provisioned(handler, codebuild)
     boto3.client("dynamodb").delete_table(TableName="idempotency")
 
-    with pytest.raises(Unavailable, match="its record in table idempotency could not be kept"):
+    with pytest.raises(Unavailable, match="the ledger's record in table idempotency could not be read or written"):
         invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS"))
 
     lines = json_lines(capsys.readouterr().out)
@@ -225,7 +225,7 @@ def test_a_run_id_cannot_be_required_without_a_table(aws: Requests, monkeypatch:
 def test_no_text_for_a_run_id_is_too_long_to_be_ignored(handler: Application, aws: Requests, run_id: str) -> None:
     event = changed(sample("tenant-provisioning-success"), "detail.ORCHESTRATOR_RUN_ID", run_id)
 
-    assert_ignored(handler, aws, event, "the ledger knows no such run")
+    assert_ignored(handler, aws, event, "the ledger has no record of that run")
 
 
 def test_a_report_that_its_consumer_refuses_leaves_the_job_open(
@@ -250,9 +250,11 @@ def test_a_deployment_follows_from_a_run_that_has_succeeded_or_is_ignored(
     forged = as_report(codebuild, build, "TENANT_DEPLOYMENT", **address) | {"source": "somebody"}
 
     assert_ignored(handler, aws, forged, "that run has not succeeded")
-    assert_ignored(handler, aws, changed(forged, "detail.tenant", '{"id": "another"}'), "that run is another tenant's")
+    assert_ignored(
+        handler, aws, changed(forged, "detail.tenant", '{"id": "another"}'), "that run belongs to another tenant"
+    )
     unknown = changed(forged, "detail.ORCHESTRATOR_RUN_ID", "unknown")
-    assert_ignored(handler, aws, unknown, "the ledger knows no such run")
+    assert_ignored(handler, aws, unknown, "the ledger has no record of that run")
 
     invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_FAILURE", **address))
     assert [body["data"]["status"] for body in control_plane.accepted] == [0]

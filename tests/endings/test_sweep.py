@@ -195,7 +195,7 @@ def test_a_start_in_doubt_that_never_was_is_given_up_in_the_end(
 
     assert open_records() == []
     assert published(aws) == []
-    assert "was never started; its event" in capsys.readouterr().out
+    assert "was never started; look for its event" in capsys.readouterr().out
 
 
 def test_a_job_that_is_certainly_not_started_is_not_kept(handler: Application, codebuild: CodeBuildServer) -> None:
@@ -438,7 +438,7 @@ def test_a_record_of_another_version_is_passed_over(
     later(HOUR)
 
     assert sweep(handler)["published"] == 3
-    assert capsys.readouterr().out.count("is not followed: its record") == 2
+    assert capsys.readouterr().out.count("is not followed: record") == 2
     assert sweep(handler, id="next")["checked"] == 0  # they are out of the way for a while
 
 
@@ -487,7 +487,7 @@ def test_a_sweep_stops_in_time_and_the_next_one_goes_on(
 
     with pytest.MonkeyPatch.context() as time_is_up:
         assert sweep(handler)["checked"] == 2  # both of the first job
-    assert "sweep stops here" in capsys.readouterr().out
+    assert "sweep stopped because its time is up" in capsys.readouterr().out
     assert sweep(handler, id="next")["checked"] == 1
 
 

@@ -52,7 +52,7 @@ FIRST = Start(event_id="first", at=NOON)
 
 
 def superseded(refusal: Refusal | None) -> bool:
-    return refusal == Refusal(reason="something later has begun for the tenant", supersedes=True)
+    return refusal == Refusal(reason="a later event began another operation for the tenant", supersedes=True)
 
 
 def test_a_record_reads_back_as_it_was_saved(records: DynamoDBTenantRecords) -> None:
@@ -108,7 +108,7 @@ def test_the_same_event_again_moves_nothing(
     write = records.save if isinstance(again, SaveTenant) else records.update
     refusal = write(again, origin("first", time))  # type: ignore[arg-type]  # of one of both
 
-    assert refusal == Refusal(reason="this event has written the record before")
+    assert refusal == Refusal(reason="an earlier delivery of this event wrote the record")
     assert records.get("t1") == before
 
 
@@ -143,7 +143,7 @@ def test_what_names_no_start_is_judged_by_its_time(records: DynamoDBTenantRecord
 
     assert superseded(records.update(reach("PROVISIONED"), origin("x", before)))
     assert records.update(change(three=3), origin("x", before)) == Refusal(
-        reason="something later has begun for the tenant"
+        reason="a later event began another operation for the tenant"
     )
     assert records.update(reach("PROVISIONED"), origin("x", NOON)) is None
 
@@ -200,7 +200,9 @@ def test_an_update_of_a_record_without_a_time_is_made(
 
 
 def test_a_tenant_without_a_record_cannot_be_updated(records: DynamoDBTenantRecords) -> None:
-    with pytest.raises(InvalidEvent, match="tenant 't1' has no record in table tenants: its provisioning did not"):
+    with pytest.raises(
+        InvalidEvent, match="tenant 't1' has no record in table tenants: this function did not provision it"
+    ):
         records.update(change(status="B"), origin("x"))
 
     assert records.get("t1") is None

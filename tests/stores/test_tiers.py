@@ -53,5 +53,5 @@ def test_a_table_that_does_not_exist_is_named(dynamodb: "Callable[[], DynamoDBCl
 
 
 def test_a_static_tier_that_is_not_known_is_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"tier 'GOLD' is not known \(known: BASIC\)"):
+    with pytest.raises(ConfigurationError, match=r"tier 'GOLD' is unknown \(known: BASIC\)"):
         StaticTierDetails({"BASIC": {"jobName": "x"}}).get("GOLD")
