@@ -1,8 +1,8 @@
-"""Opt-in: sets up a deployed tenant in the application plane before the control plane hears that it is deployed.
+"""Opt-in: sets a deployed tenant up in the application plane, and then sends the status webhook.
 
-The consumers of `registry` take the place of the built-in ones of the same names. They send what the reference sandbox
-sends (`tenant-deployment.handler.ts` of https://github.com/sourcefuse/arc-saas-sandbox), but ask for the first user's
-id before anything else, and send the status webhook only after all of it has succeeded.
+The consumers of `registry` replace the built-in ones of the same names. They send the same callbacks as
+`tenant-deployment.handler.ts` of https://github.com/sourcefuse/arc-saas-sandbox, with two differences: they request the
+first user's id before anything else, and they send the status webhook only after everything else has succeeded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ FEATURE_SERVICE = "APP_PLANE_ENDPOINT_FEATURE_SERVICE"
 USER_SERVICE = "USER_CALLBACK_ENDPOINT"
 
 AUTH_ID = "authId"
-"""The first user's id at the identity provider; empty where the tenant's has none to give."""
+"""Member with the first user's id at the identity provider; empty if the provider gives none."""
 
 _SET_UP = "application plane"
 _NUMBERS = {
@@ -42,26 +42,19 @@ registry = Registry()
     leads_to=[EventType.TENANT_DEPLOYMENT_SUCCESS, _SET_UP, WEBHOOK],
 )
 def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Decide as the built-in consumer does; where that ends in the webhook, set the application plane up before it.
-
-    Args:
-        event: A TENANT_DEPLOYMENT event; its detail names the services that there are.
-        context: Gives the tenant's record, which holds the plan.
-
-    Returns:
-        The actions of `deployment.deploy_tenant`, with those of the set-up before the webhook that says DEPLOYED.
+    """Return the actions of `deployment.deploy_tenant`, with the set-up before a webhook that says DEPLOYED.
 
     Raises:
-        ConfigurationError: The webhook's path does not hold `webhook`, in whose place `manage/users` is called; or as
-            `deployment.deploy_tenant`.
-        InvalidEvent: A number of the detail is too long; or as `deployment.deploy_tenant`.
+        ConfigurationError: The webhook's path does not contain `webhook`, which is replaced by `manage/users` to
+            request the first user's id; or see `deployment.deploy_tenant`.
+        InvalidEvent: A number in the detail has too many digits; or see `deployment.deploy_tenant`.
     """
     return _with_set_up(deployment.deploy_tenant(event, context), event, context)
 
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_SUCCESS, leads_to=[_SET_UP, WEBHOOK])
 def handle_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Set up what the deployment job has deployed, and then do what the built-in consumer does; see `deploy_tenant`."""
+    """Return the actions of `deployment.handle_deployment_success`, with the set-up as in `deploy_tenant`."""
     return _with_set_up(deployment.handle_deployment_success(event, context), event, context)
 
 
@@ -74,7 +67,9 @@ def _with_set_up(decision: Sequence[Action], event: Event[BuildDetail], context:
         context.logger.info(f"{tenant}: the event names no service of the application plane")
         return list(decision)
     if not isinstance(webhook, SendCallback) or webhook.missing is not None:
-        context.logger.warning(f"{tenant}: the application plane was not set up, for the status webhook cannot be sent")
+        context.logger.warning(
+            f"{tenant}: the application plane was not set up, because the status webhook cannot be sent"
+        )
         return list(decision)
     return [*before, *_set_up(event.detail, webhook, context), webhook]
 
@@ -84,7 +79,7 @@ def _is_deployed(decision: Sequence[Action]) -> bool:
 
 
 def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> list[Action]:
-    """Make the service callbacks: to the control plane for the first user's id, then to the services that there are."""
+    """Build the callbacks: to the control plane for the first user's id, then to each service that the event names."""
     features, users = (detail.as_sent.get(name) for name in (FEATURE_SERVICE, USER_SERVICE))
     secret = webhook.secret
     plan = (context.tenants.get(detail.tenant.id) or {}).get("planConfig")
@@ -106,7 +101,7 @@ def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> lis
         once_per = _once_per("features", webhook)
         callbacks.append(SendCallback(url=address, body=tenant_and_plan, secret=secret, once_per=once_per))
     if users:
-        # The variable holds the address for users to come; the first is set up beside it.
+        # The variable holds the address for later users; the first user has an address of its own.
         address = str(users).replace("user-callback", "bootstrap")
         once_per = _once_per("first user", webhook)
         callbacks.append(SendCallback(url=address, body=_first_user(detail, secret), secret=secret, once_per=once_per))
@@ -114,7 +109,7 @@ def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> lis
 
 
 def _once_per(part: str, webhook: SendCallback) -> str | None:
-    """Say what a callback is sent once for: the same as the webhook, however many events lead to that."""
+    """Derive `SendCallback.once_per` from the webhook's, so that both are sent once, whatever event leads to them."""
     return None if webhook.once_per is None else f"{part} before {webhook.once_per}"
 
 
@@ -122,12 +117,12 @@ def _users_address(detail: BuildDetail, webhook: str) -> str:
     try:
         parts = urlsplit(webhook)
     except ValueError:
-        return webhook  # refused as the webhook's own address is
+        return webhook  # malformed; refused when the callback is checked
     before, found, after = parts.path.rpartition("webhook")
     if not found:
         raise ConfigurationError(
-            f"tenant {shown(detail.tenant.id)}: the status webhook's path does not hold 'webhook', in whose place "
-            "manage/users is called; correct API_ENDPOINT, CONTROL_PLANE_HOST or CALLBACK_URL"
+            f"tenant {shown(detail.tenant.id)}: the status webhook's path does not contain 'webhook', which is "
+            "replaced by manage/users; correct API_ENDPOINT, CONTROL_PLANE_HOST or CALLBACK_URL"
         )
     return urlunsplit(parts._replace(path=f"{before}manage/users{after}"))
 
@@ -156,7 +151,7 @@ def _first_user(detail: BuildDetail, secret: str) -> dict[str, Any]:
 
 
 def _tenant(detail: BuildDetail) -> dict[str, Any]:
-    """Write the tenant with its primary contact first: the control plane takes the first for the first user."""
+    """Dump the tenant with its primary contact first: the control plane makes the first contact the first user."""
     tenant = detail.tenant
     if tenant.contacts:
         tenant = tenant.model_copy(update={"contacts": sorted(tenant.contacts, key=_is_secondary)})
@@ -176,5 +171,5 @@ def _number(variable: str, text: Any) -> int | None:
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:
-    # JSON.stringify leaves out what is undefined.
+    # As in the sandbox, where JSON.stringify omits undefined values.
     return {name: value for name, value in values.items() if value is not None}

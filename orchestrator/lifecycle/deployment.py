@@ -1,4 +1,4 @@
-"""Deploys to a provisioned tenant, where its tier has a job for that, and tells the control plane how it went."""
+"""Starts the deployment job of a provisioned tenant, if its tier has one, and sends the result to the control plane."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -14,7 +14,8 @@ from orchestrator.lifecycle.webhook import WEBHOOK, conclude
 from orchestrator.registry import Registry
 from orchestrator.stores.tiers import builder_name, has_job, job_name
 
-# Of the environment of the build before, which holds that build's own PATH and HOME as well, a deployment gets these.
+# Variables that the deployment job gets from the provisioning build. The rest of that build's environment, such as its
+# PATH and HOME, is not passed on.
 PASSED_ON = (
     "tenant",
     "secret",
@@ -41,22 +42,21 @@ registry = Registry()
     leads_to=[EventType.TENANT_DEPLOYMENT_SUCCESS, WEBHOOK],
 )
 def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Start the tier's deployment job; where it has none, the tenant is deployed.
+    """Start the tier's deployment job; if the tier has none, the tenant counts as deployed.
 
     Args:
         event: A TENANT_DEPLOYMENT event; its detail is the environment of the build that provisioned the tenant.
-        context: Gives the tier's details and the tenant's record, which holds the plan.
+        context: Access to tiers, tenant records and settings.
 
     Returns:
-        The change of the tenant's record, and then the job, or what `conclude` returns: also where the build that
-        provisioned the tenant says that it failed.
+        The new status and the job, or the actions of `conclude` if there is no job or the provisioning build failed.
 
     Raises:
-        InvalidEvent: Neither the event nor the record names the tier.
-        ConfigurationError: The tier is not known.
+        InvalidEvent: Neither the event nor the tenant's record names the tier.
+        ConfigurationError: The tier is unknown.
     """
     detail = event.detail
-    if detail.has_failed:  # the build that provisioned the tenant, whose environment this is
+    if detail.has_failed:  # the detail is the provisioning build's
         return conclude(event, TenantStatus.PROVISIONING_FAILED, context)
     record = context.tenants.get(detail.tenant.id) or {}
     tier = context.tiers.get(_tier(event, record))
@@ -67,14 +67,14 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_SUCCESS, leads_to=[WEBHOOK])
 def handle_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Note that the tenant is deployed, or that its build says the contrary, and send that; see `conclude`."""
+    """Set the tenant's status to DEPLOYED, or to DEPLOYMENT_FAILED if its build failed; see `conclude`."""
     failed = event.detail.has_failed
     return conclude(event, TenantStatus.DEPLOYMENT_FAILED if failed else TenantStatus.DEPLOYED, context)
 
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_FAILURE, leads_to=[WEBHOOK])
 def handle_deployment_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Note why the tenant could not be deployed, and send that to the control plane; see `conclude`."""
+    """Set the tenant's status to DEPLOYMENT_FAILED, and send the status webhook; see `conclude`."""
     return conclude(event, TenantStatus.DEPLOYMENT_FAILED, context)
 
 
@@ -83,7 +83,7 @@ def _tier(event: Event[BuildDetail], record: Mapping[str, Any]) -> str:
     if tier is None:
         raise InvalidEvent(
             f"{shown(event.type)} event {shown(event.id)}: detail.tier is missing, and tenant "
-            f"{shown(event.detail.tenant.id)} has no record that names its tier; add it to the detail"
+            f"{shown(event.detail.tenant.id)} has no record that names its tier; add the tier to the detail"
         )
     return tier
 

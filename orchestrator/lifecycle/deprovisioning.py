@@ -1,4 +1,4 @@
-"""Deprovisions a tenant: starts the job, and sees to what comes of it."""
+"""Starts the deprovisioning job of a tenant, and handles its result."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,19 +25,14 @@ registry = Registry()
     leads_to=[EventType.TENANT_DEPROVISIONING_SUCCESS],
 )
 def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Context) -> list[Action]:
-    """Start the deprovisioning job of the tenant's tier; the tenant's record fills in what the event leaves out.
+    """Update the tenant's record, then start its tier's deprovisioning job.
 
-    Args:
-        event: A TENANT_DEPROVISIONING event.
-        context: Gives the tier's details and the tenant's record.
-
-    Returns:
-        The change of the tenant's record and the job, in this order.
+    What the event leaves out is taken from the tenant's record.
 
     Raises:
         UnknownTenant: The tenant has no record, and the event names no plan.
-        InvalidEvent: The tenant's record does not fit.
-        ConfigurationError: The tier is not known, or names no job for it.
+        InvalidEvent: Event and record together are no valid detail.
+        ConfigurationError: The tier is unknown, or names no deprovisioning job.
     """
     record = context.tenants.get(event.detail.tenant.id)
     detail = _completed(event, record)
@@ -54,15 +49,9 @@ def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Contex
 
 @registry.consumer(EventType.TENANT_DEPROVISIONING_SUCCESS, leads_to=[WEBHOOK])
 def handle_deprovisioning_success(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Note that the tenant is gone, send that to the control plane, and forget what signed its webhooks.
+    """Set the tenant's status to DEPROVISIONED, and remove secret and context from its record; see `conclude`.
 
-    Args:
-        event: A TENANT_DEPROVISIONING_SUCCESS event.
-        context: Gives the tenant's record.
-
-    Returns:
-        What `conclude` returns, and after it the removal of secret and context. Of a build that says that it failed,
-        the same as for a TENANT_DEPROVISIONING_FAILURE.
+    If the detail says that the build failed, the event is handled as TENANT_DEPROVISIONING_FAILURE.
     """
     if event.detail.has_failed:
         return conclude(event, TenantStatus.DEPROVISIONING_FAILED, context)
@@ -71,12 +60,12 @@ def handle_deprovisioning_success(event: Event[BuildDetail], context: Context) -
 
 @registry.consumer(EventType.TENANT_DEPROVISIONING_FAILURE, leads_to=[WEBHOOK])
 def handle_deprovisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Note why the tenant is still there, and send that to the control plane; see `conclude`."""
+    """Set the tenant's status to DEPROVISIONING_FAILED; see `conclude`."""
     return conclude(event, TenantStatus.DEPROVISIONING_FAILED, context)
 
 
 def _forgotten(tenant_id: str, context: Context) -> list[Action]:
-    """Remove from the tenant's record what signs its webhooks, wherever the provisioning event had it."""
+    """Remove secret and context from the tenant's record, at the top level and in `environmentOverride`."""
     record = context.tenants.get(tenant_id) or {}
     changes: dict[str, Any] = {name: None for name in SIGNING if name in record}
     builder = _mapping(record.get("builderConfig"))
@@ -93,7 +82,7 @@ def _completed(event: Event[DeprovisioningDetail], record: Mapping[str, Any] | N
     if record is None and sent.get("planConfig") is None:
         raise UnknownTenant(
             f"{shown(event.type)} event {shown(event.id)}: tenant {shown(event.detail.tenant.id)} has no record, and "
-            "detail.planConfig is missing; correct the tenant, or send its plan"
+            "detail.planConfig is missing; correct the tenant's id, or send planConfig"
         )
     try:
         return ProvisioningDetail.model_validate(_filled(_with_own_signing(sent, record or {}), record or {}))
@@ -113,7 +102,7 @@ def _own_signing(sent: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_own_signing(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Let the event's secret and context count more than the record's, wherever each of the two has them."""
+    """Replace the stored secret and context by the event's, at the top level and in `environmentOverride`."""
     own = _own_signing(sent)
     if not own or not stored.get("builderConfig"):
         return {**sent, **own}

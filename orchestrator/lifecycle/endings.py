@@ -1,4 +1,4 @@
-"""Makes known how runs ended: from CodeBuild's state changes, and by a scheduled sweep."""
+"""Reports how runs ended, from CodeBuild's state changes and by a scheduled sweep."""
 
 from typing import Any
 
@@ -23,12 +23,12 @@ registry = Registry()
 
 
 def is_scheduled(event: Event) -> bool:
-    """Say whether a schedule of EventBridge sent the event, and nobody else."""
+    """Whether an EventBridge schedule sent the event: nobody else can publish under these sources."""
     return event.source in _SCHEDULERS
 
 
 def is_of_codebuild(event: Event) -> bool:
-    """Say whether CodeBuild itself sent the event: nobody else can publish under its source."""
+    """Whether CodeBuild sent the event: nobody else can publish under its source."""
     return event.source == "aws.codebuild"
 
 
@@ -41,7 +41,10 @@ class _Information(BaseModel, defer_build=True):
 
 
 class BuildStateChange(BaseModel):
-    """The detail of a CodeBuild state change, as far as it is needed."""
+    """The parts of a CodeBuild state change that are used.
+
+    https://docs.aws.amazon.com/codebuild/latest/userguide/sample-build-notifications.html
+    """
 
     model_config = ConfigDict(hide_input_in_errors=True, defer_build=True)
 
@@ -60,12 +63,9 @@ class BuildStateChange(BaseModel):
 def publish_build_ending(event: Event[BuildStateChange], context: Context) -> PublishEnding | None:
     """Publish how a build ended; ignores builds that this function did not start.
 
-    Args:
-        event: A state change of any build of the account.
-        context: Gives the setting `PUBLISH_BUILD_ENDINGS`.
-
     Returns:
-        The ending, or nothing: the build is still running, names no run, or builds publish their endings themselves.
+        The ending. `None` if the build is still running, has no run id, or publishes its own ending
+        (`PUBLISH_BUILD_ENDINGS` is false).
     """
     build = event.detail
     if not context.settings.publish_build_endings or build.status == IN_PROGRESS:
@@ -90,5 +90,5 @@ def publish_build_ending(event: Event[BuildStateChange], context: Context) -> Pu
 
 @registry.consumer(SCHEDULED, when=is_scheduled, leads_to=[_ENDINGS])
 def sweep_runs(event: Event) -> SweepRuns:
-    """Publish the endings that no event brought, whenever a schedule of EventBridge says so."""
+    """On a schedule, look for runs that ended without an event, and publish their endings."""
     return SweepRuns()

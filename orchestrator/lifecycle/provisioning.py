@@ -1,4 +1,4 @@
-"""Provisions a tenant: starts the job, and sees to what comes of it."""
+"""Starts the provisioning job of a tenant, and handles its result."""
 
 from orchestrator.action import Action, PublishEvent, SaveTenant
 from orchestrator.consumer import Context
@@ -10,7 +10,7 @@ from orchestrator.lifecycle.webhook import WEBHOOK, conclude, status_webhook
 from orchestrator.registry import Registry
 
 SUCCESS_HANDLER = "saas.tenant.provisioning.success.handler"
-"""Source of the TENANT_DEPLOYMENT that follows a success, as the reference has it."""
+"""Source of the TENANT_DEPLOYMENT event after a success, as in https://github.com/sourcefuse/arc-saas-sandbox."""
 
 registry = Registry()
 
@@ -21,17 +21,10 @@ registry = Registry()
     leads_to=[EventType.TENANT_PROVISIONING_SUCCESS],
 )
 def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -> list[Action]:
-    """Store the tenant's record, then start the job of the plan's tier.
-
-    Args:
-        event: A TENANT_PROVISIONING event of any shape.
-        context: Gives the tier's details.
-
-    Returns:
-        The record to store and the job to start, in this order.
+    """Store the tenant's record, then start the provisioning job of the plan's tier.
 
     Raises:
-        ConfigurationError: The tier is not known, or names no job.
+        ConfigurationError: The tier is unknown, or names no job.
     """
     detail = event.detail
     tier = context.tiers.get(detail.plan_config.tier)
@@ -41,16 +34,10 @@ def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -
 
 @registry.consumer(EventType.TENANT_PROVISIONING_SUCCESS, leads_to=[EventType.TENANT_DEPLOYMENT, WEBHOOK])
 def start_deployment(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Note that the tenant is provisioned, then have it deployed.
+    """Set the tenant's status to PROVISIONED, and publish a TENANT_DEPLOYMENT event with the same detail.
 
-    Args:
-        event: A TENANT_PROVISIONING_SUCCESS event.
-        context: Gives the tenant's record, the tier and the settings.
-
-    Returns:
-        The change of the tenant's record, and a TENANT_DEPLOYMENT event with the same detail: once for a run, and once
-        more where only a later report has what the status webhook needs. Of a build that failed, the same as for a
-        TENANT_PROVISIONING_FAILURE.
+    The event is published once per run, and again if only a later success event has what the status webhook needs. If
+    the detail says that the build failed, the event is handled as TENANT_PROVISIONING_FAILURE.
     """
     if event.detail.has_failed:
         return conclude(event, TenantStatus.PROVISIONING_FAILED, context)
@@ -67,5 +54,5 @@ def start_deployment(event: Event[BuildDetail], context: Context) -> list[Action
 
 @registry.consumer(EventType.TENANT_PROVISIONING_FAILURE, leads_to=[WEBHOOK])
 def handle_provisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Note why the tenant could not be provisioned, and send that to the control plane; see `conclude`."""
+    """Set the tenant's status to PROVISIONING_FAILED, and send the status webhook; see `conclude`."""
     return conclude(event, TenantStatus.PROVISIONING_FAILED, context)

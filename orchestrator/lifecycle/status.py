@@ -1,4 +1,4 @@
-"""What a tenant's record says of its life: how far it is, since when, by which build, and why it went no further."""
+"""The status in a tenant's record: what it is, since when, from which build, and why it failed."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,16 +15,16 @@ from orchestrator.stores.tenants import STARTED_BY, STATUS_WEBHOOK
 from orchestrator.timing.clock import written
 
 STATUS_RUN = "statusRun"
-"""Attribute with the run id of the run that came to the status; none came to that of a job that was not started."""
+"""Attribute: id of the run that led to the status; missing if a job could not be started."""
 
 CALLBACK_ADDRESS = "callbackAddress"
-"""Attribute with the address of the status webhook that a report brought which was believed."""
+"""Attribute: address of the status webhook, from an admitted event about a run's ending."""
 
 _MAX_REASON_LENGTH = 1000
 
 
 class TenantStatus(StrEnum):
-    """How far a tenant is."""
+    """The stage of a tenant's life."""
 
     PROVISIONING = "PROVISIONING"
     PROVISIONED = "PROVISIONED"
@@ -44,18 +44,17 @@ def status_of(
     build: str | None = None,
     reason: str | None = None,
 ) -> dict[str, str | None]:
-    """Make the attributes of a record that tell of a status.
+    """Build the attributes of a record that describe a status.
 
     Args:
-        event: The event that brings it.
-        status: The status.
-        run_id: The run that came to it.
-        build: The build that came to it.
-        reason: Why it is no better, in words that may be stored.
+        event: The event whose time is stored.
+        status: The new status.
+        run_id: The run that led to the status.
+        build: The build that led to the status.
+        reason: Why something failed; only its first 1,000 characters are stored.
 
     Returns:
-        `status`, `statusAt`, `statusRun`, `statusBuild`, `statusReason` and `statusWebhook` (why the control plane did
-        not get or accept it); `None` where there is nothing to say.
+        All attributes of a status, so that none of the previous status remains; `None` removes one.
     """
     return {
         "status": status,
@@ -68,13 +67,13 @@ def status_of(
 
 
 def record_of(event: Event[Any], detail: ProvisioningDetail, status: TenantStatus) -> dict[str, Any]:
-    """Make the record of a tenant that has none: what the event brings, and the status."""
+    """Build a new record from an event's detail and a status."""
     known = {name: value for name, value in status_of(event, status).items() if value is not None}
     return {**detail.model_dump(by_alias=True, exclude_unset=True), "tenant": tenant_of(detail), **known}
 
 
-# In the order in which a tenant has them. Those of a deprovisioning come after any of a provisioning, and a build that
-# failed may have told of a success before, but never after.
+# A status may only be replaced by a later one of this list. Failures come after successes, because a build may report
+# a success and then fail, but not the reverse.
 _ORDER = (
     TenantStatus.PROVISIONING,
     TenantStatus.PROVISIONED,
@@ -86,7 +85,8 @@ _ORDER = (
     TenantStatus.DEPROVISIONED,
     TenantStatus.DEPROVISIONING_FAILED,
 )
-# What comes of a status when all goes its way: to such a tenant it is told again, or late.
+# Statuses that normally follow. If the tenant has one of them already, the event is late or a repeat: its change of the
+# record is skipped, but its other actions are performed.
 _AHEAD: Mapping[TenantStatus, tuple[TenantStatus, ...]] = MappingProxyType(
     {
         TenantStatus.PROVISIONED: (
@@ -110,16 +110,10 @@ _REACHED_BY_RUNS = (
 
 
 def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
-    """Note that a build brought a tenant on.
+    """Build the change of a tenant's record after a success.
 
-    Args:
-        event: The event that says so.
-        status: How far the tenant is.
-        record: The tenant's record. Where it says that a job could not be started, that was before somebody sent the
-            event again.
-
-    Returns:
-        The change of its record; of one that has come further, or whose build has failed, nothing is changed.
+    The change is skipped if the tenant's status is further on or a failure. One failure may be replaced: that of a job
+    that could not be started (no `statusRun`), because someone has sent its event again since.
     """
     update = _changed(event, status, status_of(event, status, run_of(event), event.detail.build))
     if STATUS_RUN in record:
@@ -130,16 +124,10 @@ def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str
 
 
 def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
-    """Note that a build failed, and why.
+    """Build the change of a tenant's record after a failure.
 
-    Args:
-        event: The event that says so; this function's own where the job could not be started. Then the tenant may have
-            no record yet, and the event that was to start the job may be sent once more.
-        status: Which step it was.
-        record: The tenant's record.
-
-    Returns:
-        The change of its record.
+    If this function published the failure, because the job could not be started, the change creates a missing record,
+    and lets someone send the event again (it removes `startedBy`).
     """
     build = event.detail.build
     reason = event.detail.reason or (f"build {build} failed" if build else "the job failed")
@@ -150,13 +138,13 @@ def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str,
     update = _changed(event, status, {**changes, STARTED_BY: None})
     final = update.final
     if record.get(STARTED_BY) == start.event_id:
-        # With no job started, no run can have brought the tenant on, unless somebody has sent the event again since.
+        # No job started, so a status that only a run can reach must come from a later delivery of the event: keep it.
         final = (*final, *(reached for reached in _REACHED_BY_RUNS if reached != status))
     return replace(update, create=True, final=final)
 
 
 def run_of(event: Event[BuildDetail]) -> str | None:
-    """Read the run id of the run that a build's detail is of."""
+    """Read the run id in a build's detail."""
     run_id = event.detail.as_sent.get(RUN_ID_VARIABLE)
     return run_id if isinstance(run_id, str) and run_id else None
 
@@ -166,7 +154,7 @@ def _changed(event: Event[BuildDetail], status: TenantStatus, changes: Mapping[s
     final = [other for other in _ORDER[_ORDER.index(status) + 1 :] if other not in ahead]
     if event.start is not None and event.detail.api_endpoint:
         changes = {**changes, CALLBACK_ADDRESS: event.detail.api_endpoint}
-    if event.start is None:  # of no run that is known: the failure may have been another run's, which was mended
+    if event.start is None:  # the run is unknown, so a stored failure may be another run's, and need not be final
         final = [other for other in final if _is_off_boarding(other) and not _is_off_boarding(status)]
     return UpdateTenant(
         tenant_id=event.detail.tenant.id, changes=changes, status=status, ahead=ahead, final=tuple(final)

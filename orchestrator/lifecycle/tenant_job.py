@@ -1,4 +1,4 @@
-"""The job that a tier has for an event of a tenant, with its variables."""
+"""Builds the job for a tenant's event from its tier, with the job's variables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,17 +13,17 @@ from orchestrator.stores.tiers import ALLOWED_VARIABLES, allowed_variables, buil
 
 IDENTITY_PROVIDER_FEATURE = "IdP"
 
-# The jobs get these in any case; the reference's `environmentOverride` holds them as well.
+# Always allowed, because the reference service puts them into every `environmentOverride`, too.
 _NEVER_LIMITED = frozenset({"tenant", "secret", "context", "planConfig"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
-    """The variables that an event or a record asks for.
+    """The job variables that an event or a record requests.
 
     Attributes:
-        admitted: Those that the tier admits by name, as text.
-        others: All others; names that reach into the build are refused later.
+        admitted: Those that the tier's `allowedVariables` list, as text.
+        others: All others; dangerous names are refused later (`orchestrator.builders.refused_names`).
     """
 
     admitted: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -31,20 +31,15 @@ class Requested:
 
 
 def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, Any]) -> StartJob:
-    """Decide on the job.
-
-    Args:
-        event_type: The event's type.
-        detail: What the event, or the tenant's record, asks for.
-        tier: The tier's details.
+    """Build the tier's job for an event type.
 
     Returns:
-        The job: on the build system of the detail, else of the tier; with the tier's variables, those that the
-        detail asks for, and `tenant`.
+        The job, on the detail's build system or else the tier's. Its variables are the tier's, those that the detail
+        requests, and `tenant`.
 
     Raises:
         ConfigurationError: The tier names no such job.
-        InvalidEvent: The detail asks for a variable that the tier does not admit.
+        InvalidEvent: The detail requests a variable that the tier does not allow.
     """
     requested = requested_variables(detail.model_dump(by_alias=True, exclude_unset=True), tier)
     return StartJob(
@@ -57,21 +52,14 @@ def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, A
 
 
 def tier_name(detail: BuildDetail, record: Mapping[str, Any]) -> str | None:
-    """Read the tier of a build's tenant: from the build's environment, else from the tenant's record."""
+    """Read the tier's name from the build's environment, or else from the tenant's record."""
     plan = record.get("planConfig")
     name = detail.tier or (plan.get("tier") if isinstance(plan, Mapping) else None)
     return name if isinstance(name, str) and name else None
 
 
 def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:
-    """Make the tenant as its jobs get it.
-
-    Args:
-        detail: What the event, or the tenant's record, holds.
-
-    Returns:
-        The tenant, with the identity provider that the plan's feature `IdP` decides on.
-    """
+    """Build the variable `tenant`; the plan's feature `IdP` sets its `identityProvider`."""
     tenant = detail.tenant.model_dump(by_alias=True, exclude_unset=True)
     for feature in detail.plan_config.features or ():
         provider = feature.effective_value()
@@ -81,17 +69,17 @@ def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:
 
 
 def requested_variables(detail: Mapping[str, Any], tier: Mapping[str, Any]) -> Requested:
-    """Read which variables a tenant's jobs are to have, besides its tier's.
+    """Read the variables that a detail requests for the tenant's jobs.
+
+    A detail with `builderConfig` and no `subscription` requests those in `environmentOverride` alone; any other also
+    requests the plan's `sizeConfig`, `secret` and `context`.
 
     Args:
-        detail: The flat detail of a TENANT_PROVISIONING event, or a stored tenant record.
-        tier: The tier's details, which may limit the names.
-
-    Returns:
-        The variables; `environmentOverride` alone in shapes A and B, which say what the build gets.
+        detail: The flat detail of a TENANT_PROVISIONING event, or a tenant's record.
+        tier: The tier's details, which may limit the names (`allowedVariables`).
 
     Raises:
-        InvalidEvent: One of them is not among the tier's `allowedVariables`.
+        InvalidEvent: A variable is not among the tier's `allowedVariables`.
         ConfigurationError: `allowedVariables` is malformed.
     """
     given = _given(detail)

@@ -1,4 +1,4 @@
-"""How a tenant's job ended: noted in the tenant's record, and sent to the control plane as its status webhook."""
+"""Stores how a tenant's job ended, and sends it to the control plane as the status webhook."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from orchestrator.lifecycle.status import CALLBACK_ADDRESS, TenantStatus, failed
 from orchestrator.lifecycle.tenant_job import tier_name
 
 WEBHOOK = "status webhook"
-"""Its name in diagrams."""
+"""The webhook's name in diagrams."""
 
 SIGNING = ("secret", "context")
-"""What signs a tenant's webhooks: names in a detail, a record and a job's environment."""
+"""Names of the two values that sign a tenant's webhooks, in a detail, a record and a job's environment."""
 
 SUCCESS, FAILURE = 1, 0
 _STATUSES: Mapping[TenantStatus, int] = MappingProxyType(
@@ -31,15 +31,15 @@ _STATUSES: Mapping[TenantStatus, int] = MappingProxyType(
     }
 )
 _OFF_BOARDING = (TenantStatus.DEPROVISIONED, TenantStatus.DEPROVISIONING_FAILED)
-# The reference control plane knows this type alone: status 1 activates the tenant and sends the welcome mail.
+# The only type that the reference control plane has: with status 1, it activates the tenant and sends the welcome mail.
 _RESOURCES_PROVISIONED = 0
-# Attributes of a tier, and where on each the webhook is: CONTROL_PLANE_HOST is the reference infrastructure's.
+# Attributes of a tier that hold an address, and the path to append; the reference infrastructure sets the second.
 _TIER_ADDRESSES = MappingProxyType({"API_ENDPOINT": "", "CONTROL_PLANE_HOST": "/tenant-mgmt-facade/webhook"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tenant:
-    """What is known of an event's tenant besides the event."""
+    """The stored data about an event's tenant."""
 
     record: Mapping[str, Any]
     tier: Mapping[str, Any]
@@ -52,27 +52,28 @@ def conclude(
     *,
     record: Mapping[str, Any] | None = None,
 ) -> list[Action]:
-    """Note how a tenant's job ended, and send it to the control plane.
+    """Update the tenant's record after its job ended, and send the status webhook.
 
-    The webhook goes to the detail's `API_ENDPOINT`, else to that of an earlier report (in the tenant's record), else to
-    that of the tier, else to the tier's `CONTROL_PLANE_HOST`, else to `CALLBACK_URL`; it is signed with the detail's
-    `secret` and `context`, else those of the tenant's record.
-    For one run it is sent once, with the first event that has all of that.
+    The webhook's address is the first of: the detail's `API_ENDPOINT`, that of an earlier event about the same run
+    (in the tenant's record), the tier's `API_ENDPOINT`, the tier's `CONTROL_PLANE_HOST`, `CALLBACK_URL`. Its `secret`
+    and `context` come from the detail, or else from the tenant's record. It is sent once per run, by the first event
+    for which all three are known.
 
     Args:
-        event: The event that reports it.
-        status: `DEPLOYED`, `DEPROVISIONED`, or one that ends in `_FAILED`.
-        context: Gives the tenant's record, the tier and the settings.
+        event: The event about the job's ending.
+        status: `DEPLOYED`, `DEPROVISIONED`, or a status that ends in `_FAILED`.
+        context: Access to tiers, tenant records and settings.
         record: The tenant's record; `None` reads it.
 
     Returns:
-        The change of the tenant's record, and the webhook. Where that has no address, or nothing to sign it with,
-        record and log say so. The end of a deprovisioning is sent only where `DEPROVISIONING_WEBHOOK_TYPE` is set.
+        The change of the tenant's record, and the webhook. If address, secret or context is missing, the webhook is
+        not sent, and record and log say why. After a deprovisioning there is a webhook only if
+        `DEPROVISIONING_WEBHOOK_TYPE` is set.
     """
     is_failure = _STATUSES[status] == FAILURE
     if event.detail.has_failed and not event.type.endswith("_FAILURE"):
         context.logger.warning(
-            f"{shown(event.type)} event {shown(event.id)} is of a build that failed: CODEBUILD_BUILD_SUCCEEDING is 0"
+            f"{shown(event.type)} event {shown(event.id)} is handled as a failure: its CODEBUILD_BUILD_SUCCEEDING is 0"
         )
     if record is None:
         record = context.tenants.get(event.detail.tenant.id) or {}
@@ -85,16 +86,10 @@ def conclude(
 def status_webhook(
     event: Event[BuildDetail], status: TenantStatus, context: Context, *, record: Mapping[str, Any] | None = None
 ) -> SendCallback:
-    """Make the status webhook; see `conclude`.
-
-    Args:
-        event: The event that reports how a job ended, or follows from one.
-        status: What to say.
-        context: Gives the tenant's record, the tier and the settings.
-        record: The tenant's record; `None` reads it.
+    """Build the status webhook; see `conclude`.
 
     Returns:
-        The webhook, which may lack something to be sent.
+        The webhook; if it cannot be sent, `missing` says why.
     """
     tenant = _known(event.detail, context, record)
     url = (
@@ -131,7 +126,7 @@ def _known(detail: BuildDetail, context: Context, record: Mapping[str, Any] | No
     name = tier_name(detail, record)
     try:
         tier = context.tiers.get(name) if name else {}
-    except (ConfigurationError, InvalidEvent):  # a tier that is not there, or cannot be, names no address
+    except (ConfigurationError, InvalidEvent):  # an unknown tier has no address; the others are still tried
         tier = {}
     return _Tenant(record=record, tier=tier)
 
@@ -143,14 +138,14 @@ def _tier_address(tier: Mapping[str, Any], context: Context) -> str:
             return address + path
         if address:
             context.logger.warning(
-                f"{name} of tier {shown(tier.get('tier'))} is no http(s) address, and is passed over; write it as in "
+                f"{name} of tier {shown(tier.get('tier'))} is not an http(s) address and is ignored; write it like "
                 "https://control.example.com"
             )
     return ""
 
 
 def _hosts(tier: Mapping[str, Any]) -> tuple[str, ...]:
-    """Name the hosts that a tier's item vouches for."""
+    """List the hosts that a tier's item names; callbacks may go there."""
     return tuple(host for name in _TIER_ADDRESSES if (host := _host(_text(tier, name))))
 
 
@@ -173,7 +168,10 @@ def _signing(detail: BuildDetail, record: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _body(detail: BuildDetail, status: TenantStatus, tenant: _Tenant, context: Context) -> dict[str, Any]:
-    """Make the webhook's body; the receiver writes it again with its keys in this order, and compares signatures."""
+    """Build the webhook's body.
+
+    The order of the keys matters: the receiver serializes the body again in this order to check the signature.
+    """
     data: dict[str, Any] = {"status": _STATUSES[status], "resources": []}
     if status in _OFF_BOARDING:
         data |= {"appPlaneUrl": "", "tier": tier_name(detail, tenant.record)}
@@ -186,6 +184,6 @@ def _body(detail: BuildDetail, status: TenantStatus, tenant: _Tenant, context: C
         if detail.app_plane_url is not None:
             data["appPlaneUrl"] = detail.app_plane_url
         webhook_type = _RESOURCES_PROVISIONED
-    # What is not known is left out, as JSON.stringify leaves out what is undefined.
+    # As in the reference service, where JSON.stringify omits undefined values.
     known = {name: value for name, value in data.items() if value is not None}
     return {"initiatorId": detail.tenant.id, "type": webhook_type, "data": known}

@@ -1,1 +1,1 @@
-"""One module for each action that reaches the world."""
+"""Performs actions: starts jobs, publishes events, sends callbacks and writes tenant records."""

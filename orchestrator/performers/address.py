@@ -1,4 +1,4 @@
-"""Where callbacks may go: allowed hosts, over TLS, and never to an address that no control plane has."""
+"""Checks where callbacks go: only to allowed hosts, over TLS, and never to a metadata or link-local address."""
 
 import ipaddress
 import re
@@ -16,13 +16,13 @@ _PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Where clouds hand out credentials, besides the link-local addresses.
+# Metadata services, which hand out credentials: AWS over IPv6, and Alibaba Cloud. Most others are link-local.
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Address of a callback: `host` as hosts are compared, `path` with the query."""
+    """Address of a callback; `host` is normalized (see `_host`), `path` includes the query."""
 
     scheme: str
     host: str
@@ -31,7 +31,7 @@ class Address:
 
     @property
     def authority(self) -> str:
-        """What the `Host` header names."""
+        """The value of the `Host` header."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
 
@@ -40,30 +40,27 @@ class AllowedHosts:
     """The hosts that callbacks may go to."""
 
     def __init__(self, hosts: Collection[str], own_host: str | None = None) -> None:
-        """Take the hosts of the settings.
+        """Normalize the hosts.
 
         Args:
-            hosts: The hosts; `.example.com` admits subdomains.
+            hosts: The hosts of `CALLBACK_ALLOWED_HOSTS`; `.example.com` allows all subdomains.
             own_host: The host of `CALLBACK_URL`, which is allowed, too.
 
         Raises:
-            ConfigurationError: One of the hosts is none.
+            ConfigurationError: An entry is not a host.
         """
         self._hosts = (*map(_allowed, hosts), *_comparable([own_host or ""]))
 
     def check(self, url: str, more: Collection[str]) -> Address:
-        """Check where a callback goes.
+        """Parse a callback's address and check that callbacks may go there.
 
         Args:
             url: The address.
-            more: Hosts that are allowed for this callback, too.
-
-        Returns:
-            The address.
+            more: Other hosts that are allowed for this callback.
 
         Raises:
-            InvalidEvent: It is no http(s) address.
-            ConfigurationError: Its host is not allowed, or would be reached without TLS.
+            InvalidEvent: The address is not an http(s) address.
+            ConfigurationError: The host is not allowed, or would be reached without TLS.
         """
         address = _parsed(url)
         host = address.host
@@ -74,30 +71,27 @@ class AllowedHosts:
         if not is_allowed and not self._hosts:
             raise ConfigurationError(
                 f"callback to {shown(host)} was not sent: CALLBACK_ALLOWED_HOSTS is not set, and no tier names this "
-                "host; name the control plane's host there"
+                "host; add the control plane's host to that setting"
             )
         if not is_allowed:
             raise ConfigurationError(
-                f"callback to {shown(host)} was not sent: the host is not among CALLBACK_ALLOWED_HOSTS; add it there, "
+                f"callback to {shown(host)} was not sent: the host is not in CALLBACK_ALLOWED_HOSTS; add it there, "
                 "or correct the sender"
             )
         if address.scheme != "https" and not is_loopback(host):
-            raise ConfigurationError(f"callback to {shown(host)} was not sent: it would go without TLS; use https")
+            raise ConfigurationError(f"callback to {shown(host)} was not sent: its address has no TLS; use https")
         return address
 
 
 def resolve(host: str, failure: str) -> list[str]:
-    """Resolve a host.
+    """Resolve a host's name to its IP addresses, and check them.
 
     Args:
-        host: Its name.
-        failure: What has not happened if this fails, as the message's beginning.
-
-    Returns:
-        Its addresses.
+        host: The name.
+        failure: The beginning of the error message.
 
     Raises:
-        ConfigurationError: One of them is none that a control plane can have, such as that of cloud metadata.
+        ConfigurationError: No control plane can have such an address, for example that of a metadata service.
         OSError: The name cannot be resolved.
     """
     found = list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))
@@ -105,7 +99,7 @@ def resolve(host: str, failure: str) -> list[str]:
         address = _plain(ipaddress.ip_address(text.partition("%")[0]))
         if _is_forbidden(address) or address.is_loopback != is_loopback(host):
             raise ConfigurationError(
-                f"{failure}: its name resolves to {address}, which is no address for a control plane; correct its DNS "
+                f"{failure}: the host's name resolves to {address}, which no control plane can have; correct the DNS "
                 "record or the sender"
             )
     return found
@@ -120,10 +114,10 @@ def _parsed(url: str) -> Address:
         if len(host.removesuffix(".")) > MAX_HOST_LENGTH:
             raise InvalidEvent(
                 f"a callback's address has a host of more than {MAX_HOST_LENGTH} characters; correct API_ENDPOINT or "
-                "what else names it"
+                "the setting that holds it"
             )
         if "@" in parts.netloc:
-            raise InvalidEvent(f"callback to {shown(host)}: its address holds a user; leave that out")
+            raise InvalidEvent(f"callback to {shown(host)}: its address contains a user name; remove it")
         return Address(
             scheme=parts.scheme,
             host=_host(host),
@@ -132,7 +126,7 @@ def _parsed(url: str) -> Address:
         )
     except ValueError:
         raise InvalidEvent(
-            "a callback's address is no http(s) address; correct API_ENDPOINT or what else names it"
+            "a callback's address is not an http(s) address; correct API_ENDPOINT or the setting that holds it"
         ) from None
 
 
@@ -141,8 +135,8 @@ def _allowed(entry: str) -> str:
         return f".{_host(entry[1:])}" if entry.startswith(".") else _host(entry)
     except ValueError:
         raise ConfigurationError(
-            f"CALLBACK_ALLOWED_HOSTS names {shown(entry)}, which is no host; write it without scheme, port and path, "
-            "for example control.example.com, or .example.com for its subdomains"
+            f"CALLBACK_ALLOWED_HOSTS has the entry {shown(entry)}, which is not a host; write it without scheme, port "
+            "and path, for example control.example.com, or .example.com for its subdomains"
         ) from None
 
 
@@ -153,26 +147,26 @@ def _comparable(hosts: Collection[str]) -> Iterator[str]:
 
 
 def _host(text: str) -> str:
-    """Write a host in the one form in which hosts are compared.
+    """Normalize a host, so that equal hosts compare as equal.
 
     Raises:
-        ValueError: It is none.
+        ValueError: The text is not a host.
     """
     name = text.lower().removesuffix(".")
     if len(name) > MAX_HOST_LENGTH:
-        raise ValueError("text is too long for a host")  # the encoding below takes minutes for a long one
+        raise ValueError("text is too long for a host")  # the IDNA encoding below takes minutes for a long text
     try:
         return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
     except ValueError:
         written = name.encode("idna").decode()
-    # Python's IDNA is older than that of browsers: what it would rename, such as "ß", is better refused.
+    # Python implements IDNA 2003, which maps a name such as "straße.de" to another one than browsers do: refuse those.
     if not _HOST_NAME.fullmatch(written) or (name != written and written.encode().decode("idna") != name):
-        raise ValueError("text is no host")
+        raise ValueError("text is not a host")
     return written
 
 
 def _plain(address: _Address) -> _Address:
-    """Give the IPv4 address that an IPv6 address may stand for."""
+    """Unwrap an IPv4 address that is embedded in an IPv6 address."""
     if not isinstance(address, ipaddress.IPv6Address):
         return address
     if address in _NAT64:

@@ -1,4 +1,4 @@
-"""Carries what callbacks are answered into the bodies of later callbacks of the same decision."""
+"""Inserts answers to callbacks into the bodies of later callbacks; see `FromAnswer`."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,7 +11,7 @@ from orchestrator.errors import ConfigurationError, json_type, shown
 ActionT = TypeVar("ActionT", bound=Action | Following)
 
 MAX_ANSWER_BYTES = 16 * 1024
-"""Size of an answer of which something is kept."""
+"""Largest answer to a callback with `keeps`."""
 
 _MAX_TEXT_LENGTH = 1024
 # ECMAScript, Number.MAX_SAFE_INTEGER: JSON.parse rounds larger ones.
@@ -19,47 +19,40 @@ _MAX_INTEGER = 2**53 - 1
 
 
 def read(body: bytes, names: Iterable[str]) -> dict[str, str | int]:
-    """Take out of an answer what is to be kept.
-
-    Args:
-        body: The answer's body.
-        names: The members to keep.
-
-    Returns:
-        Those members.
+    """Read members of a JSON answer.
 
     Raises:
-        ValueError: The answer is larger than `MAX_ANSWER_BYTES` or no JSON object, or a member is missing, or is
-            neither a text of at most 1024 characters nor an integer. Its text goes on after "its answer".
+        ValueError: The answer is larger than `MAX_ANSWER_BYTES` or not a JSON object, or a member is missing or is
+            neither a text of at most 1024 characters nor an integer. The error's text continues "its answer …".
     """
     if len(body) > MAX_ANSWER_BYTES:
         raise ValueError(f"has more than {MAX_ANSWER_BYTES // 1024} KiB")
     try:
         answer = json.loads(body)
     except (ValueError, RecursionError):
-        raise ValueError("is no JSON") from None
+        raise ValueError("is not JSON") from None
     if not isinstance(answer, dict):
-        raise ValueError(f"is {json_type(answer)} and no object")
+        raise ValueError(f"is {json_type(answer)}, not an object")
     return {name: _member(answer, name) for name in names}
 
 
 def check(actions: Sequence[Action | Following], consumer: str) -> None:
-    """Check that whatever a decision takes from answers is kept of an earlier one.
+    """Check that every `FromAnswer` names a member that an earlier callback keeps.
 
     Args:
-        actions: The actions of the decision, in order.
-        consumer: Name of the consumer that made it.
+        actions: All actions of one consumer, in order.
+        consumer: The consumer's name, for error messages.
 
     Raises:
-        ConfigurationError: It takes what no callback before keeps, or `keeps` is a text.
+        ConfigurationError: No earlier callback keeps the member, or `keeps` is a text.
     """
     kept: set[str] = set()
     for action in actions:
         for name in sorted(awaited(action)):
             if name not in kept:
                 raise ConfigurationError(
-                    f"consumer {shown(consumer)} returned FromAnswer({shown(name)}), but no callback before that one "
-                    "keeps it; add it to the keeps of an earlier SendCallback"
+                    f"consumer {shown(consumer)} returned FromAnswer({shown(name)}), but no earlier callback keeps it; "
+                    "add it to the keeps of an earlier SendCallback"
                 )
         if not isinstance(action, SendCallback):
             continue
@@ -71,42 +64,32 @@ def check(actions: Sequence[Action | Following], consumer: str) -> None:
 
 
 def awaited(action: Action | Following) -> frozenset[str]:
-    """List what an action takes from earlier answers.
-
-    Args:
-        action: Any action; only bodies of callbacks take something.
-
-    Returns:
-        The members' names.
-    """
+    """List the members of earlier answers that a callback's body needs; empty for other actions."""
     if not isinstance(action, SendCallback):
         return frozenset()
     try:
         return frozenset(_members(action.body))
-    except RecursionError:  # a callback with such a body is refused
+    except RecursionError:  # such a body is refused later
         return frozenset()
 
 
 def fill(action: ActionT, answer: Mapping[str, str | int]) -> ActionT:
-    """Put what earlier callbacks were answered into an action.
+    """Replace every `FromAnswer` in an action by its value.
 
     Args:
         action: Any action.
-        answer: What the earlier callbacks keep of their answers, by name.
-
-    Returns:
-        The action without any `FromAnswer`.
+        answer: The members that earlier callbacks kept, by name.
 
     Raises:
-        ConfigurationError: A member is missing: the earlier callback was sent by a version of the consumer that did
-            not keep it.
+        ConfigurationError: A member is missing, because an older version of the consumer sent the earlier callback and
+            did not keep it.
     """
     names = awaited(action)
     for name in sorted(names):
         if name not in answer:
             raise ConfigurationError(
-                f"a callback needs {shown(name)} of an earlier answer, and an earlier delivery of the event has not "
-                "kept it; send the event again with another id"
+                f"a callback needs {shown(name)} of an earlier answer, but an earlier delivery of the event did not "
+                "keep it; send the event again with another id"
             )
     if not names or not isinstance(action, SendCallback):
         return action
@@ -114,7 +97,7 @@ def fill(action: ActionT, answer: Mapping[str, str | int]) -> ActionT:
 
 
 def blank(action: ActionT) -> ActionT:
-    """Fill an action with empty texts, so that it can be checked before anything is performed."""
+    """Replace every `FromAnswer` by an empty text, so that the action can be checked in advance."""
     return fill(action, dict.fromkeys(awaited(action), ""))
 
 
@@ -127,7 +110,7 @@ def _member(answer: Mapping[str, Any], name: str) -> str | int:
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_INTEGER:
         return value
     raise ValueError(
-        f"has a {shown(name)} that is no text of at most {_MAX_TEXT_LENGTH} characters and no integer of at most 2^53"
+        f"has a {shown(name)} that is neither a text of at most {_MAX_TEXT_LENGTH} characters nor an integer below 2^53"
     )
 
 

@@ -1,4 +1,4 @@
-"""Signed callbacks over HTTP."""
+"""Sends signed callbacks over HTTP."""
 
 import hashlib
 import hmac
@@ -34,10 +34,10 @@ def signature(body: str, secret: str, context: str | None, timestamp: int) -> st
     """Sign a callback.
 
     Args:
-        body: The body's text.
+        body: The body, as sent.
         secret: The key.
-        context: Belongs into the signature of a tenant-status webhook; a service callback has none.
-        timestamp: When the callback is sent, in Unix milliseconds.
+        context: The tenant's context for a status webhook; `None` for a service callback.
+        timestamp: The value of the header `x-timestamp`, in milliseconds since 1970.
 
     Returns:
         The lower-case hexadecimal HMAC-SHA256 of body, context and timestamp.
@@ -47,7 +47,7 @@ def signature(body: str, secret: str, context: str | None, timestamp: int) -> st
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """How one attempt ended: an answer, or a failure and whether the callback may have arrived."""
+    """The result of one attempt: an answer's status and body, or a failure; if ambiguous, it may have arrived."""
 
     status: int | None
     failure: str = ""
@@ -57,7 +57,7 @@ class _Attempt:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What a callback was answered: `body` only where it is needed, `is_repeat` if one before may have arrived."""
+    """The answer to a callback: `body` only with `keeps`, `is_repeat` if an earlier attempt may have arrived."""
 
     status: int
     body: bytes = field(repr=False)
@@ -65,7 +65,7 @@ class _Answer:
 
 
 class Callbacks:
-    """Sends callbacks to the hosts that are allowed."""
+    """Sends callbacks to allowed hosts."""
 
     def __init__(
         self,
@@ -75,13 +75,13 @@ class Callbacks:
         clock: Callable[[], float] = time.time,
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Take where callbacks may go.
+        """Store the arguments.
 
         Args:
-            allowed_hosts: The hosts.
-            ssl_context: Whom to trust; `None` trusts the system's authorities.
-            clock: Seconds since 1970.
-            pause: Waits for a number of seconds.
+            allowed_hosts: The hosts that callbacks may go to.
+            ssl_context: Settings of TLS; `None` trusts the system's certificate authorities.
+            clock: Returns seconds since 1970.
+            pause: Sleeps for a number of seconds.
         """
         self._allowed = allowed_hosts
         self._ssl_context = ssl_context
@@ -89,17 +89,11 @@ class Callbacks:
         self._pause = pause
 
     def check(self, action: SendCallback) -> str:
-        """Check where a callback goes, and that it can be written and signed.
-
-        Args:
-            action: The callback.
-
-        Returns:
-            The host.
+        """Check a callback's address, body and secret, and return the host.
 
         Raises:
-            InvalidEvent: The address is no http(s) address, the body is no JSON, or the secret or the context is
-                no text.
+            InvalidEvent: The address is not an http(s) address, the body is not JSON, the secret is empty, or secret or
+                context cannot be encoded as UTF-8.
             ConfigurationError: The host is not allowed, or would be reached without TLS.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)
@@ -107,21 +101,21 @@ class Callbacks:
         return target.host
 
     def send(self, action: SendCallback, *, is_repeat: bool = False) -> OutcomeStatus:
-        """Send a callback, signed anew on each of up to three tries.
+        """Send a callback in up to three attempts, each with a new signature.
+
+        The control plane answers 401 for a tenant that is not being provisioned, so a 401 is not always a failure.
 
         Args:
             action: The callback.
-            is_repeat: Whether an earlier attempt may have been accepted.
+            is_repeat: Whether an earlier delivery may have sent it successfully.
 
         Returns:
-            `SENT`; or what a 401 means, which the control plane answers for a tenant that is no longer in
-            provisioning: `ALREADY_SENT` where an earlier try may have been accepted, `REFUSED` where the action allows
-            it.
+            `SENT`; for a 401, `ALREADY_SENT` if an earlier attempt may have been accepted, or else `REFUSED` if the
+            action has `may_be_settled`.
 
         Raises:
-            InvalidEvent: As in `check`.
-            ConfigurationError: As in `check`; or the host's address is not one to send to; or the control plane
-                refuses the callback.
+            InvalidEvent: See `check`.
+            ConfigurationError: See `check` and `resolve`; or the control plane refused the callback.
             Unavailable: The control plane was not reached, or did not answer.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)
@@ -134,18 +128,12 @@ class Callbacks:
         return OutcomeStatus.SENT
 
     def ask(self, action: SendCallback) -> dict[str, str | int]:
-        """Send a callback as `send` does, and read what the action keeps of the answer.
-
-        Args:
-            action: The callback.
-
-        Returns:
-            The members of the answer that are to be kept.
+        """Send a callback and return the members of its answer that `keeps` names.
 
         Raises:
-            InvalidEvent: As in `check`.
-            ConfigurationError: As in `send`, and for any 401: there is no answer then.
-            Unavailable: As in `send`; or the callback was accepted, but the answer is none to take these members from.
+            InvalidEvent: See `check`.
+            ConfigurationError: See `send`; any 401 is a failure, because its answer lacks the members.
+            Unavailable: See `send`; or the callback was accepted, but the members cannot be read from the answer.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)
         answer = self._exchange(target, action)
@@ -154,8 +142,8 @@ class Callbacks:
             return answers.read(answer.body, action.keeps)
         except ValueError as error:
             raise Unavailable(
-                f"callback to {shown(target.host)} was accepted, but its answer {error}; correct the control plane; it "
-                "will be retried"
+                f"callback to {shown(target.host)} was accepted, but its answer {error}; correct the control plane; "
+                "the callback will be retried"
             ) from None
 
     def _exchange(self, target: Address, action: SendCallback) -> _Answer:
@@ -178,10 +166,10 @@ class Callbacks:
         try:
             addresses = resolve(target.host, failure)
         except OSError:
-            return _Attempt(None, "its name cannot be resolved")
-        # `localhost` may be ::1 first, where nobody listens: each attempt takes the next address.
+            return _Attempt(None, "the host's name cannot be resolved")
+        # Each attempt uses the next address: `localhost` may be ::1 first, while the server listens on 127.0.0.1 alone.
         address = addresses[(number - 1) % len(addresses)]
-        # Only now: the control plane refuses what took long to come, and resolving a name can take long.
+        # Taken after resolving the name, which can be slow: the control plane refuses an old timestamp.
         timestamp = int(self._clock() * 1000)
         headers = {
             "Content-Type": "application/json",
@@ -197,21 +185,21 @@ class Callbacks:
                 )
                 if action.keeps and response.status in _ACCEPTED:
                     received = response.read(answers.MAX_ANSWER_BYTES + 1, decode_content=False)
-                # Otherwise the status says it all. Reading on could only fail, or never end.
+                # The rest of the answer is not needed, and reading it could fail or never end.
                 response.close()
         except _NOT_SENT as error:
-            return _Attempt(None, f"it was not reached ({type(error).__name__})")
+            return _Attempt(None, f"the host was not reached ({type(error).__name__})")
         except HTTPError as error:
             if isinstance(error, SSLError) and isinstance(error.args[0], ssl.SSLCertVerificationError):
                 raise ConfigurationError(
-                    f"{failure}: its certificate is not trusted ({error.args[0].verify_message}); have it issued by a "
-                    "public authority, for this name"
+                    f"{failure}: the host's certificate is not trusted ({error.args[0].verify_message}); use one for "
+                    "this name from a public authority"
                 ) from None
-            return _Attempt(None, f"it gave no answer ({type(error).__name__})", is_ambiguous=True)
+            return _Attempt(None, f"the host gave no answer ({type(error).__name__})", is_ambiguous=True)
         if response.status == HTTPStatus.TOO_MANY_REQUESTS:
-            return _Attempt(None, "it answered 429")
+            return _Attempt(None, "the host answered 429")
         if response.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            return _Attempt(None, f"it answered {response.status}", is_ambiguous=True)
+            return _Attempt(None, f"the host answered {response.status}", is_ambiguous=True)
         return _Attempt(response.status, body=received)
 
 
@@ -222,7 +210,7 @@ def _body(action: SendCallback) -> str:
         (action.secret + (action.context or "")).encode()
     except UnicodeEncodeError:
         raise InvalidEvent(
-            "a callback cannot be signed: its secret or context holds half a surrogate pair; correct the sender"
+            "a callback cannot be signed: its secret or context contains half a surrogate pair; correct the sender"
         ) from None
     try:
         return json_stringify(action.body)
@@ -230,17 +218,17 @@ def _body(action: SendCallback) -> str:
         place = None if isinstance(error, RecursionError) else place_of(action.body, is_beyond_double)
         if place is not None:
             raise InvalidEvent(
-                f"a callback's {path_of('body', place)} is a number beyond 1.8e308, the largest that JavaScript has; "
-                "correct the sender"
+                f"a callback's {path_of('body', place)} is a number above 1.8e308, the largest in JavaScript; correct "
+                "the sender"
             ) from None
         raise InvalidEvent(
-            f"a callback's body is no JSON ({type(error).__name__}); use text, finite numbers, booleans, null, lists "
+            f"a callback's body is not JSON ({type(error).__name__}); use text, finite numbers, booleans, null, lists "
             "and objects"
         ) from None
 
 
 def _connection(target: Address, address: str, ssl_context: ssl.SSLContext | None) -> urllib3.HTTPConnectionPool:
-    """Make the way to the very address that was checked, whatever the name resolves to meanwhile."""
+    """Connect to the IP address that was checked, even if the name resolves to another one by now."""
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
     if target.scheme == "http":
         return HTTPPool(address, target.port, timeout=timeout, retries=False)
@@ -263,9 +251,9 @@ def _check_accepted(status: int, failure: str) -> None:
         return
     if status == HTTPStatus.UNAUTHORIZED:
         raise ConfigurationError(
-            f"{failure}: it answered 401; the signature is refused (secret, context or clock), or the tenant is no "
-            "longer in provisioning"
+            f"{failure}: the host answered 401, because the signature is wrong or the tenant is no longer being "
+            "provisioned; check secret, context and clock"
         )
     if status < HTTPStatus.BAD_REQUEST:
-        raise ConfigurationError(f"{failure}: it redirects ({status}); name the address that answers itself")
-    raise ConfigurationError(f"{failure}: it answered {status}; correct the address or the control plane")
+        raise ConfigurationError(f"{failure}: the host redirects ({status}); use the address that it redirects to")
+    raise ConfigurationError(f"{failure}: the host answered {status}; correct the address or the control plane")

@@ -1,4 +1,4 @@
-"""What every performer has in common."""
+"""The interface of all performers."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -13,18 +13,11 @@ class Performer(Protocol[ActionT_contra]):
     """Performs one class of actions."""
 
     def prepare(self, action: ActionT_contra, origin: Origin) -> Prepared:
-        """Check an action before anything is performed.
-
-        Args:
-            action: The action.
-            origin: Where it comes from.
-
-        Returns:
-            The action, ready to be performed.
+        """Check an action and return it ready to be performed; nothing is performed yet.
 
         Raises:
             ConfigurationError: Something that the action needs is not set up.
-            InvalidEvent: The action holds what it may not.
+            InvalidEvent: The action holds an invalid value.
         """
         ...
 

@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 _PAUSE_SECONDS = 0.2
-# As an event's time counts (EventBridge user guide, "Calculating PutEvents event entry size").
+# Size of an event's time: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
 _TIME_BYTES = 14
-# PutEvents API reference, PutEventsResultEntry: the codes that ask for another try.
+# https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html
 _WORTH_A_RETRY = frozenset({"InternalException", "InternalFailure", "ThrottlingException"})
 
 
 class EventBus:
-    """An event bus; performs `PublishEvent`."""
+    """Publishes events on one bus; performs `PublishEvent`."""
 
     def __init__(
         self,
@@ -39,38 +39,36 @@ class EventBus:
         client: "Callable[[], EventBridgeClient]",
         pause: Callable[[float], None] = time.sleep,
     ) -> None:
-        """Take where events are published.
+        """Store the arguments.
 
         Args:
             name: The bus's name.
-            client: Gives the EventBridge client.
-            pause: Waits for a number of seconds.
+            client: Returns the client; called at each request.
+            pause: Sleeps for a number of seconds.
         """
         self._name = name
         self._client = client
         self._pause = pause
 
     def prepare(self, action: PublishEvent, origin: Origin) -> Prepared:
-        """Check an event; see `prepare_as`."""
+        """See `Performer` and `prepare_as`."""
         prepared = self.prepare_as(action, origin.run_id, start=origin.start, time=origin.time)
         if action.once_per is None:
             return prepared
         return replace(prepared, action_id=origin.once_per(action.once_per))
 
     def prepare_as(self, action: PublishEvent, action_id: str, *, start: Start, time: datetime) -> Prepared:
-        """Check an event.
+        """Check an event to publish under a given identity.
 
         Args:
             action: The event to publish.
-            action_id: Identity of the action, which the event carries, too: published twice, it counts once.
-            start: What the event follows from, which it carries, too.
-            time: Its time: that of its cause.
-
-        Returns:
-            The publishing.
+            action_id: The action's identity. The published event has it in `resources`, so that consumers recognize an
+                event that was published twice.
+            start: The event that this one follows from; it is in `resources`, too.
+            time: The event's time: that of its cause.
 
         Raises:
-            InvalidEvent: The detail is no JSON, or the event is too large.
+            InvalidEvent: The detail is not JSON, or the event is too large.
         """
         entry: dict[str, Any] = {
             "EventBusName": self._name,
@@ -85,7 +83,7 @@ class EventBus:
         if size > MAX_ENTRY_BYTES:
             raise InvalidEvent(
                 f"event {shown(action.type)} cannot be published: it has {size:,} bytes, and EventBridge takes at most "
-                f"{MAX_ENTRY_BYTES:,}; send less"
+                f"{MAX_ENTRY_BYTES:,}; shorten its detail"
             )
         return Prepared(
             perform=partial(self._perform, action, entry),
@@ -101,23 +99,17 @@ class EventBus:
         return outcome
 
     def publish(self, entry: Any) -> str:
-        """Publish an event.
-
-        Args:
-            entry: The event, as PutEvents takes it.
-
-        Returns:
-            The id that the bus gave the event.
+        """Publish an entry of PutEvents, and return the event's id.
 
         Raises:
-            InvalidEvent: The bus refuses the event itself.
-            ConfigurationError: There is no such bus, or the function may not publish on it.
-            Unavailable: The bus was not reached, or did not take the event on any try.
+            InvalidEvent: EventBridge refused the event.
+            ConfigurationError: The bus does not exist, or the function may not publish to it.
+            Unavailable: EventBridge was not reached, or did not accept the event in any attempt.
         """
         failure = f"event {shown(entry['DetailType'])} was not published on bus {self._name}"
         for attempt in range(1, ATTEMPTS + 1):
             with aws_errors(failure, rejected=InvalidEvent):
-                # The answer is 200 whether the bus took the entry or not.
+                # The response is 200 even if EventBridge did not accept the entry.
                 (result,) = self._client().put_events(Entries=[entry])["Entries"]
             code = result.get("ErrorCode")
             if code is None:
@@ -144,7 +136,7 @@ def _detail(action: PublishEvent) -> str:
                 f"event {shown(action.type)} cannot be published: {path_of('detail', place)} is {TOO_MANY_DIGITS}"
             ) from None
         raise InvalidEvent(
-            f"event {shown(action.type)} cannot be published: its detail is no JSON ({type(error).__name__}); "
+            f"event {shown(action.type)} cannot be published: its detail is not JSON ({type(error).__name__}); "
             "use text, finite numbers, booleans, null, lists and objects"
         ) from None
     return text

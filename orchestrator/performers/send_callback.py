@@ -1,4 +1,4 @@
-"""Sends callbacks to the control plane."""
+"""Performs `SendCallback`, and stores in the tenant's record why a webhook was not sent or not accepted."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,29 +13,29 @@ from orchestrator.stores.tenants import STATUS_WEBHOOK, TenantRecords
 if TYPE_CHECKING:
     from orchestrator.performers.callbacks import Callbacks
 
-# A 401 may mean either, so the reasons name both.
-_SETTLED = "it was answered 401: the tenant is settled already, or the signature is refused"
-_REPEATED = "a repeat was answered 401: the first was accepted, or the signature is refused"
+# A 401 has two possible causes, so each reason names both.
+_SETTLED = "the answer was 401: the tenant is not being provisioned, or the signature is wrong"
+_REPEATED = "the answer to a repeat was 401: an earlier attempt was accepted, or the signature is wrong"
 
 
 class CallbackSender:
     """Performs `SendCallback`."""
 
     def __init__(self, callbacks: "Callable[[], Callbacks]", tenants: TenantRecords) -> None:
-        """Take how callbacks are sent.
+        """Store the arguments.
 
         Args:
-            callbacks: Gives what sends them; its imports are left to the first callback.
-            tenants: The records in which it is stored that a webhook was not sent or not accepted.
+            callbacks: Returns the sender; called late, because its imports take time that most functions need not pay.
+            tenants: The tenant records to store failed webhooks in.
         """
         self._callbacks = callbacks
         self._tenants = tenants
 
     def prepare(self, action: SendCallback, origin: Origin) -> Prepared:
-        """Check a callback; see `Performer`."""
+        """See `Performer`."""
         action_id = origin.run_id if action.once_per is None else origin.once_per(action.once_per)
         if action.missing is not None:
-            perform = partial(self._skip, action, f"not sent, for it has {action.missing}", origin)
+            perform = partial(self._skip, action, f"not sent, because it has {action.missing}", origin)
             return Prepared(perform=perform, action_id=action_id, failure="callback was not sent")
         host = self._callbacks().check(action)
         return Prepared(

@@ -1,4 +1,4 @@
-"""Starts jobs."""
+"""Performs `StartJob`: starts a job once, and finds the run that an earlier delivery may have started."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -27,22 +27,22 @@ class JobStarter:
     """Performs `StartJob`."""
 
     def __init__(self, systems: BuildSystems, memory: timedelta | None) -> None:
-        """Take where jobs are started.
+        """Store the arguments.
 
         Args:
             systems: The build systems.
-            memory: How long the ledger remembers an action; `None` where only this environment does.
+            memory: How long the ledger keeps its records; `None` if each Lambda environment has records of its own.
         """
         self._systems = systems
         self._memory = memory
 
     def prepare(self, action: StartJob, origin: Origin) -> Prepared:
-        """Check a job and its variables; see `Performer`.
+        """See `Performer`.
 
         Raises:
-            ConfigurationError: The builder is not known, or a trusted variable is malformed.
+            ConfigurationError: The builder is unknown, or a trusted variable is malformed.
             InvalidEvent: A variable's name or value is refused.
-            JobRejected: No job can have that name.
+            JobRejected: The job's name is malformed.
         """
         system = self._systems.get(action.builder, action.name)
         system.check(action.name)
@@ -80,25 +80,25 @@ class JobStarter:
         return started(system.name, job.name, run)
 
     def _earlier_run(self, system: BuildSystem, job: Job, claim: Claim) -> Run | None:
-        """Find the run that an earlier delivery may have started.
+        """Search for a run that an earlier delivery may have started.
 
-        A first delivery in time searches nothing: until then the ledger recognises a repeat, or where each environment
-        has its own, the build system does.
+        A first delivery does not search while repeats are recognized otherwise: by the ledger for as long as it keeps
+        its records, or by the build system (`covers`) if each Lambda environment has records of its own.
         """
         covered = system.covers if self._memory is None else self._memory
         is_late = clock.now() - job.since > covered
         if not claim.is_retry and not is_late:
             return None
-        # The event's time cannot be before its first delivery where the sender's clock is ahead.
+        # If the sender's clock is ahead, the event's time is later than the earlier attempt.
         sought = replace(job, since=min(job.since, claim.since or job.since))
         try:
             return system.find(sought)
         except Untraceable:
             if claim.is_retry:
                 raise
-            return None  # nothing says that there was an earlier attempt
+            return None  # there is no sign of an earlier attempt
         except ConfigurationError as error:
-            # The job may have been started: that is no reason to call the tenant's provisioning failed.
+            # The job may be running, so this must not be a permanent error, which would report a failed provisioning.
             raise Unavailable(str(error)) from None
 
 

@@ -1,4 +1,4 @@
-"""Writes tenant records."""
+"""Performs `SaveTenant` and `UpdateTenant`."""
 
 from functools import partial
 
@@ -10,17 +10,17 @@ from orchestrator.stores.tenants import Refusal, TenantRecords, checks_records
 
 
 class TenantWriter:
-    """Performs `SaveTenant` and `UpdateTenant`."""
+    """Writes tenant records."""
 
     def __init__(self, tenants: TenantRecords) -> None:
         self._tenants = tenants
         self._checks = tenants if checks_records(tenants) else None
 
     def prepare(self, action: SaveTenant | UpdateTenant, origin: Origin) -> Prepared:
-        """Check a record or its changes; see `Performer`.
+        """See `Performer`.
 
         Raises:
-            InvalidEvent: They cannot be stored.
+            InvalidEvent: A value cannot be stored, or the record would be too large.
         """
         if self._checks is not None:
             self._checks.check(action, origin)
@@ -29,7 +29,8 @@ class TenantWriter:
         update = partial(self._update, action, origin)
         if action.starts or action.status is not None:
             return Prepared(perform=update)
-        # Once, because events of one second cannot be told apart by their times.
+        # Performed once by the ledger, because a redelivery cannot be recognized by the event's time: other events may
+        # have come in the same second.
         failure = f"tenant {shown(action.tenant_id)} was not updated"
         return Prepared(perform=update, action_id=origin.run_id, failure=failure)
 

@@ -1,1 +1,1 @@
-"""What is kept in DynamoDB besides the ledger: tier details and tenant records."""
+"""Tier details and tenant records, in DynamoDB tables."""

@@ -1,4 +1,4 @@
-"""Tenant records."""
+"""Reads and writes tenant records, so that a late event never overwrites a newer state."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -20,16 +20,16 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 STARTED_BY = "startedBy"
-"""Attribute with the id of the event with which began what the tenant is in, such as its provisioning."""
+"""Attribute: id of the event that began the tenant's current operation, such as its provisioning."""
 
 STARTED_AT = "startedAt"
-"""Attribute with the time of that event, as its first delivery knew it."""
+"""Attribute: time of that event's first delivery."""
 
 UPDATED_AT = "updatedAt"
-"""Attribute with the time of the event that changed something besides the status last."""
+"""Attribute: time of the last event that changed anything but the status."""
 
 STATUS_WEBHOOK = "statusWebhook"
-"""Attribute that says why the status webhook was not sent or not accepted."""
+"""Attribute: why the status webhook was not sent or not accepted."""
 
 _KEY, _STATUS = "tenantId", "status"
 _OWN = (STARTED_BY, STARTED_AT, UPDATED_AT, _KEY)
@@ -40,8 +40,8 @@ class Refusal:
     """Why a record was not written.
 
     Attributes:
-        reason: Why, in words that may be logged.
-        supersedes: Whether what the event belongs to is over, so that nothing else of it is to be done.
+        reason: The reason, safe to log.
+        supersedes: The event is outdated: its remaining actions must not be performed either.
     """
 
     reason: str
@@ -54,60 +54,49 @@ class TenantLookup(Protocol):
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
         """Read a tenant's record.
 
-        Args:
-            tenant_id: The tenant's id.
-
         Returns:
-            The record, numbers as `int` or `float`; `None` where there is none.
+            The record, with numbers as `int` or `float`; `None` if the tenant has none.
 
         Raises:
-            Unavailable: It could not be read just now.
+            Unavailable: The store could not be reached.
         """
         ...
 
 
 class TenantRecords(TenantLookup, Protocol):
-    """Where tenant records are kept; it may also be what `ChecksRecords` describes."""
+    """A store of tenant records; it may also implement `ChecksRecords`."""
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
-        """Store a tenant's record, as `SaveTenant` describes it.
-
-        Args:
-            action: What to store.
-            origin: Where that comes from.
+        """Store a tenant's record; see `SaveTenant`.
 
         Returns:
-            Why nothing was stored; `None` where the record was.
+            Why nothing was stored; `None` if the record was stored.
 
         Raises:
-            InvalidEvent: The record holds something that cannot be stored.
-            Unavailable: It could not be stored just now.
+            InvalidEvent: The record holds a value that cannot be stored.
+            Unavailable: The store could not be reached.
         """
         ...
 
     def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
-        """Change a tenant's record, as `UpdateTenant` describes it.
-
-        Args:
-            action: What to change.
-            origin: Where that comes from.
+        """Change a tenant's record; see `UpdateTenant`.
 
         Returns:
-            Why nothing was changed; `None` where the record was.
+            Why nothing was changed; `None` if the record was changed.
 
         Raises:
             UnknownTenant: The tenant has no record.
-            InvalidEvent: A change holds something that cannot be stored.
-            Unavailable: It could not be changed just now.
+            InvalidEvent: A new value cannot be stored.
+            Unavailable: The store could not be reached.
         """
         ...
 
 
 class ChecksRecords(Protocol):
-    """Tenant records that know what they can hold."""
+    """A store that can check in advance whether it can hold a record."""
 
     def check(self, action: SaveTenant | UpdateTenant, origin: Origin) -> None:
-        """Check a record, or changes of one, before anything is performed.
+        """Check a record, or changes to one, before any action is performed.
 
         Raises:
             InvalidEvent: They cannot be stored.
@@ -121,43 +110,43 @@ def checks_records(tenants: object) -> TypeGuard[ChecksRecords]:
 
 
 class TenantReader:
-    """Reads tenant records and has no way to write them: consumers do that by actions."""
+    """Reads tenant records for consumers, which write them only by returning actions."""
 
     def __init__(self, records: TenantRecords) -> None:
         self._records = records
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """Read a tenant's record; see `TenantLookup.get`."""
+        """See `TenantLookup.get`."""
         return self._records.get(tenant_id)
 
 
 class NoTenantRecords:
-    """Keeps nothing: what a function without `DATA_STORE_TABLE` has."""
+    """Stores nothing; used if `DATA_STORE_TABLE` is not set."""
 
     _WHY = Refusal(reason="DATA_STORE_TABLE is not set")
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """Read a tenant's record; see `TenantLookup.get`."""
+        """Return None: there are no records."""
         return None
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
-        """Store nothing and say why; see `TenantRecords.save`."""
+        """Store nothing, and return the reason."""
         return self._WHY
 
     def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
-        """Change nothing and say why; see `TenantRecords.update`."""
+        """Change nothing, and return the reason."""
         return self._WHY
 
 
 class DynamoDBTenantRecords:
-    """Tenant records in a DynamoDB table with the key `tenantId`."""
+    """Stores tenant records in a DynamoDB table with the key `tenantId`."""
 
     def __init__(self, table: str, client: "Callable[[], DynamoDBClient]") -> None:
         self._table = table
         self._client = client
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """Read a tenant's record; see `TenantLookup.get`."""
+        """See `TenantLookup.get`."""
         items.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
         with aws_errors(f"tenant {shown(tenant_id)} could not be read from table {self._table}"):
             item = (
@@ -168,7 +157,7 @@ class DynamoDBTenantRecords:
         return None if item is None else items.plain(items.from_item(item))
 
     def check(self, action: SaveTenant | UpdateTenant, origin: Origin) -> None:
-        """Refuse what is no item or too large for one; see `ChecksRecords.check`."""
+        """See `ChecksRecords.check`; refuses values that DynamoDB cannot store, and records that are too large."""
         tenant_id = action.tenant_id
         items.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
         given = action.record if isinstance(action, SaveTenant) else _given(action.changes)
@@ -183,7 +172,7 @@ class DynamoDBTenantRecords:
             )
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
-        """Store a tenant's record; see `TenantRecords.save`."""
+        """See `TenantRecords.save`."""
         tenant_id, started = action.tenant_id, _started(origin)
         given = {name: value for name, value in action.record.items() if name not in _OWN}
         request = {
@@ -196,14 +185,14 @@ class DynamoDBTenantRecords:
         return None if written_before is None else _refused_start(written_before, origin)
 
     def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
-        """Change a tenant's record; see `TenantRecords.update`."""
+        """See `TenantRecords.update`."""
         before = self._written("update_item", action.tenant_id, _update(action, origin), "updated")
         if before is None:
             return None
         if not before:
             raise UnknownTenant(
-                f"tenant {shown(action.tenant_id)} has no record in table {self._table}: its provisioning did not come "
-                "through here; correct the event's tenant, or add its record"
+                f"tenant {shown(action.tenant_id)} has no record in table {self._table}: this function did not "
+                "provision it; correct the event's tenant, or add its record"
             )
         if action.starts:
             return _refused_start(before, origin)
@@ -217,7 +206,7 @@ class DynamoDBTenantRecords:
     def _written(
         self, operation: str, tenant_id: str, request: Mapping[str, Any], done: str
     ) -> Mapping[str, Any] | None:
-        """Write a record; gives the one that is there where the request's condition does not hold."""
+        """Write a record; if the request's condition fails, return the stored record (empty if there is none)."""
         failure = f"tenant {shown(tenant_id)} could not be {done} in table {self._table}"
         with aws_errors(failure, rejected=InvalidEvent):
             try:
@@ -234,12 +223,13 @@ class DynamoDBTenantRecords:
         return None
 
 
-_LATER = "something later has begun for the tenant"
+_LATER = "a later event began another operation for the tenant"
 _MAY_START = (
     "(attribute_not_exists(#startedAt) OR #startedAt <= :start) AND "
     "(attribute_not_exists(#startedBy) OR #startedBy <> :by)"
 )
-# What follows from a start knows it, and so a later one of the same second; any other event has only its time.
+# EventBridge's times are whole seconds. A follow-up of a known start is outdated if another event began an operation in
+# the same second; an event without a known start has only its time, so the same second counts as not outdated.
 _FOLLOWS = (
     "#startedBy = :by OR attribute_not_exists(#startedAt) OR #startedAt < :start OR "
     "(attribute_not_exists(#startedBy) AND #startedAt = :start)"
@@ -248,7 +238,7 @@ _IS_NOT_BEFORE_START = "#startedBy = :by OR attribute_not_exists(#startedAt) OR 
 
 
 def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
-    """Say whether a record is of something later, and so the condition on that does not hold."""
+    """Whether the record's operation began after the event's; the same rule as the request's condition."""
     by, at, start = record.get(STARTED_BY), record.get(STARTED_AT), written(origin.start.at)
     if by == origin.start.event_id or at is None:
         return False
@@ -257,7 +247,7 @@ def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
 
 def _refused_start(record: Mapping[str, Any], origin: Origin) -> Refusal:
     if record.get(STARTED_BY) == origin.start.event_id:
-        return Refusal(reason="this event has written the record before")
+        return Refusal(reason="an earlier delivery of this event wrote the record")
     return Refusal(reason=_LATER, supersedes=True)
 
 
@@ -274,7 +264,7 @@ def _given(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _update(action: UpdateTenant, origin: Origin) -> dict[str, Any]:
-    """Make the request for a change, which is conditional on what the record is in."""
+    """Build the request for a change; its condition refuses the change if the record is newer."""
     new, kept = _given(action.changes), dict[str, Any]()
     conditions = list[str]()
     gone = sorted(action.changes.keys() - new.keys())
@@ -325,6 +315,6 @@ def _item(tenant_id: str, attributes: Mapping[str, Any]) -> Any:
         place = None if isinstance(error, RecursionError) else place_of(attributes, items.is_unstorable)
         part = path_of("", place) if place else "one of its values"
         raise InvalidEvent(
-            f"tenant {shown(tenant_id)}: its record cannot be stored: {part} is nothing that DynamoDB holds (a number "
-            "has at most 38 digits and is between 1e-130 and 9.9e125, or 0); correct the event"
+            f"tenant {shown(tenant_id)}: its record cannot be stored: DynamoDB cannot hold {part} (a number has at "
+            "most 38 digits and is between 1e-130 and 9.9e125, or 0); correct the event"
         ) from None

@@ -1,4 +1,4 @@
-"""Details of the tiers: which jobs a tier's tenants get, on which build system, and with which variables."""
+"""Tier details: which jobs a tier's tenants get, on which build system, and with which variables."""
 
 import re
 import time
@@ -21,93 +21,67 @@ JOB_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
         EventType.TENANT_DEPLOYMENT: "deploymentJobName",
     }
 )
-"""Which attribute of a tier names the job of an event type."""
+"""Attribute of a tier that names the job of an event type."""
 
 DOES_BOTH = "jobDeprovisions"
-"""Attribute (true) of a tier whose `jobName` deprovisions, too; the job tells by `ORCHESTRATOR_EVENT_TYPE`."""
+"""Attribute of a tier: true if `jobName` deprovisions, too; the job checks `ORCHESTRATOR_EVENT_TYPE`."""
 
 ALLOWED_VARIABLES = "allowedVariables"
-"""Attribute of a tier: the only names that events may set as variables of its jobs; `APP_*` stands for a prefix."""
+"""Attribute of a tier: the only job variables that events may set; `APP_*` allows all names with that prefix."""
 
 _PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 
 
 def job_name(tier: Mapping[str, Any], event_type: str) -> str:
-    """Read which job a tier has for an event type.
-
-    Args:
-        tier: The tier's details.
-        event_type: One of `JOB_ATTRIBUTES`.
-
-    Returns:
-        The job's name.
+    """Read the name of a tier's job for an event type.
 
     Raises:
-        ConfigurationError: The tier names none, or tiers have none for that type.
+        ConfigurationError: The tier names no such job, or the type is not one of `JOB_ATTRIBUTES`.
     """
     attribute = JOB_ATTRIBUTES.get(event_type)
     if attribute is None:
         known = ", ".join(JOB_ATTRIBUTES)
-        raise ConfigurationError(f"a tier has no job for events of type {shown(event_type)} (it has for: {known})")
+        raise ConfigurationError(f"a tier has no job for events of type {shown(event_type)}; use one of {known}")
     hint = ""
     if event_type == EventType.TENANT_DEPROVISIONING and tier.get(attribute) is None:
         if tier.get(DOES_BOTH) in (True, "true"):
             attribute = JOB_ATTRIBUTES[EventType.TENANT_PROVISIONING]
-        hint = f", or {DOES_BOTH} (true) where its jobName does both"
+        hint = f", or set {DOES_BOTH} to true if the job in jobName does both"
     return _text(tier, attribute, f"the job of {event_type}", hint)
 
 
 def has_job(tier: Mapping[str, Any], event_type: str) -> bool:
-    """Say whether a tier has a job for an event type.
+    """Whether a tier has the attribute for an event type's job; `job_name` checks the value.
 
     Args:
         tier: The tier's details.
         event_type: One of `JOB_ATTRIBUTES`.
-
-    Returns:
-        Whether the attribute is there; `job_name` says whether it is a name.
     """
     return tier.get(JOB_ATTRIBUTES[EventType(event_type)]) is not None
 
 
 def builder_name(tier: Mapping[str, Any]) -> str | None:
-    """Read which build system a tier's jobs are on.
-
-    Args:
-        tier: The tier's details.
-
-    Returns:
-        Its name, or `None` where the tier leaves that to `DEFAULT_BUILDER`.
+    """Read the name of a tier's build system; `None` stands for `DEFAULT_BUILDER`.
 
     Raises:
-        ConfigurationError: The attribute `builder` is there and no name.
+        ConfigurationError: The attribute `builder` is not a text, or is empty.
     """
     return None if tier.get("builder") is None else _text(tier, "builder", "its build system")
 
 
 def variables_of(tier: Mapping[str, Any]) -> dict[str, Any]:
-    """Read which variables a tier's jobs get.
-
-    Args:
-        tier: The tier's details.
-
-    Returns:
-        All of its attributes but `allowedVariables`.
-    """
+    """Return the variables of a tier's jobs: all attributes except `allowedVariables`."""
     return {name: value for name, value in tier.items() if name != ALLOWED_VARIABLES}
 
 
 def allowed_variables(tier: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Read which variables events may set for a tier's jobs.
 
-    Args:
-        tier: The tier's details.
-
     Returns:
-        The names, prefixes with `*` at their end; `None` where the tier does not limit them.
+        Names, and prefixes that end in `*`; `None` if the tier does not limit them.
 
     Raises:
-        ConfigurationError: The attribute is no list, set or comma-separated text of such names.
+        ConfigurationError: The attribute is not a list, set or comma-separated text of such names.
     """
     value = tier.get(ALLOWED_VARIABLES)
     if value is None:
@@ -119,7 +93,7 @@ def allowed_variables(tier: Mapping[str, Any]) -> tuple[str, ...] | None:
             return tuple(patterns)
     raise ConfigurationError(
         f"tier {shown(tier.get('tier'))} has a malformed attribute {ALLOWED_VARIABLES}; make it a list, a set or a "
-        "comma-separated text of names of variables, a prefix with * at its end, as in APP_*"
+        "comma-separated text of variable names, or of prefixes that end in *, such as APP_*"
     )
 
 
@@ -134,45 +108,42 @@ def _text(tier: Mapping[str, Any], attribute: str, meaning: str, hint: str = "")
 
 
 class TierDetails(Protocol):
-    """Where the details of a tier come from."""
+    """A source of tier details."""
 
     def get(self, tier: str) -> Mapping[str, Any]:
-        """Look a tier up.
-
-        Args:
-            tier: Its name, for example `PREMIUM`.
+        """Look a tier up by its name, for example `PREMIUM`.
 
         Returns:
-            Its details: `tier`, `jobName`, and whatever else the job is to have as variables.
+            The tier's details: `tier`, the names of its jobs such as `jobName`, and the jobs' other variables.
 
         Raises:
-            ConfigurationError: The tier is not known.
-            InvalidEvent: Its name is too long for one.
-            Unavailable: It could not be looked up just now.
+            ConfigurationError: There is no such tier.
+            InvalidEvent: The name is too long for a table's key.
+            Unavailable: The source could not be reached.
         """
         ...
 
 
 class StaticTierDetails:
-    """Tier details given in code; without any, every tier has the job `{tier}-job` (the seed's convention)."""
+    """Tier details given in code; without any, every tier has the job `{tier}-job`."""
 
     def __init__(self, tiers: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._tiers = tiers
 
     def get(self, tier: str) -> Mapping[str, Any]:
-        """Look a tier up; see `TierDetails.get`."""
+        """See `TierDetails.get`."""
         if self._tiers is None:
             return {"tier": tier, "jobName": f"{tier}-job"}
         if tier not in self._tiers:
             known = ", ".join(self._tiers) or "none"
             raise ConfigurationError(
-                f"tier {shown(tier)} is not known (known: {known}); add it or correct the plan's tier"
+                f"tier {shown(tier)} is unknown (known: {known}); add it, or correct the plan's tier"
             )
         return {"tier": tier, **self._tiers[tier]}
 
 
 class DynamoDBTierDetails:
-    """Tier details kept in a DynamoDB table with the key `tier`, cached for a while."""
+    """Reads tier details from a DynamoDB table with the key `tier`, and caches them."""
 
     def __init__(
         self,
@@ -181,13 +152,13 @@ class DynamoDBTierDetails:
         max_age: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Keep what is needed for the first look-up; nothing is read yet.
+        """Store the arguments; nothing is read yet.
 
         Args:
             table: The table's name.
-            client: Gives the DynamoDB client.
-            max_age: Seconds for which details are kept before they are read again.
-            clock: Seconds from any fixed point on.
+            client: Returns the client; called at each request.
+            max_age: How long details are cached, in seconds.
+            clock: Returns seconds since any fixed time.
         """
         self._table = table
         self._client = client
@@ -196,7 +167,7 @@ class DynamoDBTierDetails:
         self._cache: dict[str, tuple[float, Mapping[str, Any]]] = {}
 
     def get(self, tier: str) -> Mapping[str, Any]:
-        """Look a tier up; see `TierDetails.get`."""
+        """See `TierDetails.get`."""
         cached = self._cache.get(tier)
         if cached is not None and self._clock() - cached[0] < self._max_age:
             return cached[1]

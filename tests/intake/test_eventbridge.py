@@ -78,7 +78,7 @@ def test_a_missing_field_is_named(handler: Application, aws: Requests, field: st
         ("detail", [1], "detail is a list; it must be a JSON object"),
         ("detail", "{}", "detail is a text; it must be a JSON object"),
         ("detail.tenant", ..., "detail.tenant is missing"),
-        ("detail.tenant", "acme", "detail.tenant is wrong: it must be an object, or a text that holds one"),
+        ("detail.tenant", "acme", "detail.tenant is wrong: it must be an object, or a text with a JSON object"),
         ("detail.tenant.id", ..., "detail.tenant.id is missing"),
         ("detail.tenant.id", "", "detail.tenant.id is empty"),
         ("detail.tenant.id", 5, "detail.tenant.id must be a text"),
@@ -100,7 +100,7 @@ def test_a_wrong_field_is_named(handler: Application, aws: Requests, path: str, 
 def test_a_subscription_without_plan_is_named(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning-subscription"), "detail.subscription.plan", ...)
 
-    refused(handler, event, InvalidEvent, "subscription.plan is missing")
+    refused(handler, event, InvalidEvent, "planConfig and subscription.plan are both missing")
 
     assert aws.besides_reports == []
 
@@ -191,7 +191,7 @@ def test_a_tier_attribute_that_cannot_be_a_variable_is_named(aws: Requests) -> N
 def test_a_number_that_dynamodb_cannot_store_is_refused(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.appConfig", {"n": 10**40 + 1})
 
-    refused(handler, event, InvalidEvent, "appConfig.n is nothing that DynamoDB holds (a number has at most 38 digits")
+    refused(handler, event, InvalidEvent, "DynamoDB cannot hold appConfig.n (a number has at most 38 digits")
 
     assert "StartBuild" not in aws.operations
 

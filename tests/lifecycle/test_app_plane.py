@@ -131,7 +131,7 @@ def test_without_services_there_is_the_webhook_alone_and_the_log_says_so(
 def test_a_service_that_is_not_allowed_keeps_everything_from_being_sent(
     handler: Application, control_plane: ControlPlane
 ) -> None:
-    with pytest.raises(ConfigurationError, match=r"'elsewhere\.example\.org' was not sent: the host is not among"):
+    with pytest.raises(ConfigurationError, match=r"'elsewhere\.example\.org' was not sent: the host is not in"):
         invoke(handler, event(control_plane, USER_CALLBACK_ENDPOINT="https://elsewhere.example.org/user-callback"))
 
     assert control_plane.requests == []
@@ -220,7 +220,7 @@ def test_users_are_managed_where_the_webhooks_path_says_webhook_last(webhook: st
 
 @pytest.mark.parametrize("url", ["https://webhook.example.com/status?do-not-tell=webhook", "https://c.example.com"])
 def test_a_webhook_whose_path_says_no_webhook_is_named(url: str) -> None:
-    with pytest.raises(ConfigurationError, match="the status webhook's path does not hold 'webhook'") as caught:
+    with pytest.raises(ConfigurationError, match="the status webhook's path does not contain 'webhook'") as caught:
         decided(API_ENDPOINT=url)
 
     assert "do-not-tell" not in str(caught.value)
@@ -259,7 +259,7 @@ def test_without_a_webhook_nothing_is_set_up_and_the_log_says_so(
     invoke(handler, event(control_plane, API_ENDPOINT=""))
 
     assert control_plane.requests == []
-    assert "the application plane was not set up, for the status webhook cannot be sent" in capsys.readouterr().out
+    assert "the application plane was not set up, because the status webhook cannot be sent" in capsys.readouterr().out
     assert "no address" in stored()["statusWebhook"]
 
 
@@ -273,7 +273,7 @@ def test_a_step_that_fails_keeps_all_that_follow_back_until_it_succeeds(
     control_plane.next.answer(429, on=EVERYTHING[position], times=3)
     sent = event(control_plane)
 
-    with pytest.raises(Unavailable, match="it answered 429"):
+    with pytest.raises(Unavailable, match="the host answered 429"):
         invoke(handler, sent)
     assert paths(control_plane) == [*EVERYTHING[:position], *[EVERYTHING[position]] * 3]
 
@@ -285,7 +285,7 @@ def test_a_step_that_fails_keeps_all_that_follow_back_until_it_succeeds(
 def test_an_answer_without_an_id_keeps_everything_else_back(handler: Application, control_plane: ControlPlane) -> None:
     control_plane.next.answer(204, on=USERS)
 
-    with pytest.raises(Unavailable, match="was accepted, but its answer is no JSON; correct the control plane"):
+    with pytest.raises(Unavailable, match="was accepted, but its answer is not JSON; correct the control plane"):
         invoke(handler, event(control_plane))
 
     assert paths(control_plane) == [USERS]

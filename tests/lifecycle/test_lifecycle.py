@@ -105,7 +105,7 @@ def test_a_build_that_says_that_it_failed_has_failed_whatever_its_event_is_calle
     assert [body["data"]["status"] for body in control_plane.accepted] == sent
     assert follow_ups(aws) == []
     assert not aws.of("StartBuild")
-    assert "is of a build that failed: CODEBUILD_BUILD_SUCCEEDING is 0" in capsys.readouterr().out
+    assert "is handled as a failure: its CODEBUILD_BUILD_SUCCEEDING is 0" in capsys.readouterr().out
 
 
 def test_a_failure_is_noted_and_told_to_the_control_plane(
@@ -137,8 +137,8 @@ def test_a_failure_without_a_callback_address_is_noted_alone_and_the_log_says_so
     record = stored()
     assert record["status"] == "PROVISIONING_FAILED"
     assert record["statusWebhook"] == (
-        "not sent, for it has no address (API_ENDPOINT in the event or the tier, CONTROL_PLANE_HOST in the tier, or "
-        "CALLBACK_URL)"
+        "not sent, because it has no address (API_ENDPOINT in the event or the tier, CONTROL_PLANE_HOST in the tier, "
+        "or CALLBACK_URL)"
     )
     (line,) = [line for line in json_lines(capsys.readouterr().out) if line.get("level") == "WARNING"]
     assert line["message"] == f"tenant '{TENANT_ID}': the callback was {record['statusWebhook']}"
@@ -162,7 +162,7 @@ def test_nothing_is_sent_where_nothing_can_sign_it(
     answer = invoke(create_handler(lifecycle), event)
 
     assert actions(answer) == [("UpdateTenant", "updated"), ("SendCallback", "skipped")]
-    assert "was not sent, for it has no secret (in the event or the tenant's record)" in capsys.readouterr().out
+    assert "was not sent, because it has no secret (in the event or the tenant's record)" in capsys.readouterr().out
     assert not control_plane.requests
 
 
@@ -516,7 +516,7 @@ def test_a_tier_without_a_deprovisioning_job_is_named(aws: Requests) -> None:
     with pytest.raises(
         ConfigurationError,
         match=r"tier 'PREMIUM' does not name the job of TENANT_DEPROVISIONING; give its item an attribute "
-        r"deprovisioningJobName \(text\), or jobDeprovisions \(true\) where its jobName does both",
+        r"deprovisioningJobName \(text\), or set jobDeprovisions to true if the job in jobName does both",
     ):
         invoke(handler, sample("tenant-deprovisioning"))
 
@@ -820,7 +820,7 @@ def test_a_tier_whose_address_is_none_leaves_it_to_the_setting(
     invoke(with_tier(CONTROL_PLANE_HOST="control.example.com"), without_address())
 
     assert [request.path for request in unlisted.requests] == ["/of-the-setting"]
-    assert "CONTROL_PLANE_HOST of tier 'PREMIUM' is no http(s) address" in capsys.readouterr().out
+    assert "CONTROL_PLANE_HOST of tier 'PREMIUM' is not an http(s) address and is ignored" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -853,7 +853,7 @@ def test_where_nobody_can_be_told_of_an_unknown_tier_record_and_log_say_so(
 
     invoke(handler, as_event(entry))
 
-    assert stored("new")["statusWebhook"].startswith("not sent, for it has no address")
+    assert stored("new")["statusWebhook"].startswith("not sent, because it has no address")
     assert "tenant 'new': the callback was not sent" in capsys.readouterr().out
 
 
@@ -867,7 +867,7 @@ def test_a_control_plane_that_has_settled_the_tenant_is_no_error(
 
     assert actions(answer) == [("UpdateTenant", "updated"), ("SendCallback", "refused")]
     reason = answer["consumers"][0]["outcomes"][1]["reason"]
-    assert reason == "it was answered 401: the tenant is settled already, or the signature is refused"
+    assert reason == "the answer was 401: the tenant is not being provisioned, or the signature is wrong"
     assert stored()["statusWebhook"] == f"refused: {reason}"
 
 
@@ -896,7 +896,7 @@ REPORTS = [f"tenant-{step}-{end}" for step in STEPS for end in ("success", "fail
 @pytest.mark.parametrize(
     ("name", "value", "told_of_it"),
     [
-        ("tenant", "{do-not-tell", "detail.tenant is wrong: it must be an object, or a text that holds one as JSON"),
+        ("tenant", "{do-not-tell", "detail.tenant is wrong: it must be an object, or a text with a JSON object"),
         ("tenant", '"do-not-tell"', "detail.tenant must be an object"),
         ("tenant", ..., "detail.tenant is missing"),
         ("CODEBUILD_BUILD_SUCCEEDING", "do-not-tell", 'detail.CODEBUILD_BUILD_SUCCEEDING is wrong: it must be "0" or'),
@@ -927,7 +927,7 @@ def test_a_callback_address_that_is_not_allowed_leaves_everything_as_it_is(
     monkeypatch.setenv("DEPROVISIONING_WEBHOOK_TYPE", "1")
     before = stored()
 
-    with pytest.raises(ConfigurationError, match=r"'elsewhere\.example\.org' was not sent: the host is not among"):
+    with pytest.raises(ConfigurationError, match=r"'elsewhere\.example\.org' was not sent: the host is not in"):
         invoke(create_handler(lifecycle), told(kind, control_plane, API_ENDPOINT="https://elsewhere.example.org/x"))
 
     assert stored() == before
@@ -984,7 +984,7 @@ def test_an_older_report_is_superseded(handler: Application, aws: Requests, caps
             "action": "UpdateTenant",
             "status": "superseded",
             "name": TENANT_ID,
-            "reason": "something later has begun for the tenant",
+            "reason": "a later event began another operation for the tenant",
         }
     ]
     assert stored()["status"] == "DEPROVISIONING"

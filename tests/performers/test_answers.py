@@ -105,7 +105,7 @@ def test_what_is_kept_is_not_told_of_a_failure_either(plane: ControlPlane, capsy
     plane.next.answer(404, on="/use")
     handler = deciding(callback(plane, "/ask", keeps=["id"]), callback(plane, "/use", {"id": FromAnswer("id")}))
 
-    with pytest.raises(ConfigurationError, match="it answered 404") as caught:
+    with pytest.raises(ConfigurationError, match="the host answered 404") as caught:
         invoke(handler, sample("tenant-provisioning"))
 
     logged = capsys.readouterr().out
@@ -151,7 +151,9 @@ def test_what_no_earlier_callback_keeps_is_the_consumers_mistake(plane: ControlP
     decision = [callback(plane, "/first"), callback(plane, "/ask", keeps=["id"])]
     decision.insert(position, callback(plane, "/use", {"user": [FromAnswer("id")]}))
 
-    with pytest.raises(ConfigurationError, match=r"consumer 'ask' returned FromAnswer\('id'\), but no callback before"):
+    with pytest.raises(
+        ConfigurationError, match=r"consumer 'ask' returned FromAnswer\('id'\), but no earlier callback keeps it"
+    ):
         invoke(deciding(*decision), sample("tenant-provisioning"))
 
     assert plane.requests == []
@@ -167,7 +169,7 @@ def test_names_to_keep_are_no_text(plane: ControlPlane) -> None:
 def test_a_body_that_waits_for_an_answer_is_checked_to_be_json_before_anything_is_sent(plane: ControlPlane) -> None:
     body = {"id": FromAnswer("id"), "rest": object()}
 
-    with pytest.raises(InvalidEvent, match="a callback's body is no JSON"):
+    with pytest.raises(InvalidEvent, match="a callback's body is not JSON"):
         invoke(
             deciding(callback(plane, "/ask", keeps=["id"]), callback(plane, "/use", body)),
             sample("tenant-provisioning"),
@@ -186,18 +188,18 @@ def ask(plane: ControlPlane) -> dict[str, str | int]:
 @pytest.mark.parametrize(
     ("body", "told"),
     [
-        ("", "is no JSON"),
-        ('{"id": "do-not-tell', "is no JSON"),
-        ("[" * 10_000, "is no JSON"),
-        ('{"id": ' + "9" * 5000 + "}", "is no JSON"),
-        ('["do-not-tell"]', "is a list and no object"),
+        ("", "is not JSON"),
+        ('{"id": "do-not-tell', "is not JSON"),
+        ("[" * 10_000, "is not JSON"),
+        ('{"id": ' + "9" * 5000 + "}", "is not JSON"),
+        ('["do-not-tell"]', "is a list, not an object"),
         ('{"other": "do-not-tell"}', "has no 'id'"),
-        ('{"id": true}', "has a 'id' that is no text"),
-        ('{"id": null}', "has a 'id' that is no text"),
-        ('{"id": {"a": "do-not-tell"}}', "has a 'id' that is no text"),
-        ('{"id": NaN}', "has a 'id' that is no text"),
-        ('{"id": 9007199254740992}', "has a 'id' that is no text"),
-        (json.dumps({"id": "x" * 1025}), "has a 'id' that is no text of at most 1024 characters"),
+        ('{"id": true}', "has a 'id' that is neither a text"),
+        ('{"id": null}', "has a 'id' that is neither a text"),
+        ('{"id": {"a": "do-not-tell"}}', "has a 'id' that is neither a text"),
+        ('{"id": NaN}', "has a 'id' that is neither a text"),
+        ('{"id": 9007199254740992}', "has a 'id' that is neither a text"),
+        (json.dumps({"id": "x" * 1025}), "has a 'id' that is neither a text of at most 1024 characters"),
         (json.dumps({"id": "x", "more": "y" * 20_000}), "has more than 16 KiB"),
     ],
 )
@@ -224,7 +226,7 @@ def test_a_text_or_an_integer_is_kept_as_it_is(control_plane: ControlPlane, valu
 def test_a_compressed_answer_is_not_unpacked(control_plane: ControlPlane) -> None:
     control_plane.next.answer(200, "x", {"Content-Encoding": "gzip"})
 
-    with pytest.raises(Unavailable, match="its answer is no JSON"):
+    with pytest.raises(Unavailable, match="its answer is not JSON"):
         ask(control_plane)
 
 
@@ -239,7 +241,7 @@ def test_a_401_gives_no_answer_even_to_a_repeat(control_plane: ControlPlane) -> 
     control_plane.next.drop(after_acting=True)
     control_plane.next.answer(401)
 
-    with pytest.raises(ConfigurationError, match="it answered 401"):
+    with pytest.raises(ConfigurationError, match="the host answered 401"):
         ask(control_plane)
 
 
@@ -248,7 +250,7 @@ def test_a_body_that_drips_is_cut_off(control_plane: ControlPlane, monkeypatch: 
     with DrippingServer(b"HTTP/1.1 200 OK\r\n\r\n") as drip:
         control_plane.url = f"{drip.url}/webhook"
 
-        with pytest.raises(Unavailable, match=r"it gave no answer \(ReadTimeoutError\)") as caught:
+        with pytest.raises(Unavailable, match=r"the host gave no answer \(ReadTimeoutError\)") as caught:
             ask(control_plane)
 
     assert caught.value.ambiguous

@@ -133,7 +133,10 @@ def test_a_failure_that_may_pass_is_tried_again_signed_anew(plane: ControlPlane,
     plane.next.answer(status, times=3)
 
     refused(
-        Unavailable, f"callback to '127.0.0.1' was not sent: it answered {status}", plane.url, callbacks(clock=clock)
+        Unavailable,
+        f"callback to '127.0.0.1' was not sent: the host answered {status}",
+        plane.url,
+        callbacks(clock=clock),
     )
     assert len({request.headers["x-timestamp"] for request in plane.requests}) == 3
     assert len({request.headers["x-signature"] for request in plane.requests}) == 3
@@ -162,7 +165,7 @@ def test_a_server_that_keeps_silent_is_unavailable(plane: ControlPlane, monkeypa
     monkeypatch.setattr("orchestrator.performers.callbacks.READ_TIMEOUT_SECONDS", 0.2)
     plane.next.stall(times=3)
 
-    refused(Unavailable, r"it gave no answer \(ReadTimeoutError\)", plane.url)
+    refused(Unavailable, r"the host gave no answer \(ReadTimeoutError\)", plane.url)
 
 
 @pytest.mark.parametrize("headers", [{"Content-Length": "1000"}, {"Content-Encoding": "gzip"}])
@@ -171,7 +174,7 @@ def test_the_status_counts_however_the_rest_of_the_answer_fails(plane: ControlPl
     plane.next.answer(404, "cut off", headers)
 
     assert callbacks().send(action(plane.url)) is OutcomeStatus.SENT
-    with pytest.raises(ConfigurationError, match="it answered 404"):
+    with pytest.raises(ConfigurationError, match="the host answered 404"):
         callbacks().send(action(plane.url))
     assert len(plane.requests) == 2
 
@@ -199,7 +202,7 @@ def test_a_closed_port_is_unavailable_and_nothing_arrived() -> None:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
 
-    with pytest.raises(Unavailable, match="it was not reached") as caught:
+    with pytest.raises(Unavailable, match="the host was not reached") as caught:
         callbacks().send(action(f"http://127.0.0.1:{port}/"))
     assert not caught.value.ambiguous
 
@@ -210,17 +213,19 @@ def test_a_name_that_does_not_resolve_is_unavailable(monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr("socket.getaddrinfo", unknown)
 
-    refused(Unavailable, "its name cannot be resolved", "https://nowhere.invalid/x", callbacks("nowhere.invalid"))
+    refused(
+        Unavailable, "the host's name cannot be resolved", "https://nowhere.invalid/x", callbacks("nowhere.invalid")
+    )
 
 
 @pytest.mark.parametrize(
     ("status", "told"),
     [
-        (400, "it answered 400; correct the address"),
-        (401, "it answered 401; the signature is refused"),
-        (404, "it answered 404"),
-        (301, r"it redirects \(301\); name the address that answers itself"),
-        (307, r"it redirects \(307\)"),
+        (400, "the host answered 400; correct the address"),
+        (401, "the host answered 401, because the signature is wrong"),
+        (404, "the host answered 404"),
+        (301, r"the host redirects \(301\); use the address that it redirects to"),
+        (307, r"the host redirects \(307\)"),
     ],
 )
 def test_a_refusal_is_told_and_not_tried_again(plane: ControlPlane, status: int, told: str) -> None:
@@ -233,7 +238,7 @@ def test_a_refusal_is_told_and_not_tried_again(plane: ControlPlane, status: int,
 
 
 def test_a_wrong_secret_is_refused_by_the_control_plane(plane: ControlPlane) -> None:
-    with pytest.raises(ConfigurationError, match="the signature is refused"):
+    with pytest.raises(ConfigurationError, match="the signature is wrong"):
         callbacks().send(action(plane.url, secret="another"))
     assert plane.accepted == []
 
@@ -276,7 +281,7 @@ def test_without_allowed_hosts_no_callback_is_sent(plane: ControlPlane) -> None:
     ],
 )
 def test_a_host_that_is_not_allowed_is_refused(url: str, allowed: list[str]) -> None:
-    refused(ConfigurationError, "is not among CALLBACK_ALLOWED_HOSTS; add it there", url, callbacks(*allowed))
+    refused(ConfigurationError, "is not in CALLBACK_ALLOWED_HOSTS; add it there", url, callbacks(*allowed))
 
 
 @pytest.mark.parametrize(
@@ -319,26 +324,28 @@ def test_a_host_that_is_allowed_passes_however_it_is_written(url: str, allowed: 
     ],
 )
 def test_an_address_that_is_none_is_refused(url: str) -> None:
-    refused(InvalidEvent, "a callback's address is no http", url, callbacks(".example.com", "127.0.0.1"))
+    refused(InvalidEvent, "a callback's address is not an http", url, callbacks(".example.com", "127.0.0.1"))
 
 
 @pytest.mark.parametrize(
     "entry", ["https://control.example.com", "control.example.com:443", "*.example.com", "a/b", ".", "", "a..b"]
 )
 def test_an_allowed_host_that_is_none_is_told_by_name(entry: str) -> None:
-    with pytest.raises(ConfigurationError, match="which is no host; write it without scheme, port and path") as caught:
+    with pytest.raises(
+        ConfigurationError, match="which is not a host; write it without scheme, port and path"
+    ) as caught:
         Callbacks(AllowedHosts(["control.example.com", entry]))
-    assert str(caught.value).startswith(f"CALLBACK_ALLOWED_HOSTS names {entry!a}, ")
+    assert str(caught.value).startswith(f"CALLBACK_ALLOWED_HOSTS has the entry {entry!a}, ")
 
 
 def test_an_address_with_a_user_is_refused() -> None:
     url = "https://u:do-not-tell@control.example.com/"
 
-    refused(InvalidEvent, "its address holds a user", url, callbacks("control.example.com"))
+    refused(InvalidEvent, "its address contains a user name", url, callbacks("control.example.com"))
 
 
 def test_only_loopback_goes_without_tls() -> None:
-    refused(ConfigurationError, "it would go without TLS", "http://control.example.com/", callbacks(".example.com"))
+    refused(ConfigurationError, "its address has no TLS", "http://control.example.com/", callbacks(".example.com"))
 
 
 @pytest.mark.parametrize(
@@ -365,7 +372,7 @@ def test_a_name_that_leads_where_no_control_plane_is_is_refused(monkeypatch: pyt
     bad = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (address, 0))
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [good, bad])
 
-    with pytest.raises(ConfigurationError, match=r"its name resolves to .*, which is no address for a control plane"):
+    with pytest.raises(ConfigurationError, match=r"the host's name resolves to .*, which no control plane can have"):
         callbacks("control.example.com").send(action("https://control.example.com/"))
 
 
@@ -418,7 +425,7 @@ def test_a_callback_without_a_secret_is_refused(plane: ControlPlane) -> None:
 
 @pytest.mark.parametrize("body", [{"a": float("nan")}, {"a": object()}])
 def test_a_body_that_is_no_json_is_refused(plane: ControlPlane, body: dict[str, Any]) -> None:
-    refused(InvalidEvent, "a callback's body is no JSON", plane.url, body=body)
+    refused(InvalidEvent, "a callback's body is not JSON", plane.url, body=body)
     assert plane.requests == []
 
 
@@ -456,7 +463,7 @@ def test_the_certificate_is_that_of_the_name_and_not_of_the_address(
     url = secure.url.replace("127.0.0.1", "localhost")
 
     assert callbacks("localhost", ssl_context=trusting(authority)).send(action(url)) is OutcomeStatus.SENT
-    with pytest.raises(ConfigurationError, match="its certificate is not trusted"):
+    with pytest.raises(ConfigurationError, match="the host's certificate is not trusted"):
         callbacks("127.0.0.1", ssl_context=trusting(authority)).send(action(secure.url))
     assert len(secure.accepted) == 1
 
@@ -477,7 +484,7 @@ def test_what_was_checked_is_what_is_connected_to_whatever_the_name_becomes(
         sender = callbacks(name, ssl_context=trusting(authority))
 
         assert sender.send(action(f"https://{name}/")) is OutcomeStatus.SENT
-        with pytest.raises(ConfigurationError, match="its name resolves to 169"):
+        with pytest.raises(ConfigurationError, match="the host's name resolves to 169"):
             sender.send(action(f"https://{name}/"))
 
     assert network.connected == ["203.0.113.7"]
@@ -488,7 +495,7 @@ def test_what_was_checked_is_what_is_connected_to_whatever_the_name_becomes(
 def test_a_certificate_of_an_unknown_authority_is_not_trusted(secure: ControlPlane) -> None:
     url = secure.url.replace("127.0.0.1", "localhost")
 
-    with pytest.raises(ConfigurationError, match="its certificate is not trusted"):
+    with pytest.raises(ConfigurationError, match="the host's certificate is not trusted"):
         callbacks("localhost").send(action(url))
     assert secure.requests == []
 

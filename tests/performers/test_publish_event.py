@@ -118,7 +118,7 @@ def test_a_detail_that_is_no_json_is_refused_before_anything_is_done(aws: Reques
         lambda event: [PublishEvent(type="FIRST", detail={}), PublishEvent(type="BAD", detail={"a": value})]
     )
 
-    with pytest.raises(InvalidEvent, match="event 'BAD' cannot be published: its detail is no JSON"):
+    with pytest.raises(InvalidEvent, match="event 'BAD' cannot be published: its detail is not JSON"):
         invoke(create_handler(registry), sample("tenant-provisioning"))
     assert aws == []
 
