@@ -1,4 +1,4 @@
-"""What consumers decide on, as plain records that do nothing themselves, and what came of performing it."""
+"""Actions, which consumers return, and outcomes, the results of performing them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,15 +14,15 @@ class StartJob:
     """Start one job of a build system.
 
     Attributes:
-        name: The job: a CodeBuild project's name or ARN, a Jenkins job's full name, as in `tenants/scale-down`.
-        builder: Name of the build system, for example `CODE_BUILD`; `None` takes `DEFAULT_BUILDER`.
-        variables: The job's variables, as an event gave them: names that reach into the build are refused
-            (`orchestrator.builders.refused_names`). They may hold secrets and are left out of `repr`.
-        trusted_variables: Variables from a source that may set any name, such as the tier details;
-            `variables` go on top.
-        tenant_id: The tenant that the job is for; `None` takes it from the event's detail where that has one.
-        follow: Whether the run is followed, and its ending published as `<event type>_SUCCESS` or `…_FAILURE`; `False`
-            for a job that merely runs beside another.
+        name: A CodeBuild project's name or ARN, or a Jenkins job's full name such as `tenants/scale-down`.
+        builder: Name of the build system, for example `CODE_BUILD`; `None` uses `DEFAULT_BUILDER`.
+        variables: Variables that come from an event. Names that could change how the build runs are refused
+            (`orchestrator.builders.refused_names`). Values may be secret and are not in `repr`.
+        trusted_variables: Variables from a trusted source, such as the tier details, which may have any name;
+            `variables` overrides them.
+        tenant_id: The tenant that the job is for; `None` uses the tenant in the event's detail, if any.
+        follow: Whether to follow the run and publish its ending as `<event type>_SUCCESS` or `…_FAILURE`. Set it to
+            `False` for a second job of the same event, whose ending must not count as the event's.
     """
 
     name: str
@@ -35,14 +35,15 @@ class StartJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveTenant:
-    """Store the tenant's record, in place of the one that is there: something begins for the tenant with this event.
+    """Begin an operation for the tenant, such as its provisioning, and replace the tenant's record.
 
-    Nothing is stored where a later event has begun something for the tenant; then the actions after this one are not
-    performed either. Nor is it where this very event has done so before.
+    If a later event has begun an operation for the tenant, nothing is stored and the remaining actions are not
+    performed. If an earlier delivery of this event stored the record, nothing is stored, but the remaining actions are
+    performed.
 
     Attributes:
         tenant_id: The record's key.
-        record: Its other attributes. They may hold secrets and are left out of `repr`.
+        record: The record's other attributes. Values may be secret and are not in `repr`.
     """
 
     tenant_id: str
@@ -51,20 +52,19 @@ class SaveTenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateTenant:
-    """Change some attributes of the tenant's record, unless a later event has written it.
+    """Change attributes of the tenant's record, unless a later event has written it.
 
-    Where the event tells how a run ended, or follows from one that does, and something later has begun for the tenant,
-    the actions after this one are not performed either.
+    If a later event has begun an operation for the tenant, and this event is about a run's ending or follows from one,
+    the remaining actions are not performed either.
 
     Attributes:
         tenant_id: The record's key.
-        changes: The new values; `None` removes an attribute. They may hold secrets and are left out of `repr`.
-        create: Whether a record is made where there is none; else such a tenant is an `InvalidEvent`.
-        starts: Whether something begins for the tenant with this event, as with `SaveTenant`.
-        status: The status that the tenant reaches, if it does; such a change may be made again and again.
-        ahead: Statuses of a tenant that has come further: nothing is changed.
-        final: Statuses that it does not go on from: nothing is changed, and the actions after this one are not
-            performed either.
+        changes: The new values; `None` removes an attribute. Values may be secret and are not in `repr`.
+        create: Whether to create a missing record; if false, a missing record raises `UnknownTenant`.
+        starts: Whether this event begins an operation for the tenant, as with `SaveTenant`.
+        status: The new status, if the status changes; such a change is safe to repeat.
+        ahead: If the tenant has one of these statuses, nothing is changed.
+        final: If the tenant has one of these statuses, nothing is changed and the remaining actions are not performed.
     """
 
     tenant_id: str
@@ -82,12 +82,11 @@ class PublishEvent:
 
     Attributes:
         type: The event's type: EventBridge's `detail-type`.
-        detail: Its detail. It may hold secrets and is left out of `repr`.
-        source: Who says so. Of other sources than `orchestrator` (and the reference's, `saas.tenant.provisioning.…`)
-            an event that had to be published twice counts twice.
-        failure: The failure that it tells of, which is kept with its record.
-        once_per: What it is about: for that it is published once; see `SendCallback`. However often it is published,
-            its consumers see one event.
+        detail: The event's detail. It may be secret and is not in `repr`.
+        source: The event's source. If an event has to be published twice, its consumers recognize the second one only
+            if the source is `orchestrator` or begins with `saas.tenant.provisioning.`.
+        failure: The failure that the event reports; stored in the action's record.
+        once_per: The subject for which the event is published once; see `SendCallback`.
     """
 
     type: str
@@ -102,21 +101,21 @@ class SendCallback:
     """Send a signed callback to the control plane.
 
     Attributes:
-        url: Where to; its host must be among `CALLBACK_ALLOWED_HOSTS` or `allowed_hosts`, or that of `CALLBACK_URL`.
-            Its path may be secret, so it is left out of `repr`.
-        body: The JSON body. It may hold secrets and is left out of `repr`.
-        secret: Signs the callback.
-        context: Goes into the signature of a tenant-status webhook; a service callback has none.
-        allowed_hosts: Hosts that it may go to besides those of `CALLBACK_ALLOWED_HOSTS`: such as a tier names, and
-            never one that an event does.
-        may_be_settled: Whether the tenant need not be in provisioning, so that the 401 with which the control
-            plane answers then is no failure.
-        tenant_id: The tenant in whose record it is noted that it was not sent or not accepted; `None` notes it nowhere.
-        missing: What it lacks to be sent, in words: it is not, and the tenant's record says so.
-        once_per: What it is about, such as a run: for that it is sent once, whichever event and consumer it comes of.
-            `None` is the event, the consumer, and its place in the decision.
-        keeps: Members of the JSON answer that later callbacks of the same decision need, see `FromAnswer`. They are
-            kept with the action's record, in the clear. An answer without one of them is an error, and so is a 401.
+        url: The address. Its host must be in `CALLBACK_ALLOWED_HOSTS` or `allowed_hosts`, or be that of `CALLBACK_URL`.
+            Its path may be secret and is not in `repr`.
+        body: The JSON body. It may be secret and is not in `repr`.
+        secret: The key of the signature.
+        context: The tenant's context, which is part of a status webhook's signature; service callbacks have none.
+        allowed_hosts: Other hosts that are allowed, such as those that a tier names. Never put a host from an event
+            here.
+        may_be_settled: Whether a 401 is accepted. The control plane answers 401 for a tenant that is not being
+            provisioned.
+        tenant_id: The tenant whose record stores why the callback was not sent or not accepted; `None` stores nothing.
+        missing: Why the callback cannot be sent, such as `no secret`; it is not sent then.
+        once_per: The subject for which the callback is sent once, such as a run, whatever events and consumers return
+            it. `None` sends it once per event, consumer and position.
+        keeps: Members of the JSON answer that later callbacks need (`FromAnswer`). The action's record stores them
+            unencrypted. If one is missing, or the answer is 401, the callback fails.
     """
 
     url: str = field(repr=False)
@@ -133,11 +132,11 @@ class SendCallback:
 
 @dataclass(frozen=True, slots=True)
 class FromAnswer:
-    """Stands anywhere in a callback's body for what an earlier callback of the same decision was answered.
+    """A placeholder in a callback's body for a member of the answer to an earlier callback of the same consumer.
 
     Attributes:
-        member: A member of that answer; it is among the `keeps` of the earlier `SendCallback`. Of several that keep
-            it, the last one before counts.
+        member: The member's name, which the `keeps` of the earlier `SendCallback` must contain. If several earlier
+            callbacks keep it, the last one is used.
     """
 
     member: str
@@ -145,27 +144,27 @@ class FromAnswer:
 
 Action: TypeAlias = StartJob | SaveTenant | UpdateTenant | PublishEvent | SendCallback
 Decision: TypeAlias = Action | Iterable[Action] | None
-"""What a consumer returns: one action, several that are performed in order, or nothing."""
+"""What a consumer returns: one action, several that are performed in order, or `None`."""
 
 
 def begins(action: object) -> bool:
-    """Say whether something begins for a tenant with an action, as with its provisioning."""
+    """Whether an action begins an operation for a tenant, such as its provisioning."""
     return isinstance(action, SaveTenant) or (isinstance(action, UpdateTenant) and action.starts)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishEnding:
-    """Publish how a run ended, if the build system confirms that it has. For the built-in consumers alone.
+    """Publish how a run ended, if the build system confirms it. Only for the built-in consumers.
 
-    Ignored unless the ledger knows the run, with the same builder, job and tenant.
+    It is ignored unless the ledger has the run, with the same builder, job and tenant.
 
     Attributes:
         run_id: The run id.
-        builder: Name of the builder.
-        name: The job's name there.
-        build: The build system's name for the run.
-        tenant_id: The tenant that it is for, if any.
-        ending: The ending as its sender knows it; taken where the build system has forgotten the run.
+        builder: The builder's name.
+        name: The job's name in the build system.
+        build: The run's id in the build system.
+        tenant_id: The tenant that the job is for, if any.
+        ending: The ending that the event reports; used if the build system has deleted the run.
     """
 
     run_id: str
@@ -178,15 +177,15 @@ class PublishEnding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRuns:
-    """Publish the endings of all followed runs that have ended. For the built-in consumers alone."""
+    """Publish the endings of all followed runs that have ended. Only for the built-in consumers."""
 
 
 Following: TypeAlias = PublishEnding | SweepRuns
-"""What the built-in consumers of state changes and schedules return."""
+"""Actions of the built-in consumers of state changes and schedules."""
 
 
 class OutcomeStatus(StrEnum):
-    """What came of an action; `ALREADY_…` where an earlier delivery of the event had performed it."""
+    """The result of an action; `ALREADY_…` if an earlier delivery of the event performed it."""
 
     STARTED = "started"
     SAVED = "saved"
@@ -194,14 +193,14 @@ class OutcomeStatus(StrEnum):
     PUBLISHED = "published"
     SENT = "sent"
     REFUSED = "refused"
-    """The control plane did not accept the callback, and need not."""
+    """The control plane answered 401 to a callback with `may_be_settled`."""
     SWEPT = "swept"
     SKIPPED = "skipped"
-    """Nothing was done; the actions after it are performed."""
+    """Nothing was done; the remaining actions are performed."""
     SUPERSEDED = "superseded"
-    """Nothing was done, and the actions after it are not performed either."""
+    """Nothing was done, and the remaining actions are not performed either."""
     IGNORED = "ignored"
-    """Nothing was done: the event is about a run that is not this function's."""
+    """Nothing was done: the ledger has no such run, or contradicts the event."""
     ALREADY_STARTED = "already started"
     ALREADY_UPDATED = "already updated"
     ALREADY_PUBLISHED = "already published"
@@ -210,25 +209,24 @@ class OutcomeStatus(StrEnum):
 
 
 class Outcome(TypedDict, total=False):
-    """What came of performing an action: an entry of the handler's JSON answer.
+    """The result of performing an action; the handler returns it as JSON.
 
     Attributes:
         action: Name of the action's class, for example `StartJob`.
-        status: What happened.
-        builder: Builder of a job.
-        name: The job's name, the tenant's id of a record, the published event's type, or a callback's host (the
-            tenant's id where it was not sent).
-        id: The build system's name for the run, or the published event's id.
-        link: Page of the run.
-        buildNumber: Number of a Jenkins build, where it is known already.
-        buildLink: Page of that build.
-        checked: How many runs a sweep checked.
-        published: How many of their endings it published.
-        reason: Why an action was skipped, superseded or ignored, or counts as sent already; of a published failure, its
-            text.
-        error: Name of a published failure's error.
-        answer: What a callback keeps of its answer, by name. It may be personal: it is stored with the action's
-            record, and is in no log and no answer of the handler.
+        status: The result.
+        builder: The job's builder.
+        name: The job's name, the record's tenant id, the published event's type, or the callback's host (the tenant's
+            id if it was not sent).
+        id: The run's id in the build system, or the published event's id.
+        link: Web page of the run.
+        buildNumber: Number of a Jenkins build, if it is known already.
+        buildLink: Web page of that build.
+        checked: Number of runs that a sweep checked.
+        published: Number of endings that a sweep published.
+        reason: Why an action was skipped, superseded, ignored or refused; or the text of a published failure.
+        error: Class name of a published failure.
+        answer: The members that a callback keeps, by name. They may be personal data, so they are only in the action's
+            record, and neither logged nor returned by the handler.
     """
 
     action: str
@@ -247,6 +245,6 @@ class Outcome(TypedDict, total=False):
 
 
 def repeated(outcome: Outcome) -> Outcome:
-    """Mark an outcome as an earlier delivery's, with a status such as `already started`."""
+    """Change an outcome's status to that of an earlier delivery, such as `already started`."""
     status = outcome["status"]
     return outcome if status.startswith("already ") else {**outcome, "status": OutcomeStatus(f"already {status}")}

@@ -1,4 +1,4 @@
-"""The application: what Lambda calls. It parses what it gets, dispatches the event, and logs and raises the results."""
+"""The Lambda handler: parses an invocation, dispatches its event, logs the results, and raises failures."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class Application:
-    """A Lambda handler; `create_handler` makes one.
+    """A Lambda handler; use `create_handler` to create one.
 
     Attributes:
-        registry: The consumers; those that are registered later are found, too.
+        registry: The consumers; more can be registered at any time.
     """
 
-    __name__ = "lambda_handler"  # decorators of handlers read it, such as Powertools' Tracer
+    __name__ = "lambda_handler"  # read by decorators such as Powertools' Tracer
 
     def __init__(
         self,
@@ -59,16 +59,16 @@ class Application:
 
         Args:
             event: An EventBridge event, or a batch of SQS messages.
-            context: Lambda's context.
+            context: Lambda's context object.
 
         Returns:
-            For an EventBridge event a JSON-like document: `eventId`, `eventType`, and under `consumers` the `name` of
-            each that took the event with its `outcomes`. For a batch `batchItemFailures`.
+            For an EventBridge event, `eventId`, `eventType`, and `consumers`: a list with the `name` and `outcomes` of
+            each consumer that accepted the event. For a batch, `batchItemFailures`.
 
         Raises:
-            OrchestratorError: The event is not valid, or a consumer failed, when all the others are through.
-            ExceptionGroup: Several consumers failed. Lambda tries the event again, and then sends it to the failure
-                destination. A batch raises nothing.
+            OrchestratorError: The event is invalid, or one consumer failed (the others have run). For a batch, nothing
+                is raised.
+            ExceptionGroup: Several consumers failed.
         """
         self._time_limit.check(context)
         with deadline.of_invocation(context), telemetry.quiet_libraries():
@@ -110,7 +110,7 @@ def _answer(event: Event[Any], results: Sequence[ConsumerResult]) -> dict[str, A
 
 @contextmanager
 def _logged_failures() -> Iterator[None]:
-    """Log and count what keeps an event from the consumers."""
+    """Log and count a failure before any consumer runs."""
     try:
         yield
     except OrchestratorError as error:
@@ -122,7 +122,7 @@ def _logged_failures() -> Iterator[None]:
 
 
 def _log_results(event: Event[Any], results: Sequence[ConsumerResult]) -> None:
-    """Log and count the event, and what needs a look of its own."""
+    """Log and count the results of an event."""
     if not results:
         telemetry.logger.warning("no consumer takes this event", event_source=event.source)
         telemetry.count("EventUnhandled")
@@ -135,7 +135,7 @@ def _log_results(event: Event[Any], results: Sequence[ConsumerResult]) -> None:
             telemetry.logger.error(str(result.error), error=name, consumer=result.consumer)
             telemetry.count("ConsumerFailed", {"error": name})
     if any(result.error is not None for result in results):
-        telemetry.count("FailedEvents")  # without a dimension: CloudWatch alarms cannot search for those
+        telemetry.count("FailedEvents")  # has no dimension, because a CloudWatch alarm must name each one's value
     has_failed = all(result.error is not None for result in results)
     telemetry.logger.info(
         "event failed" if has_failed else "event handled",

@@ -1,4 +1,4 @@
-"""What a consumer is: its function and all that can be read from that before the first event, and its context."""
+"""Consumers: a function and what its signature says, checked at registration; and the context that it receives."""
 
 import inspect
 import typing
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The second argument of a consumer that asks for one.
+    """The second argument of a consumer that has one.
 
     Attributes:
         settings: The function's settings.
         tiers: Reads tier details.
-        tenants: Reads tenant records; an action writes them.
-        logger: The function's logger; its lines carry the event's id.
-        lambda_context: What Lambda passed as context, for example to ask for the remaining time.
+        tenants: Reads tenant records; to change one, return an action.
+        logger: The function's logger; its lines contain the event's id.
+        lambda_context: Lambda's context object, for example for the remaining time.
     """
 
     settings: "Settings"
@@ -57,14 +57,14 @@ class Consumer:
     """A registered consumer.
 
     Attributes:
-        name: Its name, unique in a registry and part of the identity of the jobs that it starts.
-        types: The event types that it takes.
+        name: The name, unique in a registry and part of the identity of the consumer's actions.
+        types: The event types that the consumer handles.
         function: The callable itself.
-        when: Condition that an event must meet besides its type; `None` takes every event.
-        detail: Validates the detail into what the function's annotation asks for; `None` leaves the mapping.
+        when: A condition on the event; `None` accepts every event of these types.
+        detail: Validates the detail into the annotated model; `None` passes the mapping.
         takes_context: Whether the function has a second parameter.
-        failure_type: Type of the event that reports a permanent failure; `None` reports none.
-        leads_to: What follows from it, for those who look at the registry.
+        failure_type: Type of the event to publish if the consumer fails permanently; `None` publishes none.
+        leads_to: What may follow from this consumer; only `orchestrator routes` shows it.
     """
 
     name: str
@@ -77,16 +77,16 @@ class Consumer:
     leads_to: tuple[str, ...] = field(default=(), repr=False)
 
     def accept(self, event: Event[Mapping[str, Any]]) -> Event[Any] | None:
-        """Bring an event into the form that the function is annotated with, if this consumer wants it.
+        """Validate the detail of an event, and check the condition.
 
         Args:
             event: An event of one of this consumer's types.
 
         Returns:
-            The event with its validated detail, or `None` where the condition does not hold.
+            The event with its validated detail; `None` if the condition is false.
 
         Raises:
-            InvalidEvent: The detail does not fit the annotation's model.
+            InvalidEvent: The detail does not fit the annotated model.
         """
         typed: Event[Any] = event
         if self.detail is not None:
@@ -98,15 +98,7 @@ class Consumer:
         return typed if self.when is None or self.when(typed) else None
 
     def decide(self, event: Event[Any], context: Context) -> _Decision | Coroutine[Any, Any, _Decision]:
-        """Call the function.
-
-        Args:
-            event: What `accept` returned.
-            context: Passed on where the function takes it.
-
-        Returns:
-            What the function returns; a coroutine where it is `async def`.
-        """
+        """Call the function with an event that `accept` returned; an `async` function returns a coroutine."""
         function: Callable[..., _Decision | Coroutine[Any, Any, _Decision]] = self.function
         return function(event, context) if self.takes_context else function(event)
 
@@ -119,36 +111,25 @@ def describe(
     failure_type: str | None = None,
     leads_to: Iterable[str] = (),
 ) -> Consumer:
-    """Look at a callable and make the record of it.
-
-    Args:
-        function: The consumer: takes the event and, where it has a second parameter, the context.
-        types: The event types that it is registered for.
-        name: Its name; `None` takes the function's own.
-        when: Its condition.
-        failure_type: Type of the event that reports its permanent failures.
-        leads_to: What follows from it.
-
-    Returns:
-        The record.
+    """Check a callable and create a consumer; see `Registry.consumer` for the arguments.
 
     Raises:
-        ConfigurationError: A type is no text, the name is missing, the signature or what it is annotated to return
-            does not fit, or the event's annotation cannot be resolved.
+        ConfigurationError: A type is not a text, the name is missing, signature or return annotation are not a
+            consumer's, or the event's annotation cannot be resolved.
     """
     name = name or getattr(function, "__name__", "")
     if not name or name == "<lambda>":
-        raise ConfigurationError("a consumer without a name of its own needs one: consumer(..., name='...')")
+        raise ConfigurationError("a consumer has no name, like a lambda; give it one: consumer(..., name='...')")
     who = f"consumer {shown(name)}"
     if not types or not all(_is_type(text) for text in types):
-        raise ConfigurationError(f'{who}: name the event types it takes: @registry.consumer("TENANT_…", …)')
+        raise ConfigurationError(f'{who} has no event types; name them: @registry.consumer("TENANT_…", …)')
     if when is not None and not _is_condition(when):
-        raise ConfigurationError(f"{who}: when= takes a plain function of the event that returns a boolean")
+        raise ConfigurationError(f"{who}: when= must be a plain function that takes the event and returns a boolean")
     if failure_type is not None and not _is_type(failure_type):
-        raise ConfigurationError(f"{who}: failure_type= takes the type of an event")
+        raise ConfigurationError(f"{who}: failure_type= must be an event type")
     leads_to = [leads_to] if isinstance(leads_to, str) else list(leads_to)
     if not all(map(_is_type, leads_to)):
-        raise ConfigurationError(f"{who}: leads_to= takes a list of texts: the types of events, or what else follows")
+        raise ConfigurationError(f"{who}: leads_to= must be a list of texts, such as event types")
     parameters = _required_parameters(function, who)
     _refuse_other_returns(function, who)
     return Consumer(
@@ -170,7 +151,7 @@ def _is_condition(when: object) -> bool:
         inspect.signature(when).bind(None)
     except TypeError:
         return False
-    except ValueError:  # a callable that does not say what it takes
+    except ValueError:  # some built-in callables have no signature
         return True
     return True
 
@@ -183,7 +164,7 @@ def _required_parameters(function: ConsumerFunction, who: str) -> list[inspect.P
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):
-        raise ConfigurationError(f"{who}: is no callable with a readable signature") from None
+        raise ConfigurationError(f"{who} has no readable signature; register a plain function") from None
     required = [
         parameter
         for parameter in parameters
@@ -196,7 +177,7 @@ def _required_parameters(function: ConsumerFunction, who: str) -> list[inspect.P
     fits = {inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD}
     if len(required) not in (1, 2) or any(parameter.kind not in fits for parameter in required):
         names = ", ".join(str(parameter) for parameter in parameters)
-        raise ConfigurationError(f"{who}: takes ({names}); it must take (event) or (event, context)")
+        raise ConfigurationError(f"{who} takes ({names}); it must take (event) or (event, context)")
     return required
 
 
@@ -206,15 +187,15 @@ def _refuse_other_returns(function: ConsumerFunction, who: str) -> None:
         try:
             annotation = _resolved(function, annotation, who)
         except ConfigurationError:
-            return  # it may name what is imported for type checking only
+            return  # the annotation may need an import under TYPE_CHECKING
     if annotation is not inspect.Signature.empty and not _is_decision(annotation):
         raise ConfigurationError(
-            f"{who}: is annotated to return {annotation!r}; a consumer returns one action, several, or None"
+            f"{who} is annotated to return {annotation!r}; a consumer returns one action, several, or None"
         )
 
 
 def _is_decision(annotation: Any) -> bool:
-    """Say whether values of a type can be a consumer's decisions; True of what only a type checker can judge."""
+    """Whether a consumer may return values of a type; True if only a type checker could decide."""
     annotation = _unwrapped(annotation)
     origin, members = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
     if origin in (typing.Union, UnionType):
@@ -237,7 +218,7 @@ def _is_action(annotation: Any) -> bool:
 
 
 def _unwrapped(annotation: Any) -> Any:
-    """Take a type out of `Annotated[…]` and out of a `type` statement."""
+    """Remove `Annotated[…]` and resolve aliases made by a `type` statement."""
     while True:
         if typing.get_origin(annotation) is typing.Annotated:
             annotation = annotation.__origin__
@@ -266,11 +247,11 @@ def _detail_adapter(function: ConsumerFunction, parameter: inspect.Parameter, wh
         return TypeAdapter(model)
     except PydanticUserError as error:
         reason = str(error).partition("\n")[0]
-        raise ConfigurationError(f"{who}: Event[{model!r}] is no type that pydantic can validate: {reason}") from None
+        raise ConfigurationError(f"{who}: pydantic cannot validate Event[{model!r}]: {reason}") from None
 
 
 def _resolved(function: ConsumerFunction, annotation: str, who: str) -> Any:
-    # Only this one annotation is resolved: the others may name what is imported for type checking only.
+    # Only this annotation is resolved, because others may need imports under TYPE_CHECKING.
     wrapped = inspect.unwrap(getattr(function, "func", function))
     names = getattr(wrapped, "__globals__", None) or getattr(type(wrapped).__call__, "__globals__", {})
     holder = SimpleNamespace(__annotations__={"event": annotation})

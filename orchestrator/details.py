@@ -1,4 +1,4 @@
-"""What the details of the lifecycle's events look like."""
+"""Models of the details of the lifecycle's events."""
 
 import json
 from collections.abc import Mapping
@@ -23,11 +23,11 @@ from orchestrator.values.limits import TOO_MANY_DIGITS
 
 
 class _Model(BaseModel):
-    """Keeps unknown fields, and keeps its values out of `repr`: a detail may hold secrets anywhere."""
+    """Base model: keeps unknown fields, and shows no values in `repr`, because any of them may be secret."""
 
     model_config = ConfigDict(
         alias_generator=to_camel,
-        defer_build=True,  # a function needs a few of these models at its start, and never all
+        defer_build=True,  # building all models takes time, and no function needs all of them
         extra="allow",
         frozen=True,
         hide_input_in_errors=True,
@@ -52,7 +52,7 @@ _Status: TypeAlias = Annotated[Any, AfterValidator(_number_or_text)]
 
 
 class Contact(_Model):
-    """A person to speak to at a tenant."""
+    """A contact person of a tenant."""
 
     id: str | None = None
     first_name: str | None = None
@@ -80,24 +80,20 @@ class Tenant(_Model):
 
 
 class FeatureValue(_Model):
-    """What a plan sets a feature to."""
+    """The value that a plan gives a feature."""
 
     value: Any = None
 
 
 class Feature(_Model):
-    """A feature of a plan: its value where the plan sets one, else its default."""
+    """A feature of a plan, with its default and the plan's own value."""
 
     key: str
     default_value: Any = None
     value: FeatureValue | None = None
 
     def effective_value(self) -> Any:
-        """Give the value that counts.
-
-        Returns:
-            The plan's value, or the default where the plan has none or null.
-        """
+        """Return the plan's value, or the default if the plan's is missing or null."""
         if self.value is not None and self.value.value is not None:
             return self.value.value
         return self.default_value
@@ -112,27 +108,20 @@ class PlanConfig(_Model):
 
 
 class BuilderSettings(_Model):
-    """What an event asks of the build system."""
+    """Settings of a job, from an event."""
 
     environment_override: dict[str, Any] | None = None
 
 
 class BuilderConfig(_Model):
-    """Which build system an event asks for."""
+    """The build system and job settings that an event requests."""
 
     type: _Name | None = None
     config: BuilderSettings | None = None
 
 
 def unwrapped(detail: Any) -> Any:
-    """Take a detail out of its envelope.
-
-    Args:
-        detail: A detail as it came: flat, or of shape B, which is `{type, data}`.
-
-    Returns:
-        The flat detail.
-    """
+    """Return the flat detail, which shape B wraps as `{type, data}`."""
     if isinstance(detail, Mapping) and "tenant" not in detail and isinstance(detail.get("data"), Mapping):
         return detail["data"]
     return detail
@@ -144,7 +133,7 @@ def _json_object(value: Any) -> Any:
     try:
         return json.loads(value)
     except (json.JSONDecodeError, RecursionError):
-        raise PydanticCustomError("tenant_json", "it must be an object, or a text that holds one as JSON") from None
+        raise PydanticCustomError("tenant_json", "it must be an object, or a text with a JSON object") from None
     except ValueError:
         raise PydanticCustomError("tenant_digits", f"it holds {TOO_MANY_DIGITS}") from None
 
@@ -153,7 +142,7 @@ _SentTenant: TypeAlias = Annotated[Tenant, BeforeValidator(_json_object)]
 
 
 def _with_plan(detail: Any) -> Any:
-    """Let `subscription.plan` play the part of `planConfig` where that is missing."""
+    """Use `subscription.plan` as `planConfig` if that is missing."""
     if not isinstance(detail, Mapping) or detail.get("planConfig") is not None:
         return detail
     subscription = detail.get("subscription")
@@ -165,8 +154,8 @@ def _with_plan(detail: Any) -> Any:
 class ProvisioningDetail(_Model):
     """The detail of TENANT_PROVISIONING, in any of its three shapes.
 
-    Shape A is flat, B wraps it as `{type, data}`, C comes from the control plane's own library and has a
-    `subscription` whose `plan` is the `planConfig`; `secret` and `context` belong to shape C.
+    Shape A is flat. B wraps A as `{type, data}`. C, which the control plane's own library sends, has `secret`,
+    `context`, and a `subscription` whose `plan` takes the place of `planConfig`.
     """
 
     tenant: _SentTenant
@@ -182,12 +171,12 @@ class ProvisioningDetail(_Model):
     def _one_shape(cls, detail: Any) -> Any:
         detail = _with_plan(unwrapped(detail))
         if isinstance(detail, Mapping) and detail.get("planConfig") is None and "subscription" in detail:
-            raise PydanticCustomError("plan_missing", "subscription.plan is missing, and so is planConfig")
+            raise PydanticCustomError("plan_missing", "planConfig and subscription.plan are both missing")
         return detail
 
 
 class DeprovisioningDetail(_Model):
-    """The detail of TENANT_DEPROVISIONING, in any of the three shapes of TENANT_PROVISIONING, or the tenant alone."""
+    """The detail of TENANT_DEPROVISIONING: any shape of TENANT_PROVISIONING, or only the tenant (or `tenantId`)."""
 
     tenant: _SentTenant
     plan_config: PlanConfig | None = None
@@ -212,9 +201,9 @@ def _flag(value: Any) -> Any:
 
 
 class BuildDetail(_Model):
-    """The detail that a build job sends: its whole process environment, a flat map of text.
+    """The detail that a build sends: its whole process environment, a flat mapping of texts.
 
-    Only the fields named here are meant to be used; everything else is kept and is to be treated as secret.
+    Use only the fields listed here; treat everything else as secret.
     """
 
     tenant: _SentTenant
@@ -243,17 +232,17 @@ class BuildDetail(_Model):
 
     @property
     def as_sent(self) -> Mapping[str, Any]:
-        """The detail unchanged, to pass on."""
+        """The detail as received, to pass on."""
         return self._as_sent
 
     @property
     def has_failed(self) -> bool:
-        """Whether the build says that it failed, whatever the type of its event says."""
+        """Whether `CODEBUILD_BUILD_SUCCEEDING` says that the build failed; it overrides the event's type."""
         return self.build_succeeding == "0"
 
     @property
     def build(self) -> str | None:
-        """Which build it was: a CodeBuild build's id, or a Jenkins build's address."""
+        """The CodeBuild build's id, or the Jenkins build's URL."""
         return self.build_id or self.build_url
 
 
@@ -270,17 +259,14 @@ DETAIL_MODELS: Mapping[EventType, type[BaseModel]] = MappingProxyType(
         EventType.TENANT_DEPROVISIONING_FAILURE: BuildDetail,
     }
 )
-"""The model of each type's detail, for `Event[...]` annotations."""
+"""The detail's model for each event type, for `Event[...]` annotations."""
 
 
 def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Put together what a detail says of a tenant's job, wherever it says so.
+    """Merge a detail's `builderConfig.config.environmentOverride` with its own members, which take precedence.
 
     Args:
-        detail: A detail as it came, of any shape, or a stored tenant record.
-
-    Returns:
-        The entries of `builderConfig.config.environmentOverride`, the detail's own on top.
+        detail: A detail of any shape, as received, or a tenant's record.
     """
     inner = unwrapped(detail)
     override = inner
@@ -292,14 +278,9 @@ def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def find_tier(detail: Mapping[str, Any]) -> str | None:
-    """Look for the tier of a tenant's plan in any detail, known or not.
+    """Read the plan's tier from the detail of any event: `planConfig.tier`, or else `subscription.plan.tier`.
 
-    Args:
-        detail: An event's detail as it came.
-
-    Returns:
-        `planConfig.tier`, else `subscription.plan.tier`, wrapped as `{type, data}` or not; `None` where there is
-        neither.
+    Both may be wrapped as `{type, data}`.
     """
     inner = _with_plan(unwrapped(detail))
     plan = inner.get("planConfig")
@@ -308,14 +289,9 @@ def find_tier(detail: Mapping[str, Any]) -> str | None:
 
 
 def find_tenant_id(detail: Mapping[str, Any]) -> str | None:
-    """Look for the tenant's id in any detail, known or not.
+    """Read the tenant's id from the detail of any event: `tenant.id`, or else `tenantId`.
 
-    Args:
-        detail: An event's detail as it came.
-
-    Returns:
-        `tenant.id` (`tenant` an object or JSON text, wrapped as `{type, data}` or not), else `tenantId`;
-        `None` where there is neither.
+    `tenant` may be an object or JSON text; the detail may be wrapped as `{type, data}`.
     """
     inner = unwrapped(detail)
     tenant = inner.get("tenant")

@@ -1,4 +1,4 @@
-"""The errors that this package raises: one small tree, one safe line each."""
+"""The exceptions of this package; each message is one line that is safe to log."""
 
 import traceback
 
@@ -8,26 +8,26 @@ _SHOWN_LENGTH = 80
 
 
 class OrchestratorError(Exception):
-    """Base of every error that this package raises on purpose.
+    """Base of the exceptions that this package raises on purpose.
 
-    Its text is one line that says what went wrong, where, and what to do; it is safe to log, because it
-    names things (fields, tiers, jobs, tables) and never repeats the values of an event.
+    The message says what went wrong, where, and what to do. It is safe to log: it names things such as fields, tiers,
+    jobs and tables, but never contains other values of an event.
     """
 
     def __str__(self) -> str:
-        return " ".join(super().__str__().split())  # one line, whoever wrote it
+        return " ".join(super().__str__().split())  # one line, even if a consumer's message has several
 
 
 class InvalidEvent(OrchestratorError):
-    """The event cannot be understood. Permanent: whoever sends it must correct it."""
+    """The event is invalid. Permanent: the sender must correct it."""
 
 
 class UnknownTenant(InvalidEvent):
-    """The event's tenant has no record: it was not provisioned here, so nobody waits for a job of its."""
+    """The event's tenant has no record. This function did not provision it, so nobody waits for its job."""
 
 
 class ConfigurationError(OrchestratorError):
-    """The function, its tables or its consumers are set up wrongly. Permanent until somebody corrects that."""
+    """The function, its tables or its consumers are set up wrongly. Permanent until someone corrects that."""
 
 
 class JobRejected(OrchestratorError):
@@ -35,11 +35,10 @@ class JobRejected(OrchestratorError):
 
 
 class Unavailable(OrchestratorError):
-    """A service could not be reached, or asked to be left alone for a while. Worth a retry.
+    """A service could not be reached, or is too busy. The event is worth a retry.
 
     Attributes:
-        ambiguous: Whether the service may have acted all the same, as when only its answer got lost. Raise it
-            with `ambiguous=False` where it certainly did not.
+        ambiguous: The service may have acted although there was no answer. Pass `False` if it certainly did not act.
     """
 
     def __init__(self, message: str, *, ambiguous: bool = True) -> None:
@@ -48,71 +47,38 @@ class Unavailable(OrchestratorError):
 
 
 class ConsumerFailed(OrchestratorError):
-    """A consumer or a builder raised an error of its own; it is kept as the cause, whose text may hold event data."""
+    """A consumer or builder raised a foreign exception: the cause, whose text may contain event data."""
 
 
 def of_name(name: str, message: str) -> OrchestratorError | None:
-    """Make a permanent error again of which name and text were kept.
-
-    Args:
-        name: The name of its class.
-        message: Its text.
-
-    Returns:
-        The error, or `None` where no permanent error has that name.
-    """
+    """Create a permanent error from a stored class name and message; `None` if the class is not a permanent error."""
     classes = (InvalidEvent, ConfigurationError, JobRejected)
     return next((error(message) for error in classes if error.__name__ == name), None)
 
 
 def is_permanent(error: BaseException) -> bool:
-    """Say whether an error stays until somebody changes something.
-
-    Args:
-        error: What was raised.
-
-    Returns:
-        True for `InvalidEvent`, `ConfigurationError` and `JobRejected`.
-    """
+    """Whether a retry is pointless: true for `InvalidEvent`, `ConfigurationError` and `JobRejected`."""
     return isinstance(error, InvalidEvent | ConfigurationError | JobRejected)
 
 
 def is_certain(error: BaseException) -> bool:
-    """Say whether an error leaves no doubt that nothing was done.
-
-    Args:
-        error: What an action raised.
-
-    Returns:
-        True for permanent errors and for what is unavailable without a doubt; False for any other error.
-    """
+    """Whether an action certainly did nothing: true for permanent errors and for unambiguous `Unavailable`."""
     return is_permanent(error) or (isinstance(error, Unavailable) and not error.ambiguous)
 
 
 def shown(value: object) -> str:
-    """Render a name that came from outside so that it can stand in a one-line message.
+    """Quote a name from outside for a one-line message: escaped, and cut after 80 characters.
 
-    Args:
-        value: What to show; anything but text is shown by its type, since its content may be secret.
-
-    Returns:
-        The quoted text with control characters escaped, cut after 80 characters; or the type's JSON name.
+    A value that is not text may be secret, so only its JSON type is shown.
     """
     if not isinstance(value, str):
         return json_type(value)
-    text = str.__str__(value)  # of a member of an enumeration, its value
+    text = str.__str__(value)  # for a member of a StrEnum: its value
     return ascii(text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "...")
 
 
 def json_type(value: object) -> str:
-    """Name a value's type in the words of JSON.
-
-    Args:
-        value: Any Python value.
-
-    Returns:
-        `null`, `a boolean`, `a number`, `a text`, `a list`, `an object`, or the Python type's name.
-    """
+    """Name a value's JSON type, such as `a number`, or else its Python type."""
     match value:
         case None:
             return "null"
@@ -134,21 +100,21 @@ def wrapped(who: str, module: str, error: BaseException) -> OrchestratorError:
     """Wrap a foreign exception, naming its type and line.
 
     Args:
-        who: Whose code it is, as in `consumer 'scale_down'`.
-        module: The module that holds that code; of the error's places, the last one in it is named.
-        error: What was raised. Its text may hold event data: it stays on the cause, which no log prints.
+        who: The owner of the code, for example `consumer 'scale_down'`.
+        module: The module of that code; the message names the traceback's last line in this module.
+        error: The exception. Its text may contain event data, so it is not in the message.
 
     Returns:
-        `ConfigurationError` where the code uses an AWS service that the artifact leaves out, else `ConsumerFailed`
-        with the other error's type and line.
+        `ConfigurationError` if the code uses an AWS service that the artifact leaves out, or else `ConsumerFailed`. The
+        exception is its cause.
     """
     service = _left_out_service(error)
     failed: OrchestratorError
     if service is None:
-        failed = ConsumerFailed(f"{who} raised {type(error).__name__}{_place(error, module)}; correct it there")
+        failed = ConsumerFailed(f"{who} raised {type(error).__name__}{_place(error, module)}; correct the code there")
     else:
         failed = ConfigurationError(
-            f"{who} needs AWS service {shown(service)}, which the artifact leaves out: add it to LAMBDA_AWS_SERVICES "
+            f"{who} needs AWS service {shown(service)}, which the artifact leaves out; add it to LAMBDA_AWS_SERVICES "
             "and build again"
         )
     failed.__cause__ = error
@@ -156,8 +122,8 @@ def wrapped(who: str, module: str, error: BaseException) -> OrchestratorError:
 
 
 def _left_out_service(error: BaseException) -> str | None:
-    """Name the AWS service whose description the SDK lacks, if that is the reason of an error."""
-    reason: BaseException | None = error  # boto3.resource, for one, raises an error of its own because of it
+    """Name the AWS service whose description is missing from the SDK, if that caused the error."""
+    reason: BaseException | None = error  # boto3.resource, for example, wraps the error in its own
     while reason is not None and not isinstance(reason, UnknownServiceError):
         reason = reason.__cause__ or reason.__context__
     if reason is None:

@@ -1,4 +1,4 @@
-"""The canonical event that consumers receive, whatever brought it here."""
+"""The event that consumers receive, in the same form from EventBridge and from SQS."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ DetailT = TypeVar("DetailT", default=Mapping[str, Any])
 
 
 class EventType(StrEnum):
-    """The event types of a tenant's life; any other text is a type, too."""
+    """The event types of a tenant's lifecycle; consumers may also use any other text as a type."""
 
     TENANT_PROVISIONING = "TENANT_PROVISIONING"
     TENANT_PROVISIONING_SUCCESS = "TENANT_PROVISIONING_SUCCESS"
@@ -28,11 +28,11 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """The event with which something began that later events belong to: the provisioning of a tenant, for example.
+    """The event that began an operation, such as a tenant's provisioning; later events of the operation refer to it.
 
     Attributes:
-        event_id: Its id.
-        at: When it happened, as its first delivery knew it.
+        event_id: The event's id.
+        at: The event's time, as of its first delivery.
     """
 
     event_id: str
@@ -41,26 +41,26 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event(Generic[DetailT]):
-    """One event; a test of a consumer makes one of a type and a detail alone.
+    """An event. In tests of consumers, `Event(type=..., detail=...)` is enough.
 
-    Annotate a consumer's parameter `Event[SomeModel]` to get the detail validated into that model, or plain
-    `Event` to get the mapping as it came. The detail may hold secrets: it is left out of `repr`.
+    Annotate a consumer's parameter `Event[SomeModel]` to get the detail validated into that model, or plain `Event` to
+    get it as a mapping. The detail may be secret and is not in `repr`.
 
     Attributes:
-        type: What happened, as in `EventType`: EventBridge's `detail-type`.
-        detail: What happened, in full.
-        id: Unique name of the event; the same on every redelivery and replay.
-        source: Who says so.
-        time: When it happened.
-        account: AWS account that the event comes from.
-        region: AWS region that the event comes from.
-        resources: ARNs of what the event is about, often none.
+        type: The event's type, for example one of `EventType`: EventBridge's `detail-type`.
+        detail: The event's data.
+        id: The event's id, the same on every redelivery and replay.
+        source: The sender, for example `aws.codebuild`.
+        time: When the event happened.
+        account: The AWS account that the event comes from.
+        region: The AWS region that the event comes from.
+        resources: ARNs that the event is about, often none.
         replay_name: Name of the archive replay that sent the event again; `None` for a live event.
-        redrive: What brought the event again because somebody wanted that: the archive replay, or the message or record
-            out of the failure queue; `None` for its first delivery and what AWS repeats by itself.
-        start: The event that this one follows from, where it is about the ending of a run of this function or was
-            published by the function; else `None`.
-        is_own_failure: Whether this function published it because a consumer failed, so that its job was not started.
+        redrive: Identity of a redelivery that someone requested: an archive replay, or a message or record from the
+            failure queue. `None` for the first delivery and for AWS's own retries.
+        start: The event that began the operation, if this event is about the ending of a run in the ledger or was
+            published by this function; else `None`.
+        is_own_failure: Whether this function published the event because a consumer failed, so its job did not start.
     """
 
     type: str

@@ -1,4 +1,4 @@
-"""The ready-made function: the built-in consumers, with the settings of the environment."""
+"""The ready-made Lambda handler: the built-in consumers, with settings from the environment."""
 
 from orchestrator.lifecycle import registry
 from orchestrator.wiring import create_handler

@@ -1,4 +1,4 @@
-"""Jobs as builders see them: what to start, what was started, and how that ended."""
+"""Jobs, runs and endings, and the interface of builders."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +11,13 @@ from orchestrator.event import Start
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """A job to start, ready for any builder.
+    """A job for a builder to start.
 
     Attributes:
-        name: The job's name in its build system.
-        run_id: Identity of this run: the same on every redelivery of the event.
-        since: The event's time; no run of this job is older.
-        variables: The job's variables as text, `ORCHESTRATOR_RUN_ID` among them; they may hold secrets.
+        name: The job's name in the build system.
+        run_id: The id of this run, the same on every redelivery of the event.
+        since: The event's time; no run of this job started earlier.
+        variables: The job's variables, including `ORCHESTRATOR_RUN_ID`. Values may be secret and are not in `repr`.
     """
 
     name: str
@@ -28,16 +28,14 @@ class Job:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """One execution of a job, accepted by its build system.
+    """One execution of a job that the build system has accepted.
 
     Attributes:
-        id: The build system's name for it: a CodeBuild build's id, the number of a Jenkins queue item; `None` where it
-            is not known.
-        link: Page of the run; `None` where there is none.
-        build_number: The build's number where the build system counts builds apart from `id`, and where it
-            is known already.
-        build_link: Page of that build.
-        already_started: Whether the run was there before, so that nothing new was started.
+        id: The run's id in the build system: a CodeBuild build's id, or the number of a Jenkins queue item.
+        link: Web page of the run.
+        build_number: The build's number, if it differs from `id` and is known already.
+        build_link: Web page of that build.
+        already_started: Whether an earlier request started the run, and this one started nothing.
     """
 
     id: str | None = None
@@ -49,19 +47,19 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedJob:
-    """A job whose run is followed until it has ended.
+    """A job in the ledger, so that its run can be followed until it ends.
 
     Attributes:
-        builder: Name of its builder.
-        name: The job's name there.
-        run_id: Identity of the run.
-        id: The build system's name for the run, as in `Run`; `None` until the start has an outcome.
-        since: When it was asked for; no run of this job is older.
-        event_id: Id of the event that it was started for.
-        event_type: That event's type.
-        tenant_id: The tenant that it is for, if any.
-        start: The first event of what the job is a part of, such as the tenant's provisioning.
-        follow: Whether its ending is published, as in `StartJob`.
+        builder: The builder's name.
+        name: The job's name in the build system.
+        run_id: The id of the run.
+        id: The run's id in the build system, as in `Run`; `None` until the start has an outcome.
+        since: When the job was requested; no run of this job started earlier.
+        event_id: Id of the event that the job was started for.
+        event_type: Type of that event.
+        tenant_id: The tenant that the job is for, if any.
+        start: The event that began the operation that the job is part of, such as the tenant's provisioning.
+        follow: Whether to publish how the run ends, as in `StartJob`.
     """
 
     builder: str
@@ -81,11 +79,11 @@ class Ending:
     """How a run ended.
 
     Attributes:
-        succeeded: Whether it did what it was started for.
-        reason: How it ended, in words that may be logged, as in `CodeBuild build a:b ended FAILED`.
-        variables: The run's own variables, those that it exports on top; they may hold secrets.
-        is_gone: Whether the build system has forgotten the run, so that the ending is a guess. It is published only
-            when the run is a day old: until then somebody who knows better can publish it.
+        succeeded: Whether the run succeeded.
+        reason: How the run ended, safe to log, for example `CodeBuild build a:b ended FAILED`.
+        variables: The run's variables, overridden by those that it exports. Values may be secret and are not in `repr`.
+        is_gone: The build system has deleted the run, so this ending is a guess. It is published only when the run is a
+            day old, because an event may still report the real ending.
     """
 
     succeeded: bool
@@ -95,43 +93,31 @@ class Ending:
 
 
 class Untraceable(Unavailable):
-    """The build system does not keep a job's run ids, so whether a run was started cannot be found out."""
+    """The build system does not store a job's run ids, so nobody can find out whether a run was started."""
 
 
 class Builder(Protocol):
-    """Starts the jobs of one build system.
+    """Starts jobs in one build system.
 
-    It may also have what `RecognisesRepeats`, `ChecksNames` and `KnowsEndings` describe.
+    A builder may also implement `RecognisesRepeats`, `ChecksNames` and `KnowsEndings`.
     """
 
     def start(self, job: Job) -> Run:
-        """Start a job, once per run id.
-
-        Args:
-            job: What to start.
-
-        Returns:
-            The run that was started, or the one that was there already.
+        """Start a job, once per run id, and return the new or the earlier run.
 
         Raises:
-            JobRejected: The build system refused the job, or does not know it.
+            JobRejected: The build system refused the job, or has no such job.
             ConfigurationError: The function may not use the build system, or its settings are wrong.
             Unavailable: The build system could not be reached, or is too busy.
         """
         ...
 
     def find(self, job: Job) -> Run | None:
-        """Look for a run of the job's run id that was started earlier; nothing is started.
-
-        Args:
-            job: What to look for; runs that started before its `since` need not be looked at.
-
-        Returns:
-            The run, or `None` where there is none.
+        """Search for an earlier run with the job's run id; ignore runs that started before `job.since`.
 
         Raises:
-            Untraceable: A run that is there could not be seen.
-            JobRejected: The build system does not know the job.
+            Untraceable: The search cannot find such a run even if there is one.
+            JobRejected: The build system has no such job.
             ConfigurationError: The function may not use the build system, or its settings are wrong.
             Unavailable: The build system could not be reached, or is too busy.
         """
@@ -139,24 +125,24 @@ class Builder(Protocol):
 
 
 class RecognisesRepeats(Protocol):
-    """A builder whose `start` recognises a repeated request by itself.
+    """A builder whose build system recognizes a repeated `start`.
 
     Attributes:
-        covers: For how long after the event's time. Later than that, `find` is called before `start`. For other
-            builders that is half a minute, which is before Lambda's first retry.
+        covers: How long after the event's time repeats are recognized; later, `find` is called before `start`. For
+            other builders this time is 30 seconds, shorter than the pause before Lambda's first retry.
     """
 
     covers: timedelta
 
 
 class ChecksNames(Protocol):
-    """A builder that knows which names its jobs can have."""
+    """A builder that can check a job's name before anything is performed."""
 
     def check(self, name: str) -> None:
-        """Check a job's name, before anything is performed.
+        """Check a job's name.
 
         Raises:
-            JobRejected: No job can have that name.
+            JobRejected: The name is malformed.
         """
         ...
 
@@ -168,9 +154,9 @@ class KnowsEndings(Protocol):
         """Look up how runs ended.
 
         Args:
-            jobs: The runs, all of one job name.
+            jobs: Jobs with the same name.
 
         Returns:
-            The endings of those that have ended, by run id.
+            The endings by run id, without runs that are still running.
         """
         ...

@@ -1,4 +1,4 @@
-"""Knows which consumers take which events."""
+"""The registry: maps event types to consumers."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
@@ -34,27 +34,25 @@ class Registry:
         failure_type: str | None = None,
         leads_to: Iterable[str] = (),
     ) -> Callable[[FunctionT], FunctionT]:
-        """Register the decorated callable, which itself stays as it is.
+        """Register the decorated callable, and return it unchanged.
+
+        It takes `(event)` or `(event, context)`, may be `async`, and returns one action, several, or `None`.
 
         Args:
-            *types: The event types to take, one or more.
-            name: The consumer's name; by default that of the function. It is part of a job's identity, so
-                changing it makes a job that is still being retried look like a new one.
-            when: A condition on the event besides its type; it sees the event as the consumer does.
-            failure_type: Type of an event that is published, with the reason and once, when this consumer fails
-                for good: for one that starts a job that somebody waits for.
-            leads_to: What follows from this consumer: the types of the events that it publishes or that tell how
-                its job ended, or any other text. Only `orchestrator routes` reads it, to draw the flow.
-
-        Returns:
-            A decorator for a callable that takes `(event)` or `(event, context)`, plain or `async`, and
-            returns one action, several in order, or nothing.
+            *types: One or more event types to handle.
+            name: The consumer's name; by default the function's. The name is part of a job's identity, so renaming a
+                consumer while an event is being retried may start its job twice.
+            when: A condition on the event; its detail is validated already, as for the consumer.
+            failure_type: Type of the event to publish, with the reason, if this consumer fails permanently. Set it if
+                somebody waits for the consumer's job.
+            leads_to: What may follow, such as the types of published events. Only `orchestrator routes` uses it, to
+                draw the flow.
 
         Raises:
-            ConfigurationError: The name is taken, or the callable or its annotation does not fit.
+            ConfigurationError: The name is taken, or the callable is not a consumer.
         """
         if not types or callable(types[0]):  # `@registry.consumer` without an event type
-            raise ConfigurationError('name the event types that a consumer takes: @registry.consumer("TENANT_…", …)')
+            raise ConfigurationError('a consumer has no event types; name them: @registry.consumer("TENANT_…", …)')
 
         def register(function: FunctionT) -> FunctionT:
             self._add(describe(function, types, name, when, failure_type, leads_to))
@@ -63,14 +61,14 @@ class Registry:
         return register
 
     def include(self, other: "Registry", *, replace: bool = False) -> None:
-        """Take over all the consumers of another registry, which stays as it is.
+        """Add all consumers of another registry.
 
         Args:
-            other: Where to take them from, for example `orchestrator.lifecycle.registry`.
-            replace: Whether they take the place of consumers that have the same names here.
+            other: The other registry, for example `orchestrator.lifecycle.registry`.
+            replace: Whether to replace consumers that have the same names.
 
         Raises:
-            ConfigurationError: A name is taken in both, and not to be replaced; nothing is included then.
+            ConfigurationError: A name is taken, and `replace` is false; nothing is added then.
         """
         consumers = tuple(other)
         for consumer in consumers:
@@ -82,32 +80,24 @@ class Registry:
             self._add(consumer)
 
     def remove(self, name: str) -> None:
-        """Take a consumer out, for example a built-in one that another is to replace.
-
-        Args:
-            name: The consumer's name.
+        """Remove a consumer, for example a built-in one.
 
         Raises:
-            ConfigurationError: There is none of that name.
+            ConfigurationError: No consumer has that name.
         """
         consumer = self._by_name.pop(name, None)
         if consumer is None:
             known = ", ".join(self._by_name) or "none"
-            raise ConfigurationError(f"consumer {shown(name)} is not registered (registered: {known})")
+            raise ConfigurationError(
+                f"consumer {shown(name)} is not registered; correct the name (registered: {known})"
+            )
         for event_type in consumer.types:
             del self._by_type[event_type][name]
             if not self._by_type[event_type]:
                 del self._by_type[event_type]
 
     def consumers_of(self, event_type: str) -> tuple[Consumer, ...]:
-        """Find the consumers of an event type.
-
-        Args:
-            event_type: The event's type.
-
-        Returns:
-            The consumers in the order of their registration; their conditions are not asked.
-        """
+        """Return the consumers of an event type in order of registration; conditions are not checked."""
         return tuple(self._by_type.get(event_type, {}).values())
 
     def _add(self, consumer: Consumer) -> None:
@@ -119,8 +109,8 @@ class Registry:
     def _refuse_taken(self, name: str) -> None:
         if name in self._by_name:
             raise ConfigurationError(
-                f"consumer {shown(name)} is registered already; give one of the two another name=, "
-                "remove() the first, or include() a registry with replace=True"
+                f"consumer {shown(name)} is registered already; give one of them another name=, remove() the first, "
+                "or include() a registry with replace=True"
             )
 
     def __contains__(self, name: object) -> bool:

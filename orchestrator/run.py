@@ -1,4 +1,4 @@
-"""The identity of an action: the same on every redelivery, different for any other action."""
+"""Identities of actions: the same on every redelivery of an event, and different for every other action."""
 
 import hashlib
 import json
@@ -14,28 +14,28 @@ from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 
 RUN_ID_VARIABLE = "ORCHESTRATOR_RUN_ID"
-"""The job variable by which a run is found again."""
+"""Job variable: id of the run."""
 
 EVENT_ID_VARIABLE = "ORCHESTRATOR_EVENT_ID"
-"""The job variable that names the event that it was started for."""
+"""Job variable: id of the event that the job was started for."""
 
 EVENT_TYPE_VARIABLE = "ORCHESTRATOR_EVENT_TYPE"
-"""The job variable that names the type of the event that it was started for."""
+"""Job variable: type of the event that the job was started for."""
 
 TENANT_ID_VARIABLE = "ORCHESTRATOR_TENANT_ID"
-"""The job variable that names the tenant that it is for."""
+"""Job variable: id of the tenant that the job is for."""
 
 SUCCESS_SUFFIX, FAILURE_SUFFIX = "_SUCCESS", "_FAILURE"
-"""How the types of events end that tell how a run ended, after the type of the event that started it."""
+"""An event about a run's ending has the type of the event that started the run, and one of these suffixes."""
 
 OWN_SOURCE = "orchestrator"
-"""Source of the events that this package publishes, unless the reference has another for them."""
+"""Source of published events, except those whose source begins with `REFERENCE_SOURCES`."""
 
 REFERENCE_SOURCES = "saas.tenant.provisioning."
-"""Beginning of the sources that the reference has for the ends of jobs and what follows from them."""
+"""Prefix of the sources of events about runs' endings, as in https://github.com/sourcefuse/arc-saas-sandbox."""
 
 BEFORE_FIRST_RETRY = timedelta(seconds=30)
-"""An event is younger at its first delivery: Lambda tries one that failed again after about a minute.
+"""An older event may be a retry: Lambda waits one minute before the first retry of a failed event.
 
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
@@ -47,13 +47,13 @@ _FAILURE = "urn:orchestrator:failure"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Origin:
-    """Where an action comes from.
+    """The event and consumer that an action comes from.
 
     Attributes:
-        event: The event, its detail as it came.
-        consumer: Name of the consumer that decided on the action.
-        position: The action's place among those that the consumer returned, from 0 on.
-        is_failure: Whether the action publishes the consumer's failure, and so has no such place.
+        event: The event, with its detail as received.
+        consumer: Name of the consumer that returned the action.
+        position: The action's position among the consumer's actions, from 0.
+        is_failure: Whether the action publishes the consumer's failure; `position` is unused then.
     """
 
     event: Event[Mapping[str, Any]]
@@ -63,61 +63,47 @@ class Origin:
 
     @property
     def time(self) -> datetime:
-        """The event's time, or now where a sender's clock is ahead."""
+        """The event's time, or now if the sender's clock is ahead."""
         return min(self.event.time, clock.now())
 
     @property
     def start(self) -> Start:
-        """The event with which began what this action is a part of."""
+        """The event that began the operation that this action is part of."""
         return self.event.start or Start(event_id=self.event.id, at=self.time)
 
     @property
     def run_id(self) -> str:
-        """The action's identity: 32 hexadecimal digits, of event, tenant, consumer and position alone."""
+        """The action's identity: 32 hexadecimal digits, derived from event, tenant, consumer and position."""
         position = f"failure {self.event.redrive}" if self.is_failure else self.position
         return _digest(_identity(self.event), find_tenant_id(self.event.detail), self.consumer, position)
 
     @property
     def may_be_retry(self) -> bool:
-        """Whether there may have been an earlier delivery that was done with when this one came."""
+        """Whether an earlier delivery may have finished before this one."""
         age = clock.now() - self.event.time
         return self.event.redrive is not None or not timedelta() <= age < BEFORE_FIRST_RETRY
 
     def once_per(self, subject: str) -> str:
-        """Make the identity of an action that is performed once for a subject, such as a run, by any event."""
+        """The identity of an action that is performed once per subject, such as a run, whatever the event is."""
         return _digest("once", find_tenant_id(self.event.detail), subject)
 
 
 def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:
-    """Make what a published event carries among its resources.
+    """Build the `resources` of a published event: URNs that identify its publishing action and its start.
 
-    Args:
-        run_id: Identity of the action that publishes it: published twice, it counts once.
-        start: What it follows from.
-        is_failure: Whether it publishes that a consumer failed.
-
-    Returns:
-        A mark of each.
+    A third URN marks the event about a consumer's failure.
     """
     found = [_PUBLISHED_BY + run_id, f"{_STARTED_BY}{written(start.at)}/{start.event_id}"]
     return [*found, _FAILURE] if is_failure else found
 
 
 def published_mark(source: str, resources: Sequence[str]) -> str | None:
-    """Find the mark of the action that published an event.
-
-    Args:
-        source: The event's source: what anybody else sends has no mark that counts.
-        resources: The event's resources.
-
-    Returns:
-        The mark, or `None`.
-    """
+    """Find the URN of the action that published an event; `None` if the event has another sender's source."""
     return next(_marked(source, resources, _PUBLISHED_BY), None)
 
 
 def published_start(source: str, resources: Sequence[str]) -> Start | None:
-    """Find what an event follows from that this package published; see `published_mark`."""
+    """Read the start of an event that this package published; see `published_mark`."""
     for mark in _marked(source, resources, _STARTED_BY):
         time, _, event_id = mark.removeprefix(_STARTED_BY).partition("/")
         with suppress(ValueError):
@@ -131,42 +117,35 @@ def publishes_failure(source: str, resources: Sequence[str]) -> bool:
 
 
 def ending_run(event: Event[Any]) -> str | None:
-    """Say which run's end an event tells.
+    """Read the id of the run whose ending an event is about.
 
     Args:
-        event: Any event, its detail as it came.
+        event: Any event, with its detail as received.
 
     Returns:
-        The run id where the event's type ends in `_SUCCESS` or `_FAILURE` and its detail is the job's environment
-        (it has the variable `ORCHESTRATOR_RUN_ID`); else `None`.
+        The run id; `None` unless the event's type ends in `_SUCCESS` or `_FAILURE` and its detail has
+        `ORCHESTRATOR_RUN_ID`.
     """
     return named_run(event) if event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)) else None
 
 
 def named_run(event: Event[Any]) -> str | None:
-    """Read the run id of an event whose detail, as it came, is the environment of a job; `None` where it names none."""
+    """Read `ORCHESTRATOR_RUN_ID` from an event's detail; `None` if it is missing."""
     run_id = event.detail.get(RUN_ID_VARIABLE)
     return run_id if isinstance(run_id, str) and run_id else None
 
 
 def ending_id(run_id: str) -> str:
-    """Make the identity of the end of a run, whoever tells it, whatever it was, and however often.
-
-    Args:
-        run_id: The run id.
-
-    Returns:
-        32 hexadecimal digits.
-    """
+    """The identity of a run's ending: the same for every event about it, and for success and failure."""
     return _digest("ending", run_id)
 
 
 def _identity(event: Event[Any]) -> str:
     run_id = ending_run(event)
     if run_id is not None:
-        # The build itself, its state change and the sweep may each tell of one end.
+        # The build itself, its state change and the sweep may each report the same ending.
         return ending_id(run_id)
-    # An event that is published a second time gets another id from EventBridge, but has the same mark.
+    # An event that is published twice has two ids from EventBridge, but the same mark.
     return published_mark(event.source, event.resources) or event.id
 
 

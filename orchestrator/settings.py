@@ -1,4 +1,4 @@
-"""The function's settings, read from its environment once."""
+"""The function's settings, read from environment variables."""
 
 import ipaddress
 import os
@@ -22,13 +22,13 @@ from pydantic_core import PydanticCustomError
 from orchestrator.errors import ConfigurationError
 from orchestrator.values.validation import explain
 
-# A template passes an unset parameter on as an empty text.
+# The template passes an unset parameter as an empty text.
 _Text = Annotated[str | None, BeforeValidator(lambda value: (value or "").strip() or None)]
 
 
 def _region(name: str | None) -> str | None:
     if name is not None and not re.fullmatch(r"[a-z]{2,}(-[a-z]+)+-\d+", name):
-        raise PydanticCustomError("region", "it must be the name of an AWS region, as in eu-west-1")
+        raise PydanticCustomError("region", "it must be the name of an AWS region, such as eu-west-1")
     return name
 
 
@@ -51,14 +51,14 @@ def _server_address(url: str | None) -> str | None:
     except ValueError:
         has_host = False
     if not has_host or parts.scheme not in ("http", "https") or not url.isprintable() or " " in url:
-        raise PydanticCustomError("server_address", "it must be an http(s) address, as in https://host.example.com")
+        raise PydanticCustomError("server_address", "it must be an http(s) address, such as https://host.example.com")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise PydanticCustomError("server_address", "it must be an address without user, password, query and fragment")
     return url.rstrip("/")
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host, a name or an address, is this machine itself."""
+    """Whether a host name or IP address is this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -72,41 +72,39 @@ def _callback_address(url: str | None) -> str | None:
         and urlsplit(address).scheme != "https"
         and not is_loopback(urlsplit(address).hostname or "")
     ):
-        raise PydanticCustomError("callback_address", "it must be an https address; only a loopback host goes without")
+        raise PydanticCustomError("callback_address", "it must be an https address, unless the host is loopback")
     return address
 
 
 class Settings(BaseModel):
-    """The settings, named after their environment variables.
+    """The settings; each environment variable is the attribute's name in capitals.
 
     Attributes:
-        tier_details_table: DynamoDB table of the tiers; without it a tier's job is `{tier}-job`.
-        tier_details_max_age: Seconds for which a tier's details are kept before they are read again.
-        data_store_table: DynamoDB table of the tenant records; without it none are kept.
-        dynamo_db_region: Region of both tables; `None` is the function's own.
-        code_build_region: Region of the CodeBuild projects; `None` is the function's own.
-        aws_region: The function's own region; `None` leaves it to the SDK's configuration.
-        default_builder: The build system of jobs that name none.
+        tier_details_table: DynamoDB table of the tiers; without it, a tier's job is `{tier}-job`.
+        tier_details_max_age: How long tier details are cached, in seconds.
+        data_store_table: DynamoDB table of the tenant records; without it, none are stored.
+        dynamo_db_region: Region of all DynamoDB tables; by default the function's own.
+        code_build_region: Region of the CodeBuild projects; by default the function's own.
+        aws_region: The function's own region; by default that of the SDK's configuration.
+        default_builder: The build system of jobs without one.
         event_bus_name: The bus on which events are published.
-        event_bus_aws_region: Its region; `None` is the function's own.
-        callback_url: Where the status webhook goes that neither the event nor its tier has an address for.
-        deprovisioning_webhook_type: The `type` of the webhook that ends a deprovisioning; without it none is sent.
-        callback_allowed_hosts: Hosts that callbacks may go to; `.example.com` admits subdomains.
-        idempotency_table: DynamoDB table that remembers what was done; without it only the build systems' own
-            protection against repeats is left.
-        idempotency_record_max_age: Seconds for which it remembers, and for which a job is followed.
-        require_run_id: Refuse an event that tells how a job ended and names no run (`ORCHESTRATOR_RUN_ID`): anybody who
-            may publish on the bus could have sent it.
-        publish_build_endings: Publish how CodeBuild builds ended; switch it off where they publish it themselves.
-        failure_queue_url: SQS queue for messages of other queues that cannot be handled; without it those queues
-            decide when messages that failed come back, and how often. Checked when a message has to go there: where
-            SAM runs the function locally, it is the queue's name in the template.
-        sqs_parallel_records: How many messages of an SQS batch are worked on at the same time.
-        jenkins_url: Address of the Jenkins server, with the path that it lives under.
-        jenkins_allow_http: Accept an address of Jenkins that is neither https nor loopback.
+        event_bus_aws_region: The bus's region; by default the function's own.
+        callback_url: Address of the status webhook if neither the event nor its tier has one.
+        deprovisioning_webhook_type: The `type` of the webhook after a deprovisioning; without it, none is sent.
+        callback_allowed_hosts: Hosts that callbacks may go to; `.example.com` allows all subdomains.
+        idempotency_table: DynamoDB table of the ledger; without it, only the build systems protect against repeats.
+        idempotency_record_max_age: How long the ledger keeps a record and follows a job, in seconds.
+        require_run_id: Refuse an event about a job's ending that has no `ORCHESTRATOR_RUN_ID`, because anyone who may
+            publish on the bus could have sent it.
+        publish_build_endings: Publish how CodeBuild builds ended; set it to false if builds publish it themselves.
+        failure_queue_url: SQS queue for messages of batches that cannot be handled. Without it, the redrive policies
+            of their queues apply. The URL is checked late, because `sam local` passes the queue's name instead.
+        sqs_parallel_records: How many messages of a batch are handled at the same time.
+        jenkins_url: Address of the Jenkins server, including its path.
+        jenkins_allow_http: Allow a `jenkins_url` that is neither https nor loopback.
         jenkins_credentials_secret: Name or ARN of the secret with `{"username", "token"}`.
-        jenkins_ca_bundle: File with the certificates (PEM) of a private authority; `None` trusts the system's.
-        jenkins_build_lookup: Look once, after a start, whether the queue item has become a build.
+        jenkins_ca_bundle: PEM file with a private authority's certificates; by default the system's are trusted.
+        jenkins_build_lookup: After a start, check once whether the queue item has become a build.
     """
 
     model_config = ConfigDict(frozen=True, alias_generator=str.upper, populate_by_name=True)
@@ -129,7 +127,7 @@ class Settings(BaseModel):
     publish_build_endings: bool = True
     failure_queue_url: _Text = None
     sqs_parallel_records: Annotated[int, Field(ge=1, le=100)] = 10
-    jenkins_allow_http: bool = False  # before the address, whose check reads it
+    jenkins_allow_http: bool = False  # must come before jenkins_url, whose validator reads it
     jenkins_url: Annotated[_Text, AfterValidator(_server_address)] = None
     jenkins_credentials_secret: _Text = None
     jenkins_ca_bundle: _Text = None
@@ -146,30 +144,24 @@ class Settings(BaseModel):
         ):
             raise PydanticCustomError(
                 "without_tls",
-                "without TLS others on the way can read the API token and the jobs' variables: use https, or set "
+                "without TLS, others on the network can read the API token and the jobs' variables; use https, or set "
                 "JENKINS_ALLOW_HTTP to true for a network that you trust",
             )
         return url
 
     @field_validator("require_run_id")
     @classmethod
-    def _know_runs(cls, required: bool, info: ValidationInfo) -> bool:
+    def _require_table(cls, required: bool, info: ValidationInfo) -> bool:
         if required and info.data.get("idempotency_table") is None:
-            raise PydanticCustomError("no_runs", "it needs IDEMPOTENCY_TABLE, in which the runs are kept")
+            raise PydanticCustomError("no_runs", "it needs IDEMPOTENCY_TABLE, which stores the runs")
         return required
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Read the settings.
-
-        Args:
-            environment: Where to read them from; an empty value counts as unset.
-
-        Returns:
-            The settings.
+        """Read the settings; an empty variable counts as unset.
 
         Raises:
-            ConfigurationError: A variable has a value that it cannot have; the message names it.
+            ConfigurationError: A variable's value is invalid; the message names the variable.
         """
         try:
             return cls.model_validate({name: value for name, value in environment.items() if value.strip()})

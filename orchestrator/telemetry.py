@@ -1,4 +1,4 @@
-"""Logs and metrics: wired in here once, with what every line must carry, and apart from those of the host."""
+"""Logs and metrics of this package, separate from the loggers of the code that uses it."""
 
 import json
 import logging
@@ -20,16 +20,17 @@ from orchestrator.event import Event
 
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME") or "orchestrator"
 NAMESPACE = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "Orchestrator"
-# CloudWatch takes at most 1024 characters for a dimension's value; names of ours are far shorter.
+# CloudWatch accepts at most 1024 characters for a dimension's value.
+# https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html
 _MAX_DIMENSION_LENGTH = 255
 
 
-# Messages of a batch are worked on side by side: no line of the log may end up within one of the metrics.
+# Messages of a batch are handled in parallel, so log lines and metrics must not be mixed within a line.
 _stdout_lock = threading.RLock()
 
 
 class _CurrentStdout(logging.StreamHandler[TextIO]):
-    """Writes to what `sys.stdout` is when a line is written, so that whoever redirects it gets the log, too."""
+    """Writes to the current `sys.stdout`, which may be redirected after this handler was created."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -43,41 +44,41 @@ class _CurrentStdout(logging.StreamHandler[TextIO]):
 
     @stream.setter
     def stream(self, stream: TextIO) -> None:
-        raise AttributeError("the log follows sys.stdout")
+        raise AttributeError("the log's stream is always sys.stdout")
 
 
 def _message(text: Any) -> Any:
-    """Read a message that is JSON; Powertools by itself tries that with every text, which costs an exception."""
+    """Parse a message that is JSON. Powertools would try it with every text, and pay for an exception each time."""
     return json.loads(text) if text.startswith(("{", "[")) else text
 
 
 class _UnlistedLogger(logging.Logger):
-    """A logger that caches no level: `logging` clears the caches of the loggers that it lists, and this is none."""
+    """A logger without a cache of levels: `logging` clears only the caches of loggers in its own tree."""
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 (logging's name)
         return not self.disabled and self.manager.disable < level >= self.getEffectiveLevel()
 
 
 class _PrivateLogger(Logger):
-    """A Powertools Logger outside `logging`'s tree, where a Logger of the same service would be the same one."""
+    """A Powertools Logger outside `logging`'s tree, where two Loggers of the same service would share one logger."""
 
     def _get_logger(self) -> logging.Logger:
-        # Powertools keeps the lines of a service from being written twice by a filter on the root logger's handlers,
-        # which would also drop the host's lines of `my_orchestrator`. What is outside the tree never gets there.
+        # To avoid duplicate lines, Powertools adds a filter to the root logger's handlers. It would also drop lines of
+        # a logger such as `my_orchestrator`, and is not needed: lines from outside the tree never reach these handlers.
         self._is_deduplication_disabled = True
         return _UnlistedLogger(self.service)
 
     def prefer(self, level: str | int) -> None:
-        """Log from this level on, though Powertools prefers Lambda's own setting."""
+        """Set the level, which Powertools would override by Lambda's own setting."""
         self._logger.setLevel(level)
 
 
-# Not in Powertools' own place for such keys, which is one for all Loggers of the process.
+# Powertools has a place for such keys, too, but all Loggers of the process share it.
 _event_keys: ContextVar[Mapping[str, Any]] = ContextVar("event_keys", default=MappingProxyType({}))
 
 
 class _EventKeys(logging.Filter):
-    """Adds the event's identity to each line."""
+    """Adds the keys of the current event to each log line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         for name, value in _event_keys.get().items():
@@ -95,15 +96,15 @@ def _logger() -> Logger:
         json_deserializer=_message,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # where Lambda's log level is another
+        warnings.simplefilter("ignore", UserWarning)  # Powertools warns if Lambda's log level differs
         try:
             made = make()
-            # Lambda's own is INFO in the template: at a higher one the metrics would not be written.
+            # Lambda's own level is INFO in the template, because Lambda writes no metrics at a higher one.
             made.prefer(os.environ.get("POWERTOOLS_LOG_LEVEL", "").upper() or made.log_level)
         except ValueError:
-            # Raised, it would keep the module from being imported, and the reason from being logged.
+            # Raising here would make the import fail, and nothing could log the reason.
             made = make(level="INFO")
-            made.warning("POWERTOOLS_LOG_LEVEL is no log level; INFO is used until it is corrected")
+            made.warning("POWERTOOLS_LOG_LEVEL is not a log level; correct it (INFO is used until then)")
     made.addFilter(_EventKeys())
     return made
 
@@ -116,15 +117,7 @@ _metrics = EphemeralMetrics(service=SERVICE, namespace=NAMESPACE)
 
 @contextmanager
 def log_keys(event: Event[Any], lambda_context: Any) -> Iterator[None]:
-    """Put the event's identity on every log line of the body, in this thread and those started with its context.
-
-    Args:
-        event: The event that is being handled; its id becomes the correlation id.
-        lambda_context: What Lambda passed as context.
-
-    Yields:
-        Nothing.
-    """
+    """Add the event's id, type and request id to every log line, in this thread and in copies of its context."""
     keys = {
         "correlation_id": event.id,
         "event_type": event.type,
@@ -143,9 +136,9 @@ _LIBRARIES = ("aws_lambda_powertools", "boto3", "botocore", "urllib3")
 
 
 class _Quiet(logging.Filter):
-    """Drops what a library logs below ERROR while an event is handled.
+    """Drops log lines of a library below ERROR while any thread is handling an event.
 
-    What counts is whether one is, and not in which thread: a thread that a consumer starts has no context of ours.
+    It does not depend on the current thread, because threads that a consumer starts do not inherit context variables.
     """
 
     def __init__(self) -> None:
@@ -168,7 +161,7 @@ class _Quiet(logging.Filter):
             self._events -= 1
 
     def include_new_loggers(self) -> None:
-        """Filter each logger by itself: a filter counts for one logger, and not for those below it."""
+        """Add the filter to every logger of the libraries: a logger's filter does not apply to its children."""
         with self._lock:
             loggers = dict(logging.root.manager.loggerDict)
             for name, found in loggers.items():
@@ -182,13 +175,9 @@ _quiet = _Quiet()
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Keep the libraries that send requests from logging them.
+    """Stop the HTTP libraries from logging secrets while the context is active.
 
-    At DEBUG the SDK logs whole requests and answers, and urllib3's warnings hold whole addresses. What the host does
-    outside the body is logged as before.
-
-    Yields:
-        Nothing.
+    At DEBUG, the SDK logs whole requests and responses, and urllib3's warnings contain whole URLs.
     """
     _quiet.begin()
     try:
@@ -198,17 +187,14 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def quiet_new_loggers() -> None:
-    """Do the same for loggers that were made since the body began: call it after importing a library late."""
+    """Apply `quiet_libraries` to loggers that were created since; call it after a late import of a library."""
     _quiet.include_new_loggers()
 
 
 def count(metric: str, dimensions: Mapping[str, str] | None = None, value: float = 1) -> None:
-    """Emit one count in CloudWatch's embedded metric format, on standard output.
+    """Write a count to standard output, in CloudWatch's embedded metric format; `service` is always a dimension.
 
-    Args:
-        metric: The metric's name.
-        dimensions: What to count by, besides the service.
-        value: How many.
+    https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """
     with _stdout_lock:
         _metrics.add_metric(name=metric, unit=MetricUnit.Count, value=value)

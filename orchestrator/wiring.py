@@ -1,4 +1,4 @@
-"""Builds the application from its settings: makes the clients, and what few functions need only when they need it."""
+"""Builds the application from its settings; the only module that creates AWS clients."""
 
 import importlib
 import os
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from orchestrator.intake.batch import Batches
     from orchestrator.performers.callbacks import Callbacks
 
-# Connecting and the answer, as the modules that make the calls have it; they are imported late.
+# Time limits of one call, connecting included. Those modules have them, too, but are imported only when needed.
 AWS_CALL_SECONDS = 7.0
 JENKINS_CALL_SECONDS = 12.0
 
@@ -60,20 +60,17 @@ def create_handler(
     tiers: TierDetails | None = None,
     tenants: TenantRecords | None = None,
 ) -> Application:
-    """Make the function that Lambda calls.
+    """Create a Lambda handler.
 
     Args:
-        registry: The consumers; those that are registered later are found, too.
+        registry: The consumers; more can be registered at any time.
         settings: The settings; by default those of the environment.
-        builders: Builders by name, besides the built-in `CODE_BUILD` and `JENKINS`, or in their place.
-        tiers: Where tier details come from; by default the table of the settings.
-        tenants: Where tenant records are kept; by default the table of the settings.
-
-    Returns:
-        The function, which takes `(event, context)`; see `Application`.
+        builders: Builders by name, in addition to `CODE_BUILD` and `JENKINS`, or to replace them.
+        tiers: The source of tier details; by default the table of the settings.
+        tenants: The store of tenant records; by default the table of the settings.
 
     Raises:
-        ConfigurationError: A setting in the environment is not valid, or a builder is none.
+        ConfigurationError: An environment variable is invalid, or a builder lacks a method.
     """
     settings = settings or Settings.from_environment()
     clients = Clients()
@@ -120,7 +117,7 @@ def _codebuild(settings: Settings, clients: Clients) -> Builder:
 
 def _jenkins(settings: Settings, clients: Clients) -> Builder:
     if settings.jenkins_url is None or settings.jenkins_credentials_secret is None:
-        raise ConfigurationError("a job is to be started on Jenkins: set JENKINS_URL and JENKINS_CREDENTIALS_SECRET")
+        raise ConfigurationError("no Jenkins is set up; set JENKINS_URL and JENKINS_CREDENTIALS_SECRET")
     from orchestrator.builders.jenkins import Jenkins
     from orchestrator.builders.jenkins.connection import Connection
     from orchestrator.builders.jenkins.credentials import Credentials
@@ -168,12 +165,12 @@ def _batches(settings: Settings, clients: Clients) -> "Batches":
 
 
 def _prepare_for_snapshot() -> None:
-    """Register what runs before a SnapStart snapshot and after its restore; without SnapStart, nothing.
+    """With SnapStart, register hooks that run before the snapshot and after a restore.
 
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
 
-    Clients, credentials and caches need no hook: they are made with the first event, which comes after the
-    restore. Pauses between tries are drawn with Python's random numbers, which must differ between environments.
+    Clients, credentials and caches need no hook, because the first event creates them, after the restore. Random
+    numbers do: they determine the pauses between retries, which must differ between environments.
     """
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
         return
@@ -184,5 +181,5 @@ def _prepare_for_snapshot() -> None:
 
 
 def _import_for_events() -> None:
-    # Left to the first event otherwise, because not each function needs it; in a snapshot it costs no start.
+    # Without SnapStart, the first event that needs it imports it. In a snapshot, the import costs no start-up time.
     importlib.import_module("boto3.dynamodb.types")

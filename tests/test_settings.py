@@ -82,7 +82,7 @@ def test_an_address_of_jenkins_that_cannot_be_one_is_named_and_not_repeated(url:
 def test_a_jenkins_without_tls_is_refused_when_the_handler_is_made(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("JENKINS_URL", f"http://{host}/jenkins")
 
-    told = r"environment variable JENKINS_URL is wrong: without TLS .* use https, or set JENKINS_ALLOW_HTTP to true"
+    told = r"environment variable JENKINS_URL is wrong: without TLS, .* use https, or set JENKINS_ALLOW_HTTP to true"
     with pytest.raises(ConfigurationError, match=told):
         create_handler(Registry())
     monkeypatch.setenv("JENKINS_ALLOW_HTTP", "false")

@@ -109,7 +109,7 @@ def test_a_log_level_that_is_none_does_not_keep_the_function_from_starting() -> 
         env={**os.environ, "POWERTOOLS_LOG_LEVEL": "LOUD"},
         text=True,
     )
-    assert "POWERTOOLS_LOG_LEVEL is no log level; INFO is used" in done.stdout
+    assert "POWERTOOLS_LOG_LEVEL is not a log level; correct it (INFO is used" in done.stdout
 
 
 def test_the_log_level_of_the_template_counts_beside_lambdas_own() -> None:

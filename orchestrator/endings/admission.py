@@ -1,4 +1,4 @@
-"""Checks events about a run's ending against the ledger, so that nobody can forge one."""
+"""Checks events about a run's ending against the ledger's record of that run."""
 
 from collections.abc import Mapping
 from dataclasses import replace

@@ -292,7 +292,7 @@ def test_a_service_that_was_left_out_is_named_with_the_variable(
 
     assert failed.body["errorType"] == "ConfigurationError"
     assert failed.body["errorMessage"] == (
-        "builder 'STEP_FUNCTIONS' needs AWS service 'stepfunctions', which the artifact leaves out: add it to "
+        "builder 'STEP_FUNCTIONS' needs AWS service 'stepfunctions', which the artifact leaves out; add it to "
         "LAMBDA_AWS_SERVICES and build again"
     )
 

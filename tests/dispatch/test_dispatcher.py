@@ -352,7 +352,7 @@ def test_an_error_of_a_builders_own_names_the_builder_and_its_place(registry: Re
         invoke(create_handler(registry, builders={"X": Broken()}), event())
 
 
-LEFT_OUT = "needs AWS service 'quantum', which the artifact leaves out: add it to LAMBDA_AWS_SERVICES and build again"
+LEFT_OUT = "needs AWS service 'quantum', which the artifact leaves out; add it to LAMBDA_AWS_SERVICES and build again"
 
 
 def test_a_builder_of_a_service_that_the_artifact_left_out_names_it_and_the_variable(registry: Registry) -> None:
