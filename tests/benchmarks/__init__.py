@@ -1,1 +1,1 @@
-"""Measures what has a budget; every comparison is taken in one interleaved run."""
+"""Benchmarks; each comparison is measured in one interleaved run."""

@@ -1,10 +1,9 @@
-"""Cold start: from the start of a process to the first started job, ours against a ten-line boto3 handler.
+"""Measures cold starts, from a process's start to its first started job, against a ten-line boto3 handler.
 
     python -m tests.benchmarks.cold_start [--rounds 15] [--python PYTHON] [--json FILE]
 
-Each measurement is a new process that finds nothing but its artifact and the standard library, gets one
-provisioning event, and speaks to an AWS on loopback that answers at once. The handlers take turns, so that whatever
-else the machine does meets all of them.
+Each measurement is a new process with only its artifact and the standard library. It handles one provisioning event,
+with an AWS on loopback that answers at once. The handlers take turns, so that other load on the machine affects all.
 """
 
 import argparse
@@ -53,7 +52,7 @@ class Subject:
 
 
 def measure(subject: Subject, python: str, aws: InstantAws) -> tuple[float, float]:
-    """Start one process; give the milliseconds to its first started job, and its peak memory in MB."""
+    """Start one process; return the milliseconds to its first started job, and its peak memory in MB."""
     aws.started = 0.0
     environment = {
         **instant_aws.environment(aws.address),
@@ -74,14 +73,14 @@ def measure(subject: Subject, python: str, aws: InstantAws) -> tuple[float, floa
 
 
 def subjects(work: Path, python: str) -> list[Subject]:
-    """Build what is compared: our artifact, and the ten lines with and without bytecode."""
+    """Build our artifact, and the ten lines with and without bytecode."""
     version = subprocess.run(
         [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=True
     ).stdout.strip()
     os.environ["PATH"] = os.pathsep.join([str(Path(python).parent), os.environ["PATH"]])
     ours, compiled, plain = work / "ours", work / "compiled", work / "plain"
     make_artifact(ours, version)
-    # The same boto3, with nothing taken out, as `sam build` installs it by itself.
+    # The same version of boto3, untrimmed, as plain `sam build` installs it.
     pinned = [line.partition(" ")[0] for line in (ROOT / "orchestrator/requirements.txt").read_text().splitlines()]
     boto3 = next(line for line in pinned if line.startswith("boto3=="))
     install = ["uv", "pip", "install", "--quiet", "--target", str(plain), "--python-version", version, boto3]
@@ -98,7 +97,7 @@ def subjects(work: Path, python: str) -> list[Subject]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print a table, and write JSON where that is asked for."""
+    """Measure, print a table, and write JSON with `--json`."""
     parser = argparse.ArgumentParser(description="Measure cold starts.")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--python", default=sys.executable, help="the Python to start (default: this one)")

@@ -1,9 +1,9 @@
-"""One warm provisioning event, end to end: ours against the ten-line handler.
+"""Measures a warm provisioning event end to end, against the ten-line handler.
 
     python -m tests.benchmarks.end_to_end [--rounds 15] [--json FILE]
 
-Both speak through the SDK to an AWS in another process that answers at once. What is told apart is the time in the
-SDK, answers included, and the time in everything else, which is the handler's own.
+Both use the SDK, with an AWS in another process that answers at once. The time in the SDK, including the answers, and
+the handler's own time are measured separately.
 """
 
 import argparse
@@ -38,7 +38,7 @@ _SUBJECTS = {"ours": "orchestrator.handler", "ten lines": "tests.benchmarks.ten_
 
 @dataclass
 class Sdk:
-    """Watches the calls of the SDK's clients."""
+    """Measures the calls of the SDK's clients."""
 
     calls: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -61,7 +61,7 @@ class Sdk:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One event on average: milliseconds, and the requests that were made."""
+    """The average of one event: milliseconds, and the number of requests."""
 
     total: float
     sdk: float
@@ -73,7 +73,7 @@ class Measurement:
 
 
 def events() -> Iterator[dict[str, Any]]:
-    """Give events that no handler has seen."""
+    """Yield events with new ids."""
     template = provisioning()
     while True:
         event = copy.deepcopy(template)
@@ -96,10 +96,7 @@ def measure(handler: Callable[[Any, Any], Any], new: Iterator[dict[str, Any]]) -
 
 
 def batches(new: Iterator[dict[str, Any]], rounds: int) -> tuple[float, float]:
-    """Handle whole batches of SQS messages with a CodeBuild that takes its time.
-
-    Gives the seconds of a batch, and those of the processor in it.
-    """
+    """Handle batches of SQS messages with a slow CodeBuild; return the seconds and the CPU seconds of a batch."""
     taken: list[tuple[float, float]] = []
     with instant_aws.running(_START_SECONDS) as address, patch.dict(os.environ, instant_aws.environment(address)):
         handler = create_handler(lifecycle)
@@ -114,7 +111,7 @@ def batches(new: Iterator[dict[str, Any]], rounds: int) -> tuple[float, float]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print a table, and write JSON where that is asked for."""
+    """Measure, print a table, and write JSON with `--json`."""
     parser = argparse.ArgumentParser(description="Measure provisioning events end to end.")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path)

@@ -1,8 +1,8 @@
-"""An AWS on loopback that answers at once, so that what is measured is those who ask.
+"""An AWS on loopback that answers at once, so that benchmarks measure only its clients.
 
     python -m tests.benchmarks.instant_aws [SECONDS]
 
-prints its address, and serves in a process of its own until standard input ends. Each build takes so long to start.
+prints its address and serves until standard input ends. Each StartBuild takes SECONDS.
 """
 
 import json
@@ -22,7 +22,7 @@ _ANSWERS: Mapping[str, Mapping[str, Any]] = {
 
 
 class InstantAws(LocalServer):
-    """Answers at once, or takes its time to start a job, and notes when the first was asked for."""
+    """Answers at once, except for an optional delay of StartBuild, and records when the first job was requested."""
 
     def __init__(self, start_seconds: float = 0.0) -> None:
         super().__init__(lambda request: Answer(500))
@@ -38,7 +38,7 @@ class InstantAws(LocalServer):
 
 
 def environment(address: str) -> dict[str, str]:
-    """Give the variables that lead a handler to it."""
+    """Return the environment variables for a handler to use it."""
     return {
         "AWS_ENDPOINT_URL": f"http://{address}",
         "AWS_REGION": "eu-west-1",
@@ -53,7 +53,7 @@ def environment(address: str) -> dict[str, str]:
 
 @contextmanager
 def running(start_seconds: float = 0.0) -> Iterator[str]:
-    """Serve in another process, whose work takes no time from this one; gives the address."""
+    """Serve in another process, so that its work is not measured, and return the address."""
     command = [sys.executable, "-m", __name__, str(start_seconds)]
     with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as process:
         assert process.stdout is not None

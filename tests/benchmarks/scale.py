@@ -1,9 +1,9 @@
-"""A burst of provisioning events, simulated: direct and buffered mode against the quotas of Lambda and CodeBuild.
+"""Simulates a burst of provisioning events in direct and buffered mode, with the quotas of Lambda and CodeBuild.
 
     python -m tests.benchmarks.scale [--tenants 50000] [--json FILE] [--plot FILE]
 
-No event is sent and no time is waited for. What AWS documents is in `Quotas`, what was measured or is assumed in
-`Assumptions`; when a failed message comes back, and when it is given up, is asked of the package itself.
+It sends no events and does not wait. `Quotas` holds AWS's documented limits, `Assumptions` measured and assumed values.
+The package itself computes when a failed message comes back, and when it goes to the failure queue.
 """
 
 import argparse
@@ -23,21 +23,23 @@ from tests.support.lambda_runtime import ROOT
 
 @dataclass(frozen=True)
 class Quotas:
-    """What AWS documents, and the template sets.
+    """Limits that AWS documents, and values of template.yaml.
 
     Attributes:
-        running_builds: CodeBuild builds that run at once; 20 is the default for some environments, and new accounts
-            have as few as 1 (CodeBuild user guide, Quotas).
-        queued_builds: Builds that wait, in multiples of those that run; beyond that StartBuild is refused
-            (CodeBuild user guide, Working with builds).
-        concurrency: Invocations at once, by default; new accounts may have 10 (Lambda developer guide, Lambda quotas).
-        retries: Pauses before the tries of an asynchronous invocation that failed.
-        longest_throttle: The longest pause after a throttled one, in seconds; the first is 1 s, each next twice as
-            long (Lambda developer guide, Asynchronous invocation).
-        event_age: Seconds for which Lambda keeps an event; the template's.
-        first_pollers: Batches of a queue at once, at first (Lambda developer guide, SQS scaling).
-        more_pollers: Batches by which that grows, per second (300 a minute).
-        batch: Messages of a batch; the template's.
+        running_builds: Concurrent CodeBuild builds; the default is 20 for some environments, 1 in some new accounts
+            (https://docs.aws.amazon.com/codebuild/latest/userguide/limits.html).
+        queued_builds: Queued builds, as a multiple of the running ones; beyond that, StartBuild is refused
+            (https://docs.aws.amazon.com/codebuild/latest/userguide/builds-working.html).
+        concurrency: Concurrent invocations by default; new accounts may have 10
+            (https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html).
+        retries: Pauses in seconds before the retries of a failed asynchronous invocation.
+        longest_throttle: Longest pause after a throttled invocation, in seconds; the first is 1 s, and each next one
+            twice as long (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html).
+        event_age: Seconds for which Lambda keeps an event, from template.yaml.
+        first_pollers: Concurrent batches from a queue at first
+            (https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html).
+        more_pollers: Additional concurrent batches per second (300 a minute).
+        batch: Messages per batch, from template.yaml.
     """
 
     running_builds: int = 20
@@ -53,16 +55,17 @@ class Quotas:
 
 @dataclass(frozen=True)
 class Assumptions:
-    """What the burst is like.
+    """Properties of the burst.
 
     Attributes:
-        tenants: Events.
-        per_second: Events that the control plane publishes in a second. Far more than 500 jobs a second cannot be
-            started: their marks in the index `open-jobs` have one key, for which DynamoDB writes 1,000 times a second
-            (DynamoDB developer guide, Partition key design), and a start takes two.
-        build_seconds: How long a build takes, give or take a fifth.
-        invocation_seconds: One event at 512 MB: four AWS calls, some 10 ms of a processor that it has 0.29 of.
-        batch_seconds: Ten events side by side at 512 MB.
+        tenants: Number of events.
+        per_second: Events that the control plane publishes per second. About 500 jobs per second is the limit: all
+            entries of the index `open-jobs` share one partition, which takes 1,000 writes per second, and a start
+            needs two
+            (https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html).
+        build_seconds: Duration of a build, plus or minus a fifth.
+        invocation_seconds: Duration of one event at 512 MB: four AWS calls, and 10 ms of CPU at 0.29 vCPU.
+        batch_seconds: Duration of ten events in parallel at 512 MB.
     """
 
     tenants: int = 50_000
@@ -75,26 +78,26 @@ class Assumptions:
 # US East (N. Virginia), dollars: list prices per million, per GB-second (arm64) and per GB.
 _REQUEST, _GB_SECOND, _SQS_REQUEST, _WRITE, _LOG_GB = 0.20e-6, 13.3334e-6, 0.40e-6, 0.625e-6, 0.50
 _MEMORY_GB = 0.5
-# The tenant's record (3 KB), the lock and what becomes of it, and the index of the open jobs twice.
+# Write units: the tenant's record (3 KB), the lock when it is taken and settled, and the open-jobs index twice.
 _WRITES_A_TRY = 7
 _LOG_GB_A_TRY = 3e-6
 
 
 @dataclass
 class Outcome:
-    """What became of the burst.
+    """The result of the burst; all times are in seconds from its beginning.
 
     Attributes:
-        started: When each job was started, in seconds.
-        waits: How long each took to be started, in seconds.
+        started: When each job was started.
+        waits: Seconds from each event to its job's start.
         first_tries: When the last event was tried for the first time.
         failed: When each event reached the failure queue.
         ended: When the last build ended.
-        tries: Events that were tried, all in all.
-        throttled: Invocations for which there was no concurrency.
-        invocations: Invocations that ran.
-        busy: Seconds that they took together.
-        queue_requests: Requests to SQS.
+        tries: Number of tries of all events.
+        throttled: Number of throttled invocations.
+        invocations: Number of invocations that ran.
+        busy: Their total duration.
+        queue_requests: Number of requests to SQS.
     """
 
     started: list[float] = field(default_factory=list)
@@ -110,14 +113,14 @@ class Outcome:
 
     @property
     def dollars(self) -> float:
-        """Lambda, SQS, DynamoDB and logs; not the builds, which cost by far the most."""
+        """The cost of Lambda, SQS, DynamoDB and logs, without the builds, which cost by far the most."""
         function = self.invocations * _REQUEST + self.busy * _MEMORY_GB * _GB_SECOND
         tables = self.tries * (_WRITES_A_TRY * _WRITE + _LOG_GB_A_TRY * _LOG_GB)
         return function + self.queue_requests * _SQS_REQUEST + tables
 
 
 class CodeBuild:
-    """Runs so many builds at once, lets some wait, and refuses the rest."""
+    """Runs builds up to the quota, queues some, and refuses the rest."""
 
     def __init__(self, quotas: Quotas, seconds: float) -> None:
         self._quotas = quotas
@@ -127,7 +130,7 @@ class CodeBuild:
         self.last_end = 0.0
 
     def start(self, now: float) -> bool:
-        """Start a build, or let it wait; says whether it was taken."""
+        """Start or queue a build; return whether it was accepted."""
         while self._ends and self._ends[0] <= now:
             self._end_one()
         if len(self._ends) < self._quotas.running_builds:
@@ -139,7 +142,7 @@ class CodeBuild:
         return True
 
     def finish(self) -> float:
-        """Let all builds end; gives the time of the last."""
+        """Let all builds end, and return the time of the last end."""
         while self._ends:
             self._end_one()
         return self.last_end
@@ -155,9 +158,9 @@ class CodeBuild:
 
 
 def direct(quotas: Quotas, burst: Assumptions) -> Outcome:
-    """Let the rule invoke the function for each event."""
+    """Simulate direct mode: the rule invokes the function for each event."""
     outcome, codebuild = Outcome(), CodeBuild(quotas, burst.build_seconds)
-    # When it is tried, which event it is, when that came, its failures, and how often it was throttled in a row.
+    # Time of the next try, event number, time of the event, failures, and consecutive throttles.
     due = [(number / burst.per_second, number, number / burst.per_second, 0, 0) for number in range(burst.tenants)]
     at_work: deque[float] = deque()
     while due:
@@ -191,13 +194,13 @@ def direct(quotas: Quotas, burst: Assumptions) -> Outcome:
 
 @dataclass(frozen=True)
 class Queue:
-    """How a buffer is set up.
+    """The configuration of a buffer.
 
     Attributes:
-        maximum_concurrency: Batches that are worked on at the same time.
-        tries: After how many a message goes to the failure queue.
-        wait: How long it is hidden after so many tries, in seconds.
-        longest: Its age at which it is given up, in seconds.
+        maximum_concurrency: Batches handled at the same time.
+        tries: Number of tries after which a message goes to the failure queue.
+        wait: Seconds that a message stays hidden, by the number of its tries.
+        longest: Age in seconds at which a message goes to the failure queue.
     """
 
     maximum_concurrency: int
@@ -207,9 +210,9 @@ class Queue:
 
 
 def buffered(quotas: Quotas, burst: Assumptions, queue: Queue) -> Outcome:
-    """Let events wait in a queue, from which the function takes batches."""
+    """Simulate buffered mode: events go through a queue, from which the function takes batches."""
     outcome, codebuild = Outcome(), CodeBuild(quotas, burst.build_seconds)
-    # When it can be seen, which message it is, when that came, and how often it was tried.
+    # Time at which the message is visible, message number, time of the event, and tries.
     visible = [(number / burst.per_second, number, number / burst.per_second, 0) for number in range(burst.tenants)]
     outcome.queue_requests = burst.tenants
     pollers = [
@@ -223,7 +226,7 @@ def buffered(quotas: Quotas, burst: Assumptions, queue: Queue) -> Outcome:
         while visible and visible[0][0] <= begin:
             ready.append(heapq.heappop(visible))
         batch = _drawn(ready, quotas.batch)
-        # Part of a batch takes part of the time, and at least that of one event.
+        # A partial batch takes a share of the time, but at least as long as one event.
         seconds = max(burst.invocation_seconds, burst.batch_seconds * len(batch) / quotas.batch)
         end = begin + seconds
         heapq.heappush(pollers, end)
@@ -241,14 +244,14 @@ def buffered(quotas: Quotas, burst: Assumptions, queue: Queue) -> Outcome:
                 outcome.failed.append(end)
             else:
                 heapq.heappush(visible, (end + queue.wait(tries + 1), number, came, tries + 1))
-        # One request receives, one deletes what went well, and one says when the rest comes back.
+        # One request receives, one deletes the handled messages, and one delays the failed ones.
         outcome.queue_requests += 1 + (taken > 0) + (taken < len(batch))
     outcome.ended = codebuild.finish()
     return outcome
 
 
 def _drawn(ready: list[Any], most: int) -> list[Any]:
-    """Take messages out by chance: a standard queue promises no order."""
+    """Take random messages, because a standard queue does not keep their order."""
     drawn = []
     for _ in range(min(most, len(ready))):
         place = random.randrange(len(ready))
@@ -258,13 +261,13 @@ def _drawn(ready: list[Any], most: int) -> list[Any]:
 
 
 def steady(load: float, builds: int, burst: Assumptions) -> Assumptions:
-    """Spread events over a day, so many that their builds keep CodeBuild busy for such a part of it."""
+    """Spread events over a day; their builds use the share `load` of CodeBuild's quota."""
     per_second = load * builds / burst.build_seconds
     return replace(burst, tenants=round(per_second * 86400), per_second=per_second)
 
 
 def largest_direct_burst(quotas: Quotas, burst: Assumptions) -> int:
-    """Find how many events may come at once in direct mode before the first reaches the failure queue."""
+    """Find the largest burst in direct mode of which no event reaches the failure queue."""
     least, most = 0, burst.tenants
     while most - least > 1:
         middle = (least + most) // 2
@@ -275,14 +278,14 @@ def largest_direct_burst(quotas: Quotas, burst: Assumptions) -> int:
 
 
 def template_tries() -> int:
-    """Read how often the template's buffer delivers a message."""
+    """Read the maxReceiveCount of the buffer in template.yaml."""
     found = re.search(r"maxReceiveCount: (\d+)", (ROOT / "template.yaml").read_text(encoding="utf-8"))
     assert found is not None
     return int(found[1])
 
 
 def ours(maximum_concurrency: int) -> Queue:
-    """Give the template's buffer, over whose messages the function decides."""
+    """Return the buffer of template.yaml, with the function's own redelivery."""
     return Queue(
         maximum_concurrency=maximum_concurrency,
         tries=template_tries(),
@@ -292,7 +295,7 @@ def ours(maximum_concurrency: int) -> Queue:
 
 
 def five_tries(maximum_concurrency: int) -> Queue:
-    """Give a buffer that its redrive policy alone decides over, for comparison: five tries, six minutes apart."""
+    """Return a buffer with only a redrive policy, for comparison: five tries, six minutes apart."""
     return Queue(maximum_concurrency=maximum_concurrency, tries=5, wait=lambda tries: 360.0, longest=14 * 86400.0)
 
 
@@ -305,7 +308,7 @@ def _buffered_by_10(quotas: Quotas, burst: Assumptions) -> Outcome:
 
 
 def scenarios() -> dict[tuple[int, str], Callable[[Quotas, Assumptions], Outcome]]:
-    """Name what is simulated, by the quota of running builds and the mode."""
+    """Return the simulations by the quota of running builds and the mode."""
     modes: dict[str, Callable[[Quotas, Assumptions], Outcome]] = {
         "direct": direct,
         "direct, 10 invocations at once": lambda quotas, burst: direct(replace(quotas, concurrency=10), burst),
@@ -317,7 +320,7 @@ def scenarios() -> dict[tuple[int, str], Callable[[Quotas, Assumptions], Outcome
 
 
 def duration(seconds: float) -> str:
-    """Say a time as a person would."""
+    """Format a duration with a suitable unit."""
     for unit, size in (("d", 86400), ("h", 3600), ("min", 60)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
@@ -325,7 +328,7 @@ def duration(seconds: float) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Simulate, print tables, and write JSON and a plot where that is asked for."""
+    """Simulate, print tables, and write JSON with `--json` and a plot with `--plot`."""
     parser = argparse.ArgumentParser(description="Simulate a burst of events.")
     parser.add_argument("--tenants", type=int, default=Assumptions.tenants)
     parser.add_argument("--build-seconds", type=float, default=Assumptions.build_seconds)

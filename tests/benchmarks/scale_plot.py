@@ -1,4 +1,4 @@
-"""Draws what became of a simulated burst; needs matplotlib, which nothing else does."""
+"""Plots the result of a simulated burst; only this needs matplotlib."""
 
 import bisect
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ _LONGEST = 14 * 86400
 
 
 def plot(outcomes: Mapping[tuple[int, str], Outcome], tenants: int, build_seconds: float, file: Path) -> None:
-    """Draw how many events have led to a build, and how many are in the failure queue, over time."""
+    """Plot the number of events with a build, and of those in the failure queue, over time."""
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "scale"  # the same drawing each time
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.8), sharey=True, layout="constrained")
@@ -41,7 +41,7 @@ def plot(outcomes: Mapping[tuple[int, str], Outcome], tenants: int, build_second
 
 
 def _steps(times: Sequence[float], points: int = 200) -> tuple[list[float], list[int]]:
-    """Thin out the times at which a count grew by one, evenly along a logarithmic axis."""
+    """Thin out the times at which a count grew, evenly along a logarithmic axis."""
     ordered = sorted(times)
     marks = [_LONGEST ** (point / points) for point in range(points + 1)]
     return marks, [bisect.bisect(ordered, mark) for mark in marks]

@@ -1,4 +1,4 @@
-"""What a person would write by hand: reads the tier, stores the record, starts the build, and protects nothing."""
+"""A minimal hand-written handler: reads the tier, stores the record and starts the build, without any protection."""
 
 import json
 import os

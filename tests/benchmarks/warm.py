@@ -1,8 +1,8 @@
-"""A warm event with a consumer that does nothing: ours against what people would use instead, and ours as it grows.
+"""Measures a warm event with an empty consumer, against alternatives and with growing numbers of consumers.
 
     python -m tests.benchmarks.warm [--rounds 15] [--json FILE]
 
-What is compared takes turns in one process, and writes logs and metrics to nowhere, so that only its own work counts.
+The handlers take turns in one process and discard logs and metrics, so that only their own work is measured.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def provisioning() -> dict[str, Any]:
 
 
 def ours(consumers: int = 1) -> Handler:
-    """Our handler with consumers that do nothing, one of them for the event."""
+    """Our handler with empty consumers, one of them for the event."""
     registry = Registry()
 
     def nothing(event: Event) -> None:
@@ -50,7 +50,7 @@ def ours(consumers: int = 1) -> Handler:
 
 
 def floor() -> Handler:
-    """Parser, Logger and Metrics of Powertools, and nothing else: what any function of this kind has."""
+    """Only Parser, Logger and Metrics of Powertools, which every function of this kind needs."""
     logger, metrics = Logger(service="floor"), Metrics(service="floor", namespace="Floor")
 
     @metrics.log_metrics
@@ -88,7 +88,7 @@ def by_hand() -> Handler:
 
 
 def router(event: Any) -> tuple[Handler, Any]:
-    """Powertools' router for HTTP, a router of the same family; the event comes as a request's body."""
+    """Powertools' HTTP router, with the event as a request's body."""
     app, logger = APIGatewayRestResolver(), Logger(service="router")
     metrics = Metrics(service="router", namespace="Router")
 
@@ -115,7 +115,7 @@ def router(event: Any) -> tuple[Handler, Any]:
 
 
 def sized(kilobytes: int) -> dict[str, Any]:
-    """The sample event with a detail of so many kilobytes."""
+    """The sample event with a detail of this size."""
     rows: list[dict[str, Any]] = []
     event = {**provisioning(), "detail": {"rows": rows}}
     row = {"name": "a row of the detail", "on": True, "size": 1}
@@ -124,7 +124,7 @@ def sized(kilobytes: int) -> dict[str, Any]:
 
 
 def waiting(consumers: int) -> Handler:
-    """Our handler with so many consumers of one type that each wait for 100 ms."""
+    """Our handler with several consumers of one type that each wait for 100 ms."""
     registry = Registry()
 
     def wait(event: Event) -> None:
@@ -153,7 +153,7 @@ def batch(events: Sequence[Any]) -> dict[str, Any]:
 
 
 def microseconds(handler: Handler, event: Any, least: float = 0.02) -> float:
-    """Call a handler for a while; give the time of one call."""
+    """Call a handler for at least `least` seconds; return the microseconds of one call."""
     context, calls = LocalContext(), 0
     start = time.perf_counter()
     while (elapsed := time.perf_counter() - start) < least:
@@ -163,9 +163,9 @@ def microseconds(handler: Handler, event: Any, least: float = 0.02) -> float:
 
 
 def copies(handler: Handler, event: Any) -> float:
-    """Handle an event; give the most memory that this took at once, in multiples of the size of its detail.
+    """Handle an event; return the peak memory of this, in multiples of the detail's size.
 
-    It is what Python counts: the buffer in which pydantic's serialiser makes its one copy comes on top.
+    Python's count excludes the buffer of pydantic's serialiser, which holds one more copy.
     """
     handler(event, LocalContext())
     tracemalloc.start()
@@ -176,7 +176,7 @@ def copies(handler: Handler, event: Any) -> float:
 
 
 def groups() -> dict[str, dict[str, tuple[Handler, Any]]]:
-    """Give what is compared with one another; the first of each group is what the others are measured by."""
+    """Return the handlers to compare, by group; the first of each group is the reference."""
     event, plain = provisioning(), ours()
     routed, request = router(event)
     return {
@@ -197,7 +197,7 @@ def groups() -> dict[str, dict[str, tuple[Handler, Any]]]:
 
 
 def measured(subjects: Mapping[str, tuple[Handler, Any]], rounds: int) -> dict[str, float]:
-    """Let the subjects of a group take turns; give the median of each."""
+    """Let the subjects of a group take turns, and return the median of each."""
     taken: dict[str, list[float]] = {}
     for _ in range(rounds + 1):
         for name, (handler, event) in subjects.items():
@@ -206,7 +206,7 @@ def measured(subjects: Mapping[str, tuple[Handler, Any]], rounds: int) -> dict[s
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print a table, and write JSON where that is asked for."""
+    """Measure, print a table, and write JSON with `--json`."""
     parser = argparse.ArgumentParser(description="Measure warm events.")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", type=Path)

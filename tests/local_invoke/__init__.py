@@ -1,1 +1,1 @@
-"""The built function in a container, as `sam local invoke` runs it; see `__main__`."""
+"""Runs the built function in a container with `sam local invoke`."""

@@ -1,4 +1,4 @@
-"""`python -m tests.local_invoke`: runs sample events by `sam local invoke` in a container, and checks the answers."""
+"""Runs sample events with `sam local invoke` and checks the answers: `python -m tests.local_invoke`."""
 
 import argparse
 import contextlib
@@ -22,7 +22,7 @@ from tests.local_invoke.podman import GATEWAY, Podman, alone, run
 from tests.support.lambda_runtime import ROOT
 
 _EVENTS = ROOT / "events"
-# The statuses of an answer's outcomes; of a batch, the messages that failed.
+# The statuses in an answer's outcomes; for a batch, the failed messages.
 _EXPECTED: dict[str, list[Any]] = {
     "tenant-provisioning": ["saved", "started"],
     "sqs-batch": [],
@@ -32,7 +32,7 @@ _EXPECTED_BUILDS = {"premium-tenant-provisioning": 2, "basic-tenant-provisioning
 
 
 class Sam:
-    """The SAM CLI with this repository's template, for this machine's processor."""
+    """The SAM CLI with this repository's template, for this machine's architecture."""
 
     def __init__(self, command: str, folder: Path, podman: Podman) -> None:
         machine = platform.machine()
@@ -40,7 +40,7 @@ class Sam:
         self._command = ["env", *shlex.split(command)]
         self._folder = folder
         self._overrides = ("--parameter-overrides", f"Architecture={self.architecture}")
-        # Without credentials SAM invents some for the function, and asks no account.
+        # Without credentials, SAM gives the function fake ones and calls no account.
         mine = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
         self._environment = {
             **mine,
@@ -55,11 +55,7 @@ class Sam:
         run(*self._command, "build", "--build-dir", self._folder, *self._overrides, environment=self._environment)
 
     def invoke(self, event: str, image: str, env_file: Path) -> tuple[str, str]:
-        """Run one event.
-
-        Returns:
-            What the function answered, as SAM prints it, and the container's log.
-        """
+        """Run one event; return the function's answer, as SAM prints it, and the container's log."""
         options = {
             "--config-file": ROOT / "samconfig.toml",
             "--template": self._folder / "template.yaml",
@@ -78,7 +74,7 @@ def main() -> int:
     parser.add_argument("--sam", required=True, help="the command of the SAM CLI")
     options = parser.parse_args()
     os.chdir(ROOT)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is stopped then, too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # also stops everything on SIGTERM
     began = time.monotonic()
     try:
         architecture = prove(options.sam)
@@ -91,13 +87,10 @@ def main() -> int:
 
 
 def prove(sam_command: str) -> str:
-    """Build the function, run every event in a container, and check what comes of it.
-
-    Returns:
-        The processor's architecture.
+    """Build the function, run every event in a container, check the results, and return the architecture.
 
     Raises:
-        RuntimeError: A step failed, or an answer is not as it must be; the text holds the log of it.
+        RuntimeError: A step failed or an answer is wrong; the text includes the log.
     """
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="local-invoke-")))
@@ -119,7 +112,7 @@ def prove(sam_command: str) -> str:
             print(f"events/{event}.json: {answer.strip()}", flush=True)
             check(event, answer, log)
         if (started := builds(url) - before) != Counter(_EXPECTED_BUILDS):
-            raise RuntimeError(f"the emulator has the new builds {dict(started)}, not {_EXPECTED_BUILDS}")
+            raise RuntimeError(f"the emulator has the new builds {dict(started)}, expected {_EXPECTED_BUILDS}")
     return sam.architecture
 
 
@@ -149,7 +142,7 @@ def check(event: str, answer: str, log: str) -> None:
     except (ValueError, LookupError, TypeError):
         found = None
     if found != _EXPECTED[event]:
-        raise RuntimeError(f"{event}: {found} and not {_EXPECTED[event]}; the container's log:\n{log}")
+        raise RuntimeError(f"{event}: {found}, expected {_EXPECTED[event]}; the container's log:\n{log}")
 
 
 def statuses(answer: dict[str, Any]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Containers without a registry: podman of Debian's packages, and an image of Debian with Lambda's runtime client."""
+"""Runs containers without an image registry: Debian's podman, and a Debian image with Lambda's runtime client."""
 
 import fcntl
 import hashlib
@@ -19,10 +19,10 @@ from tests.support.lambda_runtime import ROOT
 
 HERE = Path(__file__).parent
 GATEWAY = "10.88.0.1"
-"""This machine, as podman's containers see it."""
-# Its Python is the one of the template.
+"""The address of this machine in podman's default network."""
+# The Debian release with the Python version of template.yaml.
 DEBIAN, PYTHON = "trixie", "3.13"
-# What Lambda's image has beside Python.
+# Packages that Lambda's image has besides Python.
 CLIENTS = ("awslambdaric", "snapshot-restore-py", "simplejson")
 _LOCK = Path("/run/orchestrator-local-invoke.lock")
 _NOT_NEEDED = ("./dev", "./usr/share/doc", "./usr/share/locale", "./var/cache/apt", "./var/lib/apt/lists")
@@ -30,14 +30,14 @@ _START_SECONDS = 30.0
 
 
 class Podman:
-    """Podman with a configuration and a storage of its own; `alone` keeps two runs apart."""
+    """Podman with its own configuration and storage; use `alone` to prevent two runs at a time."""
 
     def __init__(self, folder: Path, cache: Path) -> None:
         """Install podman and configure it.
 
         Args:
-            folder: Gets the configuration and the service's socket.
-            cache: Keeps images from one run to the next.
+            folder: For the configuration and the service's socket.
+            cache: For the images, which are kept between runs.
         """
         self._folder = folder
         self._cache = cache
@@ -49,13 +49,10 @@ class Podman:
         }
 
     def image(self, sam_command: str) -> str:
-        """Build the image in which functions run, or take the one that the cache has.
+        """Build the image for functions, or take it from the cache, and return its name.
 
         Args:
-            sam_command: Which SAM CLI runs it: each version adds its own emulator, and only to an image without one.
-
-        Returns:
-            The image's name.
+            sam_command: The SAM CLI. Each version needs its own image, because it adds its emulator to an image once.
         """
         clients = [f"{name}=={version(name)}" for name in CLIENTS]
         sources = [(HERE / name).read_bytes() for name in ("Containerfile", "bootstrap")]
@@ -69,13 +66,13 @@ class Podman:
         _make_rootfs(context / "rootfs.tar")
         _install_clients(context / "runtime", clients)
         shutil.copy(HERE / "bootstrap", context / "runtime")
-        self._run("rmi", "--all", "--force")  # those of earlier versions
+        self._run("rmi", "--all", "--force")  # images of earlier versions
         self._run("build", "--tag", name, "--file", HERE / "Containerfile", context)
         return name
 
     @contextmanager
     def service(self) -> Iterator[None]:
-        """Speak Docker's API at `DOCKER_HOST`; containers that are left at the end are removed."""
+        """Serve Docker's API at `DOCKER_HOST`, and remove all containers at the end."""
         command = ["podman", "system", "service", "--time=0", self.environment["DOCKER_HOST"]]
         with (self._folder / "podman.log").open("w") as log:
             process = subprocess.Popen(command, env=self._whole_environment(), stdout=log, stderr=log)
@@ -96,7 +93,7 @@ class Podman:
                 if client.connect_ex(str(self._folder / "podman.sock")) == 0:
                     return
             time.sleep(0.1)
-        raise RuntimeError("podman's service does not start:\n" + (self._folder / "podman.log").read_text())
+        raise RuntimeError("podman's service did not start:\n" + (self._folder / "podman.log").read_text())
 
     def _run(self, *arguments: object) -> None:
         run("podman", *arguments, environment=self._whole_environment())
@@ -114,20 +111,17 @@ class Podman:
 
 @contextmanager
 def alone() -> Iterator[None]:
-    """Wait until no other run is at work: they share podman's network."""
+    """Wait until no other run is in progress, because all of them share podman's network."""
     with _LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
 
 def run(*command: object, environment: Mapping[str, str] | None = None, seconds: float = 900) -> tuple[str, str]:
-    """Run a command; nothing that it started is left behind.
-
-    Returns:
-        Its standard output, and its standard error.
+    """Run a command, end every process that it started, and return its standard output and standard error.
 
     Raises:
-        RuntimeError: It failed, or took too long; the text holds all that it wrote.
+        RuntimeError: It failed or took too long; the text includes its output.
     """
     words = [str(word) for word in command]
     process = subprocess.Popen(

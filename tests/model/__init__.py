@@ -1,1 +1,1 @@
-"""The ledger's protocol as a state machine: everything that two deliveries of one event can do to each other."""
+"""Model-checks the ledger: every way in which two deliveries of one event can interleave."""

@@ -1,4 +1,4 @@
-"""Goes through larger bounds than the tests do: `make model`. Exits with 1, and the trace, at a violation."""
+"""Explores larger bounds than the tests (`make model`); prints the trace of a violation and exits with 1."""
 
 import sys
 import time

@@ -1,7 +1,7 @@
-"""Attempts to start a job that can be stopped at each of their requests.
+"""Runs attempts to start a job up to their next request.
 
-`Ledger` and `JobStarter` are the real ones. Each request that an attempt makes ends its run with `Pending`. What the
-world answers joins the attempt's history, and the next run, from the beginning again, gets as far as that goes.
+`Ledger` and `JobStarter` are the real ones. An attempt's next request stops it with `Pending`. The answer is added to
+the attempt's history, and the attempt runs again from the beginning, with the answers so far, to its next request.
 """
 
 import secrets
@@ -28,20 +28,20 @@ from orchestrator.run import Origin
 from orchestrator.timing import clock, deadline
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
-"""The time, always: what has a time ages instead."""
+"""The time, which never changes: records and locks age instead."""
 MEMORY = timedelta(days=30)
 MONTH = timedelta(days=31)
 
 
 class Failure(StrEnum):
-    """An answer that is an error: nothing was done, or nobody can say."""
+    """An error as an answer: the request had no effect, or its effect is unknown."""
 
     CERTAIN = "certain"
     IN_DOUBT = "in doubt"
 
 
 class Request(NamedTuple):
-    """An operation of the ledger, or `search`, `check` or `send` of the build system."""
+    """An operation of the ledger, or the build system's `search`, `check` or `send`."""
 
     operation: str
     arguments: tuple[Any, ...] = ()
@@ -50,7 +50,8 @@ class Request(NamedTuple):
 class Actor(NamedTuple):
     """One delivery of the event, and its retries.
 
-    `attempts` are left, the current one included. `began` is when that began, in seconds from now; `None` between them.
+    `attempts` is the number left, including the current one. `began` is when the current one began, in seconds from
+    now; `None` between attempts.
     """
 
     name: str
@@ -61,27 +62,27 @@ class Actor(NamedTuple):
 
     @property
     def owner(self) -> str:
-        """The attempt's own name as an owner of records."""
+        """The attempt's name as the owner of a record."""
         return f"{self.name}{self.attempts}"
 
     def answered(self, answer: Any) -> "Actor":
-        """The same after one more answer."""
+        """Add an answer to the history."""
         return self._replace(history=(*self.history, answer))
 
 
 Step: TypeAlias = Request | Outcome | OrchestratorError
-"""What a run of an attempt comes to: its next request, or its end."""
+"""How a run of an attempt stops: at its next request, or at its end."""
 
 
 class HashableOutcome(dict[str, Any]):
-    """An outcome that can be a part of a world."""
+    """An outcome that is hashable, as every part of a world must be."""
 
     def __hash__(self) -> int:  # type: ignore[override]  # a plain dict has no hash
         return hash(tuple(sorted(self.items())))
 
 
 class Pending(BaseException):
-    """An attempt has made a request that its history does not answer. Code that catches `Exception` lets it pass."""
+    """An attempt made a request without an answer in its history; code that catches `Exception` does not catch this."""
 
     def __init__(self, request: Request) -> None:
         super().__init__(request)
@@ -89,7 +90,7 @@ class Pending(BaseException):
 
 
 class Attempt:
-    """Answers the requests of an attempt from its history."""
+    """Answers an attempt's requests from its history."""
 
     def __init__(self) -> None:
         self.now = NOW
@@ -110,13 +111,13 @@ class Attempt:
         return answer
 
     def check(self, *, is_repeated: bool) -> None:
-        """Check the time; the answer is how many seconds have passed before that."""
+        """Check the time; the answer is the number of seconds that have passed."""
         self.now += timedelta(seconds=self.ask("check"))
         deadline.require("nothing was sent", ambiguous=is_repeated)
 
 
 class ScriptedRecords(MemoryRecords):
-    """Records whose operations are requests."""
+    """Records that turn each operation into a request."""
 
     def __init__(self, attempt: Attempt) -> None:
         super().__init__(MEMORY)
@@ -137,10 +138,10 @@ class ScriptedRecords(MemoryRecords):
 
 
 class ScriptedBuilder:
-    """A build system whose calls are requests.
+    """A builder that turns each call into a request.
 
-    With a token it is CodeBuild, which the SDK asks again where no answer comes; without one it is Jenkins, which is
-    searched then.
+    With a token, it behaves as CodeBuild, where the SDK repeats a request without an answer. Without one, it behaves as
+    Jenkins, which is searched for the run instead.
     """
 
     def __init__(self, attempt: Attempt, *, has_token: bool) -> None:
@@ -182,7 +183,7 @@ class Attempts:
 
     @property
     def run_id(self) -> str:
-        """The job's identity."""
+        """The job's run id."""
         run_id = self._jobs[False].action_id
         assert run_id is not None
         return run_id
@@ -206,7 +207,7 @@ class Attempts:
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """Take time and owner from the attempt. The monotonic clock stands still, as in a frozen environment."""
+        """Use the attempt's time and owner; the monotonic clock stands still, as in a frozen environment."""
         with (
             patch.object(clock, "now", lambda: self._attempt.now),
             patch.object(deadline, "time", SimpleNamespace(monotonic=lambda: 0.0)),

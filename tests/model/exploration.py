@@ -1,4 +1,4 @@
-"""Goes through all worlds, breadth first, so that the steps to a violation are as few as can be."""
+"""Explores all worlds breadth-first, so that the trace to a violation is as short as possible."""
 
 from collections import deque
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ RUN = Run(id="the run")
 
 
 class Fate(StrEnum):
-    """What becomes of a request."""
+    """What happens to a request."""
 
     DONE = "done"
     LOST = "done, its answer is lost"
@@ -38,7 +38,7 @@ class Fate(StrEnum):
 
 
 class Found(NamedTuple):
-    """What an exploration found; the trace has the steps to the first violation."""
+    """The result of an exploration; the trace has the steps to the first violation."""
 
     states: int
     violations: int
@@ -47,13 +47,13 @@ class Found(NamedTuple):
 
 
 class Exploration:
-    """Goes through all worlds that can come of two deliveries to one build system."""
+    """Explores all worlds that two deliveries can lead to, with one build system."""
 
     def __init__(self, *, has_token: bool) -> None:
-        """Start with nothing known.
+        """Choose the build system.
 
         Args:
-            has_token: Whether the build system recognises a repeated request, as CodeBuild does and Jenkins does not.
+            has_token: Whether it recognises a repeated request, as CodeBuild does and Jenkins does not.
         """
         self._has_token = has_token
         self._attempts = Attempts(has_token=has_token)
@@ -61,15 +61,11 @@ class Exploration:
         self._probed: dict[tuple[Record | None, int, bool], str | None] = {}
 
     def explore(self, bounds: Bounds, *, attempts: int = 2, go_on: bool = False) -> Found:
-        """Go through all worlds.
+        """Explore all worlds within the bounds.
 
         Args:
-            bounds: What may happen, and how often.
-            attempts: How often each of the two deliveries is tried.
-            go_on: Whether to look for more than one violation; what comes after one is not looked at.
-
-        Returns:
-            What was found.
+            attempts: Number of attempts of each delivery.
+            go_on: Whether to find more than one violation; worlds after a violation are not explored.
         """
         first = World(bounds, (Actor("A", attempts), Actor("B", attempts)))
         origins: dict[World, tuple[World, str] | None] = {first: None}
@@ -91,7 +87,7 @@ class Exploration:
         return Found(len(origins), len(violators), violation, _trace(origins, violator))
 
     def _violation(self, world: World) -> str | None:
-        """Name what does not hold, of what must hold in every world."""
+        """Describe the violated invariant of a world, if any."""
         if world.runs > 1:
             return "two runs"
         if not world.runs and world.record is not None and world.record.state == "done":
@@ -104,7 +100,7 @@ class Exploration:
         return self._probed[key]
 
     def _probe(self, world: World) -> str | None:
-        """Deliver the event once more, after the end of all locks and without a fault: now there must be one run."""
+        """Deliver the event once more after all locks, without faults; afterwards there must be exactly one run."""
         actor = Actor("C", 1, began=0)
         world = aged(world._replace(actors=(), late=()), LONG_AGO_SECONDS)
         while isinstance(step := self._step(actor, world), Request):
@@ -115,7 +111,7 @@ class Exploration:
         return None if world.runs == 1 else f"the event comes again after all locks: {world.runs} runs"
 
     def _steps(self, world: World) -> Iterator[tuple[str, World]]:
-        """Give everything that can happen in a world, and the worlds after."""
+        """Yield every possible step in a world, and the world after it."""
         bounds = world.bounds
         for actor in world.actors:
             if actor.began is not None:
@@ -124,7 +120,8 @@ class Exploration:
                     killed = Actor(actor.name, actor.attempts - 1)
                     yield f"{actor.name} is killed", changed(world, killed, kills=bounds.kills - 1)
             elif actor.attempts and (actor.name == "A" or actor[1:] != world.actors[0][1:]):
-                # It begins with its claim. While both stand alike, A goes first: nothing else tells them apart.
+                # An attempt begins with its claim. While both actors are in the same state, only A begins first:
+                # the other order would be symmetric.
                 yield from self._moves(world, actor._replace(began=0))
         for number, (request, _) in enumerate(world.late):
             rest = world._replace(late=world.late[:number] + world.late[number + 1 :])
@@ -137,7 +134,7 @@ class Exploration:
             yield "a month passes", changed(month_later(world), months=bounds.months - 1)
 
     def _moves(self, world: World, actor: Actor) -> Iterator[tuple[str, World]]:
-        """Give each fate of an actor's next request; check and send are one step, unless it may pause between them."""
+        """Yield the fates of an actor's next request; `check` and `send` are one step unless a pause is allowed."""
         request = self._step(actor, world)
         assert isinstance(request, Request)
         if request.operation != "check":
@@ -155,7 +152,7 @@ class Exploration:
         yield from self._fates(world, checked, request)
 
     def _fates(self, world: World, actor: Actor, request: Request) -> Iterator[tuple[str, World]]:
-        """Give each fate of a request that an actor has made."""
+        """Yield the fates of a request."""
         bounds = world.bounds
         label = f"{actor.name}: {request.operation}: "
         is_send, is_search = request.operation == "send", request.operation == "search"
@@ -166,7 +163,7 @@ class Exploration:
             done = changed(done, lost=bounds.lost - 1)
             if is_send:
                 yield self._with_answer(done, unanswered, label + Fate.LOST)
-            else:  # the actor asks again, as the SDK does
+            else:  # the actor repeats the request, as the SDK does
                 yield label + Fate.LOST, changed(done, actor)
         left = LOCK_SECONDS + (actor.began or 0)
         if bounds.late and not is_search and left >= 0:
@@ -178,7 +175,7 @@ class Exploration:
             yield self._with_answer(changed(world, refused=bounds.refused - 1), refused, label + Fate.REFUSED)
 
     def _with_answer(self, world: World, actor: Actor, label: str) -> tuple[str, World]:
-        """Let an actor go on with the answer that was added to its history."""
+        """Continue an actor with the answer that was added to its history."""
         step = self._step(actor, world)
         if isinstance(step, Request):
             return label, changed(world, actor)
@@ -190,7 +187,7 @@ class Exploration:
         return self._attempts.step(actor, is_month_later=world.is_month_later)
 
     def _applied(self, world: World, request: Request) -> tuple[World, Any]:
-        """Let a request take effect; gives the world after it, and the answer."""
+        """Apply a request; return the world after it and the answer."""
         match request.operation:
             case "check":
                 return world, 0

@@ -1,6 +1,6 @@
-"""Two deliveries of an event start one run, whatever happens to them: within small bounds, all of it is gone through.
+"""Two deliveries of an event start one run; checked for every interleaving within small bounds.
 
-`make model` has larger bounds.
+`make model` explores larger bounds.
 """
 
 from typing import Any
@@ -106,7 +106,7 @@ def test_a_take_over_before_the_end_of_the_lock_is_found(monkeypatch: pytest.Mon
 
 
 def test_a_claim_that_is_taken_back_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The SDK repeats a claim after two locks have ended: between them, another delivery has acted."""
+    """The SDK repeats a claim after two locks have ended, and another delivery acted between them."""
 
     def is_free(record: Record, owner: str) -> bool:
         is_over = record.locked_until < latest_free_lock()

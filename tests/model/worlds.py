@@ -1,6 +1,7 @@
-"""The states of the model, and how time passes in them.
+"""Defines the model's states, and how time passes in them.
 
-The clock stands still, and what has a time ages. So equal situations are equal worlds, and their number is finite.
+The clock stands still, and everything with a time ages instead. Equal situations are therefore equal worlds, and the
+number of worlds is finite.
 """
 
 from collections.abc import Set
@@ -16,16 +17,19 @@ from tests.model.attempts import MONTH, NOW, Actor, Request
 TICK_SECONDS = 26
 """After one tick a holder may still act, after two it may not, and after three its lock may be taken over."""
 LOCK_SECONDS = int(MAX_ACTION_SECONDS + deadline.MARGIN_SECONDS + CLOCK_TOLERANCE_SECONDS)
-"""How long after its beginning others leave an attempt alone; a late request takes effect until then."""
+"""How long an attempt is protected from others after it begins; a late request takes effect within this time."""
 LONG_AGO_SECONDS = 3 * TICK_SECONDS
 TOKEN_SECONDS = LONG_AGO_SECONDS
-"""How long a token is recognised. CodeBuild's holds longer, five minutes (API reference, StartBuild)."""
+"""How long a token is recognised; on CodeBuild, five minutes.
+
+https://docs.aws.amazon.com/codebuild/latest/APIReference/API_StartBuild.html (idempotencyToken)
+"""
 
 GONE = "gone"
 
 
 class Bounds(NamedTuple):
-    """How often each of these may still happen."""
+    """How often each kind of event may still happen."""
 
     kills: int = 0
     lost: int = 0
@@ -40,7 +44,7 @@ class Bounds(NamedTuple):
 
 
 class World(NamedTuple):
-    """A state. `late` are requests under way, each with the seconds within which it may yet take effect."""
+    """A state; `late` holds the requests in transit, each with the seconds left for it to take effect."""
 
     bounds: Bounds
     actors: tuple[Actor, ...]
@@ -52,7 +56,7 @@ class World(NamedTuple):
 
 
 def changed(world: World, actor: Actor | None = None, **bounds: int) -> World:
-    """Put an actor into its place, and change bounds."""
+    """Replace an actor, and change bounds."""
     if actor is not None:
         world = world._replace(actors=tuple(actor if other.name == actor.name else other for other in world.actors))
     return world._replace(bounds=world.bounds._replace(**bounds))
@@ -82,7 +86,7 @@ def _aged_request(request: Request, seconds: int) -> Request:
 
 
 def month_later(world: World) -> World:
-    """Let a month pass: nothing is under way any more, and the record is expired."""
+    """Let a month pass: no request is in transit any more, and the record has expired."""
     record = aged(world, LONG_AGO_SECONDS).record
     if record is not None:
         record = replace(record, expiration=record.expiration - int(MONTH.total_seconds()))
@@ -90,7 +94,7 @@ def month_later(world: World) -> World:
 
 
 def canonical(world: World) -> World:
-    """Leave out of the record what makes no difference: how long ago a lock ended, and owners that act no more."""
+    """Remove irrelevant details from the record: how long ago a lock ended, and owners that no longer act."""
     if world.record is None:
         return world
     owners = {actor.owner for actor in world.actors if actor.began is not None}
@@ -108,7 +112,7 @@ def _canonical(record: Record, owners: Set[str]) -> Record:
 
 
 def seen_by(owner: str, record: Record | None) -> Record | None:
-    """Leave out of a record in the answer to a claim what makes no difference to its owner."""
+    """Remove from the answer to a claim the details of the record that do not affect the owner."""
     if record is None or record.state == "done":
         return record
     first_owner = owner if record.first_owner == owner else GONE

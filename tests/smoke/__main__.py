@@ -1,4 +1,4 @@
-"""`python -m tests.smoke STACK`."""
+"""Runs the smoke test: `python -m tests.smoke STACK`."""
 
 import sys
 

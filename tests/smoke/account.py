@@ -1,8 +1,8 @@
-"""An emulated account in which the stack is deployed and works, for the tests of `tests.smoke.__main__`.
+"""Emulates an account with a deployed and working stack, for the tests of `tests.smoke`.
 
-Moto creates what its CloudFormation can; alarms and schedule are created through their own APIs. In place of Lambda's
-containers the real handler runs in this process: its log lines go into the log group and its counts into the metrics,
-as on AWS. Moto takes messages from the buffer and invokes the function with them by itself.
+moto's CloudFormation creates most resources; alarms and the schedule are created through their own APIs. The real
+handler runs in this process instead of in Lambda's containers. Its log lines go to the log group and its counts to the
+metrics, as on AWS. moto itself takes messages from the buffer and invokes the function with them.
 """
 
 import contextlib
@@ -35,15 +35,15 @@ def deployed_account(parameters: Mapping[str, str], monkeypatch: pytest.MonkeyPa
 
 
 class Account:
-    """The account; its schedule has not run yet.
+    """An account whose schedule has not run yet.
 
     Attributes:
         names: Names of the stack's resources, by logical id.
-        session: The session for the script. Its answers are those of AWS where moto's differ.
-        requests: The requests of that session: operations and parameters, in order.
+        session: The session for the script; it corrects moto's answers where they differ from AWS's.
+        requests: The session's requests in order: operations and parameters.
         handler: The function; a test may replace it.
         ingests_logs: Whether log lines can be found at once, or only after `ingest`.
-        log_changes: Fields that replace those of each log line.
+        log_changes: Fields to replace in each log line.
     """
 
     def __init__(self, parameters: Mapping[str, str], names: dict[str, str]) -> None:
@@ -60,7 +60,7 @@ class Account:
         settings = Settings.from_environment(function["Environment"]["Variables"])
         self.handler: Callable[[Any, Any], Any] = create_handler(registry, settings=settings)
         self.logs.create_log_stream(logGroupName=names["OrchestratorLogGroup"], logStreamName="environment")
-        # What moto's CloudFormation left out, as CloudFormation lists it.
+        # Resources that moto's CloudFormation does not create, as CloudFormation lists them.
         self._added = [
             *[{"LogicalResourceId": name, **self._create_alarm(name)} for name in self._alarms()],
             {"LogicalResourceId": "SweepSchedule", **self._create_schedule(function["FunctionArn"])},
@@ -71,21 +71,21 @@ class Account:
         self.session.events.register("after-call.cloudformation.ListStackResources", self._complete)
 
     def sweep(self, minutes_ago: int, **changes: str) -> None:
-        """Do what the schedule does every five minutes; `changes` are those of its event."""
+        """Invoke the function as the schedule does; `changes` replaces fields of its event."""
         self.invoke(sample("scheduled-sweep", **changes), datetime.now(UTC) - timedelta(minutes=minutes_ago))
 
     def refuse(self, operation: str) -> None:
-        """Take the permission for an operation, such as `scheduler.GetSchedule`, away from the session."""
+        """Remove the session's permission for an operation, such as `scheduler.GetSchedule`."""
         parsed = {"Error": {"Code": "AccessDeniedException", "Message": "not authorized"}, "ResponseMetadata": {}}
         answer = (SimpleNamespace(status_code=403), parsed)
-        events: Any = self.session.events  # its stub knows of no answers
+        events: Any = self.session.events  # its type stub has no handlers that return an answer
         events.register(f"before-call.{operation}", lambda **_: answer)
 
     def requested(self, operation: str) -> list[dict[str, Any]]:
         return [parameters for name, parameters in self.requests if name == operation]
 
     def invoke(self, event: Any, at: datetime | None = None) -> tuple[str, bool, str]:
-        """Run the function, and give what moto expects: the answer, whether it is an error, and an empty log."""
+        """Run the function; return its answer, whether it is an error, and an empty log, as moto expects."""
         written = io.StringIO()
         try:
             with contextlib.redirect_stdout(written):
@@ -97,7 +97,7 @@ class Account:
                 self._write(line, at or datetime.now(UTC))
 
     def ingest(self) -> None:
-        """Put the lines that were written into the log group."""
+        """Add the function's log lines to the log group."""
         group = self.names["OrchestratorLogGroup"]
         self.logs.put_log_events(logGroupName=group, logStreamName="environment", logEvents=self._written)
         self._written = []
@@ -162,6 +162,6 @@ class Account:
 
 
 def client(service: str) -> Any:
-    """Give a client; there are type stubs only for the services that the package uses."""
+    """Return a client as `Any`: only the services that the package uses have type stubs."""
     make: Any = boto3.client
     return make(service)

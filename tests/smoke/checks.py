@@ -1,6 +1,7 @@
 """Checks a deployed stack: `python -m tests.smoke STACK`, or `make smoke STACK=…`.
 
-It reads, and sends five events on which the built-in consumers do nothing but the sweep that runs every five minutes.
+It reads the stack's resources and sends five harmless events: the built-in consumers only run a sweep, as they do every
+five minutes anyway.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 EVENTS = Path(__file__).parents[2] / "events"
 UNHANDLED = {"detail-type": "ORCHESTRATOR_SMOKE_TEST", "source": "orchestrator.smoke", "resources": [], "detail": {}}
 ID_PREFIX = "smoke-"
-"""Begins the id of each event that this script sends; those of the schedule begin otherwise."""
+"""Prefix of the ids of this script's events, which distinguishes them from the schedule's."""
 RUNBOOK = "see orchestrator/OPERATIONS.md, When an alarm goes off"
 POLL_SECONDS = 5.0
 _LEVELS = ("INFO", "WARNING", "ERROR")
@@ -32,16 +33,16 @@ _CONFIG = Config(read_timeout=90)  # the function may take 60 seconds
 
 
 class Failed(Exception):
-    """The message says what was seen and the remedy."""
+    """A check failed; the message says what was found and the remedy."""
 
 
 class Skipped(Exception):
-    """The message says why."""
+    """A check was skipped; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stack:
-    """What CloudFormation says of the stack; `resources` are types and names by logical id."""
+    """The stack's description by CloudFormation; `resources` are types and names by logical id."""
 
     client: Callable[[str], Any]
     name: str
@@ -69,7 +70,7 @@ def find_stack(client: Callable[[str], Any], name: str) -> Stack:
     except ClientError as error:
         if error.response["Error"]["Code"] != "ValidationError":
             raise
-        raise Failed("there is none of this name; set AWS_PROFILE and AWS_REGION to where it is deployed") from None
+        raise Failed("it does not exist; set AWS_PROFILE and AWS_REGION to where it is deployed") from None
     outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
     if "FunctionArn" not in outputs:
         raise Failed(f"{found['StackStatus']}, without the output FunctionArn; deploy it first")
@@ -88,7 +89,7 @@ def check_rule(stack: Stack, rule: str, bus: str) -> str:
     if rule == "BuildStateRule" and stack.parameters["PublishBuildEndings"] == "false":
         raise Skipped("PublishBuildEndings is false")
     events = stack.client("events")
-    name = stack.named(rule).rpartition("|")[2]  # on another bus than default CloudFormation says BUS|RULE
+    name = stack.named(rule).rpartition("|")[2]  # CloudFormation's name is BUS|RULE, except on the bus default
     state = events.describe_rule(Name=name, EventBusName=bus)["State"]
     if state != "ENABLED":
         raise Failed(f"{state}; aws events enable-rule --name {name} --event-bus-name {bus}")
@@ -110,10 +111,10 @@ def _target(stack: Stack, targets: Sequence[str], output: str) -> str:
 
 
 def check_last_sweep(stack: Stack) -> str:
-    """Look for a sweep of the schedule, before this script causes one.
+    """Check that the schedule has run a sweep; this must run before the script causes one.
 
-    The metric is written at every log level, but an earlier run of this script may have counted in it. So the log must
-    hold a sweep with an id that is not this script's; only at the level INFO it holds sweeps at all.
+    The metric is written at every log level, but also counts the sweeps of earlier runs of this script. At the level
+    INFO, the log must therefore contain a sweep whose id is not this script's.
     """
     now = datetime.now(UTC)
     points = stack.client("cloudwatch").get_metric_statistics(
@@ -163,7 +164,7 @@ def check_failure_queue(stack: Stack) -> str:
 
 
 def log_lines(stack: Stack, pattern: str, since: datetime) -> list[dict[str, Any]]:
-    """Give the log lines of events that match a filter pattern for JSON; lines of other text match none."""
+    """Return the events' log lines that match a filter pattern for JSON; lines of plain text never match."""
     pages = stack.client("logs").get_paginator("filter_log_events")
     request = {"logGroupName": stack.named("OrchestratorLogGroup"), "startTime": int(since.timestamp() * 1000)}
     lines = [
@@ -180,7 +181,7 @@ class Events:
 
     Attributes:
         sent: The events that were sent: names by id.
-        logged: The ids of those that leave a log line at the stack's LogLevel.
+        logged: The ids of the events that are logged at the stack's LogLevel.
     """
 
     stack: Stack
@@ -196,7 +197,7 @@ class Events:
 
     def batch(self) -> str:
         event = _event("scheduled-sweep", **UNHANDLED)
-        # If a message of the failure queue cannot be handled, the function changes nothing in any queue.
+        # If the function fails to handle a message of the failure queue, it changes no queue.
         record = {**_sample("sqs-batch")["Records"][0], "eventSourceARN": self.stack.outputs["FailureQueueArn"]}
         answer = self._answer("SQS batch", event, {"Records": [record | {"body": json.dumps(event)}]}, "WARNING")
         if answer != {"batchItemFailures": []}:
@@ -221,7 +222,7 @@ class Events:
         return "publish_build_ending leaves a build alone that the function has not started"
 
     def queued(self, is_working: bool) -> str:
-        """Send an event as a rule does: into the buffer, or into Lambda's own queue."""
+        """Send an event as a rule does: to the buffer, or to Lambda's own queue."""
         if not is_working:
             raise Skipped("the function failed, so it would end in the failure queue")
         event = _event("scheduled-sweep", **UNHANDLED)
@@ -234,7 +235,7 @@ class Events:
         return "sent to the buffer" if self.stack.is_buffered else "sent as an asynchronous invocation"
 
     def log(self, since: datetime, patience: float) -> str:
-        """Wait for a line of each event."""
+        """Wait for a log line of each event."""
         if not self.logged:
             raise Skipped("LogLevel leaves no line of an event that goes well" if self.sent else "no event was sent")
         pattern = f"{{ {' || '.join(f'($.correlation_id = {json.dumps(event_id)})' for event_id in self.sent)} }}"
@@ -286,7 +287,7 @@ def _sample(name: str) -> dict[str, Any]:
 
 
 def passes(name: str, check: Callable[[], str]) -> bool:
-    """Print one line of a check; what fails keeps no other check from being made."""
+    """Run a check and print its result; a failure does not stop the other checks."""
     try:
         status, seen = "ok", check()
     except Skipped as reason:
@@ -329,8 +330,8 @@ def main(arguments: Sequence[str] | None = None, session: boto3.Session | None =
         "--patience", type=float, default=60.0, metavar="SECONDS", help="how long to wait for log lines"
     )
     given = parser.parse_args(arguments)
-    session = session or boto3.Session(region_name=os.environ.get("AWS_REGION"))  # which boto3 does not read
-    make: Any = session.client  # there are type stubs only for the services that the package uses
+    session = session or boto3.Session(region_name=os.environ.get("AWS_REGION"))  # boto3 ignores AWS_REGION
+    make: Any = session.client  # only the services that the package uses have type stubs
     client = cache(partial(make, config=_CONFIG))
     try:
         account = client("sts").get_caller_identity()["Account"]

@@ -1,1 +1,1 @@
-"""Ours against the reference service, which npm installs."""
+"""Compares this package with the reference service, which npm installs."""

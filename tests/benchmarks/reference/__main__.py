@@ -1,10 +1,9 @@
-"""Ours against the reference service on Node, both with a consumer that does nothing.
+"""Compares this package with the reference service on Node, both with an empty consumer.
 
     python -m tests.benchmarks.reference [--rounds 7] [--json FILE]
 
-Each round starts both anew, one after the other. Measured are the time from the start of the
-process to the first handled event, the time of an event once it is warm, and the memory that the process had at most
-by its first event. Where npm is missing, or the service cannot be installed, it says so and measures nothing.
+Each round starts both, one after the other. It measures the time from the process's start to its first handled event,
+the peak memory until then, and the time of a warm event. Without npm or the service, it prints a message and stops.
 """
 
 import argparse
@@ -29,13 +28,13 @@ from tests.support.lambda_runtime import ROOT
 _HERE = Path(__file__).parent
 _INSTALLED = ROOT / "build" / "reference"
 _EVENT = ROOT / "events" / "tenant-provisioning.json"
-# Node compiles what it runs often: it gets the time to.
+# Node compiles code that runs often, so it needs a long warm-up.
 _WARM_UP, _EVENTS = 1500, 500
 
 
 @dataclass(frozen=True)
 class Figures:
-    """One process: milliseconds to its first event, MB by then, microseconds of an event once it is warm."""
+    """The figures of one process: milliseconds to its first event, peak MB by then, microseconds of a warm event."""
 
     first: float
     memory: float
@@ -43,7 +42,7 @@ class Figures:
 
 
 class Subject:
-    """A process that handles as many events as it is told to."""
+    """A process that handles a given number of events on request."""
 
     def __init__(self, command: Sequence[str]) -> None:
         begin = time.perf_counter()
@@ -57,7 +56,7 @@ class Subject:
         self.memory = int(re.findall(r"VmHWM:\s+(\d+)", status)[0]) / 1024
 
     def handle(self, count: int) -> float:
-        """Let it handle events; gives the microseconds of one."""
+        """Let it handle events, and return the microseconds of one."""
         self._in.write(f"{count}\n")
         self._in.flush()
         return float(self._out.readline())
@@ -79,11 +78,11 @@ def _given(stream: IO[str] | None) -> IO[str]:
 
 
 def install(npm: str) -> None:
-    """Install the reference service, unless it is."""
+    """Install the reference service if it is missing."""
     _INSTALLED.mkdir(parents=True, exist_ok=True)
     for name in ("package.json", "theirs.js"):
         shutil.copy(_HERE / name, _INSTALLED)
-    # What packages would run on this machine while they are installed is not needed, and not wanted.
+    # For safety, packages' install scripts do not run; they are not needed.
     command = [npm, "install", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]
     done = subprocess.run(command, cwd=_INSTALLED, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -91,7 +90,7 @@ def install(npm: str) -> None:
 
 
 def measured(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[Figures]]:
-    """Start each so many times, in turns."""
+    """Start each of them `rounds` times, in turns."""
     taken: dict[str, list[Figures]] = {name: [] for name in commands}
     for _ in range(rounds):
         for name, command in commands.items():
@@ -102,12 +101,12 @@ def measured(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, li
 
 
 def median(rows: Sequence[Figures]) -> Figures:
-    """Take the median of each figure by itself."""
+    """Return the median of each figure."""
     return Figures(*map(statistics.median, zip(*map(astuple, rows), strict=True)))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Measure, print a table, and write JSON where that is asked for."""
+    """Measure, print a table, and write JSON with `--json`."""
     parser = argparse.ArgumentParser(description="Measure ours against the reference service.")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path)

@@ -1,4 +1,4 @@
-"""Our handler with a consumer that does nothing, asked as `theirs.js` is.
+"""Runs our handler with an empty consumer, with the same input and output as `theirs.js`.
 
 python -m tests.benchmarks.reference.ours EVENT_FILE
 """
@@ -15,7 +15,7 @@ from orchestrator.local.lambda_context import LocalContext
 
 
 def main() -> None:
-    """Print a line after the first event, and the microseconds of one for each number of events that is asked for."""
+    """Print a line after the first event; then, for each number of events read from stdin, the microseconds of one."""
     event = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     registry, context, figures = Registry(), LocalContext(), sys.stdout
 
