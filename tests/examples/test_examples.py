@@ -23,14 +23,16 @@ from tests.support.events import changed, invoke, sample
 EXAMPLES = sorted(file for file in Path(__file__).parent.glob("*.py") if file.stem not in ("__init__", "test_examples"))
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
-BUILDERS, DEPLOYING, LIFECYCLE = (
-    ROOT / "orchestrator" / page for page in ("builders/README.md", "DEPLOYING.md", "lifecycle/README.md")
+BUILDERS, CONSUMERS, DEPLOYING, LIFECYCLE = (
+    ROOT / "orchestrator" / page
+    for page in ("builders/README.md", "CONSUMERS.md", "DEPLOYING.md", "lifecycle/README.md")
 )
 PAGES = {
     "app_plane": LIFECYCLE,
     "on_both": BUILDERS,
     "own_builder": BUILDERS,
     "own_consumers": DEPLOYING,
+    "own_tests": CONSUMERS,
     "premium_on_jenkins": BUILDERS,
 }
 """Which page shows an example; README shows any other."""
@@ -48,6 +50,13 @@ def test_a_page_shows_each_example_to_the_letter(file: Path) -> None:
 
 def test_the_page_of_the_lifecycle_draws_the_flow_of_its_consumers() -> None:
     assert f"```mermaid\n{as_mermaid(routes(lifecycle))}\n```" in LIFECYCLE.read_text()
+
+
+def test_the_tests_of_the_example_pass() -> None:
+    tests = example("own_tests")
+
+    tests.test_the_tiers_job_is_started()
+    tests.test_basic_tenants_go_to_codebuild()
 
 
 @pytest.mark.parametrize(("tier", "builder"), [("PREMIUM", "JENKINS"), ("BASIC", "CODE_BUILD")])
