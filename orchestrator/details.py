@@ -1,4 +1,7 @@
-"""Models of the details of the lifecycle's events."""
+"""Models of the details of the lifecycle's events.
+
+See "Events and their details" in orchestrator/lifecycle/README.md.
+"""
 
 import json
 from collections.abc import Mapping

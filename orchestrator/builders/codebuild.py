@@ -1,4 +1,7 @@
-"""Starts AWS CodeBuild builds, and looks up how they ended."""
+"""Starts AWS CodeBuild builds, and looks up how they ended.
+
+See "Facts about CodeBuild" in orchestrator/builders/README.md.
+"""
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -1,4 +1,7 @@
-"""Stores how a tenant's job ended, and sends it to the control plane as the status webhook."""
+"""Stores how a tenant's job ended, and sends it to the control plane as the status webhook.
+
+See "The status webhook" in orchestrator/lifecycle/README.md.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Sends signed callbacks over HTTP."""
+"""Sends signed callbacks over HTTP.
+
+See "The status webhook" in orchestrator/lifecycle/README.md.
+"""
 
 import hashlib
 import hmac

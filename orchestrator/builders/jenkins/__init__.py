@@ -1,4 +1,7 @@
-"""Starts Jenkins jobs, and looks up how their runs ended."""
+"""Starts Jenkins jobs, and looks up how their runs ended.
+
+See "Facts about Jenkins" in orchestrator/builders/README.md.
+"""
 
 import re
 from collections.abc import Callable, Sequence
