@@ -382,7 +382,7 @@ def test_a_stack_that_is_not_there_fails_at_once(account: Account, capsys: pytes
     code = checks.main(["no-such-stack"], account.session)
 
     assert code == 1
-    assert "FAILED  stack: there is none of this name; set AWS_PROFILE and AWS_REGION" in capsys.readouterr().out
+    assert "FAILED  stack: it does not exist; set AWS_PROFILE and AWS_REGION" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -436,7 +436,7 @@ def test_the_region_is_that_of_aws_region(
 
     checks.main([STACK])
 
-    assert f"region eu-central-1, stack {STACK}\nFAILED  stack: there is none" in capsys.readouterr().out
+    assert f"region eu-central-1, stack {STACK}\nFAILED  stack: it does not exist" in capsys.readouterr().out
 
 
 def test_make_asks_for_the_stack_where_it_is_missing() -> None:
