@@ -1,9 +1,9 @@
-"""Builds the function's artifact: what `sam build` runs, through make.
+"""Builds the function's artifact; `sam build` runs this through make.
 
     python3 .ci/build_artifact.py ARTIFACT --python 3.13 --architecture arm64
 
-LAMBDA_PACKAGES, LAMBDA_REQUIREMENTS and LAMBDA_AWS_SERVICES in the environment add what a function of your own needs.
-Runs on the Python of whoever builds, from 3.9 on, and needs nothing but the standard library.
+The environment variables LAMBDA_PACKAGES, LAMBDA_REQUIREMENTS and LAMBDA_AWS_SERVICES add to the artifact, as Makefile
+says. This runs on any Python from 3.9 on, and needs only the standard library.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from pathlib import Path
 import lambda_python
 import trim_sdk
 
-# Lambda's Python runs on Amazon Linux 2023 (glibc 2.34), which takes every wheel made for glibc 2.28.
+# Lambda's Python runs on Amazon Linux 2023 (glibc 2.34), which supports wheels for glibc 2.28.
 PLATFORMS = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28"}
 PACKAGE = Path("orchestrator")
 PINS = PACKAGE / "requirements.txt"
-# The SDK's descriptions of all other services are left out: they are most of its size.
+# The SDK's data files for all other services are left out, because they are most of its size.
 AWS_SERVICES = ("codebuild", "dynamodb", "events", "secretsmanager", "sqs")
-# They run on a person's machine alone.
+# These run only on a developer's machine.
 COMMAND = ("cli", "local", "testing")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Build one artifact, from the checkout that is the working directory."""
+    """Build one artifact from the checkout in the working directory."""
     parser = argparse.ArgumentParser(description="Build the function's artifact.")
     parser.add_argument("artifact", type=Path)
     parser.add_argument("--python", required=True, help="the version that Lambda runs, as in 3.13")
@@ -53,19 +53,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def paths(variable: str) -> list[Path]:
-    """Give the paths that a variable of the environment names; stop at one that is not there."""
+    """Return the paths in an environment variable; stop the build if one does not exist."""
     named = os.environ.get(variable, "").split()
     for path in named:
         if not Path(path).exists():
-            sys.exit(f"{variable} names {path}, which is not there")
+            sys.exit(f"{variable} names {path}, which does not exist")
     return [Path(path) for path in named]
 
 
 @contextmanager
 def found_uv() -> Iterator[str]:
-    """Give uv, which pip fetches for this build alone where it is missing.
+    """Return the path of uv, which pip installs temporarily if it is missing.
 
-    pip itself will not do: it judges environment markers by the Python that runs it, not by the one it installs for.
+    pip cannot install the dependencies itself: it evaluates environment markers for the Python that runs it, not for
+    Lambda's.
     """
     uv = shutil.which("uv")
     if uv:
@@ -77,7 +78,7 @@ def found_uv() -> Iterator[str]:
 
 
 def install(uv: str, artifact: Path, python: str, platform: str, requirements: Sequence[Path]) -> None:
-    """Install the pinned dependencies, then what the requirements files add without moving a pin."""
+    """Install the pinned dependencies, then those of the requirements files, which change no pin."""
     command = [uv, "pip", "install", "--quiet", "--target", str(artifact)]
     command += ["--python-version", python, "--python-platform", platform]
     command += ["--only-binary", ":all:", "--no-compile-bytecode", "--link-mode", "copy"]
@@ -88,7 +89,7 @@ def install(uv: str, artifact: Path, python: str, platform: str, requirements: S
 
 
 def drop_console_scripts(artifact: Path) -> None:
-    """Remove the scripts, which name the Python of the machine that built them, and RECORD, which has their hashes."""
+    """Remove the scripts, which contain the path of the build machine's Python, and RECORD, which has their hashes."""
     shutil.rmtree(artifact / "bin", ignore_errors=True)
     for file in artifact.glob("*.dist-info/RECORD"):
         file.unlink()
@@ -112,16 +113,17 @@ def copy(artifact: Path, packages: Sequence[Path]) -> None:
 
 
 def compile_bytecode(artifact: Path, python: str, uv: str) -> None:
-    """Compile every module with Lambda's Python, or warn that there is none.
+    """Compile every module with Lambda's Python, or warn if it is missing.
 
-    Lambda's disk is read-only: without bytecode in the artifact, each cold start would compile every module anew. With
-    unchecked hashes it holds no times, so that two builds give the same bytes; nor does a hash seed or a folder's name.
+    Lambda's disk is read-only, so without bytecode in the artifact, each cold start would compile every module again.
+    Two builds produce the same bytes: the bytecode contains hashes instead of times, no random hash seed takes effect,
+    and its paths are those on Lambda.
     """
     compiler = lambda_python.find(python) or lambda_python.fetch(python, uv)
     if not compiler:
         print(
-            f"WARNING: there is no Python {python} here and uv could not fetch one, so the artifact has no bytecode "
-            "and the function starts about twice as slowly: install it or let uv reach its downloads, and build again"
+            f"WARNING: Python {python} is not installed and uv could not download it, so the artifact has no bytecode "
+            "and the function starts about twice as slowly; install it, or give uv internet access, and build again"
         )
         return
     command = [compiler, "-m", "compileall", "-q", "-j", "1", "--invalidation-mode", "unchecked-hash"]
@@ -129,14 +131,14 @@ def compile_bytecode(artifact: Path, python: str, uv: str) -> None:
 
 
 def open_to_all(artifact: Path) -> None:
-    """Let everybody read: Lambda runs as another user than the one that built, whose umask may shut others out."""
+    """Make every file readable for all users: Lambda runs as another user, and the umask here may be restrictive."""
     for path in (artifact, *artifact.rglob("*")):
         is_executable = path.is_dir() or path.stat().st_mode & 0o111
         path.chmod(0o755 if is_executable else 0o644)
 
 
 def run(command: Sequence[str], variables: dict[str, str] | None = None) -> None:
-    """Run a command; stop the build where it fails, for it has said why."""
+    """Run a command; if it fails, stop the build with its exit code, since it has printed the reason."""
     status = subprocess.run(command, env={**os.environ, **(variables or {})}, check=False).returncode
     if status:
         sys.exit(status)

@@ -1,8 +1,8 @@
-"""Finds a Python of the version that Lambda runs: on the path, among pyenv's or among uv's.
+"""Finds an installed Python of Lambda's version: on PATH, or in pyenv's or uv's folders.
 
     python3 .ci/lambda_python.py VERSION
 
-Prints its path, or nothing where there is none.
+Prints its path, or nothing if none is installed.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _ASK = 'import sys; print("%d.%d" % sys.version_info[:2], sys.executable)'
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the path of the Python that was found."""
+    """Print the path of the Python of one version."""
     parser = argparse.ArgumentParser(description="Find a Python of one version.")
     parser.add_argument("version", help="major and minor, as in 3.13")
     python = find(parser.parse_args(arguments).version)
@@ -27,9 +27,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def find(version: str) -> str | None:
-    """Find a Python that starts and has this version.
+    """Return the path of a Python of this version.
 
-    A name on the path may be a shim that starts nothing, or something older, so each candidate is run.
+    Each candidate is run, because a name on PATH may be a shim that does not work or starts another version.
     """
     for candidate in _candidates(version):
         started = _output([candidate, "-c", _ASK])
@@ -39,7 +39,7 @@ def find(version: str) -> str | None:
 
 
 def fetch(version: str, uv: str) -> str | None:
-    """Let uv download a Python that it does not have yet; without an answer it gives up after some 20 seconds."""
+    """Download a Python with uv; without a connection, give up after about 20 seconds."""
     patience = {"UV_PYTHON_INSTALL_BIN": "0", "UV_HTTP_TIMEOUT": "10", "UV_HTTP_RETRIES": "1"}
     if _output([uv, "python", "install", "--quiet", version], patience) is None:
         return None
@@ -57,7 +57,7 @@ def _candidates(version: str) -> Iterator[str]:
 
 
 def _output(command: Sequence[str], variables: dict[str, str] | None = None) -> str | None:
-    """Run a command; give what it printed, or None where it failed."""
+    """Run a command; return what it printed, or None if it failed."""
     try:
         done = subprocess.run(
             command,

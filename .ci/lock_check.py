@@ -1,6 +1,6 @@
-"""Fails where a requirements.txt lags behind pyproject.toml: what `make lock-check` runs.
+"""Fails if a requirements.txt does not match pyproject.toml; `make lock-check` runs this.
 
-`make lock` works on a copy. It keeps the pins that still fit, so any difference means that pyproject.toml has moved on.
+It runs `make lock` on a copy. That keeps pins which still fit, so any difference means that pyproject.toml has changed.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ LOCKS = ("orchestrator/requirements.txt", "tests/requirements.txt")
 
 
 def main() -> None:
-    """Check the checkout that is the working directory."""
+    """Check the checkout in the working directory."""
     with tempfile.TemporaryDirectory() as folder:
         for name in ("pyproject.toml", *LOCKS):
             target = Path(folder, name)
@@ -29,7 +29,7 @@ def main() -> None:
             sys.exit(status)
         lagging = [name for name in LOCKS if not filecmp.cmp(name, Path(folder, name), shallow=False)]
     if lagging:
-        sys.exit(f"lag behind pyproject.toml (run `make lock`): {' '.join(lagging)}")
+        sys.exit(f"these do not match pyproject.toml (run `make lock`): {' '.join(lagging)}")
 
 
 if __name__ == "__main__":

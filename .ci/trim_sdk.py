@@ -1,7 +1,7 @@
-"""Removes from an artifact's AWS SDK what the function does not read.
+"""Removes the parts of the AWS SDK that the function does not use from an artifact.
 
-The descriptions of all other services go, so does what only help() reads, and so do the endpoints of all regions of all
-other services, whose parsing alone would be a twentieth of a cold start.
+These are the data files of all other services, the texts that only help() shows, and the other services' endpoints,
+whose parsing alone would take a twentieth of a cold start.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from typing import Any
 def trim(artifact: Path, services: Iterable[str], packages: Iterable[Path] = ()) -> None:
     """Trim the SDK of one artifact.
 
-    Stops the build at a service that boto3 does not have, and at one that is used but left out.
+    Stops the build if boto3 does not have one of the services, or if the packages use another one.
 
     Args:
-        artifact: The folder that holds boto3 and botocore.
-        services: The services to keep, as boto3 names them.
-        packages: Folders and modules that use those services.
+        artifact: The folder that contains boto3 and botocore.
+        services: The services to keep, by boto3's names.
+        packages: Folders and modules whose calls of boto3 are checked.
     """
     data, kept = artifact / "botocore" / "data", set(services)
     known = {folder.name for folder in data.iterdir() if folder.is_dir()}
     unknown = sorted(kept - known)
     if unknown:
-        sys.exit(f"LAMBDA_AWS_SERVICES names what boto3 does not have: {' '.join(unknown)}")
+        sys.exit(f"LAMBDA_AWS_SERVICES names services that boto3 does not have: {' '.join(unknown)}")
     for place, service in used_services(packages):
         if service in known - kept:
-            sys.exit(f"{place} uses AWS service {service}, which is left out: add it to LAMBDA_AWS_SERVICES")
+            sys.exit(f"{place} uses AWS service {service}, which the artifact lacks: add it to LAMBDA_AWS_SERVICES")
     for folder in (*data.iterdir(), *(artifact / "boto3" / "data").iterdir()):
         if folder.is_dir() and folder.name not in kept:
             shutil.rmtree(folder)
@@ -48,19 +48,19 @@ def trim(artifact: Path, services: Iterable[str], packages: Iterable[Path] = ())
         examples.unlink()
     endpoints = json.loads((data / "endpoints.json").read_text())
     for partition in endpoints["partitions"]:
-        # Named by prefix, which is not always boto3's name: that of stepfunctions is states.
+        # Endpoints are listed by prefix, which may differ from boto3's name: stepfunctions has the prefix states.
         partition["services"] = {name: value for name, value in partition["services"].items() if name in prefixes}
     write(data / "endpoints.json", endpoints)
 
 
 def used_services(packages: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """Find the calls `client("name")` and `resource("name")`: where each is, and the name."""
+    """Yield the place and the service's name for each call `client("name")` or `resource("name")`."""
     for package in packages:
         for file in sorted(package.rglob("*.py")) if package.is_dir() else [package]:
             try:
                 calls = [node for node in ast.walk(ast.parse(file.read_bytes())) if isinstance(node, ast.Call)]
             except (SyntaxError, ValueError):
-                print(f"{file} cannot be read by this Python, so nobody has looked which AWS services it uses")
+                print(f"{file} cannot be parsed by this Python, so the AWS services that it uses are not checked")
                 continue
             for call in calls:
                 function = getattr(call.func, "attr", getattr(call.func, "id", None))
@@ -70,7 +70,7 @@ def used_services(packages: Iterable[Path]) -> Iterator[tuple[str, str]]:
 
 
 def undocumented(value: Any) -> Any:
-    """Give a description without its documentation."""
+    """Return a service's description without its documentation."""
     if isinstance(value, list):
         return [undocumented(member) for member in value]
     if not isinstance(value, dict):

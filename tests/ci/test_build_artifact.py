@@ -38,7 +38,7 @@ def test_a_path_that_is_not_there_stops_the_build_and_is_named(
     write(checkout, "README.md")
     monkeypatch.setenv(variable, "README.md nowhere")
 
-    with pytest.raises(SystemExit, match=f"^{variable} names nowhere, which is not there$"):
+    with pytest.raises(SystemExit, match=f"^{variable} names nowhere, which does not exist$"):
         build_artifact.main([*BUILD, "arm64"])
 
 
@@ -112,8 +112,8 @@ def test_without_any_python_the_build_warns_and_goes_on(
     build_artifact.compile_bytecode(checkout, "3.13", "uv")
 
     assert capsys.readouterr().out == (
-        "WARNING: there is no Python 3.13 here and uv could not fetch one, so the artifact has no bytecode and "
-        "the function starts about twice as slowly: install it or let uv reach its downloads, and build again\n"
+        "WARNING: Python 3.13 is not installed and uv could not download it, so the artifact has no bytecode and "
+        "the function starts about twice as slowly; install it, or give uv internet access, and build again\n"
     )
     assert files(checkout) == ["module.py"]
 

@@ -47,7 +47,7 @@ def test_those_that_lag_behind_are_named_and_left_as_they_are(checkout: Path, as
     with pytest.raises(SystemExit) as stopped:
         lock_check.main()
 
-    assert stopped.value.code == f"lag behind pyproject.toml (run `make lock`): {lagging}"
+    assert stopped.value.code == f"these do not match pyproject.toml (run `make lock`): {lagging}"
     assert tree(checkout) == before
 
 

@@ -49,7 +49,7 @@ def test_the_services_that_are_named_stay_with_their_endpoints(artifact: Path) -
 
 def test_services_that_are_none_are_named(artifact: Path) -> None:
     assert trim(artifact, ["sqs", "sms", "StepFunctions"]) == (
-        "LAMBDA_AWS_SERVICES names what boto3 does not have: StepFunctions sms"
+        "LAMBDA_AWS_SERVICES names services that boto3 does not have: StepFunctions sms"
     )
 
 
@@ -65,7 +65,7 @@ def test_a_client_whose_service_is_left_out_stops_the_build(artifact: Path, tmp_
     package = tmp_path / "package"
     package.mkdir()
     (package / "module.py").write_text(code)
-    problem = "uses AWS service stepfunctions, which is left out: add it to LAMBDA_AWS_SERVICES"
+    problem = "uses AWS service stepfunctions, which the artifact lacks: add it to LAMBDA_AWS_SERVICES"
 
     assert trim(artifact, ["codebuild"], package) == f"{package}/module.py line 2 {problem}"
     assert trim(artifact, ["codebuild"], package / "module.py") == f"{package}/module.py line 2 {problem}"
