@@ -1,4 +1,4 @@
-"""What the tests share: an AWS emulated in the process, and the requests that left for it."""
+"""Shared fixtures: an AWS emulated in this process, and a record of the requests sent to it."""
 
 import copy
 import json
@@ -26,14 +26,14 @@ def pytest_xdist_auto_num_workers() -> int:
 
 @pytest.fixture(autouse=True, scope="session")
 def _service_models_read_once() -> None:
-    """Let all SDK sessions share one loader: each test has sessions of its own, but the files never change."""
+    """Share one loader among all SDK sessions: each test creates sessions, but the service models never change."""
     loader = session.create_loader()
     session.create_loader = lambda search_path_string=None: loader
 
 
 @pytest.fixture(autouse=True)
 def environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave nothing of the caller's AWS set-up, so that no test can reach a real account."""
+    """Remove the shell's AWS settings, so that no test can reach a real account."""
     for name in list(os.environ):
         if name.startswith("AWS_"):
             monkeypatch.delenv(name)
@@ -47,7 +47,7 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def requests() -> Iterator[Requests]:
-    """Record every AWS request as it goes out on the wire, below the SDK."""
+    """Record every AWS request as the SDK sends it."""
     sent = Requests()
 
     def record(request: Any, **_: Any) -> None:
@@ -64,7 +64,7 @@ def requests() -> Iterator[Requests]:
 
 @pytest.fixture
 def aws(requests: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[Requests]:
-    """Emulate AWS with the sandbox's tiers and projects; gives the requests that are sent from here on."""
+    """Emulate AWS with the sandbox's tiers and projects; returns the requests sent from now on."""
     monkeypatch.setenv("TIER_DETAILS_TABLE", "tiers")
     monkeypatch.setenv("DATA_STORE_TABLE", "tenants")
     monkeypatch.setenv("IDEMPOTENCY_TABLE", "idempotency")
@@ -78,7 +78,7 @@ _filled: dict[str, dict[str, Any]] = {}
 
 
 def _fill() -> None:
-    """Fill the emulated AWS; after the first test with copies of what that one got, ten times as fast."""
+    """Fill the emulated AWS; from the second test on with a copy, which is ten times as fast."""
     backends = {name: get_backend(name)[ACCOUNT_ID][REGION] for name in ("codebuild", "dynamodb", "secretsmanager")}
     if not _filled:
         sandbox.fill()
@@ -90,7 +90,7 @@ def _fill() -> None:
 
 @pytest.fixture
 def jenkins(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[JenkinsServer]:
-    """Run the sandbox's Jenkins, with the settings that lead there."""
+    """Run the sandbox's Jenkins, with the settings to use it."""
     with sandbox.jenkins() as server:
         monkeypatch.setenv("JENKINS_URL", server.url)
         monkeypatch.setenv("JENKINS_CREDENTIALS_SECRET", sandbox.JENKINS_SECRET)
@@ -99,7 +99,7 @@ def jenkins(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[JenkinsS
 
 @pytest.fixture
 def handler(aws: Requests) -> Application:
-    """Give the ready-made function, made anew."""
+    """Create a handler with the built-in consumers."""
     registry = Registry()
     registry.include(lifecycle)
     return create_handler(registry)
@@ -107,7 +107,7 @@ def handler(aws: Requests) -> Application:
 
 @pytest.fixture
 def control_plane(monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlPlane]:
-    """Run a control plane that knows the samples' secret and context, and allow callbacks to it."""
+    """Run a control plane with the sample events' secret and context, and allow callbacks to it."""
     monkeypatch.setenv("CALLBACK_ALLOWED_HOSTS", "127.0.0.1")
     with ControlPlane(sandbox.CALLBACK_SECRET, sandbox.CALLBACK_CONTEXT) as plane:
         yield plane

@@ -1,4 +1,4 @@
-"""What left for the emulated AWS, and what is stored there."""
+"""Reads the requests sent to the emulated AWS, and the data stored there."""
 
 import json
 from collections.abc import Mapping
@@ -11,11 +11,11 @@ from orchestrator.builders.jenkins.credentials import Credentials
 from orchestrator.local import sandbox
 
 REGION = "eu-west-1"
-ACCOUNT_ID = "123456789012"  # as moto has it
+ACCOUNT_ID = "123456789012"  # moto's default
 
 
 class Requests(list[tuple[str, dict[str, Any]]]):
-    """The requests that left the process: the operation and its decoded body, in order."""
+    """The requests sent, in order: operation and decoded body."""
 
     def of(self, operation: str) -> list[dict[str, Any]]:
         return [body for name, body in self if name == operation]
@@ -26,28 +26,28 @@ class Requests(list[tuple[str, dict[str, Any]]]):
 
     @property
     def besides_reports(self) -> list[str]:
-        """The operations without those that report a failure on the bus and remember that."""
+        """The operations, without those that publish a failure and record it."""
         return [name for name, body in self if name != "PutEvents" and body.get("TableName") != "idempotency"]
 
 
 def stored(tenant_id: str = sandbox.TENANT["tenantId"]) -> dict[str, Any]:
-    """Read a tenant's record out of the emulated table."""
+    """Read a tenant's record from the emulated table."""
     item = boto3.client("dynamodb").get_item(TableName="tenants", Key={"tenantId": {"S": tenant_id}}).get("Item")
     record: dict[str, Any] = plain(from_item(item or {}))
     return record
 
 
 def published(aws: Requests) -> list[dict[str, Any]]:
-    """Give what was published on the bus, in order."""
+    """Return the published EventBridge entries, in order."""
     return [entry for request in aws.of("PutEvents") for entry in request["Entries"]]
 
 
 def no_pause(seconds: float) -> None:
-    """Stand for `time.sleep`."""
+    """Replace `time.sleep`."""
 
 
 class Secrets:
-    """Stands for the client of Secrets Manager, with the secret that opens a Jenkins for tests."""
+    """Replaces the Secrets Manager client; its secret holds the credentials of the tests' Jenkins."""
 
     USERS: ClassVar[dict[str, str]] = {"admin": "s3cret-token"}
 

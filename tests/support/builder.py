@@ -1,10 +1,10 @@
-"""A builder that records what it is asked to start."""
+"""A builder that records the jobs it starts."""
 
 from orchestrator import Job, Run
 
 
 class Recorder:
-    """A build system that keeps what it was asked for."""
+    """Records each job; jobs in `failing` raise the exception given there instead."""
 
     def __init__(self, failing: dict[str, Exception] | None = None) -> None:
         self.jobs: list[Job] = []

@@ -1,4 +1,4 @@
-"""A CodeBuild to test against: it keeps variables and honours idempotency tokens, which moto's does not."""
+"""A CodeBuild server for tests, with variables and idempotency tokens, which moto's lacks."""
 
 import json
 import threading
@@ -15,11 +15,11 @@ _PAGE = 100
 
 
 class CodeBuildServer:
-    """Speaks AWS JSON 1.1 on loopback, as far as the tests need it; only `advance` moves its clock.
+    """Serves the CodeBuild operations that the package uses, on loopback; only `advance` moves its clock.
 
     Attributes:
-        url: What `AWS_ENDPOINT_URL_CODEBUILD` is to be.
-        next: Scripts what happens to the next requests.
+        url: The value for `AWS_ENDPOINT_URL_CODEBUILD`.
+        next: Scripts faults for the next requests.
         builds: Every build, oldest first.
     """
 
@@ -50,7 +50,7 @@ class CodeBuildServer:
         return {entry["name"]: entry["value"] for entry in build["environment"]["environmentVariables"]}
 
     def finish(self, build: dict[str, Any], status: str = "SUCCEEDED", **exported: str) -> None:
-        """End a build, whose last phase tells the same, with the variables that it exports."""
+        """End a build with this status, also of its phase BUILD, and with exported variables."""
         with self._lock:
             build["buildStatus"] = status
             build["phases"] = [{"phaseType": "BUILD", "phaseStatus": status}, {"phaseType": "COMPLETED"}]

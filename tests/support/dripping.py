@@ -1,4 +1,4 @@
-"""A server whose answers never end: it sends one byte at a time, so that no single wait for bytes is long."""
+"""A server whose answers never end: it keeps sending single bytes, so that no wait for bytes is long."""
 
 import contextlib
 import socket
@@ -8,17 +8,16 @@ from types import TracebackType
 from typing import Self
 
 _PAUSE_SECONDS = 0.02
-# A client that does not give up by itself is to fail its test, and not to hang.
+# Then the connection closes, so that a test fails instead of hanging if its client never gives up.
 _PATIENCE_SECONDS = 20.0
 
 
 class DrippingServer:
-    """Answers every request with `beginning`, and then drips on.
+    """Answers every request with `beginning`, and then with one byte at a time.
 
     Attributes:
         address: Host and port.
-        url: The address with its scheme.
-        requests: The beginning of each request that came.
+        requests: The first bytes of each request.
     """
 
     def __init__(self, beginning: bytes = b"HTTP/1.1 200 OK\r\nX-Padding: ") -> None:

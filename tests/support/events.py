@@ -1,4 +1,4 @@
-"""Events as Lambda gets them, and how it calls a handler."""
+"""Builds events as Lambda receives them, and calls a handler as Lambda does."""
 
 import copy
 import json
@@ -17,7 +17,7 @@ SAMPLES = sorted(EVENTS.glob("tenant-*.json"))
 
 
 def as_event(entry: Mapping[str, Any], event_id: str = "published") -> dict[str, Any]:
-    """Make what a rule sends of what was published."""
+    """Convert a published entry to the event that a rule sends."""
     return {
         "version": "0",
         "id": event_id,
@@ -32,7 +32,7 @@ def as_event(entry: Mapping[str, Any], event_id: str = "published") -> dict[str,
 
 
 def state_change(build: Mapping[str, Any]) -> dict[str, Any]:
-    """Make what CodeBuild tells the default bus of a build."""
+    """Create the event that CodeBuild publishes when a build changes its state."""
     return sample(
         "codebuild-build-state-change",
         id=f"{build['id']} {build['buildStatus']}",
@@ -48,13 +48,13 @@ def state_change(build: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def sample(name: str, **changes: Any) -> dict[str, Any]:
-    """Read a sample event that happens now, with some of its top-level fields changed."""
+    """Read a sample event, with the current time and with these top-level fields replaced."""
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return {**json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8")), "time": now, **changes}
 
 
 def changed(event: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """Copy an event with the value at a dotted path replaced, or removed where the value is `...`."""
+    """Copy an event and replace the value at a dotted path; `...` removes it."""
     event = copy.deepcopy(event)
     *parents, last = path.split(".")
     target: Any = event
@@ -68,12 +68,12 @@ def changed(event: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 def invoke(handler: Callable[[Any, Any], Any], event: Any) -> Any:
-    """Call a handler as Lambda does: with JSON in, and an answer that must be JSON."""
+    """Call a handler as Lambda does: the event and the answer pass through JSON."""
     answer = handler(json.loads(json.dumps(event)), LocalContext())
     assert json.loads(json.dumps(answer)) == answer
     return answer
 
 
 def json_lines(text: str) -> list[dict[str, Any]]:
-    """Read what was logged."""
+    """Parse the lines of a log that are JSON objects."""
     return [json.loads(line) for line in text.splitlines() if line.startswith("{")]

@@ -1,4 +1,4 @@
-"""The built artifact under Lambda's own Python runtime client, and the Runtime API that this speaks to.
+"""Runs the built artifact with Lambda's own Python runtime client, against an emulated Runtime API.
 
 https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 """
@@ -29,13 +29,13 @@ PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
 STANDARD_HANDLER = "orchestrator.handler.lambda_handler"
 _API = "/2018-06-01/runtime"
 _PATIENCE_SECONDS = 30.0
-# What Lambda has beside the function's code; everything else must be in the artifact.
+# Lambda provides only these; everything else must be in the artifact.
 _RUNTIME = ("awslambdaric", "snapshot-restore-py", "simplejson")
 _MACHINES = {"x86_64": "x86_64", "AMD64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
 
 def build_once(artifact: Path, make: Callable[[Path], object]) -> Path:
-    """Have an artifact made, read-only, unless another worker has done so."""
+    """Build an artifact and make it read-only, unless another test process has built it already."""
     with artifact.with_name(f"{artifact.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         done = artifact.with_name(f"{artifact.name}.done")
@@ -48,10 +48,10 @@ def build_once(artifact: Path, make: Callable[[Path], object]) -> Path:
 
 
 def make_artifact(artifact: Path, python: str, environment: Mapping[str, str] = {}) -> str:
-    """Run the target of the Makefile that `sam build` runs; give what it printed."""
+    """Run the Makefile target that `sam build` runs, and return its output."""
     artifact.mkdir()
     variables = {"LAMBDA_PYTHON": python, "LAMBDA_ARCHITECTURE": _MACHINES[platform.machine()]}
-    # A virtual environment's Python compiles for its own version; its folder comes first on the path.
+    # The build looks for Lambda's Python on PATH, so this Python's folder comes first.
     path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
     own = {"LAMBDA_PACKAGES": "", "LAMBDA_REQUIREMENTS": "", "LAMBDA_AWS_SERVICES": ""}
     return subprocess.run(
@@ -65,7 +65,7 @@ def make_artifact(artifact: Path, python: str, environment: Mapping[str, str] = 
 
 
 def zipped(folder: Path) -> bytes:
-    """Zip as the SAM CLI does: without times, every file 0755; in the order of names, which it leaves to the disk."""
+    """Zip a folder as the SAM CLI does, without times and with mode 0755, but in the order of the names."""
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(file for file in folder.rglob("*") if file.is_file()):
@@ -76,7 +76,7 @@ def zipped(folder: Path) -> bytes:
 
 
 def copy_runtime(folder: Path) -> Path:
-    """Give the runtime client a folder of its own, so that nothing else of this Python is in reach."""
+    """Copy the runtime client to a folder of its own, from which no other installed package can be imported."""
     for name in _RUNTIME:
         for file in distribution(name).files or ():
             if ".." not in file.parts and "__pycache__" not in file.parts:
@@ -88,7 +88,7 @@ def copy_runtime(folder: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What the runtime told the Runtime API: of an invocation, or of the function's start."""
+    """A request of the runtime to the Runtime API: an invocation's result, or an error at the function's start."""
 
     path: str
     body: Any
@@ -96,7 +96,7 @@ class Told:
 
 
 class Function:
-    """A function's environment: one process, as Lambda runs it; `with` starts and ends it."""
+    """One process that runs the function as Lambda does; `with` starts and stops it."""
 
     def __init__(
         self, artifact: Path, runtime: Path, variables: Mapping[str, str] = {}, handler: str = STANDARD_HANDLER
@@ -148,17 +148,17 @@ class Function:
         self._http.stop()
 
     def invoke(self, event: object) -> Told:
-        """Send one event and wait for what the function makes of it."""
+        """Send one event and wait for the result."""
         self._events.put((str(uuid.uuid4()), event))
         return self.told()
 
     def told(self) -> Told:
-        """Wait for what the runtime tells."""
+        """Wait for the runtime's next request to the Runtime API."""
         return self._told.get(timeout=_PATIENCE_SECONDS)
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """The lines of JSON that were written, once the environment has ended."""
+        """The JSON lines of the output, after the process has ended."""
         return [json.loads(line) for line in self.output.splitlines() if line.startswith("{")]
 
     def _respond(self, request: Request) -> Answer:

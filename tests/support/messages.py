@@ -1,4 +1,4 @@
-"""SQS messages, and how a queue delivers them."""
+"""Builds SQS messages, and delivers them to a handler."""
 
 import json
 from typing import Any
