@@ -35,7 +35,7 @@ class StartJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveTenant:
-    """Begin an operation for the tenant, such as its provisioning, and replace the tenant's record.
+    """Begin an operation for the tenant, such as its provisioning, and replace the tenant record.
 
     If a later event has begun an operation for the tenant, nothing is stored and the remaining actions are not
     performed. If an earlier delivery of this event stored the record, nothing is stored, but the remaining actions are
@@ -52,7 +52,7 @@ class SaveTenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateTenant:
-    """Change attributes of the tenant's record, unless a later event has written it.
+    """Change attributes of the tenant record, unless a later event has written it.
 
     If a later event has begun an operation for the tenant, and this event is about a run's ending or follows from one,
     the remaining actions are not performed either.

@@ -124,7 +124,7 @@ class BuilderConfig(_Model):
 
 
 def unwrapped(detail: Any) -> Any:
-    """Return the flat detail, which shape B wraps as `{type, data}`."""
+    """Return the flat detail, which form B wraps as `{type, data}`."""
     if isinstance(detail, Mapping) and "tenant" not in detail and isinstance(detail.get("data"), Mapping):
         return detail["data"]
     return detail
@@ -155,7 +155,7 @@ def _with_plan(detail: Any) -> Any:
 
 
 class ProvisioningDetail(_Model):
-    """The detail of TENANT_PROVISIONING, in any of its three shapes.
+    """The detail of TENANT_PROVISIONING, in any of its three forms.
 
     Shape A is flat. B wraps A as `{type, data}`. C, which the control plane's own library sends, has `secret`,
     `context`, and a `subscription` whose `plan` takes the place of `planConfig`.
@@ -171,7 +171,7 @@ class ProvisioningDetail(_Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_shape(cls, detail: Any) -> Any:
+    def _one_form(cls, detail: Any) -> Any:
         detail = _with_plan(unwrapped(detail))
         if isinstance(detail, Mapping) and detail.get("planConfig") is None and "subscription" in detail:
             raise PydanticCustomError("plan_missing", "planConfig and subscription.plan are both missing")
@@ -179,7 +179,7 @@ class ProvisioningDetail(_Model):
 
 
 class DeprovisioningDetail(_Model):
-    """The detail of TENANT_DEPROVISIONING: any shape of TENANT_PROVISIONING, or only the tenant (or `tenantId`)."""
+    """The detail of TENANT_DEPROVISIONING: any form of TENANT_PROVISIONING, or only the tenant (or `tenantId`)."""
 
     tenant: _SentTenant
     plan_config: PlanConfig | None = None
@@ -190,7 +190,7 @@ class DeprovisioningDetail(_Model):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_shape(cls, detail: Any) -> Any:
+    def _one_form(cls, detail: Any) -> Any:
         detail = _with_plan(unwrapped(detail))
         if isinstance(detail, Mapping) and "tenant" not in detail and "tenantId" in detail:
             return {**detail, "tenant": {"id": detail["tenantId"]}}
@@ -269,7 +269,7 @@ def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
     """Merge a detail's `builderConfig.config.environmentOverride` with its own members, which take precedence.
 
     Args:
-        detail: A detail of any shape, as received, or a tenant's record.
+        detail: A detail of any form, as received, or a tenant record.
     """
     inner = unwrapped(detail)
     override = inner

@@ -93,8 +93,8 @@ class Settings(BaseModel):
         deprovisioning_webhook_type: The `type` of the webhook after a deprovisioning; without it, none is sent.
         callback_allowed_hosts: Hosts that callbacks may go to; `.example.com` allows all subdomains.
         idempotency_table: DynamoDB table of the ledger; without it, only the build systems protect against repeats.
-        idempotency_record_max_age: How long the ledger keeps a record and follows a job, in seconds.
-        require_run_id: Refuse an event about a job's ending that has no `ORCHESTRATOR_RUN_ID`, because anyone who may
+        idempotency_record_max_age: How long the ledger keeps a record and follows a run, in seconds.
+        require_run_id: Refuse an event about a run's ending that has no `ORCHESTRATOR_RUN_ID`, because anyone who may
             publish on the bus could have sent it.
         publish_build_endings: Publish how CodeBuild builds ended; set it to false if builds publish it themselves.
         failure_queue_url: SQS queue for messages of batches that cannot be handled. Without it, the redrive policies

@@ -19,11 +19,6 @@ from orchestrator.local.jenkins import JenkinsServer
 from tests.support.aws import ACCOUNT_ID, REGION, Requests
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more worker than processors, since some tests wait for locks and time limits."""
-    return (os.cpu_count() or 1) + 1
-
-
 @pytest.fixture(autouse=True, scope="session")
 def _service_models_read_once() -> None:
     """Share one loader among all SDK sessions: each test creates sessions, but the service models never change."""

@@ -136,7 +136,7 @@ class Turn:
     def _has_started_job(self) -> bool:
         """Whether an earlier delivery started the event's job.
 
-        If so, the tenant's record may describe a later stage, which must not be overwritten.
+        If so, the tenant record may describe a later stage, which must not be overwritten.
         """
         jobs = [position for position, action in enumerate(self._actions) if isinstance(action, StartJob)]
         if not jobs or not any(map(begins, self._actions)):

@@ -52,7 +52,7 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
         The new status and the job, or the actions of `conclude` if there is no job or the provisioning build failed.
 
     Raises:
-        InvalidEvent: Neither the event nor the tenant's record names the tier.
+        InvalidEvent: Neither the event nor the tenant record names the tier.
         ConfigurationError: The tier is unknown.
     """
     detail = event.detail

@@ -1,4 +1,4 @@
-"""Starts the deprovisioning job of a tenant, and handles its result."""
+"""Starts the deprovisioning job of a tenant, and handles its run's ending."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -25,13 +25,13 @@ registry = Registry()
     leads_to=[EventType.TENANT_DEPROVISIONING_SUCCESS],
 )
 def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Context) -> list[Action]:
-    """Update the tenant's record, then start its tier's deprovisioning job.
+    """Update the tenant record, then start its tier's deprovisioning job.
 
-    What the event leaves out is taken from the tenant's record.
+    What the event leaves out is taken from the tenant record.
 
     Raises:
         UnknownTenant: The tenant has no record, and the event names no plan.
-        InvalidEvent: Event and record together are no valid detail.
+        InvalidEvent: The detail, completed from the tenant record, is invalid.
         ConfigurationError: The tier is unknown, or names no deprovisioning job.
     """
     record = context.tenants.get(event.detail.tenant.id)
@@ -65,7 +65,7 @@ def handle_deprovisioning_failure(event: Event[BuildDetail], context: Context) -
 
 
 def _forgotten(tenant_id: str, context: Context) -> list[Action]:
-    """Remove secret and context from the tenant's record, at the top level and in `environmentOverride`."""
+    """Remove secret and context from the tenant record, at the top level and in `environmentOverride`."""
     record = context.tenants.get(tenant_id) or {}
     changes: dict[str, Any] = {name: None for name in SIGNING if name in record}
     builder = _mapping(record.get("builderConfig"))
@@ -88,7 +88,7 @@ def _completed(event: Event[DeprovisioningDetail], record: Mapping[str, Any] | N
         return ProvisioningDetail.model_validate(_filled(_with_own_signing(sent, record or {}), record or {}))
     except ValidationError as error:
         raise InvalidEvent(
-            f"{shown(event.type)} event {shown(event.id)}: with the tenant's record, {explain(error, root='detail')}"
+            f"{shown(event.type)} event {shown(event.id)}: with the tenant record, {explain(error, root='detail')}"
         ) from None
 
 

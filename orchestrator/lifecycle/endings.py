@@ -1,4 +1,4 @@
-"""Reports how runs ended, from CodeBuild's state changes and by a scheduled sweep."""
+"""Publishes how runs ended, from CodeBuild's state changes and by a scheduled sweep."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Starts the provisioning job of a tenant, and handles its result."""
+"""Starts the provisioning job of a tenant, and handles its run's ending."""
 
 from orchestrator.action import Action, PublishEvent, SaveTenant
 from orchestrator.consumer import Context
@@ -21,7 +21,7 @@ registry = Registry()
     leads_to=[EventType.TENANT_PROVISIONING_SUCCESS],
 )
 def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -> list[Action]:
-    """Store the tenant's record, then start the provisioning job of the plan's tier.
+    """Store the tenant record, then start the provisioning job of the plan's tier.
 
     Raises:
         ConfigurationError: The tier is unknown, or names no job.

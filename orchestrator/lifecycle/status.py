@@ -1,4 +1,4 @@
-"""The status in a tenant's record: what it is, since when, from which build, and why it failed."""
+"""The status in a tenant record: what it is, since when, from which build, and why it failed."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -110,7 +110,7 @@ _REACHED_BY_RUNS = (
 
 
 def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
-    """Build the change of a tenant's record after a success.
+    """Build the change of a tenant record after a success.
 
     The change is skipped if the tenant's status is further on or a failure. One failure may be replaced: that of a job
     that could not be started (no `statusRun`), because someone has sent its event again since.
@@ -124,7 +124,7 @@ def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str
 
 
 def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
-    """Build the change of a tenant's record after a failure.
+    """Build the change of a tenant record after a failure.
 
     If this function published the failure, because the job could not be started, the change creates a missing record,
     and lets someone send the event again (it removes `startedBy`).

@@ -52,7 +52,7 @@ def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, A
 
 
 def tier_name(detail: BuildDetail, record: Mapping[str, Any]) -> str | None:
-    """Read the tier's name from the build's environment, or else from the tenant's record."""
+    """Read the tier's name from the build's environment, or else from the tenant record."""
     plan = record.get("planConfig")
     name = detail.tier or (plan.get("tier") if isinstance(plan, Mapping) else None)
     return name if isinstance(name, str) and name else None
@@ -75,7 +75,7 @@ def requested_variables(detail: Mapping[str, Any], tier: Mapping[str, Any]) -> R
     requests the plan's `sizeConfig`, `secret` and `context`.
 
     Args:
-        detail: The flat detail of a TENANT_PROVISIONING event, or a tenant's record.
+        detail: The flat detail of a TENANT_PROVISIONING event, or a tenant record.
         tier: The tier's details, which may limit the names (`allowedVariables`).
 
     Raises:

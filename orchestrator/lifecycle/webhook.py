@@ -1,4 +1,4 @@
-"""Stores how a tenant's job ended, and sends it to the control plane as the status webhook.
+"""Stores how a tenant's run ended, and sends it to the control plane as the status webhook.
 
 See "The status webhook" in orchestrator/lifecycle/README.md.
 """
@@ -55,21 +55,21 @@ def conclude(
     *,
     record: Mapping[str, Any] | None = None,
 ) -> list[Action]:
-    """Update the tenant's record after its job ended, and send the status webhook.
+    """Update the tenant record after its job ended, and send the status webhook.
 
     The webhook's address is the first of: the detail's `API_ENDPOINT`, that of an earlier event about the same run
-    (in the tenant's record), the tier's `API_ENDPOINT`, the tier's `CONTROL_PLANE_HOST`, `CALLBACK_URL`. Its `secret`
-    and `context` come from the detail, or else from the tenant's record. It is sent once per run, by the first event
+    (in the tenant record), the tier's `API_ENDPOINT`, the tier's `CONTROL_PLANE_HOST`, `CALLBACK_URL`. Its `secret`
+    and `context` come from the detail, or else from the tenant record. It is sent once per run, by the first event
     for which all three are known.
 
     Args:
         event: The event about the job's ending.
         status: `DEPLOYED`, `DEPROVISIONED`, or a status that ends in `_FAILED`.
         context: Access to tiers, tenant records and settings.
-        record: The tenant's record; `None` reads it.
+        record: The tenant record; `None` reads it.
 
     Returns:
-        The change of the tenant's record, and the webhook. If address, secret or context is missing, the webhook is
+        The change of the tenant record, and the webhook. If address, secret or context is missing, the webhook is
         not sent, and record and log say why. After a deprovisioning there is a webhook only if
         `DEPROVISIONING_WEBHOOK_TYPE` is set.
     """
@@ -105,8 +105,8 @@ def status_webhook(
     secret, signing_context = _signing(event.detail, tenant.record)
     needs = {
         "address (API_ENDPOINT in the event or the tier, CONTROL_PLANE_HOST in the tier, or CALLBACK_URL)": url,
-        "secret (in the event or the tenant's record)": secret,
-        "context (in the event or the tenant's record)": signing_context,
+        "secret (in the event or the tenant record)": secret,
+        "context (in the event or the tenant record)": signing_context,
     }
     missing = [need for need, value in needs.items() if not value]
     run_id = run_of(event)

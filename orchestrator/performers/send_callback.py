@@ -1,4 +1,4 @@
-"""Performs `SendCallback`, and stores in the tenant's record why a webhook was not sent or not accepted."""
+"""Performs `SendCallback`, and stores in the tenant record why a webhook was not sent or not accepted."""
 
 from collections.abc import Callable
 from functools import partial

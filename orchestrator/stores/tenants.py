@@ -52,7 +52,7 @@ class TenantLookup(Protocol):
     """Reads tenant records."""
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """Read a tenant's record.
+        """Read a tenant record.
 
         Returns:
             The record, with numbers as `int` or `float`; `None` if the tenant has none.
@@ -67,7 +67,7 @@ class TenantRecords(TenantLookup, Protocol):
     """A store of tenant records; it may also implement `ChecksRecords`."""
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
-        """Store a tenant's record; see `SaveTenant`.
+        """Store a tenant record; see `SaveTenant`.
 
         Returns:
             Why nothing was stored; `None` if the record was stored.
@@ -79,7 +79,7 @@ class TenantRecords(TenantLookup, Protocol):
         ...
 
     def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
-        """Change a tenant's record; see `UpdateTenant`.
+        """Change a tenant record; see `UpdateTenant`.
 
         Returns:
             Why nothing was changed; `None` if the record was changed.
@@ -200,7 +200,7 @@ class DynamoDBTenantRecords:
         if _is_later(before, origin):
             return Refusal(reason=_LATER, supersedes=origin.event.start is not None or action.status is not None)
         if status in (*action.ahead, *action.final):
-            return Refusal(reason=f"the tenant's record says {status}", supersedes=status in action.final)
+            return Refusal(reason=f"the tenant record says {status}", supersedes=status in action.final)
         return Refusal(reason="a later event has changed the record")
 
     def _written(

@@ -17,7 +17,7 @@ class MemoryTenants:
         self._records = records or {}
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """Read a tenant's record; `None` where there is none."""
+        """Read a tenant record; `None` where there is none."""
         return self._records.get(tenant_id)
 
 

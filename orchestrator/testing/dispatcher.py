@@ -46,8 +46,8 @@ class RecordingDispatcher:
     """Runs the consumers of a registry as the function does: by type, condition and annotation, plain and `async`.
 
     Attributes:
-        recorded: Every action since the dispatcher was made, in order. What a consumer's failure publishes is among
-            them, as with `failure_type`.
+        recorded: Every action since the dispatcher was made, in order, and the events published when a consumer with
+            `failure_type` fails.
     """
 
     def __init__(self, registry: Registry, context: Context | None = None) -> None:

@@ -23,7 +23,7 @@ _ends: ContextVar[tuple[float, float]] = ContextVar("ends", default=(math.inf, m
 
 
 def of_invocation(lambda_context: Any) -> AbstractContextManager[None]:
-    """Limit the body to the invocation's remaining time, less the margin.
+    """Limit the `with` block to the invocation's remaining time, less the margin.
 
     Args:
         lambda_context: The context from Lambda; one without `get_remaining_time_in_millis` sets no limit.
@@ -59,7 +59,7 @@ class TimeLimit:
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Limit the body to this time, or to the time left if that is shorter."""
+    """Limit the `with` block to this time, or to the time left if that is shorter."""
     steady_end, wall_end = _ends.get()
     token = _ends.set((min(steady_end, time.monotonic() + seconds), min(wall_end, clock.now().timestamp() + seconds)))
     try:

@@ -195,9 +195,9 @@ class Judge:
         status = record.get("status", {}).get("S")
         expected = self._expected(start, runs[0])
         if status not in expected:
-            yield f"the tenant's record says {status} and not {' or '.join(sorted(expected))}"
+            yield f"the tenant record says {status} and not {' or '.join(sorted(expected))}"
         if record.get("startedBy") != {"S": start.id}:
-            yield "the tenant's record names another start"
+            yield "the tenant record names another start"
 
     def _expected(self, start: Start, run: Run) -> set[str]:
         prefix = "DEPROVISION" if start.type == DEPROVISIONING else "PROVISION"

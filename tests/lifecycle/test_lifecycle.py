@@ -162,7 +162,7 @@ def test_nothing_is_sent_where_nothing_can_sign_it(
     answer = invoke(create_handler(lifecycle), event)
 
     assert actions(answer) == [("UpdateTenant", "updated"), ("SendCallback", "skipped")]
-    assert "was not sent, because it has no secret (in the event or the tenant's record)" in capsys.readouterr().out
+    assert "was not sent, because it has no secret (in the event or the tenant record)" in capsys.readouterr().out
     assert not control_plane.requests
 
 
@@ -578,7 +578,7 @@ def test_a_record_that_does_not_fit_is_named(handler: Application, aws: Requests
         TableName="tenants", Item={"tenantId": {"S": TENANT_ID}, "planConfig": {"M": {"tier": {"S": ""}}}}
     )
 
-    with pytest.raises(InvalidEvent, match=r"with the tenant's record, detail\.planConfig\.tier is empty"):
+    with pytest.raises(InvalidEvent, match=r"with the tenant record, detail\.planConfig\.tier is empty"):
         invoke(handler, sample("tenant-deprovisioning", detail={"tenant": {"id": TENANT_ID}}))
 
 

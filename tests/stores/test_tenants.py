@@ -153,10 +153,10 @@ def test_a_status_is_not_taken_back(records: DynamoDBTenantRecords) -> None:
     report = origin("report", start=FIRST)
 
     assert records.update(reach("PROVISIONED", ahead=["DEPLOYED"]), report) == Refusal(
-        reason="the tenant's record says DEPLOYED"
+        reason="the tenant record says DEPLOYED"
     )
     assert records.update(reach("PROVISIONED", final=["DEPLOYED"]), report) == Refusal(
-        reason="the tenant's record says DEPLOYED", supersedes=True
+        reason="the tenant record says DEPLOYED", supersedes=True
     )
     assert (records.get("t1") or {})["status"] == "DEPLOYED"
     assert records.update(reach("DEPLOYED", final=["FAILED"]), report) is None

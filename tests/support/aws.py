@@ -31,7 +31,7 @@ class Requests(list[tuple[str, dict[str, Any]]]):
 
 
 def stored(tenant_id: str = sandbox.TENANT["tenantId"]) -> dict[str, Any]:
-    """Read a tenant's record from the emulated table."""
+    """Read a tenant record from the emulated table."""
     item = boto3.client("dynamodb").get_item(TableName="tenants", Key={"tenantId": {"S": tenant_id}}).get("Item")
     record: dict[str, Any] = plain(from_item(item or {}))
     return record

@@ -376,7 +376,7 @@ def test_a_record_is_refused_from_the_first_byte_beyond_the_limit_on() -> None:
 
 
 def updating(changes: dict[str, Any]) -> Application:
-    """Make a handler that changes the tenant's record and then starts a job."""
+    """Make a handler that changes the tenant record and then starts a job."""
     registry = Registry()
 
     @registry.consumer("TENANT_PROVISIONING_SUCCESS")

@@ -1,4 +1,4 @@
-"""Sends requests to one Jenkins server: authentication, crumbs, time limits, and errors of this package."""
+"""Sends requests to one Jenkins server, with authentication, crumbs and time limits."""
 
 import contextlib
 import json
@@ -35,7 +35,7 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 class Unanswered(Exception):
     """A request was sent, but no answer says whether Jenkins carried it out.
 
-    Its text suits an `Unavailable`, which callers raise when they cannot find out.
+    The caller searches for the run, and raises `Unavailable` with this text if it finds none.
     """
 
 
@@ -257,7 +257,7 @@ class Connection:
 def _read(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
     """Read a body, and return whether it was read to its end.
 
-    The status and headers say what became of the request, so they count even if the body never ends.
+    An incomplete body is no error here: the status and headers show whether Jenkins accepted the request.
     """
     content = bytearray()
     try:

@@ -159,7 +159,7 @@ NOT_AS_JENKINS = (AttributeError, KeyError, TypeError)
 
 
 def unlike_jenkins(connection: Connection, failure: str, error: Exception) -> ConfigurationError:
-    """Convert an error of `NOT_AS_JENKINS` to one of this package."""
+    """Wrap an exception caused by an answer that is not in Jenkins' form."""
     return ConfigurationError(
         f"{failure}: {connection.host} does not answer as Jenkins does ({type(error).__name__}); check JENKINS_URL"
     )

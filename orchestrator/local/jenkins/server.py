@@ -209,7 +209,7 @@ def _build(job: Job, number: str) -> Build:
 
 
 def _full_name(segments: list[str]) -> str:
-    """Return the full name in a path such as `job/tenants/job/scale-down`."""
+    """Convert a path such as `job/tenants/job/scale-down` to the job's name, `tenants/scale-down`."""
     names = segments[1::2]
     # A name is one segment: an encoded slash does not separate a folder from its job.
     if segments[::2] != ["job"] * len(names) or any("/" in name for name in names):
