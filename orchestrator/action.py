@@ -85,7 +85,7 @@ class PublishEvent:
         detail: The event's detail. It may be secret and is not in `repr`.
         source: The event's source. If an event has to be published twice, its consumers recognize the second one only
             if the source is `orchestrator` or begins with `saas.tenant.provisioning.`.
-        failure: The failure that the event reports; stored in the action's record.
+        failure: The failure that the event is about; stored in the action's record.
         once_per: The subject for which the event is published once; see `SendCallback`.
     """
 
@@ -164,7 +164,7 @@ class PublishEnding:
         name: The job's name in the build system.
         build: The run's id in the build system.
         tenant_id: The tenant that the job is for, if any.
-        ending: The ending that the event reports; used if the build system has deleted the run.
+        ending: The ending that the event brings; used if the build system has deleted the run.
     """
 
     run_id: str

@@ -145,7 +145,7 @@ _SentTenant: TypeAlias = Annotated[Tenant, BeforeValidator(_json_object)]
 
 
 def _with_plan(detail: Any) -> Any:
-    """Use `subscription.plan` as `planConfig` if that is missing."""
+    """If `planConfig` is missing, use `subscription.plan` in its place."""
     if not isinstance(detail, Mapping) or detail.get("planConfig") is not None:
         return detail
     subscription = detail.get("subscription")

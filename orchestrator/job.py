@@ -83,7 +83,7 @@ class Ending:
         reason: How the run ended, safe to log, for example `CodeBuild build a:b ended FAILED`.
         variables: The run's variables, overridden by those that it exports. Values may be secret and are not in `repr`.
         is_gone: The build system has deleted the run, so this ending is a guess. It is published only when the run is a
-            day old, because an event may still report the real ending.
+            day old, because an event may still bring the real ending.
     """
 
     succeeded: bool

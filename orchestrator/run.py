@@ -79,7 +79,7 @@ class Origin:
 
     @property
     def may_be_retry(self) -> bool:
-        """Whether an earlier delivery may have finished before this one."""
+        """Whether this may be a repeated delivery: sent again by somebody, 30 seconds old, or dated in the future."""
         age = clock.now() - self.event.time
         return self.event.redrive is not None or not timedelta() <= age < BEFORE_FIRST_RETRY
 
@@ -143,7 +143,7 @@ def ending_id(run_id: str) -> str:
 def _identity(event: Event[Any]) -> str:
     run_id = ending_run(event)
     if run_id is not None:
-        # The build itself, its state change and the sweep may each report the same ending.
+        # The build itself, its state change and the sweep may each bring the same ending.
         return ending_id(run_id)
     # An event that is published twice has two ids from EventBridge, but the same mark.
     return published_mark(event.source, event.resources) or event.id

@@ -86,7 +86,7 @@ class Settings(BaseModel):
         dynamo_db_region: Region of all DynamoDB tables; by default the function's own.
         code_build_region: Region of the CodeBuild projects; by default the function's own.
         aws_region: The function's own region; by default that of the SDK's configuration.
-        default_builder: The build system of jobs without one.
+        default_builder: The builder of jobs that name none.
         event_bus_name: The bus on which events are published.
         event_bus_aws_region: The bus's region; by default the function's own.
         callback_url: Address of the status webhook if neither the event nor its tier has one.
@@ -97,14 +97,14 @@ class Settings(BaseModel):
         require_run_id: Refuse an event about a run's ending that has no `ORCHESTRATOR_RUN_ID`, because anyone who may
             publish on the bus could have sent it.
         publish_build_endings: Publish how CodeBuild builds ended; set it to false if builds publish it themselves.
-        failure_queue_url: SQS queue for messages of batches that cannot be handled. Without it, the redrive policies
-            of their queues apply. The URL is checked late, because `sam local` passes the queue's name instead.
+        failure_queue_url: SQS queue to which messages that cannot be handled are moved. Without it, the redrive
+            policies of their queues apply. The URL is checked late: `sam local` passes the queue's name instead.
         sqs_parallel_records: How many messages of a batch are handled at the same time.
         jenkins_url: Address of the Jenkins server, including its path.
         jenkins_allow_http: Allow a `jenkins_url` that is neither https nor loopback.
         jenkins_credentials_secret: Name or ARN of the secret with `{"username", "token"}`.
         jenkins_ca_bundle: PEM file with a private authority's certificates; by default the system's are trusted.
-        jenkins_build_lookup: After a start, check once whether the queue item has become a build.
+        jenkins_build_lookup: After a start, check once whether the queue item has become a build, to give its number.
     """
 
     model_config = ConfigDict(frozen=True, alias_generator=str.upper, populate_by_name=True)

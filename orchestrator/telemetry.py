@@ -187,7 +187,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def quiet_new_loggers() -> None:
-    """Apply `quiet_libraries` to loggers that were created since; call it after a late import of a library."""
+    """Silence loggers, too, that were created since the event began; call it after importing a library late."""
     _quiet.include_new_loggers()
 
 

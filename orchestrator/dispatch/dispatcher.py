@@ -1,6 +1,7 @@
 """Runs the consumers of an event side by side."""
 
 import contextvars
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import replace
@@ -26,6 +27,7 @@ class Dispatcher:
         self._ledger = ledger
         self._records = records
         self._threads: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
 
     def dispatch(
         self, event: Event[Mapping[str, Any]], consumers: Iterable[Consumer], context: Context
@@ -58,8 +60,9 @@ class Dispatcher:
         return [future.result() for future in futures]
 
     def _thread_pool(self) -> "ThreadPoolExecutor":
-        if self._threads is None:
-            from concurrent.futures import ThreadPoolExecutor
+        with self._lock:  # messages of a batch are dispatched side by side
+            if self._threads is None:
+                from concurrent.futures import ThreadPoolExecutor
 
-            self._threads = ThreadPoolExecutor(_MAX_SIDE_BY_SIDE, thread_name_prefix="consumer")
-        return self._threads
+                self._threads = ThreadPoolExecutor(_MAX_SIDE_BY_SIDE, thread_name_prefix="consumer")
+            return self._threads

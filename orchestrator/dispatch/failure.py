@@ -1,4 +1,4 @@
-"""Builds the event that reports a consumer's failure, so that nobody waits for a job that never starts."""
+"""Builds the event about a consumer's failure, so that nobody waits for a job that never starts."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -23,7 +23,7 @@ _PASSED_ON = ("tenant", "secret", "context", "tier", "API_ENDPOINT")
 def failure_event(
     event_type: str, event: Event[Mapping[str, Any]], actions: Iterable[Action | Following], error: OrchestratorError
 ) -> PublishEvent | None:
-    """Build the event that reports a failure.
+    """Build the event about a failure.
 
     Args:
         event_type: The type of the event to build, such as `TENANT_PROVISIONING_FAILURE`.
@@ -37,7 +37,7 @@ def failure_event(
     """
     actions = list(actions)
     tenant_id = find_tenant_id(event.detail)
-    # A refused callback is no failed job: reporting one would revoke a success.
+    # A refused callback is no failed job: publishing one would revoke a success.
     has_no_job = bool(actions) and not any(isinstance(action, StartJob) for action in actions)
     if tenant_id is None or has_no_job or isinstance(error, UnknownTenant):
         return None

@@ -33,7 +33,7 @@ class Admission:
         self._require_run_id = require_run_id
 
     def admit(self, event: Event[Mapping[str, Any]]) -> Event[Mapping[str, Any]]:
-        """Check an event about a run and store the ending that it reports; return other events unchanged.
+        """Check an event about a run and store the ending that it brings; return other events unchanged.
 
         The run is still followed until `finish`, because the event's consumers may fail.
 
@@ -93,7 +93,7 @@ def _checked(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJ
         raise UnknownRun("the ledger has no record of that run")
     job, detail = record.started_job, event.detail
     if not job.follow:
-        raise UnknownRun(f"the run of job {shown(job.name)} is not followed, so no event may report its ending")
+        raise UnknownRun(f"job {shown(job.name)} was started with follow=False, so events about its ending are ignored")
     if event.type not in (job.event_type + SUCCESS_SUFFIX, job.event_type + FAILURE_SUFFIX):
         raise UnknownRun(f"that run was started for {shown(job.event_type)}")
     if find_tenant_id(detail) not in (None, job.tenant_id):

@@ -27,7 +27,7 @@ from orchestrator.run import (
     ending_id,
 )
 
-HAS_FAILED = "an earlier event reported that this run failed"
+HAS_FAILED = "an earlier event said that this run failed"
 
 NO_RECORDS = "IDEMPOTENCY_TABLE is not set, so there is no list of the jobs that were started"
 """Why no run is followed if each Lambda environment has only records of its own."""
@@ -69,8 +69,8 @@ class EndingPublisher:
             ending = action.ending
         if ending is None:
             raise Unavailable(
-                f"the ending of job {shown(job.name)} was not published: its build system reports it as still "
-                "running; it will be retried",
+                f"the ending of job {shown(job.name)} was not published: the run has not ended in its "
+                "build system; it will be retried",
                 ambiguous=False,
             )
         if record.ending is EndingStatus.FAILURE and ending.succeeded:
@@ -102,7 +102,7 @@ def close_run(records: Records, job: StartedJob, *, succeeded: bool, unfollow: b
     status = EndingStatus.SUCCESS if succeeded else EndingStatus.FAILURE
     before = records.close(job.run_id, status, unfollow=unfollow)
     if before is EndingStatus.SUCCESS and not succeeded:
-        telemetry.logger.error(f"run {job.run_id} of job {shown(job.name)} failed after it had reported success")
+        telemetry.logger.error(f"run {job.run_id} of job {shown(job.name)} failed after it had published a success")
 
 
 def ending_variables(job: StartedJob, detail: Mapping[str, Any]) -> dict[str, Any]:

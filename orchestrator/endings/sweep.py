@@ -137,7 +137,7 @@ def _group(record: Record) -> tuple[bool, str, str]:
 
 
 def _has_done(act: Callable[..., None], *arguments: Any) -> bool:
-    """Call `act`; log a failure and return False."""
+    """Call `act` and return True; if it raises an `OrchestratorError`, log that and return False."""
     try:
         act(*arguments)
     except Unavailable as error:  # perhaps another sweep is publishing it

@@ -1,4 +1,4 @@
-"""Handles batches of SQS messages, and reports which ones failed."""
+"""Handles batches of SQS messages, and returns those that failed."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import copy_context

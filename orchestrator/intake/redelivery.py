@@ -128,7 +128,7 @@ class Redelivery:
         waiting = sum(_age_seconds(failed.record) > LONGEST_WAIT_SECONDS for failed in failures if failed.error)
         if waiting:
             telemetry.count("EventsWaiting", value=waiting)
-        failure = "failed SQS messages come back after their queue's visibility timeout, not the function's choice"
+        failure = "the visibility timeout of failed SQS messages was not set, so their queue's own applies"
         for page in (failures[start : start + _PAGE] for start in range(0, len(failures), _PAGE)):
             try:
                 client = self._client()

@@ -72,7 +72,7 @@ def record_of(event: Event[Any], detail: ProvisioningDetail, status: TenantStatu
     return {**detail.model_dump(by_alias=True, exclude_unset=True), "tenant": tenant_of(detail), **known}
 
 
-# A status may only be replaced by a later one of this list. Failures come after successes, because a build may report
+# A status may only be replaced by a later one of this list. Failures come after successes, because a build may publish
 # a success and then fail, but not the reverse.
 _ORDER = (
     TenantStatus.PROVISIONING,

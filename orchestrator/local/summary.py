@@ -25,7 +25,7 @@ def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *,
     if stream is None:
         return
     for run_id, sent in variables.items():
-        print(f"   build {run_id} was requested with {len(sent)} variables:", file=stream)
+        print(f"   run {run_id} was requested with {len(sent)} variables:", file=stream)
         width = max(map(len, sent), default=0)
         for name, value in sent.items():
             print(f"     {name:<{width}}  {_cut(value) if values_shown else '…'}", file=stream)

@@ -113,8 +113,8 @@ def _parsed(url: str) -> Address:
             raise ValueError("address is malformed")
         if len(host.removesuffix(".")) > MAX_HOST_LENGTH:
             raise InvalidEvent(
-                f"a callback's address has a host of more than {MAX_HOST_LENGTH} characters; correct API_ENDPOINT or "
-                "the setting that holds it"
+                f"a callback's address has a host of more than {MAX_HOST_LENGTH} characters; correct API_ENDPOINT in "
+                "the event or the tier, or CALLBACK_URL"
             )
         if "@" in parts.netloc:
             raise InvalidEvent(f"callback to {shown(host)}: its address contains a user name; remove it")
@@ -126,7 +126,8 @@ def _parsed(url: str) -> Address:
         )
     except ValueError:
         raise InvalidEvent(
-            "a callback's address is not an http(s) address; correct API_ENDPOINT or the setting that holds it"
+            "a callback's address is not an http(s) address; correct API_ENDPOINT in the event or the tier, or "
+            "CALLBACK_URL"
         ) from None
 
 

@@ -23,7 +23,8 @@ def read(body: bytes, names: Iterable[str]) -> dict[str, str | int]:
 
     Raises:
         ValueError: The answer is larger than `MAX_ANSWER_BYTES` or not a JSON object, or a member is missing or is
-            neither a text of at most 1024 characters nor an integer. The error's text continues "its answer …".
+            neither a text of at most 1024 characters nor an integer of at most 2^53. The text has no subject: callers
+            put "its answer" before it.
     """
     if len(body) > MAX_ANSWER_BYTES:
         raise ValueError(f"has more than {MAX_ANSWER_BYTES // 1024} KiB")

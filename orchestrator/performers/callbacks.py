@@ -106,7 +106,8 @@ class Callbacks:
     def send(self, action: SendCallback, *, is_repeat: bool = False) -> OutcomeStatus:
         """Send a callback in up to three attempts, each with a new signature.
 
-        The control plane answers 401 for a tenant that is not being provisioned, so a 401 is not always a failure.
+        The control plane also answers 401 once a tenant's provisioning is over, so a 401 may mean that an earlier
+        attempt was accepted.
 
         Args:
             action: The callback.

@@ -64,8 +64,8 @@ class EventBus:
             action: The event to publish.
             action_id: The action's identity. The published event has it in `resources`, so that consumers recognize an
                 event that was published twice.
-            start: The event that this one follows from; it is in `resources`, too.
-            time: The event's time: that of its cause.
+            start: The event that began the operation; it is in `resources`, too.
+            time: The published event's time: that of the event which caused it.
 
         Raises:
             InvalidEvent: The detail is not JSON, or the event is too large.

@@ -98,7 +98,7 @@ class JobStarter:
                 raise
             return None  # there is no sign of an earlier attempt
         except ConfigurationError as error:
-            # The job may be running, so this must not be a permanent error, which would report a failed provisioning.
+            # The job may be running, so this must not be a permanent error, which would publish a failed provisioning.
             raise Unavailable(str(error)) from None
 
 

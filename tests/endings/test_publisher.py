@@ -115,7 +115,7 @@ def test_a_build_that_has_not_ended_for_codebuild_yet_is_asked_after_again(
 ) -> None:
     build = provisioned(handler, codebuild)
 
-    message = f"the ending of job '{PROJECT}' was not published: its build system reports it as still running"
+    message = f"the ending of job '{PROJECT}' was not published: the run has not ended in its build system"
     with pytest.raises(Unavailable, match=message):
         invoke(handler, changed(state_change(build), "detail.build-status", "SUCCEEDED"))
 
@@ -176,7 +176,7 @@ def test_a_job_that_runs_beside_another_is_not_reported(codebuild: CodeBuildServ
 
     assert outcome(invoke(handler, state_change(build)), "publish_build_ending")["status"] == "ignored"
     report = as_report(codebuild, build, "TENANT_SUSPENDED_SUCCESS")
-    assert_ignored(handler, aws, report, "is not followed, so no event")
+    assert_ignored(handler, aws, report, "was started with follow=False")
     assert open_records() == []
 
 
@@ -286,7 +286,7 @@ def test_a_build_that_fails_after_it_told_of_a_success_corrects_the_record(
     assert stored()["status"] == "PROVISIONING_FAILED"
     assert [entry["status"] for entry in answer["consumers"][0]["outcomes"]] == ["updated", "already sent"]
     assert [body["data"]["status"] for body in control_plane.accepted] == [1]
-    assert "failed after it had reported success" in capsys.readouterr().out
+    assert "failed after it had published a success" in capsys.readouterr().out
 
 
 def test_a_success_after_a_failure_is_ignored(handler: Application, codebuild: CodeBuildServer, aws: Requests) -> None:
@@ -294,7 +294,7 @@ def test_a_success_after_a_failure_is_ignored(handler: Application, codebuild: C
     invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_FAILURE"))
 
     report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS")
-    assert_ignored(handler, aws, report, "an earlier event reported that this run failed")
+    assert_ignored(handler, aws, report, "an earlier event said that this run failed")
     codebuild.finish(build)
     assert outcome(invoke(handler, state_change(build)), "publish_build_ending")["status"] == "ignored"
 

@@ -29,7 +29,8 @@ class _Refused(Exception):
 class JenkinsServer:
     """A Jenkins on a loopback port.
 
-    Its clock stands still: an item waits in the queue until `run_queue` or `advance` starts it.
+    Its clock stands still: an item waits in the queue until `run_queue` or `advance` starts it; with `auto_start` it
+    starts at once.
 
     >>> with JenkinsServer(users={"admin": "token"}) as jenkins:
     ...     job = jenkins.add_job("tenants/scale-down", ["tenant"])
@@ -41,7 +42,7 @@ class JenkinsServer:
         url: Root URL, without a trailing slash.
         users: API token by user name; may be changed while the server runs.
         requests: Every request received, in order.
-        next: Scripts faults of the next requests: `next.drop(on="POST", after_acting=True)`.
+        next: Makes coming requests fail: `next.drop(on="POST", after_acting=True)`.
     """
 
     def __init__(
