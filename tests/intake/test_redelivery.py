@@ -447,7 +447,7 @@ def test_a_queue_that_keeps_its_own_time_is_told_of_and_is_no_failure(
     lines = json_lines(capsys.readouterr().out)
     told = [line["message"] for line in lines if line.get("level") == "WARNING"]
     assert len(told) == 1
-    assert told[0].startswith("failed SQS messages come back after their queue's visibility timeout")
+    assert told[0].startswith("the visibility timeout of failed SQS messages was not set, so their queue's own applies")
     assert [line["EventsWaiting"] for line in lines if "EventsWaiting" in line] == [[1.0]]
 
 
