@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, TypeAlias, TypedDict
+from typing import Any, TypeAlias, TypedDict, TypeGuard
 
 from orchestrator.errors import OrchestratorError
 from orchestrator.job import Ending
@@ -147,7 +147,7 @@ Decision: TypeAlias = Action | Iterable[Action] | None
 """What a consumer returns: one action, several that are performed in order, or `None`."""
 
 
-def begins(action: object) -> bool:
+def begins(action: object) -> TypeGuard[SaveTenant | UpdateTenant]:
     """Whether an action begins an operation for a tenant, such as its provisioning."""
     return isinstance(action, SaveTenant) or (isinstance(action, UpdateTenant) and action.starts)
 

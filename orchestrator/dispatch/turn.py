@@ -115,7 +115,7 @@ class Turn:
         kept: dict[str, str | int] = {}
         has_started_job = self._has_started_job()
         for position, (action, ready) in enumerate(zip(self._actions, prepared, strict=True)):
-            if has_started_job and isinstance(action, SaveTenant | UpdateTenant) and begins(action):
+            if has_started_job and begins(action):
                 self._outcomes.append(_begun_before(action))
                 continue
             if answers.awaited(action):

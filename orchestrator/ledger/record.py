@@ -56,7 +56,6 @@ UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
 # Size of the other attributes of a record: key, times, and the outcome, which repeats the job's name.
 _OTHER_BYTES = 8 * 1024
 _JOB_TEXTS = ("builder", "name", "run_id", "event_id", "event_type")
-_OPTIONAL_JOB_TEXTS = ("id", "tenant_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +94,7 @@ class Record:
         """
         if self.job is None:
             raise ValueError(f"record {self.id} has no job")
-        return replace(self.job, id=(self.outcome or {}).get("id") or self.job.id)
+        return replace(self.job, id=(self.outcome or {}).get("id"))
 
     @property
     def known_outcome(self) -> Outcome:
@@ -163,10 +162,10 @@ def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
     if job is None:
         return {}
     start = {"event_id": job.start.event_id, "at": written(job.start.at)}
-    texts = {name: getattr(job, name) for name in (*_JOB_TEXTS, *_OPTIONAL_JOB_TEXTS)}
-    known = {name: text for name, text in texts.items() if text is not None}
-    attributes: dict[str, Any] = {"job": {**known, "since": written(job.since), "start": start, "follow": job.follow}}
+    texts = {name: getattr(job, name) for name in _JOB_TEXTS}
+    attributes: dict[str, Any] = {"job": {**texts, "since": written(job.since), "start": start, "follow": job.follow}}
     if job.tenant_id is not None:
+        attributes["job"]["tenant_id"] = job.tenant_id
         attributes |= {"tenantId": job.tenant_id, "since": written(job.since)}
     if follow:
         attributes |= {"openJob": OPEN, "checkAt": written(clock.now() + FIRST_CHECK)}
@@ -179,8 +178,9 @@ def check(job: StartedJob) -> None:
     Raises:
         InvalidEvent: The job's texts are too large for an item, or the tenant's id is too large for an index's key.
     """
-    items.check_key(f"the tenant's id {shown(job.tenant_id)}", job.tenant_id or "")
-    if sum(len(getattr(job, name) or "") for name in (*_JOB_TEXTS, *_OPTIONAL_JOB_TEXTS)) < MAX_KEY_BYTES:
+    tenant_id = job.tenant_id or ""
+    items.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
+    if len(tenant_id) + sum(len(getattr(job, name)) for name in _JOB_TEXTS) < MAX_KEY_BYTES:
         return  # nearly every job is small, and computing the exact size takes time
     size = items.item_bytes(items.to_item(job_attributes(job, follow=True)))
     if size > MAX_ITEM_BYTES - _OTHER_BYTES:
@@ -215,8 +215,8 @@ def from_item(item: Mapping[str, Any]) -> Record:
 def _job(kept: Mapping[str, Any]) -> StartedJob:
     start = Start(event_id=kept["start"]["event_id"], at=datetime.fromisoformat(kept["start"]["at"]))
     texts: dict[str, Any] = {name: kept[name] for name in _JOB_TEXTS}
-    texts |= {name: kept.get(name) for name in _OPTIONAL_JOB_TEXTS}
-    return StartedJob(**texts, since=datetime.fromisoformat(kept["since"]), start=start, follow=kept["follow"])
+    since = datetime.fromisoformat(kept["since"])
+    return StartedJob(**texts, tenant_id=kept.get("tenant_id"), since=since, start=start, follow=kept["follow"])
 
 
 def _outcome(kept: Mapping[str, Any]) -> Outcome:

@@ -133,15 +133,21 @@ def test_what_another_job_is_told_of_leaves_a_job_open(
     assert len(open_records()) == 1
 
 
-def test_a_start_that_ended_in_doubt_is_looked_for(
-    codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def started_in_doubt(codebuild: CodeBuildServer, monkeypatch: pytest.MonkeyPatch) -> Application:
+    """Start a build whose every answer is lost."""
     monkeypatch.setattr("orchestrator.aws.clients.READ_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr("time.sleep", lambda _: None)
     handler = create_handler(lifecycle)
     codebuild.next.drop(on="StartBuild", after_acting=True, times=3)
     with pytest.raises(Unavailable):
         provisioned(handler, codebuild)
+    return handler
+
+
+def test_a_start_that_ended_in_doubt_is_looked_for(
+    codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = started_in_doubt(codebuild, monkeypatch)
     codebuild.finish(codebuild.builds[0])
     later(HOUR)
     assert sweep(handler)["published"] == 0  # it is found, and asked after when its turn comes next
@@ -155,12 +161,7 @@ def test_a_start_in_doubt_whose_ending_no_consumer_could_handle_is_looked_for(
     codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ending is known by then, so that the start is done, but nobody has acted on it."""
-    monkeypatch.setattr("orchestrator.aws.clients.READ_TIMEOUT_SECONDS", 0.5)
-    monkeypatch.setattr("time.sleep", lambda _: None)
-    handler = create_handler(lifecycle)
-    codebuild.next.drop(on="StartBuild", after_acting=True, times=3)
-    with pytest.raises(Unavailable):
-        provisioned(handler, codebuild)
+    handler = started_in_doubt(codebuild, monkeypatch)
     (build,) = codebuild.builds
     codebuild.finish(build)
     with monkeypatch.context() as broken:
