@@ -16,8 +16,8 @@ from orchestrator.errors import (
 from orchestrator.job import Builder, ChecksNames, Ending, Job, KnowsEndings, RecognisesRepeats, Run, StartedJob
 from orchestrator.run import BEFORE_FIRST_RETRY
 
-# Not isinstance with a protocol that is checkable at run time: from Python 3.12 on that does not see what a builder
-# passes on by `__getattr__`.
+# From Python 3.12 on, `isinstance` with a runtime-checkable protocol ignores `__getattr__`, so it would refuse a
+# builder that delegates to another one.
 
 
 def _has_method(builder: object, name: str) -> bool:

@@ -27,10 +27,10 @@ Performers: TypeAlias = Mapping[type, Performer[Any]]
 
 
 def is_action(decided: object, performers: Performers) -> bool:
-    """Say whether something has a performer."""
+    """Whether there is a performer for an object's class, or for a base class of it."""
     return any(cls in performers for cls in type(decided).__mro__)
 
 
 def performer_of(action: object, performers: Performers) -> Performer[Any]:
-    """Find the performer of an action's class, or of the class that this is derived from."""
+    """Find an action's performer by its class, or by a base class of it."""
     return next(performers[cls] for cls in type(action).__mro__ if cls in performers)

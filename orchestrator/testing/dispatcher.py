@@ -51,11 +51,11 @@ class RecordingDispatcher:
     """
 
     def __init__(self, registry: Registry, context: Context | None = None) -> None:
-        """Take the consumers.
+        """Create a dispatcher.
 
         Args:
             registry: The consumers.
-            context: Their context; by default that of `make_context`.
+            context: The context that they get; by default that of `make_context`.
         """
         self.recorded: list[Recorded] = []
         self._registry = registry
@@ -74,7 +74,7 @@ class RecordingDispatcher:
             The actions of this event.
 
         Raises:
-            OrchestratorError: What a consumer raised, or that its code failed.
+            OrchestratorError: A consumer's error; an exception of another class is wrapped, as in the function.
         """
         if isinstance(event.detail, BaseModel):
             event = replace(event, detail=event.detail.model_dump(by_alias=True, exclude_unset=True))
