@@ -2,8 +2,8 @@
 
     python3 .ci/build_artifact.py ARTIFACT --python 3.13 --architecture arm64
 
-The environment variables LAMBDA_PACKAGES, LAMBDA_REQUIREMENTS and LAMBDA_AWS_SERVICES add to the artifact, as Makefile
-says. This runs on any Python from 3.9 on, and needs only the standard library.
+The environment variables LAMBDA_PACKAGES, LAMBDA_REQUIREMENTS and LAMBDA_AWS_SERVICES name additions to the artifact;
+Makefile describes them. This script runs on Python 3.9 or later, and needs only the standard library.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ import trim_sdk
 PLATFORMS = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28"}
 PACKAGE = Path("orchestrator")
 PINS = PACKAGE / "requirements.txt"
-# The SDK's data files for all other services are left out, because they are most of its size.
+# The artifact keeps the SDK's data files only for these services, because those for all services are most of its size.
 AWS_SERVICES = ("codebuild", "dynamodb", "events", "secretsmanager", "sqs")
-# These run only on a developer's machine.
+# The artifact does not contain these subpackages, because they run only on a developer's machine.
 COMMAND = ("cli", "local", "testing")
 
 
@@ -63,7 +63,7 @@ def paths(variable: str) -> list[Path]:
 
 @contextmanager
 def found_uv() -> Iterator[str]:
-    """Return the path of uv, which pip installs temporarily if it is missing.
+    """Yield the path of uv. If uv is missing, pip installs it into a temporary folder.
 
     pip cannot install the dependencies itself: it evaluates environment markers for the Python that runs it, not for
     Lambda's.
@@ -78,7 +78,7 @@ def found_uv() -> Iterator[str]:
 
 
 def install(uv: str, artifact: Path, python: str, platform: str, requirements: Sequence[Path]) -> None:
-    """Install the pinned dependencies, then those of the requirements files, which change no pin."""
+    """Install the pinned dependencies, then those of the requirements files, which cannot change a pinned version."""
     command = [uv, "pip", "install", "--quiet", "--target", str(artifact)]
     command += ["--python-version", python, "--python-platform", platform]
     command += ["--only-binary", ":all:", "--no-compile-bytecode", "--link-mode", "copy"]
@@ -89,7 +89,11 @@ def install(uv: str, artifact: Path, python: str, platform: str, requirements: S
 
 
 def drop_console_scripts(artifact: Path) -> None:
-    """Remove the scripts, which contain the path of the build machine's Python, and RECORD, which has their hashes."""
+    """Remove the console scripts, the RECORD files and the installer's lock file.
+
+    The scripts contain the path of the build machine's Python, and the RECORD files contain the scripts' hashes. Both
+    would therefore differ between build machines.
+    """
     shutil.rmtree(artifact / "bin", ignore_errors=True)
     for file in artifact.glob("*.dist-info/RECORD"):
         file.unlink()
@@ -97,7 +101,10 @@ def drop_console_scripts(artifact: Path) -> None:
 
 
 def copy(artifact: Path, packages: Sequence[Path]) -> None:
-    """Copy folders and modules into the artifact, without this machine's bytecode, the command and the pages."""
+    """Copy folders and modules into the artifact.
+
+    Three things are left out: this machine's bytecode, the subpackages of `COMMAND`, and the package's Markdown pages.
+    """
     for package in packages:
         if package.is_dir():
             shutil.copytree(package, artifact / package.name, copy_function=shutil.copy, dirs_exist_ok=True)
@@ -113,11 +120,11 @@ def copy(artifact: Path, packages: Sequence[Path]) -> None:
 
 
 def compile_bytecode(artifact: Path, python: str, uv: str) -> None:
-    """Compile every module with Lambda's Python, or warn if it is missing.
+    """Compile every module with Lambda's version of Python, or print a warning if that version is missing.
 
     Lambda's disk is read-only, so without bytecode in the artifact, each cold start would compile every module again.
-    Two builds produce the same bytes: the bytecode contains hashes instead of times, no random hash seed takes effect,
-    and its paths are those on Lambda.
+    Two builds produce the same bytes, because the bytecode contains hashes of the sources instead of their times, the
+    hash seed is fixed, and the paths in the bytecode are those on Lambda.
     """
     compiler = lambda_python.find(python) or lambda_python.fetch(python, uv)
     if not compiler:
@@ -131,14 +138,17 @@ def compile_bytecode(artifact: Path, python: str, uv: str) -> None:
 
 
 def open_to_all(artifact: Path) -> None:
-    """Make every file readable for all users: Lambda runs as another user, and the umask here may be restrictive."""
+    """Make every file readable for all users.
+
+    Lambda runs the function as another user, and this machine's umask may be restrictive.
+    """
     for path in (artifact, *artifact.rglob("*")):
         is_executable = path.is_dir() or path.stat().st_mode & 0o111
         path.chmod(0o755 if is_executable else 0o644)
 
 
 def run(command: Sequence[str], variables: dict[str, str] | None = None) -> None:
-    """Run a command; if it fails, stop the build with its exit code, since it has printed the reason."""
+    """Run a command. If it fails, it has printed the reason, so only stop the build with its exit code."""
     status = subprocess.run(command, env={**os.environ, **(variables or {})}, check=False).returncode
     if status:
         sys.exit(status)

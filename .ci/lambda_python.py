@@ -39,7 +39,10 @@ def find(version: str) -> str | None:
 
 
 def fetch(version: str, uv: str) -> str | None:
-    """Download a Python with uv; without a connection, give up after about 20 seconds."""
+    """Download a Python of this version with uv, and return its path; `None` if that fails.
+
+    Without an internet connection, this takes about 20 seconds.
+    """
     patience = {"UV_PYTHON_INSTALL_BIN": "0", "UV_HTTP_TIMEOUT": "10", "UV_HTTP_RETRIES": "1"}
     if _output([uv, "python", "install", "--quiet", version], patience) is None:
         return None
@@ -57,7 +60,7 @@ def _candidates(version: str) -> Iterator[str]:
 
 
 def _output(command: Sequence[str], variables: dict[str, str] | None = None) -> str | None:
-    """Run a command; return what it printed, or None if it failed."""
+    """Run a command and return what it printed, or `None` if it failed."""
     try:
         done = subprocess.run(
             command,

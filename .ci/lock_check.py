@@ -1,6 +1,7 @@
 """Fails if a requirements.txt does not match pyproject.toml; `make lock-check` runs this.
 
-It runs `make lock` on a copy. That keeps pins which still fit, so any difference means that pyproject.toml has changed.
+It runs `make lock` on a copy of the files. `make lock` keeps every pin that still fits pyproject.toml, so a difference
+means that pyproject.toml has changed since the last `make lock`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Removes the parts of the AWS SDK that the function does not use from an artifact.
+"""Removes from an artifact the parts of the AWS SDK that the function does not use.
 
-These are the data files of all other services, the texts that only help() shows, and the other services' endpoints,
-whose parsing alone would take a twentieth of a cold start.
+These are the data files and endpoints of the services that the function does not use, and the texts that only help()
+shows. Parsing those endpoints alone would take a twentieth of a cold start.
 """
 
 from __future__ import annotations
@@ -19,12 +19,13 @@ from typing import Any
 def trim(artifact: Path, services: Iterable[str], packages: Iterable[Path] = ()) -> None:
     """Trim the SDK of one artifact.
 
-    Stops the build if boto3 does not have one of the services, or if the packages use another one.
+    The build stops if boto3 does not have one of `services`, or if the packages use a service that is not listed
+    there.
 
     Args:
         artifact: The folder that contains boto3 and botocore.
         services: The services to keep, by boto3's names.
-        packages: Folders and modules whose calls of boto3 are checked.
+        packages: Folders and modules to check for the services that they use.
     """
     data, kept = artifact / "botocore" / "data", set(services)
     known = {folder.name for folder in data.iterdir() if folder.is_dir()}
@@ -48,13 +49,14 @@ def trim(artifact: Path, services: Iterable[str], packages: Iterable[Path] = ())
         examples.unlink()
     endpoints = json.loads((data / "endpoints.json").read_text())
     for partition in endpoints["partitions"]:
-        # Endpoints are listed by prefix, which may differ from boto3's name: stepfunctions has the prefix states.
+        # The file lists a service by its endpoint prefix, which may differ from boto3's name for the service: the
+        # prefix of stepfunctions is states.
         partition["services"] = {name: value for name, value in partition["services"].items() if name in prefixes}
     write(data / "endpoints.json", endpoints)
 
 
 def used_services(packages: Iterable[Path]) -> Iterator[tuple[str, str]]:
-    """Yield the place and the service's name for each call `client("name")` or `resource("name")`."""
+    """Yield the place of each call `client("name")` or `resource("name")`, and the service that it names."""
     for package in packages:
         for file in sorted(package.rglob("*.py")) if package.is_dir() else [package]:
             try:

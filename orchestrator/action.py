@@ -1,4 +1,4 @@
-"""Actions, which consumers return, and outcomes, the results of performing them."""
+"""Actions that consumers return, and the outcomes of performing them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,11 +18,11 @@ class StartJob:
         builder: Name of the build system, for example `CODE_BUILD`; `None` uses `DEFAULT_BUILDER`.
         variables: Variables that come from an event. Names that could change how the build runs are refused
             (`orchestrator.builders.refused_names`). Values may be secret and are not in `repr`.
-        trusted_variables: Variables from a trusted source, such as the tier details, which may have any name;
-            `variables` overrides them.
+        trusted_variables: Variables from a trusted source, such as the tier details. They may have any well-formed
+            name. If `variables` has the same name, its value is used.
         tenant_id: The tenant that the job is for; `None` uses the tenant in the event's detail, if any.
-        follow: Whether to follow the run and publish its ending as `<event type>_SUCCESS` or `…_FAILURE`. Set it to
-            `False` for a second job of the same event, whose ending must not count as the event's.
+        follow: Whether to follow the run and publish its ending as `<event type>_SUCCESS` or `…_FAILURE`. If one event
+            starts two jobs, set it to `False` for the second one, so that only the first one's ending is published.
     """
 
     name: str
@@ -42,8 +42,8 @@ class SaveTenant:
     performed.
 
     Attributes:
-        tenant_id: The record's key.
-        record: The record's other attributes. Values may be secret and are not in `repr`.
+        tenant_id: The tenant's id, which is the tenant record's key.
+        record: The tenant record's other attributes. Values may be secret and are not in `repr`.
     """
 
     tenant_id: str
@@ -52,18 +52,19 @@ class SaveTenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateTenant:
-    """Change attributes of the tenant record, unless a later event has written it.
+    """Change attributes of the tenant record, unless a later event has changed it.
 
-    If a later event has begun an operation for the tenant, and this event is about a run's ending or follows from one,
-    the remaining actions are not performed either.
+    If a later event has begun an operation for the tenant, the remaining actions are not performed either, provided
+    that this action has `starts` or a `status`, or that its event has a `start`.
 
     Attributes:
-        tenant_id: The record's key.
+        tenant_id: The tenant's id, which is the tenant record's key.
         changes: The new values; `None` removes an attribute. Values may be secret and are not in `repr`.
-        create: Whether to create a missing record; if false, a missing record raises `UnknownTenant`.
-        starts: Whether this event begins an operation for the tenant, as with `SaveTenant`.
-        status: The new status, if the status changes; such a change is safe to repeat.
-        ahead: If the tenant has one of these statuses, nothing is changed.
+        create: Whether to create the tenant record if it is missing; otherwise, `UnknownTenant` is raised.
+        starts: Whether this action begins an operation for the tenant, as `SaveTenant` does.
+        status: The status that `changes` sets, if any. Setting a status is safe to repeat, so the ledger has no record
+            of this action.
+        ahead: If the tenant has one of these statuses, nothing is changed, but the remaining actions are performed.
         final: If the tenant has one of these statuses, nothing is changed and the remaining actions are not performed.
     """
 
@@ -83,10 +84,10 @@ class PublishEvent:
     Attributes:
         type: The event's type: EventBridge's `detail-type`.
         detail: The event's detail. It may be secret and is not in `repr`.
-        source: The event's source. If an event has to be published twice, its consumers recognize the second one only
-            if the source is `orchestrator` or begins with `saas.tenant.provisioning.`.
-        failure: The failure that the event is about; stored in the action's record.
-        once_per: The subject for which the event is published once; see `SendCallback`.
+        source: The event's source. A retry may publish the event a second time. This package recognizes the second one
+            as a repeat only if the source is `orchestrator` or begins with `saas.tenant.provisioning.`.
+        failure: The failure that the event is about, if any. The action's record in the ledger stores it.
+        once_per: A subject, such as a run, for which the event is published only once; see `SendCallback`.
     """
 
     type: str
@@ -101,21 +102,24 @@ class SendCallback:
     """Send a signed callback to the control plane.
 
     Attributes:
-        url: The address. Its host must be in `CALLBACK_ALLOWED_HOSTS` or `allowed_hosts`, or be that of `CALLBACK_URL`.
-            Its path may be secret and is not in `repr`.
+        url: The address. Its host must be in `CALLBACK_ALLOWED_HOSTS` or `allowed_hosts`, or be the host of
+            `CALLBACK_URL`. The address may contain a secret and is not in `repr`.
         body: The JSON body. It may be secret and is not in `repr`.
-        secret: The key of the signature.
-        context: The tenant's context, which is part of a status webhook's signature; service callbacks have none.
+        secret: The key with which the callback is signed.
+        context: The tenant's context, which is signed together with the body of a status webhook. Other callbacks have
+            none.
         allowed_hosts: Other hosts that are allowed, such as those that a tier names. Never put a host from an event
             here.
-        may_be_settled: Whether a 401 is accepted. The control plane answers 401 for a tenant that is not being
-            provisioned.
-        tenant_id: The tenant whose record stores why the callback was not sent or not accepted; `None` stores nothing.
-        missing: Why the callback cannot be sent, such as `no secret`; it is not sent then.
-        once_per: The subject for which the callback is sent once, such as a run, whatever events and consumers return
-            it. `None` sends it once per event, consumer and position.
-        keeps: Members of the JSON answer that later callbacks need (`FromAnswer`). The action's record stores them
-            unencrypted. If one is missing, or the answer is 401, the callback fails.
+        may_be_settled: Whether the answer 401 has the outcome `REFUSED` and is no failure. The control plane also
+            answers 401 for a tenant that is not being provisioned.
+        tenant_id: The tenant whose tenant record stores why the callback was not sent or was refused; `None` stores
+            nothing.
+        missing: Why the callback cannot be sent, such as `no secret`. If this is set, the callback is not sent.
+        once_per: A subject, such as a run, for which the callback is sent only once, even if several events or
+            consumers return it. `None` sends it once per event, consumer and position among the consumer's actions.
+        keeps: Names of members of the JSON answer that later callbacks need (see `FromAnswer`). The action's record in
+            the ledger stores their values unencrypted. If a member is missing, or if the answer is 401, the callback
+            fails.
     """
 
     url: str = field(repr=False)
@@ -136,7 +140,7 @@ class FromAnswer:
 
     Attributes:
         member: The member's name, which the `keeps` of the earlier `SendCallback` must contain. If several earlier
-            callbacks keep it, the last one is used.
+            callbacks keep it, the last one's value is used.
     """
 
     member: str
@@ -154,17 +158,17 @@ def begins(action: object) -> TypeGuard[SaveTenant | UpdateTenant]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishEnding:
-    """Publish how a run ended, if the build system confirms it. Only for the built-in consumers.
+    """Publish how a run ended, if the build system confirms it. Only the built-in consumers return this action.
 
-    It is ignored unless the ledger has the run, with the same builder, job and tenant.
+    The action is ignored unless the ledger has a followed run with the same builder, job, build and tenant.
 
     Attributes:
-        run_id: The run id.
+        run_id: The run's id in the ledger, from the job's variable `ORCHESTRATOR_RUN_ID`.
         builder: The builder's name.
         name: The job's name in the build system.
         build: The run's id in the build system.
         tenant_id: The tenant that the job is for, if any.
-        ending: The ending that the event brings; used if the build system has deleted the run.
+        ending: The ending that the event contains. It is published if the build system has deleted the run.
     """
 
     run_id: str
@@ -177,15 +181,15 @@ class PublishEnding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRuns:
-    """Publish the endings of all followed runs that have ended. Only for the built-in consumers."""
+    """Publish the endings of all followed runs that have ended. Only the built-in consumers return this action."""
 
 
 Following: TypeAlias = PublishEnding | SweepRuns
-"""Actions of the built-in consumers of state changes and schedules."""
+"""Actions that only the built-in consumers of build state changes and schedules return."""
 
 
 class OutcomeStatus(StrEnum):
-    """The result of an action; `ALREADY_…` if an earlier delivery of the event performed it."""
+    """The result of an action; `ALREADY_…` means that an earlier delivery of the event performed it."""
 
     STARTED = "started"
     SAVED = "saved"
@@ -200,7 +204,7 @@ class OutcomeStatus(StrEnum):
     SUPERSEDED = "superseded"
     """Nothing was done, and the remaining actions are not performed either."""
     IGNORED = "ignored"
-    """Nothing was done: the ledger has no such run, or contradicts the event."""
+    """Nothing was done, because the ledger has no such run, or its record of the run contradicts the event."""
     ALREADY_STARTED = "already started"
     ALREADY_UPDATED = "already updated"
     ALREADY_PUBLISHED = "already published"
@@ -215,8 +219,8 @@ class Outcome(TypedDict, total=False):
         action: Name of the action's class, for example `StartJob`.
         status: The result.
         builder: The job's builder.
-        name: The job's name, the record's tenant id, the published event's type, or the callback's host (the tenant's
-            id if it was not sent).
+        name: The job's name, the id of the tenant record's tenant, the published event's type, or the callback's host.
+            If a callback was not sent because something is `missing`, the tenant's id.
         id: The run's id in the build system, or the published event's id.
         link: Web page of the run.
         buildNumber: Number of a Jenkins build, if it is known already.
@@ -225,8 +229,8 @@ class Outcome(TypedDict, total=False):
         published: Number of endings that a sweep published.
         reason: Why an action was skipped, superseded, ignored or refused; or the text of a published failure.
         error: Class name of a published failure.
-        answer: The members that a callback keeps, by name. They may be personal data, so they are only in the action's
-            record, and neither logged nor returned by the handler.
+        answer: The members that a callback keeps, by name. They may be personal data, so only the action's record in
+            the ledger contains them. They are neither logged nor returned by the handler.
     """
 
     action: str
@@ -245,6 +249,6 @@ class Outcome(TypedDict, total=False):
 
 
 def repeated(outcome: Outcome) -> Outcome:
-    """Change an outcome's status to that of an earlier delivery, such as `already started`."""
+    """Return an outcome of an earlier delivery with a status that says so, such as `already started`."""
     status = outcome["status"]
     return outcome if status.startswith("already ") else {**outcome, "status": OutcomeStatus(f"already {status}")}

@@ -66,8 +66,8 @@ class Application:
             each consumer that accepted the event. For a batch, `batchItemFailures`.
 
         Raises:
-            OrchestratorError: The event is invalid, or one consumer failed (the others have run). For a batch, nothing
-                is raised.
+            OrchestratorError: The event is invalid, the ledger could not be read or written, or one consumer failed.
+                The other consumers have run nevertheless. A batch raises nothing.
             ExceptionGroup: Several consumers failed.
         """
         self._time_limit.check(context)
@@ -110,7 +110,7 @@ def _answer(event: Event[Any], results: Sequence[ConsumerResult]) -> dict[str, A
 
 @contextmanager
 def _logged_failures() -> Iterator[None]:
-    """Log and count a failure before any consumer runs."""
+    """Log, count and raise again a failure that happens before any consumer runs."""
     try:
         yield
     except OrchestratorError as error:
@@ -135,7 +135,7 @@ def _log_results(event: Event[Any], results: Sequence[ConsumerResult]) -> None:
             telemetry.logger.error(str(result.error), error=name, consumer=result.consumer)
             telemetry.count("ConsumerFailed", {"error": name})
     if any(result.error is not None for result in results):
-        telemetry.count("FailedEvents")  # has no dimension, because a CloudWatch alarm must name each one's value
+        telemetry.count("FailedEvents")  # without dimensions, because an alarm must name the value of each one
     has_failed = all(result.error is not None for result in results)
     telemetry.logger.info(
         "event failed" if has_failed else "event handled",

@@ -1,4 +1,4 @@
-"""Consumers: a function and what its signature says, checked at registration; and the context that it receives."""
+"""Consumers, whose signatures are checked when they are registered, and the context that they receive."""
 
 import inspect
 import typing
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The second argument of a consumer that has one.
+    """The second argument of a consumer, for consumers with a second parameter.
 
     Attributes:
         settings: The function's settings.
@@ -57,14 +57,16 @@ class Consumer:
     """A registered consumer.
 
     Attributes:
-        name: The name, unique in a registry and part of the identity of the consumer's actions.
+        name: The name. It is unique in a registry, and it is part of the identity of the consumer's actions.
         types: The event types that the consumer handles.
-        function: The callable itself.
+        function: The registered callable.
         when: A condition on the event; `None` accepts every event of these types.
-        detail: Validates the detail into the annotated model; `None` passes the mapping.
+        detail: Validates the event's detail into the model in the function's annotation. If this is `None`, the
+            function receives the detail as a mapping.
         takes_context: Whether the function has a second parameter.
         failure_type: Type of the event to publish if the consumer fails permanently; `None` publishes none.
-        leads_to: What may follow from this consumer; only `orchestrator routes` shows it.
+        leads_to: What may follow from this consumer, such as the types of published events. Only the command
+            `orchestrator routes` shows it.
     """
 
     name: str
@@ -114,8 +116,8 @@ def describe(
     """Check a callable and create a consumer; see `Registry.consumer` for the arguments.
 
     Raises:
-        ConfigurationError: A type is not a text, the name is missing, signature or return annotation are not a
-            consumer's, or the event's annotation cannot be resolved.
+        ConfigurationError: An argument is malformed, the name is missing, the signature or the return annotation is
+            not that of a consumer, or the annotation of the event's parameter cannot be resolved.
     """
     name = name or getattr(function, "__name__", "")
     if not name or name == "<lambda>":
@@ -187,7 +189,7 @@ def _refuse_other_returns(function: ConsumerFunction, who: str) -> None:
         try:
             annotation = _resolved(function, annotation, who)
         except ConfigurationError:
-            return  # the annotation may need an import under TYPE_CHECKING
+            return  # the annotation may name a type that is imported only under TYPE_CHECKING
     if annotation is not inspect.Signature.empty and not _is_decision(annotation):
         raise ConfigurationError(
             f"{who} is annotated to return {annotation!r}; a consumer returns one action, several, or None"
@@ -195,7 +197,7 @@ def _refuse_other_returns(function: ConsumerFunction, who: str) -> None:
 
 
 def _is_decision(annotation: Any) -> bool:
-    """Whether a consumer may return values of a type; True if only a type checker could decide."""
+    """Whether a consumer may have this return annotation; True if only a type checker could decide."""
     annotation = _unwrapped(annotation)
     origin, members = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
     if origin in (typing.Union, UnionType):
@@ -251,7 +253,7 @@ def _detail_adapter(function: ConsumerFunction, parameter: inspect.Parameter, wh
 
 
 def _resolved(function: ConsumerFunction, annotation: str, who: str) -> Any:
-    # Only this annotation is resolved, because others may need imports under TYPE_CHECKING.
+    # Only this annotation is resolved, because the others may name types that are imported only under TYPE_CHECKING.
     wrapped = inspect.unwrap(getattr(function, "func", function))
     names = getattr(wrapped, "__globals__", None) or getattr(type(wrapped).__call__, "__globals__", {})
     holder = SimpleNamespace(__annotations__={"event": annotation})

@@ -1,4 +1,4 @@
-"""Models of the details of the lifecycle's events.
+"""Models of the details of lifecycle events.
 
 See "Events and their details" in orchestrator/lifecycle/README.md.
 """
@@ -111,7 +111,7 @@ class PlanConfig(_Model):
 
 
 class BuilderSettings(_Model):
-    """Settings of a job, from an event."""
+    """Settings that an event gives for a job."""
 
     environment_override: dict[str, Any] | None = None
 
@@ -124,7 +124,7 @@ class BuilderConfig(_Model):
 
 
 def unwrapped(detail: Any) -> Any:
-    """Return the flat detail, which form B wraps as `{type, data}`."""
+    """Return the `data` of a detail that is wrapped as `{type, data}`, and any other detail unchanged."""
     if isinstance(detail, Mapping) and "tenant" not in detail and isinstance(detail.get("data"), Mapping):
         return detail["data"]
     return detail
@@ -157,8 +157,8 @@ def _with_plan(detail: Any) -> Any:
 class ProvisioningDetail(_Model):
     """The detail of TENANT_PROVISIONING, in any of its three forms.
 
-    Shape A is flat. B wraps A as `{type, data}`. C, which the control plane's own library sends, has `secret`,
-    `context`, and a `subscription` whose `plan` takes the place of `planConfig`.
+    Form A is flat. Form B wraps form A as `{type, data}`. Form C, which the control plane's own library sends, has
+    `secret`, `context` and `subscription`. The subscription's `plan` takes the place of `planConfig`.
     """
 
     tenant: _SentTenant
@@ -179,7 +179,10 @@ class ProvisioningDetail(_Model):
 
 
 class DeprovisioningDetail(_Model):
-    """The detail of TENANT_DEPROVISIONING: any form of TENANT_PROVISIONING, or only the tenant (or `tenantId`)."""
+    """The detail of TENANT_DEPROVISIONING.
+
+    It has one of the forms of `ProvisioningDetail`, or contains only `tenant` or `tenantId`.
+    """
 
     tenant: _SentTenant
     plan_config: PlanConfig | None = None
@@ -206,7 +209,7 @@ def _flag(value: Any) -> Any:
 class BuildDetail(_Model):
     """The detail that a build sends: its whole process environment, a flat mapping of texts.
 
-    Use only the fields listed here; treat everything else as secret.
+    Use only the fields listed here, and treat all others as secret.
     """
 
     tenant: _SentTenant
@@ -235,7 +238,7 @@ class BuildDetail(_Model):
 
     @property
     def as_sent(self) -> Mapping[str, Any]:
-        """The detail as received, to pass on."""
+        """The detail as it was received, for passing it on."""
         return self._as_sent
 
     @property
@@ -262,11 +265,13 @@ DETAIL_MODELS: Mapping[EventType, type[BaseModel]] = MappingProxyType(
         EventType.TENANT_DEPROVISIONING_FAILURE: BuildDetail,
     }
 )
-"""The detail's model for each event type, for `Event[...]` annotations."""
+"""The model of each event type's detail, for annotations such as `Event[BuildDetail]`."""
 
 
 def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Merge a detail's `builderConfig.config.environmentOverride` with its own members, which take precedence.
+    """Merge a detail's members with those of its `builderConfig.config.environmentOverride`.
+
+    If both have a member, the detail's own value is used, unless it is empty.
 
     Args:
         detail: A detail of any form, as received, or a tenant record.
@@ -283,7 +288,7 @@ def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
 def find_tier(detail: Mapping[str, Any]) -> str | None:
     """Read the plan's tier from the detail of any event: `planConfig.tier`, or else `subscription.plan.tier`.
 
-    Both may be wrapped as `{type, data}`.
+    The detail may be wrapped as `{type, data}`.
     """
     inner = _with_plan(unwrapped(detail))
     plan = inner.get("planConfig")

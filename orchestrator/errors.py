@@ -23,7 +23,7 @@ class InvalidEvent(OrchestratorError):
 
 
 class UnknownTenant(InvalidEvent):
-    """The event's tenant has no record. This function did not provision it, so nobody waits for its job."""
+    """The event's tenant has no tenant record: this function did not provision it, so nobody waits for its job."""
 
 
 class ConfigurationError(OrchestratorError):
@@ -38,7 +38,8 @@ class Unavailable(OrchestratorError):
     """A service could not be reached, or is too busy. The event is worth a retry.
 
     Attributes:
-        ambiguous: The service may have acted although there was no answer. Pass `False` if it certainly did not act.
+        ambiguous: Whether the service may have acted although it did not answer. Pass `False` only if it certainly did
+            not act.
     """
 
     def __init__(self, message: str, *, ambiguous: bool = True) -> None:
@@ -47,11 +48,14 @@ class Unavailable(OrchestratorError):
 
 
 class ConsumerFailed(OrchestratorError):
-    """A consumer or builder raised a foreign exception: the cause, whose text may contain event data."""
+    """A consumer or builder raised an exception that is not an `OrchestratorError`.
+
+    That exception is the cause (`__cause__`). Its text may contain event data.
+    """
 
 
 def of_name(name: str, message: str) -> OrchestratorError | None:
-    """Create a permanent error from a stored class name and message; `None` if the class is not a permanent error."""
+    """Create a permanent error from a stored class name and message; return `None` if the class is another one."""
     classes = (InvalidEvent, ConfigurationError, JobRejected)
     return next((error(message) for error in classes if error.__name__ == name), None)
 
@@ -62,18 +66,21 @@ def is_permanent(error: BaseException) -> bool:
 
 
 def is_certain(error: BaseException) -> bool:
-    """Whether an action certainly did nothing: true for permanent errors and for unambiguous `Unavailable`."""
+    """Whether this error means that the action certainly did nothing.
+
+    That is true for permanent errors, and for an `Unavailable` that is not `ambiguous`.
+    """
     return is_permanent(error) or (isinstance(error, Unavailable) and not error.ambiguous)
 
 
 def shown(value: object) -> str:
-    """Quote a name from outside for a one-line message: escaped, and cut after 80 characters.
+    """Quote a name for a message of one line; the name is escaped, and cut after 80 characters.
 
-    A value that is not text may be secret, so only its JSON type is shown.
+    A value that is not text may be secret, so only its JSON type is returned.
     """
     if not isinstance(value, str):
         return json_type(value)
-    text = str.__str__(value)  # for a member of a StrEnum: its value
+    text = str.__str__(value)  # converts a member of a StrEnum to its value
     return ascii(text if len(text) <= _SHOWN_LENGTH else text[:_SHOWN_LENGTH] + "...")
 
 
@@ -97,16 +104,16 @@ def json_type(value: object) -> str:
 
 
 def wrapped(who: str, module: str, error: BaseException) -> OrchestratorError:
-    """Wrap a foreign exception, naming its type and line.
+    """Wrap an exception that a consumer or builder raised; the new message names its type and line.
 
     Args:
-        who: The owner of the code, for example `consumer 'scale_down'`.
-        module: The module of that code; the message names the traceback's last line in this module.
-        error: The exception. Its text may contain event data, so it is not in the message.
+        who: The consumer or builder, for example `consumer 'scale_down'`.
+        module: The module of its code; the message names the traceback's last line in this module.
+        error: The exception. Its text may contain event data, so the message leaves it out.
 
     Returns:
-        `ConfigurationError` if the code uses an AWS service that the artifact leaves out, or else `ConsumerFailed`. The
-        exception is its cause.
+        `ConfigurationError` if the code uses an AWS service that the deployment artifact leaves out, or else
+        `ConsumerFailed`. The given exception is the cause of the new one.
     """
     service = _left_out_service(error)
     failed: OrchestratorError
@@ -123,7 +130,7 @@ def wrapped(who: str, module: str, error: BaseException) -> OrchestratorError:
 
 def _left_out_service(error: BaseException) -> str | None:
     """Name the AWS service whose description is missing from the SDK, if that caused the error."""
-    reason: BaseException | None = error  # boto3.resource, for example, wraps the error in its own
+    reason: BaseException | None = error  # boto3.resource, for example, wraps it in an exception of its own
     while reason is not None and not isinstance(reason, UnknownServiceError):
         reason = reason.__cause__ or reason.__context__
     if reason is None:

@@ -32,7 +32,7 @@ class Start:
 
     Attributes:
         event_id: The event's id.
-        at: The event's time, as of its first delivery.
+        at: The event's time, or the time of its delivery if the sender's clock is ahead.
     """
 
     event_id: str
@@ -56,11 +56,12 @@ class Event(Generic[DetailT]):
         region: The AWS region that the event comes from.
         resources: ARNs that the event is about, often none.
         replay_name: Name of the archive replay that sent the event again; `None` for a live event.
-        redrive: Identity of a redelivery that someone requested: an archive replay, or a message or record from the
-            failure queue. `None` for the first delivery and for AWS's own retries.
-        start: The event that began the operation, if this event is about the ending of a run in the ledger or was
-            published by this function; else `None`.
-        is_own_failure: Whether this function published the event because a consumer failed, so its job did not start.
+        redrive: Identifies a redelivery that someone requested: an archive replay, a message that comes from the
+            failure queue, or a record of Lambda's failure destination. `None` for the first delivery and for AWS's own
+            retries.
+        start: The event that began the operation. It is known if this event is about the ending of a run in the
+            ledger, or if this function published this event; otherwise, it is `None`.
+        is_own_failure: Whether this function published the event because a consumer failed before it started its job.
     """
 
     type: str

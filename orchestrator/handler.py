@@ -1,4 +1,4 @@
-"""The ready-made Lambda handler: the built-in consumers, with settings from the environment."""
+"""The ready-made Lambda handler, with the built-in consumers and with settings from environment variables."""
 
 from orchestrator.lifecycle import registry
 from orchestrator.wiring import create_handler

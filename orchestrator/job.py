@@ -15,8 +15,8 @@ class Job:
 
     Attributes:
         name: The job's name in the build system.
-        run_id: The id of this run, the same on every redelivery of the event.
-        since: The event's time; no run of this job started earlier.
+        run_id: The id of the run to start, which is the same on every redelivery of the event.
+        since: The event's time. No run with this run id can have started earlier.
         variables: The job's variables, including `ORCHESTRATOR_RUN_ID`. Values may be secret and are not in `repr`.
     """
 
@@ -35,7 +35,7 @@ class Run:
         link: Web page of the run.
         build_number: The build's number, if it differs from `id` and is known already.
         build_link: Web page of that build.
-        already_started: Whether an earlier request started the run, and this one started nothing.
+        already_started: Whether an earlier request started the run, so that this request started nothing.
     """
 
     id: str | None = None
@@ -47,14 +47,14 @@ class Run:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedJob:
-    """A job in the ledger, so that its run can be followed until it ends.
+    """A job as the ledger stores it, so that its run can be followed until the run ends.
 
     Attributes:
         builder: The builder's name.
         name: The job's name in the build system.
         run_id: The id of the run.
-        id: The run's id in the build system, as in `Run`; `None` until the start has an outcome.
-        since: When the job was requested; no run of this job started earlier.
+        id: The run's id in the build system, as in `Run`; `None` until the ledger has the outcome of the start.
+        since: When the job was requested. No run with this run id can have started earlier.
         event_id: Id of the event that the job was started for.
         event_type: Type of that event.
         tenant_id: The tenant that the job is for, if any.
@@ -81,9 +81,10 @@ class Ending:
     Attributes:
         succeeded: Whether the run succeeded.
         reason: How the run ended, safe to log, for example `CodeBuild build a:b ended FAILED`.
-        variables: The run's variables, overridden by those that it exports. Values may be secret and are not in `repr`.
-        is_gone: The build system has deleted the run, so this ending is a guess. It is published only when the run is a
-            day old, because an event may still bring the real ending.
+        variables: The run's variables. If the run exports a variable, its exported value is used. Values may be secret
+            and are not in `repr`.
+        is_gone: Whether the build system has deleted the run, so that this ending is a guess. The sweep publishes a
+            guess only once the run is a day old, because an event may still bring the real ending.
     """
 
     succeeded: bool
@@ -93,7 +94,7 @@ class Ending:
 
 
 class Untraceable(Unavailable):
-    """The build system does not store a job's run ids, so nobody can find out whether a run was started."""
+    """The build system does not store the run ids of this job, so a search cannot show whether a run was started."""
 
 
 class Builder(Protocol):
@@ -103,7 +104,7 @@ class Builder(Protocol):
     """
 
     def start(self, job: Job) -> Run:
-        """Start a job, once per run id, and return the new or the earlier run.
+        """Start a job once per run id, and return the new run, or the one that an earlier call started.
 
         Raises:
             JobRejected: The build system refused the job, or has no such job.
@@ -128,15 +129,16 @@ class RecognisesRepeats(Protocol):
     """A builder whose build system recognizes a repeated `start`.
 
     Attributes:
-        covers: How long after the event's time repeats are recognized; later, `find` is called before `start`. For
-            other builders this time is 30 seconds, shorter than the pause before Lambda's first retry.
+        covers: For how long, counted from `Job.since`, the build system recognizes a repeated `start`. Without
+            `IDEMPOTENCY_TABLE`, `find` is called before a `start` that comes later than that. For a builder without
+            this attribute, the limit is 30 seconds, because Lambda waits longer than that before its first retry.
     """
 
     covers: timedelta
 
 
 class ChecksNames(Protocol):
-    """A builder that can check a job's name before anything is performed."""
+    """A builder that can check a job's name before any action is performed."""
 
     def check(self, name: str) -> None:
         """Check a job's name.

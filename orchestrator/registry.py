@@ -36,17 +36,17 @@ class Registry:
     ) -> Callable[[FunctionT], FunctionT]:
         """Register the decorated callable, and return it unchanged.
 
-        It takes `(event)` or `(event, context)`, may be `async`, and returns one action, several, or `None`.
+        The callable takes `(event)` or `(event, context)`, may be `async`, and returns one action, several, or `None`.
 
         Args:
             *types: One or more event types to handle.
             name: The consumer's name; by default the function's. The name is part of a job's identity, so renaming a
                 consumer while an event is being retried may start its job twice.
-            when: A condition on the event; its detail is validated already, as for the consumer.
+            when: A condition on the event. It is called with the same event as the consumer, whose detail is validated.
             failure_type: Type of the event to publish, with the reason, if this consumer fails permanently. Set it if
                 somebody waits for the consumer's job.
-            leads_to: What may follow, such as the types of published events. Only `orchestrator routes` uses it, to
-                draw the flow.
+            leads_to: What may follow from the consumer, such as the types of published events. Only the command
+                `orchestrator routes` uses it, to draw the flow.
 
         Raises:
             ConfigurationError: The name is taken, or the callable is not a consumer.

@@ -1,4 +1,4 @@
-"""Identities of actions: the same on every redelivery of an event, and different for every other action."""
+"""Computes an identity for each action, which stays the same on every redelivery of the action's event."""
 
 import hashlib
 import json
@@ -29,13 +29,13 @@ SUCCESS_SUFFIX, FAILURE_SUFFIX = "_SUCCESS", "_FAILURE"
 """An event about a run's ending has the type of the event that started the run, and one of these suffixes."""
 
 OWN_SOURCE = "orchestrator"
-"""Source of published events, except those whose source begins with `REFERENCE_SOURCES`."""
+"""Source of the events that this package publishes, except those whose source begins with `REFERENCE_SOURCES`."""
 
 REFERENCE_SOURCES = "saas.tenant.provisioning."
 """Prefix of the sources of events about runs' endings, as in https://github.com/sourcefuse/arc-saas-sandbox."""
 
 BEFORE_FIRST_RETRY = timedelta(seconds=30)
-"""An older event may be a retry: Lambda waits one minute before the first retry of a failed event.
+"""An event older than this may be a retry, because Lambda waits one minute before the first retry of a failed event.
 
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
@@ -79,26 +79,34 @@ class Origin:
 
     @property
     def may_be_retry(self) -> bool:
-        """Whether this may be a repeated delivery: sent again by somebody, 30 seconds old, or dated in the future."""
+        """Whether this may be a repeated delivery of the event.
+
+        That is possible if somebody sent it again, if it is at least 30 seconds old, or if its time is in the future.
+        """
         age = clock.now() - self.event.time
         return self.event.redrive is not None or not timedelta() <= age < BEFORE_FIRST_RETRY
 
     def once_per(self, subject: str) -> str:
-        """The identity of an action that is performed once per subject, such as a run, whatever the event is."""
+        """The identity of an action that is performed once per tenant and subject, even if several events cause it."""
         return _digest("once", find_tenant_id(self.event.detail), subject)
 
 
 def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:
-    """Build the `resources` of a published event: URNs that identify its publishing action and its start.
+    """Build the `resources` of an event to publish.
 
-    A third URN marks the event about a consumer's failure.
+    They are the URN of the action that publishes the event, the URN of the event that began the operation, and a third
+    URN if the event is about a consumer's failure.
     """
     found = [_PUBLISHED_BY + run_id, f"{_STARTED_BY}{written(start.at)}/{start.event_id}"]
     return [*found, _FAILURE] if is_failure else found
 
 
 def published_mark(source: str, resources: Sequence[str]) -> str | None:
-    """Find the URN of the action that published an event; `None` if the event has another sender's source."""
+    """Find the URN of the action that published an event.
+
+    Returns:
+        The URN; `None` if `resources` has none, or if this package does not publish events with that source.
+    """
     return next(_marked(source, resources, _PUBLISHED_BY), None)
 
 
@@ -112,7 +120,7 @@ def published_start(source: str, resources: Sequence[str]) -> Start | None:
 
 
 def publishes_failure(source: str, resources: Sequence[str]) -> bool:
-    """Say whether this package published an event because a consumer failed; see `published_mark`."""
+    """Return whether this package published an event because a consumer failed; see `published_mark`."""
     return any(_marked(source, resources, _FAILURE))
 
 
@@ -136,14 +144,14 @@ def named_run(event: Event[Any]) -> str | None:
 
 
 def ending_id(run_id: str) -> str:
-    """The identity of a run's ending: the same for every event about it, and for success and failure."""
+    """Compute the identity of a run's ending; all events about that ending share it, successes and failures alike."""
     return _digest("ending", run_id)
 
 
 def _identity(event: Event[Any]) -> str:
     run_id = ending_run(event)
     if run_id is not None:
-        # The build itself, its state change and the sweep may each bring the same ending.
+        # The build itself, its state change and the sweep may each lead to an event about the same ending.
         return ending_id(run_id)
     # An event that is published twice has two ids from EventBridge, but the same mark.
     return published_mark(event.source, event.resources) or event.id

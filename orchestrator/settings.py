@@ -58,7 +58,7 @@ def _server_address(url: str | None) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or IP address is this machine."""
+    """Whether a host name or IP address refers to this machine."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -86,25 +86,31 @@ class Settings(BaseModel):
         dynamo_db_region: Region of all DynamoDB tables; by default the function's own.
         code_build_region: Region of the CodeBuild projects; by default the function's own.
         aws_region: The function's own region; by default that of the SDK's configuration.
-        default_builder: The builder of jobs that name none.
+        default_builder: The builder for each job that names none.
         event_bus_name: The bus on which events are published.
         event_bus_aws_region: The bus's region; by default the function's own.
         callback_url: Address of the status webhook if neither the event nor its tier has one.
-        deprovisioning_webhook_type: The `type` of the webhook after a deprovisioning; without it, none is sent.
+        deprovisioning_webhook_type: The `type` in the status webhook about a deprovisioning; without this setting, no
+            such webhook is sent.
         callback_allowed_hosts: Hosts that callbacks may go to; `.example.com` allows all subdomains.
-        idempotency_table: DynamoDB table of the ledger; without it, only the build systems protect against repeats.
+        idempotency_table: DynamoDB table of the ledger; without it, only the build systems prevent a repeated event
+            from starting its job twice.
         idempotency_record_max_age: How long the ledger keeps a record and follows a run, in seconds.
-        require_run_id: Refuse an event about a run's ending that has no `ORCHESTRATOR_RUN_ID`, because anyone who may
-            publish on the bus could have sent it.
-        publish_build_endings: Publish how CodeBuild builds ended; set it to false if builds publish it themselves.
-        failure_queue_url: SQS queue to which messages that cannot be handled are moved. Without it, the redrive
-            policies of their queues apply. The URL is checked late: `sam local` passes the queue's name instead.
+        require_run_id: Whether to refuse an event about a run's ending if its detail has no `ORCHESTRATOR_RUN_ID`.
+            Anyone who may publish on the bus could have sent such an event.
+        publish_build_endings: Whether to publish how CodeBuild builds ended; set it to false if the builds publish
+            their endings themselves.
+        failure_queue_url: URL of the SQS queue to which messages that cannot be handled are moved. Without it, each
+            source queue's own redrive policy applies. The URL is checked only when it is used, because `sam local`
+            passes the queue's name instead.
         sqs_parallel_records: How many messages of a batch are handled at the same time.
         jenkins_url: Address of the Jenkins server, including its path.
-        jenkins_allow_http: Allow a `jenkins_url` that is neither https nor loopback.
+        jenkins_allow_http: Whether to allow a `jenkins_url` without TLS whose host is not loopback.
         jenkins_credentials_secret: Name or ARN of the secret with `{"username", "token"}`.
-        jenkins_ca_bundle: PEM file with a private authority's certificates; by default the system's are trusted.
-        jenkins_build_lookup: After a start, check once whether the queue item has become a build, to give its number.
+        jenkins_ca_bundle: PEM file with the certificates of a private authority; by default, those of the system are
+            trusted.
+        jenkins_build_lookup: Whether to check once, after a job's start, if its queue item has become a build. If so,
+            the outcome contains the build's number.
     """
 
     model_config = ConfigDict(frozen=True, alias_generator=str.upper, populate_by_name=True)

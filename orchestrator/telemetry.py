@@ -20,12 +20,12 @@ from orchestrator.event import Event
 
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME") or "orchestrator"
 NAMESPACE = os.environ.get("POWERTOOLS_METRICS_NAMESPACE") or "Orchestrator"
-# CloudWatch accepts at most 1024 characters for a dimension's value.
+# Longer values of dimensions are cut. CloudWatch itself accepts up to 1024 characters.
 # https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_Dimension.html
 _MAX_DIMENSION_LENGTH = 255
 
 
-# Messages of a batch are handled in parallel, so log lines and metrics must not be mixed within a line.
+# Messages of a batch are handled in parallel threads. The lock keeps two of them from writing into the same line.
 _stdout_lock = threading.RLock()
 
 
@@ -48,32 +48,36 @@ class _CurrentStdout(logging.StreamHandler[TextIO]):
 
 
 def _message(text: Any) -> Any:
-    """Parse a message that is JSON. Powertools would try it with every text, and pay for an exception each time."""
+    """Parse a log message that is JSON, and return any other text unchanged.
+
+    Powertools would try to parse every text, which costs an exception for each text that is not JSON.
+    """
     return json.loads(text) if text.startswith(("{", "[")) else text
 
 
 class _UnlistedLogger(logging.Logger):
-    """A logger without a cache of levels: `logging` clears only the caches of loggers in its own tree."""
+    """A logger that does not cache its level, because `logging` clears such caches only for loggers in its own tree."""
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 (logging's name)
         return not self.disabled and self.manager.disable < level >= self.getEffectiveLevel()
 
 
 class _PrivateLogger(Logger):
-    """A Powertools Logger outside `logging`'s tree, where two Loggers of the same service would share one logger."""
+    """A Powertools Logger outside `logging`'s tree; in the tree, two Loggers of the same service share one logger."""
 
     def _get_logger(self) -> logging.Logger:
-        # To avoid duplicate lines, Powertools adds a filter to the root logger's handlers. It would also drop lines of
-        # a logger such as `my_orchestrator`, and is not needed: lines from outside the tree never reach these handlers.
+        # To avoid duplicate lines, Powertools adds a filter to the root logger's handlers. That filter would also drop
+        # lines of a logger such as `my_orchestrator`. This logger does not need it, because lines from outside the tree
+        # never reach the root logger's handlers.
         self._is_deduplication_disabled = True
         return _UnlistedLogger(self.service)
 
     def prefer(self, level: str | int) -> None:
-        """Set the level, which Powertools would override by Lambda's own setting."""
+        """Set the level, even if Powertools would use Lambda's own setting instead."""
         self._logger.setLevel(level)
 
 
-# Powertools has a place for such keys, too, but all Loggers of the process share it.
+# Powertools could store these keys, too, but all Loggers of the process would share them.
 _event_keys: ContextVar[Mapping[str, Any]] = ContextVar("event_keys", default=MappingProxyType({}))
 
 
@@ -99,7 +103,7 @@ def _logger() -> Logger:
         warnings.simplefilter("ignore", UserWarning)  # Powertools warns if Lambda's log level differs
         try:
             made = make()
-            # Lambda's own level is INFO in the template, because Lambda writes no metrics at a higher one.
+            # The template sets Lambda's own level to INFO, because Lambda writes no metrics at a higher level.
             made.prefer(os.environ.get("POWERTOOLS_LOG_LEVEL", "").upper() or made.log_level)
         except ValueError:
             # Raising here would make the import fail, and nothing could log the reason.
@@ -117,7 +121,10 @@ _metrics = EphemeralMetrics(service=SERVICE, namespace=NAMESPACE)
 
 @contextmanager
 def log_keys(event: Event[Any], lambda_context: Any) -> Iterator[None]:
-    """Add the event's id, type and request id to every log line, in this thread and in copies of its context."""
+    """Add the event's id, its type and Lambda's request id to every log line.
+
+    This applies to the current thread, and to threads that run in a copy of its context.
+    """
     keys = {
         "correlation_id": event.id,
         "event_type": event.type,
@@ -136,7 +143,7 @@ _LIBRARIES = ("aws_lambda_powertools", "boto3", "botocore", "urllib3")
 
 
 class _Quiet(logging.Filter):
-    """Drops log lines of a library below ERROR while any thread is handling an event.
+    """Drops a library's log lines below ERROR while any thread is handling an event.
 
     It does not depend on the current thread, because threads that a consumer starts do not inherit context variables.
     """
@@ -175,7 +182,7 @@ _quiet = _Quiet()
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Stop the HTTP libraries from logging secrets while the context is active.
+    """Stop libraries from logging secrets during the `with` block.
 
     At DEBUG, the SDK logs whole requests and responses, and urllib3's warnings contain whole URLs.
     """
@@ -187,7 +194,7 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def quiet_new_loggers() -> None:
-    """Silence loggers, too, that were created since the event began; call it after importing a library late."""
+    """Apply `quiet_libraries` to loggers that were created since it began; call this after a late import."""
     _quiet.include_new_loggers()
 
 

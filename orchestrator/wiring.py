@@ -47,7 +47,8 @@ if TYPE_CHECKING:
     from orchestrator.intake.batch import Batches
     from orchestrator.performers.callbacks import Callbacks
 
-# Time limits of one call, connecting included. Those modules have them, too, but are imported only when needed.
+# The longest time that one call may take, including connecting. The modules that make the calls have the same limits,
+# but they are imported only when they are needed.
 AWS_CALL_SECONDS = 7.0
 JENKINS_CALL_SECONDS = 12.0
 
@@ -64,10 +65,10 @@ def create_handler(
 
     Args:
         registry: The consumers; more can be registered at any time.
-        settings: The settings; by default those of the environment.
-        builders: Builders by name, in addition to `CODE_BUILD` and `JENKINS`, or to replace them.
-        tiers: The source of tier details; by default the table of the settings.
-        tenants: The store of tenant records; by default the table of the settings.
+        settings: The settings; by default, they are read from environment variables.
+        builders: Builders by name. They are added to `CODE_BUILD` and `JENKINS`, or replace them.
+        tiers: The source of tier details; by default, the table that the settings name.
+        tenants: The store of tenant records; by default, the table that the settings name.
 
     Raises:
         ConfigurationError: An environment variable is invalid, or a builder lacks a method.
@@ -169,8 +170,8 @@ def _prepare_for_snapshot() -> None:
 
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
 
-    Clients, credentials and caches need no hook, because the first event creates them, after the restore. Random
-    numbers do: they determine the pauses between retries, which must differ between environments.
+    Clients, credentials and caches need no hook, because the first event creates them, after the restore. The random
+    number generator needs one: it determines the pauses between retries, which must differ between environments.
     """
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
         return
@@ -181,5 +182,6 @@ def _prepare_for_snapshot() -> None:
 
 
 def _import_for_events() -> None:
-    # Without SnapStart, the first event that needs it imports it. In a snapshot, the import costs no start-up time.
+    # Without SnapStart, the first event that needs this module imports it. With SnapStart, the snapshot contains it, so
+    # the import costs no start-up time.
     importlib.import_module("boto3.dynamodb.types")

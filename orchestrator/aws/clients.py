@@ -1,4 +1,4 @@
-"""AWS clients, built once, whose calls end before the invocation does."""
+"""Builds each AWS client once, so that its calls end before the invocation ends."""
 
 import os
 import threading
@@ -32,17 +32,18 @@ class Clients:
     def get(self, service: str, region: str | None) -> Any:
         """Return the client of a service.
 
-        The client allows 2 s for connecting and 5 s for the answer, less where the invocation ends sooner. It tries
-        three times with jittered pauses, and honours `AWS_ENDPOINT_URL` and `AWS_ENDPOINT_URL_<SERVICE>`.
+        The client allows 2 s for connecting and 5 s for the answer, or less if the invocation ends sooner. It tries
+        each request up to three times, with random pauses between the tries. It honours `AWS_ENDPOINT_URL` and
+        `AWS_ENDPOINT_URL_<SERVICE>`.
 
         Args:
             service: The name that the SDK gives the service, such as `dynamodb`.
-            region: `None` uses the SDK's configuration.
+            region: The client's region; `None` uses the region of the SDK's configuration.
 
         Raises:
             ConfigurationError: No region is set, or an endpoint URL is malformed.
         """
-        with self._lock:  # a session builds one client at a time
+        with self._lock:  # a session may build only one client at a time
             client = self._clients.get((service, region))
             if client is None:
                 failure = f"the AWS client for {service} was not created"
@@ -95,7 +96,7 @@ def _session() -> "boto3.Session":
 
 
 def _limit_time(http_session: Any) -> None:
-    """Limit the total time of each try, and end it before the invocation ends."""
+    """Limit the total time of each try of a request, and end each try before the invocation ends."""
     from orchestrator.timing.http import timed
 
     # botocore has no setting for this: its read timeout limits each wait for bytes, not their sum.
@@ -110,7 +111,7 @@ def _sleep_in_time(seconds: float) -> None:
 
 
 def _refuse_late_try(**_: Any) -> None:
-    # AWS may have carried out an earlier try of the same request.
+    # This may be a second try, and AWS may have carried out the first one.
     deadline.require("no request was sent to AWS", ambiguous=True)
 
 
@@ -122,7 +123,7 @@ def _end_tries_in_time(
     caught_exception: Exception | None,
     **_: Any,
 ) -> None:
-    """Raise a try's failure at once if the SDK's pause before the next try could outlast the invocation."""
+    """Raise the failure of a try at once if the SDK's pause before the next try could last beyond the invocation."""
     # botocore.retries.standard.ExponentialBackoff: the first pause is at most 1 s after throttling and 50 ms after any
     # other failure; it doubles each time. A retry-after header adds up to 5 s.
     longest_pause = (1.0 if response is not None and is_throttled(response[1]) else 0.05) * 2 ** (attempts - 1)

@@ -8,7 +8,7 @@ from botocore import exceptions
 
 from orchestrator.errors import ConfigurationError, OrchestratorError, Unavailable
 
-# Error codes of the services used here for "try again later".
+# Error codes that mean "try again later" in the services that this package uses.
 _THROTTLED = frozenset(
     {
         "ProvisionedThroughputExceededException",
@@ -49,18 +49,18 @@ _NOT_SET_UP = (
 
 @contextmanager
 def aws_errors(failure: str, rejected: type[OrchestratorError] = ConfigurationError) -> Iterator[None]:
-    """Convert the SDK errors that the body raises.
+    """Convert the SDK's errors that are raised in the `with` block.
 
     AWS's own text is left out of the messages, because it may repeat the request's values.
 
     Args:
-        failure: Start of the error message: what did not happen.
-        rejected: The error to raise when AWS refused the request itself.
+        failure: Start of the error message, such as `tier 'BASIC' could not be read`.
+        rejected: The type of error to raise if AWS or the SDK refused the request itself.
 
     Raises:
-        Unavailable: AWS was unreachable, failed internally, or throttled.
+        Unavailable: AWS was unreachable, failed internally, or throttled the request.
         ConfigurationError: Credentials, permissions or a region are missing, or a resource does not exist.
-        OrchestratorError: Of the type `rejected`, for everything else.
+        OrchestratorError: The request was refused for any other reason; the error's type is `rejected`.
     """
     try:
         yield
@@ -89,12 +89,12 @@ def _from_answer(error: exceptions.ClientError, failure: str, rejected: type[Orc
 
 
 def may_pass(answer: Mapping[str, Any]) -> bool:
-    """Return whether the same request may succeed later: AWS throttled it, or failed internally."""
+    """Return whether the same request may succeed later, because AWS throttled it or failed internally."""
     return is_throttled(answer) or _status(answer) >= 500
 
 
 def is_throttled(answer: Mapping[str, Any]) -> bool:
-    """Return whether AWS refused a request because there were too many."""
+    """Return whether AWS refused a request because it had received too many requests."""
     return answer.get("Error", {}).get("Code") in _THROTTLED or _status(answer) == 429
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb.type_defs import AttributeValueTypeDef, UniversalAttributeValueTypeDef
 
 
+# Limits of DynamoDB's numbers, which have at most 38 significant digits:
 # https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
 _LONG, _FIRST_TOO_LARGE = 10**38, 10**126
 
@@ -42,17 +43,18 @@ def plain(value: Any) -> Any:
 
 
 def is_condition_failure(error: exceptions.ClientError) -> bool:
-    """Return whether the request's condition was not met; DynamoDB then changes nothing."""
+    """Return whether DynamoDB changed nothing because the request's condition was not met."""
     return error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException"
 
 
 def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValueTypeDef]":
     """Convert JSON-like attributes to an item for the low-level client.
 
-    A `float` is stored by its shortest decimal form: 0.1 as 0.1.
+    A `float` is stored in its shortest decimal form, so that 0.1 is stored as exactly 0.1.
 
     Raises:
-        DecimalException: A number has more than 38 significant digits, or its magnitude is outside 1e-130 to 9.9e125.
+        DecimalException: A number has more than 38 significant digits, or is not 0 and its magnitude is not between
+            1e-130 and 9.9e125.
         TypeError: A value is not JSON-like or not finite.
     """
     from boto3.dynamodb.types import TypeSerializer
@@ -71,7 +73,7 @@ def is_unstorable(value: object) -> bool:
 
 
 def is_too_large(error: exceptions.ClientError) -> bool:
-    """Return whether DynamoDB refused an item for its size; only the error's text says so, not its code."""
+    """Return whether DynamoDB refused an item because of its size, which only the error's text shows, not its code."""
     answer = error.response.get("Error", {})
     return answer.get("Code") == "ValidationException" and "exceeded the maximum allowed size" in answer.get(
         "Message", ""
@@ -82,7 +84,8 @@ def check_key(subject: str, key: str) -> None:
     """Refuse a value that is too long for a table's partition key.
 
     Args:
-        subject: Start of the error message: what the key identifies.
+        subject: Start of the error message, such as `the tenant's id 'a'`.
+        key: The value.
 
     Raises:
         InvalidEvent: The key has more than 2,048 bytes.
@@ -136,7 +139,7 @@ def _storable(value: Any) -> Any:
 
 def _in_range(value: Decimal) -> Decimal:
     if value.is_finite() and value and not _LEAST_EXPONENT <= value.adjusted() <= _GREATEST_EXPONENT:
-        raise Overflow  # the SDK's own limits are wider
+        raise Overflow  # the SDK would not refuse it, because the SDK's limits are wider
     return value
 
 

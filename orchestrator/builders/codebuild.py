@@ -19,7 +19,7 @@ from orchestrator.run import RUN_ID_VARIABLE
 if TYPE_CHECKING:
     from types_boto3_codebuild import CodeBuildClient
 
-# https://docs.aws.amazon.com/codebuild/latest/APIReference/API_CreateProject.html (name), or a project's ARN.
+# A project's name (https://docs.aws.amazon.com/codebuild/latest/APIReference/API_CreateProject.html) or its ARN.
 _PROJECT = re.compile(r"(arn:[a-z-]+:codebuild:[a-z0-9-]+:\d{12}:project/)?[A-Za-z0-9][A-Za-z0-9_-]{1,149}")
 _CONSOLES = {
     "aws": "console.aws.amazon.com",
@@ -29,9 +29,9 @@ _CONSOLES = {
 IN_PROGRESS = "IN_PROGRESS"
 SUCCEEDED = "SUCCEEDED"
 _FAILED = ("FAILED", "FAULT", "TIMED_OUT", "CLIENT_ERROR", "STOPPED")
-# https://docs.aws.amazon.com/codebuild/latest/APIReference/API_BatchGetBuilds.html (ids: at most 100)
+# The most ids of one request: https://docs.aws.amazon.com/codebuild/latest/APIReference/API_BatchGetBuilds.html
 _PAGE = 100
-# CodeBuild's clock may be behind that of the event's sender.
+# The clock of the event's sender may be ahead of CodeBuild's, so a build may seem to be older than its event.
 _CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
@@ -65,7 +65,8 @@ class CodeBuild:
                     idempotencyToken=job.run_id,
                 )["build"]
             except ClientError as error:
-                # CodeBuild has the token with other parameters if the tier's details changed since the first try.
+                # CodeBuild also refuses a token that it got before with other parameters. An earlier try sent other
+                # variables if the tier has changed since.
                 found = self._searched(job) if _code(error) == "InvalidInputException" else None
                 if found is not None:
                     return found
@@ -106,7 +107,7 @@ class CodeBuild:
 
     def _searched(self, job: Job) -> Run | None:
         client = self._client()
-        # A page has at most 100 ids, as many as one BatchGetBuilds accepts.
+        # A page has at most 100 ids, as many as one BatchGetBuilds request accepts.
         for page in client.get_paginator("list_builds_for_project").paginate(projectName=job.name):
             ids = page.get("ids", [])
             builds = client.batch_get_builds(ids=ids)["builds"] if ids else []
@@ -119,7 +120,10 @@ class CodeBuild:
 
 
 def _raise_in_doubt(error: ClientError, failure: str) -> None:
-    """Raise `Unavailable` if the SDK retried: the first try may have started the build although its answer was lost."""
+    """Raise `Unavailable` if the SDK sent the request more than once.
+
+    The first request may have started the build although its answer was lost.
+    """
     if error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0:
         raise Unavailable(
             f"{failure}: AWS answered {_code(error)} to the SDK's second try; it will be retried"
@@ -143,7 +147,8 @@ def _code(error: ClientError) -> str:
 def build_variables(variables: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """Read a build's plain-text `environmentVariables`.
 
-    Variables from Parameter Store or Secrets Manager are left out: their value here is only a reference to the secret.
+    Variables from Parameter Store or Secrets Manager are left out, because CodeBuild shows only a reference to their
+    value.
     """
     return {
         variable["name"]: variable["value"]
@@ -162,7 +167,7 @@ def ended(build_id: str, status: str, phase: str | None = None) -> str:
 
     Args:
         status: The status that CodeBuild gives, such as `TIMED_OUT`.
-        phase: The phase that failed.
+        phase: The phase that failed, if CodeBuild names one.
     """
     return f"CodeBuild build {build_id} ended {status}" + (f" in phase {phase}" if phase else "")
 
@@ -199,7 +204,7 @@ def _run_id(build: Mapping[str, Any]) -> str | None:
 
 
 def console_link(arn: str) -> str | None:
-    """Return the link to a build in the AWS console, or `None` for a partition whose console is not listed here."""
+    """Return the link to a build in the AWS console, or `None` if `_CONSOLES` lacks its partition."""
     _, partition, _, region, account, resource = arn.split(":", 5)
     host = _CONSOLES.get(partition)
     if host is None:

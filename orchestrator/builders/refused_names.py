@@ -1,8 +1,8 @@
 """Lists the variable names that an event may not set, because they change how a build runs.
 
 Case does not matter. Common names that a tenant's own variables are likely to have (`REGION`, `NODE_COUNT`, `USER`,
-`WORKSPACE`) are allowed, and so is `NODE_ENV`, which selects a mode and loads no code. To allow or refuse more, give
-the tier `allowedVariables` (see `orchestrator.stores.tiers`).
+`WORKSPACE`) are allowed, and so is `NODE_ENV`, which selects a mode and loads no code. A tier can have a list of its
+own: then events may set only the names in its `allowedVariables` (see `orchestrator.stores.tiers`).
 """
 
 from collections.abc import Mapping
@@ -12,13 +12,13 @@ from types import MappingProxyType
 OWN_FAMILY = "this package"
 """The family of the variables that this package sets itself; `allowedVariables` cannot allow them."""
 
-# The reference service's own events set these two; Terraform does not read them.
+# The reference service's own events set these two. Their names begin with TF_, but Terraform does not read them.
 _HARMLESS = frozenset({"TF_STATE_BUCKET", "TF_KEY"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """The names that one kind of program reads, in upper case, separated by spaces."""
+    """The variable names that one kind of program reads; each text lists them in upper case, separated by spaces."""
 
     names: str = ""
     prefixes: str = ""

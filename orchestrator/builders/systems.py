@@ -16,8 +16,8 @@ from orchestrator.errors import (
 from orchestrator.job import Builder, ChecksNames, Ending, Job, KnowsEndings, RecognisesRepeats, Run, StartedJob
 from orchestrator.run import BEFORE_FIRST_RETRY
 
-# From Python 3.12 on, `isinstance` with a runtime-checkable protocol ignores `__getattr__`, so it would refuse a
-# builder that delegates to another one.
+# Builders are checked by their attributes, not by `isinstance`. From Python 3.12 on, `isinstance` with a
+# runtime-checkable protocol ignores `__getattr__`, so it would refuse a builder that delegates to another one.
 
 
 def _has_method(builder: object, name: str) -> bool:
@@ -37,10 +37,13 @@ def _knows_endings(builder: object) -> TypeGuard[KnowsEndings]:
 
 
 class BuildSystem:
-    """A named builder, whose optional methods are detected once and whose foreign exceptions are wrapped.
+    """A builder and its name.
+
+    The builder's optional methods are detected once. If the builder raises an exception that is no
+    `OrchestratorError`, it is wrapped in one.
 
     Attributes:
-        covers: How long after the event's time `start` recognises a repeat.
+        covers: Until an event is this old, `start` needs no search (`find`) before it.
         can_be_followed: Whether the builder has a method `endings`.
     """
 
@@ -53,7 +56,7 @@ class BuildSystem:
         self.can_be_followed = self._endings is not None
 
     def check(self, job: str) -> None:
-        """Check a job's name if the builder can; see `ChecksNames`."""
+        """Check a job's name, if the builder has a method `check`; see `ChecksNames`."""
         if self._names is not None:
             with self._wrapped_errors():
                 self._names.check(job)
@@ -63,12 +66,12 @@ class BuildSystem:
         with self._wrapped_errors():
             run = self._builder.start(job)
         if not isinstance(run, Run):
-            # The builder may have started the job, so this failure must not promise that nothing happened.
+            # The builder may have started the job, so this must not be a permanent error: that would say it did not.
             raise ConsumerFailed(f"builder {shown(self.name)} did not return a Run from start; correct the builder")
         return run
 
     def find(self, job: Job) -> Run | None:
-        """Look for a run; see `Builder.find`. A job that does not exist has no run."""
+        """Search for a run; see `Builder.find`. Return `None` also if the job does not exist."""
         try:
             with self._wrapped_errors():
                 run = self._builder.find(job)
@@ -102,20 +105,20 @@ class BuildSystem:
 
 
 class BuildSystems:
-    """The registered builders, and the built-in ones, which are created on first use."""
+    """Holds the registered builders and the built-in ones; each built-in builder is created on its first use."""
 
     def __init__(
         self, factories: Mapping[str, Callable[[], Builder]], builders: Mapping[str, Builder], default: str
     ) -> None:
-        """Register the builders.
+        """Store the builders.
 
         Args:
-            factories: Create the built-in builders, by name.
-            builders: Further builders by name; one with a built-in's name replaces it.
-            default: Name of the builder for jobs that name none.
+            factories: A function for each built-in builder, by the builder's name; it creates the builder.
+            builders: The registered builders, by name. They replace built-in builders of the same name.
+            default: Name of the builder that starts a job if the job names no builder.
 
         Raises:
-            ConfigurationError: An object is not a `Builder`, or there is no builder named `default`.
+            ConfigurationError: A builder lacks a method of `Builder`, or there is no builder named `default`.
         """
         for name, builder in builders.items():
             if not _has_method(builder, "start") or not _has_method(builder, "find"):
@@ -135,11 +138,11 @@ class BuildSystems:
         """Return the build system of this name.
 
         Args:
-            name: `None` selects the default.
+            name: The builder's name; `None` selects the default builder.
             job: The job's name, for the error message.
 
         Raises:
-            ConfigurationError: No builder has this name, or its settings are missing.
+            ConfigurationError: No builder has this name, or the builder's settings are missing.
         """
         name = name or self._default
         with self._lock:

@@ -17,13 +17,13 @@ def job_variables(trusted: Mapping[str, Any], from_event: Mapping[str, Any], own
     """Merge a job's variables; `from_event` overrides `trusted`, and `own` overrides both.
 
     Args:
-        trusted: The tier's variables, which may have any well-formed name.
-        from_event: Variables from the event, whose names must not change how a build runs.
+        trusted: Variables from the tier or the consumer's code. They may have any well-formed name.
+        from_event: Variables from the event. They may not have a name that changes how a build runs.
         own: The `ORCHESTRATOR_…` variables.
 
     Raises:
-        ConfigurationError: A trusted variable has a malformed name, or its value is not JSON-like.
-        InvalidEvent: A variable from the event has, or its name is refused (see `refused_names`).
+        ConfigurationError: A trusted variable has a malformed name, or a value that cannot be converted to text.
+        InvalidEvent: A variable from the event has such a name or value, or its name is refused (see `refused_names`).
     """
     variables: dict[str, str] = {}
     for name, value in trusted.items():

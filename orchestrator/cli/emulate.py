@@ -3,11 +3,13 @@
 import argparse
 import threading
 
-EMULATOR_PORT = 4566  # as in events/local/env.json; usual for AWS emulators, and free on macOS, unlike moto's 5000
+# events/local/env.json names this port, too. AWS emulators usually listen on it, and it is free on macOS, unlike
+# moto's default, 5000.
+EMULATOR_PORT = 4566
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
-    """Add the command."""
+    """Add the command `emulate` to the parser."""
     parser = commands.add_parser(
         "emulate",
         parents=parents,

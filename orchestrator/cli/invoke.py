@@ -15,7 +15,7 @@ from orchestrator.values.limits import read_json
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
-    """Add the command."""
+    """Add the command `invoke` to the parser."""
     parser = commands.add_parser(
         "invoke",
         parents=parents,
@@ -55,7 +55,7 @@ def _invoke(options: argparse.Namespace) -> int:
     failures, surroundings = 0, None
     with contextlib.ExitStack() as stack:
         recording = stack.enter_context(recorder.recorded())
-        stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # the handler prints logs and metrics there
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # keeps logs and metrics apart from answers
         if options.endpoint_url:
             surroundings = stack.enter_context(environment.emulator(options.endpoint_url, options.jobs))
         elif not options.aws:
@@ -70,7 +70,7 @@ def _invoke(options: argparse.Namespace) -> int:
                 answer = handler(_read(file), LocalContext())
                 print_json(answer, answers)
             except BrokenPipeError:
-                raise  # nobody reads the remaining answers
+                raise  # the program that reads the answers has exited
             except Exception as error:  # a user's handler may raise anything
                 failures += 1
                 print_failure(error, debug=options.debug, file=file)

@@ -15,12 +15,12 @@ def load(place: str) -> Any:
         place: The module and the name, as in `orchestrator.handler:lambda_handler`.
 
     Raises:
-        ConfigurationError: The module or the name does not exist, or importing it failed.
+        ConfigurationError: `place` is malformed, the module or the name does not exist, or importing the module failed.
     """
     module_name, _, name = place.partition(":")
     if not name or not module_name or module_name.endswith(".py"):
         raise ConfigurationError(f"--handler {place}: write it as module:name, without .py")
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; not removed, because a handler may import modules later
+    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; the path stays, as a handler may import more later
     try:
         return getattr(importlib.import_module(module_name), name)
     except OrchestratorError:

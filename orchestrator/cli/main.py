@@ -21,11 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return int(options.run(options))
     except BrokenPipeError:
-        # The reader of the output, such as `head`, has exited. Without this, Python would fail to flush it at exit.
+        # The program that reads the output, such as `head`, has exited. Python flushes sys.stdout at exit, which would
+        # fail.
         sys.stdout = None
         return 1
     except KeyboardInterrupt:
-        return 130  # as shells do for SIGINT
+        return 130  # the exit code that shells use for SIGINT
     except Exception as error:  # users see one line for any error; --debug adds the traceback
         print_failure(error, debug=options.debug)
         return 1

@@ -15,10 +15,10 @@ def print_json(value: Any, stream: TextIO) -> None:
 
 
 def print_failure(error: Exception, *, debug: bool, file: str | None = None) -> None:
-    """Print an error in one line, and with `debug` its traceback."""
+    """Print an error in one line; with `debug`, print its traceback first."""
     if debug:
         traceback.print_exception(error, file=sys.stderr)
-    # The message of the group includes those of its members; str() would add their number.
+    # A group's message already includes its members' messages; str() would add the number of members.
     text = error.message if isinstance(error, ExceptionGroup) else str(error)
     where = "" if file is None else f"{'stdin' if file == STDIN else file}: "
     line = " ".join(f"{type(error).__name__}: {text}".split())

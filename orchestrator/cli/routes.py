@@ -14,7 +14,7 @@ _COLUMNS = ("EVENT TYPE", "CONSUMER", "CONDITION", "FUNCTION")
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
-    """Add the command."""
+    """Add the command `routes` to the parser."""
     parser = commands.add_parser("routes", parents=parents, help="show which consumer takes which event")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
@@ -41,7 +41,7 @@ class Route(TypedDict):
     """One event type of one consumer.
 
     Attributes:
-        condition: Name of the function that the consumer has as its condition.
+        condition: Name of the consumer's condition; `None` if the consumer has none.
         function: The consumer's function, as `module:name`.
         leadsTo: Event types that the consumer causes, or descriptions of other effects.
     """
@@ -79,7 +79,8 @@ def as_table(entries: Sequence[Route]) -> str:
 def as_mermaid(entries: Sequence[Route]) -> str:
     """Write routes as the source of a Mermaid flowchart.
 
-    Event types are round, consumers square, other effects flags. A dotted arrow leads from a consumer to its effects.
+    Event types are drawn with round ends, consumers as rectangles, and other effects as flags. A dotted arrow leads
+    from a consumer to each of its effects.
     """
     follows = [text for entry in entries for text in entry["leadsTo"]]
     types = _numbered("event", [entry["eventType"] for entry in entries] + [text for text in follows if _is_type(text)])

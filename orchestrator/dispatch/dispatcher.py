@@ -20,7 +20,7 @@ _MAX_SIDE_BY_SIDE = 32
 
 
 class Dispatcher:
-    """Runs consumers; its threads are kept from event to event."""
+    """Runs consumers, in threads that are kept from event to event."""
 
     def __init__(self, performers: Performers, ledger: Ledger, records: Records) -> None:
         self._performers = performers
@@ -38,8 +38,8 @@ class Dispatcher:
             consumers: The consumers of the event's type.
 
         Returns:
-            One result for each consumer that accepted the event or failed, in the consumers' order. The other
-            consumers run even if one fails.
+            One result for each consumer that accepted the event or failed, in the order of `consumers`. If a consumer
+            fails, the others still run.
         """
         consumers = list(consumers)
         turns: list[Turn] = []
@@ -60,7 +60,7 @@ class Dispatcher:
         return [future.result() for future in futures]
 
     def _thread_pool(self) -> "ThreadPoolExecutor":
-        with self._lock:  # messages of a batch are dispatched side by side
+        with self._lock:  # several messages of a batch may be dispatched at the same time
             if self._threads is None:
                 from concurrent.futures import ThreadPoolExecutor
 

@@ -1,7 +1,7 @@
-"""One asyncio loop for all `async` consumers, in a thread of its own.
+"""Runs all `async` consumers on one asyncio loop, in a thread of its own.
 
-`asyncio.run` would create a loop per event, so consumers could not keep a client between events, and it would remove
-the calling thread's loop. The host's own loop is never touched.
+`asyncio.run` would create a loop for each event, so consumers could not keep a client between events. It would also
+remove the current loop of the calling thread, which may belong to the program that calls the handler.
 """
 
 import asyncio
@@ -17,12 +17,12 @@ _END_SECONDS = 1.0
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine on the loop with the caller's context variables; return or raise what it does.
+    """Run a coroutine on the loop with the caller's context variables; return its result or raise its exception.
 
     A coroutine that blocks without awaiting holds up all others.
     """
     loop = _shared_loop()
-    if loop.is_calling():  # an async consumer calls a handler: waiting for the loop here would never end
+    if loop.is_calling():  # an async consumer has called a handler, so waiting here would block the loop for ever
         with ThreadPoolExecutor(1) as threads:
             return threads.submit(contextvars.copy_context().run, asyncio.run, coroutine).result()
     return loop.run(coroutine)

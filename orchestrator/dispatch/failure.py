@@ -16,7 +16,7 @@ from orchestrator.values.text import to_json
 
 # Leaves room for the event's source, type and resources.
 _MAX_DETAIL_BYTES = MAX_ENTRY_BYTES - 4096
-# What the control plane needs from the event or the job's variables.
+# The control plane needs these; they are taken from the event or the job's variables.
 _PASSED_ON = ("tenant", "secret", "context", "tier", "API_ENDPOINT")
 
 
@@ -26,18 +26,18 @@ def failure_event(
     """Build the event about a failure.
 
     Args:
-        event_type: The type of the event to build, such as `TENANT_PROVISIONING_FAILURE`.
+        event_type: The type of the event that is built, such as `TENANT_PROVISIONING_FAILURE`.
         event: The event that could not be handled.
         actions: The consumer's actions; empty if it failed before it returned any.
         error: The failure; its text and class name become `reason` and `error` in the detail.
 
     Returns:
-        An event with the same tenant data, as text, that the failed job would have sent. `None` if nobody waits for a
-        job: the event has no tenant id, the tenant is unknown, or none of the actions starts a job.
+        An event with the tenant data that the failed job would have sent, as text. `None` if nobody waits for a job,
+        because the event has no tenant id, the tenant is unknown, or none of the actions starts a job.
     """
     actions = list(actions)
     tenant_id = find_tenant_id(event.detail)
-    # A refused callback is no failed job: publishing one would revoke a success.
+    # Without a job, something else failed, such as a callback. A failure event would then revoke the job's success.
     has_no_job = bool(actions) and not any(isinstance(action, StartJob) for action in actions)
     if tenant_id is None or has_no_job or isinstance(error, UnknownTenant):
         return None
@@ -68,7 +68,7 @@ def _is_tenant(text: str) -> bool:
 
 
 def _cut(detail: dict[str, str], tenant_id: str) -> dict[str, str]:
-    """Shorten a detail that is too large: keep only the tenant's id, then drop the longest values."""
+    """Shorten a detail that is too large: of the tenant, keep only the id; then drop the longest other values."""
     if _size(detail) <= _MAX_DETAIL_BYTES:
         return detail
     cut = {**detail, "tenant": json.dumps({"id": tenant_id})}

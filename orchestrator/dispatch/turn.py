@@ -25,8 +25,8 @@ class ConsumerResult:
 
     Attributes:
         consumer: The consumer's name.
-        outcomes: The outcomes of its actions, in order.
-        error: The error that ended the turn early.
+        outcomes: The outcomes of the actions that were performed, in order.
+        error: The error that ended the turn early, if there was one.
     """
 
     consumer: str
@@ -64,7 +64,8 @@ class Turn:
             seen: The event, or the copy of it that this consumer gets.
 
         Returns:
-            True if the consumer accepts the event, or if it failed; `run` then returns the failure.
+            True if the consumer accepts the event. It is also True if an exception was raised; `run` then returns the
+            failure.
         """
         try:
             self._raise_published_failure()
@@ -121,7 +122,7 @@ class Turn:
             if answers.awaited(action):
                 ready = self._prepare(answers.fill(action, kept), position)
             outcome = self._ledger.perform(ready).copy()
-            # The answer may be personal data, so only the actions that need it get it.
+            # The answer may be personal data, so it is not part of the outcome; only actions that need it get it.
             kept.update(outcome.pop("answer", {}))
             self._outcomes.append(outcome)
             if outcome["status"] is OutcomeStatus.SUPERSEDED:
@@ -136,7 +137,7 @@ class Turn:
     def _has_started_job(self) -> bool:
         """Whether an earlier delivery started the event's job.
 
-        If so, the tenant record may describe a later stage, which must not be overwritten.
+        If so, the tenant record may already describe a later stage of the operation, so no action may begin it again.
         """
         jobs = [position for position, action in enumerate(self._actions) if isinstance(action, StartJob)]
         if not jobs or not any(map(begins, self._actions)):
@@ -151,7 +152,7 @@ class Turn:
         return Origin(event=self._event, consumer=self._consumer.name, position=0, is_failure=True)
 
     def _raise_published_failure(self) -> None:
-        """Raise the failure that an earlier delivery published: after that, the job must not start."""
+        """Raise the failure that an earlier delivery published, if any: after that, the job must not start."""
         origin = self._failure_origin()
         if self._consumer.failure_type is None or not origin.may_be_retry:
             return
@@ -168,8 +169,8 @@ class Turn:
             raise raised
         error = self._own_error(raised)
         result = ConsumerResult(consumer=self._consumer.name, outcomes=self._outcomes, error=error)
-        # The original event already published its failure, if it failed. A replay that changed no record must not
-        # publish one, because that could revoke a success.
+        # If the original event failed, its failure was published then. A replay that changed no tenant record must not
+        # publish a failure, because that could revoke a success.
         is_idle_replay = self._event.replay_name is not None and not any(
             outcome["status"] in _CHANGED_RECORD for outcome in self._outcomes
         )
@@ -182,7 +183,7 @@ class Turn:
             prepared = performer_of(publish, self._performers).prepare(publish, self._failure_origin())
             self._outcomes.append(self._ledger.perform(prepared))
         except OrchestratorError as second:
-            # The event will be retried, and publishing with it.
+            # The event will be retried, and the failure will be published then.
             self._context.logger.error(str(second), error=type(second).__name__, consumer=self._consumer.name)
         return result
 

@@ -1,1 +1,1 @@
-"""Finds out how runs ended, from events and from the build systems, and publishes it."""
+"""Finds out from events and from the build systems how runs ended, and publishes the endings."""

@@ -26,20 +26,20 @@ class UnknownRun(Exception):
 
 
 class Admission:
-    """Admits an event about a run's ending, or a deployment that follows from it, if the ledger's record agrees."""
+    """Admits an event about a run's ending, or about the deployment that follows, if the ledger's record agrees."""
 
     def __init__(self, records: Records, *, require_run_id: bool = False) -> None:
         self._records = records
         self._require_run_id = require_run_id
 
     def admit(self, event: Event[Mapping[str, Any]]) -> Event[Mapping[str, Any]]:
-        """Check an event about a run and store the ending that it brings; return other events unchanged.
+        """Check an event about a run, and store the ending that it reports; return other events unchanged.
 
-        The run is still followed until `finish`, because the event's consumers may fail.
+        The run is followed until `finish` is called, because the event's consumers may fail.
 
         Returns:
-            The event. If its run is known, it has the run's start, and run id, event id, event type and tenant id
-            come from the record.
+            The event. If its run is known, its `start` is the run's. If it reports an ending, the run id, event id,
+            event type and tenant id in its detail come from the record.
 
         Raises:
             UnknownRun: The ledger has no record of the run, or the record contradicts the event.
@@ -66,15 +66,16 @@ class Admission:
         return replace(event, detail={**event.detail, **ending_variables(job, event.detail)}, start=job.start)
 
     def finish(self, event: Event[Mapping[str, Any]]) -> None:
-        """Stop following the event's run; called when every consumer has handled the event."""
+        """Stop following the event's run; call this once every consumer has handled the event."""
         run_id = ending_run(event)
         if run_id is not None and event.start is not None:
             self._records.unfollow(run_id)
 
     def _check_sender(self, event: Event[Mapping[str, Any]]) -> None:
-        """With `REQUIRE_RUN_ID`, refuse an event that names no run.
+        """Refuse an event that names no run, if `REQUIRE_RUN_ID` is set.
 
-        Accepted without one: the failure that this function published for a job that it could not start.
+        The failure that this function publishes if it cannot start a job also names no run, but it is accepted: the
+        ledger has a record of the action that published it.
         """
         if not self._require_run_id:
             return
@@ -88,7 +89,7 @@ class Admission:
 
 
 def _checked(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJob:
-    """Return the job whose run the event is about, if the record agrees with the event."""
+    """Return the job whose run the event is about; raise `UnknownRun` if the record contradicts the event."""
     if record is None or record.job is None:
         raise UnknownRun("the ledger has no record of that run")
     job, detail = record.started_job, event.detail
@@ -110,7 +111,7 @@ def _checked(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJ
 
 
 def _succeeded(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJob:
-    """Return the job whose success the event follows from."""
+    """Return the job whose success led to this deployment; raise `UnknownRun` if the record shows no such success."""
     if record is None or record.job is None:
         raise UnknownRun("the ledger has no record of that run")
     if record.job.tenant_id is None or find_tenant_id(event.detail) != record.job.tenant_id:

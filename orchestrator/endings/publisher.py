@@ -30,7 +30,7 @@ from orchestrator.run import (
 HAS_FAILED = "an earlier event said that this run failed"
 
 NO_RECORDS = "IDEMPOTENCY_TABLE is not set, so there is no list of the jobs that were started"
-"""Why no run is followed if each Lambda environment has only records of its own."""
+"""The reason why no run is followed if each Lambda environment has records of its own; shown in logs and outcomes."""
 
 
 class EndingPublisher:
@@ -106,11 +106,11 @@ def close_run(records: Records, job: StartedJob, *, succeeded: bool, unfollow: b
 
 
 def ending_variables(job: StartedJob, detail: Mapping[str, Any]) -> dict[str, Any]:
-    """Build what every detail about a job's run must contain.
+    """Build the variables that every event about a run's ending must have in its detail.
 
     Args:
-        job: The job.
-        detail: What the sender put into the detail.
+        job: The run's job.
+        detail: The detail without these variables.
 
     Returns:
         The `ORCHESTRATOR_…` variables, and `tenant` with the tenant's id if `detail` has none.
@@ -122,13 +122,13 @@ def ending_variables(job: StartedJob, detail: Mapping[str, Any]) -> dict[str, An
         TENANT_ID_VARIABLE: job.tenant_id or "",
     }
     if job.tenant_id and not detail.get("tenant"):
-        # Jenkins drops variables that the job does not declare as parameters, such as this one.
+        # The run may lack the variable `tenant`: Jenkins drops variables that the job does not declare as parameters.
         own["tenant"] = json.dumps({"id": job.tenant_id})
     return own
 
 
 def project_name(name: str) -> str:
-    """Read a CodeBuild project's name from its name or ARN."""
+    """Return a CodeBuild project's name, given its name or its ARN."""
     return name.rpartition(":project/")[2]
 
 

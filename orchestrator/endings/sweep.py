@@ -1,4 +1,4 @@
-"""Finds runs that ended without an event about it: events can get lost, and Jenkins sends none."""
+"""Finds runs whose ending no event has reported: events can get lost, and Jenkins sends none."""
 
 import itertools
 import math
@@ -21,9 +21,9 @@ from orchestrator.timing import clock, deadline
 # Each request to a build system covers only as many runs as can be postponed and published in the remaining time.
 _MOST_RUNS = 100
 _RUNS_PER_SECOND = 7
-# Longer than any build takes with CodeBuild's default limits, of which up to 8 hours are spent in its queue.
+# Longer than any build takes under CodeBuild's default limits, including up to 8 hours in the queue.
 _OVERDUE = timedelta(hours=24)
-# Long after the last retry of a failed event, so that a job which has not started by then never will.
+# This is long after the last retry of a failed event: a job that has not started by then will never start.
 _END_OF_DOUBT = timedelta(hours=1)
 
 
@@ -43,9 +43,9 @@ class Sweep:
     def _perform(self, claim: Claim) -> Outcome:
         """Check the runs that are due, the longest overdue first, while time is left.
 
-        A failure of one build system is logged, and the others are still checked; the next sweep tries again. It is
-        not raised, because retrying a scheduled event is pointless when the next one comes anyway. Sweeps that overlap
-        are safe: the ledger makes sure that each ending is published once.
+        If one build system fails, the error is logged, the others are still checked, and the next sweep tries again.
+        The error is not raised, because retrying the scheduled event is pointless when the next one comes anyway.
+        Sweeps that overlap are safe: the ledger makes sure that each ending is published once.
         """
         if self._records.memory is None:
             return self._skip()
@@ -53,7 +53,8 @@ class Sweep:
         overdue = 0
         try:
             for step in self._steps():
-                # Postponed before the check, so that runs which take too long or fail do not come first in every sweep.
+                # Runs are postponed before the check. Otherwise, runs whose check takes too long or fails would come
+                # first in every sweep.
                 for record in step:
                     _has_done(self._records.postpone, record)
                 ended = self._check(step)
@@ -81,7 +82,10 @@ class Sweep:
                     waiting = waiting[size:]
 
     def _check(self, step: Sequence[Record]) -> set[str]:
-        """Check runs of one job, publish their endings, and return the ids of the runs that were published."""
+        """Check runs of one job, publish their endings, and return the ids of the runs whose ending was published.
+
+        Runs in doubt are only searched for.
+        """
         if step[0].is_in_doubt:
             for record in step:
                 _has_done(self._find, record)
@@ -110,7 +114,7 @@ class Sweep:
         self._publisher.publish(record.started_job, ending, clock.now())
 
     def _find(self, record: Record) -> None:
-        """Search for a run whose start had no outcome; the next sweep checks whether it has ended."""
+        """Search for a run whose start has no outcome; if it is found, a later sweep checks whether it has ended."""
         job = record.started_job
         system = self._systems.get(job.builder, job.name)
         run = system.find(Job(name=job.name, run_id=job.run_id, since=job.since, variables={}))
@@ -137,10 +141,10 @@ def _group(record: Record) -> tuple[bool, str, str]:
 
 
 def _has_done(act: Callable[..., None], *arguments: Any) -> bool:
-    """Call `act` and return True; if it raises an `OrchestratorError`, log that and return False."""
+    """Call `act` and return True; if it raises an `OrchestratorError`, log the error and return False."""
     try:
         act(*arguments)
-    except Unavailable as error:  # perhaps another sweep is publishing it
+    except Unavailable as error:  # another sweep may be publishing the same ending
         telemetry.logger.info(str(error))
         return False
     except OrchestratorError as error:
@@ -151,4 +155,4 @@ def _has_done(act: Callable[..., None], *arguments: Any) -> bool:
 
 def _log(error: OrchestratorError) -> None:
     telemetry.logger.error(str(error), error=type(error).__name__)
-    telemetry.count("SweepFailed")  # has no dimension, because a CloudWatch alarm must name each one's value
+    telemetry.count("SweepFailed")  # without dimensions: an alarm would have to name the value of each

@@ -1,4 +1,4 @@
-"""Handles batches of SQS messages, and returns those that failed."""
+"""Handles batches of SQS messages, and returns the messages that failed."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import copy_context
@@ -23,14 +23,14 @@ Parse: TypeAlias = Callable[[Any, str | None], Event[Mapping[str, Any]]]
 
 
 class Batches:
-    """Handles the messages of batches."""
+    """Handles batches of SQS messages."""
 
     def __init__(self, parallel: int, redelivery: Redelivery | None) -> None:
         """Create the handler of batches.
 
         Args:
-            parallel: How many messages are handled at the same time. Messages of a FIFO queue are handled in order, one
-                at a time; after a failure, the rest of the message's group is returned to the queue.
+            parallel: How many messages are handled at the same time. Messages of a FIFO queue are always handled in
+                order, one at a time. If one fails, the rest of its group is returned to the queue.
             redelivery: Decides when failed messages come back; `None` leaves this to the queue.
         """
         self._parallel = parallel
@@ -41,7 +41,7 @@ class Batches:
 
         Args:
             batch: The invocation's payload, with `Records`.
-            handle: Handles one message with the given parser; raises if that fails.
+            handle: Handles one message, which it converts with the given parser. It raises an exception if that fails.
 
         Returns:
             `{"batchItemFailures": [{"itemIdentifier": …}, …]}`: the messages that SQS must deliver again
@@ -50,7 +50,8 @@ class Batches:
         records: list[dict[str, Any]] = batch["Records"]
         failures = _Failures(handle)
         processor = _processor(records, self._parallel)
-        # If every message fails, the answer lists them all. Powertools would raise, which counts as a failed function.
+        # If every message fails, Powertools would raise an exception, so that the whole invocation counts as failed.
+        # With this setting, the answer lists all the messages instead.
         processor.raise_on_entire_batch_failure = False
         with processor(records, failures.handle):
             processor.process()
@@ -66,7 +67,7 @@ class Batches:
         by_id = {record["messageId"]: SQSRecord(record) for record in records}
         try:
             return self._redelivery.arrange([Failed(record=by_id[name], error=errors.get(name)) for name in failed])
-        except Exception as error:  # without an answer, SQS would deliver the handled messages again, too
+        except Exception as error:  # without an answer, SQS would also deliver the handled messages again
             text = f"failed messages are left to their queue's own redelivery ({type(error).__name__})"
             telemetry.logger.error(text, error=type(error).__name__)
             return ()

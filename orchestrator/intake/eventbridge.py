@@ -119,7 +119,7 @@ def _is_serialisable(detail: Mapping[str, Any]) -> bool:
 
 
 def _find_fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str] | None:
-    """Return the path and description of the first value that is valid JSON, but cannot be stored or sent."""
+    """Return the path and fault of the first value that is valid JSON but cannot be stored or sent, or `None`."""
     if isinstance(value, str):
         if value.isascii() or _is_whole(value):
             return None

@@ -13,12 +13,12 @@ from orchestrator.intake import eventbridge
 from orchestrator.values.limits import read_json
 
 TYPE_ATTRIBUTE = "EventType"
-"""Message attribute with which the reference connector names the event's type."""
+"""Message attribute in which the reference connector sends the event's type."""
 ERROR_ATTRIBUTE = "ErrorCode"
 """Message attribute that marks a message from the failure queue."""
 ID_ATTRIBUTE = "EventId"
 TIME_ATTRIBUTE = "EventTime"
-"""Message attributes that keep an event's id and time when its message is sent again."""
+"""The attributes `EventId` and `EventTime` keep an event's id and time when its message is sent again."""
 
 
 def parse(record: SQSRecord, request_id: str | None = None) -> Event[Mapping[str, Any]]:
@@ -39,9 +39,9 @@ def parse(record: SQSRecord, request_id: str | None = None) -> Event[Mapping[str
 def as_eventbridge_event(record: SQSRecord) -> Any:
     """Return a message's EventBridge event, decoded from JSON.
 
-    The body is the event itself. With the message attribute `EventType`, as the reference connector sends it, the body
-    is only the event's detail; the event's id and time then come from the attributes `EventId` and `EventTime`, or from
-    the message.
+    The body is the event itself, unless the message has the attribute `EventType`, as the reference connector's
+    messages do. Then the body is only the event's detail, and the event's id and time come from the attributes
+    `EventId` and `EventTime` or, without these, from the message.
 
     Raises:
         InvalidEvent: The body is not JSON.

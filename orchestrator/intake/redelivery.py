@@ -1,7 +1,8 @@
 """Decides when a failed SQS message comes back, and when it goes to the failure queue.
 
-A queue's redrive policy has one limit for all failures, so an event that waits for a full build system would reach it
-as soon as a broken event. The function therefore sets each message's visibility timeout, and moves messages itself.
+A queue's redrive policy has one limit for all failures. An event that only waits until a build system is less busy
+would reach this limit as soon as a broken event. The function therefore sets each message's visibility timeout, and
+moves messages to the failure queue itself.
 """
 
 import json
@@ -22,13 +23,13 @@ from orchestrator.values.limits import MAX_MESSAGE_BYTES
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
-# Lambda itself makes as many tries for an event that a rule sends to it directly.
+# Lambda makes the same number of tries for an event that a rule sends to the function directly.
 MAX_TRIES = 3
 # SQS silently deletes a message after at most 14 days.
 MAX_AGE_SECONDS = 13 * 86400
 FIRST_WAIT_SECONDS = 60
 LONGEST_WAIT_SECONDS = 3600
-# The most entries of one ChangeMessageVisibilityBatch.
+# The most entries that one ChangeMessageVisibilityBatch request may have.
 _PAGE = 10
 # Longer error texts are cut.
 _MAX_REASON_LENGTH = 1024
@@ -39,7 +40,8 @@ class Failed:
     """A message that was not handled.
 
     Attributes:
-        error: `None` if the message was not tried, because another one of its FIFO group failed.
+        error: The exception that was raised. `None` if the message was not tried, because an earlier message of its
+            FIFO group failed.
     """
 
     record: SQSRecord
@@ -47,7 +49,7 @@ class Failed:
 
 
 class Redelivery:
-    """Spaces out the retries of failed messages, and moves those that retries cannot help to the failure queue."""
+    """Spaces out the retries of failed messages. Moves a message to the failure queue once a retry is pointless."""
 
     def __init__(self, client: "Callable[[], SQSClient]", failure_queue_url: str) -> None:
         """Create the redelivery.
@@ -62,20 +64,22 @@ class Redelivery:
     def arrange(self, failures: Sequence[Failed]) -> set[str]:
         """Schedule the retries of failed messages, or move them to the failure queue.
 
-        After an `Unavailable`, a message is retried after a minute, then after twice as long each time, up to an hour.
-        After any other error, it goes to the failure queue once it has been received three times. Every message goes
-        there when it is 13 days old. It is sent there as an EventBridge event with its original id; the message
-        attributes `ErrorCode` and `ErrorMessage` hold the error's name and text. If that fails, the queue's own redrive
-        policy applies.
+        A message is retried after a minute, then after twice as long each time, up to an hour. It goes to the failure
+        queue once it is 13 days old, or if it failed with an error other than `Unavailable` and has been received three
+        times.
+
+        The failure queue gets the message as an EventBridge event with its original id. The message attributes
+        `ErrorCode` and `ErrorMessage` hold the error's name and text. If the message cannot be sent there, the redrive
+        policy of its own queue applies.
 
         Args:
             failures: The messages, all from one queue.
 
         Returns:
-            The ids of the messages now in the failure queue, which must not come back.
+            The ids of the messages that are now in the failure queue; their own queue must not deliver them again.
         """
         if not failures or _queue_name(failures[0].record) == self._failure_queue_url.rpartition("/")[2]:
-            return set()  # a message from the failure queue itself would be moved there for ever
+            return set()  # a message that came from the failure queue would be moved back there for ever
         hopeless = [failed for failed in failures if _is_hopeless(failed)]
         self._space_out([failed for failed in failures if failed not in hopeless])
         return {failed.record.message_id for failed in hopeless if self._give_up(failed)}
@@ -139,7 +143,7 @@ class Redelivery:
                             {
                                 "Id": str(place),
                                 "ReceiptHandle": failed.record.receipt_handle,
-                                # An untried message of a FIFO group waits for the failed one anyway: no extra delay.
+                                # An untried message needs no delay: the failed one of its FIFO group holds it up.
                                 "VisibilityTimeout": 0 if failed.error is None else wait_seconds(_tries(failed.record)),
                             }
                             for place, failed in enumerate(page)
@@ -181,14 +185,15 @@ def _age_seconds(record: SQSRecord) -> float:
 
 
 def _attribute(record: SQSRecord, name: str, otherwise: str) -> str:
-    text: str = (record.get("attributes") or {}).get(name) or otherwise  # a hand-written test batch may lack some
+    text: str = (record.get("attributes") or {}).get(name) or otherwise  # a test batch may lack attributes
     return text
 
 
 def wait_seconds(tries: int) -> int:
     """Return the seconds to wait after this many tries: a minute, then twice as long each time, at most an hour.
 
-    Each wait is shortened at random by up to a quarter, so that messages that failed together come back apart.
+    Each wait is shortened at random by up to a quarter. Messages that failed together therefore come back at different
+    times.
     """
     longest: int = min(FIRST_WAIT_SECONDS * 2 ** min(tries - 1, 16), LONGEST_WAIT_SECONDS)
     return round(longest * random.uniform(0.75, 1))  # noqa: S311 (spreads messages, guards no secret)
@@ -214,7 +219,7 @@ def _as_event(record: SQSRecord) -> str | None:
 
 
 def _identity(record: SQSRecord) -> Mapping[str, Any]:
-    """Return the message attributes that preserve the event's id, type and time; none without `EventType`."""
+    """Return the message attributes that preserve the event's id, type and time; empty if it has no `EventType`."""
     if not (record.get("messageAttributes") or {}).get(message.TYPE_ATTRIBUTE):
         return {}
     identity = message.identity(record)
@@ -227,7 +232,7 @@ def _text(text: str) -> Mapping[str, Any]:
 
 
 def _reason(error: BaseException | None) -> str:
-    # The text of a foreign error may contain data of the event.
+    # The text of an exception that other code raised may contain data of the event.
     own = isinstance(error, OrchestratorError | ExceptionGroup)
     text = str(error) if own else "see the function's log"
     return "".join(letter if letter.isprintable() else "?" for letter in text)[:_MAX_REASON_LENGTH] or "no text"

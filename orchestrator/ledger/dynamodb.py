@@ -72,7 +72,7 @@ class DynamoDBRecords:
             "update_item",
             action_id,
             "attribute_not_exists(#state) OR #expiration < :now OR (#state = :state AND "
-            "(#owner = :owner OR (#lockedUntil < :free AND #firstOwner <> :owner)))",  # as `Record.may_be_claimed`
+            "(#owner = :owner OR (#lockedUntil < :free AND #firstOwner <> :owner)))",  # same as `may_be_claimed`
             {**new, **kept, "free": latest_free_lock(), "now": seconds(clock.now())},
             UpdateExpression=f"SET {', '.join(assigned)} REMOVE #outcome, #ending",
         )
@@ -97,7 +97,7 @@ class DynamoDBRecords:
     def read(self, action_id: str) -> Record | None:
         """See `Records.read`."""
         if len(action_id.encode()) > MAX_KEY_BYTES:
-            return None  # no record has so long a key; the sender of an event may have made it up
+            return None  # no key is that long; the id may come from an event, whose sender made it up
         with self._reached():
             answer = self._client().get_item(TableName=self._table, Key={"id": {"S": action_id}}, ConsistentRead=True)
         record = self._read(answer["Item"]) if "Item" in answer else None
@@ -168,7 +168,7 @@ class DynamoDBRecords:
             why = "it names no job"
         except Unavailable as error:
             why = str(error)
-        # Postponed, because otherwise a hundred such records would fill the first page of every sweep.
+        # The check is postponed, because otherwise a hundred such records would fill the first page of every sweep.
         self._change_open(item["id"]["S"], "SET #checkAt = :at", at=written(clock.now() + LONGEST_PAUSE))
         telemetry.logger.error(f"open job {item['id']['S']} is not followed: {why}")
         return None
@@ -181,7 +181,7 @@ class DynamoDBRecords:
     ) -> tuple[bool, Mapping[str, Any] | None]:
         """Write a record if the condition holds; return whether it did, and the record as it was before.
 
-        Expressions name attributes as `#name`, by their real names, and entries of `values` as `:name`.
+        In the expressions, `#name` stands for the attribute `name`, and `:name` for the entry `name` of `values`.
         """
         names = re.findall(r"#(\w+)", " ".join((condition, *request.values())))
         given = {"ExpressionAttributeValues": {f":{name}": value for name, value in items.to_item(values).items()}}

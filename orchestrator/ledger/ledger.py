@@ -1,7 +1,8 @@
-"""Performs each action exactly once: claims it before and settles it after.
+"""Performs each action exactly once: claims the action, performs it, and settles it by storing its outcome.
 
-A claim is a lock that expires at `lockedUntil`; its owner stops acting before then. After that, another delivery may
-take the claim over. It then runs as a retry, because the first owner may have acted before it was killed.
+A claim is a lock that expires at `lockedUntil`. The delivery that owns the claim stops acting before then. Once the
+lock has expired, another delivery may take the claim over. It performs the action as a retry, because the first
+delivery may have acted before it was killed.
 """
 
 import secrets
@@ -19,7 +20,7 @@ from orchestrator.ledger.record import EndingStatus, Record, State, milliseconds
 from orchestrator.timing import clock, deadline
 
 MAX_ACTION_SECONDS = 50.0
-"""Time limit of one action, and so of its lock: shorter than the minute that Lambda waits before its first retry.
+"""Time limit of one action. Its lock expires soon after, within the minute that Lambda waits before its first retry.
 
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
@@ -32,8 +33,8 @@ class Claim:
     """A claim on an action.
 
     Attributes:
-        is_retry: An earlier attempt may have succeeded.
-        since: When the earlier attempt requested its job; `None` if there was no earlier attempt.
+        is_retry: Whether an earlier delivery has claimed the action; it may have performed it.
+        since: When that delivery requested the action's job; `None` if this is no retry, or the action starts no job.
     """
 
     is_retry: bool = False
@@ -42,14 +43,15 @@ class Claim:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared:
-    """An action that was checked and can be performed.
+    """An action that has been checked and can be performed.
 
     Attributes:
-        perform: Performs the action. It must finish within `deadline.seconds_left`; later effects may happen twice.
-        action_id: The action's identity; `None` performs it at every delivery, without a record.
+        perform: Performs the action. It must finish within `deadline.seconds_left`, because after that another delivery
+            may perform the action again.
+        action_id: The action's identity. If it is `None`, the action has no record, and every delivery performs it.
         failure: The beginning of error messages, such as `job 'x' was not started`.
-        job: The job that the action starts.
-        follow: Whether to follow the job's run; following begins before the job starts.
+        job: The job that the action starts, if it starts one.
+        follow: Whether to follow the job's run. Following begins with the claim, before the job is started.
     """
 
     perform: Callable[[Claim], Outcome]
@@ -73,25 +75,32 @@ class Records(Protocol):
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """Claim an action atomically, if it has no record or its lock or record has expired.
+        """Claim an action, in one atomic step.
+
+        The claim succeeds if the action has no record, if its record has expired, or if the action is not done and the
+        lock of its last claim has expired.
 
         Args:
             owner: A text that is unique to this claim.
             locked_until: When the lock expires, in milliseconds since 1970.
-            job: The job that the action starts.
+            job: The job that the action starts, if it starts one.
+            follow: Whether to follow the job's run.
 
         Returns:
-            Whether the claim succeeded, and the record as it was before. Repeating a claim with the same owner
-            succeeds, so a claim can be retried if its response is lost.
+            Whether the claim succeeded, and the record as it was before. A claim that is repeated with the same owner
+            succeeds again, so it can be repeated if its response is lost.
         """
         ...
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
-        """Store an action's outcome; return False, storing nothing, if another owner has claimed the action."""
+        """Store an action's outcome and return True.
+
+        If another owner has claimed the action since, store nothing and return False.
+        """
         ...
 
     def release(self, action_id: str, owner: str) -> None:
-        """Delete this owner's claim, unless it is settled."""
+        """Delete this owner's claim, unless the action is settled."""
         ...
 
     def read(self, action_id: str) -> Record | None:
@@ -99,7 +108,7 @@ class Records(Protocol):
         ...
 
     def close(self, run_id: str, ending: EndingStatus, *, unfollow: bool = True) -> EndingStatus | None:
-        """Store how a run ended; its action cannot be claimed after that.
+        """Store how a run ended; after that, the action that started the run cannot be claimed.
 
         A failure replaces a stored success, because a run may fail after publishing a success; a success never
         replaces a failure.
@@ -108,7 +117,7 @@ class Records(Protocol):
             unfollow: Whether to stop following the run.
 
         Returns:
-            The ending that was stored before.
+            The ending that was stored before, if any.
         """
         ...
 
@@ -117,15 +126,15 @@ class Records(Protocol):
         ...
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """Read the followed runs that are due for a check, in pages, the longest overdue first."""
+        """Read the records of the followed runs that are due for a check, in pages, the longest overdue first."""
         ...
 
     def postpone(self, record: Record) -> None:
-        """Set the next check of a run to `Record.pause` from now."""
+        """Postpone the next check of a run until `Record.pause` from now."""
         ...
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Store the outcome of a start whose run a search found, until a delivery settles it."""
+        """Store the outcome of a start whose run a search has found; the action can still be claimed and settled."""
         ...
 
 
@@ -136,14 +145,14 @@ class Ledger:
         self._records = records
 
     def perform(self, prepared: Prepared) -> Outcome:
-        """Perform an action unless an earlier delivery has.
+        """Perform an action, unless an earlier delivery has performed it.
 
         Returns:
-            The outcome; that of an earlier delivery has an `already …` status.
+            The outcome. If an earlier delivery performed the action, the outcome's status begins with `already`.
 
         Raises:
-            Unavailable: Another delivery is performing the action, or its record cannot be stored.
-            Exception: Any error of the action itself.
+            Unavailable: Another delivery is performing the action, or the action's record cannot be stored.
+            Exception: Any exception that `prepared.perform` raises.
         """
         if prepared.action_id is None:
             return prepared.perform(Claim())
@@ -155,8 +164,8 @@ class Ledger:
             try:
                 outcome = prepared.perform(claim)
             except Exception as error:
-                # Keep the claim of a retry: only it shows that there was an earlier attempt. Keep it after an
-                # ambiguous failure, too: the action may still be going on, so no other delivery may start it.
+                # Keep the claim of a retry: only its record shows that there was an earlier delivery. Keep the claim
+                # after an ambiguous failure, too: the action may still be going on, so no delivery may repeat it now.
                 if is_certain(error) and not claim.is_retry:
                     self._release(prepared.action_id, owner)
                 raise
@@ -170,7 +179,7 @@ class Ledger:
         return outcome
 
     def _claim(self, prepared: Prepared, action_id: str, owner: str) -> Claim | Outcome:
-        """Claim the action; if it is done already, return its outcome."""
+        """Claim the action, or return its outcome if it is done already."""
         locked_for = timedelta(seconds=deadline.seconds_left() + deadline.MARGIN_SECONDS)
         locked_until = milliseconds(clock.now() + locked_for) + 1
         with _failing_as(prepared.failure):
@@ -188,7 +197,7 @@ class Ledger:
     def _release(self, action_id: str, owner: str) -> None:
         try:
             self._records.release(action_id, owner)
-        except OrchestratorError as error:  # the action's own failure matters more, and the lock expires anyway
+        except OrchestratorError as error:  # must not hide the action's own result; the lock expires anyway
             telemetry.logger.info(str(error))
 
 

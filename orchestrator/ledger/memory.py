@@ -10,12 +10,12 @@ from orchestrator.job import StartedJob
 from orchestrator.ledger.record import FIRST_CHECK, EndingStatus, Record, State, expiration
 from orchestrator.timing import clock
 
-# Fields that a later claim keeps from the first one.
+# Fields whose value a later claim keeps from the first claim.
 _KEPT = ("first_owner", "job", "check_at")
 
 
 class MemoryRecords:
-    """Keeps at most ten thousand records in this process; see `Records`."""
+    """Keeps the newest ten thousand records in this process; see `Records`."""
 
     _MOST = 10_000
 
@@ -24,7 +24,7 @@ class MemoryRecords:
 
         Args:
             memory: See `Records`; only tests set it.
-            warn: Called at the first claim with the warning that no other environment sees these records.
+            warn: Called at the first claim, with a warning that an event may start its job twice.
         """
         self.memory = memory
         self._warn = warn

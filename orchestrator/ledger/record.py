@@ -1,4 +1,4 @@
-"""The ledger's record of one action, and its form as an item of the table."""
+"""Defines the ledger's record of one action, and its form as an item of the DynamoDB table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from orchestrator.timing.clock import written
 from orchestrator.values.limits import MAX_ITEM_BYTES, MAX_KEY_BYTES
 
 CLOCK_TOLERANCE_SECONDS = 2.0
-"""The largest clock difference between two Lambda environments that is tolerated."""
+"""The largest difference between the clocks of two Lambda environments that is tolerated."""
 
 FIRST_CHECK = timedelta(minutes=5)
 """Time from a run's start to its first check."""
@@ -25,9 +25,10 @@ LONGEST_PAUSE = timedelta(hours=1)
 """Longest time between two checks of a run."""
 
 OPEN_JOBS, BY_TENANT, WAITING = "open-jobs", "by-tenant", "waiting"
-"""Indexes of the table: keys `openJob` and `checkAt`, `tenantId` and `since`, `waitingFor` and `waitingSince`.
+"""Names of the table's indexes.
 
-The last two are not used yet. They exist already because an update of a table can create only one index:
+Their keys are `openJob` and `checkAt`, `tenantId` and `since`, and `waitingFor` and `waitingSince`. The last two
+indexes are not used yet. They exist already because one update of a table can create only one index:
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTable.html
 """
 
@@ -38,7 +39,7 @@ class State(StrEnum):
     """State of a record."""
 
     CLAIMED = "claimed"
-    """A delivery is performing the action, or was killed while performing it."""
+    """A delivery is performing the action, or has stopped without storing an outcome."""
     DONE = "done"
     """The outcome or the run's ending is stored."""
 
@@ -51,9 +52,9 @@ class EndingStatus(StrEnum):
 
 
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
-"""Exceptions that `from_item` raises for an item that is not a valid record."""
+"""Exceptions that `from_item` raises if the item is not a valid record."""
 
-# Size of the other attributes of a record: key, times, and the outcome, which repeats the job's name.
+# Space for the attributes that `job_attributes` does not build: key, times, and the outcome, which has the job's name.
 _OTHER_BYTES = 8 * 1024
 _JOB_TEXTS = ("builder", "name", "run_id", "event_id", "event_type")
 
@@ -63,15 +64,15 @@ class Record:
     """The ledger's record of one action.
 
     Attributes:
-        id: The action's identity; for a job, its run id.
+        id: The action's identity; if the action starts a job, this is the run id.
         owner: The owner of the latest claim: a text that is unique to the claim.
-        first_owner: The owner of the first claim; if `owner` differs, a retry took over.
+        first_owner: The owner of the first claim; if `owner` differs, a retry has taken the claim over.
         locked_until: When the lock expires, in milliseconds since 1970.
         expiration: When the record expires, in seconds since 1970.
-        outcome: The result of the action.
-        job: The job that the action starts.
-        ending: How the job's run ended.
-        check_at: When to check the run next; `None` if it is not followed.
+        outcome: The action's outcome, once it is known.
+        job: The job that the action starts, if it starts one.
+        ending: How the job's run ended, once that is known.
+        check_at: When to check the run next; `None` if the run is not followed.
     """
 
     id: str
@@ -98,7 +99,11 @@ class Record:
 
     @property
     def known_outcome(self) -> Outcome:
-        """The outcome. A run that has ended must have started, so without an outcome the status is `started`."""
+        """The outcome of an action that is done.
+
+        If only the run's ending is stored, this is an outcome with the status `started`, because a run that has ended
+        must have started.
+        """
         if self.outcome is not None:
             return self.outcome
         job = self.started_job
@@ -106,12 +111,12 @@ class Record:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the job may or may not have started: its start has no outcome, and no search has found a run."""
+        """Whether it is unknown if the job started: no delivery has stored an outcome, and no search found a run."""
         return self.outcome is None
 
     @property
     def age(self) -> timedelta:
-        """Time since the job was requested."""
+        """Time since the job was requested; zero if the action starts no job."""
         return timedelta() if self.job is None else clock.now() - self.job.since
 
     @property
@@ -121,29 +126,30 @@ class Record:
 
     @property
     def is_expired(self) -> bool:
-        """Whether the record counts as deleted; DynamoDB may delete it days later.
+        """Whether the record counts as deleted, although DynamoDB may delete it only days later.
 
         https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
         """
         return self.expiration < seconds(clock.now())
 
     def may_be_claimed(self, owner: str) -> bool:
-        """Whether `owner` may claim the action: the record or its lock has expired, or `owner` holds the claim.
+        """Whether `owner` may claim the action.
 
-        The first owner cannot claim it again after another owner has: that would look like a first claim, although
-        the other may have acted.
+        This is so if the record has expired. If the action is not done, it is also so if `owner` holds the claim, or
+        if the claim's lock has expired. One exception: once another owner has taken the claim over, the first owner
+        cannot claim the action again. That would count as a first claim, although the other owner may have acted.
         """
         is_over = self.locked_until < latest_free_lock() and self.first_owner != owner
         return (self.state is State.CLAIMED and (self.owner == owner or is_over)) or self.is_expired
 
 
 def latest_free_lock() -> int:
-    """The latest expiry of a lock that may be taken over now, in milliseconds since 1970."""
+    """Return the time before which a lock must have expired to be taken over now, in milliseconds since 1970."""
     return milliseconds(clock.now()) - int(CLOCK_TOLERANCE_SECONDS * 1000)
 
 
 def expiration(memory: timedelta | None) -> int:
-    """The expiration of a record that is written now, in seconds since 1970; by default in a day."""
+    """Return when a record that is written now expires, in seconds since 1970; without `memory`, that is in a day."""
     return seconds(clock.now() + (memory or timedelta(days=1)))
 
 
@@ -158,7 +164,7 @@ def milliseconds(time: datetime) -> int:
 
 
 def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
-    """Build a record's attributes for a job that is not started yet, including the keys of the indexes."""
+    """Build the attributes that a job adds to its record, including the keys of the indexes, before the job starts."""
     if job is None:
         return {}
     start = {"event_id": job.start.event_id, "at": written(job.start.at)}
@@ -191,10 +197,13 @@ def check(job: StartedJob) -> None:
 
 
 def from_item(item: Mapping[str, Any]) -> Record:
-    """Read an item of the table, in the form of the low-level client.
+    """Convert an item of the table to a record.
+
+    Args:
+        item: The item, in the form of the low-level client.
 
     Raises:
-        Exception: One of `UNREADABLE`: another version of this package, or a person, wrote the item.
+        Exception: One of `UNREADABLE`, if another version of this package, or a person, wrote the item.
     """
     kept = items.plain(items.from_item(item))
     job = kept.get("job")

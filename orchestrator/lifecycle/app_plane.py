@@ -1,6 +1,6 @@
-"""Opt-in: sets a deployed tenant up in the application plane, and then sends the status webhook.
+"""Opt-in consumers that set a deployed tenant up in the application plane before they send the status webhook.
 
-The consumers of `registry` replace the built-in ones of the same names. They send the same callbacks as
+They replace the built-in consumers of the same names. They send the same callbacks as
 `tenant-deployment.handler.ts` of https://github.com/sourcefuse/arc-saas-sandbox, with two differences: they request the
 first user's id before anything else, and they send the status webhook only after everything else has succeeded.
 """
@@ -24,7 +24,7 @@ FEATURE_SERVICE = "APP_PLANE_ENDPOINT_FEATURE_SERVICE"
 USER_SERVICE = "USER_CALLBACK_ENDPOINT"
 
 AUTH_ID = "authId"
-"""Member with the first user's id at the identity provider; empty if the provider gives none."""
+"""JSON member with the first user's id at the identity provider; its value is empty if the provider gives no id."""
 
 _SET_UP = "application plane"
 _NUMBERS = {
@@ -42,19 +42,22 @@ registry = Registry()
     leads_to=[EventType.TENANT_DEPLOYMENT_SUCCESS, _SET_UP, WEBHOOK],
 )
 def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Return the actions of `deployment.deploy_tenant`, with the set-up before a webhook that says DEPLOYED.
+    """Return the actions of `deployment.deploy_tenant`.
+
+    If the tenant counts as deployed, the callbacks that set it up in the application plane are inserted before the
+    status webhook.
 
     Raises:
-        ConfigurationError: The webhook's path does not contain `webhook`, which is replaced by `manage/users` to
-            request the first user's id; or see `deployment.deploy_tenant`.
-        InvalidEvent: A number in the detail has too many digits; or see `deployment.deploy_tenant`.
+        ConfigurationError: The status webhook's path does not contain `webhook`. The first user's id is requested at
+            the same address, with `manage/users` instead of `webhook`. See also `deployment.deploy_tenant`.
+        InvalidEvent: A number in the detail has too many digits. See also `deployment.deploy_tenant`.
     """
     return _with_set_up(deployment.deploy_tenant(event, context), event, context)
 
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_SUCCESS, leads_to=[_SET_UP, WEBHOOK])
 def handle_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Return the actions of `deployment.handle_deployment_success`, with the set-up as in `deploy_tenant`."""
+    """Return the actions of `deployment.handle_deployment_success`, with callbacks inserted as in `deploy_tenant`."""
     return _with_set_up(deployment.handle_deployment_success(event, context), event, context)
 
 
@@ -79,7 +82,10 @@ def _is_deployed(decision: Sequence[Action]) -> bool:
 
 
 def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> list[Action]:
-    """Build the callbacks: to the control plane for the first user's id, then to each service that the event names."""
+    """Build the callbacks that set a tenant up in the services that the event names.
+
+    If the event names the user service, the first callback requests the first user's id from the control plane.
+    """
     features, users = (detail.as_sent.get(name) for name in (FEATURE_SERVICE, USER_SERVICE))
     secret = webhook.secret
     plan = (context.tenants.get(detail.tenant.id) or {}).get("planConfig")
@@ -101,7 +107,7 @@ def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> lis
         once_per = _once_per("features", webhook)
         callbacks.append(SendCallback(url=address, body=tenant_and_plan, secret=secret, once_per=once_per))
     if users:
-        # The variable holds the address for later users; the first user has an address of its own.
+        # The variable holds the address for later users. For the first user, the service has another address.
         address = str(users).replace("user-callback", "bootstrap")
         once_per = _once_per("first user", webhook)
         callbacks.append(SendCallback(url=address, body=_first_user(detail, secret), secret=secret, once_per=once_per))
@@ -109,7 +115,7 @@ def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> lis
 
 
 def _once_per(part: str, webhook: SendCallback) -> str | None:
-    """Derive `SendCallback.once_per` from the webhook's, so that both are sent once, whatever event leads to them."""
+    """Derive a callback's `once_per` from the webhook's: both are sent once, even if several events cause them."""
     return None if webhook.once_per is None else f"{part} before {webhook.once_per}"
 
 
@@ -117,7 +123,7 @@ def _users_address(detail: BuildDetail, webhook: str) -> str:
     try:
         parts = urlsplit(webhook)
     except ValueError:
-        return webhook  # malformed; refused when the callback is checked
+        return webhook  # a malformed address is refused when the callback is checked
     before, found, after = parts.path.rpartition("webhook")
     if not found:
         raise ConfigurationError(
@@ -151,7 +157,7 @@ def _first_user(detail: BuildDetail, secret: str) -> dict[str, Any]:
 
 
 def _tenant(detail: BuildDetail) -> dict[str, Any]:
-    """Dump the tenant with its primary contact first: the control plane makes the first contact the first user."""
+    """Dump the tenant with its primary contact first, because the first contact becomes the first user."""
     tenant = detail.tenant
     if tenant.contacts:
         tenant = tenant.model_copy(update={"contacts": sorted(tenant.contacts, key=_is_secondary)})
@@ -171,5 +177,5 @@ def _number(variable: str, text: Any) -> int | None:
 
 
 def _known(values: Mapping[str, Any]) -> dict[str, Any]:
-    # As in the sandbox, where JSON.stringify omits undefined values.
+    # The sandbox leaves these out, too, because JSON.stringify omits undefined values.
     return {name: value for name, value in values.items() if value is not None}

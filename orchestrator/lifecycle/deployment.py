@@ -49,14 +49,15 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
         context: Access to tiers, tenant records and settings.
 
     Returns:
-        The new status and the job, or the actions of `conclude` if there is no job or the provisioning build failed.
+        The update of the status, and the start of the job. If the tier has no deployment job, or if the provisioning
+        build failed, the actions of `conclude` are returned instead.
 
     Raises:
         InvalidEvent: Neither the event nor the tenant record names the tier.
         ConfigurationError: The tier is unknown.
     """
     detail = event.detail
-    if detail.has_failed:  # the detail is the provisioning build's
+    if detail.has_failed:  # the detail is that of the provisioning build
         return conclude(event, TenantStatus.PROVISIONING_FAILED, context)
     record = context.tenants.get(detail.tenant.id) or {}
     tier = context.tiers.get(_tier(event, record))
@@ -67,7 +68,7 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_SUCCESS, leads_to=[WEBHOOK])
 def handle_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Set the tenant's status to DEPLOYED, or to DEPLOYMENT_FAILED if its build failed; see `conclude`."""
+    """Set the tenant's status to DEPLOYED, or to DEPLOYMENT_FAILED if the build failed; see `conclude`."""
     failed = event.detail.has_failed
     return conclude(event, TenantStatus.DEPLOYMENT_FAILED if failed else TenantStatus.DEPLOYED, context)
 

@@ -25,9 +25,9 @@ registry = Registry()
     leads_to=[EventType.TENANT_DEPROVISIONING_SUCCESS],
 )
 def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Context) -> list[Action]:
-    """Update the tenant record, then start its tier's deprovisioning job.
+    """Update the tenant record, then start the deprovisioning job of the tenant's tier.
 
-    What the event leaves out is taken from the tenant record.
+    Members that the event's detail leaves out are taken from the tenant record.
 
     Raises:
         UnknownTenant: The tenant has no record, and the event names no plan.
@@ -49,7 +49,7 @@ def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Contex
 
 @registry.consumer(EventType.TENANT_DEPROVISIONING_SUCCESS, leads_to=[WEBHOOK])
 def handle_deprovisioning_success(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Set the tenant's status to DEPROVISIONED, and remove secret and context from its record; see `conclude`.
+    """Set the tenant's status to DEPROVISIONED, and remove `secret` and `context` from its record; see `conclude`.
 
     If the detail says that the build failed, the event is handled as TENANT_DEPROVISIONING_FAILURE.
     """
@@ -65,7 +65,7 @@ def handle_deprovisioning_failure(event: Event[BuildDetail], context: Context) -
 
 
 def _forgotten(tenant_id: str, context: Context) -> list[Action]:
-    """Remove secret and context from the tenant record, at the top level and in `environmentOverride`."""
+    """Remove `secret` and `context` from the tenant record, both at its top level and in `environmentOverride`."""
     record = context.tenants.get(tenant_id) or {}
     changes: dict[str, Any] = {name: None for name in SIGNING if name in record}
     builder = _mapping(record.get("builderConfig"))
@@ -102,7 +102,10 @@ def _own_signing(sent: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_own_signing(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Replace the stored secret and context by the event's, at the top level and in `environmentOverride`."""
+    """Put the event's own `secret` and `context` wherever stored values would otherwise be used.
+
+    These places are the top level of the detail and `environmentOverride`.
+    """
     own = _own_signing(sent)
     if not own or not stored.get("builderConfig"):
         return {**sent, **own}

@@ -23,12 +23,12 @@ registry = Registry()
 
 
 def is_scheduled(event: Event) -> bool:
-    """Whether an EventBridge schedule sent the event: nobody else can publish under these sources."""
+    """Whether an EventBridge schedule sent the event. Nobody else can publish events with these sources."""
     return event.source in _SCHEDULERS
 
 
 def is_of_codebuild(event: Event) -> bool:
-    """Whether CodeBuild sent the event: nobody else can publish under its source."""
+    """Whether CodeBuild sent the event. Nobody else can publish events with its source."""
     return event.source == "aws.codebuild"
 
 
@@ -41,7 +41,7 @@ class _Information(BaseModel, defer_build=True):
 
 
 class BuildStateChange(BaseModel):
-    """The parts of a CodeBuild state change that are used.
+    """The parts of a CodeBuild state change that this package uses.
 
     https://docs.aws.amazon.com/codebuild/latest/userguide/sample-build-notifications.html
     """
@@ -61,11 +61,11 @@ class BuildStateChange(BaseModel):
 
 @registry.consumer(STATE_CHANGE, when=is_of_codebuild, leads_to=[_ENDINGS])
 def publish_build_ending(event: Event[BuildStateChange], context: Context) -> PublishEnding | None:
-    """Publish how a build ended; ignores builds that this function did not start.
+    """Publish how a build ended; builds that this function did not start are ignored.
 
     Returns:
-        The ending. `None` if the build is still running, has no run id, or publishes its own ending
-        (`PUBLISH_BUILD_ENDINGS` is false).
+        The action that publishes the ending. `None` if the build is still running or has no run id, or if builds
+        publish their endings themselves (`PUBLISH_BUILD_ENDINGS` is false).
     """
     build = event.detail
     if not context.settings.publish_build_endings or build.status == IN_PROGRESS:

@@ -10,7 +10,7 @@ from orchestrator.lifecycle.webhook import WEBHOOK, conclude, status_webhook
 from orchestrator.registry import Registry
 
 SUCCESS_HANDLER = "saas.tenant.provisioning.success.handler"
-"""Source of the TENANT_DEPLOYMENT event after a success, as in https://github.com/sourcefuse/arc-saas-sandbox."""
+"""Source of the TENANT_DEPLOYMENT event that follows a success, as in https://github.com/sourcefuse/arc-saas-sandbox."""
 
 registry = Registry()
 
@@ -36,8 +36,9 @@ def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -
 def start_deployment(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Set the tenant's status to PROVISIONED, and publish a TENANT_DEPLOYMENT event with the same detail.
 
-    The event is published once per run, and again if only a later success event has what the status webhook needs. If
-    the detail says that the build failed, the event is handled as TENANT_PROVISIONING_FAILURE.
+    A TENANT_DEPLOYMENT event is published once per run. It is published again if the first success event lacks a value
+    that the status webhook needs, and a later success event has it. If the detail says that the build failed, the
+    success event is handled as TENANT_PROVISIONING_FAILURE.
     """
     if event.detail.has_failed:
         return conclude(event, TenantStatus.PROVISIONING_FAILED, context)

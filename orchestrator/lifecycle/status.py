@@ -1,4 +1,4 @@
-"""The status in a tenant record: what it is, since when, from which build, and why it failed."""
+"""The status in a tenant record, with its time, its run and build, and the reason for a failure."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,10 +15,10 @@ from orchestrator.stores.tenants import STARTED_BY, STATUS_WEBHOOK
 from orchestrator.timing.clock import written
 
 STATUS_RUN = "statusRun"
-"""Attribute: id of the run that led to the status; missing if a job could not be started."""
+"""Attribute: id of the run that led to the status; it is missing if no run did, as when a job could not be started."""
 
 CALLBACK_ADDRESS = "callbackAddress"
-"""Attribute: address of the status webhook, from an admitted event about a run's ending."""
+"""Attribute: address of the status webhook, from an event about a run that the ledger's record confirms."""
 
 _MAX_REASON_LENGTH = 1000
 
@@ -47,7 +47,7 @@ def status_of(
     """Build the attributes of a record that describe a status.
 
     Args:
-        event: The event whose time is stored.
+        event: The event that leads to the status; its time is stored.
         status: The new status.
         run_id: The run that led to the status.
         build: The build that led to the status.
@@ -67,13 +67,13 @@ def status_of(
 
 
 def record_of(event: Event[Any], detail: ProvisioningDetail, status: TenantStatus) -> dict[str, Any]:
-    """Build a new record from an event's detail and a status."""
+    """Build a new tenant record from an event's detail and a status."""
     known = {name: value for name, value in status_of(event, status).items() if value is not None}
     return {**detail.model_dump(by_alias=True, exclude_unset=True), "tenant": tenant_of(detail), **known}
 
 
-# A status may only be replaced by a later one of this list. Failures come after successes, because a build may publish
-# a success and then fail, but not the reverse.
+# A status may only be replaced by one that comes later in this list. Failures come after successes, because a build may
+# publish a success and then fail, but not the reverse.
 _ORDER = (
     TenantStatus.PROVISIONING,
     TenantStatus.PROVISIONED,
@@ -85,8 +85,8 @@ _ORDER = (
     TenantStatus.DEPROVISIONED,
     TenantStatus.DEPROVISIONING_FAILED,
 )
-# Statuses that normally follow. If the tenant has one of them already, the event is late or a repeat: its change of the
-# record is skipped, but its other actions are performed.
+# For each status, the statuses that normally follow it. If the tenant already has one of those, the event is late or a
+# repeat. Its update of the tenant record is skipped then, but the other actions are performed.
 _AHEAD: Mapping[TenantStatus, tuple[TenantStatus, ...]] = MappingProxyType(
     {
         TenantStatus.PROVISIONED: (
@@ -112,8 +112,9 @@ _REACHED_BY_RUNS = (
 def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
     """Build the change of a tenant record after a success.
 
-    The change is skipped if the tenant's status is further on or a failure. One failure may be replaced: that of a job
-    that could not be started (no `statusRun`), because someone has sent its event again since.
+    The change is skipped if the tenant already has a later status or a failure. A failure without `statusRun` is an
+    exception: its job could not be started, so this success shows that someone has sent the job's event again. Such a
+    failure is replaced.
     """
     update = _changed(event, status, status_of(event, status, run_of(event), event.detail.build))
     if STATUS_RUN in record:
@@ -126,8 +127,8 @@ def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str
 def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
     """Build the change of a tenant record after a failure.
 
-    If this function published the failure, because the job could not be started, the change creates a missing record,
-    and lets someone send the event again (it removes `startedBy`).
+    If this function published the failure because it could not start the job, the change also creates the tenant record
+    if it is missing, and removes `startedBy`. Without `startedBy`, the job's event can be sent again.
     """
     build = event.detail.build
     reason = event.detail.reason or (f"build {build} failed" if build else "the job failed")
@@ -138,13 +139,13 @@ def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str,
     update = _changed(event, status, {**changes, STARTED_BY: None})
     final = update.final
     if record.get(STARTED_BY) == start.event_id:
-        # No job started, so a status that only a run can reach must come from a later delivery of the event: keep it.
+        # This delivery started no job. A status that only a run can reach comes from a later delivery, so it is kept.
         final = (*final, *(reached for reached in _REACHED_BY_RUNS if reached != status))
     return replace(update, create=True, final=final)
 
 
 def run_of(event: Event[BuildDetail]) -> str | None:
-    """Read the run id in a build's detail."""
+    """Read the run id from a build's detail."""
     run_id = event.detail.as_sent.get(RUN_ID_VARIABLE)
     return run_id if isinstance(run_id, str) and run_id else None
 
@@ -154,7 +155,7 @@ def _changed(event: Event[BuildDetail], status: TenantStatus, changes: Mapping[s
     final = [other for other in _ORDER[_ORDER.index(status) + 1 :] if other not in ahead]
     if event.start is not None and event.detail.api_endpoint:
         changes = {**changes, CALLBACK_ADDRESS: event.detail.api_endpoint}
-    if event.start is None:  # the run is unknown, so a stored failure may be another run's, and need not be final
+    if event.start is None:  # the event's run is unknown, so a stored failure may be that of another run: replace it
         final = [other for other in final if _is_off_boarding(other) and not _is_off_boarding(status)]
     return UpdateTenant(
         tenant_id=event.detail.tenant.id, changes=changes, status=status, ahead=ahead, final=tuple(final)

@@ -1,4 +1,4 @@
-"""Builds the job for a tenant's event from its tier, with the job's variables."""
+"""Builds the job that a tenant's tier names for an event, with the job's variables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,17 +13,18 @@ from orchestrator.stores.tiers import ALLOWED_VARIABLES, allowed_variables, buil
 
 IDENTITY_PROVIDER_FEATURE = "IdP"
 
-# Always allowed, because the reference service puts them into every `environmentOverride`, too.
+# These variables are always allowed, because the reference service also puts them into every `environmentOverride`.
 _NEVER_LIMITED = frozenset({"tenant", "secret", "context", "planConfig"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Requested:
-    """The job variables that an event or a record requests.
+    """The job variables that an event or a tenant record requests.
 
     Attributes:
-        admitted: Those that the tier's `allowedVariables` list, as text.
-        others: All others; dangerous names are refused later (`orchestrator.builders.refused_names`).
+        admitted: The variables that the tier's `allowedVariables` admits, converted to text.
+        others: All other variables. Dangerous names among them are refused later
+            (`orchestrator.builders.refused_names`).
     """
 
     admitted: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -34,8 +35,8 @@ def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, A
     """Build the tier's job for an event type.
 
     Returns:
-        The job, on the detail's build system or else the tier's. Its variables are the tier's, those that the detail
-        requests, and `tenant`.
+        The job. Its build system is the one that the detail names, or else the one that the tier names. Its variables
+        are the tier's variables, those that the detail requests, and `tenant`.
 
     Raises:
         ConfigurationError: The tier names no such job.
@@ -71,8 +72,8 @@ def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:
 def requested_variables(detail: Mapping[str, Any], tier: Mapping[str, Any]) -> Requested:
     """Read the variables that a detail requests for the tenant's jobs.
 
-    A detail with `builderConfig` and no `subscription` requests those in `environmentOverride` alone; any other also
-    requests the plan's `sizeConfig`, `secret` and `context`.
+    A detail with `builderConfig` but without `subscription` requests only the variables in `environmentOverride`. Any
+    other detail also requests its own `secret` and `context`, and the members of its plan's `sizeConfig`.
 
     Args:
         detail: The flat detail of a TENANT_PROVISIONING event, or a tenant record.

@@ -21,7 +21,7 @@ WEBHOOK = "status webhook"
 """The webhook's name in diagrams."""
 
 SIGNING = ("secret", "context")
-"""Names of the two values that sign a tenant's webhooks, in a detail, a record and a job's environment."""
+"""Names of the two values that sign a tenant's webhooks; details, tenant records and job variables use these names."""
 
 SUCCESS, FAILURE = 1, 0
 _STATUSES: Mapping[TenantStatus, int] = MappingProxyType(
@@ -34,15 +34,17 @@ _STATUSES: Mapping[TenantStatus, int] = MappingProxyType(
     }
 )
 _OFF_BOARDING = (TenantStatus.DEPROVISIONED, TenantStatus.DEPROVISIONING_FAILED)
-# The only type that the reference control plane has: with status 1, it activates the tenant and sends the welcome mail.
+# The only webhook type that the reference control plane has. For a webhook with status 1, that control plane activates
+# the tenant and sends the welcome mail.
 _RESOURCES_PROVISIONED = 0
-# Attributes of a tier that hold an address, and the path to append; the reference infrastructure sets the second.
+# Attributes of a tier that hold an address, each with the path to append to that address. The reference infrastructure
+# sets the second attribute.
 _TIER_ADDRESSES = MappingProxyType({"API_ENDPOINT": "", "CONTROL_PLANE_HOST": "/tenant-mgmt-facade/webhook"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Tenant:
-    """The stored data about an event's tenant."""
+    """The tenant record and the tier details of an event's tenant."""
 
     record: Mapping[str, Any]
     tier: Mapping[str, Any]
@@ -57,20 +59,20 @@ def conclude(
 ) -> list[Action]:
     """Update the tenant record after its job ended, and send the status webhook.
 
-    The webhook's address is the first of: the detail's `API_ENDPOINT`, that of an earlier event about the same run
-    (in the tenant record), the tier's `API_ENDPOINT`, the tier's `CONTROL_PLANE_HOST`, `CALLBACK_URL`. Its `secret`
-    and `context` come from the detail, or else from the tenant record. It is sent once per run, by the first event
-    for which all three are known.
+    The webhook's address is the first of these that is set: the detail's `API_ENDPOINT`, the `callbackAddress` that an
+    earlier event has stored in the tenant record, the tier's `API_ENDPOINT`, the tier's `CONTROL_PLANE_HOST`, and
+    `CALLBACK_URL`. Its `secret` and `context` come from the detail, or else from the tenant record. The webhook is sent
+    once per run, for the first event for which address, secret and context are known.
 
     Args:
         event: The event about the job's ending.
         status: `DEPLOYED`, `DEPROVISIONED`, or a status that ends in `_FAILED`.
         context: Access to tiers, tenant records and settings.
-        record: The tenant record; `None` reads it.
+        record: The tenant record, if the caller has read it already.
 
     Returns:
         The change of the tenant record, and the webhook. If address, secret or context is missing, the webhook is
-        not sent, and record and log say why. After a deprovisioning there is a webhook only if
+        not sent, and the tenant record and the log say why. After a deprovisioning, there is a webhook only if
         `DEPROVISIONING_WEBHOOK_TYPE` is set.
     """
     is_failure = _STATUSES[status] == FAILURE
@@ -129,7 +131,7 @@ def _known(detail: BuildDetail, context: Context, record: Mapping[str, Any] | No
     name = tier_name(detail, record)
     try:
         tier = context.tiers.get(name) if name else {}
-    except (ConfigurationError, InvalidEvent):  # an unknown tier has no address; the others are still tried
+    except (ConfigurationError, InvalidEvent):  # without the tier, the address may still come from elsewhere
         tier = {}
     return _Tenant(record=record, tier=tier)
 
@@ -187,6 +189,6 @@ def _body(detail: BuildDetail, status: TenantStatus, tenant: _Tenant, context: C
         if detail.app_plane_url is not None:
             data["appPlaneUrl"] = detail.app_plane_url
         webhook_type = _RESOURCES_PROVISIONED
-    # As in the reference service, where JSON.stringify omits undefined values.
+    # The reference service leaves these out, too, because JSON.stringify omits undefined values.
     known = {name: value for name, value in data.items() if value is not None}
     return {"initiatorId": detail.tenant.id, "type": webhook_type, "data": known}

@@ -1,1 +1,1 @@
-"""Local AWS, Jenkins and control plane for `orchestrator invoke`; a deployed function loads nothing of this."""
+"""Emulates AWS, Jenkins and the control plane on a developer's machine; a deployed function does not load this."""

@@ -27,9 +27,9 @@ class ControlPlane:
     Attributes:
         url: The URL of its webhook.
         accepted: The bodies of accepted callbacks.
-        settled: Ids of the tenants that have left provisioning.
+        settled: Ids of the tenants whose provisioning has ended. Their further webhooks get a 401.
         requests: Every request received, in order.
-        next: Scripts faults for the next requests.
+        next: Makes the next requests fail; see `Script`.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class ControlPlane:
         clock: Callable[[], float] = time.time,
         settles: bool = True,
     ) -> None:
-        """Bind a free port; the context manager serves it.
+        """Bind a free port; a `with` block starts and stops the server.
 
         Args:
             secret: The key that callbacks are signed with.
             context: Text that the signature of a tenant-status webhook includes.
-            ssl_context: Serve TLS with this context.
-            clock: Seconds since 1970.
-            settles: Whether a tenant's first accepted webhook ends its provisioning.
+            ssl_context: The context for TLS; `None` serves plain HTTP.
+            clock: Returns the time in seconds since 1970.
+            settles: Whether a tenant's first accepted webhook ends the tenant's provisioning; see `settled`.
         """
         self._settles = settles
         self._secret = secret
@@ -72,7 +72,7 @@ class ControlPlane:
         body = json.loads(request.body)
         timestamp = request.headers["x-timestamp"]
         is_webhook = "initiatorId" in body
-        # The real control plane signs the body as JavaScript serialises it, not the bytes that were sent.
+        # To check a signature, the real control plane parses the body and signs it as JavaScript serialises it again.
         signed = json_stringify(body) + (self._context if is_webhook else "") + timestamp
         expected = hmac.new(self._secret.encode(), signed.encode(), hashlib.sha256).hexdigest()
         is_timely = abs(int(timestamp) - self._clock() * 1000) <= _TOLERANCE_MS
@@ -89,9 +89,9 @@ class ControlPlane:
 
 @contextmanager
 def standing_in(server: ControlPlane) -> Iterator[None]:
-    """Send every callback in the body to this control plane without TLS, whatever host its URL names.
+    """Within the `with` block, send every callback to this control plane, whatever host the callback's URL names.
 
-    The allowed hosts are checked as usual, but names are not resolved.
+    Callbacks are sent without TLS. The allowed hosts are checked as usual, but host names are not resolved.
     """
     parts = urlsplit(server.url)
 

@@ -1,4 +1,4 @@
-"""Sets up a local run: AWS, Jenkins and a control plane in this process, or a separate AWS emulator."""
+"""Emulates what the function calls: AWS, Jenkins and a control plane in this process, or AWS in a separate emulator."""
 
 import contextlib
 import logging
@@ -22,7 +22,7 @@ TABLES = {
 }
 _DEFAULTS = {**TABLES, "CALLBACK_ALLOWED_HOSTS": ".example.com"}
 _INSTALL_MOTO = "needs moto; install this package with its extra `local`, as in pip install '.[local]'"
-_ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 (compared with, not listened on)
+_ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 (only compared with, never bound)
 _NO_REAL_ACCOUNT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -30,7 +30,7 @@ _NO_REAL_ACCOUNT = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-# Each of these could send a call elsewhere than to the emulator, or make it fail.
+# These variables are removed, because each could send a call past the emulator or make the call fail.
 _LEADING_AWAY = (
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -45,7 +45,7 @@ _LEADING_AWAY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """The local servers besides AWS; the control plane receives every callback."""
+    """The emulated servers other than AWS. The control plane receives every callback, whatever host its URL names."""
 
     jenkins: JenkinsServer
     control_plane: ControlPlane
@@ -53,10 +53,10 @@ class Surroundings:
 
 @contextmanager
 def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
-    """Emulate AWS, Jenkins and the control plane in this process, filled with the sandbox.
+    """Emulate AWS, Jenkins and the control plane in this process, and fill them with the data of `sandbox`.
 
     Args:
-        jobs: Names of further CodeBuild projects and Jenkins jobs.
+        jobs: Names of CodeBuild projects and Jenkins jobs to create besides those of the sample tiers.
 
     Raises:
         ConfigurationError: moto is not installed.
@@ -71,14 +71,14 @@ def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
 
 @contextmanager
 def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
-    """Add the sandbox to a running AWS emulator, and emulate Jenkins and the control plane in this process.
+    """Fill a running AWS emulator with the data of `sandbox`, and emulate Jenkins and a control plane in this process.
 
     Args:
-        jobs: Names of further CodeBuild projects and Jenkins jobs.
+        jobs: Names of CodeBuild projects and Jenkins jobs to create besides those of the sample tiers.
 
     Raises:
         ConfigurationError: The URL is malformed.
-        Unavailable: No emulator answers there.
+        Unavailable: No emulator answers at the URL.
     """
     if not _is_address(endpoint_url):
         raise ConfigurationError(f"--endpoint-url {endpoint_url!a} is not an http(s) URL; write it as http://HOST:PORT")
@@ -92,14 +92,14 @@ def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundin
 
 @contextmanager
 def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator[str]:
-    """Run an AWS emulator, filled with the sandbox, for functions outside this process.
+    """Run an AWS emulator for functions that run outside this process, and fill it with the data of `sandbox`.
 
-    Its region and table names do not depend on the shell's settings.
+    The emulator's region and table names are fixed, whatever the shell's environment variables are.
 
     Args:
         host: The address to listen on; `0.0.0.0` is every address of this machine.
-        port: The port to listen on; 0 takes a free one.
-        jobs: Names of further CodeBuild projects.
+        port: The port to listen on; 0 picks a free one.
+        jobs: Names of CodeBuild projects to create besides those of the sample tiers.
 
     Yields:
         The emulator's URL for clients on this machine.
@@ -128,7 +128,7 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
 
 
 def _check_free(host: str, port: int) -> None:
-    # moto's server starts in a thread, and waits forever if that thread cannot listen.
+    # moto listens in a thread of its own. If that thread cannot listen, moto's `start` waits forever.
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -16,7 +16,7 @@ from urllib.parse import parse_qsl
 
 @dataclass(frozen=True)
 class Request:
-    """A request; `path` is still percent-encoded, and `connection` is the client's port."""
+    """A received request. Its `path` is still percent-encoded; `connection` is the client's port."""
 
     method: str
     path: str
@@ -34,7 +34,11 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """A response. If it sets `Content-Length`, the connection closes after it, so the body may be shorter than that."""
+    """A response.
+
+    If `headers` contains `Content-Length`, the server sends it unchanged and closes the connection after the body. A
+    test can therefore announce a longer body than it sends.
+    """
 
     status: int
     body: str = ""
@@ -51,10 +55,11 @@ class _Fault:
 
 
 class Script:
-    """Scripts faults for the next requests.
+    """Makes the next requests fail, as a test prescribes.
 
-    A fault applies to `times` requests whose line `METHOD /path AWS-OPERATION` contains `on`. With `after_acting`, the
-    request is carried out first, and only its answer is lost.
+    Each method adds a fault. It applies to the next `times` requests whose line `METHOD /path AWS-OPERATION` contains
+    `on`; the AWS operation is the header `X-Amz-Target`. With `after_acting`, the server still carries out the request,
+    and only its answer is replaced or lost.
     """
 
     def __init__(self) -> None:
@@ -71,7 +76,7 @@ class Script:
         times: int = 1,
         after_acting: bool = False,
     ) -> None:
-        """Send this response instead."""
+        """Send this response instead of the request's own."""
         self._add(_Fault("answer", on, after_acting, Answer(status, body, headers or {})), times)
 
     def drop(self, *, on: str = "", times: int = 1, after_acting: bool = False) -> None:
@@ -79,13 +84,17 @@ class Script:
         self._add(_Fault("drop", on, after_acting), times)
 
     def stall(self, *, on: str = "", times: int = 1, after_acting: bool = False) -> threading.Event:
-        """Accept the request and send nothing until the server stops; the event is set when such a request arrives."""
+        """Accept the request, but send nothing until the server stops.
+
+        Returns:
+            An event that is set when such a request arrives.
+        """
         fault = _Fault("stall", on, after_acting)
         self._add(fault, times)
         return fault.held
 
     def take(self, request: Request) -> _Fault | None:
-        """Remove and return the fault of this request."""
+        """Remove and return the first fault that applies to this request; `None` if there is none."""
         line = f"{request.method} {request.path} {request.headers.get('X-Amz-Target', '')}"
         with self._lock:
             fault = next((fault for fault in self._faults if fault.on in line), None)
@@ -110,8 +119,8 @@ class LocalServer:
         """Bind the port.
 
         Args:
-            respond: Answers a request; called in several threads at once.
-            ssl_context: Serve TLS with this context.
+            respond: Answers a request. Several threads may call it at once.
+            ssl_context: The context for TLS; `None` serves plain HTTP.
         """
         self.requests: list[Request] = []
         self.script = Script()
@@ -152,15 +161,15 @@ class LocalServer:
                 connection.shutdown(socket.SHUT_RDWR)
 
     def opened(self, connection: socket.socket) -> None:
-        """Add an open connection."""
+        """Add a connection to those that `close_connections` closes."""
         self._connections.add(connection)
 
     def closed(self, connection: socket.socket) -> None:
-        """Remove a connection that is closed."""
+        """Remove a connection that has closed."""
         self._connections.discard(connection)
 
     def handle(self, request: Request) -> Answer | None:
-        """Log a request and answer it; None closes the connection instead."""
+        """Log a request and return its answer; `None` if the connection is to be closed without an answer."""
         self.requests.append(request)
         fault = self.script.take(request)
         if fault is None:
@@ -196,7 +205,7 @@ class _Handler(BaseHTTPRequestHandler):
             super().finish()
 
     def log_message(self, *_: object) -> None:
-        """Log nothing to standard error: `requests` is the log."""
+        """Write nothing to standard error, because `LocalServer.requests` is the log."""
 
     def _serve(self) -> None:
         answer = self.owner.handle(self._read())

@@ -1,4 +1,4 @@
-"""A Lambda context for runs outside Lambda."""
+"""A Lambda context for invocations outside Lambda."""
 
 import time
 import uuid
@@ -18,5 +18,5 @@ class LocalContext:
     started: float = field(default_factory=time.monotonic)
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return the time that is left of the invocation, never less than 0."""
+        """Return the time until the invocation's timeout, or 0 after it."""
         return max(0, int((self.started + self.timeout - time.monotonic()) * 1000))

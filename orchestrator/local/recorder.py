@@ -1,4 +1,4 @@
-"""Records the variables of requested builds and the published events, which emulated AWS does not keep."""
+"""Records published events and the variables of requested builds, because the emulated AWS keeps neither."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ _PUBLISH = "before-parameter-build.events.PutEvents"
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """The builds and events of one local run.
+    """The builds and events that one local invocation requested.
 
     Attributes:
         variables: The variables of every requested build, by run id.
@@ -34,7 +34,7 @@ class Recording:
 
 @contextmanager
 def recorded() -> Iterator[Recording]:
-    """Record the requests of every SDK client that is created in the body."""
+    """Record the requests of every SDK client that is created within the `with` block."""
     recording = Recording()
 
     def start(params: dict[str, Any], **_: Any) -> None:
@@ -44,7 +44,7 @@ def recorded() -> Iterator[Recording]:
     def publish(params: dict[str, Any], **_: Any) -> None:
         recording.published.extend((entry["DetailType"], entry["Detail"]) for entry in params["Entries"])
 
-    # The SDK has no public hook for clients that a user's handler creates later.
+    # The SDK has no public hook for clients that a user's handler creates later, so botocore's own list is extended.
     entries = [(_START, start), (_PUBLISH, publish)]
     handlers.BUILTIN_HANDLERS.extend(entries)
     try:
@@ -55,6 +55,9 @@ def recorded() -> Iterator[Recording]:
 
 
 def jenkins_variables(server: JenkinsServer) -> dict[str, Mapping[str, str]]:
-    """Return the variables of every build requested from a Jenkins, declared by its job or not, by run id."""
+    """Return the variables of every build that was requested from a Jenkins, by run id.
+
+    They include variables that the job does not declare as parameters.
+    """
     forms = [dict(request.form) for request in server.requests if request.method == "POST"]
     return {form[RUN_ID_VARIABLE]: form for form in forms if RUN_ID_VARIABLE in form}

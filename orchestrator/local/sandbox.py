@@ -1,4 +1,4 @@
-"""Fills an emulated AWS and Jenkins for the sample events: four tiers with their jobs, a tenant and the tables."""
+"""Fills an emulated AWS and Jenkins with what the sample events need: tables, four tiers, their jobs, and a tenant."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -79,7 +79,7 @@ TENANT: Mapping[str, Any] = {
         },
     },
 }
-"""The record of the sample events' tenant after its provisioning."""
+"""The tenant record that the tenant of the sample events has after its provisioning."""
 
 _KEPT = ["job", "outcome", "state", "owner", "firstOwner", "lockedUntil", "expiration"]
 LEDGER_INDEXES: Mapping[str, tuple[str, str, Sequence[str]]] = {
@@ -87,11 +87,11 @@ LEDGER_INDEXES: Mapping[str, tuple[str, str, Sequence[str]]] = {
     BY_TENANT: ("tenantId", "since", [*_KEPT, "ending"]),
     WAITING: ("waitingFor", "waitingSince", [*_KEPT, "receipt", "queue"]),
 }
-"""The ledger's indexes as in template.yaml: partition key, sort key, and projected attributes."""
+"""Each of the ledger's indexes has a partition key, a sort key and projected attributes, as in template.yaml."""
 
 JENKINS_SECRET = "orchestrator-local-jenkins"  # noqa: S105 (a secret's name)
 _JENKINS_USER = "orchestrator"
-_JENKINS_TOKEN = "an-api-token-of-no-worth"  # noqa: S105 (for the embedded server alone)
+_JENKINS_TOKEN = "an-api-token-of-no-worth"  # noqa: S105 (only the embedded server accepts it)
 _JENKINS_PARAMETERS = (
     "tier",
     "tenant",
@@ -105,10 +105,13 @@ _JENKINS_PARAMETERS = (
 
 
 def fill(jobs: Sequence[str] = ()) -> None:
-    """Create the tables, projects and secret that do not exist yet, and add the tiers to a new tier table.
+    """Create the tables, CodeBuild projects and secret that do not exist yet.
+
+    Only a new table is filled: the tier table with the tiers, and the table of tenant records with the tenant's record.
 
     Args:
-        jobs: Names of further projects; names with a slash are Jenkins jobs, and are ignored.
+        jobs: Names of CodeBuild projects to create besides those of the tiers. A name with a slash is ignored, because
+            only a Jenkins job can have it.
 
     Raises:
         Unavailable: AWS or its emulator does not answer.
@@ -133,7 +136,11 @@ def fill(jobs: Sequence[str] = ()) -> None:
 
 
 def leave_jobs_open() -> None:
-    """Record two jobs as started and not ended: one for a sweep, and one for the sample of a build's state change."""
+    """Record two jobs as started but not ended.
+
+    `events/scheduled-sweep.json` makes the function check the run of the first, which is due. The run of the second is
+    the one that `events/codebuild-build-state-change.json` reports as ended.
+    """
     settings = Settings.from_environment()
     if settings.idempotency_table is None:
         return
@@ -178,7 +185,10 @@ def _leave_open(records: DynamoDBRecords, name: str, run_id: str, build: str) ->
 
 
 def jenkins(jobs: Sequence[str] = ()) -> JenkinsServer:
-    """Create, but do not start, a Jenkins with the tiers' jobs and these; `JENKINS_SECRET` holds its credentials."""
+    """Create a Jenkins with the tiers' jobs and the given ones, without starting it.
+
+    `fill` stores its credentials in the secret `JENKINS_SECRET`.
+    """
     server = JenkinsServer(users={_JENKINS_USER: _JENKINS_TOKEN})
     for name in (*_tier_jobs(), *jobs):
         server.add_job(name, _JENKINS_PARAMETERS)
@@ -190,7 +200,10 @@ def _tier_jobs() -> list[str]:
 
 
 def control_plane() -> ControlPlane:
-    """Create, but do not start, a control plane that accepts a tenant's callbacks however often samples run."""
+    """Create a control plane without starting it.
+
+    It accepts any number of webhooks for one tenant, so that the sample events can be used repeatedly.
+    """
     return ControlPlane(CALLBACK_SECRET, CALLBACK_CONTEXT, settles=False)
 
 

@@ -1,4 +1,4 @@
-"""Prints the summary of a local run at a terminal: events, builds and callbacks."""
+"""Prints a summary of each local invocation: the events, builds and callbacks that it caused."""
 
 from collections.abc import Iterable, Mapping
 from typing import TextIO
@@ -10,7 +10,7 @@ _BODY_LENGTH = 2000
 
 
 def heading(stream: TextIO | None, file: str) -> None:
-    """Print the heading of an event's file; `None` prints nothing, as in every function here."""
+    """Print the name of an event file as a heading. In every function here, a `stream` of `None` prints nothing."""
     if stream is not None:
         print(f"\n== {file}", file=stream, flush=True)
 
@@ -19,8 +19,8 @@ def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *,
     """Print the requested builds with their variables.
 
     Args:
-        variables: Variables by run id.
-        values_shown: Whether to print values, too; those of a real account may be secret.
+        variables: Each build's variables, by run id.
+        values_shown: Whether to print the variables' values as well as their names. Real values may be secret.
     """
     if stream is None:
         return
@@ -37,7 +37,7 @@ def events(stream: TextIO | None, published: Iterable[tuple[str, str]], *, value
 
     Args:
         published: The type and the detail of each event.
-        values_shown: Whether to print details, too.
+        values_shown: Whether to print the details as well as the types.
     """
     if stream is None:
         return
@@ -57,5 +57,5 @@ def callbacks(stream: TextIO | None, requests: Iterable[Request]) -> None:
 
 def _cut(value: str, length: int = _VALUE_LENGTH) -> str:
     cut = value if len(value) <= length else f"{value[:length]}… ({len(value)} characters)"
-    # The value comes from an event. Escaped, it can neither move the cursor nor look like a line of the summary.
+    # The value comes from an event. It is escaped, so it can neither move the cursor nor look like a summary line.
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)

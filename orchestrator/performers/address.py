@@ -1,4 +1,4 @@
-"""Checks where callbacks go: only to allowed hosts, over TLS, and never to a metadata or link-local address."""
+"""Checks that callbacks go only to allowed hosts, over TLS, and never to a metadata or link-local address."""
 
 import ipaddress
 import re
@@ -16,13 +16,14 @@ _PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Metadata services, which hand out credentials: AWS over IPv6, and Alibaba Cloud. Most others are link-local.
+# Addresses of metadata services, which hand out credentials: that of AWS over IPv6, and that of Alibaba Cloud. Most
+# other metadata services have a link-local address.
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Address of a callback; `host` is normalized (see `_host`), `path` includes the query."""
+    """Address of a callback; `host` is normalized (see `_host`), and `path` includes the query."""
 
     scheme: str
     host: str
@@ -91,7 +92,8 @@ def resolve(host: str, failure: str) -> list[str]:
         failure: The beginning of the error message.
 
     Raises:
-        ConfigurationError: No control plane can have such an address, for example that of a metadata service.
+        ConfigurationError: The name resolves to an address that no control plane can have, such as that of a metadata
+            service.
         OSError: The name cannot be resolved.
     """
     found = list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))
@@ -160,7 +162,8 @@ def _host(text: str) -> str:
         return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
     except ValueError:
         written = name.encode("idna").decode()
-    # Python implements IDNA 2003, which maps a name such as "straße.de" to another one than browsers do: refuse those.
+    # Python implements IDNA 2003, which maps a name such as "straße.de" to another name than browsers do. Refuse such
+    # names.
     if not _HOST_NAME.fullmatch(written) or (name != written and written.encode().decode("idna") != name):
         raise ValueError("text is not a host")
     return written

@@ -11,10 +11,10 @@ from orchestrator.errors import ConfigurationError, json_type, shown
 ActionT = TypeVar("ActionT", bound=Action | Following)
 
 MAX_ANSWER_BYTES = 16 * 1024
-"""Largest answer to a callback with `keeps`."""
+"""The largest answer that is accepted for a callback with `keeps`."""
 
 _MAX_TEXT_LENGTH = 1024
-# ECMAScript, Number.MAX_SAFE_INTEGER: JSON.parse rounds larger ones.
+# ECMAScript's Number.MAX_SAFE_INTEGER; JSON.parse may round a larger integer.
 _MAX_INTEGER = 2**53 - 1
 
 
@@ -23,8 +23,8 @@ def read(body: bytes, names: Iterable[str]) -> dict[str, str | int]:
 
     Raises:
         ValueError: The answer is larger than `MAX_ANSWER_BYTES` or not a JSON object, or a member is missing or is
-            neither a text of at most 1024 characters nor an integer of at most 2^53. The text has no subject: callers
-            put "its answer" before it.
+            neither a text of at most 1024 characters nor an integer below 2^53. The error's text has no subject,
+            because the caller puts "its answer" before it.
     """
     if len(body) > MAX_ANSWER_BYTES:
         raise ValueError(f"has more than {MAX_ANSWER_BYTES // 1024} KiB")
@@ -65,12 +65,12 @@ def check(actions: Sequence[Action | Following], consumer: str) -> None:
 
 
 def awaited(action: Action | Following) -> frozenset[str]:
-    """List the members of earlier answers that a callback's body needs; empty for other actions."""
+    """Return the names of the members of earlier answers that a callback's body needs; none for other actions."""
     if not isinstance(action, SendCallback):
         return frozenset()
     try:
         return frozenset(_members(action.body))
-    except RecursionError:  # such a body is refused later
+    except RecursionError:  # a body that is nested too deep is refused when the callback is checked
         return frozenset()
 
 

@@ -50,7 +50,10 @@ def signature(body: str, secret: str, context: str | None, timestamp: int) -> st
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """The result of one attempt: an answer's status and body, or a failure; if ambiguous, it may have arrived."""
+    """The result of one attempt to send a callback: the status and body of the answer, or else a failure.
+
+    After an ambiguous failure, the callback may have arrived nevertheless.
+    """
 
     status: int | None
     failure: str = ""
@@ -60,7 +63,13 @@ class _Attempt:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """The answer to a callback: `body` only with `keeps`, `is_repeat` if an earlier attempt may have arrived."""
+    """The answer to a callback.
+
+    Attributes:
+        status: The HTTP status.
+        body: The body; empty if it was not read, because the callback keeps nothing or was not accepted.
+        is_repeat: Whether an earlier attempt to send the callback may have arrived.
+    """
 
     status: int
     body: bytes = field(repr=False)
@@ -111,16 +120,16 @@ class Callbacks:
 
         Args:
             action: The callback.
-            is_repeat: Whether an earlier delivery may have sent it successfully.
+            is_repeat: Whether an earlier delivery of the event may have sent the callback.
 
         Returns:
-            `SENT`; for a 401, `ALREADY_SENT` if an earlier attempt may have been accepted, or else `REFUSED` if the
-            action has `may_be_settled`.
+            `SENT` if the callback was accepted. If the answer is 401, `ALREADY_SENT` if an earlier attempt may have
+            been accepted, or else `REFUSED` if the action has `may_be_settled`.
 
         Raises:
             InvalidEvent: See `check`.
             ConfigurationError: See `check` and `resolve`; or the control plane refused the callback.
-            Unavailable: The control plane was not reached, or did not answer.
+            Unavailable: The control plane was not reached, did not answer, or answered 429 or 5xx.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)
         answer = self._exchange(target, action)
@@ -171,9 +180,11 @@ class Callbacks:
             addresses = resolve(target.host, failure)
         except OSError:
             return _Attempt(None, "the host's name cannot be resolved")
-        # Each attempt uses the next address: `localhost` may be ::1 first, while the server listens on 127.0.0.1 alone.
+        # Each attempt uses the host's next address. For example, `localhost` may resolve to ::1 first, although the
+        # server listens only on 127.0.0.1.
         address = addresses[(number - 1) % len(addresses)]
-        # Taken after resolving the name, which can be slow: the control plane refuses an old timestamp.
+        # The timestamp is taken only after the name has been resolved, because that can be slow, and the control plane
+        # refuses an old timestamp.
         timestamp = int(self._clock() * 1000)
         headers = {
             "Content-Type": "application/json",
@@ -232,7 +243,7 @@ def _body(action: SendCallback) -> str:
 
 
 def _connection(target: Address, address: str, ssl_context: ssl.SSLContext | None) -> urllib3.HTTPConnectionPool:
-    """Connect to the IP address that was checked, even if the name resolves to another one by now."""
+    """Create a pool that connects to the checked IP address, even if the host's name resolves to another one by now."""
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
     if target.scheme == "http":
         return HTTPPool(address, target.port, timeout=timeout, retries=False)

@@ -1,4 +1,4 @@
-"""The interface of all performers."""
+"""The interface of performers, and the search for the performer of an action."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -13,10 +13,10 @@ class Performer(Protocol[ActionT_contra]):
     """Performs one class of actions."""
 
     def prepare(self, action: ActionT_contra, origin: Origin) -> Prepared:
-        """Check an action and return it ready to be performed; nothing is performed yet.
+        """Check an action and prepare it to be performed later.
 
         Raises:
-            ConfigurationError: Something that the action needs is not set up.
+            ConfigurationError: Something that the action needs is missing or set up wrongly.
             InvalidEvent: The action holds an invalid value.
         """
         ...
@@ -27,10 +27,10 @@ Performers: TypeAlias = Mapping[type, Performer[Any]]
 
 
 def is_action(decided: object, performers: Performers) -> bool:
-    """Whether there is a performer for an object's class, or for a base class of it."""
+    """Whether there is a performer for an object's class, or for one of its base classes."""
     return any(cls in performers for cls in type(decided).__mro__)
 
 
 def performer_of(action: object, performers: Performers) -> Performer[Any]:
-    """Find an action's performer by its class, or by a base class of it."""
+    """Find the performer for an action's class, or else for one of its base classes."""
     return next(performers[cls] for cls in type(action).__mro__ if cls in performers)

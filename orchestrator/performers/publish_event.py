@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ATTEMPTS = 3
 _PAUSE_SECONDS = 0.2
-# Size of an event's time: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
+# How much an event's time adds to its size: https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
 _TIME_BYTES = 14
 # https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsResultEntry.html
 _WORTH_A_RETRY = frozenset({"InternalException", "InternalFailure", "ThrottlingException"})
@@ -43,7 +43,7 @@ class EventBus:
 
         Args:
             name: The bus's name.
-            client: Returns the client; called at each request.
+            client: Returns the client; it is called for each request.
             pause: Sleeps for a number of seconds.
         """
         self._name = name
@@ -58,14 +58,14 @@ class EventBus:
         return replace(prepared, action_id=origin.once_per(action.once_per))
 
     def prepare_as(self, action: PublishEvent, action_id: str, *, start: Start, time: datetime) -> Prepared:
-        """Check an event to publish under a given identity.
+        """Check an action and prepare it under a given identity.
 
         Args:
-            action: The event to publish.
-            action_id: The action's identity. The published event has it in `resources`, so that consumers recognize an
-                event that was published twice.
+            action: The action, with the event to publish.
+            action_id: The action's identity. The published event has it in `resources`, so that this package recognizes
+                the event if it is published twice.
             start: The event that began the operation; it is in `resources`, too.
-            time: The published event's time: that of the event which caused it.
+            time: The time that the published event gets, such as the time of the event that caused it.
 
         Raises:
             InvalidEvent: The detail is not JSON, or the event is too large.

@@ -25,8 +25,9 @@ class CallbackSender:
         """Store the arguments.
 
         Args:
-            callbacks: Returns the sender; called late, because its imports take time that most functions need not pay.
-            tenants: The tenant records to store failed webhooks in.
+            callbacks: Returns the `Callbacks`. It is called only when there is a callback, because it imports modules
+                that most functions never need.
+            tenants: The tenant records that store why a callback was not sent or was refused.
         """
         self._callbacks = callbacks
         self._tenants = tenants

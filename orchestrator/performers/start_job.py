@@ -82,8 +82,9 @@ class JobStarter:
     def _earlier_run(self, system: BuildSystem, job: Job, claim: Claim) -> Run | None:
         """Search for a run that an earlier delivery may have started.
 
-        A first delivery does not search while repeats are recognized otherwise: by the ledger for as long as it keeps
-        its records, or by the build system (`covers`) if each Lambda environment has records of its own.
+        A retry always searches. A first attempt searches only if the event is so old that an earlier delivery could
+        have been forgotten: older than the time for which the ledger keeps its records. If each Lambda environment has
+        records of its own, the limit is the build system's `covers` instead.
         """
         covered = system.covers if self._memory is None else self._memory
         is_late = clock.now() - job.since > covered
@@ -103,15 +104,12 @@ class JobStarter:
 
 
 def started(builder: str, job: str, run: Run) -> Outcome:
-    """Make the outcome of a start.
+    """Build the outcome of starting a job; it contains only what is known about the run.
 
     Args:
         builder: Name of the builder.
         job: Name of the job.
-        run: The run.
-
-    Returns:
-        The outcome, with what is known of the run.
+        run: The run that was started, by this delivery or an earlier one.
     """
     status = OutcomeStatus.ALREADY_STARTED if run.already_started else OutcomeStatus.STARTED
     outcome = Outcome(action="StartJob", status=status, builder=builder, name=job)

@@ -29,8 +29,8 @@ class TenantWriter:
         update = partial(self._update, action, origin)
         if action.starts or action.status is not None:
             return Prepared(perform=update)
-        # Performed once by the ledger, because a redelivery cannot be recognized by the event's time: other events may
-        # have come in the same second.
+        # The ledger ensures that this update is performed only once. The event's time is not enough to recognize a
+        # redelivery, because other events may have the same time.
         failure = f"tenant {shown(action.tenant_id)} was not updated"
         return Prepared(perform=update, action_id=origin.run_id, failure=failure)
 

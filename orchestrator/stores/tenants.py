@@ -23,13 +23,13 @@ STARTED_BY = "startedBy"
 """Attribute: id of the event that began the tenant's current operation, such as its provisioning."""
 
 STARTED_AT = "startedAt"
-"""Attribute: time of that event's first delivery."""
+"""Attribute: time of that event, as in `Start.at`."""
 
 UPDATED_AT = "updatedAt"
-"""Attribute: time of the last event that changed anything but the status."""
+"""Attribute: time of the last event whose update neither set a status nor began an operation."""
 
 STATUS_WEBHOOK = "statusWebhook"
-"""Attribute: why the status webhook was not sent or not accepted."""
+"""Attribute: why the status webhook was not sent or was refused."""
 
 _KEY, _STATUS = "tenantId", "status"
 _OWN = (STARTED_BY, STARTED_AT, UPDATED_AT, _KEY)
@@ -37,11 +37,11 @@ _OWN = (STARTED_BY, STARTED_AT, UPDATED_AT, _KEY)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Refusal:
-    """Why a record was not written.
+    """Why a tenant record was not written.
 
     Attributes:
         reason: The reason, safe to log.
-        supersedes: The event is outdated: its remaining actions must not be performed either.
+        supersedes: Whether the event is outdated, so that the remaining actions must not be performed either.
     """
 
     reason: str
@@ -85,7 +85,7 @@ class TenantRecords(TenantLookup, Protocol):
             Why nothing was changed; `None` if the record was changed.
 
         Raises:
-            UnknownTenant: The tenant has no record.
+            UnknownTenant: The tenant has no record, and the action does not create one.
             InvalidEvent: A new value cannot be stored.
             Unavailable: The store could not be reached.
         """
@@ -99,13 +99,13 @@ class ChecksRecords(Protocol):
         """Check a record, or changes to one, before any action is performed.
 
         Raises:
-            InvalidEvent: They cannot be stored.
+            InvalidEvent: The record or the changes cannot be stored.
         """
         ...
 
 
 def checks_records(tenants: object) -> TypeGuard[ChecksRecords]:
-    """Say whether tenant records are `ChecksRecords`."""
+    """Return whether a store of tenant records implements `ChecksRecords`."""
     return callable(getattr(tenants, "check", None))
 
 
@@ -157,7 +157,7 @@ class DynamoDBTenantRecords:
         return None if item is None else items.plain(items.from_item(item))
 
     def check(self, action: SaveTenant | UpdateTenant, origin: Origin) -> None:
-        """See `ChecksRecords.check`; refuses values that DynamoDB cannot store, and records that are too large."""
+        """Refuse values that DynamoDB cannot store, and records that are too large; see `ChecksRecords.check`."""
         tenant_id = action.tenant_id
         items.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
         given = action.record if isinstance(action, SaveTenant) else _given(action.changes)
@@ -206,7 +206,10 @@ class DynamoDBTenantRecords:
     def _written(
         self, operation: str, tenant_id: str, request: Mapping[str, Any], done: str
     ) -> Mapping[str, Any] | None:
-        """Write a record; if the request's condition fails, return the stored record (empty if there is none)."""
+        """Write a record and return `None`.
+
+        If the request's condition is not met, the stored record is returned instead; it is empty if there is none.
+        """
         failure = f"tenant {shown(tenant_id)} could not be {done} in table {self._table}"
         with aws_errors(failure, rejected=InvalidEvent):
             try:
@@ -228,8 +231,10 @@ _MAY_START = (
     "(attribute_not_exists(#startedAt) OR #startedAt <= :start) AND "
     "(attribute_not_exists(#startedBy) OR #startedBy <> :by)"
 )
-# EventBridge's times are whole seconds. A follow-up of a known start is outdated if another event began an operation in
-# the same second; an event without a known start has only its time, so the same second counts as not outdated.
+# EventBridge's times are whole seconds, so two operations may have begun in the same second. If the start of an event's
+# operation is known (`Event.start`), the event is outdated when another event began an operation in that second or
+# later. If it is not known, only the event's own time can be compared, and the event is outdated when another event
+# began an operation in a later second.
 _FOLLOWS = (
     "#startedBy = :by OR attribute_not_exists(#startedAt) OR #startedAt < :start OR "
     "(attribute_not_exists(#startedBy) AND #startedAt = :start)"
@@ -238,7 +243,10 @@ _IS_NOT_BEFORE_START = "#startedBy = :by OR attribute_not_exists(#startedAt) OR 
 
 
 def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
-    """Whether the record's operation began after the event's; the same rule as the request's condition."""
+    """Whether the tenant record's operation began after the event's operation.
+
+    This is the same rule as in the request's condition (`_FOLLOWS` and `_IS_NOT_BEFORE_START`).
+    """
     by, at, start = record.get(STARTED_BY), record.get(STARTED_AT), written(origin.start.at)
     if by == origin.start.event_id or at is None:
         return False
@@ -264,7 +272,7 @@ def _given(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _update(action: UpdateTenant, origin: Origin) -> dict[str, Any]:
-    """Build the request for a change; its condition refuses the change if the record is newer."""
+    """Build the request for a change; its condition is not met if the change must be skipped (see `UpdateTenant`)."""
     new, kept = _given(action.changes), dict[str, Any]()
     conditions = list[str]()
     gone = sorted(action.changes.keys() - new.keys())

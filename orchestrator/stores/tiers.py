@@ -24,7 +24,7 @@ JOB_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
 """Attribute of a tier that names the job of an event type."""
 
 DOES_BOTH = "jobDeprovisions"
-"""Attribute of a tier: true if `jobName` deprovisions, too; the job checks `ORCHESTRATOR_EVENT_TYPE`."""
+"""Attribute of a tier: true if the job in `jobName` deprovisions, too. The job checks `ORCHESTRATOR_EVENT_TYPE`."""
 
 ALLOWED_VARIABLES = "allowedVariables"
 """Attribute of a tier: the only job variables that events may set; `APP_*` allows all names with that prefix."""
@@ -125,7 +125,7 @@ class TierDetails(Protocol):
 
 
 class StaticTierDetails:
-    """Tier details given in code; without any, every tier has the job `{tier}-job`."""
+    """Tier details that are given in code; if none are given, every tier has the job `{tier}-job`."""
 
     def __init__(self, tiers: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._tiers = tiers
@@ -152,11 +152,11 @@ class DynamoDBTierDetails:
         max_age: float = 300.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Store the arguments; nothing is read yet.
+        """Store the arguments; the table is read later, by `get`.
 
         Args:
             table: The table's name.
-            client: Returns the client; called at each request.
+            client: Returns the client; it is called for each request.
             max_age: How long details are cached, in seconds.
             clock: Returns seconds since any fixed time.
         """

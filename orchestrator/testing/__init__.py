@@ -1,4 +1,4 @@
-"""What tests of consumers need: events, a context, and a dispatcher that records instead of performing.
+"""Helps to test consumers: with events, a context, and a dispatcher that records actions instead of performing them.
 
 >>> from orchestrator import Event, Registry, StartJob
 >>> from orchestrator.testing import RecordingDispatcher, make_event

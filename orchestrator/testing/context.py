@@ -1,4 +1,4 @@
-"""A consumer's context, whose tiers and tenant records a test gives."""
+"""Creates a context for a consumer from the tiers and tenant records that a test passes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,13 +11,13 @@ from orchestrator.stores.tiers import StaticTierDetails
 
 
 class MemoryTenants:
-    """Tenant records in memory, which consumers read."""
+    """Holds tenant records in memory, for consumers to read."""
 
     def __init__(self, records: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._records = records or {}
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """Read a tenant record; `None` where there is none."""
+        """Return the tenant's record, or `None` if there is none."""
         return self._records.get(tenant_id)
 
 
@@ -27,12 +27,12 @@ def make_context(
     tenants: Mapping[str, Mapping[str, Any]] | None = None,
     settings: Settings | None = None,
 ) -> Context:
-    """Make the second argument of a consumer.
+    """Create the context that a consumer receives as its second argument.
 
     Args:
-        tiers: Tier details by name; without any, every tier has the job `{tier}-job`.
+        tiers: Tier details by tier name. If it is `None`, every name is that of a tier with the job `{tier}-job`.
         tenants: Tenant records by tenant id.
-        settings: The settings; by default what a function without any variables has.
+        settings: The settings; the default is that of a function without any environment variables.
 
     Returns:
         The context. Its logger is the package's own, which writes to standard output.

@@ -1,4 +1,4 @@
-"""Dispatches events to consumers and records what they decide, instead of performing it."""
+"""Dispatches events to consumers, and records their actions instead of performing them."""
 
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,18 +36,21 @@ _PERFORMED = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """An action, and the consumer that decided on it."""
+    """An action, and the name of the consumer that returned it."""
 
     consumer: str
     action: Action
 
 
 class RecordingDispatcher:
-    """Runs the consumers of a registry as the function does: by type, condition and annotation, plain and `async`.
+    """Runs the consumers of a registry as the deployed function does, but only records their actions.
+
+    It selects consumers by event type and condition, validates the detail into the annotated model, and runs both plain
+    and `async` consumers.
 
     Attributes:
-        recorded: Every action since the dispatcher was made, in order, and the events published when a consumer with
-            `failure_type` fails.
+        recorded: Every action since the dispatcher was created, in order. This includes each event that is published
+            because a consumer with a `failure_type` failed.
     """
 
     def __init__(self, registry: Registry, context: Context | None = None) -> None:
@@ -55,7 +58,7 @@ class RecordingDispatcher:
 
         Args:
             registry: The consumers.
-            context: The context that they get; by default that of `make_context`.
+            context: The context that the consumers receive; the default is that of `make_context()`.
         """
         self.recorded: list[Recorded] = []
         self._registry = registry
@@ -65,16 +68,17 @@ class RecordingDispatcher:
         self._dispatcher = Dispatcher(performers, Ledger(records), records)
 
     def dispatch(self, event: Event[Any]) -> list[Recorded]:
-        """Let the consumers decide on an event.
+        """Run the consumers that accept an event.
 
         Args:
-            event: The event. Its detail is validated for each consumer that is annotated with a model.
+            event: The event. A consumer that is annotated with a model receives the detail validated into that model.
 
         Returns:
-            The actions of this event.
+            The actions that were recorded for this event.
 
         Raises:
-            OrchestratorError: A consumer's error; an exception of another class is wrapped, as in the function.
+            OrchestratorError: A consumer failed. If it raised an exception of another class, that exception is wrapped,
+                as in the deployed function.
         """
         if isinstance(event.detail, BaseModel):
             event = replace(event, detail=event.detail.model_dump(by_alias=True, exclude_unset=True))
@@ -87,7 +91,7 @@ class RecordingDispatcher:
 
 
 class _Recorder:
-    """Stands for a performer."""
+    """Replaces a performer: records each action, and returns the outcome of a success."""
 
     def __init__(self, recorded: list[Recorded], status: OutcomeStatus) -> None:
         self._recorded = recorded

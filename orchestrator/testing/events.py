@@ -1,4 +1,4 @@
-"""Events of each type, with details that are valid and short."""
+"""Creates events of each type, with details that are valid and short."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from orchestrator.details import DETAIL_MODELS
 from orchestrator.event import Event, EventType
 
 TENANT: Mapping[str, Any] = MappingProxyType({"id": "tenant-1", "name": "Acme Robotics", "key": "acme", "status": 1})
-"""The tenant of the details that `make_detail` makes."""
+"""The tenant in the details that `make_detail` returns."""
 
 _PLAN = MappingProxyType({"tier": "PREMIUM"})
 _SIGNING = MappingProxyType({"secret": "a-secret", "context": "a-context"})
@@ -17,15 +17,16 @@ _SENT = (EventType.TENANT_PROVISIONING, EventType.TENANT_DEPROVISIONING)
 
 
 def make_detail(event_type: str, **changes: Any) -> dict[str, Any]:
-    """Make a detail as its sender writes it.
+    """Create a detail in the form in which the event's sender writes it.
 
     Args:
-        event_type: A type of `EventType`. A detail of another type has only the changes.
-        changes: Fields to add or replace; `...` leaves one out.
+        event_type: The event's type. If it is not one of `EventType`, the detail contains only `changes`.
+        changes: Fields to add or replace; a field whose value is `...` is left out.
 
     Returns:
-        For TENANT_PROVISIONING and TENANT_DEPROVISIONING the tenant, its plan and the secret and context of its
-        webhooks. For the types that follow a job, the environment of its build: a flat map of text.
+        For TENANT_PROVISIONING and TENANT_DEPROVISIONING, the detail contains the tenant, its plan, and the secret and
+        context that sign its webhooks. For the other types of `EventType`, which follow a job, the detail is the
+        environment of the job's build: a flat mapping of names to text.
     """
     detail: dict[str, Any] = {}
     if event_type in _SENT:
@@ -45,19 +46,19 @@ def make_detail(event_type: str, **changes: Any) -> dict[str, Any]:
 
 
 def make_event(event_type: str, detail: Any = None, **fields: Any) -> Event[Any]:
-    """Make an event as a consumer gets it.
+    """Create an event in the form in which a consumer receives it.
 
     Args:
         event_type: The event's type.
-        detail: The detail; by default that of `make_detail`. Where the type is one of `EventType`, a mapping is
-            validated into the type's model, as the dispatcher does for a consumer that is annotated with it.
+        detail: The detail; the default is that of `make_detail`. If the event's type is one of `EventType`, a mapping
+            is validated into the type's model, as the dispatcher does for a consumer that is annotated with that model.
         fields: Further fields of the event, such as `id` or `time`.
 
     Returns:
         The event.
 
     Raises:
-        pydantic.ValidationError: The detail does not fit the model.
+        pydantic.ValidationError: The detail does not fit the type's model.
     """
     if detail is None:
         detail = make_detail(event_type)

@@ -1,4 +1,4 @@
-"""Returns the time of day, in one place so that tests can replace it, and formats it."""
+"""Returns the current time, from one function that tests can replace, and formats times."""
 
 from datetime import UTC, datetime
 
@@ -9,5 +9,9 @@ def now() -> datetime:
 
 
 def written(time: datetime) -> str:
-    """Format a time with a zone in UTC to the millisecond: `2026-11-24T09:00:00.000Z`; the texts sort by time."""
+    """Format a time in UTC, to the millisecond: `2026-11-24T09:00:00.000Z`. Such texts sort by time.
+
+    Args:
+        time: A time with a time zone.
+    """
     return time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -12,13 +12,14 @@ from orchestrator.errors import Unavailable
 from orchestrator.timing import clock
 
 MARGIN_SECONDS = 1.0
-"""Reserved for logs, metrics and the answer, after the invocation stops acting."""
+"""Time that is reserved for logs, metrics and the answer, after the invocation has stopped acting."""
 
 LEAST_SECONDS = 0.5
-"""The least time left for which another call is made."""
+"""Another call is started only if at least this much time is left."""
 
-# The deadline by two clocks: the monotonic clock stops while Lambda freezes the environment, and the time of day may be
-# changed. A context variable is also visible inside the SDK's retries, and can be copied to threads.
+# The deadline is kept by two clocks, because neither is reliable: the monotonic clock stops while Lambda freezes the
+# environment, and the time of day may be changed. A context variable is also visible inside the SDK's retries, and can
+# be copied to threads.
 _ends: ContextVar[tuple[float, float]] = ContextVar("ends", default=(math.inf, math.inf))
 
 
@@ -45,7 +46,7 @@ class TimeLimit:
         self._is_done = False
 
     def check(self, lambda_context: Any) -> None:
-        """Compare it with the time that the first event has; call this at the start of each invocation."""
+        """Compare the first invocation's time with the longest call; call this at the start of each invocation."""
         if self._is_done:
             return
         self._is_done = True
@@ -59,7 +60,7 @@ class TimeLimit:
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Limit the `with` block to this time, or to the time left if that is shorter."""
+    """Limit the `with` block to this many seconds, or to the time left if that is shorter."""
     steady_end, wall_end = _ends.get()
     token = _ends.set((min(steady_end, time.monotonic() + seconds), min(wall_end, clock.now().timestamp() + seconds)))
     try:
@@ -75,9 +76,9 @@ def seconds_left() -> float:
 
 
 def has_time(pause: float = 0.0) -> bool:
-    """Return whether half a second will be left after a pause of this many seconds, enough to start another call.
+    """Return whether enough time to start another call, half a second, is left after a pause of this many seconds.
 
-    `orchestrator.timing.http` ends the call itself in time.
+    The call itself may need longer; `orchestrator.timing.http` ends it at the deadline.
     """
     return seconds_left() >= pause + LEAST_SECONDS
 
@@ -86,7 +87,7 @@ def require(failure: str, *, ambiguous: bool = False) -> None:
     """Raise `Unavailable` if too little time is left for another call.
 
     Args:
-        failure: Start of the error message: what did not happen.
+        failure: The beginning of error messages; it says what did not happen.
         ambiguous: Whether an earlier try of the same call may have succeeded.
     """
     if not has_time():

@@ -1,7 +1,7 @@
 """HTTP connections that limit the total time of a request and its answer.
 
-A socket's timeout limits each wait for bytes, not their sum: a server that sends one byte a second never exceeds it.
-These connections limit the sum, and end before the invocation does.
+A socket's timeout limits each wait for bytes, but not the sum of all waits: a server that sends one byte a second never
+exceeds it. These connections limit the sum, and time out before the invocation ends.
 """
 
 import io
@@ -33,8 +33,9 @@ _BLOCK_BYTES = 16 * 1024
 def timed(pool: type[PoolT]) -> type[PoolT]:
     """Derive a connection pool class with total time limits from a class of urllib3 or of a library based on it.
 
-    The connect timeout covers all addresses of the host together, the read timeout the answer's headers and body, and
-    their sum the whole request. A request that exceeds them raises `ConnectTimeoutError` or `ReadTimeoutError`.
+    The connect timeout covers the attempts at all addresses of the host together. The read timeout covers the answer's
+    headers and body together. The sum of both timeouts covers the whole request. A request that exceeds a limit raises
+    `ConnectTimeoutError` or `ReadTimeoutError`.
     """
     connection = type(f"Timed{pool.ConnectionCls.__name__}", (_TimedConnection, pool.ConnectionCls), {})
     return type(f"Timed{pool.__name__}", (_TimedPool, pool), {"ConnectionCls": connection})
@@ -69,7 +70,7 @@ class _TimedConnection(HTTPConnection):
             try:
                 found = socket.getaddrinfo(self._dns_host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
             except (socket.gaierror, UnicodeError) as error:  # UnicodeError: a label is empty or too long
-                # As urllib3 raises it, although its annotation has no room for a UnicodeError.
+                # urllib3 raises the same for a UnicodeError, although its annotation does not allow one.
                 raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]
             failure = OSError("the host name has no address")
             for *_, address in found:

@@ -1,4 +1,4 @@
-"""Writes JSON as JavaScript does, because the control plane checks signatures over its own serialisation."""
+"""Writes JSON as JavaScript does, because the control plane serializes a body again to check its signature."""
 
 import json
 import math
@@ -6,9 +6,11 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-# Array indexes come first among an object's keys, in ascending order (https://tc39.es/ecma262/#array-index).
+# The largest array index (https://tc39.es/ecma262/#array-index). JavaScript puts those of an object's keys that are
+# array indexes before the others, in ascending order.
 _MAX_INDEX = 2**32 - 2
-# Beyond these powers of ten, numbers have an exponent (https://tc39.es/ecma262/#sec-numeric-types-number-tostring).
+# JavaScript writes numbers beyond these powers of ten with an exponent
+# (https://tc39.es/ecma262/#sec-numeric-types-number-tostring).
 _LARGE, _SMALL = 21, -6
 
 
@@ -60,8 +62,8 @@ def _is_index(name: str) -> bool:
 
 
 def _text(text: str) -> str:
-    # Two adjacent halves of a surrogate pair are one character in JavaScript, and it escapes a single half. Otherwise
-    # Python escapes the same characters.
+    # In JavaScript, two adjacent halves of a surrogate pair are one character, and a single half is escaped. Apart from
+    # that, Python escapes the same characters as JavaScript.
     whole = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
     written = json.dumps(whole, ensure_ascii=False)
     return "".join(f"\\u{ord(c):04x}" if "\ud800" <= c <= "\udfff" else c for c in written)
@@ -83,7 +85,7 @@ def _number(value: int | float | Decimal) -> str:
 
 
 def _laid_out(digits: str, point: int) -> str:
-    """Format digits, with the decimal point after `point` of them, as ECMAScript's Number::toString does."""
+    """Format digits as ECMAScript's Number::toString does; the decimal point comes after the first `point` digits."""
     if len(digits) <= point <= _LARGE:
         return digits.ljust(point, "0")
     if 0 < point <= _LARGE:

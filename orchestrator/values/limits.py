@@ -1,4 +1,4 @@
-"""Limits that Python, DynamoDB, EventBridge and SQS set for an event's values, and a search for the value at fault."""
+"""Limits of Python, DynamoDB, EventBridge, SQS and DNS, and a function that finds the value that exceeds a limit."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -29,7 +29,9 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quota
 """
 
 MAX_HOST_LENGTH = 253
-"""Longest host name: DNS allows 255 octets, of which the name's first length octet and its end take two.
+"""Longest host name, in characters.
+
+DNS allows 255 octets. Two of them are not part of the written name: its first length octet, and the octet that ends it.
 
 https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
 """
@@ -47,7 +49,7 @@ def place_of(value: Any, exceeds: Callable[[Any], bool]) -> tuple[int | str, ...
 
     Args:
         value: A JSON-like value, not nested too deep for recursion.
-        exceeds: Whether a scalar exceeds the limit.
+        exceeds: Returns whether a scalar exceeds the limit.
     """
     if isinstance(value, Mapping):
         members: Any = ((str(name), member) for name, member in value.items())
@@ -68,7 +70,7 @@ def read_json(text: str, **options: Any) -> Any:
     Such an integer is replaced by another one that is too long as well, so that later checks still find it.
 
     Args:
-        options: Passed on to `json.loads`.
+        options: Options for `json.loads`.
 
     Raises:
         ValueError: The text is not JSON.

@@ -10,8 +10,8 @@ from typing import Any
 def to_text(value: Any) -> str:
     """Convert a value to the text of a job variable.
 
-    Text stays as it is, `None` becomes empty, booleans `true` or `false`, and objects and lists compact JSON. Numbers
-    have no exponent and no trailing zeros: `3600`, not `3600.0`.
+    A text stays as it is, `None` becomes an empty text, a boolean becomes `true` or `false`, and an object or a list
+    becomes compact JSON. A number is written without an exponent and without trailing zeros: `3600`, not `3600.0`.
 
     Args:
         value: A JSON-like value; numbers may be `Decimal`, as in DynamoDB's items, and sets count as lists.
@@ -24,7 +24,7 @@ def to_text(value: Any) -> str:
         case None:
             text = ""
         case str():
-            text = str.__str__(value)  # the value of a StrEnum's member, even if it overrides __str__
+            text = str.__str__(value)  # the value of a StrEnum's member, even if its class overrides __str__
         case bool():
             text = "true" if value else "false"
         case int() | float() | Decimal():
@@ -38,7 +38,9 @@ def to_text(value: Any) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Convert a value to JSON without spaces: keys in their order, non-ASCII characters unescaped, `1` for `1.0`.
+    """Convert a value to JSON without spaces.
+
+    Keys keep their order, non-ASCII characters are not escaped, and `1.0` is written as `1`.
 
     Args:
         value: A JSON-like value; numbers may be `Decimal`, and sets count as lists.

@@ -5,7 +5,7 @@ from pydantic import ValidationError
 from orchestrator.errors import shown
 
 _MOST_SHOWN = 10
-# The texts of these errors repeat the input, or come from a model's author, who may have included it.
+# The texts of these errors repeat the input, or were written by a model's author, who may have included the input.
 _QUOTING_TYPES = frozenset(
     {"assertion_error", "import_error", "value_error", "union_tag_invalid", "url_parsing", "uuid_parsing"}
 )
@@ -22,10 +22,10 @@ _PLAIN_WORDS = {
 
 
 def explain(error: ValidationError, root: str = "") -> str:
-    """Name up to ten wrong fields and why, as in `detail.tenant.id is missing, detail.tier must be a text`.
+    """Say what is wrong with up to ten fields, as in `detail.tenant.id is missing, detail.tier must be a text`.
 
-    The text of a `ValueError` from a validator is left out, because it may repeat a secret. A validator can raise
-    `pydantic_core.PydanticCustomError` instead, whose text is shown.
+    The text of a `ValueError` from a validator is left out, because it may repeat a secret. To have its text shown, a
+    validator can raise `pydantic_core.PydanticCustomError` instead.
 
     Args:
         root: Prefix of each field's path.
@@ -40,7 +40,7 @@ def explain(error: ValidationError, root: str = "") -> str:
 def path_of(root: str, location: tuple[int | str, ...]) -> str:
     """Write the path of a field, such as `detail.tenant.domains[0]`.
 
-    Names other than identifiers are quoted, escaped and cut.
+    A name that is not an identifier is quoted, escaped and cut; hyphens are allowed.
     """
     path = root
     for part in location:

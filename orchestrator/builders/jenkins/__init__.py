@@ -18,19 +18,19 @@ from orchestrator.run import RUN_ID_VARIABLE
 
 _QUEUE_ITEM = re.compile(r"/queue/item/(\d+)/?$")
 _ACCEPTED = (HTTPStatus.CREATED, HTTPStatus.SEE_OTHER)
-# buildWithParameters takes this field as the build's delay, even if the job declares a parameter of the same name.
+# Jenkins reads this field as the build's delay, even if the job declares a parameter of the same name.
 _RESERVED_VARIABLE = "delay"
 
 
 class Jenkins:
-    """Jenkins as a builder: a run is a queue item, and later the build that it becomes."""
+    """Jenkins as a builder: a run is at first an item in Jenkins' queue, and later a build."""
 
     def __init__(self, connection: Connection, warn: Callable[[str], None], *, build_lookup: bool = False) -> None:
         """Create the builder.
 
         Args:
-            warn: Called once for each job that does not declare `ORCHESTRATOR_RUN_ID`.
-            build_lookup: Check once, right after a start, whether the queue item has become a build.
+            warn: Called with a warning, once for each job that does not declare the parameter `ORCHESTRATOR_RUN_ID`.
+            build_lookup: Whether to check, once and right after a start, if the queue item has become a build.
         """
         self._connection = connection
         self._search = Search(connection)
@@ -40,15 +40,15 @@ class Jenkins:
         self._checked: set[str] = set()
 
     def check(self, name: str) -> None:
-        """Refuse a name that does not lead to a job; see `ChecksNames`."""
+        """Refuse a malformed name, or one whose path could lead to anything but a job; see `ChecksNames`."""
         job_path(name)
 
     def start(self, job: Job) -> Run:
         """Start a job with its variables as parameters; see `Builder.start`.
 
-        Jenkins would start a second build for a repeated request. When an answer is lost, the request is therefore not
-        sent again: the queue and the builds are searched for the run id. If that finds nothing, the event's next
-        delivery searches again.
+        Jenkins would start a second build for a repeated request. If an answer is lost, the request is therefore not
+        sent again. Instead, the queue and the builds are searched for the run id. If the search finds no run,
+        `Unavailable` is raised, and the event's next delivery searches again.
         """
         path = job_path(job.name)
         failure = f"Jenkins job {shown(job.name)} was not started"
@@ -82,14 +82,18 @@ class Jenkins:
     def _after_lost_answer(self, lost: Unanswered, path: str, job: Job, failure: str) -> Run:
         try:
             run = self._search.look(path, job, failure).run
-        except Exception:  # the lost answer matters more: Jenkins may have carried out the request
+        except Exception:  # report the lost answer instead: Jenkins may have carried out the request
             run = None
         if run is None:
             raise Unavailable(str(lost)) from None
         return run
 
     def _scheduled(self, path: str, job: Job, failure: str) -> Run:
-        """Send the request in the job's form; `build` is for jobs without parameters, which are few."""
+        """Request a build.
+
+        Jenkins takes the request at `buildWithParameters` if the job has parameters, and at `build` if it has none. If
+        Jenkins answers 400 at one, it is sent to the other; the job's next request starts with the one that worked.
+        """
         is_plain = path in self._plain
         answer = self._post(path, job, failure, is_plain=is_plain)
         if answer.status == HTTPStatus.BAD_REQUEST:
@@ -109,7 +113,7 @@ class Jenkins:
         if item is not None and answer.status in _ACCEPTED:
             run = self._search.item(int(item[1]), already_started=answer.status == HTTPStatus.SEE_OTHER)
             return self._search.with_build(run) if self._build_lookup else run
-        if answer.status == HTTPStatus.CREATED:  # a proxy removed the queue item's URL
+        if answer.status == HTTPStatus.CREATED:  # a proxy has removed the queue item's URL from the answer
             return Run(link=f"{self._connection.url}{path}/")
         raise self._refusal(path, answer, failure)
 
@@ -138,7 +142,7 @@ class Jenkins:
         return unquote(target.path).rstrip("/") == unquote(urlsplit(page).path).rstrip("/")
 
     def _check_declaration(self, path: str, job: Job) -> None:
-        """Warn, once for each job, if its runs cannot be found again."""
+        """Warn if the job does not declare the run id as a parameter, so that no search can find its runs."""
         if path in self._checked:
             return
         try:

@@ -44,8 +44,8 @@ class Answer:
     """An answer of Jenkins.
 
     Attributes:
-        headers: Names are compared without regard to case.
-        body: May hold secrets.
+        headers: The headers; their names are compared without regard to case.
+        body: The body, which may hold secrets.
         is_whole: Whether the body was read to its end.
     """
 
@@ -61,7 +61,7 @@ class Answer:
 
 
 class Connection:
-    """Requests to one Jenkins server; connections used for reading stay open between events."""
+    """Sends requests to one Jenkins server; connections for GET requests stay open between events."""
 
     def __init__(
         self,
@@ -75,7 +75,7 @@ class Connection:
         Args:
             url: Jenkins' URL, with its context path, without a trailing slash.
             ca_bundle: File with the certificates (PEM) of a private certificate authority; `None` uses the system's.
-            pause: Waits for a number of seconds.
+            pause: A function that waits for a number of seconds.
 
         Raises:
             ConfigurationError: The file with the certificates cannot be used.
@@ -94,10 +94,10 @@ class Connection:
         Args:
             path: Path below Jenkins' URL.
             form: The form's fields; they may hold secrets.
-            failure: Start of the error message: what did not happen.
+            failure: The beginning of error messages; it says what did not happen.
 
         Raises:
-            Unanswered: Jenkins may have carried out the request; find out before sending it again.
+            Unanswered: Jenkins may have carried out the request; the caller must find out before it sends it again.
             Unavailable: Jenkins was unreachable or too busy, and did not carry out the request.
             ConfigurationError: Jenkins refused the user, or the server is not Jenkins.
         """
@@ -112,7 +112,7 @@ class Connection:
         Args:
             path: Path below Jenkins' URL, without `/api/json`.
             tree: The properties to read, as in `builds[number,url]`.
-            failure: Start of the error message: what did not happen.
+            failure: The beginning of error messages; it says what did not happen.
 
         Raises:
             JobRejected: The object does not exist, or the user may not see it.
@@ -162,7 +162,7 @@ class Connection:
         authorization = self._credentials.authorization()
         answer = self._sent(method, path, body, {"Authorization": authorization, **self._crumb}, failure)
         if answer.status == HTTPStatus.UNAUTHORIZED:
-            # The token may have been replaced in Secrets Manager. Jenkins would refuse the same one again.
+            # The token may have been replaced in Secrets Manager. If it was not, Jenkins would only refuse it again.
             replaced = self._credentials.authorization(anew=True)
             if replaced != authorization:
                 authorization = replaced
@@ -194,7 +194,7 @@ class Connection:
                 f"{failure}: Jenkins on {self.host} demands a crumb but issues none ({answer.status}); give the user "
                 "an API token, which needs no crumb"
             ) from None
-        # The crumb is valid only in the session that its answer opened.
+        # A crumb is valid only together with the cookies of the answer that issued it.
         return {**crumb, "Cookie": answer.headers["Cookie"]} if "Cookie" in answer.headers else crumb
 
     def _sent(self, method: str, path: str, body: bytes | None, headers: Mapping[str, str], failure: str) -> Answer:
@@ -240,7 +240,7 @@ class Connection:
 
     def _exchange(self, method: str, url: str, body: bytes | None, headers: Mapping[str, str]) -> Answer:
         with contextlib.ExitStack() as stack:
-            # Lambda may have frozen the function since the last request, and the kept connection may be dead. A form
+            # A connection that was kept may be dead, because Lambda may have frozen the function since. A form that is
             # lost on it could not be sent again, so each form gets a new connection.
             pool = self._pool if body is None else stack.enter_context(self._new_pool())
             response = pool.request(
@@ -257,7 +257,7 @@ class Connection:
 def _read(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
     """Read a body, and return whether it was read to its end.
 
-    An incomplete body is no error here: the status and headers show whether Jenkins accepted the request.
+    An incomplete body raises no error here, because the status and headers show whether Jenkins accepted the request.
     """
     content = bytearray()
     try:
@@ -275,7 +275,7 @@ def _read(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
 
 
 def _destination(location: str) -> str:
-    """Name only the scheme and host of a URL: the rest may hold secrets."""
+    """Name only the scheme and host of a redirect's URL, because the rest may hold secrets."""
     try:
         target = urlsplit(location)
     except ValueError:

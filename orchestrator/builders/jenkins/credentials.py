@@ -18,7 +18,7 @@ MAX_AGE_SECONDS = 300
 
 
 class Credentials:
-    """Reads the secret on first use, and caches it for five minutes."""
+    """Reads the secret on its first use, and caches it for five minutes."""
 
     def __init__(self, secret: str, client: "Callable[[], SecretsManagerClient]") -> None:
         self._secret = secret

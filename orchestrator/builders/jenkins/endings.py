@@ -1,4 +1,4 @@
-"""Looks up how the runs of a Jenkins job ended, because Jenkins sends no event when they do."""
+"""Looks up how the runs of a Jenkins job ended, because Jenkins sends no event when a run ends."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -23,14 +23,15 @@ _SUCCESS = "SUCCESS"
 def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failure: str) -> dict[str, Ending]:
     """Return the endings of the runs that have ended, by run id.
 
-    A run that is neither in the queue nor among the builds was cancelled in the queue, or its build was deleted. If
-    older builds are missing too, Jenkins may have discarded a successful one, and the ending is unknown
-    (`is_gone`). A run without a queue item's id is found only by its run id.
+    A run that is neither in the queue nor among the builds was cancelled in the queue, or its build was deleted; its
+    ending is a failure. If Jenkins has discarded old builds, the run's build may have been a successful one of these,
+    so the ending has `is_gone`. A run whose queue item is not known can be found only by its run id; if it is not
+    found, it has no ending.
 
     Args:
         path: The job's path, from `job_path`.
         jobs: Runs of that job.
-        failure: Start of the error message: what did not happen.
+        failure: The beginning of error messages; it says what did not happen.
     """
     try:
         return _endings(connection, path, jobs, failure)
@@ -40,7 +41,7 @@ def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failu
 
 def _endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failure: str) -> dict[str, Ending]:
     unseen = {job.run_id: job for job in jobs}
-    # The queue is read first: an item that leaves it meanwhile is then found among the builds.
+    # The queue is read before the builds, so an item that leaves the queue in between is found among the builds.
     for item in waiting(connection, failure):
         _take(unseen, item["id"], run_id_of(item))
     found: dict[str, Ending] = {}
@@ -58,9 +59,15 @@ def _endings(connection: Connection, path: str, jobs: Sequence[StartedJob], fail
 
 
 def _take(unseen: dict[str, StartedJob], item: int, run_id: str | None) -> list[StartedJob]:
-    """Remove and return the jobs whose run this item or build is; several if Jenkins merged their requests.
+    """Find the jobs that a queue item or its build belongs to; remove them from `unseen` and return them.
 
-    If Jenkins loses its files, it numbers its items from 1 again. A run id therefore counts more than an item's number.
+    There are several such jobs if Jenkins merged their requests. The item's number counts only if there is no run id,
+    because a Jenkins that has lost its files numbers its items from 1 again.
+
+    Args:
+        unseen: The jobs whose run has not been found yet, by run id.
+        item: The queue item's number.
+        run_id: The run id among the parameters of the item or build.
     """
     matching = [job for job in unseen.values() if (job.run_id == run_id if run_id else job.id == str(item))]
     for job in matching:
@@ -76,7 +83,7 @@ def _gone(job: StartedJob, last: Page) -> Ending:
 
 
 def _ending(job: StartedJob, build: Mapping[str, Any]) -> Ending:
-    # The names that Jenkins gives these in a build's environment.
+    # Jenkins sets variables of these names in the environment of every build.
     own = {"JOB_NAME": job.name, "BUILD_NUMBER": str(build["number"]), "BUILD_URL": build["url"]}
     declared = {
         name: value if isinstance(value, str) else to_text(value)

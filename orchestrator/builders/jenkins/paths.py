@@ -1,10 +1,10 @@
-"""Converts a Jenkins job's name to its URL path, and refuses names that could lead to anything else."""
+"""Converts a Jenkins job's name to the job's URL path, and refuses a name whose path could lead to anything else."""
 
 from urllib.parse import quote, unquote
 
 from orchestrator.errors import JobRejected, shown
 
-# Jenkins forbids these in a job's name, and in a URL they end the path or act as a slash.
+# Jenkins forbids these characters in a job's name. In a URL, ? and # end the path, and \ may act as a slash.
 _FORBIDDEN = frozenset("?#\\")
 
 
@@ -12,11 +12,12 @@ def job_path(name: str) -> str:
     """Return the path of a job below Jenkins' URL, such as `/job/tenants/job/scale-down`.
 
     Args:
-        name: The job's full name, with its folders: `tenants/scale-down`. The job of a branch in a multibranch
-            project has Jenkins' encoded name: `shop/feature%2Flogin` for the branch `feature/login`.
+        name: The job's full name, with its folders: `tenants/scale-down`. In a multibranch project, each branch has
+            a job, whose name is the branch's name as Jenkins encodes it: `shop/feature%2Flogin` for the branch
+            `feature/login`.
 
     Raises:
-        JobRejected: The name is malformed, or could lead to something other than a job.
+        JobRejected: The name is malformed, or its path could lead to something other than a job.
     """
     segments = name.split("/")
     for segment in segments:
@@ -43,7 +44,7 @@ def _fault(segment: str) -> str | None:
 
 
 def _decoded(segment: str) -> str:
-    # A proxy in front of Jenkins may decode the path once more than it should.
+    # A proxy in front of Jenkins may decode the path again, so the text is decoded until it no longer changes.
     while (decoded := unquote(segment)) != segment:
         segment = decoded
     return segment

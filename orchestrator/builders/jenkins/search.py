@@ -14,7 +14,7 @@ _PARAMETERS = "actions[parameters[name,value]]"
 _DECLARED = "property[parameterDefinitions[name]]"
 _PAGE = 100
 _MAX_PAGES = 20
-# Jenkins' clock may be behind that of the event's sender.
+# The clock of the event's sender may be ahead of Jenkins', so a build may seem to be older than its event.
 _CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
@@ -24,7 +24,8 @@ class Found:
 
     Attributes:
         run: `None` if no run was found.
-        is_certain: Whether an existing run would have been found: the job declares the run id as a parameter.
+        is_certain: Whether the search would have found any existing run. It would not if the job does not declare the
+            run id as a parameter, or has had more builds since than the search reads.
     """
 
     run: Run | None
@@ -38,11 +39,13 @@ class Search:
         self._connection = connection
 
     def look(self, path: str, job: Job, failure: str) -> Found:
-        """Look for a run in the queue, then among the builds, where an item goes that leaves the queue meanwhile.
+        """Search for a run in the queue, and then among the job's builds.
+
+        The queue comes first, so that an item that leaves it in between is found among the builds.
 
         Args:
             path: The job's path, from `job_path`.
-            failure: Start of the error message: what did not happen.
+            failure: The beginning of error messages; it says what did not happen.
         """
         try:
             return self._look(path, job, failure)
@@ -63,15 +66,15 @@ class Search:
         return Found(run=None, is_certain=False)
 
     def item(self, number: int, *, already_started: bool) -> Run:
-        """Return the run of a queue item, without a build.
+        """Return the run of a queue item, without the number and link of its build.
 
-        Its link breaks about five minutes after the build starts, when Jenkins removes the item.
+        The link to the item works until about five minutes after the build starts; then Jenkins removes the item.
         """
         link = f"{self._connection.url}/queue/item/{number}/"
         return Run(id=str(number), link=link, already_started=already_started)
 
     def with_build(self, run: Run) -> Run:
-        """Add the build's number and link to a queue item's run; return it unchanged if no build is known yet."""
+        """Add the build's number and link to a queue item's run; return the run unchanged if no build is known yet."""
         try:
             item = self._connection.get(f"/queue/item/{run.id}", "executable[number,url]", "")
             return _built(run, item.get("executable") or {})
@@ -79,17 +82,17 @@ class Search:
             return run
 
     def declares_run_id(self, path: str) -> bool:
-        """Return whether a job declares the parameter `ORCHESTRATOR_RUN_ID`, which its runs are found by."""
+        """Return whether a job declares the parameter `ORCHESTRATOR_RUN_ID`, by which a search finds its runs."""
         return RUN_ID_VARIABLE in _declared(self._connection.get(path, _DECLARED, ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """Some of a job's builds, newest first.
+    """A part of the list of a job's builds, newest first.
 
     Attributes:
-        is_last: Whether older builds cannot matter, or do not exist.
-        is_complete: Whether no build that could matter was discarded or deleted.
+        is_last: Whether there are no older builds, or only builds that started too early to matter.
+        is_complete: Whether the list reaches back far enough: Jenkins has discarded no old build that could matter.
         is_run_id_declared: Whether the job declares the parameter `ORCHESTRATOR_RUN_ID`.
     """
 
@@ -106,16 +109,17 @@ def waiting(connection: Connection, failure: str) -> Iterable[Mapping[str, Any]]
 
 
 def pages(connection: Connection, path: str, fields: str, since: datetime, failure: str) -> Iterator[Page]:
-    """Read a job's builds, a page at a time, at most two thousand.
+    """Read a job's builds, a page at a time, up to two thousand builds.
 
     Args:
         path: The job's path, from `job_path`.
         fields: Properties to read of each build, besides `queueId`, `timestamp` and the parameters.
-        since: Builds that started earlier do not matter.
-        failure: Start of the error message: what did not happen.
+        since: Builds that started before this time do not matter.
+        failure: The beginning of error messages; it says what did not happen.
 
     Yields:
-        Pages, the newest builds first; one with `is_last` may be missing if there are more than two thousand.
+        The pages, the newest builds first. If the job has more than two thousand builds, none of the pages may have
+        `is_last`.
     """
     earliest = (since - _CLOCK_TOLERANCE).timestamp() * 1000
     oldest: int | None = None
@@ -155,11 +159,11 @@ def run_id_of(holder: Mapping[str, Any]) -> str | None:
 
 
 NOT_AS_JENKINS = (AttributeError, KeyError, TypeError)
-"""Raised when an answer is JSON, but not in the form that Jenkins sends."""
+"""Exceptions that show that an answer is JSON, but not in the form that Jenkins sends."""
 
 
 def unlike_jenkins(connection: Connection, failure: str, error: Exception) -> ConfigurationError:
-    """Wrap an exception caused by an answer that is not in Jenkins' form."""
+    """Wrap one of `NOT_AS_JENKINS` in an error that names the server."""
     return ConfigurationError(
         f"{failure}: {connection.host} does not answer as Jenkins does ({type(error).__name__}); check JENKINS_URL"
     )

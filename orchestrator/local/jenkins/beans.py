@@ -14,7 +14,7 @@ _BUILD = "org.jenkinsci.plugins.workflow.job.WorkflowRun"
 
 @dataclass(frozen=True)
 class Beans:
-    """Makes the objects of one controller; `root` is its URL with a trailing slash."""
+    """Creates the API objects of one controller. `root` is the controller's URL, with a trailing slash."""
 
     controller: Controller
     root: str
@@ -80,7 +80,10 @@ class Beans:
         return Bean(f"{_MODEL}Queue$LeftItem", {**fields, **left})
 
     def computers(self) -> Bean:
-        """Return the one node, with an executor for each running build; api4jenkins looks for an item's build there."""
+        """Return the list of nodes: a single node, which has an executor for each running build.
+
+        The client library api4jenkins searches the executors for the build that a queue item has become.
+        """
         builds = [build for job in self.controller.jobs.values() for build in job.builds if build.result is None]
         executors = [Bean("", {"currentExecutable": self.build(build)}) for build in builds]
         node = Bean("hudson.model.Hudson$MasterComputer", {"executors": [], "oneOffExecutors": executors})
@@ -95,7 +98,7 @@ class Beans:
 
 
 def _actions(holder: Build | QueueItem) -> list[Bean]:
-    # Jenkins lists plugins' actions as well, and an empty object for an action without public properties.
+    # Jenkins also lists the actions of plugins, and lists an action without public properties as an empty object.
     others = [Bean(f"{_MODEL}CauseAction"), Bean("")]
     if holder.job.parameters is None:
         return others

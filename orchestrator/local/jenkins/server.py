@@ -29,8 +29,8 @@ class _Refused(Exception):
 class JenkinsServer:
     """A Jenkins on a loopback port.
 
-    Its clock stands still: an item waits in the queue until `run_queue` or `advance` starts it; with `auto_start` it
-    starts at once.
+    Its clock stands still. An item therefore waits in the queue until `run_queue` or `advance` starts it; with
+    `auto_start`, it starts at once.
 
     >>> with JenkinsServer(users={"admin": "token"}) as jenkins:
     ...     job = jenkins.add_job("tenants/scale-down", ["tenant"])
@@ -40,9 +40,9 @@ class JenkinsServer:
 
     Attributes:
         url: Root URL, without a trailing slash.
-        users: API token by user name; may be changed while the server runs.
+        users: Each user's API token, by user name. A test may change it while the server runs.
         requests: Every request received, in order.
-        next: Makes coming requests fail: `next.drop(on="POST", after_acting=True)`.
+        next: Makes the next requests fail, as in `next.drop(on="POST", after_acting=True)`; see `Script`.
     """
 
     def __init__(
@@ -56,16 +56,17 @@ class JenkinsServer:
         context_path: str = "",
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        """Bind a free port; `start` or the context manager serves it.
+        """Bind a free port; `start` or a `with` block starts the server.
 
         Args:
-            users: API token by user name.
-            read_only: Users without permission to build jobs.
-            crumb_required: Every POST needs a crumb, as with a password instead of an API token.
-            auto_start: An item becomes a build as soon as it is scheduled.
+            users: Each user's API token, by user name.
+            read_only: Names of the users who may not build jobs.
+            crumb_required: Whether every POST needs a crumb, as it does where users log in with a password instead of
+                an API token.
+            auto_start: Whether an item becomes a build as soon as it is scheduled.
             now: The controller's time, in seconds since 1970.
             context_path: Prefix of every path, such as `/jenkins`.
-            ssl_context: Serve TLS with this context.
+            ssl_context: The context for TLS; `None` serves plain HTTP.
         """
         self.users = dict(users)
         self._read_only = frozenset(read_only)
@@ -99,7 +100,7 @@ class JenkinsServer:
         self.stop()
 
     def expire_sessions(self) -> None:
-        """End every session, as a restart does: older crumbs are no longer valid."""
+        """End every session, as a restart of Jenkins does. Crumbs that were issued before are no longer valid."""
         self._crumbs.clear()
 
     def _respond(self, request: Request) -> Answer:
@@ -132,7 +133,7 @@ class JenkinsServer:
         raise _Refused(_error(404))
 
     def _segments(self, request: Request) -> list[str]:
-        """Return the path below the context; each segment is decoded once."""
+        """Return the segments of the path after the context path, each percent-decoded once."""
         if not request.path.startswith(f"{self._prefix}/"):
             raise _Refused(_error(404))
         path = request.path.removeprefix(self._prefix)
@@ -180,7 +181,7 @@ class JenkinsServer:
         if not with_parameters and job.parameters is not None:
             return _error(400, "Nothing is submitted")
         if job.refusing:
-            # Jenkins redirects to `.`, which leaves the server as the job's own page.
+            # Jenkins redirects to `.`, and its web server sends that as the path of the job's own page.
             return Answer(302, headers={"Location": f"{self._prefix}/{url_path(job.path)}"})
         # Jenkins drops an undeclared parameter without an error, and uses the default of a parameter that is not sent.
         values = {p.name: request.fields.get(p.name, "") for p in job.parameters or ()}

@@ -1,4 +1,4 @@
-"""The jobs, queue and builds of a Jenkins controller, with a clock that stands still."""
+"""The jobs, queue and builds of a Jenkins controller, whose clock moves only when `advance` is called."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 QUIET_PERIOD = 5.0
-"""Seconds that a new item stays in the queue, as in a new Jenkins."""
+"""Seconds that a new item stays in the queue; a newly installed Jenkins has the same default."""
 
 EPOCH = 1_767_225_600.0
 """Default time of a new controller, in seconds since 1970."""
@@ -24,9 +24,10 @@ class Parameter:
 
 @dataclass
 class Job:
-    """A job; `parameters` is None if it is not parameterised, and a `refusing` job never enters the queue.
+    """A job.
 
-    `builds` is ordered by number. A test may delete some, as a job that discards old builds does.
+    `parameters` is `None` if the job is not parameterised. A request to build a `refusing` job adds nothing to the
+    queue. `builds` is ordered by number. A test may delete some, as a job that discards old builds does.
     """
 
     path: str
@@ -63,13 +64,13 @@ class QueueItem:
 
 
 class Controller:
-    """Jobs, queue and builds behind one lock."""
+    """Holds the jobs, the queue and the builds, which one lock protects."""
 
     def __init__(self, *, auto_start: bool = False, now: float = EPOCH) -> None:
         """Create a controller without jobs.
 
         Args:
-            auto_start: An item becomes a build as soon as it is scheduled.
+            auto_start: Whether an item becomes a build as soon as it is scheduled.
             now: The time, in seconds since 1970.
         """
         self.lock = threading.RLock()
@@ -88,12 +89,12 @@ class Controller:
         parameterised: bool = True,
         hidden_from: Collection[str] = (),
     ) -> Job:
-        """Add a job and the folders above it, or replace it.
+        """Add a job and the folders above it. If the path already has a job, replace that job.
 
         Args:
             path: Full name, such as `tenants/scale-down` or `shop/feature%2Flogin`.
-            parameters: The declared parameters; a name is a string parameter.
-            disabled: The job cannot be built.
+            parameters: The declared parameters; a plain name declares a string parameter.
+            disabled: Whether the job is disabled, so that it cannot be built.
             parameterised: Whether the job declares parameters at all.
             hidden_from: Users who get a 404 for the job.
         """
@@ -104,12 +105,12 @@ class Controller:
         return job
 
     def enqueue(self, path: str, values: Mapping[str, str]) -> QueueItem:
-        """Put a job in the queue without a request."""
+        """Put a job in the queue directly, without an HTTP request."""
         item, _ = self.schedule(self.jobs[path], values)
         return item
 
     def schedule(self, job: Job, values: Mapping[str, str]) -> tuple[QueueItem, bool]:
-        """Return the waiting item with the same values, or a new one, and whether it is new."""
+        """Return the job's waiting item that has the same values, or else a new item; and whether the item is new."""
         with self.lock:
             for waiting in self._waiting:
                 if waiting.job is job and waiting.values == values:
@@ -122,12 +123,12 @@ class Controller:
             return item, True
 
     def run_queue(self) -> list[Build]:
-        """Start every waiting item, even in its quiet period."""
+        """Start every waiting item, even if its quiet period has not ended."""
         with self.lock:
             return [self._start(item) for item in self.waiting()]
 
     def advance(self, seconds: float) -> None:
-        """Move the clock, and start the items whose quiet period ends."""
+        """Move the clock forward, and start the items whose quiet period has then ended."""
         with self.lock:
             self.now += seconds
             for item in self.waiting():
@@ -141,7 +142,7 @@ class Controller:
             build.result = result
 
     def cancel(self, item: QueueItem) -> None:
-        """Remove an item from the queue; an item that has left the queue is not changed."""
+        """Remove an item from the queue. An item that has already left the queue is not changed."""
         with self.lock:
             if item in self._waiting:
                 self._waiting.remove(item)
@@ -158,7 +159,7 @@ class Controller:
             return list(self._waiting)
 
     def item(self, id_: int) -> QueueItem | None:
-        """Return the item with this id, in the queue or not."""
+        """Return the item with this id, whether or not it is still in the queue."""
         return self._items.get(id_)
 
     def children(self, folder: str) -> list[str]:

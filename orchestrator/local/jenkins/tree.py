@@ -1,4 +1,4 @@
-"""Objects of Jenkins' remote API, and the `tree` parameter that selects from their properties."""
+"""Objects of Jenkins' remote API, and the `tree` parameter that selects some of their properties."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Bean:
     Attributes:
         java_class: Its Java class; empty if Jenkins shows none.
         fields: Its properties.
-        reference: The properties shown inside another object, unless a tree selects others; None shows all.
+        reference: Names of the properties that Jenkins shows where another object contains this one, unless a tree
+            selects others. `None` shows all.
     """
 
     java_class: str
@@ -33,7 +34,10 @@ class Bean:
 
 @dataclass(frozen=True)
 class Tree:
-    """The properties that a `tree` parameter selects, and the range if the value is a list."""
+    """The properties that a `tree` parameter selects from an object.
+
+    From a list of objects, only those from index `start` up to, but not including, `stop` are selected.
+    """
 
     children: Mapping[str, Tree] = field(default_factory=dict)
     start: int = 0
@@ -44,7 +48,7 @@ def parse_tree(text: str) -> Tree:
     """Parse a `tree` parameter, such as `builds[number,url]{0,50}`.
 
     Raises:
-        ValueError: It is malformed, or its range is not of the form `{0,50}`.
+        ValueError: The parameter is malformed, or one of its ranges is not of the form `{0,50}`.
     """
     children, rest = _parse_list(text)
     if rest:
@@ -74,7 +78,7 @@ def _parse_list(text: str) -> tuple[dict[str, Tree], str]:
 
 
 def export(bean: Bean, tree: Tree | None) -> dict[str, Json]:
-    """Return the JSON of an object: what `tree` selects, or what Jenkins shows by default."""
+    """Return the JSON of an object: the properties that `tree` selects, or those that Jenkins shows by default."""
     if tree is None:
         return _whole(bean, [name for name in bean.fields if name != _ON_REQUEST])
     shown = _java_class(bean)
