@@ -1,4 +1,4 @@
-"""Actions that consumers return, and the outcomes of performing them."""
+"""Defines the actions that consumers return, and the outcomes of performing them."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,15 +14,20 @@ class StartJob:
     """Start one job of a build system.
 
     Attributes:
-        name: A CodeBuild project's name or ARN, or a Jenkins job's full name such as `tenants/scale-down`.
-        builder: Name of the build system, for example `CODE_BUILD`; `None` uses `DEFAULT_BUILDER`.
-        variables: Variables that come from an event. Names that could change how the build runs are refused
-            (`orchestrator.builders.refused_names`). Values may be secret and are not in `repr`.
-        trusted_variables: Variables from a trusted source, such as the tier details. They may have any well-formed
-            name. If `variables` has the same name, its value is used.
-        tenant_id: The tenant that the job is for; `None` uses the tenant in the event's detail, if any.
-        follow: Whether to follow the run and publish its ending as `<event type>_SUCCESS` or `…_FAILURE`. If one event
-            starts two jobs, set it to `False` for the second one, so that only the first one's ending is published.
+        name: The job's name: a CodeBuild project's name or ARN, or a Jenkins job's full name such as
+            `tenants/scale-down`.
+        builder: Name of the builder, for example `CODE_BUILD`. If it is `None`, the setting `DEFAULT_BUILDER` names the
+            builder.
+        variables: The job's variables whose names or values come from an event. A name that could change how the build
+            runs, such as `PATH`, is refused (see `orchestrator.builders.refused_names`). Values may be secret and are
+            not in `repr`.
+        trusted_variables: The job's variables from a trusted source, such as the tier details. They may have any
+            well-formed name. If a variable is in `variables`, too, the value in `variables` is used.
+        tenant_id: The tenant that the job is for. If it is `None`, it is taken from the event's detail, if the detail
+            names a tenant.
+        follow: Whether to follow the run until it ends, and to publish an event about its ending. The type of that
+            event is the type of the consumer's event, with the suffix `_SUCCESS` or `_FAILURE`. If one event starts two
+            jobs, set `follow` to `False` for the second job, so that only the ending of the first job is published.
     """
 
     name: str
@@ -37,13 +42,13 @@ class StartJob:
 class SaveTenant:
     """Begin an operation for the tenant, such as its provisioning, and replace the tenant record.
 
-    If a later event has begun an operation for the tenant, nothing is stored and the remaining actions are not
-    performed. If an earlier delivery of this event stored the record, nothing is stored, but the remaining actions are
-    performed.
+    If a later event has begun an operation for the tenant, nothing is stored, and the consumer's remaining actions are
+    not performed. If an earlier delivery of this event stored the record, nothing is stored, but the remaining actions
+    are performed.
 
     Attributes:
         tenant_id: The tenant's id, which is the tenant record's key.
-        record: The tenant record's other attributes. Values may be secret and are not in `repr`.
+        record: The tenant record's attributes, without the key. Values may be secret and are not in `repr`.
     """
 
     tenant_id: str
@@ -52,20 +57,24 @@ class SaveTenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateTenant:
-    """Change attributes of the tenant record, unless a later event has changed it.
+    """Change attributes of the tenant record. If a later event has changed the record, nothing is changed.
 
-    If a later event has begun an operation for the tenant, the remaining actions are not performed either, provided
-    that this action has `starts` or a `status`, or that its event has a `start`.
+    If that later event began an operation for the tenant, the consumer's remaining actions are usually not performed
+    either. They are performed only if this action has neither `starts` nor a `status`, and its event has no `start`.
 
     Attributes:
         tenant_id: The tenant's id, which is the tenant record's key.
-        changes: The new values; `None` removes an attribute. Values may be secret and are not in `repr`.
-        create: Whether to create the tenant record if it is missing; otherwise, `UnknownTenant` is raised.
+        changes: The new values by attribute; the value `None` removes the attribute. Values may be secret and are not
+            in `repr`.
+        create: Whether to create the tenant record if it is missing. If this is false, `UnknownTenant` is raised for a
+            missing tenant record.
         starts: Whether this action begins an operation for the tenant, as `SaveTenant` does.
         status: The status that `changes` sets, if any. Setting a status is safe to repeat, so the ledger has no record
-            of this action.
-        ahead: If the tenant has one of these statuses, nothing is changed, but the remaining actions are performed.
-        final: If the tenant has one of these statuses, nothing is changed and the remaining actions are not performed.
+            of an action with a status.
+        ahead: Statuses that normally follow `status`. If the tenant has one of them, nothing is changed, but the
+            consumer's remaining actions are performed.
+        final: Statuses that must not be replaced. If the tenant has one of them, nothing is changed, and the consumer's
+            remaining actions are not performed.
     """
 
     tenant_id: str
@@ -84,10 +93,14 @@ class PublishEvent:
     Attributes:
         type: The event's type: EventBridge's `detail-type`.
         detail: The event's detail. It may be secret and is not in `repr`.
-        source: The event's source. A retry may publish the event a second time. This package recognizes the second one
-            as a repeat only if the source is `orchestrator` or begins with `saas.tenant.provisioning.`.
-        failure: The failure that the event is about, if any. The action's record in the ledger stores it.
-        once_per: A subject, such as a run, for which the event is published only once; see `SendCallback`.
+        source: The event's source. A retry may publish the event a second time. If this function also receives the
+            event, it recognizes the second one as a repeat only if the source is `orchestrator` or begins with
+            `saas.tenant.provisioning.`.
+        failure: The error of a consumer, if the event reports that the consumer failed. The ledger stores the error in
+            the action's record, so that a redelivery fails with the same error.
+        once_per: A subject, such as a run. For each subject, the event is published only once, even if several events
+            or consumers return the action. `None` publishes the event once per event, consumer and position among the
+            consumer's actions.
     """
 
     type: str
@@ -102,24 +115,27 @@ class SendCallback:
     """Send a signed callback to the control plane.
 
     Attributes:
-        url: The address. Its host must be in `CALLBACK_ALLOWED_HOSTS` or `allowed_hosts`, or be the host of
-            `CALLBACK_URL`. The address may contain a secret and is not in `repr`.
+        url: The address to send the callback to. Its host must be in `CALLBACK_ALLOWED_HOSTS` or in `allowed_hosts`, or
+            be the host of `CALLBACK_URL`. The address may contain a secret and is not in `repr`.
         body: The JSON body. It may be secret and is not in `repr`.
         secret: The key with which the callback is signed.
-        context: The tenant's context, which is signed together with the body of a status webhook. Other callbacks have
-            none.
-        allowed_hosts: Other hosts that are allowed, such as those that a tier names. Never put a host from an event
-            here.
-        may_be_settled: Whether the answer 401 has the outcome `REFUSED` and is no failure. The control plane also
-            answers 401 for a tenant that is not being provisioned.
-        tenant_id: The tenant whose tenant record stores why the callback was not sent or was refused; `None` stores
-            nothing.
-        missing: Why the callback cannot be sent, such as `no secret`. If this is set, the callback is not sent.
-        once_per: A subject, such as a run, for which the callback is sent only once, even if several events or
-            consumers return it. `None` sends it once per event, consumer and position among the consumer's actions.
-        keeps: Names of members of the JSON answer that later callbacks need (see `FromAnswer`). The action's record in
-            the ledger stores their values unencrypted. If a member is missing, or if the answer is 401, the callback
-            fails.
+        context: A text that the control plane sends with each tenant, like the secret. The signature of a status
+            webhook covers both the body and this text. Other callbacks have no context.
+        allowed_hosts: Hosts to which this callback may go in addition to `CALLBACK_ALLOWED_HOSTS`, such as those that a
+            tier names. Never put a host from an event here, because the event's sender could then choose any host.
+        may_be_settled: Whether the answer 401 gives the outcome `REFUSED` instead of a failure. Set this for a status
+            webhook: the control plane answers 401 not only if the signature is wrong, but also if the tenant is no
+            longer being provisioned.
+        tenant_id: The tenant in whose tenant record to store why the callback was not sent or was refused. If this is
+            `None`, the reason is not stored.
+        missing: What the callback lacks, for example `no secret`. If this is set, the callback is not sent.
+        once_per: A subject, such as a run. For each subject, the callback is sent only once, even if several events or
+            consumers return the action. `None` sends the callback once per event, consumer and position among the
+            consumer's actions.
+        keeps: Names of members of the answer's JSON object that later callbacks of the same consumer need (see
+            `FromAnswer`). The ledger stores the values of these members unencrypted, in the action's record. If the
+            answer lacks one of these members, the callback fails. It also fails if the answer is 401, even with
+            `may_be_settled`.
     """
 
     url: str = field(repr=False)
@@ -136,11 +152,14 @@ class SendCallback:
 
 @dataclass(frozen=True, slots=True)
 class FromAnswer:
-    """A placeholder in a callback's body for a member of the answer to an earlier callback of the same consumer.
+    """A placeholder in a callback's body.
+
+    When the callback is sent, the placeholder is replaced by a member of the answer to an earlier callback of the same
+    consumer.
 
     Attributes:
-        member: The member's name, which the `keeps` of the earlier `SendCallback` must contain. If several earlier
-            callbacks keep it, the last one's value is used.
+        member: The member's name. The `keeps` of an earlier `SendCallback` must contain this name. If several earlier
+            callbacks keep a member of this name, the value from the last of them is used.
     """
 
     member: str
@@ -148,7 +167,7 @@ class FromAnswer:
 
 Action: TypeAlias = StartJob | SaveTenant | UpdateTenant | PublishEvent | SendCallback
 Decision: TypeAlias = Action | Iterable[Action] | None
-"""What a consumer returns: one action, several that are performed in order, or `None`."""
+"""What a consumer returns: one action, several actions, or `None`. Several actions are performed in order."""
 
 
 def begins(action: object) -> TypeGuard[SaveTenant | UpdateTenant]:
@@ -158,9 +177,10 @@ def begins(action: object) -> TypeGuard[SaveTenant | UpdateTenant]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishEnding:
-    """Publish how a run ended, if the build system confirms it. Only the built-in consumers return this action.
+    """Publish how a run ended, if the build system confirms that it ended. Only built-in consumers return this action.
 
-    The action is ignored unless the ledger has a followed run with the same builder, job, build and tenant.
+    The action is ignored if the ledger has no record of this run, or if the record names another builder, job, build or
+    tenant. It is also ignored if the job was started with `follow=False`.
 
     Attributes:
         run_id: The run's id in the ledger, from the job's variable `ORCHESTRATOR_RUN_ID`.
@@ -168,7 +188,8 @@ class PublishEnding:
         name: The job's name in the build system.
         build: The run's id in the build system.
         tenant_id: The tenant that the job is for, if any.
-        ending: The ending that the event contains. It is published if the build system has deleted the run.
+        ending: How the run ended according to the build system's event. It is published only if the build system has
+            deleted the run, and can therefore no longer say how the run ended.
     """
 
     run_id: str
@@ -181,15 +202,15 @@ class PublishEnding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRuns:
-    """Publish the endings of all followed runs that have ended. Only the built-in consumers return this action."""
+    """Check the runs that are followed, and publish how they ended. Only built-in consumers return this action."""
 
 
 Following: TypeAlias = PublishEnding | SweepRuns
-"""Actions that only the built-in consumers of build state changes and schedules return."""
+"""The actions that publish endings. Only the built-in consumers of build state changes and schedules return them."""
 
 
 class OutcomeStatus(StrEnum):
-    """The result of an action; `ALREADY_…` means that an earlier delivery of the event performed it."""
+    """The result of an action. `ALREADY_…` means that an earlier delivery of the event performed the action."""
 
     STARTED = "started"
     SAVED = "saved"
@@ -200,11 +221,11 @@ class OutcomeStatus(StrEnum):
     """The control plane answered 401 to a callback with `may_be_settled`."""
     SWEPT = "swept"
     SKIPPED = "skipped"
-    """Nothing was done; the remaining actions are performed."""
+    """The action did nothing. The consumer's remaining actions are performed."""
     SUPERSEDED = "superseded"
-    """Nothing was done, and the remaining actions are not performed either."""
+    """The action did nothing, because its event is outdated. The consumer's remaining actions are not performed."""
     IGNORED = "ignored"
-    """Nothing was done, because the ledger has no such run, or its record of the run contradicts the event."""
+    """No ending was published: the ledger has no record of the run, or its record of the run contradicts the event."""
     ALREADY_STARTED = "already started"
     ALREADY_UPDATED = "already updated"
     ALREADY_PUBLISHED = "already published"
@@ -217,20 +238,21 @@ class Outcome(TypedDict, total=False):
 
     Attributes:
         action: Name of the action's class, for example `StartJob`.
-        status: The result.
-        builder: The job's builder.
-        name: The job's name, the id of the tenant record's tenant, the published event's type, or the callback's host.
-            If a callback was not sent because something is `missing`, the tenant's id.
+        status: What happened to the action.
+        builder: The name of the job's builder.
+        name: For a job, the job's name; for a tenant record, the tenant's id; for an event, its type; for a callback,
+            the host. A callback that was not sent because of its `missing` has the tenant's id here.
         id: The run's id in the build system, or the published event's id.
-        link: Web page of the run.
-        buildNumber: Number of a Jenkins build, if it is known already.
-        buildLink: Web page of that build.
+        link: Address of a web page about the run.
+        buildNumber: Number of the Jenkins build, if the run has become a build already.
+        buildLink: Address of the Jenkins build's web page.
         checked: Number of runs that a sweep checked.
         published: Number of endings that a sweep published.
-        reason: Why an action was skipped, superseded, ignored or refused; or the text of a published failure.
-        error: Class name of a published failure.
-        answer: The members that a callback keeps, by name. They may be personal data, so only the action's record in
-            the ledger contains them. They are neither logged nor returned by the handler.
+        reason: Why an action was skipped, superseded, ignored or refused. If the published event reports a consumer's
+            failure, this is the error's text.
+        error: Class name of the consumer's error, if the published event reports a consumer's failure.
+        answer: The values of the members that a callback keeps, by member. They may be personal data, so only the
+            ledger stores them, in the action's record. They are neither logged nor returned by the handler.
     """
 
     action: str
@@ -249,6 +271,6 @@ class Outcome(TypedDict, total=False):
 
 
 def repeated(outcome: Outcome) -> Outcome:
-    """Return an outcome of an earlier delivery with a status that says so, such as `already started`."""
+    """Mark an outcome as that of an earlier delivery; for example, the status `started` becomes `already started`."""
     status = outcome["status"]
     return outcome if status.startswith("already ") else {**outcome, "status": OutcomeStatus(f"already {status}")}

@@ -1,4 +1,4 @@
-"""The Lambda handler: parses an invocation, dispatches its event, logs the results, and raises failures."""
+"""The Lambda handler: parses an event, dispatches it to its consumers, logs the results, and raises failures."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ class Application:
     """A Lambda handler; use `create_handler` to create one.
 
     Attributes:
-        registry: The consumers; more can be registered at any time.
+        registry: The registry of the consumers. Further consumers can be registered at any time.
     """
 
     __name__ = "lambda_handler"  # read by decorators such as Powertools' Tracer
@@ -63,12 +63,14 @@ class Application:
 
         Returns:
             For an EventBridge event, `eventId`, `eventType`, and `consumers`: a list with the `name` and `outcomes` of
-            each consumer that accepted the event. For a batch, `batchItemFailures`.
+            each consumer that accepted the event. For a batch, `batchItemFailures`, which names the messages that
+            SQS must deliver again.
 
         Raises:
-            OrchestratorError: The event is invalid, the ledger could not be read or written, or one consumer failed.
-                The other consumers have run nevertheless. A batch raises nothing.
-            ExceptionGroup: Several consumers failed.
+            OrchestratorError: The event is invalid, the ledger could not be read or written, or one consumer failed. If
+                a consumer failed, the event's other consumers have run nevertheless.
+            ExceptionGroup: Several consumers failed. For a batch, neither this nor `OrchestratorError` is raised,
+                because `batchItemFailures` reports the failures.
         """
         self._time_limit.check(context)
         with deadline.of_invocation(context), telemetry.quiet_libraries():
@@ -110,7 +112,10 @@ def _answer(event: Event[Any], results: Sequence[ConsumerResult]) -> dict[str, A
 
 @contextmanager
 def _logged_failures() -> Iterator[None]:
-    """Log, count and raise again a failure that happens before any consumer runs."""
+    """Log and count an `OrchestratorError` of the `with` block, and raise it again.
+
+    It is for failures that happen before any consumer runs. `_log_results` logs the failures of consumers.
+    """
     try:
         yield
     except OrchestratorError as error:
@@ -122,7 +127,7 @@ def _logged_failures() -> Iterator[None]:
 
 
 def _log_results(event: Event[Any], results: Sequence[ConsumerResult]) -> None:
-    """Log and count the results of an event."""
+    """Log and count the results of an event's consumers."""
     if not results:
         telemetry.logger.warning("no consumer takes this event", event_source=event.source)
         telemetry.count("EventUnhandled")
@@ -135,7 +140,7 @@ def _log_results(event: Event[Any], results: Sequence[ConsumerResult]) -> None:
             telemetry.logger.error(str(result.error), error=name, consumer=result.consumer)
             telemetry.count("ConsumerFailed", {"error": name})
     if any(result.error is not None for result in results):
-        telemetry.count("FailedEvents")  # without dimensions, because an alarm must name the value of each one
+        telemetry.count("FailedEvents")  # no dimensions: an alarm must name the value of each dimension
     has_failed = all(result.error is not None for result in results)
     telemetry.logger.info(
         "event failed" if has_failed else "event handled",

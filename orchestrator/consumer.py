@@ -1,4 +1,4 @@
-"""Consumers, whose signatures are checked when they are registered, and the context that they receive."""
+"""Defines consumers and the context that they receive. A consumer's signature is checked when it is registered."""
 
 import inspect
 import typing
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """The second argument of a consumer, for consumers with a second parameter.
+    """What a consumer receives as its second argument, if it has a second parameter.
 
     Attributes:
         settings: The function's settings.
         tiers: Reads tier details.
-        tenants: Reads tenant records; to change one, return an action.
-        logger: The function's logger; its lines contain the event's id.
-        lambda_context: Lambda's context object, for example for the remaining time.
+        tenants: Reads tenant records. To change a tenant record, a consumer returns an action.
+        logger: The function's logger. Each of its lines contains the event's id.
+        lambda_context: Lambda's context object. It gives, for example, the time that the invocation has left.
     """
 
     settings: "Settings"
@@ -57,16 +57,17 @@ class Consumer:
     """A registered consumer.
 
     Attributes:
-        name: The name. It is unique in a registry, and it is part of the identity of the consumer's actions.
+        name: The name, which is unique in a registry. It is part of the identity by which the ledger recognizes a
+            repeated action of the consumer.
         types: The event types that the consumer handles.
         function: The registered callable.
-        when: A condition on the event; `None` accepts every event of these types.
-        detail: Validates the event's detail into the model in the function's annotation. If this is `None`, the
-            function receives the detail as a mapping.
+        when: A condition on the event. `None` accepts every event whose type is in `types`.
+        detail: Converts the event's detail to the model in the function's annotation, and validates it. If this is
+            `None`, the function receives the detail as a mapping.
         takes_context: Whether the function has a second parameter.
-        failure_type: Type of the event to publish if the consumer fails permanently; `None` publishes none.
+        failure_type: Type of the event that is published if the consumer fails permanently. `None` publishes no event.
         leads_to: What may follow from this consumer, such as the types of published events. Only the command
-            `orchestrator routes` shows it.
+            `orchestrator routes` uses this, to draw the flow.
     """
 
     name: str
@@ -79,7 +80,7 @@ class Consumer:
     leads_to: tuple[str, ...] = field(default=(), repr=False)
 
     def accept(self, event: Event[Mapping[str, Any]]) -> Event[Any] | None:
-        """Validate the detail of an event, and check the condition.
+        """Validate the detail of an event, and check the condition `when`.
 
         Args:
             event: An event of one of this consumer's types.
@@ -100,7 +101,7 @@ class Consumer:
         return typed if self.when is None or self.when(typed) else None
 
     def decide(self, event: Event[Any], context: Context) -> _Decision | Coroutine[Any, Any, _Decision]:
-        """Call the function with an event that `accept` returned; an `async` function returns a coroutine."""
+        """Call the function with an event that `accept` returned. For an `async` function, return its coroutine."""
         function: Callable[..., _Decision | Coroutine[Any, Any, _Decision]] = self.function
         return function(event, context) if self.takes_context else function(event)
 
@@ -113,11 +114,12 @@ def describe(
     failure_type: str | None = None,
     leads_to: Iterable[str] = (),
 ) -> Consumer:
-    """Check a callable and create a consumer; see `Registry.consumer` for the arguments.
+    """Check a callable, and create a consumer from it. `Registry.consumer` explains the arguments.
 
     Raises:
-        ConfigurationError: An argument is malformed, the name is missing, the signature or the return annotation is
-            not that of a consumer, or the annotation of the event's parameter cannot be resolved.
+        ConfigurationError: An argument is malformed, the callable has no name and `name` is missing, the signature or
+            the return annotation is not that of a consumer, or the annotation of the event's parameter cannot be
+            resolved.
     """
     name = name or getattr(function, "__name__", "")
     if not name or name == "<lambda>":
@@ -197,7 +199,10 @@ def _refuse_other_returns(function: ConsumerFunction, who: str) -> None:
 
 
 def _is_decision(annotation: Any) -> bool:
-    """Whether a consumer may have this return annotation; True if only a type checker could decide."""
+    """Whether a consumer may have this return annotation.
+
+    An annotation that only a type checker could judge, such as a type variable, is accepted.
+    """
     annotation = _unwrapped(annotation)
     origin, members = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
     if origin in (typing.Union, UnionType):
@@ -220,7 +225,7 @@ def _is_action(annotation: Any) -> bool:
 
 
 def _unwrapped(annotation: Any) -> Any:
-    """Remove `Annotated[…]` and resolve aliases made by a `type` statement."""
+    """Return an annotation without `Annotated[…]`, and with the aliases of `type` statements resolved."""
     while True:
         if typing.get_origin(annotation) is typing.Annotated:
             annotation = annotation.__origin__

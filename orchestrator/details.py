@@ -1,6 +1,6 @@
-"""Models of the details of lifecycle events.
+"""Defines pydantic models of the details of lifecycle events.
 
-See "Events and their details" in orchestrator/lifecycle/README.md.
+"Events and their details" in orchestrator/lifecycle/README.md describes the fields.
 """
 
 import json
@@ -26,7 +26,10 @@ from orchestrator.values.limits import TOO_MANY_DIGITS
 
 
 class _Model(BaseModel):
-    """Base model: keeps unknown fields, and shows no values in `repr`, because any of them may be secret."""
+    """The base of all models in this module.
+
+    It keeps fields that a model does not declare. Its `repr` shows no values, because any value may be secret.
+    """
 
     model_config = ConfigDict(
         alias_generator=to_camel,
@@ -89,14 +92,14 @@ class FeatureValue(_Model):
 
 
 class Feature(_Model):
-    """A feature of a plan, with its default and the plan's own value."""
+    """A feature of a plan, with the feature's default value and the value that the plan gives it."""
 
     key: str
     default_value: Any = None
     value: FeatureValue | None = None
 
     def effective_value(self) -> Any:
-        """Return the plan's value, or the default if the plan's is missing or null."""
+        """Return the plan's value, or the default value if the plan's value is missing or null."""
         if self.value is not None and self.value.value is not None:
             return self.value.value
         return self.default_value
@@ -111,20 +114,20 @@ class PlanConfig(_Model):
 
 
 class BuilderSettings(_Model):
-    """Settings that an event gives for a job."""
+    """The settings that an event requests for the tenant's job."""
 
     environment_override: dict[str, Any] | None = None
 
 
 class BuilderConfig(_Model):
-    """The build system and job settings that an event requests."""
+    """The build system and the settings that an event requests for the tenant's job."""
 
     type: _Name | None = None
     config: BuilderSettings | None = None
 
 
 def unwrapped(detail: Any) -> Any:
-    """Return the `data` of a detail that is wrapped as `{type, data}`, and any other detail unchanged."""
+    """Return the member `data` of a detail that is wrapped as `{type, data}`. Return any other detail unchanged."""
     if isinstance(detail, Mapping) and "tenant" not in detail and isinstance(detail.get("data"), Mapping):
         return detail["data"]
     return detail
@@ -145,7 +148,7 @@ _SentTenant: TypeAlias = Annotated[Tenant, BeforeValidator(_json_object)]
 
 
 def _with_plan(detail: Any) -> Any:
-    """If `planConfig` is missing, use `subscription.plan` in its place."""
+    """Return a detail in which `subscription.plan` takes the place of a missing `planConfig`."""
     if not isinstance(detail, Mapping) or detail.get("planConfig") is not None:
         return detail
     subscription = detail.get("subscription")
@@ -157,8 +160,9 @@ def _with_plan(detail: Any) -> Any:
 class ProvisioningDetail(_Model):
     """The detail of TENANT_PROVISIONING, in any of its three forms.
 
-    Form A is flat. Form B wraps form A as `{type, data}`. Form C, which the control plane's own library sends, has
-    `secret`, `context` and `subscription`. The subscription's `plan` takes the place of `planConfig`.
+    Form A is flat: `tenant` and `planConfig` are members of the detail itself. Form B wraps form A as `{type, data}`.
+    Form C, which the control plane's own library sends, is flat, too, and has `secret`, `context` and `subscription`.
+    It has no `planConfig`; the member `plan` of its `subscription` takes that place.
     """
 
     tenant: _SentTenant
@@ -207,9 +211,9 @@ def _flag(value: Any) -> Any:
 
 
 class BuildDetail(_Model):
-    """The detail that a build sends: its whole process environment, a flat mapping of texts.
+    """The detail that a build sends: the build's whole process environment, a flat mapping of names to texts.
 
-    Use only the fields listed here, and treat all others as secret.
+    Use only the fields that this model declares, and treat all other variables of the environment as secret.
     """
 
     tenant: _SentTenant
@@ -238,17 +242,20 @@ class BuildDetail(_Model):
 
     @property
     def as_sent(self) -> Mapping[str, Any]:
-        """The detail as it was received, for passing it on."""
+        """The detail as it was received, with all variables, to be passed on to the next event or job."""
         return self._as_sent
 
     @property
     def has_failed(self) -> bool:
-        """Whether `CODEBUILD_BUILD_SUCCEEDING` says that the build failed; it overrides the event's type."""
+        """Whether the variable `CODEBUILD_BUILD_SUCCEEDING` says that the build failed.
+
+        If so, even an event whose type ends in `_SUCCESS` is handled as a failure.
+        """
         return self.build_succeeding == "0"
 
     @property
     def build(self) -> str | None:
-        """The CodeBuild build's id, or the Jenkins build's URL."""
+        """The id of a CodeBuild build, or the URL of a Jenkins build; `None` if the detail has neither."""
         return self.build_id or self.build_url
 
 
@@ -271,10 +278,10 @@ DETAIL_MODELS: Mapping[EventType, type[BaseModel]] = MappingProxyType(
 def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
     """Merge a detail's members with those of its `builderConfig.config.environmentOverride`.
 
-    If both have a member, the detail's own value is used, unless it is empty.
+    If a name occurs in both, the detail's own value is used, unless that value is null or an empty text.
 
     Args:
-        detail: A detail of any form, as received, or a tenant record.
+        detail: A detail as received, wrapped or not, or a tenant record, which has the same members.
     """
     inner = unwrapped(detail)
     override = inner
@@ -286,7 +293,7 @@ def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def find_tier(detail: Mapping[str, Any]) -> str | None:
-    """Read the plan's tier from the detail of any event: `planConfig.tier`, or else `subscription.plan.tier`.
+    """Read the name of the plan's tier from any event's detail: `planConfig.tier`, or else `subscription.plan.tier`.
 
     The detail may be wrapped as `{type, data}`.
     """
@@ -297,9 +304,9 @@ def find_tier(detail: Mapping[str, Any]) -> str | None:
 
 
 def find_tenant_id(detail: Mapping[str, Any]) -> str | None:
-    """Read the tenant's id from the detail of any event: `tenant.id`, or else `tenantId`.
+    """Read the tenant's id from any event's detail: `tenant.id`, or `tenantId` if the detail has no `tenant`.
 
-    `tenant` may be an object or JSON text; the detail may be wrapped as `{type, data}`.
+    `tenant` may be an object or JSON text. The detail may be wrapped as `{type, data}`.
     """
     inner = unwrapped(detail)
     tenant = inner.get("tenant")

@@ -1,4 +1,4 @@
-"""The exceptions of this package; each message is one line that is safe to log."""
+"""Defines the exceptions of this package. Each message is one line that is safe to log."""
 
 import traceback
 
@@ -8,10 +8,10 @@ _SHOWN_LENGTH = 80
 
 
 class OrchestratorError(Exception):
-    """Base of the exceptions that this package raises on purpose.
+    """The base class of the exceptions that this package raises on purpose.
 
-    The message says what went wrong, where, and what to do. It is safe to log: it names things such as fields, tiers,
-    jobs and tables, but never contains other values of an event.
+    The message says what went wrong, where, and what to do. It is safe to log: it contains the names of fields, tiers,
+    jobs, tables and the like, but no other values from an event.
     """
 
     def __str__(self) -> str:
@@ -19,27 +19,30 @@ class OrchestratorError(Exception):
 
 
 class InvalidEvent(OrchestratorError):
-    """The event is invalid. Permanent: the sender must correct it."""
+    """The event is invalid. A retry is pointless: the sender must correct the event."""
 
 
 class UnknownTenant(InvalidEvent):
-    """The event's tenant has no tenant record: this function did not provision it, so nobody waits for its job."""
+    """The event's tenant has no tenant record, because this function did not provision the tenant.
+
+    No event about this failure is published, because nobody waits for a job for such a tenant.
+    """
 
 
 class ConfigurationError(OrchestratorError):
-    """The function, its tables or its consumers are set up wrongly. Permanent until someone corrects that."""
+    """The function, its tables or its consumers are set up wrongly. A retry is pointless until that is corrected."""
 
 
 class JobRejected(OrchestratorError):
-    """The build system refused the job. Permanent until the job or the request changes."""
+    """The build system refused to start the job. A retry is pointless until the job or the request is corrected."""
 
 
 class Unavailable(OrchestratorError):
-    """A service could not be reached, or is too busy. The event is worth a retry.
+    """A service could not be reached, or is too busy. A retry of the event may succeed.
 
     Attributes:
-        ambiguous: Whether the service may have acted although it did not answer. Pass `False` only if it certainly did
-            not act.
+        ambiguous: Whether the service may have acted although it did not answer. Pass `False` only if the service
+            certainly did not act.
     """
 
     def __init__(self, message: str, *, ambiguous: bool = True) -> None:
@@ -50,33 +53,38 @@ class Unavailable(OrchestratorError):
 class ConsumerFailed(OrchestratorError):
     """A consumer or builder raised an exception that is not an `OrchestratorError`.
 
-    That exception is the cause (`__cause__`). Its text may contain event data.
+    The original exception is the cause (`__cause__`) of this one. Its text may contain event data.
     """
 
 
 def of_name(name: str, message: str) -> OrchestratorError | None:
-    """Create a permanent error from a stored class name and message; return `None` if the class is another one."""
+    """Create an error again from the class name and message that the ledger has stored.
+
+    Returns:
+        An `InvalidEvent`, `ConfigurationError` or `JobRejected`; `None` if `name` is the name of another class.
+    """
     classes = (InvalidEvent, ConfigurationError, JobRejected)
     return next((error(message) for error in classes if error.__name__ == name), None)
 
 
 def is_permanent(error: BaseException) -> bool:
-    """Whether a retry is pointless: true for `InvalidEvent`, `ConfigurationError` and `JobRejected`."""
+    """Whether a retry is pointless. This is true for `InvalidEvent`, `ConfigurationError` and `JobRejected`."""
     return isinstance(error, InvalidEvent | ConfigurationError | JobRejected)
 
 
 def is_certain(error: BaseException) -> bool:
-    """Whether this error means that the action certainly did nothing.
+    """Whether an action that raised this error certainly did nothing.
 
-    That is true for permanent errors, and for an `Unavailable` that is not `ambiguous`.
+    This is true for permanent errors (see `is_permanent`), and for an `Unavailable` that is not `ambiguous`.
     """
     return is_permanent(error) or (isinstance(error, Unavailable) and not error.ambiguous)
 
 
 def shown(value: object) -> str:
-    """Quote a name for a message of one line; the name is escaped, and cut after 80 characters.
+    """Quote a name for an error message.
 
-    A value that is not text may be secret, so only its JSON type is returned.
+    The name is cut after 80 characters. Control characters and characters outside ASCII are escaped, so that the
+    message stays one line. A value that is not text may be secret, so only the name of its JSON type is returned.
     """
     if not isinstance(value, str):
         return json_type(value)
@@ -85,7 +93,7 @@ def shown(value: object) -> str:
 
 
 def json_type(value: object) -> str:
-    """Name a value's JSON type, such as `a number`, or else its Python type."""
+    """Return the name of a value's JSON type, such as `a number`. If JSON has no such type, name the Python type."""
     match value:
         case None:
             return "null"
@@ -104,16 +112,17 @@ def json_type(value: object) -> str:
 
 
 def wrapped(who: str, module: str, error: BaseException) -> OrchestratorError:
-    """Wrap an exception that a consumer or builder raised; the new message names its type and line.
+    """Wrap an exception that a consumer or builder raised. The new message names the exception's type and line.
 
     Args:
         who: The consumer or builder, for example `consumer 'scale_down'`.
-        module: The module of its code; the message names the traceback's last line in this module.
-        error: The exception. Its text may contain event data, so the message leaves it out.
+        module: Name of the module that defines the consumer or builder. The message names the traceback's last line in
+            this module, or the traceback's last line if none is in this module.
+        error: The exception. Its text may contain event data, so the new message does not contain it.
 
     Returns:
-        `ConfigurationError` if the code uses an AWS service that the deployment artifact leaves out, or else
-        `ConsumerFailed`. The given exception is the cause of the new one.
+        A `ConfigurationError` if the code uses an AWS service whose description is not in the deployment artifact; for
+        any other cause, a `ConsumerFailed`. The given exception is the cause of the new one.
     """
     service = _left_out_service(error)
     failed: OrchestratorError
@@ -129,8 +138,8 @@ def wrapped(who: str, module: str, error: BaseException) -> OrchestratorError:
 
 
 def _left_out_service(error: BaseException) -> str | None:
-    """Name the AWS service whose description is missing from the SDK, if that caused the error."""
-    reason: BaseException | None = error  # boto3.resource, for example, wraps it in an exception of its own
+    """Return the name of the AWS service whose description the SDK lacks; `None` if that did not cause the error."""
+    reason: BaseException | None = error  # boto3.resource, for example, wraps UnknownServiceError in its own exception
     while reason is not None and not isinstance(reason, UnknownServiceError):
         reason = reason.__cause__ or reason.__context__
     if reason is None:

@@ -1,4 +1,4 @@
-"""The event that consumers receive, in the same form from EventBridge and from SQS."""
+"""Defines the event that consumers receive. Its form does not depend on whether EventBridge or SQS delivered it."""
 
 import uuid
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ DetailT = TypeVar("DetailT", default=Mapping[str, Any])
 
 
 class EventType(StrEnum):
-    """The event types of a tenant's lifecycle; consumers may also use any other text as a type."""
+    """The event types of a tenant's lifecycle. A consumer may also handle any other text as an event type."""
 
     TENANT_PROVISIONING = "TENANT_PROVISIONING"
     TENANT_PROVISIONING_SUCCESS = "TENANT_PROVISIONING_SUCCESS"
@@ -28,11 +28,12 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """The event that began an operation, such as a tenant's provisioning; later events of the operation refer to it.
+    """The event that began an operation, such as a tenant's provisioning. Later events of the operation refer to it.
 
     Attributes:
         event_id: The event's id.
-        at: The event's time, or the time of its delivery if the sender's clock is ahead.
+        at: The event's time. If that time is in the future, because the sender's clock is ahead, this is the time of
+            the event's delivery instead.
     """
 
     event_id: str
@@ -41,27 +42,28 @@ class Start:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event(Generic[DetailT]):
-    """An event. In tests of consumers, `Event(type=..., detail=...)` is enough.
+    """An event, as a consumer receives it. In tests of consumers, `Event(type=..., detail=...)` is enough.
 
-    Annotate a consumer's parameter `Event[SomeModel]` to get the detail validated into that model, or plain `Event` to
-    get it as a mapping. The detail may be secret and is not in `repr`.
+    If a consumer's parameter is annotated `Event[SomeModel]`, the detail is converted to that model and validated. If
+    the annotation is plain `Event`, the detail is a mapping. The detail may be secret and is not in `repr`.
 
     Attributes:
-        type: The event's type, for example one of `EventType`: EventBridge's `detail-type`.
+        type: The event's type, which EventBridge calls `detail-type`; for example one of `EventType`.
         detail: The event's data.
-        id: The event's id, the same on every redelivery and replay.
+        id: The event's id. It is the same on every redelivery and replay.
         source: The sender, for example `aws.codebuild`.
         time: When the event happened.
         account: The AWS account that the event comes from.
         region: The AWS region that the event comes from.
-        resources: ARNs that the event is about, often none.
-        replay_name: Name of the archive replay that sent the event again; `None` for a live event.
-        redrive: Identifies a redelivery that someone requested: an archive replay, a message that comes from the
-            failure queue, or a record of Lambda's failure destination. `None` for the first delivery and for AWS's own
-            retries.
-        start: The event that began the operation. It is known if this event is about the ending of a run in the
-            ledger, or if this function published this event; otherwise, it is `None`.
-        is_own_failure: Whether this function published the event because a consumer failed before it started its job.
+        resources: ARNs of the AWS resources that the event is about. The list is often empty. In an event that this
+            package published, it contains URNs by which the package recognizes the event.
+        replay_name: Name of the archive replay that sent the event again. It is `None` for a live event.
+        redrive: A text that identifies the redelivery, if somebody had the event delivered again: by an archive replay,
+            from the failure queue, or by sending a record of Lambda's failure destination. It is `None` for the first
+            delivery and for AWS's own retries.
+        start: The event that began the operation to which this event belongs. It is known if this event is about a run
+            in the ledger, or if this function published this event. Otherwise, it is `None`.
+        is_own_failure: Whether this function published this event because a consumer failed before its job was started.
     """
 
     type: str

@@ -1,4 +1,4 @@
-"""The ready-made Lambda handler, with the built-in consumers and with settings from environment variables."""
+"""The ready-made Lambda handler. It has the built-in consumers, and its settings come from environment variables."""
 
 from orchestrator.lifecycle import registry
 from orchestrator.wiring import create_handler

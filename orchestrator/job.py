@@ -1,4 +1,4 @@
-"""Jobs, runs and endings, and the interface of builders."""
+"""Defines jobs, runs and endings, and the interface that a builder implements."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +15,9 @@ class Job:
 
     Attributes:
         name: The job's name in the build system.
-        run_id: The id of the run to start, which is the same on every redelivery of the event.
-        since: The event's time. No run with this run id can have started earlier.
+        run_id: The id of the run to start. It is the same on every redelivery of the event that the job is for, so that
+            a run that is already started can be found.
+        since: The time of that event. No run with this run id can have started earlier.
         variables: The job's variables, including `ORCHESTRATOR_RUN_ID`. Values may be secret and are not in `repr`.
     """
 
@@ -31,10 +32,11 @@ class Run:
     """One execution of a job that the build system has accepted.
 
     Attributes:
-        id: The run's id in the build system: a CodeBuild build's id, or the number of a Jenkins queue item.
-        link: Web page of the run.
-        build_number: The build's number, if it differs from `id` and is known already.
-        build_link: Web page of that build.
+        id: The run's id in the build system: the id of a CodeBuild build, or the number of a Jenkins queue item. (A
+            Jenkins build gets its own number only later.) It is `None` if the build system did not return an id.
+        link: Address of a web page about the run.
+        build_number: Number of the run's build, if the build has a number besides `id`, and if it is known already.
+        build_link: Address of that build's web page.
         already_started: Whether an earlier request started the run, so that this request started nothing.
     """
 
@@ -52,10 +54,11 @@ class StartedJob:
     Attributes:
         builder: The builder's name.
         name: The job's name in the build system.
-        run_id: The id of the run.
-        id: The run's id in the build system, as in `Run`; `None` until the ledger has the outcome of the start.
-        since: When the job was requested. No run with this run id can have started earlier.
-        event_id: Id of the event that the job was started for.
+        run_id: The run's id in the ledger, as in `Job`.
+        id: The run's id in the build system, as in `Run`. It is `None` until the ledger has stored the outcome of
+            starting the job.
+        since: The time of the event that the job was started for. No run with this run id can have started earlier.
+        event_id: Id of that event.
         event_type: Type of that event.
         tenant_id: The tenant that the job is for, if any.
         start: The event that began the operation that the job is part of, such as the tenant's provisioning.
@@ -80,11 +83,12 @@ class Ending:
 
     Attributes:
         succeeded: Whether the run succeeded.
-        reason: How the run ended, safe to log, for example `CodeBuild build a:b ended FAILED`.
-        variables: The run's variables. If the run exports a variable, its exported value is used. Values may be secret
-            and are not in `repr`.
-        is_gone: Whether the build system has deleted the run, so that this ending is a guess. The sweep publishes a
-            guess only once the run is a day old, because an event may still bring the real ending.
+        reason: A sentence that says how the run ended and is safe to log, for example
+            `CodeBuild build a:b ended FAILED`.
+        variables: The variables that the run was started with, and those that it exported. If a variable is both, this
+            is the exported value. Values may be secret and are not in `repr`.
+        is_gone: Whether the build system has deleted the run, so that this ending is only a guess. The scheduled sweep
+            publishes a guess only once the run is a day old, because until then an event may report the real ending.
     """
 
     succeeded: bool
@@ -94,7 +98,7 @@ class Ending:
 
 
 class Untraceable(Unavailable):
-    """The build system does not store the run ids of this job, so a search cannot show whether a run was started."""
+    """The build system does not store run ids for this job, so a search cannot show whether a run was started."""
 
 
 class Builder(Protocol):
@@ -104,41 +108,51 @@ class Builder(Protocol):
     """
 
     def start(self, job: Job) -> Run:
-        """Start a job once per run id, and return the new run, or the one that an earlier call started.
+        """Start a job, but only once per run id if the build system can recognize a repeat.
+
+        Returns:
+            The new run. If the build system recognizes that an earlier call has started the job with the same run id,
+            the run of that call.
 
         Raises:
-            JobRejected: The build system refused the job, or has no such job.
-            ConfigurationError: The function may not use the build system, or its settings are wrong.
+            JobRejected: The build system refused to start the job, or has no such job.
+            ConfigurationError: The function has no permission to use the build system, or its settings are wrong.
             Unavailable: The build system could not be reached, or is too busy.
         """
         ...
 
     def find(self, job: Job) -> Run | None:
-        """Search for an earlier run with the job's run id; ignore runs that started before `job.since`.
+        """Search for the run that an earlier `start` with the job's run id has started.
+
+        Runs that started before `job.since` cannot have that run id, so they need not be searched.
+
+        Returns:
+            The run; `None` if there is no such run.
 
         Raises:
-            Untraceable: The search cannot find such a run even if there is one.
+            Untraceable: The build system does not store the job's run ids, so the run may exist without being found.
             JobRejected: The build system has no such job.
-            ConfigurationError: The function may not use the build system, or its settings are wrong.
+            ConfigurationError: The function has no permission to use the build system, or its settings are wrong.
             Unavailable: The build system could not be reached, or is too busy.
         """
         ...
 
 
 class RecognisesRepeats(Protocol):
-    """A builder whose build system recognizes a repeated `start`.
+    """A builder whose build system itself recognizes that a `start` is repeated, for a limited time.
 
     Attributes:
-        covers: For how long, counted from `Job.since`, the build system recognizes a repeated `start`. Without
-            `IDEMPOTENCY_TABLE`, `find` is called before a `start` that comes later than that. For a builder without
-            this attribute, the limit is 30 seconds, because Lambda waits longer than that before its first retry.
+        covers: How long the build system recognizes a repeated `start`, counted from `Job.since`. This matters only if
+            `IDEMPOTENCY_TABLE` is not set: after that time, `find` is called before `start`. For a builder without
+            `covers`, `find` is called after 30 seconds. Until then, the event cannot be a retry, because Lambda waits
+            longer before its first retry.
     """
 
     covers: timedelta
 
 
 class ChecksNames(Protocol):
-    """A builder that can check a job's name before any action is performed."""
+    """A builder that can check a job's name before any of a consumer's actions is performed."""
 
     def check(self, name: str) -> None:
         """Check a job's name.
@@ -150,15 +164,15 @@ class ChecksNames(Protocol):
 
 
 class KnowsEndings(Protocol):
-    """A builder whose runs can be followed."""
+    """A builder that can look up how runs ended, so that its runs can be followed."""
 
     def endings(self, jobs: Sequence[StartedJob]) -> Mapping[str, Ending]:
         """Look up how runs ended.
 
         Args:
-            jobs: Jobs with the same name.
+            jobs: Started jobs that all have the same name.
 
         Returns:
-            The endings by run id, without runs that are still running.
+            The endings by run id. A run that has not ended is not in the mapping.
         """
         ...

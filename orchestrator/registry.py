@@ -34,22 +34,26 @@ class Registry:
         failure_type: str | None = None,
         leads_to: Iterable[str] = (),
     ) -> Callable[[FunctionT], FunctionT]:
-        """Register the decorated callable, and return it unchanged.
+        """Return a decorator that registers a callable as a consumer, and returns the callable unchanged.
 
-        The callable takes `(event)` or `(event, context)`, may be `async`, and returns one action, several, or `None`.
+        The callable takes `(event)` or `(event, context)`. It may be `async`. It returns one action, several actions,
+        or `None`.
 
         Args:
             *types: One or more event types to handle.
-            name: The consumer's name; by default the function's. The name is part of a job's identity, so renaming a
-                consumer while an event is being retried may start its job twice.
-            when: A condition on the event. It is called with the same event as the consumer, whose detail is validated.
-            failure_type: Type of the event to publish, with the reason, if this consumer fails permanently. Set it if
-                somebody waits for the consumer's job.
+            name: The consumer's name; by default, the name of the function. The name is part of the identity of the
+                consumer's jobs. If a consumer is renamed while an event is being retried, the event's job may therefore
+                be started twice.
+            when: A condition on the event. It gets the same event as the consumer, so the event's detail is already
+                validated.
+            failure_type: Type of the event that is published if this consumer fails permanently. The event contains the
+                reason. Set this if somebody waits for the ending of the consumer's job.
             leads_to: What may follow from the consumer, such as the types of published events. Only the command
-                `orchestrator routes` uses it, to draw the flow.
+                `orchestrator routes` uses this, to draw the flow.
 
         Raises:
-            ConfigurationError: The name is taken, or the callable is not a consumer.
+            ConfigurationError: The name is taken, no event type is given, or the callable's signature is not that of a
+                consumer.
         """
         if not types or callable(types[0]):  # `@registry.consumer` without an event type
             raise ConfigurationError('a consumer has no event types; name them: @registry.consumer("TENANT_…", …)')
@@ -68,7 +72,7 @@ class Registry:
             replace: Whether to replace consumers that have the same names.
 
         Raises:
-            ConfigurationError: A name is taken, and `replace` is false; nothing is added then.
+            ConfigurationError: A name is taken, and `replace` is false. In this case, no consumer is added.
         """
         consumers = tuple(other)
         for consumer in consumers:
@@ -97,7 +101,7 @@ class Registry:
                 del self._by_type[event_type]
 
     def consumers_of(self, event_type: str) -> tuple[Consumer, ...]:
-        """Return the consumers of an event type in order of registration; conditions are not checked."""
+        """Return the consumers of an event type in order of registration, whatever their conditions (`when`)."""
         return tuple(self._by_type.get(event_type, {}).values())
 
     def _add(self, consumer: Consumer) -> None:

@@ -1,4 +1,4 @@
-"""Computes an identity for each action, which stays the same on every redelivery of the action's event."""
+"""Computes the identity of each action. It stays the same on every redelivery of the event that led to the action."""
 
 import hashlib
 import json
@@ -14,28 +14,28 @@ from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 
 RUN_ID_VARIABLE = "ORCHESTRATOR_RUN_ID"
-"""Job variable: id of the run."""
+"""Name of the job variable that holds the run's id."""
 
 EVENT_ID_VARIABLE = "ORCHESTRATOR_EVENT_ID"
-"""Job variable: id of the event that the job was started for."""
+"""Name of the job variable that holds the id of the event that the job was started for."""
 
 EVENT_TYPE_VARIABLE = "ORCHESTRATOR_EVENT_TYPE"
-"""Job variable: type of the event that the job was started for."""
+"""Name of the job variable that holds the type of the event that the job was started for."""
 
 TENANT_ID_VARIABLE = "ORCHESTRATOR_TENANT_ID"
-"""Job variable: id of the tenant that the job is for."""
+"""Name of the job variable that holds the id of the tenant that the job is for."""
 
 SUCCESS_SUFFIX, FAILURE_SUFFIX = "_SUCCESS", "_FAILURE"
 """An event about a run's ending has the type of the event that started the run, and one of these suffixes."""
 
 OWN_SOURCE = "orchestrator"
-"""Source of the events that this package publishes, except those whose source begins with `REFERENCE_SOURCES`."""
+"""Source of the events that this package publishes, except for events whose source begins with `REFERENCE_SOURCES`."""
 
 REFERENCE_SOURCES = "saas.tenant.provisioning."
-"""Prefix of the sources of events about runs' endings, as in https://github.com/sourcefuse/arc-saas-sandbox."""
+"""Events about runs' endings have a source with this prefix, as in https://github.com/sourcefuse/arc-saas-sandbox."""
 
 BEFORE_FIRST_RETRY = timedelta(seconds=30)
-"""An event older than this may be a retry, because Lambda waits one minute before the first retry of a failed event.
+"""An event younger than this is no retry. Lambda waits one minute before it retries a failed event for the first time.
 
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
@@ -53,7 +53,8 @@ class Origin:
         event: The event, with its detail as received.
         consumer: Name of the consumer that returned the action.
         position: The action's position among the consumer's actions, from 0.
-        is_failure: Whether the action publishes the consumer's failure; `position` is unused then.
+        is_failure: Whether the action publishes the event about the consumer's failure. The consumer did not return
+            this action, so `position` is not used.
     """
 
     event: Event[Mapping[str, Any]]
@@ -63,55 +64,66 @@ class Origin:
 
     @property
     def time(self) -> datetime:
-        """The event's time, or now if the sender's clock is ahead."""
+        """The event's time, or the current time if the event's time is in the future (the sender's clock is ahead)."""
         return min(self.event.time, clock.now())
 
     @property
     def start(self) -> Start:
-        """The event that began the operation that this action is part of."""
+        """The event that began the operation that this action is part of; the action's own event if none is known."""
         return self.event.start or Start(event_id=self.event.id, at=self.time)
 
     @property
     def run_id(self) -> str:
-        """The action's identity: 32 hexadecimal digits, derived from event, tenant, consumer and position."""
+        """The action's identity: 32 hexadecimal digits, derived from event, tenant, consumer and position.
+
+        If the action starts a job, this is also the id of the job's run.
+        """
         position = f"failure {self.event.redrive}" if self.is_failure else self.position
         return _digest(_identity(self.event), find_tenant_id(self.event.detail), self.consumer, position)
 
     @property
     def may_be_retry(self) -> bool:
-        """Whether this may be a repeated delivery of the event.
+        """Whether this delivery of the event may be a repeat.
 
-        That is possible if somebody sent it again, if it is at least 30 seconds old, or if its time is in the future.
+        It may be one if somebody had the event delivered again, or if the event is at least 30 seconds old, because
+        Lambda may then have retried it. It may also be one if the event's time is in the future, because the event's
+        age is then unknown.
         """
         age = clock.now() - self.event.time
         return self.event.redrive is not None or not timedelta() <= age < BEFORE_FIRST_RETRY
 
     def once_per(self, subject: str) -> str:
-        """The identity of an action that is performed once per tenant and subject, even if several events cause it."""
+        """Compute an action's identity from tenant and subject only, so that several events perform it only once."""
         return _digest("once", find_tenant_id(self.event.detail), subject)
 
 
 def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:
-    """Build the `resources` of an event to publish.
+    """Build the `resources` of an event to publish. By them, this package recognizes the event when it receives it.
 
-    They are the URN of the action that publishes the event, the URN of the event that began the operation, and a third
-    URN if the event is about a consumer's failure.
+    One URN contains the identity of the action that publishes the event (`run_id`). Another contains the id and time of
+    the event that began the operation (`start`). If the event is about a consumer's failure, a third URN says so.
     """
     found = [_PUBLISHED_BY + run_id, f"{_STARTED_BY}{written(start.at)}/{start.event_id}"]
     return [*found, _FAILURE] if is_failure else found
 
 
 def published_mark(source: str, resources: Sequence[str]) -> str | None:
-    """Find the URN of the action that published an event.
+    """Find the URN that identifies the action that published an event.
 
     Returns:
-        The URN; `None` if `resources` has none, or if this package does not publish events with that source.
+        The URN. `None` if `resources` does not contain such a URN, or if `source` shows that this package did not
+        publish the event.
     """
     return next(_marked(source, resources, _PUBLISHED_BY), None)
 
 
 def published_start(source: str, resources: Sequence[str]) -> Start | None:
-    """Read the start of an event that this package published; see `published_mark`."""
+    """Read which event began the operation of an event that this package published.
+
+    Returns:
+        The event that began the operation. `None` if `resources` does not name it, or if `source` shows that this
+        package did not publish the event.
+    """
     for mark in _marked(source, resources, _STARTED_BY):
         time, _, event_id = mark.removeprefix(_STARTED_BY).partition("/")
         with suppress(ValueError):
@@ -120,7 +132,7 @@ def published_start(source: str, resources: Sequence[str]) -> Start | None:
 
 
 def publishes_failure(source: str, resources: Sequence[str]) -> bool:
-    """Return whether this package published an event because a consumer failed; see `published_mark`."""
+    """Whether this package published an event because a consumer failed, according to its source and resources."""
     return any(_marked(source, resources, _FAILURE))
 
 
@@ -131,20 +143,20 @@ def ending_run(event: Event[Any]) -> str | None:
         event: Any event, with its detail as received.
 
     Returns:
-        The run id; `None` unless the event's type ends in `_SUCCESS` or `_FAILURE` and its detail has
-        `ORCHESTRATOR_RUN_ID`.
+        The run id. `None` if the event's type does not end in `_SUCCESS` or `_FAILURE`, or if the event's detail does
+        not have the member `ORCHESTRATOR_RUN_ID`.
     """
     return named_run(event) if event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)) else None
 
 
 def named_run(event: Event[Any]) -> str | None:
-    """Read `ORCHESTRATOR_RUN_ID` from an event's detail; `None` if it is missing."""
+    """Read `ORCHESTRATOR_RUN_ID` from an event's detail; return `None` if the detail does not have it."""
     run_id = event.detail.get(RUN_ID_VARIABLE)
     return run_id if isinstance(run_id, str) and run_id else None
 
 
 def ending_id(run_id: str) -> str:
-    """Compute the identity of a run's ending; all events about that ending share it, successes and failures alike."""
+    """Compute the identity of a run's ending. It is the same for every event about the ending, success or failure."""
     return _digest("ending", run_id)
 
 

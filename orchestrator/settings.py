@@ -77,40 +77,44 @@ def _callback_address(url: str | None) -> str | None:
 
 
 class Settings(BaseModel):
-    """The settings; each environment variable is the attribute's name in capitals.
+    """The settings. Each attribute is read from the environment variable with the same name in capitals.
 
     Attributes:
-        tier_details_table: DynamoDB table of the tiers; without it, a tier's job is `{tier}-job`.
+        tier_details_table: DynamoDB table of the tiers. Without it, any tier name is valid, and the tier's job has the
+            name `{tier}-job`.
         tier_details_max_age: How long tier details are cached, in seconds.
-        data_store_table: DynamoDB table of the tenant records; without it, none are stored.
-        dynamo_db_region: Region of all DynamoDB tables; by default the function's own.
-        code_build_region: Region of the CodeBuild projects; by default the function's own.
-        aws_region: The function's own region; by default that of the SDK's configuration.
-        default_builder: The builder for each job that names none.
-        event_bus_name: The bus on which events are published.
-        event_bus_aws_region: The bus's region; by default the function's own.
-        callback_url: Address of the status webhook if neither the event nor its tier has one.
-        deprovisioning_webhook_type: The `type` in the status webhook about a deprovisioning; without this setting, no
-            such webhook is sent.
-        callback_allowed_hosts: Hosts that callbacks may go to; `.example.com` allows all subdomains.
-        idempotency_table: DynamoDB table of the ledger; without it, only the build systems prevent a repeated event
+        data_store_table: DynamoDB table of the tenant records. Without it, no tenant records are stored.
+        dynamo_db_region: Region of all DynamoDB tables; by default, the function's own region.
+        code_build_region: Region of the CodeBuild projects; by default, the function's own region.
+        aws_region: The function's own region; by default, the region in the SDK's configuration.
+        default_builder: Name of the builder that starts a job if the job names no builder.
+        event_bus_name: Name of the bus on which events are published.
+        event_bus_aws_region: The bus's region; by default, the function's own region.
+        callback_url: Address of the status webhook. It is used if no event, tenant record or tier names an address.
+        deprovisioning_webhook_type: The value of `type` in the body of a status webhook about a deprovisioning. Without
+            this setting, no status webhook is sent about a deprovisioning.
+        callback_allowed_hosts: Hosts that callbacks may go to. The entry `.example.com` allows all subdomains of
+            `example.com`.
+        idempotency_table: DynamoDB table of the ledger. Without it, only the build systems prevent a repeated event
             from starting its job twice.
         idempotency_record_max_age: How long the ledger keeps a record and follows a run, in seconds.
-        require_run_id: Whether to refuse an event about a run's ending if its detail has no `ORCHESTRATOR_RUN_ID`.
-            Anyone who may publish on the bus could have sent such an event.
-        publish_build_endings: Whether to publish how CodeBuild builds ended; set it to false if the builds publish
-            their endings themselves.
-        failure_queue_url: URL of the SQS queue to which messages that cannot be handled are moved. Without it, each
-            source queue's own redrive policy applies. The URL is checked only when it is used, because `sam local`
-            passes the queue's name instead.
+        require_run_id: Whether to refuse an event about a run's ending if its detail has no `ORCHESTRATOR_RUN_ID`. Such
+            an event cannot be checked against the ledger: anyone who may publish on the bus could have sent it.
+        publish_build_endings: Whether this function publishes how CodeBuild builds ended. Set it to false if the builds
+            publish their endings themselves.
+        failure_queue_url: URL of the SQS queue to which messages that cannot be handled are moved. Without it, the
+            redrive policy of the queue that a message came from applies. The URL is checked only when it is used,
+            because `sam local` passes the queue's name instead of its URL.
         sqs_parallel_records: How many messages of a batch are handled at the same time.
-        jenkins_url: Address of the Jenkins server, including its path.
-        jenkins_allow_http: Whether to allow a `jenkins_url` without TLS whose host is not loopback.
-        jenkins_credentials_secret: Name or ARN of the secret with `{"username", "token"}`.
-        jenkins_ca_bundle: PEM file with the certificates of a private authority; by default, those of the system are
-            trusted.
-        jenkins_build_lookup: Whether to check once, after a job's start, if its queue item has become a build. If so,
-            the outcome contains the build's number.
+        jenkins_url: Address of the Jenkins server, including the path at which Jenkins is installed, if any.
+        jenkins_allow_http: Whether `jenkins_url` may be an address without TLS (`http`). If its host is loopback, it
+            may be one anyway.
+        jenkins_credentials_secret: Name or ARN of the secret in Secrets Manager that holds a JSON object with
+            `username` and `token`.
+        jenkins_ca_bundle: Path of a PEM file with the certificates of a private certificate authority. By default, the
+            system's certificate authorities are trusted.
+        jenkins_build_lookup: Whether to check once, right after starting a Jenkins job, if the job's queue item has
+            become a build. If it has, the outcome contains the build's number.
     """
 
     model_config = ConfigDict(frozen=True, alias_generator=str.upper, populate_by_name=True)
@@ -164,7 +168,7 @@ class Settings(BaseModel):
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
-        """Read the settings; an empty variable counts as unset.
+        """Read the settings from environment variables. An empty variable counts as unset.
 
         Raises:
             ConfigurationError: A variable's value is invalid; the message names the variable.

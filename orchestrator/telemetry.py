@@ -1,4 +1,4 @@
-"""Logs and metrics of this package, separate from the loggers of the code that uses it."""
+"""Writes the logs and metrics of this package, separate from the loggers of code that uses the package."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ _stdout_lock = threading.RLock()
 
 
 class _CurrentStdout(logging.StreamHandler[TextIO]):
-    """Writes to the current `sys.stdout`, which may be redirected after this handler was created."""
+    """Writes to the current `sys.stdout`. It may have been redirected since this handler was created."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -48,22 +48,28 @@ class _CurrentStdout(logging.StreamHandler[TextIO]):
 
 
 def _message(text: Any) -> Any:
-    """Parse a log message that is JSON, and return any other text unchanged.
+    """Parse a log message that is a JSON object or list. Return any other message unchanged.
 
-    Powertools would try to parse every text, which costs an exception for each text that is not JSON.
+    Powertools itself would try to parse every message, which costs an exception for each message that is not JSON.
     """
     return json.loads(text) if text.startswith(("{", "[")) else text
 
 
 class _UnlistedLogger(logging.Logger):
-    """A logger that does not cache its level, because `logging` clears such caches only for loggers in its own tree."""
+    """A logger that is not in `logging`'s tree of loggers.
+
+    It does not cache whether a level is enabled, because `logging` clears such caches only for loggers in its tree.
+    """
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 (logging's name)
         return not self.disabled and self.manager.disable < level >= self.getEffectiveLevel()
 
 
 class _PrivateLogger(Logger):
-    """A Powertools Logger outside `logging`'s tree; in the tree, two Loggers of the same service share one logger."""
+    """A Powertools Logger whose logger is not in `logging`'s tree of loggers.
+
+    In that tree, all Powertools Loggers with the same service name share one logger, even those of other packages.
+    """
 
     def _get_logger(self) -> logging.Logger:
         # To avoid duplicate lines, Powertools adds a filter to the root logger's handlers. That filter would also drop
@@ -73,7 +79,7 @@ class _PrivateLogger(Logger):
         return _UnlistedLogger(self.service)
 
     def prefer(self, level: str | int) -> None:
-        """Set the level, even if Powertools would use Lambda's own setting instead."""
+        """Set the log level, even if Powertools itself would use the log level of Lambda's settings instead."""
         self._logger.setLevel(level)
 
 
@@ -82,7 +88,7 @@ _event_keys: ContextVar[Mapping[str, Any]] = ContextVar("event_keys", default=Ma
 
 
 class _EventKeys(logging.Filter):
-    """Adds the keys of the current event to each log line."""
+    """Adds the keys that `log_keys` sets for the current event to each log line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         for name, value in _event_keys.get().items():
@@ -121,9 +127,10 @@ _metrics = EphemeralMetrics(service=SERVICE, namespace=NAMESPACE)
 
 @contextmanager
 def log_keys(event: Event[Any], lambda_context: Any) -> Iterator[None]:
-    """Add the event's id, its type and Lambda's request id to every log line.
+    """Add the event's id, its type and Lambda's request id to every log line of the `with` block.
 
-    This applies to the current thread, and to threads that run in a copy of its context.
+    If the event was replayed, the replay's name is added, too. The keys are added in the current thread, and in threads
+    that run in a copy of the current thread's context.
     """
     keys = {
         "correlation_id": event.id,
@@ -145,7 +152,8 @@ _LIBRARIES = ("aws_lambda_powertools", "boto3", "botocore", "urllib3")
 class _Quiet(logging.Filter):
     """Drops a library's log lines below ERROR while any thread is handling an event.
 
-    It does not depend on the current thread, because threads that a consumer starts do not inherit context variables.
+    It drops the lines of all threads, because nothing shows which threads belong to an event: a thread that a consumer
+    starts does not inherit context variables.
     """
 
     def __init__(self) -> None:
@@ -168,7 +176,7 @@ class _Quiet(logging.Filter):
             self._events -= 1
 
     def include_new_loggers(self) -> None:
-        """Add the filter to every logger of the libraries: a logger's filter does not apply to its children."""
+        """Add this filter to each logger of the libraries, because a logger's filter does not apply to its children."""
         with self._lock:
             loggers = dict(logging.root.manager.loggerDict)
             for name, found in loggers.items():
@@ -182,9 +190,9 @@ _quiet = _Quiet()
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """Stop libraries from logging secrets during the `with` block.
+    """Drop the libraries' log lines below ERROR during the `with` block, because they may contain secrets.
 
-    At DEBUG, the SDK logs whole requests and responses, and urllib3's warnings contain whole URLs.
+    At DEBUG, the SDK logs whole requests and responses. The warnings of urllib3 contain whole URLs.
     """
     _quiet.begin()
     try:
@@ -194,12 +202,14 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def quiet_new_loggers() -> None:
-    """Apply `quiet_libraries` to loggers that were created since it began; call this after a late import."""
+    """Apply `quiet_libraries` to loggers that were created since its `with` block began; call this after an import."""
     _quiet.include_new_loggers()
 
 
 def count(metric: str, dimensions: Mapping[str, str] | None = None, value: float = 1) -> None:
-    """Write a count to standard output, in CloudWatch's embedded metric format; `service` is always a dimension.
+    """Write a count to standard output, in CloudWatch's embedded metric format.
+
+    The metric always has the dimension `service`, in addition to `dimensions`.
 
     https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html
     """

@@ -1,4 +1,4 @@
-"""Builds the application from its settings; the only module that creates AWS clients."""
+"""Builds the application, with its AWS clients, stores and builders, from its settings."""
 
 import importlib
 import os
@@ -64,11 +64,11 @@ def create_handler(
     """Create a Lambda handler.
 
     Args:
-        registry: The consumers; more can be registered at any time.
+        registry: The registry of the consumers. Further consumers can be registered at any time.
         settings: The settings; by default, they are read from environment variables.
-        builders: Builders by name. They are added to `CODE_BUILD` and `JENKINS`, or replace them.
-        tiers: The source of tier details; by default, the table that the settings name.
-        tenants: The store of tenant records; by default, the table that the settings name.
+        builders: Further builders by name. A builder with the name `CODE_BUILD` or `JENKINS` replaces the built-in one.
+        tiers: The source of tier details; by default, the DynamoDB table in `settings.tier_details_table`.
+        tenants: The store of tenant records; by default, the DynamoDB table in `settings.data_store_table`.
 
     Raises:
         ConfigurationError: An environment variable is invalid, or a builder lacks a method.
@@ -171,7 +171,8 @@ def _prepare_for_snapshot() -> None:
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
 
     Clients, credentials and caches need no hook, because the first event creates them, after the restore. The random
-    number generator needs one: it determines the pauses between retries, which must differ between environments.
+    number generator needs a hook. It determines the pauses between retries, and these must differ between environments
+    that are restored from the same snapshot.
     """
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
         return

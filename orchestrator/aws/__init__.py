@@ -1,1 +1,1 @@
-"""Access to AWS: clients, the SDK's errors, and DynamoDB items."""
+"""Builds AWS clients, and converts the SDK's errors and DynamoDB's items."""

@@ -1,4 +1,4 @@
-"""Builds each AWS client once, so that its calls end before the invocation ends."""
+"""Builds AWS clients: each one is built only once, and its requests end before the invocation ends."""
 
 import os
 import threading
@@ -22,7 +22,7 @@ MAX_ATTEMPTS = 3
 
 
 class Clients:
-    """Builds each client on first use and keeps it, so its connections stay open between events."""
+    """Builds each client on first use and keeps it, so that its connections stay open between events."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -30,15 +30,15 @@ class Clients:
         self._clients: dict[tuple[str, str | None], Any] = {}
 
     def get(self, service: str, region: str | None) -> Any:
-        """Return the client of a service.
+        """Return the client of an AWS service.
 
         The client allows 2 s for connecting and 5 s for the answer, or less if the invocation ends sooner. It tries
-        each request up to three times, with random pauses between the tries. It honours `AWS_ENDPOINT_URL` and
-        `AWS_ENDPOINT_URL_<SERVICE>`.
+        each request up to three times, with random pauses between the tries. It sends requests
+        to the address in `AWS_ENDPOINT_URL_<SERVICE>` or `AWS_ENDPOINT_URL`, if one of these variables is set.
 
         Args:
             service: The name that the SDK gives the service, such as `dynamodb`.
-            region: The client's region; `None` uses the region of the SDK's configuration.
+            region: The client's region; `None` uses the region from the SDK's own configuration.
 
         Raises:
             ConfigurationError: No region is set, or an endpoint URL is malformed.
@@ -96,7 +96,7 @@ def _session() -> "boto3.Session":
 
 
 def _limit_time(http_session: Any) -> None:
-    """Limit the total time of each try of a request, and end each try before the invocation ends."""
+    """Make an HTTP session of botocore limit the total time of each request, and stop before the invocation ends."""
     from orchestrator.timing.http import timed
 
     # botocore has no setting for this: its read timeout limits each wait for bytes, not their sum.
@@ -123,7 +123,10 @@ def _end_tries_in_time(
     caught_exception: Exception | None,
     **_: Any,
 ) -> None:
-    """Raise the failure of a try at once if the SDK's pause before the next try could last beyond the invocation."""
+    """End a request after a failed try if the SDK's pause before the next try could last beyond the invocation.
+
+    The SDK calls this function after each try of a request. The function ends the request by raising the try's failure.
+    """
     # botocore.retries.standard.ExponentialBackoff: the first pause is at most 1 s after throttling and 50 ms after any
     # other failure; it doubles each time. A retry-after header adds up to 5 s.
     longest_pause = (1.0 if response is not None and is_throttled(response[1]) else 0.05) * 2 ** (attempts - 1)

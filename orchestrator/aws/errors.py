@@ -49,18 +49,18 @@ _NOT_SET_UP = (
 
 @contextmanager
 def aws_errors(failure: str, rejected: type[OrchestratorError] = ConfigurationError) -> Iterator[None]:
-    """Convert the SDK's errors that are raised in the `with` block.
+    """Convert errors of the SDK that are raised in the `with` block into errors of this package.
 
     AWS's own text is left out of the messages, because it may repeat the request's values.
 
     Args:
         failure: Start of the error message, such as `tier 'BASIC' could not be read`.
-        rejected: The type of error to raise if AWS or the SDK refused the request itself.
+        rejected: The type of the error that is raised if AWS or the SDK refused the request because of its content.
 
     Raises:
         Unavailable: AWS was unreachable, failed internally, or throttled the request.
         ConfigurationError: Credentials, permissions or a region are missing, or a resource does not exist.
-        OrchestratorError: The request was refused for any other reason; the error's type is `rejected`.
+        OrchestratorError: AWS or the SDK refused the request for any other reason. The error's type is `rejected`.
     """
     try:
         yield
@@ -89,12 +89,20 @@ def _from_answer(error: exceptions.ClientError, failure: str, rejected: type[Orc
 
 
 def may_pass(answer: Mapping[str, Any]) -> bool:
-    """Return whether the same request may succeed later, because AWS throttled it or failed internally."""
+    """Return whether a request that failed may succeed later, because AWS throttled it or failed internally.
+
+    Args:
+        answer: AWS's answer to the request, as the SDK parsed it.
+    """
     return is_throttled(answer) or _status(answer) >= 500
 
 
 def is_throttled(answer: Mapping[str, Any]) -> bool:
-    """Return whether AWS refused a request because it had received too many requests."""
+    """Return whether AWS refused a request because the caller had sent too many requests.
+
+    Args:
+        answer: AWS's answer to the request, as the SDK parsed it.
+    """
     return answer.get("Error", {}).get("Code") in _THROTTLED or _status(answer) == 429
 
 

@@ -22,7 +22,7 @@ _LEAST_EXPONENT, _GREATEST_EXPONENT = -130, 125
 
 
 def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:
-    """Convert an item of the low-level client to its attributes; numbers become `Decimal`."""
+    """Convert an item, in the form of boto3's DynamoDB client, to plain attributes; numbers become `Decimal`."""
     from boto3.dynamodb.types import TypeDeserializer
 
     deserialize = TypeDeserializer().deserialize
@@ -30,7 +30,7 @@ def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Convert each `Decimal` of an item to `int` or `float`, and each set to a list."""
+    """Convert each `Decimal` in a value to `int` or `float`, and each set to a list."""
     match value:
         case Decimal():
             return int(value) if value == value.to_integral_value() else float(value)
@@ -43,19 +43,19 @@ def plain(value: Any) -> Any:
 
 
 def is_condition_failure(error: exceptions.ClientError) -> bool:
-    """Return whether DynamoDB changed nothing because the request's condition was not met."""
+    """Return whether an error means that DynamoDB changed nothing, because the request's condition was not met."""
     return error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException"
 
 
 def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValueTypeDef]":
-    """Convert JSON-like attributes to an item for the low-level client.
+    """Convert JSON-like attributes to an item, in the form of boto3's DynamoDB client.
 
     A `float` is stored in its shortest decimal form, so that 0.1 is stored as exactly 0.1.
 
     Raises:
-        DecimalException: A number has more than 38 significant digits, or is not 0 and its magnitude is not between
-            1e-130 and 9.9e125.
-        TypeError: A value is not JSON-like or not finite.
+        DecimalException: A number has more than 38 significant digits, or its magnitude is neither 0 nor between 1e-130
+            and 9.9e125.
+        TypeError: A value is not JSON-like, or a number is not finite.
     """
     from boto3.dynamodb.types import TypeSerializer
 
@@ -73,7 +73,10 @@ def is_unstorable(value: object) -> bool:
 
 
 def is_too_large(error: exceptions.ClientError) -> bool:
-    """Return whether DynamoDB refused an item because of its size, which only the error's text shows, not its code."""
+    """Return whether an error means that DynamoDB refused an item because of its size.
+
+    Only the error's text shows the reason: DynamoDB uses the same error code for other invalid requests.
+    """
     answer = error.response.get("Error", {})
     return answer.get("Code") == "ValidationException" and "exceeded the maximum allowed size" in answer.get(
         "Message", ""
@@ -85,7 +88,7 @@ def check_key(subject: str, key: str) -> None:
 
     Args:
         subject: Start of the error message, such as `the tenant's id 'a'`.
-        key: The value.
+        key: The value of the partition key.
 
     Raises:
         InvalidEvent: The key has more than 2,048 bytes.
@@ -99,7 +102,9 @@ def check_key(subject: str, key: str) -> None:
 
 
 def item_bytes(item: "Mapping[str, UniversalAttributeValueTypeDef]") -> int:
-    """Compute the size of an item in bytes; AWS documents the size of a number only approximately.
+    """Compute the size of an item in bytes.
+
+    The result is approximate if the item contains numbers, because AWS documents their size only approximately.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html
     """

@@ -1,1 +1,1 @@
-"""Build systems that run jobs, and the variables passed to the jobs."""
+"""Starts jobs in build systems, looks up how their runs ended, and checks the variables that are passed to the jobs."""

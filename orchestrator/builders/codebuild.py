@@ -1,6 +1,6 @@
 """Starts AWS CodeBuild builds, and looks up how they ended.
 
-See "Facts about CodeBuild" in orchestrator/builders/README.md.
+The section "Facts about CodeBuild" in orchestrator/builders/README.md lists what this module relies on.
 """
 
 import re
@@ -36,7 +36,7 @@ _CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 class CodeBuild:
-    """CodeBuild as a builder: a job is a project, a run is a build."""
+    """The builder for CodeBuild. A job is a CodeBuild project, and a run is one of the project's builds."""
 
     # An idempotency token is valid for five minutes after the first request; one minute is left as a margin.
     covers = timedelta(minutes=4)
@@ -45,7 +45,7 @@ class CodeBuild:
         self._client = client
 
     def check(self, name: str) -> None:
-        """Refuse a malformed project name; see `ChecksNames`."""
+        """Raise `JobRejected` if a project's name is malformed; see `ChecksNames.check`."""
         if not _PROJECT.fullmatch(name):
             raise JobRejected(
                 f"{shown(name)} is not a CodeBuild project name (2 to 150 letters, digits, - and _); correct it in the "
@@ -53,7 +53,12 @@ class CodeBuild:
             )
 
     def start(self, job: Job) -> Run:
-        """Start a build with the run id as its idempotency token; see `Builder.start`."""
+        """Start a build; see `Builder.start`.
+
+        The run id is the request's idempotency token, so CodeBuild starts no second build if the request is repeated.
+        CodeBuild refuses a repeated request whose variables have changed. The build that the earlier request started is
+        then searched for and returned.
+        """
         self.check(job.name)
         variables = [{"name": name, "value": value, "type": "PLAINTEXT"} for name, value in job.variables.items()]
         failure = f"CodeBuild project {shown(job.name)} was not started"
@@ -82,7 +87,10 @@ class CodeBuild:
         return Run(id=build["id"], link=console_link(build["arn"]))
 
     def find(self, job: Job) -> Run | None:
-        """Search the project's builds, newest first, for the run id; see `Builder.find`."""
+        """Search the project's builds, newest first, for the job's run id; see `Builder.find`.
+
+        Each build that was started by this builder has the run id as the variable `ORCHESTRATOR_RUN_ID`.
+        """
         self.check(job.name)
         failure = f"builds of CodeBuild project {shown(job.name)} could not be searched for run {job.run_id}"
         with aws_errors(failure, rejected=JobRejected):
@@ -93,7 +101,10 @@ class CodeBuild:
                 raise
 
     def endings(self, jobs: Sequence[StartedJob]) -> dict[str, Ending]:
-        """Look up the builds of one project; see `KnowsEndings`."""
+        """Look up how builds of one project ended; see `KnowsEndings.endings`.
+
+        A job whose `id` is `None` gets no ending, because CodeBuild looks builds up only by their ids.
+        """
         by_build = {job.id: job.run_id for job in jobs if job.id is not None}
         endings: dict[str, Ending] = {}
         for ids in _batched(list(by_build)):
@@ -122,7 +133,7 @@ class CodeBuild:
 def _raise_in_doubt(error: ClientError, failure: str) -> None:
     """Raise `Unavailable` if the SDK sent the request more than once.
 
-    The first request may have started the build although its answer was lost.
+    AWS refused the last request, but an earlier one may have started the build although its answer was lost.
     """
     if error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0:
         raise Unavailable(
@@ -145,10 +156,13 @@ def _code(error: ClientError) -> str:
 
 
 def build_variables(variables: Iterable[Mapping[str, Any]]) -> dict[str, str]:
-    """Read a build's plain-text `environmentVariables`.
+    """Return the names and values of a build's plain-text variables.
 
     Variables from Parameter Store or Secrets Manager are left out, because CodeBuild shows only a reference to their
     value.
+
+    Args:
+        variables: The build's `environmentVariables`, in the form in which CodeBuild returns them.
     """
     return {
         variable["name"]: variable["value"]
@@ -158,14 +172,15 @@ def build_variables(variables: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def own_variables(build_id: str, *, succeeded: bool) -> dict[str, str]:
-    """Return the variables that CodeBuild sets in every build and that identify it and its result."""
+    """Return two variables that CodeBuild itself sets in every build: the build's id, and whether it succeeded."""
     return {"CODEBUILD_BUILD_ID": build_id, "CODEBUILD_BUILD_SUCCEEDING": "1" if succeeded else "0"}
 
 
 def ended(build_id: str, status: str, phase: str | None = None) -> str:
-    """Describe how a build ended, as in `CodeBuild build a:b ended TIMED_OUT in phase BUILD`.
+    """Describe how a build ended, as in `CodeBuild build shop:8f1c ended TIMED_OUT in phase BUILD`.
 
     Args:
+        build_id: The build's id: the project's name and a unique text, separated by a colon.
         status: The status that CodeBuild gives, such as `TIMED_OUT`.
         phase: The phase that failed, if CodeBuild names one.
     """
@@ -204,7 +219,13 @@ def _run_id(build: Mapping[str, Any]) -> str | None:
 
 
 def console_link(arn: str) -> str | None:
-    """Return the link to a build in the AWS console, or `None` if `_CONSOLES` lacks its partition."""
+    """Return the link to a build's page in the AWS console.
+
+    Return `None` if the console's host for the build's AWS partition, such as `aws-cn`, is not in `_CONSOLES`.
+
+    Args:
+        arn: The build's ARN.
+    """
     _, partition, _, region, account, resource = arn.split(":", 5)
     host = _CONSOLES.get(partition)
     if host is None:

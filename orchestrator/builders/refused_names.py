@@ -1,8 +1,12 @@
 """Lists the variable names that an event may not set, because they change how a build runs.
 
-Case does not matter. Common names that a tenant's own variables are likely to have (`REGION`, `NODE_COUNT`, `USER`,
-`WORKSPACE`) are allowed, and so is `NODE_ENV`, which selects a mode and loads no code. A tier can have a list of its
-own: then events may set only the names in its `allowedVariables` (see `orchestrator.stores.tiers`).
+Names are compared without regard to case. Some common names are allowed because a tenant's own variables are likely to
+have them: `REGION`, `NODE_COUNT`, `USER` and `WORKSPACE`. `NODE_ENV` is allowed, too, because it selects a mode and
+loads no code.
+
+A tier can list the names that events may set for its jobs, in its attribute `allowedVariables` (see
+`orchestrator.stores.tiers`). Events may then set no other names. They may set a name in that attribute even if this
+module refuses it, unless the name is in the family `OWN_FAMILY`.
 """
 
 from collections.abc import Mapping
@@ -10,7 +14,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 OWN_FAMILY = "this package"
-"""The family of the variables that this package sets itself; `allowedVariables` cannot allow them."""
+"""The name of the family of variables that this package sets itself.
+
+An event may never set them, not even if a tier's `allowedVariables` contains their names.
+"""
 
 # The reference service's own events set these two. Their names begin with TF_, but Terraform does not read them.
 _HARMLESS = frozenset({"TF_STATE_BUCKET", "TF_KEY"})
@@ -18,7 +25,15 @@ _HARMLESS = frozenset({"TF_STATE_BUCKET", "TF_KEY"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Family:
-    """The variable names that one kind of program reads; each text lists them in upper case, separated by spaces."""
+    """The names of the variables that one kind of program reads.
+
+    Each attribute is one text: a list in upper case, separated by spaces.
+
+    Attributes:
+        names: Whole names.
+        prefixes: Beginnings of names.
+        suffixes: Ends of names.
+    """
 
     names: str = ""
     prefixes: str = ""
@@ -153,7 +168,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         ),
     }
 )
-"""The families, by the name shown in error messages."""
+"""The families of refused names. Each key is the family's name, which error messages show."""
 
 _NAMES = {name: family for family, table in FAMILIES.items() for name in table.names.split()}
 _PREFIXES = {prefix: family for family, table in FAMILIES.items() for prefix in table.prefixes.split()}
@@ -162,7 +177,9 @@ _ANY_PREFIX, _ANY_SUFFIX = tuple(_PREFIXES), tuple(_SUFFIXES)
 
 
 def family_of(name: str) -> str | None:
-    """Return the family that a variable's name belongs to, or `None` if an event may set the variable.
+    """Return the key in `FAMILIES` of the family that a variable's name belongs to.
+
+    Return `None` if the name belongs to no family. An event may then set the variable.
 
     Example:
         >>> family_of("Git_Ssh_Command"), family_of("INSTANCE_COUNT")

@@ -1,4 +1,4 @@
-"""Looks up build systems by name, and wraps the exceptions that they raise."""
+"""Looks up builders by name, and converts the exceptions that builders raise to an `OrchestratorError`."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,14 +37,17 @@ def _knows_endings(builder: object) -> TypeGuard[KnowsEndings]:
 
 
 class BuildSystem:
-    """A builder and its name.
+    """Calls one builder, and wraps the exceptions that the builder raises.
 
-    The builder's optional methods are detected once. If the builder raises an exception that is no
-    `OrchestratorError`, it is wrapped in one.
+    An exception that is not an `OrchestratorError` is wrapped in one. The builder's methods `check` and `endings` and
+    its attribute `covers` are optional. Whether the builder has them is checked once, when this object is created.
 
     Attributes:
-        covers: Until an event is this old, `start` needs no search (`find`) before it.
-        can_be_followed: Whether the builder has a method `endings`.
+        name: The builder's name.
+        covers: For how long after the event's time the build system recognizes a repeated `start`, so that no `find` is
+            needed first. For a builder without the attribute `covers`, this is 30 seconds, because Lambda waits longer
+            than that before it delivers an event again.
+        can_be_followed: Whether the builder has a method `endings`. If it has none, its runs cannot be followed.
     """
 
     def __init__(self, name: str, builder: Builder) -> None:
@@ -56,13 +59,17 @@ class BuildSystem:
         self.can_be_followed = self._endings is not None
 
     def check(self, job: str) -> None:
-        """Check a job's name, if the builder has a method `check`; see `ChecksNames`."""
+        """Check a job's name; see `ChecksNames.check`. If the builder has no method `check`, do nothing."""
         if self._names is not None:
             with self._wrapped_errors():
                 self._names.check(job)
 
     def start(self, job: Job) -> Run:
-        """Start a job; see `Builder.start`."""
+        """Start a job; see `Builder.start`.
+
+        Raises:
+            ConsumerFailed: The builder returned something other than a `Run`. It may have started the job.
+        """
         with self._wrapped_errors():
             run = self._builder.start(job)
         if not isinstance(run, Run):
@@ -71,7 +78,11 @@ class BuildSystem:
         return run
 
     def find(self, job: Job) -> Run | None:
-        """Search for a run; see `Builder.find`. Return `None` also if the job does not exist."""
+        """Search for an earlier run of a job; see `Builder.find`.
+
+        If the build system has no such job, there is no run either. This method then returns `None`, although the
+        builder raises `JobRejected`.
+        """
         try:
             with self._wrapped_errors():
                 run = self._builder.find(job)
@@ -80,7 +91,9 @@ class BuildSystem:
         return run if isinstance(run, Run) else None
 
     def endings(self, jobs: Sequence[StartedJob]) -> Mapping[str, Ending]:
-        """Look up how runs of one job ended; see `KnowsEndings`.
+        """Look up how runs of one job ended; see `KnowsEndings.endings`.
+
+        Endings that the builder returns for runs that are not in `jobs` are left out.
 
         Raises:
             ConfigurationError: The builder has no method `endings`.
@@ -105,20 +118,21 @@ class BuildSystem:
 
 
 class BuildSystems:
-    """Holds the registered builders and the built-in ones; each built-in builder is created on its first use."""
+    """Holds the built-in builders and the registered ones. A built-in builder is created when it is first used."""
 
     def __init__(
         self, factories: Mapping[str, Callable[[], Builder]], builders: Mapping[str, Builder], default: str
     ) -> None:
-        """Store the builders.
+        """Check and store the builders.
 
         Args:
-            factories: A function for each built-in builder, by the builder's name; it creates the builder.
-            builders: The registered builders, by name. They replace built-in builders of the same name.
-            default: Name of the builder that starts a job if the job names no builder.
+            factories: Functions that create the built-in builders, by the builder's name.
+            builders: The registered builders, by name. A registered builder replaces a built-in one of the same name.
+            default: The name of the builder that is used for a job that names no builder.
 
         Raises:
-            ConfigurationError: A builder lacks a method of `Builder`, or there is no builder named `default`.
+            ConfigurationError: A registered builder has no method `start` or `find`, or there is no builder with the
+                name `default`.
         """
         for name, builder in builders.items():
             if not _has_method(builder, "start") or not _has_method(builder, "find"):
@@ -135,14 +149,14 @@ class BuildSystems:
         self._lock = threading.Lock()
 
     def get(self, name: str | None, job: str) -> BuildSystem:
-        """Return the build system of this name.
+        """Return the builder with a given name, as a `BuildSystem`.
 
         Args:
             name: The builder's name; `None` selects the default builder.
-            job: The job's name, for the error message.
+            job: The name of the job that needs the builder. Only the error message uses it.
 
         Raises:
-            ConfigurationError: No builder has this name, or the builder's settings are missing.
+            ConfigurationError: No builder has this name, or a setting that the builder needs is missing.
         """
         name = name or self._default
         with self._lock:

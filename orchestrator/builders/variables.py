@@ -14,16 +14,20 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 def job_variables(trusted: Mapping[str, Any], from_event: Mapping[str, Any], own: Mapping[str, str]) -> dict[str, str]:
-    """Merge a job's variables; `from_event` overrides `trusted`, and `own` overrides both.
+    """Check a job's variables, convert their values to text, and merge the variables into one mapping.
+
+    If the same name occurs more than once, the value in `own` is used. If the name is not in `own`, the value in
+    `from_event` is used.
 
     Args:
-        trusted: Variables from the tier or the consumer's code. They may have any well-formed name.
-        from_event: Variables from the event. They may not have a name that changes how a build runs.
-        own: The `ORCHESTRATOR_…` variables.
+        trusted: Variables from the tier or from the consumer's code. Every well-formed name is allowed (see `is_name`).
+        from_event: Variables from the event. Names that change how a build runs are refused (see `refused_names`).
+        own: The `ORCHESTRATOR_…` variables. Some of their values come from the event, such as its id.
 
     Raises:
-        ConfigurationError: A trusted variable has a malformed name, or a value that cannot be converted to text.
-        InvalidEvent: A variable from the event has such a name or value, or its name is refused (see `refused_names`).
+        ConfigurationError: A variable in `trusted` has a malformed name, or a value that cannot be converted to text.
+        InvalidEvent: A variable in `from_event` has a malformed or refused name, or a value in `from_event` or `own`
+            cannot be converted to text.
     """
     variables: dict[str, str] = {}
     for name, value in trusted.items():
@@ -38,15 +42,22 @@ def job_variables(trusted: Mapping[str, Any], from_event: Mapping[str, Any], own
 
 
 def is_name(name: object) -> bool:
-    """Return whether this is a well-formed name: letters, digits and underscores, not starting with a digit."""
+    """Return whether a value is a well-formed name of a variable.
+
+    Such a name is a text of ASCII letters, digits and underscores, and does not begin with a digit.
+    """
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def event_text(name: str, value: Any) -> str:
-    """Convert the value of an event's variable to text, as `to_text` does.
+    """Convert the value of a variable from an event to text; see `to_text`.
+
+    Args:
+        name: The variable's name, which the error message shows.
+        value: The variable's value.
 
     Raises:
-        InvalidEvent: The value cannot be passed to a job; the message names the variable.
+        InvalidEvent: The value cannot be converted to text.
     """
     return _text_of(name, value, InvalidEvent)
 

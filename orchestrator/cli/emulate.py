@@ -3,13 +3,17 @@
 import argparse
 import threading
 
-# events/local/env.json names this port, too. AWS emulators usually listen on it, and it is free on macOS, unlike
-# moto's default, 5000.
+# events/local/env.json names this port, too. AWS emulators usually listen on it. moto's own default, 5000, is often
+# taken on macOS.
 EMULATOR_PORT = 4566
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
-    """Add the command `emulate` to the parser."""
+    """Add the command `emulate` to the parser's commands.
+
+    Args:
+        parents: Parsers that define the options which `emulate` shares with other commands.
+    """
     parser = commands.add_parser(
         "emulate",
         parents=parents,

@@ -15,7 +15,11 @@ from orchestrator.values.limits import read_json
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
-    """Add the command `invoke` to the parser."""
+    """Add the command `invoke` to the parser's commands.
+
+    Args:
+        parents: Parsers that define the options which `invoke` shares with other commands.
+    """
     parser = commands.add_parser(
         "invoke",
         parents=parents,

@@ -1,4 +1,4 @@
-"""Imports the object that `--handler` names."""
+"""Imports the handler or registry that the option `--handler` names."""
 
 import importlib
 import sys
@@ -12,7 +12,7 @@ def load(place: str) -> Any:
     """Import an object.
 
     Args:
-        place: The module and the name, as in `orchestrator.handler:lambda_handler`.
+        place: The module, and the name of the object in it, as in `orchestrator.handler:lambda_handler`.
 
     Raises:
         ConfigurationError: `place` is malformed, the module or the name does not exist, or importing the module failed.
@@ -20,7 +20,7 @@ def load(place: str) -> Any:
     module_name, _, name = place.partition(":")
     if not name or not module_name or module_name.endswith(".py"):
         raise ConfigurationError(f"--handler {place}: write it as module:name, without .py")
-    sys.path.insert(0, str(Path.cwd()))  # as `python -m` does; the path stays, as a handler may import more later
+    sys.path.insert(0, str(Path.cwd()))  # like `python -m`; never removed, as a handler may import more later
     try:
         return getattr(importlib.import_module(module_name), name)
     except OrchestratorError:

@@ -1,4 +1,4 @@
-"""The command `orchestrator`: runs the handler on sample events, shows the registry, and emulates AWS."""
+"""The command `orchestrator`: runs a handler on event files, shows its registry, or runs an AWS emulator."""
 
 import argparse
 import sys
@@ -12,17 +12,17 @@ _HANDLER = "orchestrator.handler:lambda_handler"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return the exit code: 1 if anything failed, 130 after Ctrl-C.
+    """Run the command, and return its exit code: 0 for success, 1 if anything failed, and 130 after Ctrl-C.
 
     Args:
-        arguments: The command line without the program's name; `None` reads `sys.argv`.
+        arguments: The words of the command line after the program's name. `None` takes them from `sys.argv`.
     """
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except BrokenPipeError:
-        # The program that reads the output, such as `head`, has exited. Python flushes sys.stdout at exit, which would
-        # fail.
+        # The program that reads the output, such as `head`, has exited. Python flushes `sys.stdout` at its own exit.
+        # That would fail, so there must be nothing to flush.
         sys.stdout = None
         return 1
     except KeyboardInterrupt:

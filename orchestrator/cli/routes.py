@@ -1,4 +1,4 @@
-"""The command `orchestrator routes`: shows a registry as a table, as JSON, or as a diagram."""
+"""The command `orchestrator routes`: shows the consumers of a registry as a table, as JSON, or as a diagram."""
 
 import argparse
 import sys
@@ -14,7 +14,11 @@ _COLUMNS = ("EVENT TYPE", "CONSUMER", "CONDITION", "FUNCTION")
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
-    """Add the command `routes` to the parser."""
+    """Add the command `routes` to the parser's commands.
+
+    Args:
+        parents: Parsers that define the options which `routes` shares with other commands.
+    """
     parser = commands.add_parser("routes", parents=parents, help="show which consumer takes which event")
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
@@ -38,12 +42,14 @@ def _routes(options: argparse.Namespace) -> int:
 
 
 class Route(TypedDict):
-    """One event type of one consumer.
+    """One event type, and one consumer that takes events of this type.
 
     Attributes:
-        condition: Name of the consumer's condition; `None` if the consumer has none.
-        function: The consumer's function, as `module:name`.
-        leadsTo: Event types that the consumer causes, or descriptions of other effects.
+        condition: Name of the function that decides whether the consumer takes an event. `None` means that the
+            consumer takes every event of the type.
+        function: The function that the consumer runs, as `module:name`.
+        leadsTo: What the consumer can cause: the types of further events, and descriptions of effects that are not
+            events, such as `status webhook`.
     """
 
     eventType: str
@@ -54,7 +60,7 @@ class Route(TypedDict):
 
 
 def routes(registry: Registry) -> list[Route]:
-    """List every event type of every consumer."""
+    """Return one route for each event type of each consumer in the registry."""
     return [
         Route(
             eventType=event_type,
@@ -79,8 +85,9 @@ def as_table(entries: Sequence[Route]) -> str:
 def as_mermaid(entries: Sequence[Route]) -> str:
     """Write routes as the source of a Mermaid flowchart.
 
-    Event types are drawn with round ends, consumers as rectangles, and other effects as flags. A dotted arrow leads
-    from a consumer to each of its effects.
+    Event types are drawn with round ends, consumers as rectangles, and effects that are not events as flags. A solid
+    arrow leads from an event type to each consumer that takes it. A dotted arrow leads from a consumer to each event
+    type and each other effect that it can cause.
     """
     follows = [text for entry in entries for text in entry["leadsTo"]]
     types = _numbered("event", [entry["eventType"] for entry in entries] + [text for text in follows if _is_type(text)])

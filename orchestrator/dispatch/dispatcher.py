@@ -20,7 +20,7 @@ _MAX_SIDE_BY_SIDE = 32
 
 
 class Dispatcher:
-    """Runs consumers, in threads that are kept from event to event."""
+    """Runs consumers in threads, which are kept from one event to the next."""
 
     def __init__(self, performers: Performers, ledger: Ledger, records: Records) -> None:
         self._performers = performers
@@ -32,14 +32,17 @@ class Dispatcher:
     def dispatch(
         self, event: Event[Mapping[str, Any]], consumers: Iterable[Consumer], context: Context
     ) -> list[ConsumerResult]:
-        """Run every consumer that accepts the event, and perform its actions.
+        """Run every consumer that accepts the event, and perform the actions that it returns.
+
+        If a consumer fails, the other consumers still run.
 
         Args:
-            consumers: The consumers of the event's type.
+            event: The event.
+            consumers: The consumers that are registered for the event's type.
+            context: The context that the consumers receive.
 
         Returns:
-            One result for each consumer that accepted the event or failed, in the order of `consumers`. If a consumer
-            fails, the others still run.
+            One result for each consumer that accepted the event or failed, in the order of `consumers`.
         """
         consumers = list(consumers)
         turns: list[Turn] = []

@@ -1,7 +1,8 @@
-"""Runs all `async` consumers on one asyncio loop, in a thread of its own.
+"""Runs all `async` consumers on one asyncio loop, in a thread that runs nothing else.
 
-`asyncio.run` would create a loop for each event, so consumers could not keep a client between events. It would also
-remove the current loop of the calling thread, which may belong to the program that calls the handler.
+`asyncio.run` would create a new loop for each event. A client that a consumer keeps from one event to the next would
+then belong to a loop that is closed. `asyncio.run` would also remove the current loop of the thread that calls the
+handler, and a program that calls the handler, such as a test, may need that loop.
 """
 
 import asyncio
@@ -17,9 +18,9 @@ _END_SECONDS = 1.0
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine on the loop with the caller's context variables; return its result or raise its exception.
+    """Run a coroutine on the loop, with the caller's context variables; return its result or raise its exception.
 
-    A coroutine that blocks without awaiting holds up all others.
+    A coroutine that blocks without awaiting holds up all other coroutines on the loop.
     """
     loop = _shared_loop()
     if loop.is_calling():  # an async consumer has called a handler, so waiting here would block the loop for ever

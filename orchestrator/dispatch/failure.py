@@ -1,4 +1,4 @@
-"""Builds the event about a consumer's failure, so that nobody waits for a job that never starts."""
+"""Builds the event about a consumer's failure, so that the control plane does not wait for a job that never starts."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -23,17 +23,18 @@ _PASSED_ON = ("tenant", "secret", "context", "tier", "API_ENDPOINT")
 def failure_event(
     event_type: str, event: Event[Mapping[str, Any]], actions: Iterable[Action | Following], error: OrchestratorError
 ) -> PublishEvent | None:
-    """Build the event about a failure.
+    """Build the event about a consumer's failure.
 
     Args:
         event_type: The type of the event that is built, such as `TENANT_PROVISIONING_FAILURE`.
         event: The event that could not be handled.
-        actions: The consumer's actions; empty if it failed before it returned any.
-        error: The failure; its text and class name become `reason` and `error` in the detail.
+        actions: The actions that the consumer returned; empty if it failed before it returned any.
+        error: The failure. Its text becomes `reason` in the new event's detail, and its class name becomes `error`.
 
     Returns:
-        An event with the tenant data that the failed job would have sent, as text. `None` if nobody waits for a job,
-        because the event has no tenant id, the tenant is unknown, or none of the actions starts a job.
+        The event. Its detail contains the tenant data that the job would have sent if it had run and failed. If nobody
+        waits for a job, the result is `None`. That is so if the event has no tenant id, if the tenant is unknown, or if
+        the consumer returned actions and none of them starts a job.
     """
     actions = list(actions)
     tenant_id = find_tenant_id(event.detail)
@@ -68,7 +69,11 @@ def _is_tenant(text: str) -> bool:
 
 
 def _cut(detail: dict[str, str], tenant_id: str) -> dict[str, str]:
-    """Shorten a detail that is too large: of the tenant, keep only the id; then drop the longest other values."""
+    """Shorten a detail that is too large for an event; return any other detail unchanged.
+
+    First, `tenant` is cut to the tenant's id. If the detail is still too large, the variables in `_PASSED_ON` are
+    removed, the longest first, until it fits.
+    """
     if _size(detail) <= _MAX_DETAIL_BYTES:
         return detail
     cut = {**detail, "tenant": json.dumps({"id": tenant_id})}

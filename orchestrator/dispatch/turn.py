@@ -21,12 +21,13 @@ _CHANGED_RECORD = (OutcomeStatus.SAVED, OutcomeStatus.UPDATED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerResult:
-    """The result of one consumer's turn.
+    """What one consumer did with one event.
 
     Attributes:
         consumer: The consumer's name.
-        outcomes: The outcomes of the actions that were performed, in order.
-        error: The error that ended the turn early, if there was one.
+        outcomes: The outcomes of the actions that were performed, in order. If the consumer's failure was published,
+            the last outcome is that of publishing it.
+        error: The error with which the consumer, or one of its actions, failed; `None` if nothing failed.
     """
 
     consumer: str
@@ -35,7 +36,7 @@ class ConsumerResult:
 
 
 class Turn:
-    """Handles one event for one consumer."""
+    """Runs one consumer on one event: call `accept` first, and call `run` if `accept` returned True."""
 
     def __init__(
         self,
@@ -61,11 +62,12 @@ class Turn:
         """Check whether `run` has anything to do.
 
         Args:
-            seen: The event, or the copy of it that this consumer gets.
+            seen: The event that the consumer receives. It may be a copy, so that the consumer cannot change the detail
+                that other consumers read.
 
         Returns:
-            True if the consumer accepts the event. It is also True if an exception was raised; `run` then returns the
-            failure.
+            True if the consumer accepts the event. It is also True if the check raised an exception, because `run` then
+            returns that failure.
         """
         try:
             self._raise_published_failure()
@@ -75,7 +77,7 @@ class Turn:
         return self._accepted is not None or self._refused is not None
 
     def run(self) -> ConsumerResult:
-        """Call the consumer and perform its actions."""
+        """Call the consumer and perform its actions; a failure is returned as the result's `error`."""
         try:
             if self._refused is not None:
                 raise self._refused
@@ -108,7 +110,7 @@ class Turn:
         return actions
 
     def _prepare_all(self) -> list[Prepared]:
-        """Check all actions before performing the first, so that bad input changes nothing."""
+        """Check and prepare all actions before the first one is performed, so that bad input changes nothing."""
         answers.check(self._actions, self._consumer.name)
         return [self._prepare(answers.blank(action), position) for position, action in enumerate(self._actions)]
 
@@ -135,9 +137,10 @@ class Turn:
         return Origin(event=self._event, consumer=self._consumer.name, position=position)
 
     def _has_started_job(self) -> bool:
-        """Whether an earlier delivery started the event's job.
+        """Return whether an earlier delivery of this event has started the consumer's job.
 
-        If so, the tenant record may already describe a later stage of the operation, so no action may begin it again.
+        If it has, the tenant record may already describe a later stage of the operation, so no action may begin the
+        operation again. If no action begins an operation, the answer is not needed, and False is returned.
         """
         jobs = [position for position, action in enumerate(self._actions) if isinstance(action, StartJob)]
         if not jobs or not any(map(begins, self._actions)):
@@ -152,7 +155,10 @@ class Turn:
         return Origin(event=self._event, consumer=self._consumer.name, position=0, is_failure=True)
 
     def _raise_published_failure(self) -> None:
-        """Raise the failure that an earlier delivery published, if any: after that, the job must not start."""
+        """If an earlier delivery of the event published the consumer's failure, raise that failure again.
+
+        The control plane has been informed that the job was not started, so the job must not start now.
+        """
         origin = self._failure_origin()
         if self._consumer.failure_type is None or not origin.may_be_retry:
             return
@@ -164,7 +170,13 @@ class Turn:
             raise failure
 
     def _failed(self, raised: BaseException) -> ConsumerResult:
-        """Return the failure, and publish it if somebody waits for the job."""
+        """Return the result for an exception that ended the turn.
+
+        If the failure is permanent and the control plane waits for a job, publish the failure as an event.
+
+        Raises:
+            KeyboardInterrupt: The exception is a `KeyboardInterrupt`, which must end the program.
+        """
         if isinstance(raised, KeyboardInterrupt):
             raise raised
         error = self._own_error(raised)

@@ -1,4 +1,4 @@
-"""Checks events about a run's ending against the ledger's record of that run."""
+"""Checks events about a run against the ledger's record of that run, before consumers get the events."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,28 +22,39 @@ from orchestrator.run import (
 
 
 class UnknownRun(Exception):
-    """The ledger has no record of the event's run, or the record contradicts the event."""
+    """An event about a run must be ignored.
+
+    Either the ledger has no record of the run, or the record contradicts the event.
+    """
 
 
 class Admission:
-    """Admits an event about a run's ending, or about the deployment that follows, if the ledger's record agrees."""
+    """Admits an event about a run only if the ledger's record of the run agrees with the event.
+
+    Such an event is about the run's ending, or is the TENANT_DEPLOYMENT event that follows a successful run.
+    """
 
     def __init__(self, records: Records, *, require_run_id: bool = False) -> None:
         self._records = records
         self._require_run_id = require_run_id
 
     def admit(self, event: Event[Mapping[str, Any]]) -> Event[Mapping[str, Any]]:
-        """Check an event about a run, and store the ending that it reports; return other events unchanged.
+        """Check an event about a run, and store the run's ending if the event reports it.
 
-        The run is followed until `finish` is called, because the event's consumers may fail.
+        An event that is not about a run, or does not contain a run id, is returned unchanged. An event whose run has no
+        record is also returned unchanged if each Lambda environment has records of its own, because another environment
+        may have the record.
+
+        This method does not stop following the run, because the event's consumers may still fail. `finish` does.
 
         Returns:
-            The event. If its run is known, its `start` is the run's. If it reports an ending, the run id, event id,
-            event type and tenant id in its detail come from the record.
+            The event. If its run has a record, the event's `start` is that of the run's job. If the event reports an
+            ending, the `ORCHESTRATOR_…` variables in its detail come from the record: the run id, event id, event type
+            and tenant id.
 
         Raises:
             UnknownRun: The ledger has no record of the run, or the record contradicts the event.
-            InvalidEvent: The event names no run, and `REQUIRE_RUN_ID` is set.
+            InvalidEvent: The event is about a run but contains no run id, and `REQUIRE_RUN_ID` is set.
             Unavailable: The ledger cannot be read or written.
         """
         is_follow_up = event.type == EventType.TENANT_DEPLOYMENT
@@ -66,16 +77,21 @@ class Admission:
         return replace(event, detail={**event.detail, **ending_variables(job, event.detail)}, start=job.start)
 
     def finish(self, event: Event[Mapping[str, Any]]) -> None:
-        """Stop following the event's run; call this once every consumer has handled the event."""
+        """Stop following the run whose ending the event reports; other events are ignored.
+
+        Args:
+            event: The event that `admit` returned. Call this once every consumer has handled it.
+        """
         run_id = ending_run(event)
         if run_id is not None and event.start is not None:
             self._records.unfollow(run_id)
 
     def _check_sender(self, event: Event[Mapping[str, Any]]) -> None:
-        """Refuse an event that names no run, if `REQUIRE_RUN_ID` is set.
+        """Check the sender of an event that contains no run id.
 
-        The failure that this function publishes if it cannot start a job also names no run, but it is accepted: the
-        ledger has a record of the action that published it.
+        If `REQUIRE_RUN_ID` is set, raise `InvalidEvent` unless this function published the event. It publishes such an
+        event if it cannot start a job, because there is no run then. The ledger has a record of the action that
+        published the event, and that record proves the sender.
         """
         if not self._require_run_id:
             return
@@ -89,7 +105,11 @@ class Admission:
 
 
 def _checked(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJob:
-    """Return the job whose run the event is about; raise `UnknownRun` if the record contradicts the event."""
+    """Return the job whose run ended, if the run's record agrees with the event about the ending.
+
+    Raises:
+        UnknownRun: There is no record, the record contradicts the event, or the job was started with `follow=False`.
+    """
     if record is None or record.job is None:
         raise UnknownRun("the ledger has no record of that run")
     job, detail = record.started_job, event.detail
@@ -111,7 +131,11 @@ def _checked(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJ
 
 
 def _succeeded(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJob:
-    """Return the job whose success led to this deployment; raise `UnknownRun` if the record shows no such success."""
+    """Return the job whose successful run led to a TENANT_DEPLOYMENT event, if the run's record agrees with that event.
+
+    Raises:
+        UnknownRun: There is no record, the run has not succeeded, or it belongs to another tenant.
+    """
     if record is None or record.job is None:
         raise UnknownRun("the ledger has no record of that run")
     if record.job.tenant_id is None or find_tenant_id(event.detail) != record.job.tenant_id:

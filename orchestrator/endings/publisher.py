@@ -30,11 +30,14 @@ from orchestrator.run import (
 HAS_FAILED = "an earlier event said that this run failed"
 
 NO_RECORDS = "IDEMPOTENCY_TABLE is not set, so there is no list of the jobs that were started"
-"""The reason why no run is followed if each Lambda environment has records of its own; shown in logs and outcomes."""
+"""The reason, in logs and outcomes, why no run is followed if `IDEMPOTENCY_TABLE` is not set.
+
+Each Lambda environment then has records of its own, and none of them has a list of all runs.
+"""
 
 
 class EndingPublisher:
-    """Publishes endings, and performs `PublishEnding`."""
+    """Publishes events about the endings of runs; it is the performer of `PublishEnding`."""
 
     def __init__(self, systems: BuildSystems, bus: EventBus, ledger: Ledger, records: Records) -> None:
         self._systems = systems
@@ -44,11 +47,18 @@ class EndingPublisher:
         self._has_warned = False
 
     def prepare(self, action: PublishEnding, origin: Origin) -> Prepared:
-        """See `Performer`."""
+        """Prepare the action without a check; see `Performer.prepare`.
+
+        The action is checked when it is performed, because the checks read the ledger and the build system.
+        """
         return Prepared(perform=partial(self._perform, action, origin))
 
     def _perform(self, action: PublishEnding, origin: Origin, claim: Claim) -> Outcome:
-        """Publish an ending if the build system confirms it.
+        """Publish the ending of the action's run if the build system confirms that the run has ended.
+
+        If the build system has deleted the run, the ending that the action contains, if any, is published. Nothing is
+        published if the ledger has no matching run, or if each Lambda environment has records of its own. The outcome
+        then has the reason.
 
         Raises:
             Unavailable: The build system could not be reached, or the run has not ended yet.
@@ -78,10 +88,12 @@ class EndingPublisher:
         return self.publish(job, ending, origin.time)
 
     def publish(self, job: StartedJob, ending: Ending, time: datetime) -> Outcome:
-        """Publish how a run ended, unless that was published before, and stop following the run.
+        """Publish how a run ended, unless that has been published before, and stop following the run.
 
         Args:
-            time: When the ending became known; the published event has this time.
+            job: The job whose run ended.
+            ending: How the run ended.
+            time: The time of the published event, which is the time when the ending became known.
 
         Raises:
             Unavailable: The bus did not accept the event, or another delivery is publishing it.
@@ -94,10 +106,13 @@ class EndingPublisher:
 
 
 def close_run(records: Records, job: StartedJob, *, succeeded: bool, unfollow: bool = True) -> None:
-    """Store how a run ended; log an error if a failure replaces a success.
+    """Store how a run ended; log an error if that replaces a stored success with a failure.
 
     Args:
-        unfollow: Whether to stop following the run.
+        records: The ledger's records.
+        job: The job whose run ended.
+        succeeded: Whether the run succeeded.
+        unfollow: Whether to stop following the run, too.
     """
     status = EndingStatus.SUCCESS if succeeded else EndingStatus.FAILURE
     before = records.close(job.run_id, status, unfollow=unfollow)
@@ -109,11 +124,12 @@ def ending_variables(job: StartedJob, detail: Mapping[str, Any]) -> dict[str, An
     """Build the variables that every event about a run's ending must have in its detail.
 
     Args:
-        job: The run's job.
-        detail: The detail without these variables.
+        job: The job whose run ended.
+        detail: The event's detail, to which the caller adds the variables.
 
     Returns:
-        The `ORCHESTRATOR_…` variables, and `tenant` with the tenant's id if `detail` has none.
+        The `ORCHESTRATOR_…` variables. If `detail` has no `tenant`, the variable `tenant` with the tenant's id is
+        added.
     """
     own = {
         RUN_ID_VARIABLE: job.run_id,
@@ -128,7 +144,7 @@ def ending_variables(job: StartedJob, detail: Mapping[str, Any]) -> dict[str, An
 
 
 def project_name(name: str) -> str:
-    """Return a CodeBuild project's name, given its name or its ARN."""
+    """Return the name of a CodeBuild project that is given by its name or by its ARN."""
     return name.rpartition(":project/")[2]
 
 
@@ -149,7 +165,7 @@ def _nothing(action: PublishEnding, status: OutcomeStatus, reason: str) -> Outco
 
 
 def _event(job: StartedJob, ending: Ending) -> PublishEvent:
-    """Build the event about an ending; its detail holds the run's variables, as if the job had sent it."""
+    """Build the event about a run's ending; its detail holds the run's variables, as if the job had sent the event."""
     detail: dict[str, Any] = {**ending.variables, **ending_variables(job, ending.variables)}
     if not ending.succeeded:
         detail["reason"] = ending.reason

@@ -1,4 +1,4 @@
-"""Finds runs whose ending no event has reported: events can get lost, and Jenkins sends none."""
+"""Finds runs that have ended although no event has reported it: events can get lost, and Jenkins sends none."""
 
 import itertools
 import math
@@ -28,7 +28,7 @@ _END_OF_DOUBT = timedelta(hours=1)
 
 
 class Sweep:
-    """Checks the followed runs and publishes how they ended; performs `SweepRuns`."""
+    """Checks the followed runs, and publishes how they ended; it is the performer of `SweepRuns`."""
 
     def __init__(self, publisher: EndingPublisher, systems: BuildSystems, records: Records) -> None:
         self._publisher = publisher
@@ -37,15 +37,17 @@ class Sweep:
         self._has_warned = False
 
     def prepare(self, action: SweepRuns, origin: Origin) -> Prepared:
-        """See `Performer`."""
+        """Prepare the sweep; see `Performer.prepare`."""
         return Prepared(perform=self._perform)
 
     def _perform(self, claim: Claim) -> Outcome:
-        """Check the runs that are due, the longest overdue first, while time is left.
+        """Check the runs that are due, the longest overdue first, until the invocation's time is up.
 
-        If one build system fails, the error is logged, the others are still checked, and the next sweep tries again.
-        The error is not raised, because retrying the scheduled event is pointless when the next one comes anyway.
-        Sweeps that overlap are safe: the ledger makes sure that each ending is published once.
+        If one build system fails, the error is logged, and the runs of the other build systems are still checked. The
+        error is not raised, because the event that causes a sweep comes regularly: the next sweep checks the same runs
+        again, so a retry of this one is not needed.
+
+        Sweeps that overlap are safe, because the ledger makes sure that each ending is published once.
         """
         if self._records.memory is None:
             return self._skip()
@@ -68,7 +70,11 @@ class Sweep:
         return swept
 
     def _steps(self) -> Iterable[Sequence[Record]]:
-        """Split the runs that are due into groups that one request to a build system can cover."""
+        """Split the runs that are due into groups, each small enough for one request to a build system.
+
+        All runs of a group have the same job, and either all or none of them are in doubt (see `Record.is_in_doubt`).
+        No further group is returned once the invocation's time is up.
+        """
         for page in self._records.due():
             by_job = sorted(page, key=_group)
             for _, group in itertools.groupby(by_job, key=_group):
@@ -82,9 +88,12 @@ class Sweep:
                     waiting = waiting[size:]
 
     def _check(self, step: Sequence[Record]) -> set[str]:
-        """Check runs of one job, publish their endings, and return the ids of the runs whose ending was published.
+        """Check one group of runs, publish the endings of those that have ended, and return these runs' ids.
 
-        Runs in doubt are only searched for.
+        If the runs are in doubt, they are only searched for, and no ending is published.
+
+        Args:
+            step: A group from `_steps`.
         """
         if step[0].is_in_doubt:
             for record in step:
@@ -114,7 +123,11 @@ class Sweep:
         self._publisher.publish(record.started_job, ending, clock.now())
 
     def _find(self, record: Record) -> None:
-        """Search for a run whose start has no outcome; if it is found, a later sweep checks whether it has ended."""
+        """Search for the run of a job that may or may not have been started.
+
+        If the run is found, a later sweep checks whether it has ended. If it is still not found an hour after the
+        record's lock expired, the job was never started, so the run is no longer followed.
+        """
         job = record.started_job
         system = self._systems.get(job.builder, job.name)
         run = system.find(Job(name=job.name, run_id=job.run_id, since=job.since, variables={}))
@@ -141,7 +154,10 @@ def _group(record: Record) -> tuple[bool, str, str]:
 
 
 def _has_done(act: Callable[..., None], *arguments: Any) -> bool:
-    """Call `act` and return True; if it raises an `OrchestratorError`, log the error and return False."""
+    """Call `act` with the arguments, and return True.
+
+    If it raises an `OrchestratorError`, log the error and return False.
+    """
     try:
         act(*arguments)
     except Unavailable as error:  # another sweep may be publishing the same ending

@@ -19,19 +19,23 @@ from orchestrator.intake import message
 from orchestrator.intake.redelivery import Failed, Redelivery
 
 Parse: TypeAlias = Callable[[Any, str | None], Event[Mapping[str, Any]]]
-"""Converts a payload or message to an event; the second argument is Lambda's request id."""
+"""The type of functions that convert an invocation's payload, or an SQS message, to an event.
+
+The second argument is Lambda's id of the invocation, or `None` if it is unknown.
+"""
 
 
 class Batches:
-    """Handles batches of SQS messages."""
+    """Handles batches of SQS messages, and reports the messages that failed."""
 
     def __init__(self, parallel: int, redelivery: Redelivery | None) -> None:
         """Create the handler of batches.
 
         Args:
             parallel: How many messages are handled at the same time. Messages of a FIFO queue are always handled in
-                order, one at a time. If one fails, the rest of its group is returned to the queue.
-            redelivery: Decides when failed messages come back; `None` leaves this to the queue.
+                order, one at a time. If one of them fails, the later messages of its group are returned to the queue.
+            redelivery: Decides when failed messages are delivered again, and moves a message to the failure queue once
+                a retry is pointless. If this is `None`, the settings of the messages' own queue apply.
         """
         self._parallel = parallel
         self._redelivery = redelivery
@@ -40,12 +44,13 @@ class Batches:
         """Handle every message of a batch.
 
         Args:
-            batch: The invocation's payload, with `Records`.
-            handle: Handles one message, which it converts with the given parser. It raises an exception if that fails.
+            batch: The invocation's payload, with the messages in `Records`.
+            handle: Handles one message. Its arguments are a function that converts the message to an event, and the
+                message. It raises an exception if the message could not be handled.
 
         Returns:
-            `{"batchItemFailures": [{"itemIdentifier": …}, …]}`: the messages that SQS must deliver again
-            (https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html).
+            The answer to Lambda: `{"batchItemFailures": [{"itemIdentifier": …}, …]}`. It lists the ids of the messages
+            that SQS must deliver again (https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html).
         """
         records: list[dict[str, Any]] = batch["Records"]
         failures = _Failures(handle)
@@ -74,7 +79,11 @@ class Batches:
 
 
 class _Failures:
-    """Handles messages and keeps their errors, which Powertools does not return."""
+    """Handles messages, and keeps the error of each message that failed, because Powertools does not return the errors.
+
+    Attributes:
+        errors: The errors, by the message's id.
+    """
 
     def __init__(self, handle: Callable[[Parse, SQSRecord], Any]) -> None:
         self.errors: dict[str, Exception] = {}
@@ -92,7 +101,7 @@ class _Failures:
 
 
 class _SideBySide(BatchProcessor):
-    """Handles several messages at the same time."""
+    """A Powertools batch processor that handles several messages at the same time, in threads."""
 
     def __init__(self, parallel: int) -> None:
         super().__init__(event_type=EventType.SQS)

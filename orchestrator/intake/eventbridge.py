@@ -20,7 +20,7 @@ _DEEPEST = 64
 
 
 def is_sqs_batch(raw: object) -> bool:
-    """Return whether an invocation's payload is a batch of SQS messages."""
+    """Return whether an invocation's payload is a batch of at least one SQS message."""
     records = raw.get("Records") if isinstance(raw, dict) else None
     return (
         isinstance(records, list)
@@ -33,13 +33,15 @@ def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]
     """Convert an EventBridge event to the canonical event.
 
     Args:
-        raw: The event, or a record of Lambda's failure destination that contains it
-            (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html).
-        request_id: Lambda's id of the invocation. It stays the same in Lambda's own retries, but differs when somebody
-            sends a record of the failure destination again.
+        raw: The event, or a record that Lambda sent to its failure destination
+            (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html). Such a record contains
+            the event.
+        request_id: Lambda's id of the invocation, which becomes part of `Event.redrive` if `raw` is such a record. The
+            id stays the same when Lambda itself retries, and differs when somebody sends the record again.
 
     Raises:
-        InvalidEvent: This is not an EventBridge event; the message names each wrong field.
+        InvalidEvent: `raw` is not an EventBridge event, or contains a value that cannot be stored or sent. The message
+            names each wrong field.
     """
     redrive = None
     while isinstance(raw, dict) and "requestContext" in raw and "requestPayload" in raw:
@@ -91,7 +93,10 @@ def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]
 
 
 def _passes_fast_check(detail: Mapping[str, Any]) -> bool:
-    """Check a detail quickly; if this returns False, `_find_fault` locates the fault."""
+    """Return whether a detail can be stored and sent.
+
+    This check is faster than `_find_fault`, but does not show where the fault is.
+    """
     level: list[Any] = [detail]
     for _ in range(_DEEPEST):
         deeper: list[Any] = []
@@ -119,7 +124,16 @@ def _is_serialisable(detail: Mapping[str, Any]) -> bool:
 
 
 def _find_fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str] | None:
-    """Return the path and fault of the first value that is valid JSON but cannot be stored or sent, or `None`."""
+    """Find the first value that is valid JSON, but cannot be stored in DynamoDB or sent to other services.
+
+    Args:
+        value: A detail, or a value inside it.
+        depth: The number of levels down to this value; a detail itself is level 1.
+
+    Returns:
+        The path of the faulty value within `value`, and a text that says what is wrong with it. `None` if there is no
+        such value.
+    """
     if isinstance(value, str):
         if value.isascii() or _is_whole(value):
             return None

@@ -1,4 +1,10 @@
-"""Converts SQS messages, from an EventBridge rule or the reference connector, to canonical events."""
+"""Converts SQS messages to canonical events.
+
+A message comes from an EventBridge rule, or from the reference connector
+(https://github.com/sourcefuse/loopback4-message-bus-connector). The body of a message from a rule is a whole event. The
+body of a message from the reference connector is only the event's detail; the event's type is in the message attribute
+`EventType`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -13,9 +19,9 @@ from orchestrator.intake import eventbridge
 from orchestrator.values.limits import read_json
 
 TYPE_ATTRIBUTE = "EventType"
-"""Message attribute in which the reference connector sends the event's type."""
+"""The message attribute in which the reference connector sends the event's type."""
 ERROR_ATTRIBUTE = "ErrorCode"
-"""Message attribute that marks a message from the failure queue."""
+"""The message attribute that only messages from the failure queue have; its value is the error's class name."""
 ID_ATTRIBUTE = "EventId"
 TIME_ATTRIBUTE = "EventTime"
 """The attributes `EventId` and `EventTime` keep an event's id and time when its message is sent again."""
@@ -24,8 +30,11 @@ TIME_ATTRIBUTE = "EventTime"
 def parse(record: SQSRecord, request_id: str | None = None) -> Event[Mapping[str, Any]]:
     """Convert an SQS message to the canonical event; see `as_eventbridge_event`.
 
+    If the message comes from the failure queue, somebody has sent it again, so the event has a `redrive`.
+
     Args:
-        request_id: As in `eventbridge.parse`.
+        record: The message.
+        request_id: Lambda's id of the invocation, as for `eventbridge.parse`.
 
     Raises:
         InvalidEvent: The body is neither an event nor an event's detail.
@@ -37,11 +46,12 @@ def parse(record: SQSRecord, request_id: str | None = None) -> Event[Mapping[str
 
 
 def as_eventbridge_event(record: SQSRecord) -> Any:
-    """Return a message's EventBridge event, decoded from JSON.
+    """Return the EventBridge event that a message contains, decoded from JSON.
 
-    The body is the event itself, unless the message has the attribute `EventType`, as the reference connector's
-    messages do. Then the body is only the event's detail, and the event's id and time come from the attributes
-    `EventId` and `EventTime` or, without these, from the message.
+    If the message has no attribute `EventType`, the body is the event. Messages of the reference connector have that
+    attribute, and their body is only the event's detail. The event's id and time are then the message attributes
+    `EventId` and `EventTime`. If an attribute is missing, the message's own id, or the time at which the message was
+    sent, is used in its place.
 
     Raises:
         InvalidEvent: The body is not JSON.
@@ -68,8 +78,10 @@ def as_eventbridge_event(record: SQSRecord) -> Any:
 def identity(record: SQSRecord) -> dict[str, str | None]:
     """Return the `id`, `detail-type` and `time` of the event in a message of the reference connector.
 
+    The values come from the message's attributes; see `as_eventbridge_event`.
+
     Raises:
-        InvalidEvent: The message's `SentTimestamp` is missing or out of range.
+        InvalidEvent: The message's `SentTimestamp` is missing, or is not a time between the years 1 and 9999.
     """
 
     def attribute(name: str) -> str | None:

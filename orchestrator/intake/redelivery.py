@@ -1,8 +1,9 @@
-"""Decides when a failed SQS message comes back, and when it goes to the failure queue.
+"""Decides when a failed SQS message is delivered again, and when it is moved to the failure queue.
 
-A queue's redrive policy has one limit for all failures. An event that only waits until a build system is less busy
-would reach this limit as soon as a broken event. The function therefore sets each message's visibility timeout, and
-moves messages to the failure queue itself.
+A queue's redrive policy limits how often a message is delivered, whatever the failure was. An event that only has to
+wait until a build system is less busy would reach this limit as soon as a broken event. The function therefore moves
+messages to the failure queue itself. It also sets each failed message's visibility timeout, which is the time until the
+message is delivered again.
 """
 
 import json
@@ -40,8 +41,9 @@ class Failed:
     """A message that was not handled.
 
     Attributes:
-        error: The exception that was raised. `None` if the message was not tried, because an earlier message of its
-            FIFO group failed.
+        record: The message.
+        error: The exception that handling the message raised. If this is `None`, handling was not tried, because an
+            earlier message of the same FIFO group failed.
     """
 
     record: SQSRecord
@@ -49,13 +51,14 @@ class Failed:
 
 
 class Redelivery:
-    """Spaces out the retries of failed messages. Moves a message to the failure queue once a retry is pointless."""
+    """Delays the retries of failed messages, and moves a message to the failure queue once a retry is pointless."""
 
     def __init__(self, client: "Callable[[], SQSClient]", failure_queue_url: str) -> None:
-        """Create the redelivery.
+        """Store the arguments.
 
         Args:
-            client: Returns the SQS client for the queues' region.
+            client: Returns the SQS client for the region of the failure queue and of the queues that messages come
+                from.
             failure_queue_url: The URL of the failure queue.
         """
         self._client = client
@@ -64,19 +67,22 @@ class Redelivery:
     def arrange(self, failures: Sequence[Failed]) -> set[str]:
         """Schedule the retries of failed messages, or move them to the failure queue.
 
-        A message is retried after a minute, then after twice as long each time, up to an hour. It goes to the failure
-        queue once it is 13 days old, or if it failed with an error other than `Unavailable` and has been received three
-        times.
+        A message is retried after a minute. After each further failure, the wait is twice as long, up to an hour. A
+        message is moved to the failure queue in two cases: it is 13 days old (SQS deletes messages after at most 14
+        days), or it failed with an error other than `Unavailable` and has been received three times.
 
-        The failure queue gets the message as an EventBridge event with its original id. The message attributes
-        `ErrorCode` and `ErrorMessage` hold the error's name and text. If the message cannot be sent there, the redrive
-        policy of its own queue applies.
+        What is sent to the failure queue is the message's event, as an EventBridge event with the original id. The
+        message attributes `ErrorCode` and `ErrorMessage` hold the error's class name and text. If sending fails, the
+        message stays in its own queue, and that queue's redrive policy applies.
+
+        Messages that came from the failure queue itself are left alone, because they would be moved back there for
+        ever.
 
         Args:
             failures: The messages, all from one queue.
 
         Returns:
-            The ids of the messages that are now in the failure queue; their own queue must not deliver them again.
+            The ids of the messages that are now in the failure queue. Their own queue must not deliver them again.
         """
         if not failures or _queue_name(failures[0].record) == self._failure_queue_url.rpartition("/")[2]:
             return set()  # a message that came from the failure queue would be moved back there for ever
@@ -190,10 +196,13 @@ def _attribute(record: SQSRecord, name: str, otherwise: str) -> str:
 
 
 def wait_seconds(tries: int) -> int:
-    """Return the seconds to wait after this many tries: a minute, then twice as long each time, at most an hour.
+    """Return the time to wait, in seconds, before a message is tried again.
 
-    Each wait is shortened at random by up to a quarter. Messages that failed together therefore come back at different
-    times.
+    It is a minute after the first try, twice as long after each further try, and at most an hour. The result is shorter
+    than that by up to a quarter, at random, so that messages that failed together come back at different times.
+
+    Args:
+        tries: How many times the message has been tried.
     """
     longest: int = min(FIRST_WAIT_SECONDS * 2 ** min(tries - 1, 16), LONGEST_WAIT_SECONDS)
     return round(longest * random.uniform(0.75, 1))  # noqa: S311 (spreads messages, guards no secret)
@@ -209,7 +218,10 @@ def _queue_url(client: "SQSClient", record: SQSRecord) -> str:
 
 
 def _as_event(record: SQSRecord) -> str | None:
-    """Convert a message to the JSON of its EventBridge event, which can be sent again through a queue or a bus."""
+    """Convert a message to its EventBridge event, as JSON that can be sent again through a queue or a bus.
+
+    Return `None` if that is impossible, for example because the message's body is not JSON.
+    """
     try:
         event = message.as_eventbridge_event(record)
         text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
@@ -219,7 +231,11 @@ def _as_event(record: SQSRecord) -> str | None:
 
 
 def _identity(record: SQSRecord) -> Mapping[str, Any]:
-    """Return the message attributes that preserve the event's id, type and time; empty if it has no `EventType`."""
+    """Return the message attributes that a copy of the message needs to keep the event's id, type and time.
+
+    They are the attributes `EventId`, `EventType` and `EventTime`. If the message has no attribute `EventType`, its
+    body contains the id, type and time, and the result is empty.
+    """
     if not (record.get("messageAttributes") or {}).get(message.TYPE_ATTRIBUTE):
         return {}
     identity = message.identity(record)

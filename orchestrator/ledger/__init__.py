@@ -1,1 +1,1 @@
-"""Records every action, so that each is performed once, and follows every run until it ends."""
+"""Records actions, so that each is performed once, and lists the runs that are followed until they end."""

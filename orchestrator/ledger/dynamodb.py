@@ -39,7 +39,7 @@ _PAGE = 100
 
 
 class DynamoDBRecords:
-    """Keeps the records in a table whose key is `id` and whose TTL attribute is `expiration`; see `Records`."""
+    """Implements `Records` with a DynamoDB table. The table's key is `id`, and its TTL attribute is `expiration`."""
 
     memory: timedelta | None
 
@@ -47,9 +47,9 @@ class DynamoDBRecords:
         """Store the arguments.
 
         Args:
-            table: Name of a table with the index `open-jobs`.
-            client: Returns the client; called at each request.
-            memory: How long records are kept.
+            table: The table's name. The table needs the index `open-jobs`.
+            client: Returns the DynamoDB client. It is called for each request.
+            memory: How long a record is kept.
         """
         self.memory = memory
         self._table = table
@@ -58,7 +58,7 @@ class DynamoDBRecords:
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """See `Records.claim`; sends one request."""
+        """See `Records.claim`. The claim is one conditional request, which makes it atomic."""
         new = {
             "state": State.CLAIMED,
             "owner": owner,
@@ -123,10 +123,12 @@ class DynamoDBRecords:
         self._change_open(run_id, "REMOVE #openJob, #checkAt")
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """See `Records.due`; a page has at most a hundred records.
+        """See `Records.due`. A page has at most a hundred records.
+
+        If a record cannot be read or has no job, an error is logged and the page leaves the record out.
 
         Raises:
-            ConfigurationError: The index does not exist, or the function may not read it.
+            ConfigurationError: The index `open-jobs` does not exist, or the function may not read it.
         """
         request: dict[str, Any] = {
             "TableName": self._table,
@@ -179,9 +181,19 @@ class DynamoDBRecords:
     def _write(
         self, operation: str, action_id: str, condition: str, values: Mapping[str, Any], **request: str
     ) -> tuple[bool, Mapping[str, Any] | None]:
-        """Write a record if the condition holds; return whether it did, and the record as it was before.
+        """Write or delete an action's record if a condition holds.
 
-        In the expressions, `#name` stands for the attribute `name`, and `:name` for the entry `name` of `values`.
+        In every expression, `#name` stands for the record's attribute `name`, and `:name` stands for the entry `name`
+        of `values`.
+
+        Args:
+            operation: The client's method: `update_item` or `delete_item`.
+            condition: The condition expression.
+            values: The values that the expressions use, by name.
+            request: Further arguments of the method, such as `UpdateExpression`.
+
+        Returns:
+            Whether the condition held; and the record as it was before the request, or `None` if there was none.
         """
         names = re.findall(r"#(\w+)", " ".join((condition, *request.values())))
         given = {"ExpressionAttributeValues": {f":{name}": value for name, value in items.to_item(values).items()}}
@@ -206,7 +218,10 @@ class DynamoDBRecords:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Raise every failure of the table as `Unavailable`, because a permanent error would fail the tenant's job."""
+        """Raise every failure of a request to the table as `Unavailable`, so that the event is retried.
+
+        After a permanent error, the tenant's operation would be published as failed, although its job may be running.
+        """
         try:
             with aws_errors(f"the ledger's record in table {self._table} could not be read or written"):
                 yield

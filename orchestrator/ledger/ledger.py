@@ -1,8 +1,9 @@
-"""Performs each action exactly once: claims the action, performs it, and settles it by storing its outcome.
+"""Performs each action once: claims the action, performs it, and settles it by storing its outcome.
 
-A claim is a lock that expires at `lockedUntil`. The delivery that owns the claim stops acting before then. Once the
-lock has expired, another delivery may take the claim over. It performs the action as a retry, because the first
-delivery may have acted before it was killed.
+A claim is a lock that expires at the time in the record's `lockedUntil`. The delivery that owns the claim stops acting
+before that time. Once the lock has expired, another delivery of the event may take the claim over. The other delivery
+performs the action as a retry, because the first one may have acted before Lambda killed it. For example, a retry
+searches for an earlier run before it starts a job.
 """
 
 import secrets
@@ -20,7 +21,10 @@ from orchestrator.ledger.record import EndingStatus, Record, State, milliseconds
 from orchestrator.timing import clock, deadline
 
 MAX_ACTION_SECONDS = 50.0
-"""Time limit of one action. Its lock expires soon after, within the minute that Lambda waits before its first retry.
+"""Longest time that performing one action may take, in seconds.
+
+The action's lock expires soon after that time. Lambda waits one minute before it retries a failed event for the first
+time, so the lock has expired by then.
 
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
@@ -30,11 +34,13 @@ _NOTHING_DONE = (OutcomeStatus.SKIPPED, OutcomeStatus.SUPERSEDED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Claim:
-    """A claim on an action.
+    """A delivery's claim on an action.
 
     Attributes:
-        is_retry: Whether an earlier delivery has claimed the action; it may have performed it.
-        since: When that delivery requested the action's job; `None` if this is no retry, or the action starts no job.
+        is_retry: Whether an earlier delivery of the event has claimed the action. If so, the earlier delivery may have
+            performed the action.
+        since: When the earlier delivery requested the job that the action starts. It is `None` if there was no earlier
+            delivery, or if the action starts no job.
     """
 
     is_retry: bool = False
@@ -46,12 +52,13 @@ class Prepared:
     """An action that has been checked and can be performed.
 
     Attributes:
-        perform: Performs the action. It must finish within `deadline.seconds_left`, because after that another delivery
-            may perform the action again.
+        perform: Performs the action under the given claim. It must finish within `deadline.seconds_left()`, because
+            another delivery may perform the action again after that time.
         action_id: The action's identity. If it is `None`, the action has no record, and every delivery performs it.
         failure: The beginning of error messages, such as `job 'x' was not started`.
         job: The job that the action starts, if it starts one.
-        follow: Whether to follow the job's run. Following begins with the claim, before the job is started.
+        follow: Whether to follow the job's run, which means to check it until it ends. The claim already marks the run
+            as followed, so that it is followed even if this delivery is killed after it has started the job.
     """
 
     perform: Callable[[Claim], Outcome]
@@ -67,7 +74,8 @@ class Records(Protocol):
     Every method raises `Unavailable` if the store cannot be reached.
 
     Attributes:
-        memory: How long records are kept; `None` if each Lambda environment has records of its own.
+        memory: How long a record is kept. `None` means that there is no table: each Lambda environment keeps records of
+            its own, for as long as the environment exists.
     """
 
     memory: timedelta | None
@@ -78,46 +86,51 @@ class Records(Protocol):
         """Claim an action, in one atomic step.
 
         The claim succeeds if the action has no record, if its record has expired, or if the action is not done and the
-        lock of its last claim has expired.
+        lock of its last claim has expired. See `Record.may_be_claimed` for an exception.
 
         Args:
-            owner: A text that is unique to this claim.
+            owner: A text that is unique to this claim and identifies it.
             locked_until: When the lock expires, in milliseconds since 1970.
             job: The job that the action starts, if it starts one.
-            follow: Whether to follow the job's run.
+            follow: Whether to follow the job's run until it ends.
 
         Returns:
-            Whether the claim succeeded, and the record as it was before. A claim that is repeated with the same owner
-            succeeds again, so it can be repeated if its response is lost.
+            Whether the claim succeeded; and the action's record as it was before the claim, or `None` if there was
+            none. A claim that is repeated with the same owner succeeds again, because the response to the first request
+            may have been lost.
         """
         ...
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
         """Store an action's outcome and return True.
 
-        If another owner has claimed the action since, store nothing and return False.
+        If another owner has taken the claim over in the meantime, store nothing and return False.
         """
         ...
 
     def release(self, action_id: str, owner: str) -> None:
-        """Delete this owner's claim, unless the action is settled."""
+        """Delete the action's record, so that the next delivery can claim the action as if for the first time.
+
+        Nothing is deleted if another owner has taken the claim over, or if the action is done.
+        """
         ...
 
     def read(self, action_id: str) -> Record | None:
-        """Read a record; `None` if it does not exist or has expired."""
+        """Read an action's record; return `None` if there is none, or if it has expired."""
         ...
 
     def close(self, run_id: str, ending: EndingStatus, *, unfollow: bool = True) -> EndingStatus | None:
-        """Store how a run ended; after that, the action that started the run cannot be claimed.
+        """Store how a run ended; if the ledger has no such run, store nothing.
 
-        A failure replaces a stored success, because a run may fail after publishing a success; a success never
-        replaces a failure.
+        The action that started the run is done from then on, so that no delivery can claim it and start the job again.
+        A failure replaces a stored success, because a run may publish a success and fail afterwards. A success never
+        replaces a stored failure.
 
         Args:
-            unfollow: Whether to stop following the run.
+            unfollow: Whether to stop following the run, too.
 
         Returns:
-            The ending that was stored before, if any.
+            The ending that was stored before this call; `None` if none was stored.
         """
         ...
 
@@ -126,15 +139,19 @@ class Records(Protocol):
         ...
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """Read the records of the followed runs that are due for a check, in pages, the longest overdue first."""
+        """Read, in pages, the records of the followed runs whose check is due; the longest overdue run comes first."""
         ...
 
     def postpone(self, record: Record) -> None:
-        """Postpone the next check of a run until `Record.pause` from now."""
+        """Postpone the next check of a run: it is due when `record.pause` has passed from now."""
         ...
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Store the outcome of a start whose run a search has found; the action can still be claimed and settled."""
+        """Store the outcome of starting a job, after a search has found its run.
+
+        A search is needed if no delivery has stored the outcome. The action is not done after this call: a delivery can
+        still claim it and settle it.
+        """
         ...
 
 
@@ -179,7 +196,7 @@ class Ledger:
         return outcome
 
     def _claim(self, prepared: Prepared, action_id: str, owner: str) -> Claim | Outcome:
-        """Claim the action, or return its outcome if it is done already."""
+        """Claim the action; if an earlier delivery has performed it, return its outcome instead."""
         locked_for = timedelta(seconds=deadline.seconds_left() + deadline.MARGIN_SECONDS)
         locked_until = milliseconds(clock.now() + locked_for) + 1
         with _failing_as(prepared.failure):

@@ -1,4 +1,4 @@
-"""Keeps the ledger's records in the process: for tests, and for functions without a table."""
+"""Keeps the ledger's records in the memory of the process, for tests and for functions without a table."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -10,12 +10,12 @@ from orchestrator.job import StartedJob
 from orchestrator.ledger.record import FIRST_CHECK, EndingStatus, Record, State, expiration
 from orchestrator.timing import clock
 
-# Fields whose value a later claim keeps from the first claim.
+# A later claim keeps the values that the first claim gave these fields.
 _KEPT = ("first_owner", "job", "check_at")
 
 
 class MemoryRecords:
-    """Keeps the newest ten thousand records in this process; see `Records`."""
+    """Implements `Records` in the memory of this process, and keeps only the newest ten thousand records."""
 
     _MOST = 10_000
 
@@ -23,8 +23,9 @@ class MemoryRecords:
         """Create an empty store.
 
         Args:
-            memory: See `Records`; only tests set it.
-            warn: Called at the first claim, with a warning that an event may start its job twice.
+            memory: How long a record is kept. Only tests set it, to imitate a table; see `Records`.
+            warn: Logs a warning. It is called once, at the first claim, with the warning that an event may start its
+                job twice without a table.
         """
         self.memory = memory
         self._warn = warn

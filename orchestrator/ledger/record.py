@@ -16,19 +16,20 @@ from orchestrator.timing.clock import written
 from orchestrator.values.limits import MAX_ITEM_BYTES, MAX_KEY_BYTES
 
 CLOCK_TOLERANCE_SECONDS = 2.0
-"""The largest difference between the clocks of two Lambda environments that is tolerated."""
+"""How far the clocks of two Lambda environments may differ. A lock is free only this long after it has expired."""
 
 FIRST_CHECK = timedelta(minutes=5)
-"""Time from a run's start to its first check."""
+"""Time from the claim of the action that starts a run to the first check whether the run has ended."""
 
 LONGEST_PAUSE = timedelta(hours=1)
-"""Longest time between two checks of a run."""
+"""Longest time between two checks whether a run has ended."""
 
 OPEN_JOBS, BY_TENANT, WAITING = "open-jobs", "by-tenant", "waiting"
-"""Names of the table's indexes.
+"""Names of the indexes of the ledger's table.
 
-Their keys are `openJob` and `checkAt`, `tenantId` and `since`, and `waitingFor` and `waitingSince`. The last two
-indexes are not used yet. They exist already because one update of a table can create only one index:
+The index `open-jobs` has the keys `openJob` and `checkAt`. The index `by-tenant` has `tenantId` and `since`. The index
+`waiting` has `waitingFor` and `waitingSince`. This package does not read `by-tenant` and `waiting` yet. The table has
+both from the beginning, because each later update of a table can create only one index:
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTable.html
 """
 
@@ -36,12 +37,12 @@ OPEN = "open"
 
 
 class State(StrEnum):
-    """State of a record."""
+    """The state of a record's action."""
 
     CLAIMED = "claimed"
     """A delivery is performing the action, or has stopped without storing an outcome."""
     DONE = "done"
-    """The outcome or the run's ending is stored."""
+    """The action's outcome, or the ending of its run, is stored."""
 
 
 class EndingStatus(StrEnum):
@@ -52,9 +53,10 @@ class EndingStatus(StrEnum):
 
 
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
-"""Exceptions that `from_item` raises if the item is not a valid record."""
+"""Types of the exceptions that `from_item` raises if an item is not a valid record."""
 
-# Space for the attributes that `job_attributes` does not build: key, times, and the outcome, which has the job's name.
+# Space for the attributes that `job_attributes` does not build: key, times, and the outcome, which contains the job's
+# name.
 _OTHER_BYTES = 8 * 1024
 _JOB_TEXTS = ("builder", "name", "run_id", "event_id", "event_type")
 
@@ -64,9 +66,9 @@ class Record:
     """The ledger's record of one action.
 
     Attributes:
-        id: The action's identity; if the action starts a job, this is the run id.
+        id: The action's identity. If the action starts a job, this is also the run id.
         owner: The owner of the latest claim: a text that is unique to the claim.
-        first_owner: The owner of the first claim; if `owner` differs, a retry has taken the claim over.
+        first_owner: The owner of the first claim. If `owner` has another value, a retry has taken the claim over.
         locked_until: When the lock expires, in milliseconds since 1970.
         expiration: When the record expires, in seconds since 1970.
         outcome: The action's outcome, once it is known.
@@ -88,7 +90,9 @@ class Record:
 
     @property
     def started_job(self) -> StartedJob:
-        """The job, with its run's id in the build system once that is known.
+        """The job that the action starts.
+
+        Its `id` is the run's id in the build system, or `None` as long as that is unknown.
 
         Raises:
             ValueError: The action starts no job.
@@ -111,7 +115,7 @@ class Record:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether it is unknown if the job started: no delivery has stored an outcome, and no search found a run."""
+        """Whether it is unknown if the job has started: neither a delivery nor a search has stored an outcome."""
         return self.outcome is None
 
     @property
@@ -121,12 +125,12 @@ class Record:
 
     @property
     def pause(self) -> timedelta:
-        """Time until the next check: a quarter of the run's age, within limits."""
+        """Time to the run's next check: a quarter of `age`, but at least `FIRST_CHECK` and at most `LONGEST_PAUSE`."""
         return min(max(FIRST_CHECK, self.age / 4), LONGEST_PAUSE)
 
     @property
     def is_expired(self) -> bool:
-        """Whether the record counts as deleted, although DynamoDB may delete it only days later.
+        """Whether the record has expired and counts as deleted. DynamoDB may delete it only days later.
 
         https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
         """
@@ -135,21 +139,30 @@ class Record:
     def may_be_claimed(self, owner: str) -> bool:
         """Whether `owner` may claim the action.
 
-        This is so if the record has expired. If the action is not done, it is also so if `owner` holds the claim, or
-        if the claim's lock has expired. One exception: once another owner has taken the claim over, the first owner
-        cannot claim the action again. That would count as a first claim, although the other owner may have acted.
+        If the record has expired, every owner may claim the action. Otherwise, nobody may claim an action that is done.
+        An action that is not done may be claimed by the owner of its latest claim, and by every other owner once the
+        lock of that claim has expired. The first owner is an exception: after another owner has taken the claim over,
+        the first owner cannot claim the action again. The ledger would take such a claim for the first one, although
+        the other owner may have acted.
         """
         is_over = self.locked_until < latest_free_lock() and self.first_owner != owner
         return (self.state is State.CLAIMED and (self.owner == owner or is_over)) or self.is_expired
 
 
 def latest_free_lock() -> int:
-    """Return the time before which a lock must have expired to be taken over now, in milliseconds since 1970."""
+    """Return a time in milliseconds since 1970: only a lock that expired before it can be taken over now.
+
+    The time is `CLOCK_TOLERANCE_SECONDS` ago, because the clock of the lock's owner may be behind.
+    """
     return milliseconds(clock.now()) - int(CLOCK_TOLERANCE_SECONDS * 1000)
 
 
 def expiration(memory: timedelta | None) -> int:
-    """Return when a record that is written now expires, in seconds since 1970; without `memory`, that is in a day."""
+    """Return when a record that is written now expires, in seconds since 1970.
+
+    Args:
+        memory: How long the record is kept. `None` keeps it for a day; see `Records`.
+    """
     return seconds(clock.now() + (memory or timedelta(days=1)))
 
 
@@ -164,7 +177,12 @@ def milliseconds(time: datetime) -> int:
 
 
 def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
-    """Build the attributes that a job adds to its record, including the keys of the indexes, before the job starts."""
+    """Build the attributes that a job adds to the record of its action, including the keys of the table's indexes.
+
+    Args:
+        job: The job, before it is started; `None` adds no attributes.
+        follow: Whether to follow the job's run, which adds the keys of the index `open-jobs`.
+    """
     if job is None:
         return {}
     start = {"event_id": job.start.event_id, "at": written(job.start.at)}
@@ -182,7 +200,8 @@ def check(job: StartedJob) -> None:
     """Check that a job fits into a record.
 
     Raises:
-        InvalidEvent: The job's texts are too large for an item, or the tenant's id is too large for an index's key.
+        InvalidEvent: The names and ids in the job are too large for a DynamoDB item, or the tenant's id is too large
+            for the key of an index.
     """
     tenant_id = job.tenant_id or ""
     items.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
@@ -200,10 +219,11 @@ def from_item(item: Mapping[str, Any]) -> Record:
     """Convert an item of the table to a record.
 
     Args:
-        item: The item, in the form of the low-level client.
+        item: The item, in the form that boto3's DynamoDB client returns.
 
     Raises:
-        Exception: One of `UNREADABLE`, if another version of this package, or a person, wrote the item.
+        Exception: The item is not a valid record, because another version of this package, or a person, wrote it. The
+            exception's type is one of `UNREADABLE`.
     """
     kept = items.plain(items.from_item(item))
     job = kept.get("job")

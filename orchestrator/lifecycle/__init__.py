@@ -1,4 +1,4 @@
-"""The built-in consumers; each can be left out with `registry.remove(name)`."""
+"""The built-in consumers. Each of them can be left out: `registry.remove(name)`."""
 
 from orchestrator.lifecycle import deployment, deprovisioning, endings, provisioning
 from orchestrator.registry import Registry

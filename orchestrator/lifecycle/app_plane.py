@@ -1,8 +1,8 @@
 """Opt-in consumers that set a deployed tenant up in the application plane before they send the status webhook.
 
-They replace the built-in consumers of the same names. They send the same callbacks as
-`tenant-deployment.handler.ts` of https://github.com/sourcefuse/arc-saas-sandbox, with two differences: they request the
-first user's id before anything else, and they send the status webhook only after everything else has succeeded.
+They replace the built-in consumers of the same names. They send the same callbacks as `tenant-deployment.handler.ts` of
+https://github.com/sourcefuse/arc-saas-sandbox, but in another order: the callback that requests the first user's id
+comes first, and the status webhook comes last and is sent only if all other callbacks have succeeded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ FEATURE_SERVICE = "APP_PLANE_ENDPOINT_FEATURE_SERVICE"
 USER_SERVICE = "USER_CALLBACK_ENDPOINT"
 
 AUTH_ID = "authId"
-"""JSON member with the first user's id at the identity provider; its value is empty if the provider gives no id."""
+"""Name of the JSON member with the first user's id at the identity provider. The id is empty if there is none."""
 
 _SET_UP = "application plane"
 _NUMBERS = {
@@ -42,22 +42,31 @@ registry = Registry()
     leads_to=[EventType.TENANT_DEPLOYMENT_SUCCESS, _SET_UP, WEBHOOK],
 )
 def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Return the actions of `deployment.deploy_tenant`.
+    """Return the actions of the built-in `deployment.deploy_tenant`, with callbacks added.
 
-    If the tenant counts as deployed, the callbacks that set it up in the application plane are inserted before the
-    status webhook.
+    If the tenant counts as deployed, the callbacks that set the tenant up in the application plane are inserted before
+    the status webhook.
 
     Raises:
-        ConfigurationError: The status webhook's path does not contain `webhook`. The first user's id is requested at
-            the same address, with `manage/users` instead of `webhook`. See also `deployment.deploy_tenant`.
-        InvalidEvent: A number in the detail has too many digits. See also `deployment.deploy_tenant`.
+        ConfigurationError: The built-in consumer raised it, or the path of the status webhook's address does not
+            contain `webhook`. The address for requesting the first user's id is made from that address, by replacing
+            `webhook` with `manage/users`.
+        InvalidEvent: The built-in consumer raised it, or a number in the detail has too many digits.
     """
     return _with_set_up(deployment.deploy_tenant(event, context), event, context)
 
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_SUCCESS, leads_to=[_SET_UP, WEBHOOK])
 def handle_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Return the actions of `deployment.handle_deployment_success`, with callbacks inserted as in `deploy_tenant`."""
+    """Return the actions of the built-in `deployment.handle_deployment_success`, with callbacks added.
+
+    If the build succeeded, the callbacks that set the tenant up in the application plane are inserted before the status
+    webhook.
+
+    Raises:
+        ConfigurationError: The path of the status webhook's address does not contain `webhook`; see `deploy_tenant`.
+        InvalidEvent: A number in the detail has too many digits.
+    """
     return _with_set_up(deployment.handle_deployment_success(event, context), event, context)
 
 
@@ -82,9 +91,10 @@ def _is_deployed(decision: Sequence[Action]) -> bool:
 
 
 def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> list[Action]:
-    """Build the callbacks that set a tenant up in the services that the event names.
+    """Build the callbacks that set a tenant up in those services of the application plane that the event names.
 
-    If the event names the user service, the first callback requests the first user's id from the control plane.
+    If the event names the user service, another callback comes first. It requests the first user's id from the control
+    plane.
     """
     features, users = (detail.as_sent.get(name) for name in (FEATURE_SERVICE, USER_SERVICE))
     secret = webhook.secret
@@ -115,7 +125,10 @@ def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> lis
 
 
 def _once_per(part: str, webhook: SendCallback) -> str | None:
-    """Derive a callback's `once_per` from the webhook's: both are sent once, even if several events cause them."""
+    """Derive a callback's `once_per` from that of the webhook.
+
+    The callback is then sent once, like the webhook, even if several events lead to it.
+    """
     return None if webhook.once_per is None else f"{part} before {webhook.once_per}"
 
 
@@ -157,7 +170,7 @@ def _first_user(detail: BuildDetail, secret: str) -> dict[str, Any]:
 
 
 def _tenant(detail: BuildDetail) -> dict[str, Any]:
-    """Dump the tenant with its primary contact first, because the first contact becomes the first user."""
+    """Convert the tenant to a mapping whose first contact is the primary one. This contact becomes the first user."""
     tenant = detail.tenant
     if tenant.contacts:
         tenant = tenant.model_copy(update={"contacts": sorted(tenant.contacts, key=_is_secondary)})

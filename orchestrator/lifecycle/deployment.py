@@ -42,15 +42,15 @@ registry = Registry()
     leads_to=[EventType.TENANT_DEPLOYMENT_SUCCESS, WEBHOOK],
 )
 def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Start the tier's deployment job; if the tier has none, the tenant counts as deployed.
+    """Start the tier's deployment job. If the tier has no deployment job, the tenant counts as deployed.
 
     Args:
-        event: A TENANT_DEPLOYMENT event; its detail is the environment of the build that provisioned the tenant.
-        context: Access to tiers, tenant records and settings.
+        event: A TENANT_DEPLOYMENT event. Its detail is the environment of the build that provisioned the tenant.
+        context: The consumer's context.
 
     Returns:
-        The update of the status, and the start of the job. If the tier has no deployment job, or if the provisioning
-        build failed, the actions of `conclude` are returned instead.
+        The actions that update the tenant's status and start the job. If the tier has no deployment job, or if the
+        provisioning build failed, the actions of `conclude`, which send the status webhook, are returned instead.
 
     Raises:
         InvalidEvent: Neither the event nor the tenant record names the tier.
@@ -68,14 +68,17 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_SUCCESS, leads_to=[WEBHOOK])
 def handle_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Set the tenant's status to DEPLOYED, or to DEPLOYMENT_FAILED if the build failed; see `conclude`."""
+    """Set the tenant's status to DEPLOYED, or to DEPLOYMENT_FAILED if the build failed, and send the status webhook.
+
+    `conclude` gives the details.
+    """
     failed = event.detail.has_failed
     return conclude(event, TenantStatus.DEPLOYMENT_FAILED if failed else TenantStatus.DEPLOYED, context)
 
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_FAILURE, leads_to=[WEBHOOK])
 def handle_deployment_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Set the tenant's status to DEPLOYMENT_FAILED, and send the status webhook; see `conclude`."""
+    """Set the tenant's status to DEPLOYMENT_FAILED, and send the status webhook. `conclude` gives the details."""
     return conclude(event, TenantStatus.DEPLOYMENT_FAILED, context)
 
 

@@ -1,4 +1,4 @@
-"""Starts the deprovisioning job of a tenant, and handles its run's ending."""
+"""Starts the deprovisioning job of a tenant, and handles the ending of the job's run."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -27,11 +27,11 @@ registry = Registry()
 def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Context) -> list[Action]:
     """Update the tenant record, then start the deprovisioning job of the tenant's tier.
 
-    Members that the event's detail leaves out are taken from the tenant record.
+    If the event's detail lacks a member such as the plan, it is taken from the tenant record.
 
     Raises:
-        UnknownTenant: The tenant has no record, and the event names no plan.
-        InvalidEvent: The detail, completed from the tenant record, is invalid.
+        UnknownTenant: The tenant has no tenant record, and the event names no plan.
+        InvalidEvent: The detail is invalid even with the members that were taken from the tenant record.
         ConfigurationError: The tier is unknown, or names no deprovisioning job.
     """
     record = context.tenants.get(event.detail.tenant.id)
@@ -49,9 +49,10 @@ def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Contex
 
 @registry.consumer(EventType.TENANT_DEPROVISIONING_SUCCESS, leads_to=[WEBHOOK])
 def handle_deprovisioning_success(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Set the tenant's status to DEPROVISIONED, and remove `secret` and `context` from its record; see `conclude`.
+    """Set the tenant's status to DEPROVISIONED, and remove `secret` and `context` from the tenant record.
 
-    If the detail says that the build failed, the event is handled as TENANT_DEPROVISIONING_FAILURE.
+    A status webhook is sent only if `DEPROVISIONING_WEBHOOK_TYPE` is set (see `conclude`). If the detail says that the
+    build failed, the event is handled as TENANT_DEPROVISIONING_FAILURE.
     """
     if event.detail.has_failed:
         return conclude(event, TenantStatus.DEPROVISIONING_FAILED, context)
@@ -60,12 +61,19 @@ def handle_deprovisioning_success(event: Event[BuildDetail], context: Context) -
 
 @registry.consumer(EventType.TENANT_DEPROVISIONING_FAILURE, leads_to=[WEBHOOK])
 def handle_deprovisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Set the tenant's status to DEPROVISIONING_FAILED; see `conclude`."""
+    """Set the tenant's status to DEPROVISIONING_FAILED.
+
+    A status webhook is sent only if `DEPROVISIONING_WEBHOOK_TYPE` is set (see `conclude`).
+    """
     return conclude(event, TenantStatus.DEPROVISIONING_FAILED, context)
 
 
 def _forgotten(tenant_id: str, context: Context) -> list[Action]:
-    """Remove `secret` and `context` from the tenant record, both at its top level and in `environmentOverride`."""
+    """Build the action that removes `secret` and `context` from the tenant record.
+
+    The tenant record may contain them at its top level and in `environmentOverride`. If it contains neither, no action
+    is returned.
+    """
     record = context.tenants.get(tenant_id) or {}
     changes: dict[str, Any] = {name: None for name in SIGNING if name in record}
     builder = _mapping(record.get("builderConfig"))
@@ -102,9 +110,10 @@ def _own_signing(sent: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_own_signing(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Put the event's own `secret` and `context` wherever stored values would otherwise be used.
+    """Return the event's detail with its own `secret` and `context` in every place from which a job may take them.
 
-    These places are the top level of the detail and `environmentOverride`.
+    One place is the detail's top level. The other is `environmentOverride`: without the event's own values there, the
+    job would get the values that the tenant record has in its `environmentOverride`.
     """
     own = _own_signing(sent)
     if not own or not stored.get("builderConfig"):

@@ -1,4 +1,4 @@
-"""Publishes how runs ended, from CodeBuild's state changes and by a scheduled sweep."""
+"""Publishes how runs ended. CodeBuild's events about builds trigger this, and so does a schedule."""
 
 from typing import Any
 
@@ -23,12 +23,12 @@ registry = Registry()
 
 
 def is_scheduled(event: Event) -> bool:
-    """Whether an EventBridge schedule sent the event. Nobody else can publish events with these sources."""
+    """Whether an EventBridge schedule sent the event. Only AWS can publish events whose source begins with `aws.`."""
     return event.source in _SCHEDULERS
 
 
 def is_of_codebuild(event: Event) -> bool:
-    """Whether CodeBuild sent the event. Nobody else can publish events with its source."""
+    """Whether CodeBuild sent the event. Only AWS can publish events whose source begins with `aws.`."""
     return event.source == "aws.codebuild"
 
 
@@ -61,11 +61,11 @@ class BuildStateChange(BaseModel):
 
 @registry.consumer(STATE_CHANGE, when=is_of_codebuild, leads_to=[_ENDINGS])
 def publish_build_ending(event: Event[BuildStateChange], context: Context) -> PublishEnding | None:
-    """Publish how a build ended; builds that this function did not start are ignored.
+    """Publish how a build ended. Builds that this function did not start are ignored.
 
     Returns:
-        The action that publishes the ending. `None` if the build is still running or has no run id, or if builds
-        publish their endings themselves (`PUBLISH_BUILD_ENDINGS` is false).
+        The action that publishes the ending. `None` if the build is still running, if it has no run id because this
+        function did not start it, or if builds publish their endings themselves (`PUBLISH_BUILD_ENDINGS` is false).
     """
     build = event.detail
     if not context.settings.publish_build_endings or build.status == IN_PROGRESS:
@@ -90,5 +90,5 @@ def publish_build_ending(event: Event[BuildStateChange], context: Context) -> Pu
 
 @registry.consumer(SCHEDULED, when=is_scheduled, leads_to=[_ENDINGS])
 def sweep_runs(event: Event) -> SweepRuns:
-    """On a schedule, look for runs that ended without an event, and publish their endings."""
+    """On each event of the schedule, look for runs whose ending no event has reported, and publish these endings."""
     return SweepRuns()

@@ -1,4 +1,4 @@
-"""Starts the provisioning job of a tenant, and handles its run's ending."""
+"""Starts the provisioning job of a tenant, and handles the ending of the job's run."""
 
 from orchestrator.action import Action, PublishEvent, SaveTenant
 from orchestrator.consumer import Context
@@ -10,7 +10,7 @@ from orchestrator.lifecycle.webhook import WEBHOOK, conclude, status_webhook
 from orchestrator.registry import Registry
 
 SUCCESS_HANDLER = "saas.tenant.provisioning.success.handler"
-"""Source of the TENANT_DEPLOYMENT event that follows a success, as in https://github.com/sourcefuse/arc-saas-sandbox."""
+"""Source of TENANT_DEPLOYMENT after a success, the same as in https://github.com/sourcefuse/arc-saas-sandbox."""
 
 registry = Registry()
 
@@ -24,7 +24,7 @@ def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -
     """Store the tenant record, then start the provisioning job of the plan's tier.
 
     Raises:
-        ConfigurationError: The tier is unknown, or names no job.
+        ConfigurationError: The tier is unknown, or names no provisioning job.
     """
     detail = event.detail
     tier = context.tiers.get(detail.plan_config.tier)
@@ -36,9 +36,10 @@ def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -
 def start_deployment(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Set the tenant's status to PROVISIONED, and publish a TENANT_DEPLOYMENT event with the same detail.
 
-    A TENANT_DEPLOYMENT event is published once per run. It is published again if the first success event lacks a value
-    that the status webhook needs, and a later success event has it. If the detail says that the build failed, the
-    success event is handled as TENANT_PROVISIONING_FAILURE.
+    Several success events may report the ending of one run. TENANT_DEPLOYMENT is published only for the first of them.
+    It is published again only if the first one lacks a value that the status webhook needs, and a later one has it.
+
+    If the detail says that the build failed, the success event is handled as TENANT_PROVISIONING_FAILURE.
     """
     if event.detail.has_failed:
         return conclude(event, TenantStatus.PROVISIONING_FAILED, context)
@@ -55,5 +56,5 @@ def start_deployment(event: Event[BuildDetail], context: Context) -> list[Action
 
 @registry.consumer(EventType.TENANT_PROVISIONING_FAILURE, leads_to=[WEBHOOK])
 def handle_provisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Set the tenant's status to PROVISIONING_FAILED, and send the status webhook; see `conclude`."""
+    """Set the tenant's status to PROVISIONING_FAILED, and send the status webhook. `conclude` gives the details."""
     return conclude(event, TenantStatus.PROVISIONING_FAILED, context)

@@ -1,4 +1,4 @@
-"""The status in a tenant record, with its time, its run and build, and the reason for a failure."""
+"""Builds the status in a tenant record: the status itself, its time, run and build, and the reason for a failure."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -15,16 +15,22 @@ from orchestrator.stores.tenants import STARTED_BY, STATUS_WEBHOOK
 from orchestrator.timing.clock import written
 
 STATUS_RUN = "statusRun"
-"""Attribute: id of the run that led to the status; it is missing if no run did, as when a job could not be started."""
+"""Attribute of a tenant record: id of the run that led to the status.
+
+It is missing if no run led to the status, for example because a job could not be started.
+"""
 
 CALLBACK_ADDRESS = "callbackAddress"
-"""Attribute: address of the status webhook, from an event about a run that the ledger's record confirms."""
+"""Attribute of a tenant record: address of the status webhook.
+
+It is stored only from an event that agrees with the ledger's record of the event's run.
+"""
 
 _MAX_REASON_LENGTH = 1000
 
 
 class TenantStatus(StrEnum):
-    """The stage of a tenant's life."""
+    """The stage of its life that a tenant has reached."""
 
     PROVISIONING = "PROVISIONING"
     PROVISIONED = "PROVISIONED"
@@ -44,17 +50,18 @@ def status_of(
     build: str | None = None,
     reason: str | None = None,
 ) -> dict[str, str | None]:
-    """Build the attributes of a record that describe a status.
+    """Build the attributes of a tenant record that describe a status.
 
     Args:
-        event: The event that leads to the status; its time is stored.
+        event: The event that leads to the status. Its time is stored.
         status: The new status.
-        run_id: The run that led to the status.
-        build: The build that led to the status.
-        reason: Why something failed; only its first 1,000 characters are stored.
+        run_id: The run that led to the status, if any.
+        build: The build that led to the status, if any.
+        reason: Why something failed. Only its first 1,000 characters are stored.
 
     Returns:
-        All attributes of a status, so that none of the previous status remains; `None` removes one.
+        All attributes that describe a status, for an update of the tenant record. An attribute that the new status does
+        not have is `None`, so that the update removes the previous status's value.
     """
     return {
         "status": status,
@@ -112,9 +119,14 @@ _REACHED_BY_RUNS = (
 def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
     """Build the change of a tenant record after a success.
 
-    The change is skipped if the tenant already has a later status or a failure. A failure without `statusRun` is an
-    exception: its job could not be started, so this success shows that someone has sent the job's event again. Such a
-    failure is replaced.
+    When the change is performed, it is skipped if the tenant record already has a later status or a failure. A failure
+    without `statusRun` is replaced nevertheless. It means that the job could not be started, so the success can only
+    come from a later start of the job, after someone has sent the job's event again.
+
+    Args:
+        event: The event that leads to the status.
+        status: The new status.
+        record: The tenant record before the change.
     """
     update = _changed(event, status, status_of(event, status, run_of(event), event.detail.build))
     if STATUS_RUN in record:
@@ -127,8 +139,14 @@ def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str
 def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
     """Build the change of a tenant record after a failure.
 
-    If this function published the failure because it could not start the job, the change also creates the tenant record
-    if it is missing, and removes `startedBy`. Without `startedBy`, the job's event can be sent again.
+    If this function published the failure because it could not start the job, the change does two more things. It
+    creates the tenant record if that is missing. It also removes `startedBy`, so that the operation can begin again
+    when someone sends the job's event again.
+
+    Args:
+        event: The event that reports the failure.
+        status: The new status, which ends in `_FAILED`.
+        record: The tenant record before the change.
     """
     build = event.detail.build
     reason = event.detail.reason or (f"build {build} failed" if build else "the job failed")
@@ -145,7 +163,7 @@ def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str,
 
 
 def run_of(event: Event[BuildDetail]) -> str | None:
-    """Read the run id from a build's detail."""
+    """Read the run id from a build's detail; return `None` if the detail has none."""
     run_id = event.detail.as_sent.get(RUN_ID_VARIABLE)
     return run_id if isinstance(run_id, str) and run_id else None
 

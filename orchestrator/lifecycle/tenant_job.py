@@ -1,4 +1,4 @@
-"""Builds the job that a tenant's tier names for an event, with the job's variables."""
+"""Builds the job that a tenant's tier names for an event type, and the job's variables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,9 +22,10 @@ class Requested:
     """The job variables that an event or a tenant record requests.
 
     Attributes:
-        admitted: The variables that the tier's `allowedVariables` admits, converted to text.
-        others: All other variables. Dangerous names among them are refused later
-            (`orchestrator.builders.refused_names`).
+        admitted: The variables that the tier's `allowedVariables` admits. They may have any name that is listed there.
+            Their values are already converted to text.
+        others: All other variables; all variables if the tier has no `allowedVariables`. A name among them that could
+            change how the build runs is refused when the job is prepared (see `orchestrator.builders.refused_names`).
     """
 
     admitted: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -32,14 +33,14 @@ class Requested:
 
 
 def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, Any]) -> StartJob:
-    """Build the tier's job for an event type.
+    """Build the action that starts the tier's job for an event type.
 
     Returns:
-        The job. Its build system is the one that the detail names, or else the one that the tier names. Its variables
-        are the tier's variables, those that the detail requests, and `tenant`.
+        The action. Its builder is the one that the detail names, or else the one that the tier names. Its variables
+        are the tier's variables, the variables that the detail requests, and the variable `tenant`.
 
     Raises:
-        ConfigurationError: The tier names no such job.
+        ConfigurationError: The tier names no job for the event type.
         InvalidEvent: The detail requests a variable that the tier does not allow.
     """
     requested = requested_variables(detail.model_dump(by_alias=True, exclude_unset=True), tier)
@@ -53,14 +54,14 @@ def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, A
 
 
 def tier_name(detail: BuildDetail, record: Mapping[str, Any]) -> str | None:
-    """Read the tier's name from the build's environment, or else from the tenant record."""
+    """Read the name of the tenant's tier from a build's detail, or else from the tenant record."""
     plan = record.get("planConfig")
     name = detail.tier or (plan.get("tier") if isinstance(plan, Mapping) else None)
     return name if isinstance(name, str) and name else None
 
 
 def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:
-    """Build the variable `tenant`; the plan's feature `IdP` sets its `identityProvider`."""
+    """Build the job variable `tenant`. If the plan has a feature `IdP`, its value becomes `identityProvider`."""
     tenant = detail.tenant.model_dump(by_alias=True, exclude_unset=True)
     for feature in detail.plan_config.features or ():
         provider = feature.effective_value()
@@ -77,7 +78,7 @@ def requested_variables(detail: Mapping[str, Any], tier: Mapping[str, Any]) -> R
 
     Args:
         detail: The flat detail of a TENANT_PROVISIONING event, or a tenant record.
-        tier: The tier's details, which may limit the names (`allowedVariables`).
+        tier: The tier's details. Their `allowedVariables` may limit which variables can be requested.
 
     Raises:
         InvalidEvent: A variable is not among the tier's `allowedVariables`.

@@ -1,6 +1,6 @@
-"""Stores how a tenant's run ended, and sends it to the control plane as the status webhook.
+"""Stores in the tenant record how a tenant's run ended, and reports it to the control plane with the status webhook.
 
-See "The status webhook" in orchestrator/lifecycle/README.md.
+"The status webhook" in orchestrator/lifecycle/README.md describes the webhook.
 """
 
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ WEBHOOK = "status webhook"
 """The webhook's name in diagrams."""
 
 SIGNING = ("secret", "context")
-"""Names of the two values that sign a tenant's webhooks; details, tenant records and job variables use these names."""
+"""Names of the two values with which a tenant's webhooks are signed, in details, tenant records and job variables."""
 
 SUCCESS, FAILURE = 1, 0
 _STATUSES: Mapping[TenantStatus, int] = MappingProxyType(
@@ -57,22 +57,23 @@ def conclude(
     *,
     record: Mapping[str, Any] | None = None,
 ) -> list[Action]:
-    """Update the tenant record after its job ended, and send the status webhook.
+    """Update the tenant record after a job of the tenant has ended, and send the status webhook.
 
     The webhook's address is the first of these that is set: the detail's `API_ENDPOINT`, the `callbackAddress` that an
     earlier event has stored in the tenant record, the tier's `API_ENDPOINT`, the tier's `CONTROL_PLANE_HOST`, and
-    `CALLBACK_URL`. Its `secret` and `context` come from the detail, or else from the tenant record. The webhook is sent
-    once per run, for the first event for which address, secret and context are known.
+    `CALLBACK_URL`. The `secret` and the `context` with which it is signed come from the detail, or else from the tenant
+    record. The webhook is sent once per run, although several events may report that the run ended. It is sent for the
+    first of them for which address, secret and context are known.
 
     Args:
-        event: The event about the job's ending.
-        status: `DEPLOYED`, `DEPROVISIONED`, or a status that ends in `_FAILED`.
-        context: Access to tiers, tenant records and settings.
-        record: The tenant record, if the caller has read it already.
+        event: The event that reports the job's ending.
+        status: The tenant's new status: `DEPLOYED`, `DEPROVISIONED`, or a status that ends in `_FAILED`.
+        context: The consumer's context.
+        record: The tenant record, if the caller has read it already. If it is `None`, the tenant record is read.
 
     Returns:
         The change of the tenant record, and the webhook. If address, secret or context is missing, the webhook is
-        not sent, and the tenant record and the log say why. After a deprovisioning, there is a webhook only if
+        not sent, and the tenant record and the log say why. After a deprovisioning, the webhook is returned only if
         `DEPROVISIONING_WEBHOOK_TYPE` is set.
     """
     is_failure = _STATUSES[status] == FAILURE
@@ -91,10 +92,10 @@ def conclude(
 def status_webhook(
     event: Event[BuildDetail], status: TenantStatus, context: Context, *, record: Mapping[str, Any] | None = None
 ) -> SendCallback:
-    """Build the status webhook; see `conclude`.
+    """Build the status webhook. `conclude` explains the arguments, the webhook's address and its signature.
 
     Returns:
-        The webhook; if it cannot be sent, `missing` says why.
+        The webhook. If it cannot be sent, its attribute `missing` says why.
     """
     tenant = _known(event.detail, context, record)
     url = (
@@ -150,7 +151,7 @@ def _tier_address(tier: Mapping[str, Any], context: Context) -> str:
 
 
 def _hosts(tier: Mapping[str, Any]) -> tuple[str, ...]:
-    """List the hosts that a tier's item names; callbacks may go there."""
+    """List the hosts of the addresses that a tier's details contain. Callbacks may go to these hosts."""
     return tuple(host for name in _TIER_ADDRESSES if (host := _host(_text(tier, name))))
 
 

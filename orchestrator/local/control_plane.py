@@ -1,4 +1,4 @@
-"""An emulated control plane, which checks signatures as the real one does."""
+"""An emulated control plane, which checks the signatures of callbacks as the real one does."""
 
 import hashlib
 import hmac
@@ -22,14 +22,19 @@ _USERS = "/manage/users"
 
 
 class ControlPlane:
-    """A control plane on a loopback port; its answer to `manage/users` contains an `authId`.
+    """A control plane on a loopback port.
+
+    It answers 401 to a callback whose signature is wrong, or whose timestamp differs from the control plane's clock by
+    more than 20 seconds. The answer to a callback to the path `manage/users` contains the id of the tenant's first user
+    as `authId`.
 
     Attributes:
-        url: The URL of its webhook.
-        accepted: The bodies of accepted callbacks.
-        settled: Ids of the tenants whose provisioning has ended. Their further webhooks get a 401.
+        url: The URL to which status webhooks are sent.
+        accepted: The body of every accepted callback, in order.
+        settled: Ids of the tenants whose provisioning has ended. A further webhook for such a tenant gets the answer
+            401, as it does from the real control plane.
         requests: Every request received, in order.
-        next: Makes the next requests fail; see `Script`.
+        next: Makes the next requests fail; see `http_server.Script`.
     """
 
     def __init__(
@@ -45,10 +50,12 @@ class ControlPlane:
 
         Args:
             secret: The key that callbacks are signed with.
-            context: Text that the signature of a tenant-status webhook includes.
+            context: Text that is signed together with the body of a status webhook. Callbacks of other types are
+                signed without it.
             ssl_context: The context for TLS; `None` serves plain HTTP.
-            clock: Returns the time in seconds since 1970.
-            settles: Whether a tenant's first accepted webhook ends the tenant's provisioning; see `settled`.
+            clock: Returns the current time, in seconds since 1970.
+            settles: Whether the first accepted webhook for a tenant ends the tenant's provisioning. Each later webhook
+                for this tenant then gets the answer 401. With `False`, any number is accepted.
         """
         self._settles = settles
         self._secret = secret
@@ -91,7 +98,8 @@ class ControlPlane:
 def standing_in(server: ControlPlane) -> Iterator[None]:
     """Within the `with` block, send every callback to this control plane, whatever host the callback's URL names.
 
-    Callbacks are sent without TLS. The allowed hosts are checked as usual, but host names are not resolved.
+    A callback to a host that is not allowed still fails. Host names are not resolved, because those in the sample
+    events do not exist. Callbacks are sent without TLS.
     """
     parts = urlsplit(server.url)
 

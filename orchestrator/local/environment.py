@@ -1,4 +1,7 @@
-"""Emulates what the function calls: AWS, Jenkins and a control plane in this process, or AWS in a separate emulator."""
+"""Emulates the services that the function calls: AWS, Jenkins and the control plane.
+
+Jenkins and the control plane always run in this process. AWS runs in this process or in a separate emulator.
+"""
 
 import contextlib
 import logging
@@ -30,7 +33,7 @@ _NO_REAL_ACCOUNT = {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "AWS_EC2_METADATA_DISABLED": "true",
 }
-# These variables are removed, because each could send a call past the emulator or make the call fail.
+# These environment variables are removed, because each could send a call past the emulator or make the call fail.
 _LEADING_AWAY = (
     "AWS_PROFILE",
     "AWS_DEFAULT_PROFILE",
@@ -45,7 +48,10 @@ _LEADING_AWAY = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
-    """The emulated servers other than AWS. The control plane receives every callback, whatever host its URL names."""
+    """The emulated Jenkins and the emulated control plane.
+
+    The control plane receives every callback, whatever host the callback's URL names.
+    """
 
     jenkins: JenkinsServer
     control_plane: ControlPlane
@@ -53,10 +59,14 @@ class Surroundings:
 
 @contextmanager
 def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
-    """Emulate AWS, Jenkins and the control plane in this process, and fill them with the data of `sandbox`.
+    """Emulate AWS, Jenkins and the control plane in this process, for the duration of the `with` block.
+
+    The module `sandbox` fills them with the data and the jobs that the sample events need. Until the block ends,
+    this process's environment variables are changed so that the function uses the emulated servers.
 
     Args:
-        jobs: Names of CodeBuild projects and Jenkins jobs to create besides those of the sample tiers.
+        jobs: Names of jobs to create besides those of the sample tiers. Each becomes a Jenkins job. A name without a
+            slash also becomes a CodeBuild project; CodeBuild allows no slash in a project's name.
 
     Raises:
         ConfigurationError: moto is not installed.
@@ -71,14 +81,20 @@ def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
 
 @contextmanager
 def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
-    """Fill a running AWS emulator with the data of `sandbox`, and emulate Jenkins and a control plane in this process.
+    """Use a running AWS emulator, and emulate Jenkins and the control plane in this process.
+
+    The module `sandbox` fills the AWS emulator and Jenkins with the data and the jobs that the sample events need.
+    Until the `with` block ends, this process's environment variables are changed so that the function uses the
+    emulators.
 
     Args:
-        jobs: Names of CodeBuild projects and Jenkins jobs to create besides those of the sample tiers.
+        endpoint_url: The URL of the AWS emulator.
+        jobs: Names of jobs to create besides those of the sample tiers. Each becomes a Jenkins job. A name without a
+            slash also becomes a CodeBuild project; CodeBuild allows no slash in a project's name.
 
     Raises:
-        ConfigurationError: The URL is malformed.
-        Unavailable: No emulator answers at the URL.
+        ConfigurationError: `endpoint_url` is malformed.
+        Unavailable: No emulator answers at `endpoint_url`.
     """
     if not _is_address(endpoint_url):
         raise ConfigurationError(f"--endpoint-url {endpoint_url!a} is not an http(s) URL; write it as http://HOST:PORT")
@@ -92,20 +108,23 @@ def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundin
 
 @contextmanager
 def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator[str]:
-    """Run an AWS emulator for functions that run outside this process, and fill it with the data of `sandbox`.
+    """Run an AWS emulator for functions that run outside this process, such as in a container.
 
-    The emulator's region and table names are fixed, whatever the shell's environment variables are.
+    The module `sandbox` fills the emulator with the data that the sample events need. The region is always `REGION`,
+    and the names of the tables are always those in `TABLES`. This process's environment variables do not change them,
+    because a function outside this process cannot see those variables.
 
     Args:
         host: The address to listen on; `0.0.0.0` is every address of this machine.
         port: The port to listen on; 0 picks a free one.
-        jobs: Names of CodeBuild projects to create besides those of the sample tiers.
+        jobs: Names of CodeBuild projects to create besides those of the sample tiers. Names with a slash are ignored,
+            because CodeBuild allows no slash in a project's name.
 
     Yields:
-        The emulator's URL for clients on this machine.
+        The URL at which clients on this machine reach the emulator.
 
     Raises:
-        ConfigurationError: moto is not installed, or the port is not free.
+        ConfigurationError: moto is not installed, or the emulator cannot listen on this host and port.
     """
     try:
         from moto.server import ThreadedMotoServer

@@ -1,4 +1,4 @@
-"""An HTTP server on a loopback port that logs its requests and can be scripted to fail."""
+"""An HTTP server on a loopback port. It keeps every request that it receives, and a test can make it fail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,15 @@ from urllib.parse import parse_qsl
 
 @dataclass(frozen=True)
 class Request:
-    """A received request. Its `path` is still percent-encoded; `connection` is the client's port."""
+    """A received request.
+
+    Attributes:
+        path: The path as the client sent it, so it is still percent-encoded.
+        query: The names and values of the parameters in the URL.
+        form: The names and values of the form's fields. It is empty if the body is not a form.
+        connection: A number that identifies the TCP connection: the client's port. Requests that were sent over one
+            connection have the same number.
+    """
 
     method: str
     path: str
@@ -28,7 +36,7 @@ class Request:
 
     @property
     def fields(self) -> dict[str, str]:
-        """Query and form fields by name."""
+        """The URL's parameters and the form's fields, by name. A field replaces a parameter of the same name."""
         return dict((*self.query, *self.form))
 
 
@@ -36,8 +44,8 @@ class Request:
 class Answer:
     """A response.
 
-    If `headers` contains `Content-Length`, the server sends it unchanged and closes the connection after the body. A
-    test can therefore announce a longer body than it sends.
+    The server adds the header `Content-Length` itself. A test that sets it in `headers` can announce a longer body than
+    it sends: the server leaves the given value unchanged, and closes the connection after the body.
     """
 
     status: int
@@ -55,11 +63,16 @@ class _Fault:
 
 
 class Script:
-    """Makes the next requests fail, as a test prescribes.
+    """Makes a server's next requests fail in the ways that a test chooses.
 
-    Each method adds a fault. It applies to the next `times` requests whose line `METHOD /path AWS-OPERATION` contains
-    `on`; the AWS operation is the header `X-Amz-Target`. With `after_acting`, the server still carries out the request,
-    and only its answer is replaced or lost.
+    `answer`, `drop` and `stall` each add one fault, which applies to the next `times` requests that match `on`.
+
+    A request matches if its line `METHOD /path AWS-OPERATION` contains the text `on`; an empty text matches every
+    request. The AWS operation is the value of the header `X-Amz-Target`, such as `DynamoDB_20120810.PutItem`. For
+    example, `PutItem` matches the line `POST / DynamoDB_20120810.PutItem`.
+
+    With `after_acting`, the server carries out the request before the fault replaces or suppresses the answer. Without
+    it, the server does not carry out the request.
     """
 
     def __init__(self) -> None:
@@ -76,25 +89,25 @@ class Script:
         times: int = 1,
         after_acting: bool = False,
     ) -> None:
-        """Send this response instead of the request's own."""
+        """Add a fault that sends the given response instead of the server's own."""
         self._add(_Fault("answer", on, after_acting, Answer(status, body, headers or {})), times)
 
     def drop(self, *, on: str = "", times: int = 1, after_acting: bool = False) -> None:
-        """Close the connection without an answer."""
+        """Add a fault that closes the connection without an answer."""
         self._add(_Fault("drop", on, after_acting), times)
 
     def stall(self, *, on: str = "", times: int = 1, after_acting: bool = False) -> threading.Event:
-        """Accept the request, but send nothing until the server stops.
+        """Add a fault that keeps the connection open without an answer until the server stops.
 
         Returns:
-            An event that is set when such a request arrives.
+            An event that is set as soon as a request is held up by this fault.
         """
         fault = _Fault("stall", on, after_acting)
         self._add(fault, times)
         return fault.held
 
     def take(self, request: Request) -> _Fault | None:
-        """Remove and return the first fault that applies to this request; `None` if there is none."""
+        """Remove and return the first fault that applies to this request. Return `None` if no fault applies."""
         line = f"{request.method} {request.path} {request.headers.get('X-Amz-Target', '')}"
         with self._lock:
             fault = next((fault for fault in self._faults if fault.on in line), None)
@@ -108,7 +121,14 @@ class Script:
 
 
 class LocalServer:
-    """An HTTP server on a free loopback port."""
+    """An HTTP server on a free loopback port.
+
+    Attributes:
+        requests: Every request received, in order.
+        script: Makes the next requests fail.
+        scheme: `http` or `https`.
+        address: The server's host and port, as in a URL.
+    """
 
     def __init__(
         self,
@@ -116,10 +136,10 @@ class LocalServer:
         *,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        """Bind the port.
+        """Bind the port; `start` starts the server.
 
         Args:
-            respond: Answers a request. Several threads may call it at once.
+            respond: Answers a request. Each connection has a thread, so several threads may call it at once.
             ssl_context: The context for TLS; `None` serves plain HTTP.
         """
         self.requests: list[Request] = []
@@ -140,12 +160,12 @@ class LocalServer:
         self._thread = threading.Thread(target=self._httpd.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True)
 
     def start(self) -> Self:
-        """Serve until `stop`."""
+        """Serve requests in a thread until `stop` is called. Return this server."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Close the port and every open connection."""
+        """Stop serving: close the port and every open connection."""
         if self._stopping.is_set():
             return
         self._stopping.set()
@@ -155,21 +175,24 @@ class LocalServer:
         self.close_connections()
 
     def close_connections(self) -> None:
-        """Close every open connection."""
+        """Close every open connection, but not the port."""
         for connection in list(self._connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
     def opened(self, connection: socket.socket) -> None:
-        """Add a connection to those that `close_connections` closes."""
+        """Register a new connection, so that `close_connections` can close it."""
         self._connections.add(connection)
 
     def closed(self, connection: socket.socket) -> None:
-        """Remove a connection that has closed."""
+        """Unregister a connection that has been closed."""
         self._connections.discard(connection)
 
     def handle(self, request: Request) -> Answer | None:
-        """Log a request and return its answer; `None` if the connection is to be closed without an answer."""
+        """Append a request to `requests`, and return the answer to send.
+
+        A fault from `script` may replace the answer. `None` means that the connection is to be closed without one.
+        """
         self.requests.append(request)
         fault = self.script.take(request)
         if fault is None:
@@ -205,7 +228,7 @@ class _Handler(BaseHTTPRequestHandler):
             super().finish()
 
     def log_message(self, *_: object) -> None:
-        """Write nothing to standard error, because `LocalServer.requests` is the log."""
+        """Write nothing to standard error, because `LocalServer.requests` already lists every request."""
 
     def _serve(self) -> None:
         answer = self.owner.handle(self._read())

@@ -1,4 +1,4 @@
-"""A Lambda context for invocations outside Lambda."""
+"""A context object for handlers that are invoked outside Lambda."""
 
 import time
 import uuid
@@ -7,7 +7,12 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LocalContext:
-    """Replaces the context that Lambda passes to a handler; `timeout` is in seconds."""
+    """Replaces the context object that Lambda passes to a handler.
+
+    Attributes:
+        timeout: How long the invocation may take, in seconds.
+        started: When the invocation started, as a value of `time.monotonic`.
+    """
 
     timeout: float = 60.0
     function_name: str = "orchestrator"
@@ -18,5 +23,5 @@ class LocalContext:
     started: float = field(default_factory=time.monotonic)
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return the time until the invocation's timeout, or 0 after it."""
+        """Return how much time the invocation has left before its timeout; 0 after the timeout."""
         return max(0, int((self.started + self.timeout - time.monotonic()) * 1000))

@@ -16,10 +16,10 @@ _PUBLISH = "before-parameter-build.events.PutEvents"
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """The builds and events that one local invocation requested.
+    """The variables of the builds that one local invocation requested, and the events that it published.
 
     Attributes:
-        variables: The variables of every requested build, by run id.
+        variables: The run id of every requested build, mapped to the build's variables.
         published: The type and the detail of every published event.
     """
 
@@ -27,14 +27,17 @@ class Recording:
     published: list[tuple[str, str]] = field(default_factory=list)
 
     def clear(self) -> None:
-        """Remove every entry."""
+        """Remove all builds and events, so that the next invocation starts with none."""
         self.variables.clear()
         self.published.clear()
 
 
 @contextmanager
 def recorded() -> Iterator[Recording]:
-    """Record the requests of every SDK client that is created within the `with` block."""
+    """Record the builds that are requested from CodeBuild and the events that are published within the `with` block.
+
+    Only requests of SDK clients that are created within the block are recorded.
+    """
     recording = Recording()
 
     def start(params: dict[str, Any], **_: Any) -> None:
@@ -55,9 +58,9 @@ def recorded() -> Iterator[Recording]:
 
 
 def jenkins_variables(server: JenkinsServer) -> dict[str, Mapping[str, str]]:
-    """Return the variables of every build that was requested from a Jenkins, by run id.
+    """Return the run id of every build that a Jenkins was asked to start, mapped to the variables in the request.
 
-    They include variables that the job does not declare as parameters.
+    Jenkins drops variables that the job does not declare as parameters. The result includes them.
     """
     forms = [dict(request.form) for request in server.requests if request.method == "POST"]
     return {form[RUN_ID_VARIABLE]: form for form in forms if RUN_ID_VARIABLE in form}

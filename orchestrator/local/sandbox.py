@@ -1,4 +1,7 @@
-"""Fills an emulated AWS and Jenkins with what the sample events need: tables, four tiers, their jobs, and a tenant."""
+"""Fills an emulated AWS and an emulated Jenkins with the data and the jobs that the sample events need.
+
+The data are four tiers and the record of one tenant.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -79,7 +82,7 @@ TENANT: Mapping[str, Any] = {
         },
     },
 }
-"""The tenant record that the tenant of the sample events has after its provisioning."""
+"""The tenant record of the one tenant in the sample events, as it is after the tenant has been provisioned."""
 
 _KEPT = ["job", "outcome", "state", "owner", "firstOwner", "lockedUntil", "expiration"]
 LEDGER_INDEXES: Mapping[str, tuple[str, str, Sequence[str]]] = {
@@ -87,7 +90,10 @@ LEDGER_INDEXES: Mapping[str, tuple[str, str, Sequence[str]]] = {
     BY_TENANT: ("tenantId", "since", [*_KEPT, "ending"]),
     WAITING: ("waitingFor", "waitingSince", [*_KEPT, "receipt", "queue"]),
 }
-"""Each of the ledger's indexes has a partition key, a sort key and projected attributes, as in template.yaml."""
+"""The indexes of the ledger's table. The file template.yaml defines the same ones.
+
+Each index's name is mapped to its partition key, its sort key and its projected attributes.
+"""
 
 JENKINS_SECRET = "orchestrator-local-jenkins"  # noqa: S105 (a secret's name)
 _JENKINS_USER = "orchestrator"
@@ -105,13 +111,17 @@ _JENKINS_PARAMETERS = (
 
 
 def fill(jobs: Sequence[str] = ()) -> None:
-    """Create the tables, CodeBuild projects and secret that do not exist yet.
+    """Create what the sample events need in AWS: tables, CodeBuild projects, and a secret.
 
-    Only a new table is filled: the tier table with the tiers, and the table of tenant records with the tenant's record.
+    The settings name the tables. A table that the settings do not name is not created.
+
+    A table or project that exists already is not changed. A new tier table is filled with `TIERS`, and a new table of
+    tenant records is filled with `TENANT`. The secret holds the credentials for the Jenkins server that the function
+    `jenkins` creates.
 
     Args:
         jobs: Names of CodeBuild projects to create besides those of the tiers. A name with a slash is ignored, because
-            only a Jenkins job can have it.
+            only a Jenkins job can have such a name.
 
     Raises:
         Unavailable: AWS or its emulator does not answer.
@@ -136,10 +146,13 @@ def fill(jobs: Sequence[str] = ()) -> None:
 
 
 def leave_jobs_open() -> None:
-    """Record two jobs as started but not ended.
+    """Store two runs in the ledger as started but not ended, because two sample events are about such runs.
 
-    `events/scheduled-sweep.json` makes the function check the run of the first, which is due. The run of the second is
-    the one that `events/codebuild-build-state-change.json` reports as ended.
+    The event `events/scheduled-sweep.json` makes the function check every run whose check is due; the first run's check
+    is due. The event `events/codebuild-build-state-change.json` reports that the second run has ended.
+
+    Call `fill` first, because the ledger's table and the CodeBuild project must exist. If the settings name no
+    table for the ledger, nothing is stored.
     """
     settings = Settings.from_environment()
     if settings.idempotency_table is None:
@@ -185,9 +198,12 @@ def _leave_open(records: DynamoDBRecords, name: str, run_id: str, build: str) ->
 
 
 def jenkins(jobs: Sequence[str] = ()) -> JenkinsServer:
-    """Create a Jenkins with the tiers' jobs and the given ones, without starting it.
+    """Create a Jenkins with the jobs of the sample tiers. The caller starts it.
 
-    `fill` stores its credentials in the secret `JENKINS_SECRET`.
+    `fill` stores the credentials for this Jenkins in the secret that is named `JENKINS_SECRET`.
+
+    Args:
+        jobs: Names of jobs to create besides those of the sample tiers.
     """
     server = JenkinsServer(users={_JENKINS_USER: _JENKINS_TOKEN})
     for name in (*_tier_jobs(), *jobs):
@@ -200,9 +216,10 @@ def _tier_jobs() -> list[str]:
 
 
 def control_plane() -> ControlPlane:
-    """Create a control plane without starting it.
+    """Create a control plane. The caller starts it.
 
-    It accepts any number of webhooks for one tenant, so that the sample events can be used repeatedly.
+    A real control plane refuses further webhooks for a tenant whose provisioning has ended. This one accepts any number
+    of webhooks for a tenant, because all sample events have the same tenant.
     """
     return ControlPlane(CALLBACK_SECRET, CALLBACK_CONTEXT, settles=False)
 

@@ -10,16 +10,16 @@ _BODY_LENGTH = 2000
 
 
 def heading(stream: TextIO | None, file: str) -> None:
-    """Print the name of an event file as a heading. In every function here, a `stream` of `None` prints nothing."""
+    """Print the name of an event file as a heading. If `stream` is `None`, print nothing."""
     if stream is not None:
         print(f"\n== {file}", file=stream, flush=True)
 
 
 def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *, values_shown: bool) -> None:
-    """Print the requested builds with their variables.
+    """Print the requested builds with their variables. If `stream` is `None`, print nothing.
 
     Args:
-        variables: Each build's variables, by run id.
+        variables: The run id of each build, mapped to the build's variables.
         values_shown: Whether to print the variables' values as well as their names. Real values may be secret.
     """
     if stream is None:
@@ -33,11 +33,11 @@ def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *,
 
 
 def events(stream: TextIO | None, published: Iterable[tuple[str, str]], *, values_shown: bool) -> None:
-    """Print the published events.
+    """Print the published events. If `stream` is `None`, print nothing.
 
     Args:
         published: The type and the detail of each event.
-        values_shown: Whether to print the details as well as the types.
+        values_shown: Whether to print the events' details as well as their types. Real details may be secret.
     """
     if stream is None:
         return
@@ -47,7 +47,7 @@ def events(stream: TextIO | None, published: Iterable[tuple[str, str]], *, value
 
 
 def callbacks(stream: TextIO | None, requests: Iterable[Request]) -> None:
-    """Print the requests that the emulated control plane received."""
+    """Print the callbacks that the emulated control plane received. If `stream` is `None`, print nothing."""
     if stream is None:
         return
     for request in requests:

@@ -1,4 +1,4 @@
-"""Checks that callbacks go only to allowed hosts, over TLS, and never to a metadata or link-local address."""
+"""Checks that callbacks go only to allowed hosts, over TLS, and never to a metadata service."""
 
 import ipaddress
 import re
@@ -16,14 +16,14 @@ _PORTS = {"http": 80, "https": 443}
 _HOST_NAME = re.compile(r"[a-z0-9_-]+(\.[a-z0-9_-]+)*")
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# Addresses of metadata services, which hand out credentials: that of AWS over IPv6, and that of Alibaba Cloud. Most
-# other metadata services have a link-local address.
+# Addresses of two metadata services, which hand out credentials: the service of AWS over IPv6, and that of Alibaba
+# Cloud. Most other metadata services have a link-local address, and every link-local address is refused.
 _METADATA = frozenset(map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200")))
 
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Address of a callback; `host` is normalized (see `_host`), and `path` includes the query."""
+    """The parsed address of a callback. Its `host` is normalized (see `_host`), and its `path` includes the query."""
 
     scheme: str
     host: str
@@ -38,30 +38,32 @@ class Address:
 
 
 class AllowedHosts:
-    """The hosts that callbacks may go to."""
+    """Decides to which hosts callbacks may be sent."""
 
     def __init__(self, hosts: Collection[str], own_host: str | None = None) -> None:
-        """Normalize the hosts.
+        """Store the allowed hosts in a normalized form.
 
         Args:
-            hosts: The hosts of `CALLBACK_ALLOWED_HOSTS`; `.example.com` allows all subdomains.
-            own_host: The host of `CALLBACK_URL`, which is allowed, too.
+            hosts: The entries of `CALLBACK_ALLOWED_HOSTS`. An entry such as `.example.com` allows all subdomains of
+                `example.com`.
+            own_host: The host of `CALLBACK_URL`, if that is set. This host is allowed, too.
 
         Raises:
-            ConfigurationError: An entry is not a host.
+            ConfigurationError: An entry of `hosts` is not a host.
         """
         self._hosts = (*map(_allowed, hosts), *_comparable([own_host or ""]))
 
     def check(self, url: str, more: Collection[str]) -> Address:
-        """Parse a callback's address and check that callbacks may go there.
+        """Check that a callback may be sent to an address, and return the parsed address.
 
         Args:
             url: The address.
-            more: Other hosts that are allowed for this callback.
+            more: Further hosts that are allowed, for this callback only.
 
         Raises:
             InvalidEvent: The address is not an http(s) address.
-            ConfigurationError: The host is not allowed, or would be reached without TLS.
+            ConfigurationError: The host is not allowed; or the address has the scheme `http`, and the host is not the
+                local machine.
         """
         address = _parsed(url)
         host = address.host
@@ -85,15 +87,15 @@ class AllowedHosts:
 
 
 def resolve(host: str, failure: str) -> list[str]:
-    """Resolve a host's name to its IP addresses, and check them.
+    """Resolve a host's name to its IP addresses, and check that a control plane can run at each of them.
 
     Args:
-        host: The name.
+        host: The name, or an IP address.
         failure: The beginning of the error message.
 
     Raises:
-        ConfigurationError: The name resolves to an address that no control plane can have, such as that of a metadata
-            service.
+        ConfigurationError: The name resolves to an address at which no control plane can run, such as that of a
+            metadata service.
         OSError: The name cannot be resolved.
     """
     found = list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))
@@ -150,7 +152,7 @@ def _comparable(hosts: Collection[str]) -> Iterator[str]:
 
 
 def _host(text: str) -> str:
-    """Normalize a host, so that equal hosts compare as equal.
+    """Normalize a host, so that two spellings of one host compare as equal.
 
     Raises:
         ValueError: The text is not a host.
@@ -162,15 +164,15 @@ def _host(text: str) -> str:
         return str(ipaddress.ip_address(name.removeprefix("[").removesuffix("]")))
     except ValueError:
         written = name.encode("idna").decode()
-    # Python implements IDNA 2003, which maps a name such as "straße.de" to another name than browsers do. Refuse such
-    # names.
+    # Python implements IDNA 2003. It maps a name such as "straße.de" to "strasse.de", but browsers keep the "ß". Refuse
+    # names that are mapped in this way.
     if not _HOST_NAME.fullmatch(written) or (name != written and written.encode().decode("idna") != name):
         raise ValueError("text is not a host")
     return written
 
 
 def _plain(address: _Address) -> _Address:
-    """Unwrap an IPv4 address that is embedded in an IPv6 address."""
+    """Return the IPv4 address that is embedded in an IPv6 address; return any other address unchanged."""
     if not isinstance(address, ipaddress.IPv6Address):
         return address
     if address in _NAT64:

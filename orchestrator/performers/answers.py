@@ -1,4 +1,4 @@
-"""Inserts answers to callbacks into the bodies of later callbacks; see `FromAnswer`."""
+"""Inserts members of the answers to callbacks into the bodies of later callbacks; see `FromAnswer`."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,20 +11,22 @@ from orchestrator.errors import ConfigurationError, json_type, shown
 ActionT = TypeVar("ActionT", bound=Action | Following)
 
 MAX_ANSWER_BYTES = 16 * 1024
-"""The largest answer that is accepted for a callback with `keeps`."""
+"""Size of the largest answer that is accepted, if the `keeps` of the callback names members of the answer."""
 
 _MAX_TEXT_LENGTH = 1024
-# ECMAScript's Number.MAX_SAFE_INTEGER; JSON.parse may round a larger integer.
+# This is ECMAScript's Number.MAX_SAFE_INTEGER. JSON.parse may round a larger integer.
 _MAX_INTEGER = 2**53 - 1
 
 
 def read(body: bytes, names: Iterable[str]) -> dict[str, str | int]:
-    """Read members of a JSON answer.
+    """Read the values of members of a JSON answer, by the members' names.
+
+    Each value must be a text of at most 1024 characters, or an integer whose magnitude is below 2^53.
 
     Raises:
-        ValueError: The answer is larger than `MAX_ANSWER_BYTES` or not a JSON object, or a member is missing or is
-            neither a text of at most 1024 characters nor an integer below 2^53. The error's text has no subject,
-            because the caller puts "its answer" before it.
+        ValueError: The answer is larger than `MAX_ANSWER_BYTES` or is not a JSON object; or one of the members is
+            missing or has an invalid value. The error's text has no subject, because the caller puts "its answer"
+            before the text.
     """
     if len(body) > MAX_ANSWER_BYTES:
         raise ValueError(f"has more than {MAX_ANSWER_BYTES // 1024} KiB")
@@ -38,14 +40,14 @@ def read(body: bytes, names: Iterable[str]) -> dict[str, str | int]:
 
 
 def check(actions: Sequence[Action | Following], consumer: str) -> None:
-    """Check that every `FromAnswer` names a member that an earlier callback keeps.
+    """Check that every `FromAnswer` names a member that the `keeps` of an earlier callback contains.
 
     Args:
         actions: All actions of one consumer, in order.
         consumer: The consumer's name, for error messages.
 
     Raises:
-        ConfigurationError: No earlier callback keeps the member, or `keeps` is a text.
+        ConfigurationError: No earlier callback keeps the member, or the `keeps` of a callback is a text and not a list.
     """
     kept: set[str] = set()
     for action in actions:
@@ -65,7 +67,10 @@ def check(actions: Sequence[Action | Following], consumer: str) -> None:
 
 
 def awaited(action: Action | Following) -> frozenset[str]:
-    """Return the names of the members of earlier answers that a callback's body needs; none for other actions."""
+    """Return the names of the members of earlier answers that an action needs.
+
+    Only the body of a callback can need members. For any other action, the result is empty.
+    """
     if not isinstance(action, SendCallback):
         return frozenset()
     try:
@@ -75,15 +80,15 @@ def awaited(action: Action | Following) -> frozenset[str]:
 
 
 def fill(action: ActionT, answer: Mapping[str, str | int]) -> ActionT:
-    """Replace every `FromAnswer` in an action by its value.
+    """Return the action with every `FromAnswer` replaced by the value of the member that it names.
 
     Args:
-        action: Any action.
-        answer: The members that earlier callbacks kept, by name.
+        action: Any action; only the body of a callback can contain a `FromAnswer`.
+        answer: The values of the members that earlier callbacks kept, by the members' names.
 
     Raises:
-        ConfigurationError: A member is missing, because an older version of the consumer sent the earlier callback and
-            did not keep it.
+        ConfigurationError: `answer` lacks a member. The reason is that an older version of the consumer sent the
+            earlier callback, and that version did not keep the member.
     """
     names = awaited(action)
     for name in sorted(names):
@@ -98,7 +103,7 @@ def fill(action: ActionT, answer: Mapping[str, str | int]) -> ActionT:
 
 
 def blank(action: ActionT) -> ActionT:
-    """Replace every `FromAnswer` by an empty text, so that the action can be checked in advance."""
+    """Replace every `FromAnswer` by an empty text, so that the action can be checked before the answer is known."""
     return fill(action, dict.fromkeys(awaited(action), ""))
 
 

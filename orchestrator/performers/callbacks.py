@@ -1,6 +1,6 @@
 """Sends signed callbacks over HTTP.
 
-See "The status webhook" in orchestrator/lifecycle/README.md.
+The section "The status webhook" of orchestrator/lifecycle/README.md describes the signature and the answers.
 """
 
 import hashlib
@@ -34,25 +34,32 @@ _NOT_SENT = (NewConnectionError, ConnectTimeoutError)
 
 
 def signature(body: str, secret: str, context: str | None, timestamp: int) -> str:
-    """Sign a callback.
+    """Compute the signature of a callback, which is the value of the header `x-signature`.
 
     Args:
-        body: The body, as sent.
+        body: The body, as it is sent.
         secret: The key.
-        context: The tenant's context for a status webhook; `None` for a service callback.
+        context: The tenant's context, which is signed together with the body of a status webhook. `None` for any other
+            callback.
         timestamp: The value of the header `x-timestamp`, in milliseconds since 1970.
 
     Returns:
-        The lower-case hexadecimal HMAC-SHA256 of body, context and timestamp.
+        The HMAC-SHA256 of body, context and timestamp, joined without separators, in lower-case hexadecimal digits.
     """
     return hmac.new(secret.encode(), f"{body}{context or ''}{timestamp}".encode(), hashlib.sha256).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class _Attempt:
-    """The result of one attempt to send a callback: the status and body of the answer, or else a failure.
+    """The result of one attempt to send a callback.
 
-    After an ambiguous failure, the callback may have arrived nevertheless.
+    An attempt has failed if there was no answer, or if the answer's status was 429 or 5xx.
+
+    Attributes:
+        status: The answer's HTTP status; `None` if the attempt failed.
+        failure: Why the attempt failed; empty if it did not fail.
+        is_ambiguous: Whether the callback may have been accepted although the attempt failed.
+        body: The answer's body; empty if it was not read.
     """
 
     status: int | None
@@ -67,8 +74,9 @@ class _Answer:
 
     Attributes:
         status: The HTTP status.
-        body: The body; empty if it was not read, because the callback keeps nothing or was not accepted.
-        is_repeat: Whether an earlier attempt to send the callback may have arrived.
+        body: The answer's body. It is read only if the callback was accepted and the action's `keeps` names members;
+            otherwise, `body` is empty.
+        is_repeat: Whether an earlier attempt to send the same callback may have been accepted.
     """
 
     status: int
@@ -91,7 +99,7 @@ class Callbacks:
 
         Args:
             allowed_hosts: The hosts that callbacks may go to.
-            ssl_context: Settings of TLS; `None` trusts the system's certificate authorities.
+            ssl_context: The TLS settings. `None` trusts the certificate authorities of the operating system.
             clock: Returns seconds since 1970.
             pause: Sleeps for a number of seconds.
         """
@@ -104,31 +112,34 @@ class Callbacks:
         """Check a callback's address, body and secret, and return the host.
 
         Raises:
-            InvalidEvent: The address is not an http(s) address, the body is not JSON, the secret is empty, or secret or
-                context cannot be encoded as UTF-8.
-            ConfigurationError: The host is not allowed, or would be reached without TLS.
+            InvalidEvent: The address is not an http(s) address, the body is not JSON, the secret is empty, or the
+                secret or the context cannot be encoded as UTF-8.
+            ConfigurationError: The host is not allowed; or the address has the scheme `http`, and the host is not the
+                local machine.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)
         _body(action)
         return target.host
 
     def send(self, action: SendCallback, *, is_repeat: bool = False) -> OutcomeStatus:
-        """Send a callback in up to three attempts, each with a new signature.
+        """Send a callback in up to three attempts, each with a new timestamp and signature.
 
-        The control plane also answers 401 once a tenant's provisioning is over, so a 401 may mean that an earlier
-        attempt was accepted.
+        The control plane answers 401 if the signature is wrong, and also once the tenant's provisioning is over. An
+        accepted status webhook ends the provisioning. Therefore, a 401 may mean that an earlier attempt was accepted.
 
         Args:
             action: The callback.
             is_repeat: Whether an earlier delivery of the event may have sent the callback.
 
         Returns:
-            `SENT` if the callback was accepted. If the answer is 401, `ALREADY_SENT` if an earlier attempt may have
-            been accepted, or else `REFUSED` if the action has `may_be_settled`.
+            `SENT` if the callback was accepted. `ALREADY_SENT` if the answer is 401 and an earlier attempt may have
+            been accepted. `REFUSED` if the answer is 401, no earlier attempt can have been accepted, and the action has
+            `may_be_settled`.
 
         Raises:
-            InvalidEvent: See `check`.
-            ConfigurationError: See `check` and `resolve`; or the control plane refused the callback.
+            InvalidEvent: The address, the body, the secret or the context is invalid; see `check`.
+            ConfigurationError: The address is refused (see `check` and `resolve`), the host's certificate is not
+                trusted, or the control plane refused the callback.
             Unavailable: The control plane was not reached, did not answer, or answered 429 or 5xx.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)
@@ -144,9 +155,11 @@ class Callbacks:
         """Send a callback and return the members of its answer that `keeps` names.
 
         Raises:
-            InvalidEvent: See `check`.
-            ConfigurationError: See `send`; any 401 is a failure, because its answer lacks the members.
-            Unavailable: See `send`; or the callback was accepted, but the members cannot be read from the answer.
+            InvalidEvent: The address, the body, the secret or the context is invalid; see `check`.
+            ConfigurationError: See `send`. This error is also raised for every answer 401, because such an answer lacks
+                the members.
+            Unavailable: See `send`. This error is also raised if the callback was accepted, but the members cannot be
+                read from the answer.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)
         answer = self._exchange(target, action)
@@ -243,7 +256,10 @@ def _body(action: SendCallback) -> str:
 
 
 def _connection(target: Address, address: str, ssl_context: ssl.SSLContext | None) -> urllib3.HTTPConnectionPool:
-    """Create a pool that connects to the checked IP address, even if the host's name resolves to another one by now."""
+    """Create a connection pool for one of the host's IP addresses, which has been checked.
+
+    The pool must not resolve the host's name again: by now, the name could resolve to an address that is forbidden.
+    """
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
     if target.scheme == "http":
         return HTTPPool(address, target.port, timeout=timeout, retries=False)

@@ -1,4 +1,4 @@
-"""The interface of performers, and the search for the performer of an action."""
+"""Defines the interface of performers, and finds the performer of an action."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -10,10 +10,10 @@ ActionT_contra = TypeVar("ActionT_contra", contravariant=True)
 
 
 class Performer(Protocol[ActionT_contra]):
-    """Performs one class of actions."""
+    """Performs the actions of one class."""
 
     def prepare(self, action: ActionT_contra, origin: Origin) -> Prepared:
-        """Check an action and prepare it to be performed later.
+        """Check an action and prepare it; it is performed later, by calling `Prepared.perform`.
 
         Raises:
             ConfigurationError: Something that the action needs is missing or set up wrongly.
@@ -23,14 +23,17 @@ class Performer(Protocol[ActionT_contra]):
 
 
 Performers: TypeAlias = Mapping[type, Performer[Any]]
-"""The performer of each class of actions."""
+"""A performer for each class of actions."""
 
 
 def is_action(decided: object, performers: Performers) -> bool:
-    """Whether there is a performer for an object's class, or for one of its base classes."""
+    """Whether an object that a consumer returned is an action.
+
+    An object is an action if there is a performer for its class, or for a base class of its class.
+    """
     return any(cls in performers for cls in type(decided).__mro__)
 
 
 def performer_of(action: object, performers: Performers) -> Performer[Any]:
-    """Find the performer for an action's class, or else for one of its base classes."""
+    """Find the performer for an action's class, or else for a base class of that class; see `is_action`."""
     return next(performers[cls] for cls in type(action).__mro__ if cls in performers)

@@ -43,7 +43,7 @@ class EventBus:
 
         Args:
             name: The bus's name.
-            client: Returns the client; it is called for each request.
+            client: Returns the EventBridge client. It is called for each request.
             pause: Sleeps for a number of seconds.
         """
         self._name = name
@@ -51,21 +51,22 @@ class EventBus:
         self._pause = pause
 
     def prepare(self, action: PublishEvent, origin: Origin) -> Prepared:
-        """See `Performer` and `prepare_as`."""
+        """See `Performer.prepare`; `prepare_as` says which errors are raised."""
         prepared = self.prepare_as(action, origin.run_id, start=origin.start, time=origin.time)
         if action.once_per is None:
             return prepared
         return replace(prepared, action_id=origin.once_per(action.once_per))
 
     def prepare_as(self, action: PublishEvent, action_id: str, *, start: Start, time: datetime) -> Prepared:
-        """Check an action and prepare it under a given identity.
+        """Check an action and prepare it under an identity that the caller chooses.
 
         Args:
             action: The action, with the event to publish.
-            action_id: The action's identity. The published event has it in `resources`, so that this package recognizes
-                the event if it is published twice.
-            start: The event that began the operation; it is in `resources`, too.
-            time: The time that the published event gets, such as the time of the event that caused it.
+            action_id: The action's identity. The published event contains it in `resources`, so that this package
+                recognizes the event if it is published twice.
+            start: The event that began the tenant's operation, such as its provisioning. The published event names the
+                start in `resources`, too.
+            time: The published event's time, such as the time of the event that led to this action.
 
         Raises:
             InvalidEvent: The detail is not JSON, or the event is too large.
@@ -99,7 +100,10 @@ class EventBus:
         return outcome
 
     def publish(self, entry: Any) -> str:
-        """Publish an entry of PutEvents, and return the event's id.
+        """Publish an event, and return the id that EventBridge gives the event.
+
+        Args:
+            entry: The event, as an entry of the request PutEvents.
 
         Raises:
             InvalidEvent: EventBridge refused the event.

@@ -1,4 +1,4 @@
-"""Performs `SendCallback`, and stores in the tenant record why a webhook was not sent or not accepted."""
+"""Performs `SendCallback`; if a callback is not sent or is refused, stores the reason in the tenant record."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,7 +13,7 @@ from orchestrator.stores.tenants import STATUS_WEBHOOK, TenantRecords
 if TYPE_CHECKING:
     from orchestrator.performers.callbacks import Callbacks
 
-# A 401 has two possible causes, so each reason names both.
+# An answer 401 has two possible causes, so each of these reasons names both.
 _SETTLED = "the answer was 401: the tenant is not being provisioned, or the signature is wrong"
 _REPEATED = "the answer to a repeat was 401: an earlier attempt was accepted, or the signature is wrong"
 
@@ -25,15 +25,15 @@ class CallbackSender:
         """Store the arguments.
 
         Args:
-            callbacks: Returns the `Callbacks`. It is called only when there is a callback, because it imports modules
-                that most functions never need.
-            tenants: The tenant records that store why a callback was not sent or was refused.
+            callbacks: Returns the `Callbacks`. It is called only when a callback must be sent, because the call imports
+                modules that most functions never need.
+            tenants: The tenant records, for storing why a callback was not sent or was refused.
         """
         self._callbacks = callbacks
         self._tenants = tenants
 
     def prepare(self, action: SendCallback, origin: Origin) -> Prepared:
-        """See `Performer`."""
+        """See `Performer.prepare`."""
         action_id = origin.run_id if action.once_per is None else origin.once_per(action.once_per)
         if action.missing is not None:
             perform = partial(self._skip, action, f"not sent, because it has {action.missing}", origin)

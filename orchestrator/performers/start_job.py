@@ -1,4 +1,4 @@
-"""Performs `StartJob`: starts a job once, and finds the run that an earlier delivery may have started."""
+"""Performs `StartJob`: starts a job, unless an earlier delivery of the event has started it."""
 
 from dataclasses import replace
 from datetime import timedelta
@@ -31,17 +31,19 @@ class JobStarter:
 
         Args:
             systems: The build systems.
-            memory: How long the ledger keeps its records; `None` if each Lambda environment has records of its own.
+            memory: How long the ledger keeps a record. `None` means that there is no table, so that a Lambda
+                environment lacks the records of the others.
         """
         self._systems = systems
         self._memory = memory
 
     def prepare(self, action: StartJob, origin: Origin) -> Prepared:
-        """See `Performer`.
+        """See `Performer.prepare`.
 
         Raises:
-            ConfigurationError: The builder is unknown, or a trusted variable is malformed.
-            InvalidEvent: A variable's name or value is refused.
+            ConfigurationError: The builder is unknown, or a trusted variable has a malformed name or a value that
+                cannot be converted to text.
+            InvalidEvent: A variable from the event has a refused name or value, or the job is too large for a record.
             JobRejected: The job's name is malformed.
         """
         system = self._systems.get(action.builder, action.name)
@@ -80,11 +82,14 @@ class JobStarter:
         return started(system.name, job.name, run)
 
     def _earlier_run(self, system: BuildSystem, job: Job, claim: Claim) -> Run | None:
-        """Search for a run that an earlier delivery may have started.
+        """Search for a run that an earlier delivery may have started, and return it.
 
-        A retry always searches. A first attempt searches only if the event is so old that an earlier delivery could
-        have been forgotten: older than the time for which the ledger keeps its records. If each Lambda environment has
-        records of its own, the limit is the build system's `covers` instead.
+        A retry always searches. A first attempt searches only if the event is so old that the ledger may have deleted
+        the record of an earlier delivery. The limit is the time for which the ledger keeps a record. If the ledger has
+        no table, the limit is the build system's `covers`: for that time after the event, no search is needed.
+
+        Returns:
+            The run; `None` if no search was needed, or if the search found none.
         """
         covered = system.covers if self._memory is None else self._memory
         is_late = clock.now() - job.since > covered
@@ -104,7 +109,7 @@ class JobStarter:
 
 
 def started(builder: str, job: str, run: Run) -> Outcome:
-    """Build the outcome of starting a job; it contains only what is known about the run.
+    """Build the outcome of starting a job; it leaves out what is not known about the run.
 
     Args:
         builder: Name of the builder.

@@ -10,14 +10,14 @@ from orchestrator.stores.tenants import Refusal, TenantRecords, checks_records
 
 
 class TenantWriter:
-    """Writes tenant records."""
+    """Performs `SaveTenant` and `UpdateTenant` by writing the tenant record."""
 
     def __init__(self, tenants: TenantRecords) -> None:
         self._tenants = tenants
         self._checks = tenants if checks_records(tenants) else None
 
     def prepare(self, action: SaveTenant | UpdateTenant, origin: Origin) -> Prepared:
-        """See `Performer`.
+        """See `Performer.prepare`.
 
         Raises:
             InvalidEvent: A value cannot be stored, or the record would be too large.

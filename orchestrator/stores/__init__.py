@@ -1,1 +1,1 @@
-"""Tier details and tenant records, in DynamoDB tables."""
+"""Reads tier details, and reads and writes tenant records."""

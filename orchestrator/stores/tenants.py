@@ -1,4 +1,4 @@
-"""Reads and writes tenant records, so that a late event never overwrites a newer state."""
+"""Reads and writes tenant records; an event that is delivered late never overwrites what a later event has written."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,13 +23,16 @@ STARTED_BY = "startedBy"
 """Attribute: id of the event that began the tenant's current operation, such as its provisioning."""
 
 STARTED_AT = "startedAt"
-"""Attribute: time of that event, as in `Start.at`."""
+"""Attribute: time of the event that `startedBy` identifies, as in `Start.at`."""
 
 UPDATED_AT = "updatedAt"
-"""Attribute: time of the last event whose update neither set a status nor began an operation."""
+"""Attribute: time of the last event whose update neither set a status nor began an operation.
+
+An older event with such an update does not change the record.
+"""
 
 STATUS_WEBHOOK = "statusWebhook"
-"""Attribute: why the status webhook was not sent or was refused."""
+"""Attribute: why the tenant's status webhook was not sent or was refused."""
 
 _KEY, _STATUS = "tenantId", "status"
 _OWN = (STARTED_BY, STARTED_AT, UPDATED_AT, _KEY)
@@ -41,7 +44,8 @@ class Refusal:
 
     Attributes:
         reason: The reason, safe to log.
-        supersedes: Whether the event is outdated, so that the remaining actions must not be performed either.
+        supersedes: Whether the event is outdated. In this case, the consumer's remaining actions must not be performed
+            either.
     """
 
     reason: str
@@ -55,7 +59,7 @@ class TenantLookup(Protocol):
         """Read a tenant record.
 
         Returns:
-            The record, with numbers as `int` or `float`; `None` if the tenant has none.
+            The record, with numbers as `int` or `float`; `None` if the tenant has no record.
 
         Raises:
             Unavailable: The store could not be reached.
@@ -64,7 +68,7 @@ class TenantLookup(Protocol):
 
 
 class TenantRecords(TenantLookup, Protocol):
-    """A store of tenant records; it may also implement `ChecksRecords`."""
+    """Stores tenant records. A class that implements this protocol may also implement `ChecksRecords`."""
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
         """Store a tenant record; see `SaveTenant`.
@@ -85,7 +89,7 @@ class TenantRecords(TenantLookup, Protocol):
             Why nothing was changed; `None` if the record was changed.
 
         Raises:
-            UnknownTenant: The tenant has no record, and the action does not create one.
+            UnknownTenant: The tenant has no record, and the action's `create` is false.
             InvalidEvent: A new value cannot be stored.
             Unavailable: The store could not be reached.
         """
@@ -93,10 +97,10 @@ class TenantRecords(TenantLookup, Protocol):
 
 
 class ChecksRecords(Protocol):
-    """A store that can check in advance whether it can hold a record."""
+    """A store of tenant records that can check in advance whether it can store a record."""
 
     def check(self, action: SaveTenant | UpdateTenant, origin: Origin) -> None:
-        """Check a record, or changes to one, before any action is performed.
+        """Check the record or the changes of an action, before any action of the consumer is performed.
 
         Raises:
             InvalidEvent: The record or the changes cannot be stored.
@@ -110,7 +114,7 @@ def checks_records(tenants: object) -> TypeGuard[ChecksRecords]:
 
 
 class TenantReader:
-    """Reads tenant records for consumers, which write them only by returning actions."""
+    """Reads tenant records for consumers. It cannot write: a consumer writes a tenant record by returning an action."""
 
     def __init__(self, records: TenantRecords) -> None:
         self._records = records
@@ -121,20 +125,20 @@ class TenantReader:
 
 
 class NoTenantRecords:
-    """Stores nothing; used if `DATA_STORE_TABLE` is not set."""
+    """Implements `TenantRecords` without storing anything; it is used if `DATA_STORE_TABLE` is not set."""
 
     _WHY = Refusal(reason="DATA_STORE_TABLE is not set")
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """Return None: there are no records."""
+        """Return `None`, because no tenant has a record."""
         return None
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
-        """Store nothing, and return the reason."""
+        """Store nothing, and return the reason for that."""
         return self._WHY
 
     def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
-        """Change nothing, and return the reason."""
+        """Change nothing, and return the reason for that."""
         return self._WHY
 
 
@@ -206,9 +210,16 @@ class DynamoDBTenantRecords:
     def _written(
         self, operation: str, tenant_id: str, request: Mapping[str, Any], done: str
     ) -> Mapping[str, Any] | None:
-        """Write a record and return `None`.
+        """Send a conditional request that writes a tenant record.
 
-        If the request's condition is not met, the stored record is returned instead; it is empty if there is none.
+        Args:
+            operation: The client's method: `put_item` or `update_item`.
+            request: The method's arguments, except the table's name.
+            done: The verb for error messages, such as `saved`.
+
+        Returns:
+            `None` if the record was written. If the request's condition was not met, the result is the stored record,
+            or an empty mapping if the tenant has no record.
         """
         failure = f"tenant {shown(tenant_id)} could not be {done} in table {self._table}"
         with aws_errors(failure, rejected=InvalidEvent):
@@ -232,9 +243,9 @@ _MAY_START = (
     "(attribute_not_exists(#startedBy) OR #startedBy <> :by)"
 )
 # EventBridge's times are whole seconds, so two operations may have begun in the same second. If the start of an event's
-# operation is known (`Event.start`), the event is outdated when another event began an operation in that second or
-# later. If it is not known, only the event's own time can be compared, and the event is outdated when another event
-# began an operation in a later second.
+# operation is known (`Event.start`), the event is outdated when another event began an operation in the second of that
+# start or later. If the start is not known, only the event's own time can be compared. The event is then outdated when
+# another event began an operation in a later second.
 _FOLLOWS = (
     "#startedBy = :by OR attribute_not_exists(#startedAt) OR #startedAt < :start OR "
     "(attribute_not_exists(#startedBy) AND #startedAt = :start)"
@@ -243,9 +254,9 @@ _IS_NOT_BEFORE_START = "#startedBy = :by OR attribute_not_exists(#startedAt) OR 
 
 
 def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
-    """Whether the tenant record's operation began after the event's operation.
+    """Whether a tenant record shows that another operation began after the operation of the event in `origin`.
 
-    This is the same rule as in the request's condition (`_FOLLOWS` and `_IS_NOT_BEFORE_START`).
+    The conditions `_FOLLOWS` and `_IS_NOT_BEFORE_START` express the same rule for DynamoDB.
     """
     by, at, start = record.get(STARTED_BY), record.get(STARTED_AT), written(origin.start.at)
     if by == origin.start.event_id or at is None:
@@ -272,7 +283,10 @@ def _given(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _update(action: UpdateTenant, origin: Origin) -> dict[str, Any]:
-    """Build the request for a change; its condition is not met if the change must be skipped (see `UpdateTenant`)."""
+    """Build the request that changes a tenant record.
+
+    The request's condition is not met if the change must be skipped; see `UpdateTenant`.
+    """
     new, kept = _given(action.changes), dict[str, Any]()
     conditions = list[str]()
     gone = sorted(action.changes.keys() - new.keys())

@@ -1,4 +1,4 @@
-"""Tier details: which jobs a tier's tenants get, on which build system, and with which variables."""
+"""Reads tier details: which jobs run for the tenants of a tier, on which build system, and with which variables."""
 
 import re
 import time
@@ -21,22 +21,28 @@ JOB_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
         EventType.TENANT_DEPLOYMENT: "deploymentJobName",
     }
 )
-"""Attribute of a tier that names the job of an event type."""
+"""By event type, the attribute of a tier that contains the name of the job for events of that type."""
 
 DOES_BOTH = "jobDeprovisions"
-"""Attribute of a tier: true if the job in `jobName` deprovisions, too. The job checks `ORCHESTRATOR_EVENT_TYPE`."""
+"""Attribute of a tier: true if the job that `jobName` names not only provisions tenants, but also deprovisions them.
+
+The job distinguishes the two cases by its variable `ORCHESTRATOR_EVENT_TYPE`.
+"""
 
 ALLOWED_VARIABLES = "allowedVariables"
-"""Attribute of a tier: the only job variables that events may set; `APP_*` allows all names with that prefix."""
+"""Attribute of a tier: names of the only job variables that events may set.
+
+An entry such as `APP_*` allows all names that begin with `APP_`. Without this attribute, the tier sets no limit.
+"""
 
 _PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 
 
 def job_name(tier: Mapping[str, Any], event_type: str) -> str:
-    """Read the name of a tier's job for an event type.
+    """Read the name of the job that a tier has for an event type.
 
     Raises:
-        ConfigurationError: The tier names no such job, or the type is not one of `JOB_ATTRIBUTES`.
+        ConfigurationError: The tier names no job for the event type, or the type is not a key of `JOB_ATTRIBUTES`.
     """
     attribute = JOB_ATTRIBUTES.get(event_type)
     if attribute is None:
@@ -51,17 +57,19 @@ def job_name(tier: Mapping[str, Any], event_type: str) -> str:
 
 
 def has_job(tier: Mapping[str, Any], event_type: str) -> bool:
-    """Whether a tier has the attribute for an event type's job; `job_name` checks the value.
+    """Whether a tier has the attribute that names the job for an event type.
+
+    The attribute may still be invalid; `job_name` checks its value.
 
     Args:
         tier: The tier's details.
-        event_type: One of `JOB_ATTRIBUTES`.
+        event_type: A key of `JOB_ATTRIBUTES`.
     """
     return tier.get(JOB_ATTRIBUTES[EventType(event_type)]) is not None
 
 
 def builder_name(tier: Mapping[str, Any]) -> str | None:
-    """Read the name of a tier's build system; `None` stands for `DEFAULT_BUILDER`.
+    """Read the name of a tier's build system; `None` means the build system in the setting `DEFAULT_BUILDER`.
 
     Raises:
         ConfigurationError: The attribute `builder` is not a text, or is empty.
@@ -70,7 +78,7 @@ def builder_name(tier: Mapping[str, Any]) -> str | None:
 
 
 def variables_of(tier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variables of a tier's jobs: all attributes except `allowedVariables`."""
+    """Return the variables that a tier's jobs get: all attributes of the tier except `allowedVariables`."""
     return {name: value for name, value in tier.items() if name != ALLOWED_VARIABLES}
 
 
@@ -78,10 +86,11 @@ def allowed_variables(tier: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Read which variables events may set for a tier's jobs.
 
     Returns:
-        Names, and prefixes that end in `*`; `None` if the tier does not limit them.
+        The variables' names, and prefixes of names, which are followed by `*`. `None` if the tier sets no limit.
 
     Raises:
-        ConfigurationError: The attribute is not a list, set or comma-separated text of such names.
+        ConfigurationError: The attribute `allowedVariables` is not a list, a set or a comma-separated text of names and
+            prefixes.
     """
     value = tier.get(ALLOWED_VARIABLES)
     if value is None:
@@ -114,18 +123,19 @@ class TierDetails(Protocol):
         """Look a tier up by its name, for example `PREMIUM`.
 
         Returns:
-            The tier's details: `tier`, the names of its jobs such as `jobName`, and the jobs' other variables.
+            The tier's attributes: its name in `tier`, the names of its jobs in attributes such as `jobName`, and
+            further variables for the jobs.
 
         Raises:
             ConfigurationError: There is no such tier.
-            InvalidEvent: The name is too long for a table's key.
+            InvalidEvent: The name is too long for the key of a DynamoDB table.
             Unavailable: The source could not be reached.
         """
         ...
 
 
 class StaticTierDetails:
-    """Tier details that are given in code; if none are given, every tier has the job `{tier}-job`."""
+    """Provides tier details that are given in code. If none are given, every tier has the job `{tier}-job`."""
 
     def __init__(self, tiers: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._tiers = tiers
@@ -156,9 +166,9 @@ class DynamoDBTierDetails:
 
         Args:
             table: The table's name.
-            client: Returns the client; it is called for each request.
-            max_age: How long details are cached, in seconds.
-            clock: Returns seconds since any fixed time.
+            client: Returns the DynamoDB client. It is called for each request.
+            max_age: How long the details of a tier are cached, in seconds.
+            clock: Returns the seconds since an arbitrary, but fixed time.
         """
         self._table = table
         self._client = client

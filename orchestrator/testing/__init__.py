@@ -1,4 +1,4 @@
-"""Helps to test consumers: with events, a context, and a dispatcher that records actions instead of performing them.
+"""Helps to test consumers. It creates events and contexts, and records the actions that consumers return.
 
 >>> from orchestrator import Event, Registry, StartJob
 >>> from orchestrator.testing import RecordingDispatcher, make_event

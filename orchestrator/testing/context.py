@@ -1,4 +1,4 @@
-"""Creates a context for a consumer from the tiers and tenant records that a test passes."""
+"""Creates the context that a consumer receives in a test, from the test's own tiers and tenant records."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -17,7 +17,7 @@ class MemoryTenants:
         self._records = records or {}
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """Return the tenant's record, or `None` if there is none."""
+        """Return the tenant record of a tenant, or `None` if the tenant has none."""
         return self._records.get(tenant_id)
 
 
@@ -30,12 +30,13 @@ def make_context(
     """Create the context that a consumer receives as its second argument.
 
     Args:
-        tiers: Tier details by tier name. If it is `None`, every name is that of a tier with the job `{tier}-job`.
-        tenants: Tenant records by tenant id.
-        settings: The settings; the default is that of a function without any environment variables.
+        tiers: Tier details by tier name. If this is `None`, any tier name is valid, and the tier's job has the name
+            `{tier}-job`.
+        tenants: Tenant records by tenant id. If this is `None`, no tenant has a tenant record.
+        settings: The settings. By default, each setting has its default value, whatever the environment variables say.
 
     Returns:
-        The context. Its logger is the package's own, which writes to standard output.
+        The context. Its logger is this package's logger, which writes to standard output.
     """
     return Context(
         settings=settings or Settings(),

@@ -45,12 +45,12 @@ class Recorded:
 class RecordingDispatcher:
     """Runs the consumers of a registry as the deployed function does, but only records their actions.
 
-    It selects consumers by event type and condition, validates the detail into the annotated model, and runs both plain
-    and `async` consumers.
+    It selects consumers by event type and condition. If a consumer's annotation names a model, it converts the detail
+    to that model and validates it. It runs both plain and `async` consumers.
 
     Attributes:
-        recorded: Every action since the dispatcher was created, in order. This includes each event that is published
-            because a consumer with a `failure_type` failed.
+        recorded: Every action since the dispatcher was created, in order. If a consumer with a `failure_type` failed,
+            the `PublishEvent` that reports the failure is recorded, too.
     """
 
     def __init__(self, registry: Registry, context: Context | None = None) -> None:
@@ -58,7 +58,7 @@ class RecordingDispatcher:
 
         Args:
             registry: The consumers.
-            context: The context that the consumers receive; the default is that of `make_context()`.
+            context: The context that the consumers receive; by default, `make_context()` creates it.
         """
         self.recorded: list[Recorded] = []
         self._registry = registry
@@ -71,14 +71,14 @@ class RecordingDispatcher:
         """Run the consumers that accept an event.
 
         Args:
-            event: The event. A consumer that is annotated with a model receives the detail validated into that model.
+            event: The event. Its detail may be a mapping or a model.
 
         Returns:
             The actions that were recorded for this event.
 
         Raises:
-            OrchestratorError: A consumer failed. If it raised an exception of another class, that exception is wrapped,
-                as in the deployed function.
+            OrchestratorError: A consumer failed. An exception of another class is wrapped in an `OrchestratorError`, as
+                in the deployed function.
         """
         if isinstance(event.detail, BaseModel):
             event = replace(event, detail=event.detail.model_dump(by_alias=True, exclude_unset=True))
@@ -91,7 +91,7 @@ class RecordingDispatcher:
 
 
 class _Recorder:
-    """Replaces a performer: records each action, and returns the outcome of a success."""
+    """Takes the place of a performer. It records each action, and returns an outcome as if the action had succeeded."""
 
     def __init__(self, recorded: list[Recorded], status: OutcomeStatus) -> None:
         self._recorded = recorded

@@ -1,4 +1,4 @@
-"""Creates events of each type, with details that are valid and short."""
+"""Creates an event of any lifecycle event type, with a short detail that is valid for the type."""
 
 import json
 from collections.abc import Mapping
@@ -17,16 +17,16 @@ _SENT = (EventType.TENANT_PROVISIONING, EventType.TENANT_DEPROVISIONING)
 
 
 def make_detail(event_type: str, **changes: Any) -> dict[str, Any]:
-    """Create a detail in the form in which the event's sender writes it.
+    """Create a detail in the form in which the sender of the event writes it.
 
     Args:
         event_type: The event's type. If it is not one of `EventType`, the detail contains only `changes`.
-        changes: Fields to add or replace; a field whose value is `...` is left out.
+        changes: Members to add to the detail or to replace in it. A member whose value is `...` is removed.
 
     Returns:
-        For TENANT_PROVISIONING and TENANT_DEPROVISIONING, the detail contains the tenant, its plan, and the secret and
-        context that sign its webhooks. For the other types of `EventType`, which follow a job, the detail is the
-        environment of the job's build: a flat mapping of names to text.
+        The detail. For TENANT_PROVISIONING and TENANT_DEPROVISIONING, it contains the tenant, the tenant's plan, and
+        the `secret` and `context` with which the tenant's webhooks are signed. Events of the other types of `EventType`
+        are published after a job. Their detail is the environment of the job's build: a flat mapping of names to text.
     """
     detail: dict[str, Any] = {}
     if event_type in _SENT:
@@ -50,9 +50,10 @@ def make_event(event_type: str, detail: Any = None, **fields: Any) -> Event[Any]
 
     Args:
         event_type: The event's type.
-        detail: The detail; the default is that of `make_detail`. If the event's type is one of `EventType`, a mapping
-            is validated into the type's model, as the dispatcher does for a consumer that is annotated with that model.
-        fields: Further fields of the event, such as `id` or `time`.
+        detail: The detail; by default, `make_detail` creates it. If the event's type is one of `EventType`, a mapping
+            is converted to the type's model. In the deployed function, this is done for a consumer with that model in
+            its annotation.
+        fields: Further attributes of the event, such as `id` or `time`.
 
     Returns:
         The event.

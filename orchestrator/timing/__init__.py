@@ -1,1 +1,1 @@
-"""The clock, the invocation's deadline, and HTTP connections with a total time limit."""
+"""Provides the clock, the invocation's deadline, and HTTP connections that limit the total time of a request."""

@@ -1,4 +1,4 @@
-"""Returns the current time, from one function that tests can replace, and formats times."""
+"""Returns the current time and formats times. The current time comes from one function, which tests can replace."""
 
 from datetime import UTC, datetime
 
@@ -9,7 +9,7 @@ def now() -> datetime:
 
 
 def written(time: datetime) -> str:
-    """Format a time in UTC, to the millisecond: `2026-11-24T09:00:00.000Z`. Such texts sort by time.
+    """Format a time in UTC with milliseconds, as in `2026-11-24T09:00:00.000Z`. Texts in this form sort by time.
 
     Args:
         time: A time with a time zone.

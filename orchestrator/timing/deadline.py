@@ -1,4 +1,7 @@
-"""Tracks how long an invocation may still act, so that it stops itself before Lambda kills it."""
+"""Tracks how long an invocation may still act, so that it stops itself before Lambda kills it.
+
+A time limit interrupts nothing. Code that sends requests or waits looks up how much time is left, and stops in time.
+"""
 
 import math
 import time
@@ -12,10 +15,10 @@ from orchestrator.errors import Unavailable
 from orchestrator.timing import clock
 
 MARGIN_SECONDS = 1.0
-"""Time that is reserved for logs, metrics and the answer, after the invocation has stopped acting."""
+"""Time at the end of an invocation that is reserved for logs, metrics and the answer; no action is performed in it."""
 
 LEAST_SECONDS = 0.5
-"""Another call is started only if at least this much time is left."""
+"""A call to AWS or another service is started only if the invocation may still act for at least this long."""
 
 # The deadline is kept by two clocks, because neither is reliable: the monotonic clock stops while Lambda freezes the
 # environment, and the time of day may be changed. A context variable is also visible inside the SDK's retries, and can
@@ -24,10 +27,11 @@ _ends: ContextVar[tuple[float, float]] = ContextVar("ends", default=(math.inf, m
 
 
 def of_invocation(lambda_context: Any) -> AbstractContextManager[None]:
-    """Limit the `with` block to the invocation's remaining time, less the margin.
+    """Limit the `with` block to the invocation's remaining time, less `MARGIN_SECONDS`.
 
     Args:
-        lambda_context: The context from Lambda; one without `get_remaining_time_in_millis` sets no limit.
+        lambda_context: The context that Lambda passes to the handler. If it has no method
+            `get_remaining_time_in_millis`, there is no limit.
     """
     return within(_remaining(lambda_context) - MARGIN_SECONDS)
 
@@ -38,15 +42,19 @@ def _remaining(lambda_context: Any) -> float:
 
 
 class TimeLimit:
-    """Warns once if the function's timeout is shorter than its slowest call."""
+    """Logs one warning if the function's timeout is too short for its slowest call to another service."""
 
     def __init__(self, longest_call: float) -> None:
-        """Set the longest time that a call may take, in seconds."""
+        """Store the longest time that one call to another service may take, in seconds."""
         self._needed = longest_call + MARGIN_SECONDS
         self._is_done = False
 
     def check(self, lambda_context: Any) -> None:
-        """Compare the first invocation's time with the longest call; call this at the start of each invocation."""
+        """Check whether the time of an invocation is long enough for the slowest call, and warn if it is not.
+
+        Call this method at the start of each invocation. It checks only the first one, because all have the same
+        timeout.
+        """
         if self._is_done:
             return
         self._is_done = True
@@ -60,7 +68,7 @@ class TimeLimit:
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Limit the `with` block to this many seconds, or to the time left if that is shorter."""
+    """Limit the `with` block to a number of seconds, or to the time that is left already, if that is shorter."""
     steady_end, wall_end = _ends.get()
     token = _ends.set((min(steady_end, time.monotonic() + seconds), min(wall_end, clock.now().timestamp() + seconds)))
     try:
@@ -70,24 +78,25 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def seconds_left() -> float:
-    """Return how long the invocation may still act, at least 0; infinite outside an invocation."""
+    """Return for how many seconds the invocation may still act: at least 0, and infinity if there is no limit."""
     steady_end, wall_end = _ends.get()
     return max(0.0, min(steady_end - time.monotonic(), wall_end - clock.now().timestamp()))
 
 
 def has_time(pause: float = 0.0) -> bool:
-    """Return whether enough time to start another call, half a second, is left after a pause of this many seconds.
+    """Return whether another call may be started after a pause of this many seconds.
 
-    The call itself may need longer; `orchestrator.timing.http` ends it at the deadline.
+    At least `LEAST_SECONDS` must be left after the pause. The call may take longer than that, but
+    `orchestrator.timing.http` ends it at the deadline.
     """
     return seconds_left() >= pause + LEAST_SECONDS
 
 
 def require(failure: str, *, ambiguous: bool = False) -> None:
-    """Raise `Unavailable` if too little time is left for another call.
+    """Raise `Unavailable` if too little time is left to start another call.
 
     Args:
-        failure: The beginning of error messages; it says what did not happen.
+        failure: The beginning of the error message. It says what did not happen, such as `job 'x' was not started`.
         ambiguous: Whether an earlier try of the same call may have succeeded.
     """
     if not has_time():

@@ -31,11 +31,14 @@ _BLOCK_BYTES = 16 * 1024
 
 
 def timed(pool: type[PoolT]) -> type[PoolT]:
-    """Derive a connection pool class with total time limits from a class of urllib3 or of a library based on it.
+    """Derive a class of connection pools that limits the total time of a request.
 
     The connect timeout covers the attempts at all addresses of the host together. The read timeout covers the answer's
     headers and body together. The sum of both timeouts covers the whole request. A request that exceeds a limit raises
     `ConnectTimeoutError` or `ReadTimeoutError`.
+
+    Args:
+        pool: A pool class of urllib3, or of a library that is based on urllib3, such as botocore.
     """
     connection = type(f"Timed{pool.ConnectionCls.__name__}", (_TimedConnection, pool.ConnectionCls), {})
     return type(f"Timed{pool.__name__}", (_TimedPool, pool), {"ConnectionCls": connection})
@@ -65,7 +68,10 @@ class _TimedConnection(HTTPConnection):
     response_class = _TimedResponse
 
     def _new_conn(self) -> socket.socket:
-        """Connect to the first address that answers; urllib3 would allow the full timeout for each address."""
+        """Connect to the first of the host's addresses that answers, and limit the time of all attempts together.
+
+        Without this method, urllib3 would allow the full timeout for each address.
+        """
         with deadline.within(_seconds(self.timeout)):
             try:
                 found = socket.getaddrinfo(self._dns_host, self.port, allowed_gai_family(), socket.SOCK_STREAM)
@@ -91,7 +97,10 @@ class _TimedConnection(HTTPConnection):
         raise NewConnectionError(self, f"connecting to {self.host} failed: {failure}") from failure
 
     def send(self, data: Any) -> None:
-        """Send in blocks, because a TLS socket applies its full timeout to each record."""
+        """Send data in blocks, and limit each block to the time that is left.
+
+        A TLS socket splits data into TLS records and would allow its full timeout for each of them.
+        """
         blocks = [data]
         if isinstance(data, bytes) and len(data) > _BLOCK_BYTES:
             blocks = [data[start : start + _BLOCK_BYTES] for start in range(0, len(data), _BLOCK_BYTES)]
@@ -102,7 +111,7 @@ class _TimedConnection(HTTPConnection):
 
 
 class _TimedStream(io.RawIOBase):
-    """Reads a socket until a fixed time."""
+    """Reads from a socket, and times out after a number of seconds in total, even if bytes still arrive."""
 
     def __init__(self, sock: socket.socket, seconds: float) -> None:
         self._socket = sock

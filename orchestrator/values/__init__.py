@@ -1,1 +1,1 @@
-"""JSON values: size limits, conversion to text, and descriptions of validation errors."""
+"""Checks JSON values against limits, converts them to text, and describes validation errors."""

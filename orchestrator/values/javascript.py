@@ -1,4 +1,8 @@
-"""Writes JSON as JavaScript does, because the control plane serializes a body again to check its signature."""
+"""Writes JSON as JavaScript does.
+
+To check a callback's signature, the control plane parses the body and serializes it again with JavaScript. The result
+must equal the body that was signed.
+"""
 
 import json
 import math
@@ -6,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-# The largest array index (https://tc39.es/ecma262/#array-index). JavaScript puts those of an object's keys that are
-# array indexes before the others, in ascending order.
+# The largest array index (https://tc39.es/ecma262/#array-index). In an object, JavaScript puts the keys that are array
+# indexes before all other keys, in ascending order.
 _MAX_INDEX = 2**32 - 2
 # JavaScript writes numbers beyond these powers of ten with an exponent
 # (https://tc39.es/ecma262/#sec-numeric-types-number-tostring).
@@ -15,13 +19,15 @@ _LARGE, _SMALL = 21, -6
 
 
 def json_stringify(value: Any) -> str:
-    """Return what `JSON.stringify` returns for the same value: numbers as doubles, keys in JavaScript's order.
+    """Return what `JSON.stringify` returns for the same value.
+
+    Numbers are rounded to doubles, and keys are in JavaScript's order.
 
     Args:
         value: A JSON-like value; numbers may be `Decimal`.
 
     Raises:
-        ValueError: A number is not finite as a double.
+        ValueError: A number is not finite, or is too large for a double.
         TypeError: The value, or one inside it, is not JSON-like.
     """
     match value:
@@ -85,7 +91,13 @@ def _number(value: int | float | Decimal) -> str:
 
 
 def _laid_out(digits: str, point: int) -> str:
-    """Format digits as ECMAScript's Number::toString does; the decimal point comes after the first `point` digits."""
+    """Format the digits of a number as ECMAScript's Number::toString does.
+
+    Args:
+        digits: The significant digits, without trailing zeros.
+        point: How many digits are before the decimal point. If it is negative, zeros follow the point; if it is larger
+            than the number of digits, zeros precede the point.
+    """
     if len(digits) <= point <= _LARGE:
         return digits.ljust(point, "0")
     if 0 < point <= _LARGE:

@@ -1,29 +1,32 @@
-"""Limits of Python, DynamoDB, EventBridge, SQS and DNS, and a function that finds the value that exceeds a limit."""
+"""Defines limits of Python, DynamoDB, EventBridge, SQS and DNS, and finds values that exceed a limit."""
 
 import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 MAX_DIGITS = 4300
-"""The most digits of an integer that Python converts to or from text (`sys.int_info.default_max_str_digits`)."""
+"""Python converts an integer to text, or from text, only up to this many digits.
+
+This is the value of `sys.int_info.default_max_str_digits`.
+"""
 
 TOO_MANY_DIGITS = f"a number of more than {MAX_DIGITS:,} digits"
 
 MAX_ITEM_BYTES = 400 * 1024
-"""Largest DynamoDB item; `MAX_KEY_BYTES` is the limit of its partition key.
+"""Size of the largest DynamoDB item. `MAX_KEY_BYTES` is the size of the largest partition key.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 """
 MAX_KEY_BYTES = 2048
 
 MAX_ENTRY_BYTES = 1024 * 1024
-"""Largest event that EventBridge accepts: its source, type, detail and resources together.
+"""Size of the largest event that EventBridge accepts: its source, type, detail, resources and time together.
 
 https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevents.html
 """
 
 MAX_MESSAGE_BYTES = 1024 * 1024
-"""Largest SQS message: its body, and the names, types and values of its attributes together.
+"""Size of the largest SQS message: its body, and the names, types and values of its attributes together.
 
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html
 """
@@ -31,7 +34,8 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quota
 MAX_HOST_LENGTH = 253
 """Longest host name, in characters.
 
-DNS allows 255 octets. Two of them are not part of the written name: its first length octet, and the octet that ends it.
+DNS allows 255 octets for an encoded name. Two of them are not part of the written name: the length octet at the
+beginning, and the zero octet at the end.
 
 https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
 """
@@ -40,16 +44,19 @@ _FIRST_TOO_LONG: int = 10**MAX_DIGITS
 
 
 def has_too_many_digits(value: object) -> bool:
-    """Return whether a value is an integer that Python cannot convert to text; the check does not convert it."""
+    """Return whether a value is an integer with more than `MAX_DIGITS` digits, which Python cannot convert to text."""
     return isinstance(value, int) and not -_FIRST_TOO_LONG < value < _FIRST_TOO_LONG
 
 
 def place_of(value: Any, exceeds: Callable[[Any], bool]) -> tuple[int | str, ...] | None:
-    """Return the path to the first scalar that exceeds a limit, as names and indexes; `None` if there is none.
+    """Find the first scalar in a value that exceeds a limit.
 
     Args:
         value: A JSON-like value, not nested too deep for recursion.
         exceeds: Returns whether a scalar exceeds the limit.
+
+    Returns:
+        The path to the scalar: names of members and indexes of lists. `None` if no scalar exceeds the limit.
     """
     if isinstance(value, Mapping):
         members: Any = ((str(name), member) for name, member in value.items())
@@ -67,10 +74,11 @@ def place_of(value: Any, exceeds: Callable[[Any], bool]) -> tuple[int | str, ...
 def read_json(text: str, **options: Any) -> Any:
     """Read JSON, including integers with more than `MAX_DIGITS` digits.
 
-    Such an integer is replaced by another one that is too long as well, so that later checks still find it.
+    Python cannot convert such an integer from text. It is replaced by another integer that has too many digits, so that
+    `has_too_many_digits` still finds it later.
 
     Args:
-        options: Options for `json.loads`.
+        options: Further arguments of `json.loads`.
 
     Raises:
         ValueError: The text is not JSON.

@@ -1,4 +1,4 @@
-"""Converts JSON values to text for job variables, and to compact JSON."""
+"""Converts JSON values to the text of job variables, and to compact JSON."""
 
 import json
 import math
@@ -38,7 +38,7 @@ def to_text(value: Any) -> str:
 
 
 def to_json(value: Any) -> str:
-    """Convert a value to JSON without spaces.
+    """Convert a value to compact JSON, without spaces between its parts.
 
     Keys keep their order, non-ASCII characters are not escaped, and `1.0` is written as `1`.
 

@@ -22,13 +22,13 @@ _PLAIN_WORDS = {
 
 
 def explain(error: ValidationError, root: str = "") -> str:
-    """Say what is wrong with up to ten fields, as in `detail.tenant.id is missing, detail.tier must be a text`.
+    """Describe the errors of up to ten fields, as in `detail.tenant.id is missing, detail.tier must be a text`.
 
-    The text of a `ValueError` from a validator is left out, because it may repeat a secret. To have its text shown, a
-    validator can raise `pydantic_core.PydanticCustomError` instead.
+    If a validator raises a `ValueError`, its text is left out, because it may repeat a secret. The text of a
+    `pydantic_core.PydanticCustomError` is included.
 
     Args:
-        root: Prefix of each field's path.
+        root: The beginning of each field's path, such as `detail`.
     """
     problems = error.errors(include_url=False, include_context=False, include_input=False)
     texts = [f"{path_of(root, problem['loc'])} {_reason(problem['type'], problem['msg'])}" for problem in problems]
@@ -40,7 +40,8 @@ def explain(error: ValidationError, root: str = "") -> str:
 def path_of(root: str, location: tuple[int | str, ...]) -> str:
     """Write the path of a field, such as `detail.tenant.domains[0]`.
 
-    A name that is not an identifier is quoted, escaped and cut; hyphens are allowed.
+    A name is written as it is if it is an identifier or contains hyphens, as in `user-id`. Any other name is quoted,
+    escaped and cut. If the path is empty, the result is `it`, which can be the subject of a sentence.
     """
     path = root
     for part in location:

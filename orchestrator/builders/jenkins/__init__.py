@@ -1,6 +1,6 @@
 """Starts Jenkins jobs, and looks up how their runs ended.
 
-See "Facts about Jenkins" in orchestrator/builders/README.md.
+The section "Facts about Jenkins" in orchestrator/builders/README.md lists what this package relies on.
 """
 
 import re
@@ -23,14 +23,17 @@ _RESERVED_VARIABLE = "delay"
 
 
 class Jenkins:
-    """Jenkins as a builder: a run is at first an item in Jenkins' queue, and later a build."""
+    """The builder for Jenkins. A run is first an item in Jenkins' queue, and becomes a build when Jenkins starts it."""
 
     def __init__(self, connection: Connection, warn: Callable[[str], None], *, build_lookup: bool = False) -> None:
         """Create the builder.
 
         Args:
-            warn: Called with a warning, once for each job that does not declare the parameter `ORCHESTRATOR_RUN_ID`.
-            build_lookup: Whether to check, once and right after a start, if the queue item has become a build.
+            connection: Sends the requests to Jenkins.
+            warn: Logs a warning. It is called once for each job that does not declare the parameter
+                `ORCHESTRATOR_RUN_ID`, because no search can find the runs of such a job.
+            build_lookup: Whether `start` sends one more request, to find out if the new queue item is a build already.
+                If it is, the returned run has the build's number and link.
         """
         self._connection = connection
         self._search = Search(connection)
@@ -40,15 +43,18 @@ class Jenkins:
         self._checked: set[str] = set()
 
     def check(self, name: str) -> None:
-        """Refuse a malformed name, or one whose path could lead to anything but a job; see `ChecksNames`."""
+        """Raise `JobRejected` if a job's name is malformed, or if its URL path might not lead to a job.
+
+        See `ChecksNames.check` and `job_path`.
+        """
         job_path(name)
 
     def start(self, job: Job) -> Run:
         """Start a job with its variables as parameters; see `Builder.start`.
 
-        Jenkins would start a second build for a repeated request. If an answer is lost, the request is therefore not
-        sent again. Instead, the queue and the builds are searched for the run id. If the search finds no run,
-        `Unavailable` is raised, and the event's next delivery searches again.
+        Jenkins would start a second build if a request were repeated. If the answer to a request is lost, the request
+        is therefore not sent again. Instead, the queue and the job's builds are searched for the run id. If the search
+        finds no run, `Unavailable` is raised, and the next delivery of the event searches again.
         """
         path = job_path(job.name)
         failure = f"Jenkins job {shown(job.name)} was not started"
@@ -62,7 +68,12 @@ class Jenkins:
         return run
 
     def find(self, job: Job) -> Run | None:
-        """Search the queue and the job's builds for the run id; see `Builder.find`."""
+        """Search the queue and the job's builds for the run id; see `Builder.find`.
+
+        Raises:
+            Untraceable: No run was found, but there may be one. Either the job does not declare the parameter
+                `ORCHESTRATOR_RUN_ID`, or it has had more builds since the event than a search reads.
+        """
         failure = f"Jenkins job {shown(job.name)} could not be searched for run {job.run_id}"
         found = self._search.look(job_path(job.name), job, failure)
         if found.run is None and not found.is_certain:
@@ -74,7 +85,7 @@ class Jenkins:
         return found.run
 
     def endings(self, jobs: Sequence[StartedJob]) -> dict[str, Ending]:
-        """Look up runs of one job; see `KnowsEndings`."""
+        """Look up how runs of one job ended; see `KnowsEndings.endings`."""
         name = jobs[0].name
         failure = f"runs of Jenkins job {shown(name)} could not be looked up"
         return endings(self._connection, job_path(name), jobs, failure)
@@ -91,8 +102,14 @@ class Jenkins:
     def _scheduled(self, path: str, job: Job, failure: str) -> Run:
         """Request a build.
 
-        Jenkins takes the request at `buildWithParameters` if the job has parameters, and at `build` if it has none. If
-        Jenkins answers 400 at one, it is sent to the other; the job's next request starts with the one that worked.
+        Jenkins expects the request at the path `…/buildWithParameters` if the job declares parameters, and at `…/build`
+        if it declares none. If Jenkins answers 400 at one path, the request is sent to the other. The path that Jenkins
+        accepts is used first for the job's next run.
+
+        Args:
+            path: The job's path, from `job_path`.
+            job: The job to start.
+            failure: The beginning of error messages, such as `Jenkins job 'x' was not started`.
         """
         is_plain = path in self._plain
         answer = self._post(path, job, failure, is_plain=is_plain)
@@ -142,7 +159,14 @@ class Jenkins:
         return unquote(target.path).rstrip("/") == unquote(urlsplit(page).path).rstrip("/")
 
     def _check_declaration(self, path: str, job: Job) -> None:
-        """Warn if the job does not declare the run id as a parameter, so that no search can find its runs."""
+        """Warn if a job does not declare the parameter `ORCHESTRATOR_RUN_ID`, by which a search finds its runs.
+
+        Each job is checked once. If the check fails, the next start of the job checks again.
+
+        Args:
+            path: The job's path, from `job_path`.
+            job: The job, which has been started.
+        """
         if path in self._checked:
             return
         try:

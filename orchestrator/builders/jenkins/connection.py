@@ -1,4 +1,7 @@
-"""Sends requests to one Jenkins server, with authentication, crumbs and time limits."""
+"""Sends requests to one Jenkins server, with authentication and time limits.
+
+If Jenkins demands a crumb, which is its token against request forgery, the request is sent again with one.
+"""
 
 import contextlib
 import json
@@ -35,17 +38,20 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 class Unanswered(Exception):
     """A request was sent, but no answer says whether Jenkins carried it out.
 
-    The caller searches for the run, and raises `Unavailable` with this text if it finds none.
+    If it was a request to start a job, the caller searches for the run. If the search finds none, the caller raises
+    `Unavailable` with this exception's text.
     """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """An answer of Jenkins.
+    """An answer to an HTTP request to Jenkins.
 
     Attributes:
-        headers: The headers; their names are compared without regard to case.
-        body: The body, which may hold secrets.
+        status: The HTTP status.
+        headers: The headers; their names are compared without regard to case. If the answer sets cookies, the header
+            `Cookie` is added, in the form in which a later request returns the cookies.
+        body: The body. It may hold secrets and is not in `repr`.
         is_whole: Whether the body was read to its end.
     """
 
@@ -56,12 +62,21 @@ class Answer:
 
     @property
     def location(self) -> str:
-        """The header `Location`, or an empty text."""
+        """The value of the header `Location`, or an empty text if the answer has no such header."""
         return self.headers.get("Location", "")
 
 
 class Connection:
-    """Sends requests to one Jenkins server; connections for GET requests stay open between events."""
+    """Sends requests to one Jenkins server.
+
+    Connections for GET requests stay open between events. Each POST request gets a new connection. An open connection
+    may be dead, because Lambda freezes the function between events, and a form that is lost on a dead connection could
+    not be sent again.
+
+    Attributes:
+        url: Jenkins' URL, as it was given.
+        host: The host in that URL, with its port if there is one.
+    """
 
     def __init__(
         self,
@@ -73,12 +88,15 @@ class Connection:
         """Create the connection.
 
         Args:
-            url: Jenkins' URL, with its context path, without a trailing slash.
-            ca_bundle: File with the certificates (PEM) of a private certificate authority; `None` uses the system's.
-            pause: A function that waits for a number of seconds.
+            url: Jenkins' URL without a trailing slash. It includes Jenkins' context path, such as `/jenkins`, if there
+                is one.
+            credentials: Reads the user and API token.
+            ca_bundle: Path of a file with the certificates, in PEM form, of the certificate authorities to trust.
+                `None` trusts the authorities that the operating system trusts.
+            pause: Waits for a number of seconds before another attempt to connect.
 
         Raises:
-            ConfigurationError: The file with the certificates cannot be used.
+            ConfigurationError: The file with the certificates cannot be read, or holds no valid certificate.
         """
         self.url = url
         self.host = urlsplit(url).netloc
@@ -89,17 +107,21 @@ class Connection:
         self._pool = self._new_pool()
 
     def post(self, path: str, form: Mapping[str, str], failure: str) -> Answer:
-        """Send a form.
+        """Send a form in a POST request.
 
         Args:
-            path: Path below Jenkins' URL.
+            path: Path below Jenkins' URL, such as `/job/scale-down/build`.
             form: The form's fields; they may hold secrets.
-            failure: The beginning of error messages; it says what did not happen.
+            failure: The beginning of error messages, such as `Jenkins job 'x' was not started`.
+
+        Returns:
+            Jenkins' answer. Its status is below 500, but may be a refusal, such as 404.
 
         Raises:
-            Unanswered: Jenkins may have carried out the request; the caller must find out before it sends it again.
+            Unanswered: Jenkins may have carried out the request. The caller must not send it again before it has
+                searched for the run.
             Unavailable: Jenkins was unreachable or too busy, and did not carry out the request.
-            ConfigurationError: Jenkins refused the user, or the server is not Jenkins.
+            ConfigurationError: Jenkins refused the user (401 or 403), or the server's certificate is not trusted.
         """
         answer = self._authenticated("POST", path, urlencode(form).encode(), failure)
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -110,14 +132,16 @@ class Connection:
         """Read an object of Jenkins' remote API (https://www.jenkins.io/doc/book/using/remote-access-api/).
 
         Args:
-            path: Path below Jenkins' URL, without `/api/json`.
-            tree: The properties to read, as in `builds[number,url]`.
-            failure: The beginning of error messages; it says what did not happen.
+            path: Path of the object below Jenkins' URL, without `/api/json`.
+            tree: The object's properties to read, in the syntax of the API's parameter `tree`, such as
+                `builds[number,url]`.
+            failure: The beginning of error messages, such as `Jenkins job 'x' could not be searched`.
 
         Raises:
             JobRejected: The object does not exist, or the user may not see it.
-            Unavailable: Jenkins was unreachable, or did not answer.
-            ConfigurationError: Jenkins refused the user, or the server is not Jenkins.
+            Unavailable: Jenkins was unreachable or too busy, or its answer was incomplete or had a status from 500 on.
+            ConfigurationError: Jenkins refused the user (401 or 403), the server's certificate is not trusted, or the
+                server does not answer as Jenkins does.
         """
         try:
             answer = self._authenticated("GET", f"{path}/api/json?{urlencode({'tree': tree})}", None, failure)
@@ -139,14 +163,22 @@ class Connection:
 
     @property
     def no_such_job(self) -> str:
-        """The error message for a 404."""
+        """The error message for an answer with the status 404, without the beginning that says what failed.
+
+        Jenkins answers 404 also if the job exists but the user may not see it.
+        """
         return (
             f"Jenkins on {self.host} answered 404; the job does not exist, or the user may not see it: "
             "create it, correct its name, or allow the user Job/Read"
         )
 
     def unlike_jenkins(self, answer: Answer, failure: str) -> ConfigurationError:
-        """Return the error for an answer that does not come from Jenkins."""
+        """Build the error for an answer that Jenkins itself does not give, such as that of a login page.
+
+        Args:
+            answer: The answer.
+            failure: The beginning of the error message, such as `Jenkins job 'x' was not started`.
+        """
         if answer.status in _REDIRECTS:
             return ConfigurationError(
                 f"{failure}: {self.host} redirects ({answer.status}){_destination(answer.location)}; set JENKINS_URL "
@@ -158,7 +190,11 @@ class Connection:
         )
 
     def _authenticated(self, method: str, path: str, body: bytes | None, failure: str) -> Answer:
-        """Send a request; repeat it with new credentials after a 401, and with a crumb if Jenkins demands one."""
+        """Send a request with the user's credentials.
+
+        After a 401, the credentials are read again, and the request is repeated if they have changed. After a 403 that
+        mentions a crumb, a crumb is requested, and the request is repeated with it.
+        """
         authorization = self._credentials.authorization()
         answer = self._sent(method, path, body, {"Authorization": authorization, **self._crumb}, failure)
         if answer.status == HTTPStatus.UNAUTHORIZED:
@@ -255,7 +291,7 @@ class Connection:
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
-    """Read a body, and return whether it was read to its end.
+    """Read the body of an answer, and return the body and whether it was read to its end.
 
     An incomplete body raises no error here, because the status and headers show whether Jenkins accepted the request.
     """
@@ -275,7 +311,14 @@ def _read(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
 
 
 def _destination(location: str) -> str:
-    """Name only the scheme and host of a redirect's URL, because the rest may hold secrets."""
+    """Return the part of an error message that says where a redirect leads, such as ` to 'https://login.example.com'`.
+
+    It contains only the scheme and host, because the rest of the URL may hold secrets. It is empty if the URL has no
+    host.
+
+    Args:
+        location: The redirect's header `Location`.
+    """
     try:
         target = urlsplit(location)
     except ValueError:

@@ -18,7 +18,7 @@ MAX_AGE_SECONDS = 300
 
 
 class Credentials:
-    """Reads the secret on its first use, and caches it for five minutes."""
+    """Reads the secret with the user and API token when it is first needed, and caches it for five minutes."""
 
     def __init__(self, secret: str, client: "Callable[[], SecretsManagerClient]") -> None:
         self._secret = secret
@@ -26,14 +26,14 @@ class Credentials:
         self._provider: SecretsProvider | None = None
 
     def authorization(self, *, anew: bool = False) -> str:
-        """Return the value of the `Authorization` header, for HTTP basic authentication.
+        """Return the value of the HTTP header `Authorization`, in the form of basic authentication.
 
         Args:
-            anew: Read the secret again even if the cached one has not expired.
+            anew: Whether to read the secret again although the cached one has not expired.
 
         Raises:
             ConfigurationError: The secret cannot be read, or is not of the form `{"username": "…", "token": "…"}`.
-            Unavailable: Secrets Manager was unreachable.
+            Unavailable: Secrets Manager was unreachable or too busy.
         """
         try:
             secret = json.loads(self._read(anew))

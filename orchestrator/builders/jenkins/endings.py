@@ -23,15 +23,18 @@ _SUCCESS = "SUCCESS"
 def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failure: str) -> dict[str, Ending]:
     """Return the endings of the runs that have ended, by run id.
 
-    A run that is neither in the queue nor among the builds was cancelled in the queue, or its build was deleted; its
-    ending is a failure. If Jenkins has discarded old builds, the run's build may have been a successful one of these,
-    so the ending has `is_gone`. A run whose queue item is not known can be found only by its run id; if it is not
-    found, it has no ending.
+    A run that is neither in the queue nor among the builds was cancelled in the queue, or its build was deleted. Its
+    ending is a failure. But if Jenkins has discarded old builds of the job, the run may have succeeded before its build
+    was discarded. The failure is then a guess, and has `is_gone`.
+
+    If a job's `id`, the number of its queue item, is `None`, its run can be found only by the run id. If it is not
+    found, it gets no ending, because a build without a run id may be its run.
 
     Args:
+        connection: Sends the requests to Jenkins.
         path: The job's path, from `job_path`.
-        jobs: Runs of that job.
-        failure: The beginning of error messages; it says what did not happen.
+        jobs: The runs to look up, all of the job at `path`.
+        failure: The beginning of error messages, such as `runs of Jenkins job 'x' could not be looked up`.
     """
     try:
         return _endings(connection, path, jobs, failure)
@@ -59,15 +62,16 @@ def _endings(connection: Connection, path: str, jobs: Sequence[StartedJob], fail
 
 
 def _take(unseen: dict[str, StartedJob], item: int, run_id: str | None) -> list[StartedJob]:
-    """Find the jobs that a queue item or its build belongs to; remove them from `unseen` and return them.
+    """Return the jobs that a queue item or its build belongs to, and remove these jobs from `unseen`.
 
-    There are several such jobs if Jenkins merged their requests. The item's number counts only if there is no run id,
-    because a Jenkins that has lost its files numbers its items from 1 again.
+    If Jenkins has merged the requests for several jobs into one item, the item belongs to all of them. The item's
+    number is compared only if there is no run id: a Jenkins that has lost its files numbers its items from 1 again, so
+    the number alone may be that of another run.
 
     Args:
-        unseen: The jobs whose run has not been found yet, by run id.
+        unseen: The jobs whose runs have not been found yet, by run id.
         item: The queue item's number.
-        run_id: The run id among the parameters of the item or build.
+        run_id: The run id among the parameters of the item or build; `None` if they contain none.
     """
     matching = [job for job in unseen.values() if (job.run_id == run_id if run_id else job.id == str(item))]
     for job in matching:

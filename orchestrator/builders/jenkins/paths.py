@@ -1,4 +1,4 @@
-"""Converts a Jenkins job's name to the job's URL path, and refuses a name whose path could lead to anything else."""
+"""Converts a Jenkins job's name to the job's URL path, and refuses a name whose path might not lead to a job."""
 
 from urllib.parse import quote, unquote
 
@@ -12,9 +12,10 @@ def job_path(name: str) -> str:
     """Return the path of a job below Jenkins' URL, such as `/job/tenants/job/scale-down`.
 
     Args:
-        name: The job's full name, with its folders: `tenants/scale-down`. In a multibranch project, each branch has
-            a job, whose name is the branch's name as Jenkins encodes it: `shop/feature%2Flogin` for the branch
-            `feature/login`.
+        name: The job's full name, which begins with its folders, such as `tenants/scale-down`. In a multibranch
+            project, each branch has a job of its own, and Jenkins encodes the slashes of the branch's name in the job's
+            name. For example, the job for the branch `feature/login` of the project `shop` has the full name
+            `shop/feature%2Flogin`.
 
     Raises:
         JobRejected: The name is malformed, or its path could lead to something other than a job.

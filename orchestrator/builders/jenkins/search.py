@@ -1,4 +1,4 @@
-"""Finds a run on a Jenkins server by its run id, in the queue or among the builds."""
+"""Finds a run by its run id, in a Jenkins server's queue or among a job's builds."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,9 +23,10 @@ class Found:
     """The result of a search.
 
     Attributes:
-        run: `None` if no run was found.
-        is_certain: Whether the search would have found any existing run. It would not if the job does not declare the
-            run id as a parameter, or has had more builds since than the search reads.
+        run: The run; `None` if the search found none.
+        is_certain: Whether `run` can be relied on. If this is `False`, the search found no run, but there may be one.
+            Either the job does not declare the parameter `ORCHESTRATOR_RUN_ID`, or it has had more builds since the
+            event than the search reads.
     """
 
     run: Run | None
@@ -33,19 +34,21 @@ class Found:
 
 
 class Search:
-    """Reads the queue, the items and the builds of one Jenkins server."""
+    """Searches the queue and the builds of one Jenkins server."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     def look(self, path: str, job: Job, failure: str) -> Found:
-        """Search for a run in the queue, and then among the job's builds.
+        """Search for a run in the queue, and after that among the job's builds.
 
-        The queue comes first, so that an item that leaves it in between is found among the builds.
+        In this order, the search also finds an item that leaves the queue while the search is going on: its build
+        exists by the time the builds are read.
 
         Args:
             path: The job's path, from `job_path`.
-            failure: The beginning of error messages; it says what did not happen.
+            job: The job. The search looks for its `run_id`.
+            failure: The beginning of error messages, such as `Jenkins job 'x' could not be searched`.
         """
         try:
             return self._look(path, job, failure)
@@ -66,15 +69,24 @@ class Search:
         return Found(run=None, is_certain=False)
 
     def item(self, number: int, *, already_started: bool) -> Run:
-        """Return the run of a queue item, without the number and link of its build.
+        """Build the `Run` of a queue item, without the number and link of its build.
 
-        The link to the item works until about five minutes after the build starts; then Jenkins removes the item.
+        The run's link leads to the item. Jenkins removes an item about five minutes after its build has started, so the
+        link stops working then.
+
+        Args:
+            number: The item's number.
+            already_started: Whether an earlier request put the item into the queue.
         """
         link = f"{self._connection.url}/queue/item/{number}/"
         return Run(id=str(number), link=link, already_started=already_started)
 
     def with_build(self, run: Run) -> Run:
-        """Add the build's number and link to a queue item's run; return the run unchanged if no build is known yet."""
+        """Look up the build of a queue item, and add the build's number and link to the item's run.
+
+        If there is no build yet, or the lookup fails, return the run unchanged. No error is raised, because the job is
+        already started.
+        """
         try:
             item = self._connection.get(f"/queue/item/{run.id}", "executable[number,url]", "")
             return _built(run, item.get("executable") or {})
@@ -82,17 +94,23 @@ class Search:
             return run
 
     def declares_run_id(self, path: str) -> bool:
-        """Return whether a job declares the parameter `ORCHESTRATOR_RUN_ID`, by which a search finds its runs."""
+        """Return whether a job declares the parameter `ORCHESTRATOR_RUN_ID`, by which a search finds its runs.
+
+        Args:
+            path: The job's path, from `job_path`.
+        """
         return RUN_ID_VARIABLE in _declared(self._connection.get(path, _DECLARED, ""))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """A part of the list of a job's builds, newest first.
+    """One page of the list of a job's builds; see `pages`.
 
     Attributes:
-        is_last: Whether there are no older builds, or only builds that started too early to matter.
-        is_complete: Whether the list reaches back far enough: Jenkins has discarded no old build that could matter.
+        builds: The page's builds, newest first, as Jenkins describes them.
+        is_last: Whether no further page is needed: all older builds started before the time that was given to `pages`
+            as `since`, or there are no older builds.
+        is_complete: Whether this is the last page, and Jenkins has discarded none of the builds since that time.
         is_run_id_declared: Whether the job declares the parameter `ORCHESTRATOR_RUN_ID`.
     """
 
@@ -103,23 +121,30 @@ class Page:
 
 
 def waiting(connection: Connection, failure: str) -> Iterable[Mapping[str, Any]]:
-    """Read the `id` and the parameters of every item in the queue."""
+    """Read the `id` and the parameters of every item in the queue.
+
+    Args:
+        connection: Sends the request to Jenkins.
+        failure: The beginning of error messages, such as `Jenkins job 'x' could not be searched`.
+    """
     items: Iterable[Mapping[str, Any]] = connection.get("/queue", f"items[id,{_PARAMETERS}]", failure).get("items", ())
     return items
 
 
 def pages(connection: Connection, path: str, fields: str, since: datetime, failure: str) -> Iterator[Page]:
-    """Read a job's builds, a page at a time, up to two thousand builds.
+    """Read up to two thousand of a job's builds, a page at a time.
 
     Args:
+        connection: Sends the requests to Jenkins.
         path: The job's path, from `job_path`.
-        fields: Properties to read of each build, besides `queueId`, `timestamp` and the parameters.
-        since: Builds that started before this time do not matter.
-        failure: The beginning of error messages; it says what did not happen.
+        fields: Properties of each build to read, such as `number,url`. The properties `queueId` and `timestamp` and the
+            parameters are always read.
+        since: Builds that started before this time are not needed. Reading stops once a page contains such a build.
+        failure: The beginning of error messages, such as `Jenkins job 'x' could not be searched`.
 
     Yields:
-        The pages, the newest builds first. If the job has more than two thousand builds, none of the pages may have
-        `is_last`.
+        The pages, from the newest builds to the oldest. If two thousand builds or more have started after `since`, no
+        page has `is_last`.
     """
     earliest = (since - _CLOCK_TOLERANCE).timestamp() * 1000
     oldest: int | None = None
@@ -143,7 +168,13 @@ def pages(connection: Connection, path: str, fields: str, since: datetime, failu
 
 
 def parameters_of(holder: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the parameters of a queue item or build by name; Jenkins does not show a password's value."""
+    """Return the names and values of the parameters of a queue item or a build.
+
+    The value of a password is `None`, because Jenkins does not show it.
+
+    Args:
+        holder: The queue item or the build, as Jenkins describes it.
+    """
     return {
         parameter["name"]: parameter.get("value")
         for action in holder.get("actions", ())
@@ -153,17 +184,29 @@ def parameters_of(holder: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_id_of(holder: Mapping[str, Any]) -> str | None:
-    """Return the run id of a queue item or build; `None` if the job does not declare that parameter."""
+    """Return the run id of a queue item or a build: the value of its parameter `ORCHESTRATOR_RUN_ID`.
+
+    Return `None` if there is no such parameter. Jenkins drops it if the job does not declare it.
+
+    Args:
+        holder: The queue item or the build, as Jenkins describes it.
+    """
     value = parameters_of(holder).get(RUN_ID_VARIABLE)
     return value if isinstance(value, str) else None
 
 
 NOT_AS_JENKINS = (AttributeError, KeyError, TypeError)
-"""Exceptions that show that an answer is JSON, but not in the form that Jenkins sends."""
+"""The exceptions that are raised while reading an answer that is JSON, but not in the form that Jenkins sends."""
 
 
 def unlike_jenkins(connection: Connection, failure: str, error: Exception) -> ConfigurationError:
-    """Wrap one of `NOT_AS_JENKINS` in an error that names the server."""
+    """Build the error for an answer that is JSON, but not in the form that Jenkins sends; the error names the server.
+
+    Args:
+        connection: The connection to that server.
+        failure: The beginning of the error message, such as `Jenkins job 'x' could not be searched`.
+        error: The exception that reading the answer raised, one of `NOT_AS_JENKINS`.
+    """
     return ConfigurationError(
         f"{failure}: {connection.host} does not answer as Jenkins does ({type(error).__name__}); check JENKINS_URL"
     )

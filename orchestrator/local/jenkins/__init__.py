@@ -1,4 +1,4 @@
-"""An in-memory Jenkins over HTTP, on which a client can start, follow, cancel and read builds."""
+"""An emulated Jenkins, which keeps its data in memory. Over HTTP, clients can start, follow and cancel builds on it."""
 
 from orchestrator.local.jenkins.server import JenkinsServer
 from orchestrator.local.jenkins.state import EPOCH, Build, Job, Parameter, QueueItem

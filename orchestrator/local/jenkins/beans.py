@@ -1,4 +1,4 @@
-"""The objects of Jenkins' remote API: folders, jobs, queue items, builds and executors."""
+"""Creates the objects that Jenkins' remote API returns: folders, jobs, queue items, builds and executors."""
 
 from dataclasses import dataclass
 
@@ -14,21 +14,21 @@ _BUILD = "org.jenkinsci.plugins.workflow.job.WorkflowRun"
 
 @dataclass(frozen=True)
 class Beans:
-    """Creates the API objects of one controller. `root` is the controller's URL, with a trailing slash."""
+    """Creates the API's objects for one Jenkins controller, whose URL is `root`, with a trailing slash."""
 
     controller: Controller
     root: str
 
     def dashboard(self) -> Bean:
-        """Return the controller itself."""
+        """Return the object for the controller. It lists the jobs and folders at the top level."""
         return Bean("hudson.model.Hudson", {"url": self.root, "jobs": self._children("")})
 
     def folder(self, path: str) -> Bean:
-        """Return a folder."""
+        """Return the object for a folder. It lists the jobs and folders that are directly in the folder."""
         return Bean(_FOLDER, {**self._names(path), "jobs": self._children(path)})
 
     def job(self, job: Job) -> Bean:
-        """Return a job with its builds."""
+        """Return the object for a job. It lists the job's builds, newest first."""
         builds = [self.build(build) for build in reversed(job.builds)]
         return Bean(
             _JOB,
@@ -44,7 +44,7 @@ class Beans:
         )
 
     def build(self, build: Build) -> Bean:
-        """Return a build."""
+        """Return the object for a build."""
         return Bean(
             _BUILD,
             {
@@ -60,11 +60,11 @@ class Beans:
         )
 
     def queue(self) -> Bean:
-        """Return the waiting items, newest first."""
+        """Return the object for the queue. It lists the waiting items, newest first."""
         return Bean("hudson.model.Queue", {"items": [self.item(item) for item in reversed(self.controller.waiting())]})
 
     def item(self, item: QueueItem) -> Bean:
-        """Return a queue item."""
+        """Return the object for a queue item."""
         fields: dict[str, Value] = {
             "actions": _actions(item),
             "id": item.id,
@@ -80,9 +80,9 @@ class Beans:
         return Bean(f"{_MODEL}Queue$LeftItem", {**fields, **left})
 
     def computers(self) -> Bean:
-        """Return the list of nodes: a single node, which has an executor for each running build.
+        """Return the object that lists the nodes. There is one node, which has an executor for each running build.
 
-        The client library api4jenkins searches the executors for the build that a queue item has become.
+        The client library api4jenkins searches the executors for the build that was started from a queue item.
         """
         builds = [build for job in self.controller.jobs.values() for build in job.builds if build.result is None]
         executors = [Bean("", {"currentExecutable": self.build(build)}) for build in builds]
@@ -98,7 +98,8 @@ class Beans:
 
 
 def _actions(holder: Build | QueueItem) -> list[Bean]:
-    # Jenkins also lists the actions of plugins, and lists an action without public properties as an empty object.
+    # Besides the parameters, Jenkins lists the actions of plugins. An action without public properties is an empty
+    # object.
     others = [Bean(f"{_MODEL}CauseAction"), Bean("")]
     if holder.job.parameters is None:
         return others

@@ -1,4 +1,4 @@
-"""Serves the local Jenkins over HTTP: users, crumbs and the remote API's paths."""
+"""Serves the emulated Jenkins over HTTP: checks users and crumbs, and answers requests to the remote API."""
 
 import base64
 import html
@@ -29,8 +29,8 @@ class _Refused(Exception):
 class JenkinsServer:
     """A Jenkins on a loopback port.
 
-    Its clock stands still. An item therefore waits in the queue until `run_queue` or `advance` starts it; with
-    `auto_start`, it starts at once.
+    Its clock moves only when `advance` is called. A queue item therefore waits until `run_queue` or `advance` starts a
+    build from it. With `auto_start`, every build starts at once.
 
     >>> with JenkinsServer(users={"admin": "token"}) as jenkins:
     ...     job = jenkins.add_job("tenants/scale-down", ["tenant"])
@@ -42,7 +42,8 @@ class JenkinsServer:
         url: Root URL, without a trailing slash.
         users: Each user's API token, by user name. A test may change it while the server runs.
         requests: Every request received, in order.
-        next: Makes the next requests fail, as in `next.drop(on="POST", after_acting=True)`; see `Script`.
+        next: Makes the next requests fail; see `http_server.Script`. For example, `next.drop(on="POST")` closes the
+            connection of the next POST without an answer.
     """
 
     def __init__(
@@ -60,12 +61,12 @@ class JenkinsServer:
 
         Args:
             users: Each user's API token, by user name.
-            read_only: Names of the users who may not build jobs.
-            crumb_required: Whether every POST needs a crumb, as it does where users log in with a password instead of
-                an API token.
-            auto_start: Whether an item becomes a build as soon as it is scheduled.
-            now: The controller's time, in seconds since 1970.
-            context_path: Prefix of every path, such as `/jenkins`.
+            read_only: Names of the users who may see jobs but not build them.
+            crumb_required: Whether every POST needs a crumb, which is Jenkins' token against forged requests. A real
+                Jenkins demands crumbs only from users who log in with a password instead of an API token.
+            auto_start: Whether a build starts as soon as it is requested, without waiting in the queue.
+            now: The time to which the clock is set at first, in seconds since 1970.
+            context_path: Prefix of the path of every URL, such as `/jenkins`.
             ssl_context: The context for TLS; `None` serves plain HTTP.
         """
         self.users = dict(users)
@@ -100,7 +101,10 @@ class JenkinsServer:
         self.stop()
 
     def expire_sessions(self) -> None:
-        """End every session, as a restart of Jenkins does. Crumbs that were issued before are no longer valid."""
+        """End every login session, as a restart of Jenkins does.
+
+        A crumb is valid only in its session, so every crumb issued so far becomes invalid.
+        """
         self._crumbs.clear()
 
     def _respond(self, request: Request) -> Answer:
@@ -133,7 +137,14 @@ class JenkinsServer:
         raise _Refused(_error(404))
 
     def _segments(self, request: Request) -> list[str]:
-        """Return the segments of the path after the context path, each percent-decoded once."""
+        """Split the request's path, without the context path, at its slashes.
+
+        Each segment is percent-decoded only once. A job's name can itself contain `%2F`, and decoding it twice would
+        turn that into a slash.
+
+        Raises:
+            _Refused: The path does not start with the context path; the answer is 404.
+        """
         if not request.path.startswith(f"{self._prefix}/"):
             raise _Refused(_error(404))
         path = request.path.removeprefix(self._prefix)
@@ -211,9 +222,13 @@ def _build(job: Job, number: str) -> Build:
 
 
 def _full_name(segments: list[str]) -> str:
-    """Convert a path such as `job/tenants/job/scale-down` to the job's name, `tenants/scale-down`."""
+    """Return the full name of a job or folder: `tenants/scale-down` for the path `job/tenants/job/scale-down`.
+
+    Raises:
+        _Refused: The segments are not those of a job or folder; the answer is 404.
+    """
     names = segments[1::2]
-    # A name is one segment: an encoded slash does not separate a folder from its job.
+    # Each name is one segment. A slash in a decoded segment was encoded in the URL, so it separates no folders.
     if segments[::2] != ["job"] * len(names) or any("/" in name for name in names):
         raise _Refused(_error(404))
     return "/".join(names)

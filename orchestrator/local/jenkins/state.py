@@ -1,4 +1,4 @@
-"""The jobs, queue and builds of a Jenkins controller, whose clock moves only when `advance` is called."""
+"""The state of an emulated Jenkins: jobs, a queue, builds, and a clock that moves only when `advance` is called."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from dataclasses import dataclass, field
 from urllib.parse import quote
 
 QUIET_PERIOD = 5.0
-"""Seconds that a new item stays in the queue; a newly installed Jenkins has the same default."""
+"""Seconds that an item waits in the queue before its build starts. A newly installed Jenkins has the same default."""
 
 EPOCH = 1_767_225_600.0
-"""Default time of a new controller, in seconds since 1970."""
+"""The time to which the clock is set by default: 2026-01-01T00:00:00Z, in seconds since 1970."""
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter that a job declares; a `secret` one is a password parameter, whose values Jenkins never shows."""
+    """A parameter that a job declares.
+
+    Attributes:
+        secret: Whether it is a password parameter. Jenkins never shows the value of a password parameter.
+    """
 
     name: str
     secret: bool = False
@@ -26,8 +30,15 @@ class Parameter:
 class Job:
     """A job.
 
-    `parameters` is `None` if the job is not parameterised. A request to build a `refusing` job adds nothing to the
-    queue. `builds` is ordered by number. A test may delete some, as a job that discards old builds does.
+    Attributes:
+        path: The job's full name, such as `tenants/scale-down`.
+        parameters: The parameters that the job declares. `None` means that the job is not parameterised.
+        hidden_from: Users who may not see the job; they get the answer 404 for it.
+        refusing: Whether requests to build the job add nothing to the queue. In a real Jenkins, a plugin can cause
+            this.
+        builds: The job's builds, in the order of their numbers. A test may delete some, because a real job can discard
+            its old builds.
+        next_number: The number of the next build.
     """
 
     path: str
@@ -41,7 +52,14 @@ class Job:
 
 @dataclass
 class Build:
-    """A build; it is running while `result` is None."""
+    """A build.
+
+    Attributes:
+        values: The values of the job's parameters, by name.
+        queue_id: The id of the queue item from which the build was started.
+        started: When the build started, in seconds since 1970.
+        result: One of Jenkins' results, such as `SUCCESS`. `None` means that the build is running.
+    """
 
     job: Job
     number: int
@@ -53,7 +71,13 @@ class Build:
 
 @dataclass(eq=False)
 class QueueItem:
-    """A queue item, which waits, has become a build, or was cancelled."""
+    """A request to build a job. It waits in the queue until its build starts or it is cancelled.
+
+    Attributes:
+        values: The values of the job's parameters, by name.
+        since: When the item was put in the queue, in seconds since 1970.
+        build: The build that was started from the item; `None` before the start.
+    """
 
     id: int
     job: Job
@@ -64,14 +88,20 @@ class QueueItem:
 
 
 class Controller:
-    """Holds the jobs, the queue and the builds, which one lock protects."""
+    """Holds the jobs, the queue and the builds.
+
+    Attributes:
+        lock: Protects the jobs, the queue and the builds, because several threads serve requests.
+        jobs: Every job, by full name.
+        now: The clock's time, in seconds since 1970.
+    """
 
     def __init__(self, *, auto_start: bool = False, now: float = EPOCH) -> None:
         """Create a controller without jobs.
 
         Args:
-            auto_start: Whether an item becomes a build as soon as it is scheduled.
-            now: The time, in seconds since 1970.
+            auto_start: Whether a build starts as soon as it is requested, without waiting in the queue.
+            now: The time to which the clock is set at first, in seconds since 1970.
         """
         self.lock = threading.RLock()
         self.jobs: dict[str, Job] = {}
@@ -89,14 +119,17 @@ class Controller:
         parameterised: bool = True,
         hidden_from: Collection[str] = (),
     ) -> Job:
-        """Add a job and the folders above it. If the path already has a job, replace that job.
+        """Add a job and the folders that contain it. If a job with this full name exists, replace that job.
 
         Args:
-            path: Full name, such as `tenants/scale-down` or `shop/feature%2Flogin`.
-            parameters: The declared parameters; a plain name declares a string parameter.
+            path: The job's full name, with its folders: `tenants/scale-down`. In a multibranch project, each branch has
+                a job, whose name is the branch's name as Jenkins encodes it: `shop/feature%2Flogin` for the branch
+                `feature/login` of the project `shop`.
+            parameters: The parameters that the job declares. A plain name declares a string parameter.
             disabled: Whether the job is disabled, so that it cannot be built.
-            parameterised: Whether the job declares parameters at all.
-            hidden_from: Users who get a 404 for the job.
+            parameterised: Whether the job is parameterised. With `False`, `parameters` is ignored, and the job is built
+                by a request to `build` instead of `buildWithParameters`.
+            hidden_from: Users who may not see the job; they get the answer 404 for it.
         """
         declared = tuple(p if isinstance(p, Parameter) else Parameter(p) for p in parameters)
         job = Job(path, declared if parameterised else None, disabled, frozenset(hidden_from))
@@ -105,12 +138,23 @@ class Controller:
         return job
 
     def enqueue(self, path: str, values: Mapping[str, str]) -> QueueItem:
-        """Put a job in the queue directly, without an HTTP request."""
+        """Put a job in the queue without an HTTP request, and return its queue item; see `schedule`.
+
+        Args:
+            values: The values of the job's parameters, by name.
+        """
         item, _ = self.schedule(self.jobs[path], values)
         return item
 
     def schedule(self, job: Job, values: Mapping[str, str]) -> tuple[QueueItem, bool]:
-        """Return the job's waiting item that has the same values, or else a new item; and whether the item is new."""
+        """Put a job in the queue. If the job already waits there with the same values, add no second item.
+
+        Args:
+            values: The values of the job's parameters, by name.
+
+        Returns:
+            The new item and `True`, or the item that already waits and `False`.
+        """
         with self.lock:
             for waiting in self._waiting:
                 if waiting.job is job and waiting.values == values:
@@ -123,12 +167,12 @@ class Controller:
             return item, True
 
     def run_queue(self) -> list[Build]:
-        """Start every waiting item, even if its quiet period has not ended."""
+        """Start a build from every waiting item, even if the item's quiet period has not ended. Return the builds."""
         with self.lock:
             return [self._start(item) for item in self.waiting()]
 
     def advance(self, seconds: float) -> None:
-        """Move the clock forward, and start the items whose quiet period has then ended."""
+        """Move the clock forward, and start a build from every item whose quiet period has ended by the new time."""
         with self.lock:
             self.now += seconds
             for item in self.waiting():
@@ -136,7 +180,13 @@ class Controller:
                     self._start(item)
 
     def finish(self, path: str, number: int, result: str = "SUCCESS") -> None:
-        """End a running build with one of Jenkins' results, such as `UNSTABLE` or `ABORTED`."""
+        """End a running build.
+
+        Args:
+            path: The job's full name.
+            number: The build's number.
+            result: One of Jenkins' results, such as `UNSTABLE` or `ABORTED`.
+        """
         with self.lock:
             build = next(build for build in self.jobs[path].builds if build.number == number)
             build.result = result
@@ -149,21 +199,21 @@ class Controller:
                 item.cancelled = True
 
     def builds(self, path: str) -> list[Build]:
-        """Return the builds of a job, newest first."""
+        """Return the builds of the job with this full name, newest first."""
         with self.lock:
             return self.jobs[path].builds[::-1]
 
     def waiting(self) -> list[QueueItem]:
-        """Return the items in the queue, oldest first."""
+        """Return the items that wait in the queue, oldest first."""
         with self.lock:
             return list(self._waiting)
 
     def item(self, id_: int) -> QueueItem | None:
-        """Return the item with this id, whether or not it is still in the queue."""
+        """Return the queue item with this id, even if it has left the queue. Return `None` if no item has this id."""
         return self._items.get(id_)
 
     def children(self, folder: str) -> list[str]:
-        """Return the paths of the jobs and folders directly in a folder; the root's path is empty."""
+        """Return the full names of the jobs and folders directly in a folder. An empty `folder` is the top level."""
         prefix = f"{folder}/" if folder else ""
         below = (path.removeprefix(prefix) for path in self.jobs if path.startswith(prefix))
         return list(dict.fromkeys(prefix + path.split("/")[0] for path in below))
@@ -178,5 +228,5 @@ class Controller:
 
 
 def url_path(path: str) -> str:
-    """Return the part of a URL that names a job or folder, ending in a slash."""
+    """Return the part of a URL that names a job or folder: `job/tenants/job/scale-down/` for `tenants/scale-down`."""
     return "".join(f"job/{quote(name, safe='!$&()*+,=@')}/" for name in path.split("/"))

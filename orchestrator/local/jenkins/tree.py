@@ -1,4 +1,4 @@
-"""Objects of Jenkins' remote API, and the `tree` parameter that selects some of their properties."""
+"""Objects of Jenkins' remote API, and the query parameter `tree`, with which a client selects their properties."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ Value: TypeAlias = "str | int | bool | Bean | list[Bean] | None"
 
 _NAME = re.compile(r"\w+")
 _RANGE = re.compile(r"\{(\d+),(\d+)\}")
-# Jenkins shows this property only if a tree names it, because the list can be long.
+# This property of a job lists all its builds. Jenkins shows it only if a tree names it, because the list can be long.
 _ON_REQUEST = "allBuilds"
 
 
 @dataclass(frozen=True)
 class Bean:
-    """An object of the API.
+    """An object of Jenkins' remote API.
 
     Attributes:
-        java_class: Its Java class; empty if Jenkins shows none.
-        fields: Its properties.
-        reference: Names of the properties that Jenkins shows where another object contains this one, unless a tree
-            selects others. `None` shows all.
+        java_class: The object's Java class, which Jenkins shows as `_class`; empty if Jenkins shows none.
+        fields: The object's properties, by name.
+        reference: Names of the properties that Jenkins shows where another object contains this one and no tree
+            selects properties. `None` means all properties.
     """
 
     java_class: str
@@ -34,9 +34,12 @@ class Bean:
 
 @dataclass(frozen=True)
 class Tree:
-    """The properties that a `tree` parameter selects from an object.
+    """What the query parameter `tree` selects from an object, or from each object in a list.
 
-    From a list of objects, only those from index `start` up to, but not including, `stop` are selected.
+    Attributes:
+        children: The selected properties, by name. Each is mapped to the tree that applies to the property's value.
+        start: For a list, the index of the first object to select.
+        stop: For a list, the index after that of the last object to select. `None` means up to the end.
     """
 
     children: Mapping[str, Tree] = field(default_factory=dict)
@@ -45,10 +48,11 @@ class Tree:
 
 
 def parse_tree(text: str) -> Tree:
-    """Parse a `tree` parameter, such as `builds[number,url]{0,50}`.
+    """Parse the value of a query parameter `tree`, such as `builds[number,url]{0,50}`.
 
     Raises:
-        ValueError: The parameter is malformed, or one of its ranges is not of the form `{0,50}`.
+        ValueError: The value is malformed, or it contains a range without both numbers, such as `{,50}`. Jenkins
+            accepts such a range, but this emulation does not.
     """
     children, rest = _parse_list(text)
     if rest:
@@ -78,7 +82,11 @@ def _parse_list(text: str) -> tuple[dict[str, Tree], str]:
 
 
 def export(bean: Bean, tree: Tree | None) -> dict[str, Json]:
-    """Return the JSON of an object: the properties that `tree` selects, or those that Jenkins shows by default."""
+    """Return an object's properties as JSON.
+
+    Args:
+        tree: Selects the properties. `None` returns those that Jenkins shows by default.
+    """
     if tree is None:
         return _whole(bean, [name for name in bean.fields if name != _ON_REQUEST])
     shown = _java_class(bean)
