@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from botocore import exceptions
 
 from orchestrator import telemetry
-from orchestrator.aws.errors import aws_errors, is_throttled, may_pass
+from orchestrator.aws.errors import aws_errors, is_temporary, is_throttled
 from orchestrator.errors import ConfigurationError, Unavailable
 from orchestrator.timing import deadline
 
@@ -136,5 +136,5 @@ def _end_tries_in_time(
         return
     if caught_exception is not None:
         raise caught_exception
-    if response is not None and may_pass(response[1]):
+    if response is not None and is_temporary(response[1]):
         raise exceptions.ClientError(response[1], operation.name)  # type: ignore[arg-type]  # as botocore parsed it

@@ -77,7 +77,7 @@ def aws_errors(failure: str, rejected: type[OrchestratorError] = ConfigurationEr
 
 def _from_answer(error: exceptions.ClientError, failure: str, rejected: type[OrchestratorError]) -> OrchestratorError:
     code = error.response.get("Error", {}).get("Code", "Unknown")
-    if may_pass(error.response):
+    if is_temporary(error.response):
         return Unavailable(f"{failure}: AWS answered {code}; it will be retried")
     if code in _NOT_ALLOWED:
         return ConfigurationError(
@@ -88,7 +88,7 @@ def _from_answer(error: exceptions.ClientError, failure: str, rejected: type[Orc
     return rejected(f"{failure}: AWS answered {code} to {error.operation_name}; correct the request")
 
 
-def may_pass(answer: Mapping[str, Any]) -> bool:
+def is_temporary(answer: Mapping[str, Any]) -> bool:
     """Return whether a request that failed may succeed later, because AWS throttled it or failed internally.
 
     Args:

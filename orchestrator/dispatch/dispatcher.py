@@ -32,7 +32,7 @@ class Dispatcher:
     def dispatch(
         self, event: Event[Mapping[str, Any]], consumers: Iterable[Consumer], context: Context
     ) -> list[ConsumerResult]:
-        """Run every consumer that accepts the event, and perform the actions that it returns.
+        """Run every consumer that accepts the event, and perform the actions that the consumers return.
 
         If a consumer fails, the other consumers still run.
 
@@ -42,7 +42,7 @@ class Dispatcher:
             context: The context that the consumers receive.
 
         Returns:
-            One result for each consumer that accepted the event or failed, in the order of `consumers`.
+            One result for each consumer, in the order of `consumers`. A consumer whose condition is false has none.
         """
         consumers = list(consumers)
         turns: list[Turn] = []

@@ -64,9 +64,8 @@ class EventBus:
             action: The action, with the event to publish.
             action_id: The action's identity. The published event contains it in `resources`, so that this package
                 recognizes the event if it is published twice.
-            start: The event that began the tenant's operation, such as its provisioning. The published event names the
-                start in `resources`, too.
-            time: The published event's time, such as the time of the event that led to this action.
+            start: The event that began the operation on the tenant. The published event names it in `resources`, too.
+            time: The time that the published event will have.
 
         Raises:
             InvalidEvent: The detail is not JSON, or the event is too large.
