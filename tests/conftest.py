@@ -73,7 +73,7 @@ _filled: dict[str, dict[str, Any]] = {}
 
 
 def _fill() -> None:
-    """Fill the emulated AWS; from the second test on with a copy, which is ten times as fast."""
+    """Fill the emulated AWS; later tests use a copy, which is ten times as fast."""
     backends = {name: get_backend(name)[ACCOUNT_ID][REGION] for name in ("codebuild", "dynamodb", "secretsmanager")}
     if not _filled:
         sandbox.fill()

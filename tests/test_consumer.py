@@ -1,6 +1,6 @@
-"""What mypy refuses at the decorator is refused at registration, too, and what it takes is taken.
+"""The decorator refuses the same consumers at registration as mypy does, and accepts all others.
 
-mypy checks this file with `warn_unused_ignores`: each line that carries `type: ignore` is one that it refuses.
+mypy checks this file with `warn_unused_ignores`, so it refuses each line with a `type: ignore`.
 """
 
 from collections.abc import AsyncIterator, Iterable, Iterator
@@ -32,7 +32,7 @@ def test_a_consumer_that_returns_text_is_refused(registry: Registry) -> None:
         registry.consumer("A")(text)  # type: ignore[type-var]
 
 
-def test_a_consumer_that_returns_an_action_or_something_else_is_refused(registry: Registry) -> None:
+def test_a_consumer_that_may_return_something_else_is_refused(registry: Registry) -> None:
     def either(event: Event) -> StartJob | bool:
         return False
 
@@ -48,7 +48,7 @@ def test_a_consumer_that_returns_a_list_of_something_else_is_refused(registry: R
         registry.consumer("A")(names)  # type: ignore[type-var]
 
 
-def test_a_consumer_that_returns_a_list_with_gaps_is_refused(registry: Registry) -> None:
+def test_a_consumer_that_returns_a_list_with_none_is_refused(registry: Registry) -> None:
     def gaps(event: Event) -> list[StartJob | None]:
         return [None]
 
@@ -94,7 +94,7 @@ def test_a_consumer_without_parameters_is_refused(registry: Registry) -> None:
         registry.consumer("A")(none)  # type: ignore[type-var]
 
 
-def test_what_a_consumer_may_return_is_taken(registry: Registry) -> None:
+def test_a_consumer_with_a_valid_return_type_is_accepted(registry: Registry) -> None:
     @registry.consumer("A")
     def one(event: Event[Suspension]) -> StartJob:
         return StartJob(name=event.detail.id)

@@ -12,9 +12,9 @@ from tests.support.events import SAMPLES, changed, sample
 
 
 def test_every_type_has_a_model_and_a_sample() -> None:
-    kinds = {sample(file.stem)["detail-type"] for file in SAMPLES}
+    sample_types = {sample(file.stem)["detail-type"] for file in SAMPLES}
 
-    assert set(DETAIL_MODELS) == set(EventType) == kinds
+    assert set(DETAIL_MODELS) == set(EventType) == sample_types
 
 
 @pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
@@ -34,7 +34,7 @@ def test_a_sample_fits_its_model_and_loses_nothing(file: Any) -> None:
 @pytest.mark.parametrize(
     "name", ["tenant-provisioning", "tenant-provisioning-enveloped", "tenant-provisioning-subscription"]
 )
-def test_the_three_shapes_of_provisioning_come_out_alike(name: str) -> None:
+def test_the_three_shapes_of_provisioning_are_read_alike(name: str) -> None:
     detail = ProvisioningDetail.model_validate(sample(name)["detail"])
 
     assert detail.tenant.key == "acme"
@@ -43,7 +43,7 @@ def test_the_three_shapes_of_provisioning_come_out_alike(name: str) -> None:
     assert detail.plan_config.features[0].effective_value() == "auth0"
 
 
-def test_plan_config_leads_where_there_is_a_subscription_too() -> None:
+def test_plan_config_overrides_the_subscription() -> None:
     detail = {**sample("tenant-provisioning-subscription")["detail"], "planConfig": {"tier": "LEADS"}}
 
     assert ProvisioningDetail.model_validate(detail).plan_config.tier == "LEADS"
@@ -66,7 +66,7 @@ def test_a_builds_tenant_is_read_from_its_text() -> None:
 
 
 @pytest.mark.parametrize("text", ["{", "", "[1]", "null"])
-def test_a_builds_tenant_that_is_no_object_is_refused(text: str) -> None:
+def test_a_builds_tenant_that_is_not_an_object_is_refused(text: str) -> None:
     event = changed(sample("tenant-provisioning-success"), "detail.tenant", text)
 
     with pytest.raises(ValidationError) as caught:
@@ -75,14 +75,14 @@ def test_a_builds_tenant_that_is_no_object_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
-def test_a_details_repr_tells_nothing(file: Any) -> None:
+def test_a_details_repr_shows_no_value(file: Any) -> None:
     event = sample(file.stem)
     detail = DETAIL_MODELS[event["detail-type"]].model_validate(event["detail"])
 
     assert f"{detail!r} {detail}" == f"{type(detail).__name__}(…) {type(detail).__name__}(…)"
 
 
-def test_a_hand_written_validators_text_is_not_repeated() -> None:
+def test_the_text_of_a_custom_validator_is_not_repeated() -> None:
     from pydantic import field_validator
 
     class Model(BaseModel):
@@ -104,6 +104,6 @@ def test_odd_field_names_cannot_break_the_line() -> None:
 
     with pytest.raises(ValidationError) as caught:
         Model.model_validate({"sizes": {"a\nb": "x", **{f"n{number}": "x" for number in range(20)}}})
-    told = explain(caught.value)
-    assert told.startswith(r"sizes.'a\nb' is wrong: input should be a valid integer")
-    assert told.endswith("and 11 more")
+    message = explain(caught.value)
+    assert message.startswith(r"sizes.'a\nb' is wrong: input should be a valid integer")
+    assert message.endswith("and 11 more")

@@ -1,4 +1,4 @@
-"""One tenant from its first event to its last; what the function publishes comes back to it, as by a rule."""
+"""One tenant from its first event to its last; published events are delivered back, as by a rule."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ PROJECTS = [details[name] for details in sandbox.TIERS.values() for name in JOB_
 
 
 class Account:
-    """An account with the function in it: its bus delivers every event twice, because EventBridge may."""
+    """An account with the function; its bus delivers every event twice, as EventBridge may."""
 
     def __init__(self, handler: Application, aws: Requests, codebuild: CodeBuildServer) -> None:
         self.codebuild = codebuild
@@ -34,7 +34,7 @@ class Account:
         self.types: list[str] = []
 
     def put(self, event: dict[str, Any]) -> None:
-        """Deliver an event, and then everything that follows from it."""
+        """Deliver an event, and then every event that the function publishes because of it."""
         event = {**event, "time": datetime.now(UTC).isoformat(timespec="seconds")}
         self.types.append(event["detail-type"])
         for _ in range(2):
@@ -45,7 +45,7 @@ class Account:
             self.put(as_event(entry, f"published-{next(self._numbers)}"))
 
     def finish(self, status: str = "SUCCEEDED", **exported: str) -> dict[str, Any]:
-        """End the youngest build, and have CodeBuild tell of it."""
+        """End the youngest build, and deliver its state change."""
         build = self.codebuild.builds[-1]
         self.codebuild.finish(build, status, **exported)
         self.put(state_change(build))
@@ -82,7 +82,7 @@ def exports(plane: ControlPlane) -> dict[str, str]:
     }
 
 
-def told(plane: ControlPlane) -> list[int]:
+def webhook_statuses(plane: ControlPlane) -> list[int]:
     assert {body["initiatorId"] for body in plane.accepted} <= {"t1"}
     return [body["data"]["status"] for body in plane.accepted]
 
@@ -112,7 +112,7 @@ def test_a_tenant_without_a_deployment_job_lives_from_provisioning_to_deprovisio
     account.finish(API_ENDPOINT=control_plane.url)
 
     assert stored("t1")["status"] == "DEPROVISIONED"
-    assert told(control_plane) == [1]  # a control plane that is done with a tenant answers 401 to more
+    assert webhook_statuses(control_plane) == [1]  # the control plane would answer 401 to a second one
     assert account.types == [
         "TENANT_PROVISIONING",
         "CodeBuild Build State Change",
@@ -124,35 +124,35 @@ def test_a_tenant_without_a_deployment_job_lives_from_provisioning_to_deprovisio
     ]
 
 
-def test_a_tenant_with_a_deployment_job_is_ready_when_that_has_ended(
+def test_a_tenant_with_a_deployment_job_is_deployed_when_the_job_has_ended(
     account: Account, control_plane: ControlPlane
 ) -> None:
     account.put(order("STANDARD"))
     account.finish(**exports(control_plane))
     assert account.jobs == ["standard-tenant-provisioning", "standard-tenant-deployment"]
-    assert (told(control_plane), stored("t1")["status"]) == ([], "DEPLOYING")
+    assert (webhook_statuses(control_plane), stored("t1")["status"]) == ([], "DEPLOYING")
 
     account.finish()
 
-    assert (told(control_plane), stored("t1")["status"]) == ([1], "DEPLOYED")
+    assert (webhook_statuses(control_plane), stored("t1")["status"]) == ([1], "DEPLOYED")
     assert account.types[-3:] == ["TENANT_DEPLOYMENT", "CodeBuild Build State Change", "TENANT_DEPLOYMENT_SUCCESS"]
 
 
 @pytest.mark.parametrize("ends", [["FAILED"], ["SUCCEEDED", "TIMED_OUT"]])
-def test_the_control_plane_is_told_of_a_build_that_failed(
+def test_a_failed_build_is_reported_to_the_control_plane(
     account: Account, control_plane: ControlPlane, ends: list[str]
 ) -> None:
     account.put(order("STANDARD"))
     for status in ends:
         build = account.finish(status, **exports(control_plane))
 
-    assert told(control_plane) == [0]
+    assert webhook_statuses(control_plane) == [0]
     record = stored("t1")
     assert record["status"] == ("PROVISIONING_FAILED" if len(ends) == 1 else "DEPLOYMENT_FAILED")
     assert record["statusReason"] == f"CodeBuild build {build['id']} ended {ends[-1]} in phase BUILD"
 
 
-def test_a_lost_state_change_delays_a_tenant_and_no_more(
+def test_a_lost_state_change_only_delays_a_tenant(
     account: Account, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     account.put(order("PREMIUM"))
@@ -161,10 +161,10 @@ def test_a_lost_state_change_delays_a_tenant_and_no_more(
 
     account.put(sample("scheduled-sweep"))
 
-    assert (told(control_plane), stored("t1")["status"]) == ([1], "DEPLOYED")
+    assert (webhook_statuses(control_plane), stored("t1")["status"]) == ([1], "DEPLOYED")
 
 
-def test_a_tenant_on_jenkins_lives_as_long(
+def test_a_tenant_on_jenkins_lives_from_provisioning_to_deprovisioning(
     aws: Requests, jenkins: JenkinsServer, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plane = control_plane.url
@@ -172,7 +172,7 @@ def test_a_tenant_on_jenkins_lives_as_long(
         account = Account(create_handler(lifecycle), aws, none)
         ages = itertools.count(1)
 
-        def work(job: str) -> None:
+        def finish(job: str) -> None:
             (build,) = jenkins.run_queue()
             jenkins.finish(job, build.number)
             age = timedelta(hours=next(ages))
@@ -185,18 +185,18 @@ def test_a_tenant_on_jenkins_lives_as_long(
         event = changed(order("ENTERPRISE"), "detail.builderConfig.config.environmentOverride.API_ENDPOINT", plane)
 
         account.put(event)
-        work("tenants/enterprise-provisioning")
+        finish("tenants/enterprise-provisioning")
         assert stored("t1")["status"] == "DEPLOYING"
-        work("tenants/enterprise-deployment")
-        assert (told(control_plane), stored("t1")["status"]) == ([1], "DEPLOYED")
+        finish("tenants/enterprise-deployment")
+        assert (webhook_statuses(control_plane), stored("t1")["status"]) == ([1], "DEPLOYED")
         account.put(removal())
-        work("tenants/enterprise-deprovisioning")
+        finish("tenants/enterprise-deprovisioning")
 
     assert stored("t1")["status"] == "DEPROVISIONED"
     assert stored("t1")["statusBuild"].startswith(jenkins.url)
 
 
-def test_a_tenant_that_cannot_be_provisioned_at_all_is_told_of(
+def test_a_provisioning_that_cannot_start_is_reported_to_the_control_plane(
     account: Account, aws: Requests, control_plane: ControlPlane
 ) -> None:
     path = "detail.builderConfig.config.environmentOverride.API_ENDPOINT"
@@ -205,5 +205,5 @@ def test_a_tenant_that_cannot_be_provisioned_at_all_is_told_of(
         account.put(changed(order("GOLD"), path, control_plane.url))
     account.put(as_event(published(aws)[0]))
 
-    assert (told(control_plane), stored("t1")["status"]) == ([0], "PROVISIONING_FAILED")
+    assert (webhook_statuses(control_plane), stored("t1")["status"]) == ([0], "PROVISIONING_FAILED")
     assert json.loads(published(aws)[0]["Detail"])["error"] == "ConfigurationError"

@@ -1,4 +1,4 @@
-"""The package in somebody else's process: their logging, metrics, event loop and warnings stay as they were."""
+"""The package leaves its host's logging, metrics, event loop and warnings unchanged."""
 
 import logging
 import os
@@ -30,7 +30,7 @@ SECRETS = (
 
 
 def host(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a host's program, in which every warning is an error; `handle` runs a handler with one consumer."""
+    """Run a host program in which warnings are errors; its `handle` calls a handler with one consumer."""
     program = f"""
 import asyncio, json, logging, logging.config, sys
 from pathlib import Path
@@ -54,8 +54,8 @@ def handle(consumer=lambda event: None):
     )
 
 
-def test_powertools_decorators_take_the_handler() -> None:
-    """Those that accept functions alone, such as `event_source`, take a function that calls it."""
+def test_powertools_decorators_accept_the_handler() -> None:
+    """Decorators that accept only functions, such as `event_source`, can wrap a function that calls the handler."""
     done = host(
         "from aws_lambda_powertools import Logger\n"
         "from aws_lambda_powertools.middleware_factory import lambda_handler_decorator\n"
@@ -126,7 +126,7 @@ def test_keys_of_a_hosts_logger_stay_as_they_were(capsys: pytest.CaptureFixture[
     assert [line["correlation_id"] for line in found] == ["of-the-host", "of-the-host"]
 
 
-def test_a_hosts_lines_are_not_taken_for_ours() -> None:
+def test_a_hosts_lines_do_not_get_our_fields() -> None:
     done = host("""
 logging.basicConfig(stream=sys.stdout, format='{"logger": "%(name)s"}', level=logging.INFO)
 handle()
@@ -151,7 +151,7 @@ handle()
     assert "event handled" in [line.get("message") for line in lines(done)]
 
 
-def test_a_level_that_changes_counts_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_changed_log_level_applies_at_once(capsys: pytest.CaptureFixture[str]) -> None:
     logger = telemetry.logger
     logger.debug("too quiet")
     try:
@@ -167,10 +167,10 @@ def test_a_level_that_changes_counts_at_once(capsys: pytest.CaptureFixture[str])
     assert [line["message"] for line in json_lines(capsys.readouterr().out)] == ["loud enough", "enabled again"]
 
 
-# What the libraries below us log.
+# Logs of the libraries that the package uses.
 
 
-def test_no_secret_is_logged_though_the_host_logs_everything() -> None:
+def test_no_secret_is_logged_even_if_the_host_logs_everything() -> None:
     done = host(f"""
 from orchestrator.local import environment
 with environment.embedded():
@@ -182,7 +182,7 @@ with environment.embedded():
 """)
 
     assert "event handled" in [line.get("message") for line in lines(done)]
-    assert "DEBUG:" in done.stderr  # or nothing of these could be logged
+    assert "DEBUG:" in done.stderr  # otherwise the test would prove nothing
     assert [secret for secret in SECRETS if secret in done.stdout + done.stderr] == []
 
 
@@ -246,7 +246,7 @@ def test_no_request_is_logged_by_a_thread_that_a_consumer_starts(
     assert "Sending http request" not in caplog.text
 
 
-def test_what_the_host_itself_does_is_logged_as_before(handler: Application, caplog: pytest.LogCaptureFixture) -> None:
+def test_requests_of_the_host_are_logged_as_before(handler: Application, caplog: pytest.LogCaptureFixture) -> None:
     import boto3
 
     invoke(handler, sample("tenant-provisioning"))
@@ -268,7 +268,7 @@ print(json.dumps({name: logging.getLogger(name).level for name in ("", "urllib3"
 # A host's event loop.
 
 
-def test_after_an_async_consumer_the_host_has_its_event_loop() -> None:
+def test_after_an_async_consumer_the_host_still_has_its_event_loop() -> None:
     done = host("""
 loop = asyncio.new_event_loop()
 asyncio.set_event_loop(loop)
@@ -312,7 +312,7 @@ def test_metrics_of_the_host_are_not_mixed_with_ours(handler: Application, capsy
 
 
 @pytest.mark.parametrize("level", ["DEBUG", "INFO", "ERROR"])
-def test_log_levels_that_differ_warn_of_nothing(level: str) -> None:
+def test_different_log_levels_cause_no_warning(level: str) -> None:
     done = host(
         "from orchestrator.handler import lambda_handler", AWS_LAMBDA_LOG_LEVEL="INFO", POWERTOOLS_LOG_LEVEL=level
     )

@@ -1,4 +1,4 @@
-"""The registry as its users see it."""
+"""The public interface of the registry."""
 
 import functools
 from collections.abc import Mapping
@@ -28,15 +28,15 @@ class SuspensionDict(TypedDict):
     id: str
 
 
-def names(registry: Registry, kind: str) -> list[str]:
-    return [consumer.name for consumer in registry.consumers_of(kind)]
+def names(registry: Registry, event_type: str) -> list[str]:
+    return [consumer.name for consumer in registry.consumers_of(event_type)]
 
 
 def register(function: FunctionT, **options: Any) -> FunctionT:
     return Registry().consumer("A", **options)(function)
 
 
-def test_a_decorated_function_stays_itself() -> None:
+def test_the_decorator_returns_the_function_unchanged() -> None:
     def scale_down(event: Event) -> StartJob:
         return StartJob(name="scale-down")
 
@@ -61,7 +61,7 @@ def test_a_consumer_can_take_several_types() -> None:
     assert [consumer.types for consumer in registry] == [("A", "B")]
 
 
-def test_a_registry_can_be_looked_at() -> None:
+def test_a_registry_can_be_inspected() -> None:
     registry = Registry()
     registry.consumer("A", "B", name="one")(lambda event: None)
     registry.consumer("A", name="two")(lambda event: None)
@@ -83,7 +83,7 @@ def test_a_name_that_is_taken_is_refused() -> None:
     assert names(registry, "B") == []
 
 
-def test_include_takes_over_all_consumers_and_leaves_the_other_registry_alone() -> None:
+def test_include_adds_all_consumers_and_leaves_the_other_registry_unchanged() -> None:
     built_in, registry = Registry(), Registry()
     built_in.consumer("A", name="one")(lambda event: None)
 
@@ -118,7 +118,7 @@ def test_include_can_replace_the_consumers_of_the_same_names() -> None:
     assert names(registry, "B") == ["one", "three"]
 
 
-def test_the_error_of_a_taken_name_names_the_replacement() -> None:
+def test_the_error_for_a_taken_name_mentions_replace() -> None:
     registry = Registry()
     registry.consumer("A", name="one")(lambda event: None)
 
@@ -135,7 +135,7 @@ def test_a_registry_that_replaces_its_own_consumers_stays_as_it_is() -> None:
     assert names(registry, "A") == ["one"]
 
 
-def test_remove_of_an_unknown_name_tells_the_known_ones() -> None:
+def test_remove_of_an_unknown_name_lists_the_known_ones() -> None:
     registry = Registry()
     registry.consumer("A", name="one")(lambda event: None)
 
@@ -145,7 +145,7 @@ def test_remove_of_an_unknown_name_tells_the_known_ones() -> None:
         registry.remove("two")
 
 
-def test_a_removed_name_is_free_again() -> None:
+def test_a_removed_name_can_be_used_again() -> None:
     registry = Registry()
     registry.consumer("A", name="one")(lambda event: None)
     registry.remove("one")
@@ -166,7 +166,7 @@ def test_a_removed_name_is_free_again() -> None:
         dict,
     ],
 )
-def test_a_callable_that_does_not_fit_is_refused(function: Any) -> None:
+def test_a_callable_with_a_wrong_signature_is_refused(function: Any) -> None:
     with pytest.raises(ConfigurationError, match="consumer 'x'"):
         register(function, name="x")
 
@@ -181,7 +181,7 @@ def test_a_callable_that_does_not_fit_is_refused(function: Any) -> None:
         functools.partial(lambda limit, event: None, 3),
     ],
 )
-def test_a_callable_that_fits_is_taken(function: Any) -> None:
+def test_a_callable_with_a_right_signature_is_accepted(function: Any) -> None:
     assert register(function, name="x") is function
 
 
@@ -202,7 +202,7 @@ def test_a_condition_must_be_callable() -> None:
 
 
 @pytest.mark.parametrize("annotation", [int, dict, Suspension, "int", list[Event], Context])
-def test_a_first_parameter_that_is_no_event_is_refused(annotation: Any) -> None:
+def test_a_first_parameter_that_is_not_an_event_is_refused(annotation: Any) -> None:
     def consumer(event: Any) -> None: ...
 
     consumer.__annotations__["event"] = annotation
@@ -217,7 +217,7 @@ def test_an_annotation_that_cannot_be_resolved_is_named() -> None:
         register(consumer)
 
 
-def test_an_annotation_that_pydantic_does_not_know_is_refused() -> None:
+def test_an_annotation_that_pydantic_cannot_validate_is_refused() -> None:
     class Opaque: ...
 
     def consumer(event: Any) -> None: ...
@@ -282,22 +282,22 @@ def test_a_method_and_a_callable_object_can_be_consumers() -> None:
     assert all(consumer.detail is not None for consumer in registry)
 
 
-@pytest.mark.parametrize("kind", ["", " ", 7])
-def test_a_failure_type_that_is_no_type_is_refused(kind: Any) -> None:
+@pytest.mark.parametrize("failure_type", ["", " ", 7])
+def test_an_invalid_failure_type_is_refused(failure_type: Any) -> None:
     with pytest.raises(ConfigurationError, match="consumer 'start': failure_type= must be an event type"):
-        Registry().consumer("X", name="start", failure_type=kind)(lambda event: None)
+        Registry().consumer("X", name="start", failure_type=failure_type)(lambda event: None)
 
 
 def test_a_decorator_without_event_types_is_refused() -> None:
     registry = Registry()
 
     with pytest.raises(ConfigurationError, match="a consumer has no event types; name them"):
-        registry.consumer(lambda event: None)  # type: ignore[arg-type]  # what `@registry.consumer` alone does
+        registry.consumer(lambda event: None)  # type: ignore[arg-type]  # the same call as `@registry.consumer` without parentheses
     with pytest.raises(ConfigurationError, match="a consumer has no event types; name them"):
         registry.consumer()
 
 
-def test_a_context_is_passed_even_where_it_has_a_default() -> None:
+def test_a_context_with_a_default_is_passed() -> None:
     def f(event: Event, context: Context | None = None) -> None: ...
 
     registry = Registry()
@@ -311,23 +311,23 @@ async def never(event: Event) -> bool:
 
 
 @pytest.mark.parametrize("when", [never, lambda: True, lambda event, other: True, 7])
-def test_a_condition_that_cannot_be_asked_is_refused(when: Any) -> None:
+def test_a_condition_with_a_wrong_signature_is_refused(when: Any) -> None:
     with pytest.raises(ConfigurationError, match="consumer 'a': when= must be a plain function that takes the event"):
         Registry().consumer("X", name="a", when=when)(lambda event: None)
 
 
-def test_a_member_of_any_text_enumeration_is_its_value() -> None:
-    class Kind(str, Enum):  # noqa: UP042 (whose str() is not its value, unlike that of a StrEnum)
+def test_a_member_of_a_text_enumeration_counts_as_its_value() -> None:
+    class EventName(str, Enum):  # noqa: UP042 (whose str() is not its value, unlike that of a StrEnum)
         UPGRADED = "TENANT_UPGRADED"
 
     registry = Registry()
-    registry.consumer(Kind.UPGRADED, name="a")(lambda event: None)
+    registry.consumer(EventName.UPGRADED, name="a")(lambda event: None)
 
     assert len(registry.consumers_of("TENANT_UPGRADED")) == 1
 
 
 @pytest.mark.parametrize("annotation", ["Event[", "int[str]"])
-def test_an_annotation_that_cannot_be_read_is_told(annotation: str) -> None:
+def test_an_annotation_that_cannot_be_read_is_named(annotation: str) -> None:
     def f(event: Any) -> None: ...
 
     f.__annotations__["event"] = annotation

@@ -1,4 +1,4 @@
-"""Settings and what follows from them."""
+"""Settings and their effects."""
 
 import pytest
 
@@ -47,7 +47,7 @@ def test_every_variable_is_read() -> None:
 
 
 @pytest.mark.parametrize("value", ["soon", "-1", "nan", "inf"])
-def test_a_wrong_value_is_named_when_the_handler_is_made(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+def test_a_wrong_value_is_named_when_the_handler_is_created(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("TIER_DETAILS_MAX_AGE", value)
 
     with pytest.raises(ConfigurationError, match="environment variable TIER_DETAILS_MAX_AGE") as caught:
@@ -69,7 +69,7 @@ def test_a_wrong_value_is_named_when_the_handler_is_made(monkeypatch: pytest.Mon
         "https://[jenkins",
     ],
 )
-def test_an_address_of_jenkins_that_cannot_be_one_is_named_and_not_repeated(url: str) -> None:
+def test_an_invalid_address_of_jenkins_is_an_error_that_does_not_repeat_it(url: str) -> None:
     with pytest.raises(ConfigurationError, match="environment variable JENKINS_URL is wrong: it must be an") as caught:
         Settings.from_environment({"JENKINS_URL": url})
     assert "do-not-tell" not in str(caught.value)
@@ -79,19 +79,21 @@ def test_an_address_of_jenkins_that_cannot_be_one_is_named_and_not_repeated(url:
     "host",
     ["jenkins.example.com", "10.0.0.7:8080", "localhost.example.com", "127.example.com", "[2001:db8::1]", "2130706433"],
 )
-def test_a_jenkins_without_tls_is_refused_when_the_handler_is_made(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
+def test_a_jenkins_without_tls_is_refused_when_the_handler_is_created(
+    monkeypatch: pytest.MonkeyPatch, host: str
+) -> None:
     monkeypatch.setenv("JENKINS_URL", f"http://{host}/jenkins")
 
-    told = r"environment variable JENKINS_URL is wrong: without TLS, .* use https, or set JENKINS_ALLOW_HTTP to true"
-    with pytest.raises(ConfigurationError, match=told):
+    message = r"environment variable JENKINS_URL is wrong: without TLS, .* use https, or set JENKINS_ALLOW_HTTP to true"
+    with pytest.raises(ConfigurationError, match=message):
         create_handler(Registry())
     monkeypatch.setenv("JENKINS_ALLOW_HTTP", "false")
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=message):
         create_handler(Registry())
 
 
 @pytest.mark.parametrize("host", ["jenkins.example.com", "10.0.0.7:8080"])
-def test_a_jenkins_without_tls_is_accepted_where_the_setting_says_so(host: str) -> None:
+def test_a_jenkins_without_tls_is_accepted_if_the_setting_allows_it(host: str) -> None:
     url = f"http://{host}"
 
     assert Settings.from_environment({"JENKINS_URL": url, "JENKINS_ALLOW_HTTP": "true"}).jenkins_url == url
@@ -111,25 +113,25 @@ def test_a_jenkins_with_tls_or_on_loopback_is_accepted(url: str) -> None:
     assert Settings.from_environment({"JENKINS_URL": url}).jenkins_url == url
 
 
-def test_a_wrong_permission_is_the_only_fault_that_is_told() -> None:
+def test_an_invalid_http_setting_is_the_only_reported_fault() -> None:
     with pytest.raises(ConfigurationError, match="JENKINS_ALLOW_HTTP is wrong") as caught:
         Settings.from_environment({"JENKINS_URL": "http://jenkins.example.com", "JENKINS_ALLOW_HTTP": "maybe"})
     assert "JENKINS_URL" not in str(caught.value)
 
 
-def test_a_slash_at_the_end_of_an_address_does_not_matter() -> None:
+def test_a_trailing_slash_of_an_address_is_ignored() -> None:
     assert Settings.from_environment({"JENKINS_URL": "https://ci.example.com/jenkins/"}).jenkins_url == (
         "https://ci.example.com/jenkins"
     )
 
 
 @pytest.mark.parametrize("name", ["DYNAMO_DB_REGION", "CODE_BUILD_REGION", "EVENT_BUS_AWS_REGION"])
-def test_a_region_that_cannot_be_one_is_named(name: str) -> None:
+def test_an_invalid_region_is_named(name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"environment variable {name} is wrong: it must be the name"):
         Settings.from_environment({name: "mars"})
 
 
-def test_a_default_builder_that_is_not_known_is_told_when_the_handler_is_made() -> None:
+def test_an_unknown_default_builder_is_named_when_the_handler_is_created() -> None:
     with pytest.raises(ConfigurationError, match=r"'JENKIN' is not registered \(registered: CODE_BUILD, JENKINS\)"):
         create_handler(Registry(), settings=Settings(default_builder="JENKIN"))
 

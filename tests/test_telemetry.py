@@ -1,4 +1,4 @@
-"""Logs and metrics of an event, as CloudWatch gets them."""
+"""Logs and metrics of an event, in the form that CloudWatch receives."""
 
 import logging
 import os
@@ -14,7 +14,7 @@ from tests.support.events import changed, invoke, json_lines, sample
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1"
 
 
-def test_an_event_is_told_in_one_line_with_its_identity(
+def test_an_event_is_logged_in_one_line_with_its_identity(
     handler: Application, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("_X_AMZN_TRACE_ID", TRACE)
@@ -51,7 +51,7 @@ def test_an_event_is_counted_by_type_and_its_jobs_by_builder(
         assert "service" in definition["Dimensions"][0]
 
 
-def test_no_secret_and_no_contact_reaches_the_log(handler: Application, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_secret_and_no_contact_is_logged(handler: Application, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("tenant-provisioning", "tenant-provisioning-subscription", "tenant-provisioning-success"):
         invoke(handler, sample(name))
 
@@ -64,12 +64,12 @@ def test_log_lines_of_consumers_in_threads_carry_the_events_id(capsys: pytest.Ca
     registry = Registry()
     together = threading.Barrier(2, timeout=10)
 
-    def tell(event: Event) -> None:
+    def log(event: Event) -> None:
         together.wait()
         telemetry.logger.info("working")
 
-    registry.consumer("A", name="a")(tell)
-    registry.consumer("A", name="b")(tell)
+    registry.consumer("A", name="a")(log)
+    registry.consumer("A", name="b")(log)
 
     invoke(create_handler(registry), sample("tenant-provisioning", id="event-1") | {"detail-type": "A"})
 
@@ -77,7 +77,9 @@ def test_log_lines_of_consumers_in_threads_carry_the_events_id(capsys: pytest.Ca
     assert [line["correlation_id"] for line in lines] == ["event-1", "event-1"]
 
 
-def test_keys_of_one_event_do_not_stick_to_the_next(handler: Application, capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_keys_of_one_event_are_not_kept_for_the_next(
+    handler: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
     invoke(handler, sample("tenant-provisioning", id="one") | {"replay-name": "again"})
     invoke(handler, sample("tenant-provisioning", id="two"))
 
@@ -94,14 +96,14 @@ def test_the_log_keeps_following_stdout() -> None:
         handler.stream = sys.stderr
 
 
-def test_a_very_long_dimension_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_long_dimension_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
     telemetry.count("EventHandled", {"event_type": "x" * 5000})
 
     (metric,) = json_lines(capsys.readouterr().out)
     assert metric["event_type"] == "x" * 255
 
 
-def test_a_log_level_that_is_none_does_not_keep_the_function_from_starting() -> None:
+def test_an_invalid_log_level_does_not_stop_the_function_from_starting() -> None:
     done = subprocess.run(
         [sys.executable, "-c", "import orchestrator"],
         capture_output=True,
@@ -112,7 +114,7 @@ def test_a_log_level_that_is_none_does_not_keep_the_function_from_starting() -> 
     assert "POWERTOOLS_LOG_LEVEL is not a log level; correct it (INFO is used" in done.stdout
 
 
-def test_the_log_level_of_the_template_counts_beside_lambdas_own() -> None:
+def test_the_template_log_level_applies_besides_lambdas_own() -> None:
     code = "from orchestrator import telemetry; telemetry.logger.info('quiet'); telemetry.logger.error('loud')"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -125,9 +127,7 @@ def test_the_log_level_of_the_template_counts_beside_lambdas_own() -> None:
     assert [line["message"] for line in json_lines(done.stdout)] == ["loud"]
 
 
-def test_an_event_that_fails_is_counted_for_the_alarm_however_it_fails(
-    handler: Application, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_every_failed_event_is_counted_for_the_alarm(handler: Application, capsys: pytest.CaptureFixture[str]) -> None:
     for event in ({"no": "event"}, changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD")):
         with pytest.raises(OrchestratorError):
             invoke(handler, event)
@@ -140,7 +140,7 @@ def test_an_event_that_fails_is_counted_for_the_alarm_however_it_fails(
     ("message", "expected"),
     [('{"step": 1}', {"step": 1}), ("[1]", [1]), ("{step", "{step"), ("17", "17"), ("working", "working")],
 )
-def test_a_message_that_is_a_json_document_is_logged_as_one(
+def test_a_message_that_is_a_json_document_is_logged_as_json(
     message: str, expected: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     telemetry.logger.info(message)

@@ -1,4 +1,4 @@
-"""What a function does for SnapStart."""
+"""SnapStart support."""
 
 import random
 import sys
@@ -14,7 +14,7 @@ Hook = Callable[[], object]
 
 @pytest.fixture
 def hooks(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Hook]]:
-    """Stands for the module of Lambda's runtime that keeps the hooks."""
+    """Replace the module of Lambda's runtime that registers hooks, and return the registered ones."""
     kept: dict[str, list[Hook]] = {"before": [], "after": []}
     runtime = SimpleNamespace(
         register_before_snapshot=kept["before"].append, register_after_restore=kept["after"].append

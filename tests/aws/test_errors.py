@@ -23,7 +23,7 @@ def answer(code: str, status: int = 400) -> exceptions.ClientError:
 
 
 @pytest.mark.parametrize(
-    ("error", "kind"),
+    ("error", "error_type"),
     [
         (answer("ThrottlingException"), Unavailable),
         (answer("ProvisionedThroughputExceededException"), Unavailable),
@@ -43,8 +43,8 @@ def answer(code: str, status: int = 400) -> exceptions.ClientError:
         (exceptions.ParamValidationError(report="secret"), InvalidEvent),
     ],
 )
-def test_an_error_is_told_in_one_line_without_its_values(error: Exception, kind: type[OrchestratorError]) -> None:
-    with pytest.raises(kind) as caught, aws_errors("it failed", rejected=InvalidEvent):
+def test_an_error_is_one_line_without_its_values(error: Exception, error_type: type[OrchestratorError]) -> None:
+    with pytest.raises(error_type) as caught, aws_errors("it failed", rejected=InvalidEvent):
         raise error
     message = str(caught.value)
     assert message.startswith("it failed: ")
@@ -58,7 +58,7 @@ def test_other_errors_pass_unchanged() -> None:
 
 
 class Answering:
-    """A CodeBuild client whose StartBuild raises what it is given."""
+    """A CodeBuild client whose StartBuild raises the given error."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error
@@ -68,7 +68,7 @@ class Answering:
 
 
 @pytest.mark.parametrize(
-    ("code", "kind", "told"),
+    ("code", "error_type", "message"),
     [
         ("ResourceNotFoundException", JobRejected, "the project does not exist"),
         ("AccountLimitExceededException", Unavailable, "queue is full"),
@@ -77,10 +77,10 @@ class Answering:
         ("ThrottlingException", Unavailable, "it will be retried"),
     ],
 )
-def test_what_codebuild_answers_becomes_the_fitting_error(code: str, kind: type[OrchestratorError], told: str) -> None:
+def test_an_error_of_codebuild_is_converted(code: str, error_type: type[OrchestratorError], message: str) -> None:
     client: Any = Answering(answer(code))
 
-    with pytest.raises(kind, match=told) as caught:
+    with pytest.raises(error_type, match=message) as caught:
         CodeBuild(lambda: client).start(Job(name="premium", run_id="r", since=datetime.now(UTC), variables={}))
     assert "CodeBuild project 'premium' was not started: " in str(caught.value)
 
@@ -100,7 +100,7 @@ def test_the_console_follows_the_partition(arn: str, link: str | None) -> None:
     assert console_link(arn) == link
 
 
-def test_an_endpoint_that_is_set_is_honoured_and_a_closed_port_is_unavailable(
+def test_a_configured_endpoint_is_used_and_a_closed_port_is_unavailable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with socket.socket() as free:
@@ -115,7 +115,7 @@ def test_an_endpoint_that_is_set_is_honoured_and_a_closed_port_is_unavailable(
         CodeBuild(lambda: client).start(Job(name="premium", run_id="r", since=datetime.now(UTC), variables={}))
 
 
-def test_a_client_is_built_once_and_bounded_in_time() -> None:
+def test_a_client_is_built_once_with_time_limits() -> None:
     clients = Clients()
 
     client = clients.get("codebuild", "eu-west-1")
@@ -126,7 +126,7 @@ def test_a_client_is_built_once_and_bounded_in_time() -> None:
     assert (config.connect_timeout, config.read_timeout) == (2, 5)
 
 
-def test_a_missing_region_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_region_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
 
     with pytest.raises(ConfigurationError, match="the AWS client for codebuild was not created: NoRegionError"):

@@ -1,4 +1,4 @@
-"""What every build system keeps to, whichever it is: one suite for CodeBuild and Jenkins."""
+"""The contract of every build system: one suite for CodeBuild and Jenkins."""
 
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -27,7 +27,7 @@ SECRET = "do-not-tell"
 
 @dataclass
 class Bench:
-    """A build system on its server, and a look at what the server has taken."""
+    """A build system, and its server with the started runs."""
 
     builder: Builder
     server: CodeBuildServer | JenkinsServer
@@ -52,7 +52,7 @@ def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Wait half a second for an answer; a test must ask for this before it makes a bench."""
+    """Limit the wait for an answer to half a second; must be set up before `bench`."""
     monkeypatch.setattr("orchestrator.aws.clients.READ_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr(jenkins_connection, "READ_TIMEOUT_SECONDS", 0.5)
 
@@ -106,7 +106,7 @@ def job(run_id: str = "run-1", name: str = JOB, since: datetime = NOW) -> Job:
 
 
 def started_job(bench: Bench, run_id: str = "run-1") -> StartedJob:
-    """Start a job, and give what is kept of it."""
+    """Start a job, and return it as the ledger keeps it."""
     run = bench.builder.start(job(run_id))
     return StartedJob(
         builder="ANY",
@@ -139,7 +139,7 @@ def test_the_same_run_started_again_is_the_same_run(bench: Bench) -> None:
     assert len(bench.started()) == 1
 
 
-def test_another_run_of_the_job_is_started_beside_it(bench: Bench) -> None:
+def test_another_run_of_the_same_job_is_started(bench: Bench) -> None:
     assert bench.builder.start(job("run-1")).id != bench.builder.start(job("run-2")).id
     assert len(bench.started()) == 2
 
@@ -153,7 +153,7 @@ def test_a_started_run_is_found(bench: Bench) -> None:
     assert (found.id, found.link, found.already_started) == (run.id, run.link, True)
 
 
-def test_a_run_is_found_behind_many_younger_ones(bench: Bench) -> None:
+def test_a_run_is_found_among_many_younger_ones(bench: Bench) -> None:
     run = bench.builder.start(job("run-0"))
     for number in range(1, 130):
         bench.builder.start(job(f"run-{number}"))
@@ -192,7 +192,7 @@ def test_an_unknown_job_is_rejected_by_name(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize("name", ["../evil", "a//b", "a?b", "a#b", "a\nb", ""])
-def test_a_name_that_leads_elsewhere_is_rejected_before_anything_is_sent(bench: Bench, name: str) -> None:
+def test_an_invalid_name_is_rejected_before_anything_is_sent(bench: Bench, name: str) -> None:
     for act in (bench.builder.start, bench.builder.find):
         with pytest.raises(JobRejected, match=r"is not a (CodeBuild project|Jenkins job) name"):
             act(job(name=name))
@@ -210,7 +210,7 @@ def test_a_server_that_fails_is_unavailable(bench: Bench, status: int) -> None:
 
 
 @pytest.mark.parametrize("status", [500, 502, 504])
-def test_a_job_that_was_started_by_a_request_that_failed_is_not_started_twice(bench: Bench, status: int) -> None:
+def test_a_job_started_by_a_failed_request_is_not_started_twice(bench: Bench, status: int) -> None:
     bench.next.answer(status, after_acting=True)
 
     run = bench.builder.start(job())
@@ -221,7 +221,7 @@ def test_a_job_that_was_started_by_a_request_that_failed_is_not_started_twice(be
     assert run.id == found.id
 
 
-def test_a_connection_that_closes_after_the_request_was_acted_upon_costs_nothing(bench: Bench) -> None:
+def test_a_connection_that_closes_after_the_start_leaves_one_run(bench: Bench) -> None:
     bench.next.drop(after_acting=True)
 
     bench.builder.start(job())
@@ -230,7 +230,7 @@ def test_a_connection_that_closes_after_the_request_was_acted_upon_costs_nothing
 
 
 @pytest.mark.parametrize("bench", ["CODE_BUILD"], indirect=True)
-def test_a_request_with_a_token_is_sent_again_whatever_became_of_the_first(bench: Bench) -> None:
+def test_a_dropped_request_with_a_token_is_sent_again(bench: Bench) -> None:
     bench.next.drop()
 
     bench.builder.start(job())
@@ -239,7 +239,7 @@ def test_a_request_with_a_token_is_sent_again_whatever_became_of_the_first(bench
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_server_that_keeps_silent_is_unavailable_in_time(bench: Bench) -> None:
+def test_a_silent_server_is_unavailable_in_time(bench: Bench) -> None:
     bench.next.stall(times=3)
 
     with pytest.raises(Unavailable, match=r"no answer|ReadTimeout"):
@@ -248,7 +248,7 @@ def test_a_server_that_keeps_silent_is_unavailable_in_time(bench: Bench) -> None
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_job_that_was_started_by_a_request_without_an_answer_is_not_started_twice(bench: Bench) -> None:
+def test_a_job_started_by_a_request_without_an_answer_is_not_started_twice(bench: Bench) -> None:
     bench.next.stall(after_acting=True)
 
     bench.builder.start(job())
@@ -256,7 +256,7 @@ def test_a_job_that_was_started_by_a_request_without_an_answer_is_not_started_tw
     assert len(bench.started()) == 1
 
 
-def test_refused_credentials_are_told_as_a_matter_of_configuration(bench: Bench) -> None:
+def test_refused_credentials_are_a_configuration_error(bench: Bench) -> None:
     bench.refuse_credentials()
 
     with pytest.raises(ConfigurationError, match=JOB):
@@ -287,7 +287,7 @@ def test_the_connection_is_kept_between_searches(bench: Bench) -> None:
     assert len({request.connection for request in bench.server.requests}) == 1
 
 
-def test_a_run_that_has_ended_tells_how(bench: Bench) -> None:
+def test_an_ended_run_has_an_ending(bench: Bench) -> None:
     jobs = [started_job(bench, f"run-{number}") for number in range(3)]
     bench.end("run-0", "SUCCESS")
     bench.end("run-1", "FAILURE")
@@ -301,7 +301,7 @@ def test_a_run_that_has_ended_tells_how(bench: Bench) -> None:
     assert not any(result.is_gone for result in results.values())
 
 
-def test_a_run_that_has_only_begun_tells_nothing(bench: Bench) -> None:
+def test_a_run_in_progress_has_no_ending(bench: Bench) -> None:
     waiting = started_job(bench)
     assert bench.endings(waiting) == {}
 
@@ -310,7 +310,7 @@ def test_a_run_that_has_only_begun_tells_nothing(bench: Bench) -> None:
         assert bench.endings(waiting) == {}
 
 
-def test_a_run_that_is_not_there_any_more_is_no_success(bench: Bench) -> None:
+def test_a_run_that_no_longer_exists_has_failed(bench: Bench) -> None:
     cancelled, other = started_job(bench, "run-1"), started_job(bench, "run-2")
     if isinstance(bench.server, JenkinsServer):
         bench.server.cancel(bench.server.waiting()[0])
@@ -321,11 +321,11 @@ def test_a_run_that_is_not_there_any_more_is_no_success(bench: Bench) -> None:
 
     assert results.keys() == {"run-1"}
     assert not results["run-1"].succeeded
-    # Of a Jenkins whose builds are all there it is certain that this one never was.
+    # Jenkins still has all its builds, so this one certainly never ran.
     assert results["run-1"].is_gone is not isinstance(bench.server, JenkinsServer)
 
 
-def test_many_runs_are_asked_after_in_few_requests(bench: Bench) -> None:
+def test_the_endings_of_many_runs_take_few_requests(bench: Bench) -> None:
     jobs = [started_job(bench, f"run-{number}") for number in range(120)]
     bench.server.requests.clear()
 
@@ -334,9 +334,9 @@ def test_many_runs_are_asked_after_in_few_requests(bench: Bench) -> None:
     assert len(bench.server.requests) <= 4
 
 
-def test_a_server_that_fails_gives_no_results(bench: Bench) -> None:
-    asked = started_job(bench)
+def test_endings_of_a_failing_server_are_unavailable(bench: Bench) -> None:
+    started = started_job(bench)
     bench.next.answer(503, times=3)
 
     with pytest.raises(Unavailable, match=f"{JOB}' could not be looked up"):
-        bench.endings(asked)
+        bench.endings(started)

@@ -1,4 +1,4 @@
-"""Jenkins as a build system, over HTTP: every answer that Jenkins gives to a start."""
+"""Jenkins as a build system, over HTTP, with every answer that Jenkins gives to a start."""
 
 import base64
 import socket
@@ -73,20 +73,20 @@ def posts(server: JenkinsServer) -> list[str]:
     return [request.path for request in server.requests if request.method == "POST"]
 
 
-def rejected(jenkins: Jenkins, kind: type[Exception], told: str, name: str = JOB) -> None:
-    with pytest.raises(kind, match=told) as caught:
+def rejected(jenkins: Jenkins, error_type: type[Exception], message: str, name: str = JOB) -> None:
+    with pytest.raises(error_type, match=message) as caught:
         jenkins.start(job(name))
-    assert type(caught.value) is kind
+    assert type(caught.value) is error_type
     assert str(caught.value).startswith(f"Jenkins job {name!a} was not started: ")
     assert "\n" not in str(caught.value)
     assert SECRET not in str(caught.value)
     assert TOKEN not in str(caught.value)
 
 
-# What is sent
+# Requests
 
 
-def test_a_job_is_asked_for_with_a_form_and_basic_authentication(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_a_job_is_started_with_a_form_and_basic_authentication(jenkins: Jenkins, server: JenkinsServer) -> None:
     jenkins.start(job(odd="ü & = +%\n"))
 
     request = server.requests[0]
@@ -97,8 +97,8 @@ def test_a_job_is_asked_for_with_a_form_and_basic_authentication(jenkins: Jenkin
     assert dict(request.form) == {"tenant": SECRET, "ORCHESTRATOR_RUN_ID": "run-1", "odd": "ü & = +%\n"}
 
 
-def test_the_normal_path_is_one_request(jenkins: Jenkins, server: JenkinsServer, secrets: Secrets) -> None:
-    jenkins.start(job(run_id="first"))  # after the first, its declared parameters are looked at
+def test_a_normal_start_is_one_request(jenkins: Jenkins, server: JenkinsServer, secrets: Secrets) -> None:
+    jenkins.start(job(run_id="first"))  # the first start also reads the declared parameters
     server.requests.clear()
 
     for number in range(3):
@@ -119,7 +119,7 @@ def test_the_normal_path_is_one_request(jenkins: Jenkins, server: JenkinsServer,
         ("odd/it's (50%) &+;", "/job/odd/job/it%27s%20%2850%25%29%20%26%2B%3B/"),
     ],
 )
-def test_every_name_reaches_its_job(jenkins: Jenkins, server: JenkinsServer, name: str, path: str) -> None:
+def test_every_valid_name_reaches_its_job(jenkins: Jenkins, server: JenkinsServer, name: str, path: str) -> None:
     server.add_job(name, PARAMETERS)
 
     jenkins.start(job(name))
@@ -128,7 +128,7 @@ def test_every_name_reaches_its_job(jenkins: Jenkins, server: JenkinsServer, nam
     assert [item.job.path for item in server.waiting()] == [name]
 
 
-def test_jenkins_may_live_under_a_path() -> None:
+def test_jenkins_may_be_served_under_a_path() -> None:
     with JenkinsServer(users=Secrets.USERS, context_path="/ci/jenkins") as server:
         server.add_job(JOB, PARAMETERS)
 
@@ -138,7 +138,7 @@ def test_jenkins_may_live_under_a_path() -> None:
         assert on(server).find(job()) == Run(id="1", link=run.link, already_started=True)
 
 
-# Names that lead elsewhere
+# Names outside the job tree
 
 
 @pytest.mark.parametrize(
@@ -168,9 +168,7 @@ def test_jenkins_may_live_under_a_path() -> None:
         "",
     ],
 )
-def test_a_name_that_leads_out_of_the_job_tree_is_refused_by_name(
-    jenkins: Jenkins, server: JenkinsServer, name: str
-) -> None:
+def test_a_name_outside_the_job_tree_is_named_and_refused(jenkins: Jenkins, server: JenkinsServer, name: str) -> None:
     with pytest.raises(JobRejected, match="is not a Jenkins job name") as caught:
         jenkins.start(job(name))
     assert ascii(name) in str(caught.value)
@@ -179,7 +177,7 @@ def test_a_name_that_leads_out_of_the_job_tree_is_refused_by_name(
 
 
 @given(st.text(st.sampled_from("ab./%2eEfF5?#\\: é\t") | st.characters(), min_size=1, max_size=12))
-def test_no_name_ever_leaves_the_job_tree(name: str) -> None:
+def test_no_name_leaves_the_job_tree(name: str) -> None:
     try:
         path = job_path(name)
     except JobRejected:
@@ -198,11 +196,11 @@ def test_no_name_ever_leaves_the_job_tree(name: str) -> None:
 # Answers
 
 
-def test_201_gives_the_queue_item_and_its_link(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_201_returns_the_queue_item_and_its_link(jenkins: Jenkins, server: JenkinsServer) -> None:
     assert jenkins.start(job()) == Run(id="1", link=f"{server.url}/queue/item/1/")
 
 
-def test_the_link_is_on_the_configured_server_whatever_the_answer_says(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_the_link_uses_the_configured_server(jenkins: Jenkins, server: JenkinsServer) -> None:
     server.next.answer(201, headers={"Location": "http://10.0.0.7:8080/queue/item/99/"}, on="POST")
 
     assert jenkins.start(job()) == Run(id="99", link=f"{server.url}/queue/item/99/")
@@ -214,28 +212,28 @@ def test_201_without_an_address_counts_as_started(jenkins: Jenkins, server: Jenk
     assert jenkins.start(job()) == Run(link=f"{server.url}/job/tenants/job/scale-down/")
 
 
-def test_303_adopts_the_item_that_waits_already(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_303_returns_the_waiting_item(jenkins: Jenkins, server: JenkinsServer) -> None:
     jenkins.start(job())
 
     assert jenkins.start(job()) == Run(id="1", link=f"{server.url}/queue/item/1/", already_started=True)
     assert len(server.waiting()) == 1
 
 
-def test_302_to_the_job_says_that_the_queue_refused_it(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_302_to_the_job_means_that_the_queue_refused_it(jenkins: Jenkins, server: JenkinsServer) -> None:
     server.add_job("Größe/a b", PARAMETERS).refusing = True
 
     rejected(jenkins, JobRejected, "answered 302; its queue refused the job", "Größe/a b")
 
 
 @pytest.mark.parametrize("location", [".", "./", "/job/tenants/job/scale-down"])
-def test_302_to_the_job_in_other_words_is_the_same(jenkins: Jenkins, server: JenkinsServer, location: str) -> None:
+def test_302_to_the_job_in_another_form_means_the_same(jenkins: Jenkins, server: JenkinsServer, location: str) -> None:
     server.next.answer(302, headers={"Location": location}, on="POST")
 
     rejected(jenkins, JobRejected, "its queue refused the job")
 
 
 @pytest.mark.parametrize(
-    ("status", "location", "told"),
+    ("status", "location", "message"),
     [
         (302, "/login?from=%2Fdo-not-tell", r"redirects \(302\); set JENKINS_URL"),
         (302, "http://[", r"redirects \(302\); set JENKINS_URL"),
@@ -244,16 +242,16 @@ def test_302_to_the_job_in_other_words_is_the_same(jenkins: Jenkins, server: Jen
         (307, "https://u:do-not-tell@other.example.com/x", r"redirects \(307\) to 'https://other.example.com'"),
     ],
 )
-def test_a_redirect_elsewhere_is_not_followed_and_told(
-    jenkins: Jenkins, server: JenkinsServer, status: int, location: str, told: str
+def test_a_redirect_elsewhere_is_an_error_and_not_followed(
+    jenkins: Jenkins, server: JenkinsServer, status: int, location: str, message: str
 ) -> None:
     server.next.answer(status, headers={"Location": location}, on="POST")
 
-    rejected(jenkins, ConfigurationError, told)
+    rejected(jenkins, ConfigurationError, message)
     assert len(server.requests) == 1
 
 
-def test_a_login_page_is_not_taken_for_jenkins(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_a_login_page_is_a_configuration_error(jenkins: Jenkins, server: JenkinsServer) -> None:
     server.next.answer(200, "<html>Please log in", times=2)
 
     rejected(jenkins, ConfigurationError, "answered 200, but not as Jenkins does; check JENKINS_URL")
@@ -261,7 +259,7 @@ def test_a_login_page_is_not_taken_for_jenkins(jenkins: Jenkins, server: Jenkins
         jenkins.find(job())
 
 
-def test_400_leads_to_the_plain_way_which_is_remembered(
+def test_400_leads_to_a_start_without_parameters_from_then_on(
     jenkins: Jenkins, server: JenkinsServer, warnings: list[str]
 ) -> None:
     server.add_job("plain", parameterised=False)
@@ -276,7 +274,7 @@ def test_400_leads_to_the_plain_way_which_is_remembered(
     assert len(warnings) == 1
 
 
-def test_a_plain_job_that_takes_parameters_later_gets_them(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_a_job_that_declares_parameters_later_gets_them(jenkins: Jenkins, server: JenkinsServer) -> None:
     server.add_job("plain", parameterised=False)
     jenkins.start(job("plain", "run-1"))
     server.add_job("plain", PARAMETERS)
@@ -288,13 +286,13 @@ def test_a_plain_job_that_takes_parameters_later_gets_them(jenkins: Jenkins, ser
     assert server.waiting()[-1].values == {"tenant": SECRET, "ORCHESTRATOR_RUN_ID": "run-3"}
 
 
-def test_400_in_both_ways_is_a_rejection(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_400_with_and_without_parameters_is_a_rejection(jenkins: Jenkins, server: JenkinsServer) -> None:
     server.next.answer(400, times=2)
 
     rejected(jenkins, JobRejected, "answered 400; check the parameters")
 
 
-def test_401_reads_the_secret_anew_once(jenkins: Jenkins, server: JenkinsServer, secrets: Secrets) -> None:
+def test_401_makes_the_secret_be_read_again_once(jenkins: Jenkins, server: JenkinsServer, secrets: Secrets) -> None:
     jenkins.start(job(run_id="run-1"))
     server.users["admin"] = "new-token"
     secrets.secret = '{"username": "admin", "token": "new-token"}'
@@ -305,7 +303,7 @@ def test_401_reads_the_secret_anew_once(jenkins: Jenkins, server: JenkinsServer,
     assert len(server.waiting()) == 2
 
 
-def test_401_with_a_secret_that_has_not_changed_is_told(
+def test_401_with_an_unchanged_secret_is_a_configuration_error(
     jenkins: Jenkins, server: JenkinsServer, secrets: Secrets
 ) -> None:
     server.users["admin"] = "another-token"
@@ -315,7 +313,7 @@ def test_401_with_a_secret_that_has_not_changed_is_told(
     assert len(server.requests) == 1
 
 
-def test_403_that_demands_a_crumb_is_answered_with_one(guarded: JenkinsServer) -> None:
+def test_403_that_demands_a_crumb_is_retried_with_one(guarded: JenkinsServer) -> None:
     jenkins = on(guarded)
 
     jenkins.start(job(run_id="run-1"))
@@ -337,20 +335,20 @@ def test_a_crumb_whose_session_has_ended_is_replaced(guarded: JenkinsServer) -> 
     assert len(guarded.waiting()) == 2
 
 
-def test_a_crumb_that_is_not_accepted_ends_the_matter(guarded: JenkinsServer) -> None:
+def test_a_refused_crumb_is_a_configuration_error(guarded: JenkinsServer) -> None:
     guarded.next.answer(403, "No valid crumb was included", on="POST", times=2)
 
     rejected(on(guarded), ConfigurationError, "answered 403; .* give it an API token, which needs no crumb")
     assert len(posts(guarded)) == 2
 
 
-def test_a_crumb_that_is_not_issued_is_told(guarded: JenkinsServer) -> None:
+def test_a_missing_crumb_issuer_is_a_configuration_error(guarded: JenkinsServer) -> None:
     guarded.next.answer(404, on="crumbIssuer")
 
     rejected(on(guarded), ConfigurationError, r"demands a crumb but issues none \(404\)")
 
 
-def test_403_without_a_crumb_is_a_matter_of_permission() -> None:
+def test_403_without_a_crumb_is_a_missing_permission() -> None:
     with JenkinsServer(users=Secrets.USERS, read_only=["admin"]) as server:
         server.add_job(JOB, PARAMETERS)
 
@@ -358,29 +356,29 @@ def test_403_without_a_crumb_is_a_matter_of_permission() -> None:
         assert len(server.requests) == 1
 
 
-def test_404_says_that_there_may_be_no_permission(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_the_error_for_404_mentions_a_missing_permission(jenkins: Jenkins, server: JenkinsServer) -> None:
     server.add_job("hidden", PARAMETERS, hidden_from=["admin"])
 
     rejected(jenkins, JobRejected, "answered 404; the job does not exist, or the user may not see it", "hidden")
 
 
-def test_409_says_that_the_job_is_disabled(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_the_error_for_409_names_the_disabled_job(jenkins: Jenkins, server: JenkinsServer) -> None:
     server.add_job("off", PARAMETERS, disabled=True)
 
     rejected(jenkins, JobRejected, "answered 409; the job is disabled", "off")
 
 
-def test_429_is_worth_a_retry(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_429_is_retried(jenkins: Jenkins, server: JenkinsServer) -> None:
     server.next.answer(429, on="POST")
 
     rejected(jenkins, Unavailable, "answered 429")
 
 
-# What may have arrived is looked for before it is sent again
+# A request that may have arrived is searched for, not repeated
 
 
-def test_a_form_is_not_sent_again_where_its_connection_was_dropped(jenkins: Jenkins, server: JenkinsServer) -> None:
-    """A proxy may drop the connection, and deliver what it has read two seconds later."""
+def test_a_form_is_not_sent_again_after_a_dropped_connection(jenkins: Jenkins, server: JenkinsServer) -> None:
+    """A proxy may drop the connection and still deliver the request two seconds later."""
     server.next.drop(on="POST")
 
     with pytest.raises(Unavailable, match="closed the connection without an answer") as caught:
@@ -395,9 +393,9 @@ def test_a_form_is_not_sent_again_where_its_connection_was_dropped(jenkins: Jenk
     assert len(server.waiting()) == 1
 
 
-def test_a_form_is_not_sent_on_a_connection_that_was_idle(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_a_form_is_not_sent_on_an_idle_connection(jenkins: Jenkins, server: JenkinsServer) -> None:
     jenkins.start(job("tenants/scale-down", "run-1"))
-    server.close_connections()  # as those of a function that was frozen for long
+    server.close_connections()  # as happens while a function is frozen
 
     jenkins.start(job("tenants/scale-down", "run-2"))
 
@@ -407,7 +405,7 @@ def test_a_form_is_not_sent_on_a_connection_that_was_idle(jenkins: Jenkins, serv
     assert not others & set(forms)
 
 
-def test_a_form_that_may_have_arrived_is_not_sent_again_where_runs_cannot_be_found(
+def test_a_form_that_may_have_arrived_is_not_sent_again_if_runs_cannot_be_found(
     jenkins: Jenkins, server: JenkinsServer
 ) -> None:
     server.add_job("forgetful", ["tenant"])
@@ -417,10 +415,10 @@ def test_a_form_that_may_have_arrived_is_not_sent_again_where_runs_cannot_be_fou
     assert len(server.waiting()) == 1
 
 
-def test_a_build_that_the_lost_answer_was_about_is_adopted_with_its_number(server: JenkinsServer) -> None:
+def test_the_build_of_a_lost_answer_is_found_with_its_number(server: JenkinsServer) -> None:
     jenkins = on(server)
     server.next.drop(on="POST", after_acting=True)
-    # The item leaves the queue before anybody looks.
+    # The item has left the queue before the search.
     server.next.answer(200, '{"items": []}', on="/queue")
 
     server.next.answer(503, on="GET /job")
@@ -434,7 +432,7 @@ def test_a_build_that_the_lost_answer_was_about_is_adopted_with_its_number(serve
     assert run.build_link == f"{server.url}/job/tenants/job/scale-down/1/"
 
 
-def test_a_search_that_fails_too_leaves_the_matter_open(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_a_failed_search_after_a_lost_answer_leaves_the_start_in_doubt(jenkins: Jenkins, server: JenkinsServer) -> None:
     server.next.drop(on="POST", after_acting=True)
     server.next.answer(503, on="GET")
 
@@ -442,7 +440,7 @@ def test_a_search_that_fails_too_leaves_the_matter_open(jenkins: Jenkins, server
     assert len(posts(server)) == 1
 
 
-def test_a_silent_server_is_asked_once_only(server: JenkinsServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_form_to_a_silent_server_is_sent_once(server: JenkinsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.builders.jenkins.connection.READ_TIMEOUT_SECONDS", 0.2)
     server.next.stall(on="POST")
 
@@ -450,7 +448,7 @@ def test_a_silent_server_is_asked_once_only(server: JenkinsServer, monkeypatch: 
     assert len(posts(server)) == 1
 
 
-def test_a_server_that_is_not_reached_is_tried_three_times() -> None:
+def test_an_unreachable_server_is_tried_three_times() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -463,7 +461,7 @@ def test_a_server_that_is_not_reached_is_tried_three_times() -> None:
     assert len(pauses) == 2
 
 
-def test_a_search_that_is_given_up_is_no_proof_that_there_is_no_run(
+def test_a_search_that_stops_early_is_untraceable(
     jenkins: Jenkins, server: JenkinsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("orchestrator.builders.jenkins.search._MAX_PAGES", 1)
@@ -475,7 +473,7 @@ def test_a_search_that_is_given_up_is_no_proof_that_there_is_no_run(
         jenkins.find(job(run_id="run-0"))
 
 
-def test_a_run_is_found_though_the_clock_of_jenkins_is_behind(server: JenkinsServer) -> None:
+def test_a_run_is_found_even_if_the_clock_of_jenkins_is_behind(server: JenkinsServer) -> None:
     jenkins = on(server)
     for number in range(60):
         jenkins.start(job(run_id=f"run-{number}"))
@@ -488,10 +486,10 @@ def test_a_run_is_found_though_the_clock_of_jenkins_is_behind(server: JenkinsSer
     assert found.build_number == 1
 
 
-# Run identity, and what comes back
+# Run ids and results
 
 
-def test_a_job_that_does_not_declare_the_run_id_is_told_once(
+def test_a_job_that_does_not_declare_the_run_id_is_warned_about_once(
     jenkins: Jenkins, server: JenkinsServer, warnings: list[str]
 ) -> None:
     server.add_job("forgetful", ["tenant"])
@@ -505,7 +503,7 @@ def test_a_job_that_does_not_declare_the_run_id_is_told_once(
     assert warning.endswith("string(name: 'ORCHESTRATOR_RUN_ID', defaultValue: '')")
 
 
-def test_nothing_after_the_start_can_fail_it(server: JenkinsServer) -> None:
+def test_failed_look_ups_after_the_start_do_not_fail_it(server: JenkinsServer) -> None:
     server.next.answer(503, on="GET", times=2)
     jenkins = Jenkins(Connection(server.url, Secrets().credentials, pause=no_pause), pytest.fail, build_lookup=True)
 
@@ -513,7 +511,7 @@ def test_nothing_after_the_start_can_fail_it(server: JenkinsServer) -> None:
 
 
 @pytest.mark.parametrize("answer", ['{"property": null}', '{"property": [null]}', "[]", "{", "<html>", ""])
-def test_an_answer_that_jenkins_does_not_give_cannot_fail_it_either(server: JenkinsServer, answer: str) -> None:
+def test_unusable_look_ups_after_the_start_do_not_fail_it(server: JenkinsServer, answer: str) -> None:
     server.next.answer(200, answer, on="GET", times=2)
     jenkins = Jenkins(Connection(server.url, Secrets().credentials, pause=no_pause), pytest.fail, build_lookup=True)
 
@@ -521,21 +519,21 @@ def test_an_answer_that_jenkins_does_not_give_cannot_fail_it_either(server: Jenk
 
 
 @pytest.mark.parametrize("answer", ['{"items": null}', '{"items": [null]}', '{"items": [{"actions": 7}]}', "[]"])
-def test_a_search_that_is_answered_with_something_else_is_told(server: JenkinsServer, answer: str) -> None:
+def test_an_unusable_answer_to_a_search_is_a_configuration_error(server: JenkinsServer, answer: str) -> None:
     server.next.answer(200, answer, on="GET")
 
     with pytest.raises(ConfigurationError, match="check JENKINS_URL"):
         on(server).find(job())
 
 
-def test_a_job_is_started_even_if_the_rest_of_the_answer_never_comes(server: JenkinsServer) -> None:
+def test_a_job_counts_as_started_even_if_the_answer_is_cut_short(server: JenkinsServer) -> None:
     location = {"Location": f"{server.url}/queue/item/7/", "Content-Length": "100"}
     server.next.answer(201, "cut short", location, on="POST")
 
     assert on(server).start(job()).id == "7"
 
 
-def test_an_answer_that_is_cut_short_is_worth_a_retry(server: JenkinsServer) -> None:
+def test_an_answer_to_a_search_that_is_cut_short_is_unavailable(server: JenkinsServer) -> None:
     server.next.answer(200, '{"items": [', {"Content-Length": "100"}, on="GET")
 
     with pytest.raises(Unavailable, match="was incomplete"):
@@ -543,7 +541,7 @@ def test_an_answer_that_is_cut_short_is_worth_a_retry(server: JenkinsServer) -> 
 
 
 @pytest.mark.parametrize("started", [False, True])
-def test_the_build_is_looked_up_once_if_that_is_asked_for(started: bool) -> None:
+def test_the_build_is_looked_up_once_if_that_is_turned_on(started: bool) -> None:
     with JenkinsServer(users=Secrets.USERS, auto_start=started) as server:
         server.add_job(JOB, PARAMETERS)
         jenkins = Jenkins(Connection(server.url, Secrets().credentials, pause=no_pause), pytest.fail, build_lookup=True)
@@ -556,7 +554,7 @@ def test_the_build_is_looked_up_once_if_that_is_asked_for(started: bool) -> None
         assert run.build_link == (f"{server.url}/job/tenants/job/scale-down/1/" if started else None)
 
 
-def test_a_run_id_that_jenkins_keeps_secret_does_not_stop_the_search(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_a_secret_run_id_parameter_does_not_break_the_search(jenkins: Jenkins, server: JenkinsServer) -> None:
     server.add_job(JOB, [Parameter("ORCHESTRATOR_RUN_ID", secret=True)])
     jenkins.start(job())
     server.run_queue()
@@ -564,7 +562,7 @@ def test_a_run_id_that_jenkins_keeps_secret_does_not_stop_the_search(jenkins: Je
     assert jenkins.find(job()) is None
 
 
-def test_a_variable_that_jenkins_takes_for_itself_is_refused(jenkins: Jenkins, server: JenkinsServer) -> None:
+def test_a_variable_that_jenkins_reserves_is_refused(jenkins: Jenkins, server: JenkinsServer) -> None:
     with pytest.raises(JobRejected, match="Jenkins reserves the variable 'delay'"):
         jenkins.start(job(delay="1000000"))
     assert server.requests == []
@@ -587,7 +585,7 @@ def test_a_variable_that_jenkins_takes_for_itself_is_refused(jenkins: Jenkins, s
         '{"username": 7, "token": "do-not-tell"}',
     ],
 )
-def test_a_secret_of_another_form_is_told_without_its_content(server: JenkinsServer, secret: str | bytes) -> None:
+def test_a_malformed_secret_is_an_error_without_its_content(server: JenkinsServer, secret: str | bytes) -> None:
     with pytest.raises(ConfigurationError, match="secret jenkins is not of the form") as caught:
         on(server, Secrets(secret)).start(job())
     assert SECRET not in str(caught.value)
@@ -638,14 +636,14 @@ def test_a_bundle_that_cannot_be_used_is_named(server: JenkinsServer, tmp_path: 
         Connection(server.url, Secrets().credentials, str(bundle), pause=no_pause)
 
 
-def test_tls_towards_a_server_without_it_is_told(server: JenkinsServer) -> None:
+def test_tls_to_a_server_without_it_is_unavailable(server: JenkinsServer) -> None:
     url = server.url.replace("http://", "https://")
 
     with pytest.raises(Unavailable, match="gave no answer"):
         Jenkins(Connection(url, Secrets().credentials, pause=no_pause), pytest.fail).start(job())
 
 
-def test_a_parameter_that_tells_nothing_of_itself_is_passed_over() -> None:
+def test_a_parameter_without_a_name_is_skipped() -> None:
     holder = {"actions": [{}, {"parameters": [{}, {"name": "tenant", "value": "t1"}, {"name": "password"}]}]}
 
     assert parameters_of(holder) == {"tenant": "t1", "password": None}

@@ -1,4 +1,4 @@
-"""Which names of variables an event may not set."""
+"""The variable names that an event may not set."""
 
 import json
 import re
@@ -57,7 +57,7 @@ HARMLESS = (
 
 
 def sent_by_the_reference() -> Iterator[str]:
-    """Name what the samples ask for, and what a deployment gets of the build before."""
+    """Yield the variables that the samples set, and those that a deployment gets from the previous build."""
     yield from PASSED_ON
     for file in SAMPLES:
         text = (EVENTS / file.name).read_text(encoding="utf-8")
@@ -86,7 +86,7 @@ def test_a_name_is_refused_in_any_case_of_letters(family: str, name: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["Path", "PathExt", "ComSpec", "PSModulePath", "http_proxy", "Git_Ssh_Command"])
-def test_a_name_is_refused_as_its_readers_spell_it(name: str) -> None:
+def test_a_name_is_refused_in_the_spelling_of_its_readers(name: str) -> None:
     refusal(name)
 
 
@@ -95,7 +95,7 @@ def test_a_harmless_name_is_passed(name: str) -> None:
     assert job_variables({}, {name: "x"}, {}) == {name: "x"}
 
 
-def test_the_table_is_in_upper_case_and_names_nothing_twice() -> None:
+def test_the_table_is_in_upper_case_and_without_duplicates() -> None:
     words = [
         word
         for family in FAMILIES.values()
@@ -108,5 +108,5 @@ def test_the_table_is_in_upper_case_and_names_nothing_twice() -> None:
     assert [name for family in FAMILIES.values() for name in family.names.split() if family_of(name) is None] == []
 
 
-def test_a_tier_may_set_what_an_event_may_not() -> None:
+def test_a_tier_may_set_variables_that_an_event_may_not() -> None:
     assert job_variables({"GIT_SSH_COMMAND": "ssh -v"}, {}, {}) == {"GIT_SSH_COMMAND": "ssh -v"}

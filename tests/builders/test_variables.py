@@ -1,4 +1,4 @@
-"""Names and texts of job variables."""
+"""Names and values of job variables."""
 
 import json
 import re
@@ -40,21 +40,21 @@ from orchestrator.values.text import to_json, to_text
         ({"b", "a"}, '["a","b"]'),
     ],
 )
-def test_values_are_written_as_a_person_writes_them(value: Any, text: str) -> None:
+def test_values_are_written_in_their_usual_form(value: Any, text: str) -> None:
     assert to_text(value) == text
 
 
 @pytest.mark.parametrize(
     "value", [float("nan"), float("inf"), Decimal("NaN"), b"x", object(), {"a": object()}, "\ud800", "a\0b", [1e999]]
 )
-def test_what_has_no_text_is_refused_by_its_variables_name(value: Any) -> None:
+def test_a_value_without_a_text_form_is_refused_with_its_name(value: Any) -> None:
     with pytest.raises(InvalidEvent, match="job variable 'size' has a value that cannot be passed"):
         job_variables({}, {"size": value}, {})
     with pytest.raises(ConfigurationError, match="job variable 'size' has a value that cannot be passed"):
         job_variables({"size": value}, {}, {})
 
 
-def test_the_events_variables_go_over_the_tiers_and_ours_over_both() -> None:
+def test_event_variables_override_the_tiers_and_ours_override_both() -> None:
     variables = job_variables({"a": 1, "b": 1, "AWS_REGION": "x"}, {"b": 2}, {"ORCHESTRATOR_RUN_ID": "3"})
 
     assert variables == {"a": "1", "b": "2", "AWS_REGION": "x", "ORCHESTRATOR_RUN_ID": "3"}
@@ -68,7 +68,7 @@ json_values = st.recursive(
 
 
 @given(st.lists(json_values, max_size=5) | st.dictionaries(st.text(), json_values, max_size=5))
-def test_json_reads_back_as_what_was_written(value: Any) -> None:
+def test_json_reads_back_as_written(value: Any) -> None:
     assert json.loads(to_json(value)) == value
 
 
@@ -77,7 +77,7 @@ def test_json_reads_back_as_what_was_written(value: Any) -> None:
     | st.integers()
     | st.decimals(allow_nan=False, allow_infinity=False, places=5)
 )
-def test_numbers_read_back_as_what_was_written(value: Any) -> None:
+def test_numbers_read_back_as_written(value: Any) -> None:
     text = to_text(value)
 
     assert re.fullmatch(r"-?\d+(\.\d*[1-9])?", text)
@@ -85,13 +85,13 @@ def test_numbers_read_back_as_what_was_written(value: Any) -> None:
 
 
 @given(st.text(), json_values)
-def test_a_variable_is_passed_whole_or_refused_by_name(name: str, value: Any) -> None:
+def test_a_variable_is_passed_unchanged_or_refused_with_its_name(name: str, value: Any) -> None:
     try:
         (passed,) = job_variables({}, {name: value}, {}).items()
     except InvalidEvent as error:
-        told = str(error)
-        assert told.startswith("job variable ")
-        assert told.isprintable()
+        message = str(error)
+        assert message.startswith("job variable ")
+        assert message.isprintable()
         return
     assert passed[0] == name
     assert re.fullmatch("[A-Za-z_][A-Za-z0-9_]*", name)

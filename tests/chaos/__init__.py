@@ -1,1 +1,1 @@
-"""Drives the function in real child processes, and breaks them and their surroundings on purpose."""
+"""Runs the function in child processes and injects faults: kills, failed requests, lost and late answers."""

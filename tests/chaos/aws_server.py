@@ -1,4 +1,4 @@
-"""The AWS of a chaos run, all but CodeBuild: DynamoDB, Secrets Manager and EventBridge, as far as they are used."""
+"""Emulates the parts of DynamoDB, Secrets Manager and EventBridge that a chaos run uses."""
 
 import json
 import time
@@ -39,7 +39,7 @@ class AwsServer:
         """Start with empty tables.
 
         Args:
-            entry_fails: Says of each entry of PutEvents whether EventBridge is not to take it.
+            entry_fails: Called for each entry of PutEvents; true makes EventBridge refuse it.
         """
         self.dynamodb = DynamoDB(
             {
@@ -51,7 +51,7 @@ class AwsServer:
         self._entry_fails = entry_fails
 
     def add_tiers(self, control_plane: str) -> None:
-        """Put the tiers into their table, with the control plane's host (a URL) or the address of its webhook."""
+        """Store the tiers: the first with the webhook's address, the others with the control plane's host (a URL)."""
         for number, (tier, details) in enumerate(TIERS.items()):
             address = {"CONTROL_PLANE_HOST": control_plane} if number else {"API_ENDPOINT": f"{control_plane}/webhook"}
             item: Any = to_item({**details, **address, "tier": tier})
@@ -62,8 +62,8 @@ class AwsServer:
 
         Args:
             request: The request.
-            caller: Access key id of who sent it.
-            publish: Takes each event that EventBridge takes, as its rules send it.
+            caller: Access key id of the sender.
+            publish: Called with each accepted event, in the form in which a rule delivers it.
 
         Raises:
             Unsupported: The request asks for something that is not emulated.
@@ -78,7 +78,7 @@ class AwsServer:
                     item = {} if error.item is None else {"Item": error.item}
                     return failure("ConditionalCheckFailedException", more=item)
             case "secretsmanager", "GetSecretValue":
-                # Each child has a Jenkins user of its own, so that its requests can be told from the others'.
+                # Each child has its own Jenkins user, so that its requests can be identified.
                 secret = json.dumps({"username": caller, "token": JENKINS_TOKEN})
                 name = body["SecretId"]
                 arn = f"arn:aws:secretsmanager:eu-west-1:123456789012:secret:{name}"
@@ -101,7 +101,7 @@ class AwsServer:
 
 
 def _event(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Make what a rule sends of an entry; EventBridge has times in whole seconds."""
+    """Convert an entry to the event that a rule delivers; EventBridge has times in whole seconds."""
     happened = datetime.fromtimestamp(int(entry.get("Time", time.time())), UTC)
     return {
         "version": "0",
@@ -117,7 +117,7 @@ def _event(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def failure(code: str, status: int = 400, more: Mapping[str, Any] | None = None) -> Answer:
-    """Make the answer by which AWS refuses a request."""
+    """Build the answer with which AWS refuses a request."""
     return _json({"__type": code, "message": "refused", **(more or {})}, status)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of the runs that were started: how they end, and which events say so."""
+"""Ends the started runs and sends the events about their ends: true, duplicate, late and forged ones."""
 
 import heapq
 import itertools
@@ -21,28 +21,28 @@ from tests.chaos.world import PROJECTS, World
 _STATE_CHANGE = json.loads((ROOT / "events" / "codebuild-build-state-change.json").read_text(encoding="utf-8"))
 _SECONDS = (0.3, 3.0)
 _SUCCEEDING = 0.7
-# CodeBuild's state changes are delivered by best effort: this share is; some come twice, some late.
+# CodeBuild delivers state changes by best effort: this share arrives, some of it twice, some late.
 _DELIVERED, _TWICE, _LATE = 0.75, 0.2, 0.25
-# Shares of the builds that publish their end themselves, before or after they have ended, and of those failing ones
-# that publish a success before.
+# Share of the builds that report their end themselves; of those reports, the share sent before the end; and, among the
+# failing builds, the share that reports a success before failing.
 _OWN_REPORT, _BEFORE, _TOO_EARLY = 0.4, 0.5, 0.6
-# Share of the other failing builds of which somebody falsely reports a success, with another run id or tenant.
+# Share of the other failing builds for which a forged success is sent, with a wrong run id or tenant.
 _FORGED = 0.5
 
 
 @dataclass
 class Run:
-    """One run that a builder has.
+    """A run on a builder.
 
     Attributes:
         builder: The builder.
-        start: Id of the start event that it is for.
-        event_type: Type of the event that its job was started for.
+        start: Id of its start event.
+        event_type: Type of the event that started its job.
         run_id: Its run id.
-        succeeds: How it ends.
-        has_state_change: Whether a state change of its end is delivered.
-        reported_at: When it reported a success itself; infinite where it did not.
-        ended_at: When it ended.
+        succeeds: Whether it succeeds.
+        has_state_change: Whether the state change of its end is delivered.
+        reported_at: When it reported a success itself; infinite if it never did.
+        ended_at: When it ended; infinite while it runs.
     """
 
     builder: str
@@ -55,7 +55,7 @@ class Run:
     ended_at: float = math.inf
 
     def may_have_succeeded(self, at: float) -> bool:
-        """Whether it had succeeded by then, or had reported so."""
+        """Whether it had succeeded, or had reported a success, by then."""
         return self.reported_at <= at or (self.succeeds and self.ended_at <= at)
 
     def has_failed(self, at: float) -> bool:
@@ -64,26 +64,26 @@ class Run:
 
 
 class Deliver(Protocol):
-    """Schedules an event's delivery so many seconds from now."""
+    """Schedules the delivery of an event in `delay` seconds."""
 
     def __call__(self, event: Mapping[str, Any], delay: float, builder: str, start: str) -> None: ...
 
 
 class Builds:
-    """Gives each run a fate, and carries it out while time passes.
+    """Decides how and when each run ends, and ends it when the time has come.
 
     Attributes:
-        runs: Every run, in the order in which they were seen.
+        runs: Every run, in the order of discovery.
     """
 
     def __init__(self, world: World, deliver: Deliver, scale: float, seed: int) -> None:
-        """Start without a run.
+        """Start without runs.
 
         Args:
             world: The builders.
-            deliver: Takes the events of builds.
-            scale: How long everything takes, compared with what stands above.
-            seed: Gives the same fates again.
+            deliver: Called with each event of a build.
+            scale: Factor for every duration of this module.
+            seed: Makes the decisions repeatable.
         """
         self.runs: list[Run] = []
         self._world = world
@@ -96,11 +96,11 @@ class Builds:
         self._serials = itertools.count()
 
     def is_idle(self) -> bool:
-        """Whether every run has ended, and the events of its end are scheduled."""
+        """Whether every run has ended and the events about its end are scheduled."""
         return not self._to_come and not self._world.jenkins.waiting()
 
     def tick(self) -> None:
-        """Look for new runs, and let happen what is due."""
+        """Plan the ends of new runs, and carry out what is due."""
         for build in self._world.codebuild.builds[self._codebuild_seen :]:
             self._codebuild_seen += 1
             self._plan_codebuild(build)

@@ -1,4 +1,4 @@
-"""A child process with the function in it: one execution environment of Lambda."""
+"""A child process that runs the function, as one Lambda execution environment does."""
 
 import json
 import math
@@ -13,25 +13,25 @@ from typing import Any
 from tests.chaos import worker
 
 ROOT = Path(__file__).parents[2]
-# A process that has imported everything is forked for each child: a start takes milliseconds, and many are killed.
+# Children are forked from a process that has imported everything: many are killed, so a start must be quick.
 _FORKS = multiprocessing.get_context("forkserver")
 _FORKS.set_forkserver_preload([worker.PRELOADED])
-# The start of a process looks after all others: of two threads that wait for one, one never learns how it ended.
+# Starting a process also polls all others; if two threads wait for the same process, only one gets its exit code.
 _waiting = threading.Lock()
 
 
 class Child:
-    """Takes one delivery at a time, and can be killed at any moment.
+    """Takes one delivery at a time and can be killed at any moment.
 
     Attributes:
-        name: Its access key id and Jenkins user, by which its requests are known.
-        timeout: Seconds that an invocation may take; like Lambda, the child is killed when they are over.
-        busy_with: What the delivery that it has in hand is for; the driver's to use.
-        began: When it got that delivery, by the monotonic clock.
+        name: Its access key id and Jenkins user, which identify its requests.
+        timeout: Seconds after which an invocation is killed, as Lambda does.
+        busy_with: Builder of the current delivery (or `SWEEP`); set by the driver.
+        began: When the current delivery began, by the monotonic clock.
     """
 
     def __init__(self, name: str, timeout: float, ahead: float, environment: Mapping[str, str]) -> None:
-        """Start the process, whose clock is so many seconds ahead, and wait until it can take a delivery."""
+        """Start the process, with its clock `ahead` by some seconds, and wait until it can take a delivery."""
         self.name = name
         self.timeout = timeout
         self.busy_with = ""
@@ -50,10 +50,10 @@ class Child:
 
         Args:
             event: The event.
-            doom: Seconds after which it is killed in any case, if it is not done by then.
+            doom: Seconds after which the child is killed if it has not finished.
 
         Returns:
-            The worker's result, or `None` where the child was killed first; it is closed then.
+            The worker's result, or `None` if the child was killed first; it is then closed.
         """
         self.began = time.monotonic()
         timer = threading.Timer(min(doom, self.timeout), self.kill)
@@ -73,12 +73,12 @@ class Child:
         return None
 
     def kill(self) -> None:
-        """Send SIGKILL, and see it die."""
+        """Send SIGKILL and wait for the end."""
         self._process.kill()
         self._join()
 
     def close(self) -> None:
-        """Let the process end, and tidy up."""
+        """End the process and wait for it."""
         self._connection.close()
         self._join()
 

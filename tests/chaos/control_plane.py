@@ -1,4 +1,4 @@
-"""A control plane that takes status webhooks, and finds by the signature of each which start event it is for."""
+"""A control plane for status webhooks; the signature shows which start event a webhook belongs to."""
 
 import hashlib
 import hmac
@@ -15,7 +15,7 @@ PATHS = ("/webhook", "/tenant-mgmt-facade/webhook")
 
 @dataclass(frozen=True)
 class Received:
-    """A webhook whose signature is right; `is_accepted` is the first of a start."""
+    """A webhook with a valid signature; the first one for each start is accepted."""
 
     start: str
     succeeded: bool
@@ -23,10 +23,10 @@ class Received:
 
 
 class ControlPlane:
-    """Accepts one webhook for each start, and answers 401 to any other, as the real one does to a settled tenant."""
+    """Accepts one webhook for each start and answers 401 to later ones, as the real one does for a settled tenant."""
 
     def __init__(self) -> None:
-        """Start without any tenant."""
+        """Start without tenants."""
         self._starts: dict[str, list[str]] = {}
         self._settled: set[str] = set()
         self._lock = threading.Lock()
@@ -40,7 +40,7 @@ class ControlPlane:
 
         Args:
             request: The request.
-            receive: Takes what it says.
+            receive: Called with the webhook.
 
         Raises:
             LookupError: No start of its tenant has that signature.

@@ -1,4 +1,4 @@
-"""Delivers events as EventBridge and Lambda do at their worst, until all that follows from them has happened."""
+"""Delivers events as EventBridge and Lambda may do at worst: twice, late, out of order and interrupted."""
 
 import json
 import math
@@ -27,17 +27,17 @@ from tests.support.codebuild_server import TOKEN_LIFETIME_SECONDS
 MAX_ATTEMPTS = 15
 MUCH_LATER = 3600.0
 TICK_SECONDS = 0.05
-# A delivery is doomed by this chance, and then killed within so many seconds, unless it is done by then.
+# This share of the deliveries is killed at a random moment within so many seconds, unless it ends before.
 DOOMED = 0.1
 DOOM_SECONDS = 0.03
-# What is published is delivered within a second, and sometimes twice.
+# Published events are delivered within a second, this share of them twice.
 _TWICE = 0.15
 _SWEEP = json.loads((ROOT / "events" / "scheduled-sweep.json").read_text(encoding="utf-8"))
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run is to be like; the names are those of the command line."""
+    """The settings of a run; see the command line's help."""
 
     events: int = 60
     deliveries: int = 0
@@ -52,7 +52,7 @@ class Plan:
 
     @property
     def scale(self) -> float:
-        """How long everything else takes, compared with what it takes where an invocation may take three seconds."""
+        """Factor for all other durations, which are written for invocations of three seconds."""
         return self.lock / 3
 
 
@@ -99,14 +99,14 @@ def _judged(driver: "Driver", facts: Facts, world: World, seconds: float) -> Ver
 
 
 class Driver:
-    """Hands the schedule's deliveries to a pool of children, and puts those that fail back.
+    """Hands scheduled deliveries to a pool of children and schedules failed ones again.
 
     Attributes:
         starts: The start events.
-        builds: What becomes of their runs.
-        rows: What happened, by builder, and of the sweeps.
-        errors: How often a delivery ended with which error.
-        given_up: Ids of the start events whose deliveries failed as often as they are tried.
+        builds: Ends their runs.
+        rows: The numbers of each builder, and of the sweeps.
+        errors: How many deliveries failed, by error.
+        given_up: Ids of the start events whose last attempt failed.
     """
 
     def __init__(self, plan: Plan, world: World) -> None:
@@ -128,7 +128,7 @@ class Driver:
         world.on_late = self._deliver_at_end
 
     def run(self) -> None:
-        """Deliver everything, in the end without misfortunes, until nothing is to come."""
+        """Deliver everything; the last sweeps run without faults."""
         with ThreadPoolExecutor(self._plan.workers) as pool:
             workers = [pool.submit(self._work) for _ in range(self._plan.workers)]
             try:
@@ -145,14 +145,14 @@ class Driver:
             worker.result()
 
     def _first_deliveries(self) -> None:
-        """Schedule every start, and duplicates of it at the same moment and later."""
+        """Schedule every start, and duplicates at about the same moment and later."""
         begin = time.monotonic()
         for start in self.starts:
             self._add(start, begin + start.after)
-        # Every start is delivered now and at the end; the other planned deliveries fall on any of them.
+        # Every start is delivered now and at the end; the remaining deliveries are duplicates of random starts.
         duplicates = max(self._plan.deliveries, 3 * len(self.starts)) - 2 * len(self.starts)
         for start in self._random.choices(self.starts, k=duplicates):
-            # At the same moment, a little before or after, or about when the lock ends.
+            # At the same moment, a little before or after, about when the lock ends, or at any time.
             delay = self._random.choice(
                 (
                     0.0,
@@ -172,7 +172,7 @@ class Driver:
             self._schedule.add(begin + index / (4 * self._plan.pace), event, start.builder, start.id)
 
     def _last_sweeps(self, workers: list[Future[None]]) -> None:
-        """Sweep until nothing is published any more: at first when every lock is over, then after each pause."""
+        """Sweep when every lock has expired, and again until a sweep publishes nothing."""
         delay, known = 1.5 * self._plan.lock, -1
         while known < len(self._world.history.published):
             known = len(self._world.history.published)
@@ -194,7 +194,7 @@ class Driver:
             self._deliver_soon(event, delay, self._by_id[start].builder, start)
 
     def _deliver_at_end(self, start: str, end: float) -> None:
-        """Deliver again before a lock ends, and when it is about to: what its holder asked for may be still to come."""
+        """Deliver again shortly before the lock ends, when its holder's request may not have taken effect yet."""
         for share in (0.8, self._plan.apart):
             with self._lock:
                 early = self._random.uniform(0, share) * self._plan.lock
@@ -207,11 +207,11 @@ class Driver:
         self._swept = time.monotonic() + delay
 
     def _settle(self, workers: list[Future[None]]) -> None:
-        """Let time pass, and sweep now and then, until nothing is to come."""
-        # Tokens live as long as a lock: they hold within an invocation, and no longer for its redelivery.
+        """Advance the builders and sweep now and then, until nothing is left to happen."""
+        # Tokens expire with the lock: they last for one invocation, not for its redelivery.
         token_speed = TOKEN_LIFETIME_SECONDS / self._plan.lock
         ticked = time.monotonic()
-        # In this order: what is under way may start a run, and what a run comes to may be delivered.
+        # The schedule is checked twice: a delivery may start a run, and the end of a run may schedule deliveries.
         while not (self._schedule.is_idle() and self.builds.is_idle() and self._schedule.is_idle()):
             time.sleep(TICK_SECONDS)
             now = time.monotonic()
@@ -239,13 +239,13 @@ class Driver:
             child.close()
 
     def _spawn(self) -> Child:
-        # Clocks are never further apart than this, and half of the time as far.
+        # Two clocks differ by the maximum or not at all.
         with self._lock:
             ahead = self._random.choice((-0.5, 0.5)) * self._plan.apart * self._plan.lock
         return self._world.spawn(self._plan.lock, ahead)
 
     def _deliver(self, child: Child, delivery: Delivery) -> bool:
-        """Hand one delivery over, and put it back if it failed; gives whether the child lives."""
+        """Make one delivery, schedule it again if it failed, and return whether the child is alive."""
         with self._lock:
             doom = self._random.uniform(0, DOOM_SECONDS) if self._random.random() < DOOMED else math.inf
             pause = self._plan.lock * self._random.uniform(1.05, 1.6)

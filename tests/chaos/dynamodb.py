@@ -1,4 +1,4 @@
-"""As much of DynamoDB as this package asks for, each operation atomic."""
+"""The part of DynamoDB that this package uses; each operation is atomic."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _KNOWN = {
     )
     | (_EXPRESSIONS - {"ConditionExpression"}),
 }
-# What PutItem and DeleteItem return is no more than the old item.
+# PutItem and DeleteItem can return only the old item.
 _RETURNS = {
     "PutItem": ("NONE", "ALL_OLD"),
     "DeleteItem": ("NONE", "ALL_OLD"),
@@ -37,7 +37,7 @@ class ConditionFailed(Exception):
 
 @dataclass(frozen=True)
 class Index:
-    """A global secondary index whose keys are texts; it holds `attributes` besides the keys."""
+    """A global secondary index with text keys; `attributes` are projected besides the keys."""
 
     hash_key: str
     range_key: str
@@ -46,7 +46,7 @@ class Index:
 
 @dataclass(frozen=True)
 class Table:
-    """A table whose key is a text, and its indexes by name."""
+    """A table with a text key, and its indexes by name."""
 
     key: str
     indexes: Mapping[str, Index]
@@ -66,7 +66,7 @@ class DynamoDB:
 
         Raises:
             ConditionFailed: Nothing was changed, because the item does not meet the condition.
-            Unsupported: The operation, or a part of it, is not known here.
+            Unsupported: The operation, or a part of it, is not emulated.
         """
         unknown = body.keys() - _KNOWN.get(operation, frozenset())
         returns = body.get("ReturnValues", "NONE")
@@ -102,7 +102,7 @@ class DynamoDB:
         return {"Attributes": old} if returns == "ALL_OLD" and old is not None else {}
 
     def _checked(self, body: Mapping[str, Any], item: Item) -> Item:
-        """Refuse, as DynamoDB does, an index's key that is no text or is empty."""
+        """Refuse, as DynamoDB does, an index key that is empty or not a text."""
         for index in self._definitions[body["TableName"]].indexes.values():
             for name in (index.hash_key, index.range_key):
                 if name in item and not item[name].get("S"):

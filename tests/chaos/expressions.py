@@ -1,4 +1,4 @@
-"""DynamoDB's expressions, as far as this package writes them; anything else is refused."""
+"""Evaluates the DynamoDB expressions that this package writes, and refuses all others."""
 
 import re
 from collections import deque
@@ -26,11 +26,11 @@ _EXPRESSIONS = ("ConditionExpression", "UpdateExpression", "KeyConditionExpressi
 
 
 class Unsupported(Exception):
-    """The emulation was asked for something that it does not know, or that DynamoDB refuses."""
+    """The request is not emulated, or DynamoDB refuses it."""
 
 
 def check_placeholders(body: Mapping[str, Any]) -> None:
-    """Refuse, as DynamoDB does, names and values that no expression uses, or that are missing."""
+    """Refuse, as DynamoDB does, unused and missing names and values."""
     text = " ".join(body.get(name, "") for name in _EXPRESSIONS)
     given = {*body.get("ExpressionAttributeNames", ()), *body.get("ExpressionAttributeValues", ())}
     if given != set(_PLACEHOLDER.findall(text)):
@@ -43,12 +43,12 @@ def holds(body: Mapping[str, Any], item: Item, expression: str = "ConditionExpre
 
 
 def updated(body: Mapping[str, Any], item: Item) -> Item:
-    """Make of an item what a request's `UpdateExpression` makes of it."""
+    """Apply a request's `UpdateExpression` to a copy of an item."""
     return _Update(body, "UpdateExpression", item).result()
 
 
 def key_names(body: Mapping[str, Any]) -> list[str]:
-    """Name the attributes of a `KeyConditionExpression`, in order; the first is compared by `=`."""
+    """List the attributes of a `KeyConditionExpression`, in order; the first is compared with `=`."""
     text = body["KeyConditionExpression"]
     form = re.fullmatch(r"(#?\w+) = :\w+(?: AND (#?\w+) (?:(?:=|<=?|>=?) :\w+|BETWEEN :\w+ AND :\w+))?", text)
     if form is None:
@@ -58,13 +58,13 @@ def key_names(body: Mapping[str, Any]) -> list[str]:
 
 
 def value_of(attribute: Value) -> tuple[str, Any]:
-    """Give an attribute's type and its value, which compares as DynamoDB compares it."""
+    """Return an attribute's type, and its value in a form that compares as in DynamoDB."""
     ((type_name, value),) = attribute.items()
     return type_name, Decimal(value) if type_name == "N" else value
 
 
 class _Expression:
-    """The tokens of one expression, with the names and values that it may use, and the item that it is about."""
+    """The tokens of one expression, its names and values, and the item to which it applies."""
 
     def __init__(self, body: Mapping[str, Any], expression: str, item: Item) -> None:
         self._text: str = body[expression]
@@ -120,7 +120,7 @@ class _Condition(_Expression):
     def _any(self) -> bool:
         result = self._all()
         while self._skips("OR"):
-            result = self._all() or result  # the right side first: it must be read in any case
+            result = self._all() or result  # the right side first: its tokens must be consumed
         return result
 
     def _all(self) -> bool:
@@ -139,9 +139,9 @@ class _Condition(_Expression):
         for function, wanted in (("attribute_exists", True), ("attribute_not_exists", False)):
             if self._skips(function):
                 self._expect("(")
-                there = _at(self._item, self._path()) is not None
+                is_present = _at(self._item, self._path()) is not None
                 self._expect(")")
-                return there is wanted
+                return is_present is wanted
         left = self._operand()
         if self._skips("BETWEEN"):
             lower = self._operand()
@@ -172,7 +172,7 @@ class _Condition(_Expression):
 
 
 class _Update(_Expression):
-    """SET with values, attributes and if_not_exists, and REMOVE; all of them read the item as it was before."""
+    """SET with values, attributes and if_not_exists, and REMOVE; all read the item as it was before the update."""
 
     def result(self) -> Item:
         item, changed, clauses = self._item, set[Path](), set[str]()
@@ -195,7 +195,7 @@ class _Update(_Expression):
         self._expect("=")
         value = self._source()
         if value is None:
-            raise Unsupported(f"{self._text}: what it sets is not there")
+            raise Unsupported(f"{self._text}: the value to set is missing")
         return value
 
     def _source(self) -> Value | None:

@@ -1,4 +1,4 @@
-"""Decides which requests meet with which misfortune."""
+"""Decides which fault each request meets."""
 
 import random
 import threading
@@ -9,9 +9,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Trouble lasts: what a child asks for next after a failure is likely to fail in the same way.
+# Failures come in series: with this chance, a child's next request fails in the same way.
 _LASTING = 0.6
-# Where the moment of a kill matters most; other moments are the driver's.
+# Requests at which senders are killed; the driver also kills at random moments.
 _KILL_POINTS = (
     "UpdateItem idempotency",
     "StartBuild",
@@ -28,19 +28,19 @@ class Fault(Enum):
 
     NONE = auto()
     BROKEN = auto()
-    """It fails (500, 503), and nothing is done."""
+    """The request fails (500, 503) without effect."""
     THROTTLED = auto()
-    """It is turned away, and nothing is done."""
+    """The request is throttled, without effect."""
     ANSWER_LOST = auto()
-    """It is done, and the connection drops."""
+    """The request takes effect, and the connection drops."""
     LATE = auto()
-    """The connection drops, and it is done some time after that, within the time of its sender's invocation."""
+    """The connection drops, and the request takes effect later, before its sender's invocation times out."""
     SLOW = auto()
-    """It is done after a while."""
+    """The request is delayed."""
     KILLED_BEFORE = auto()
-    """Its sender dies (SIGKILL), and nothing is done."""
+    """The sender is killed (SIGKILL), and the request has no effect."""
     KILLED_AFTER = auto()
-    """It is done, and its sender dies without the answer."""
+    """The request takes effect, and the sender is killed before it gets the answer."""
 
 
 FAILING = (Fault.BROKEN, Fault.THROTTLED, Fault.ANSWER_LOST, Fault.ANSWER_LOST)
@@ -50,7 +50,7 @@ KILLING = (Fault.KILLED_BEFORE, Fault.KILLED_AFTER)
 
 @dataclass(frozen=True)
 class Hold:
-    """A request that is kept waiting, at most ten seconds: `arrived` once it is here, until it is `released`."""
+    """Delays a request until `released`, for at most ten seconds; `arrived` is set when the request comes in."""
 
     arrived: threading.Event = field(default_factory=threading.Event)
     released: threading.Event = field(default_factory=threading.Event)
@@ -61,17 +61,17 @@ class Hold:
 
 
 class Faults:
-    """Misfortunes by chance, from a seed, and planned ones."""
+    """Draws faults from a seeded generator; planned faults come first."""
 
     def __init__(self, *, failing: float = 0.0, slow: float = 0.0, killing: float = 0.0, seed: int = 0) -> None:
         """Start with nothing planned.
 
         Args:
-            failing: Share of the calls at which trouble begins: they fail or lose their answer, and often the next
-                ones of their sender, too.
-            slow: Share of the calls that take long.
+            failing: Share of the calls at which a series of failures begins: the call fails or loses its answer, and
+                the sender's next calls often do, too.
+            slow: Share of the calls that are delayed.
             killing: Share of the calls at the kill points whose sender is killed.
-            seed: Gives the same sequence of chances again; which call meets which still depends on timing.
+            seed: Repeats the sequence of draws; which call gets which draw still depends on timing.
         """
         self._failing = failing
         self._slow = slow
@@ -83,17 +83,17 @@ class Faults:
         self._lock = threading.Lock()
 
     def plan(self, fault: Fault, *, on: str, times: int = 1) -> None:
-        """Let this happen to the next requests whose line (see `world.line`) holds the text `on`."""
+        """Plan a fault for the next requests whose line (see `world.line`) contains `on`."""
         self._planned.extend([(on, fault)] * times)
 
     def hold(self, *, on: str) -> Hold:
-        """Keep the next request whose line holds the text `on` waiting."""
+        """Delay the next request whose line contains `on`, until it is released."""
         hold = Hold()
         self._planned.append((on, hold))
         return hold
 
     def next(self, sender: str, line: str) -> Fault | Hold:
-        """Say what happens to a request."""
+        """Return the fault of a request."""
         with self._lock:
             for plan in self._planned:
                 if plan[0] in line:
@@ -104,13 +104,13 @@ class Faults:
             return fault
 
     def calm(self) -> None:
-        """Let nothing happen by chance any more."""
+        """Stop drawing faults; planned ones remain."""
         with self._lock:
             self._failing = self._slow = self._killing = self._late = 0.0
             self._last.clear()
 
     def strikes(self) -> bool:
-        """Say whether one more thing fails, with the chance of a call."""
+        """Draw whether something fails, with the probability `failing`."""
         with self._lock:
             return self._random.random() < self._failing
 

@@ -1,7 +1,7 @@
-"""What children brought about in a run, and in which order, as far as that is certain.
+"""The effects of a run, with their times.
 
-All times are of the monotonic clock. Children work side by side, so that two moments alone prove no order of cause
-and effect. What does: a delivery that began after something had taken effect can have learned of it.
+All times are of the monotonic clock. Children work in parallel, so two times alone do not prove which effect came
+first. A delivery that began after an effect is certain to see that effect.
 """
 
 import math
@@ -12,12 +12,12 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Effect:
-    """Something that a child brought about.
+    """An effect of a delivery.
 
     Attributes:
-        start: Id of the start event that it is for.
-        began: When the delivery began that asked for it.
-        at: When it had taken effect.
+        start: Id of the start event that it belongs to.
+        began: When the delivery that caused it began.
+        at: When it was complete.
     """
 
     start: str
@@ -27,21 +27,21 @@ class Effect:
 
 @dataclass(frozen=True, kw_only=True)
 class JobStarted(Effect):
-    """A builder took a run that it did not have."""
+    """A builder accepted a new run."""
 
     event_type: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Published(Effect):
-    """EventBridge took an event."""
+    """EventBridge accepted an event."""
 
     event_type: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Webhook(Effect):
-    """The control plane got a status webhook; `is_accepted` is the first of a start."""
+    """The control plane received a status webhook; it accepts the first one for each start."""
 
     succeeded: bool
     is_accepted: bool
@@ -49,12 +49,12 @@ class Webhook(Effect):
 
 @dataclass(frozen=True, kw_only=True)
 class Handled:
-    """A delivery ended well.
+    """A delivery succeeded.
 
     Attributes:
-        start: Id of the start event that it was for; `None` for a sweep.
+        start: Id of the start event that it belongs to; `None` for a sweep.
         ended: When it ended.
-        outcomes: What the function answered of each action.
+        outcomes: The outcome of each action, from the function's answer.
     """
 
     start: str | None
@@ -62,11 +62,11 @@ class Handled:
     outcomes: tuple[Mapping[str, Any], ...]
 
     def has(self, action: str, status: str) -> bool:
-        """Whether an action has this status among the outcomes."""
+        """Whether an action has this status."""
         return any(outcome["action"] == action and outcome["status"] == status for outcome in self.outcomes)
 
     def is_superseded(self) -> bool:
-        """Whether the function answered that a later event has taken its place."""
+        """Whether the function answered that a later event superseded this one."""
         return any(outcome["status"].endswith("superseded") for outcome in self.outcomes)
 
 
@@ -81,6 +81,6 @@ class History:
     delivered: dict[str, float] = field(default_factory=dict)
 
     def job_of(self, start: str, event_type: str) -> float:
-        """Give the time at which a start's job of this type was there; infinite where it never was."""
-        taken = (job.at for job in self.jobs if job.start == start and job.event_type == event_type)
-        return min(taken, default=math.inf)
+        """Return when a start's job of this type was accepted; infinite if it never was."""
+        accepted = (job.at for job in self.jobs if job.start == start and job.event_type == event_type)
+        return min(accepted, default=math.inf)

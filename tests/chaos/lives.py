@@ -1,4 +1,4 @@
-"""The lives of tenants: what the control plane asks for, and when."""
+"""Plans the start events of tenants: which jobs the control plane requests, and when."""
 
 import copy
 import json
@@ -15,12 +15,12 @@ PROVISIONING = "TENANT_PROVISIONING"
 DEPLOYMENT = "TENANT_DEPLOYMENT"
 DEPROVISIONING = "TENANT_DEPROVISIONING"
 BUILDERS = ("CODE_BUILD", "JENKINS")
-# Event times lie this far back, so that no child's clock is behind them.
+# Event times lie this far in the past, so that no child's clock is behind them.
 _AGE_SECONDS = 3
-# Share of the tenants that have a second start, and of those the share that has a third.
+# Share of the tenants with a second start, and the share of those with a third.
 _SECOND, _THIRD = 0.6, 0.25
 _GAP_SECONDS = (0.2, 3.0)
-# Share of the starts that arrive after the next one of their tenant, or at least late.
+# Share of the starts that arrive late, often after their tenant's next start.
 _LATE, _LATE_SECONDS = 0.2, (2.0, 4.0)
 _SAMPLES = {
     PROVISIONING: json.loads((ROOT / "events" / "tenant-provisioning.json").read_text(encoding="utf-8")),
@@ -30,12 +30,12 @@ _SAMPLES = {
 
 @dataclass(frozen=True)
 class Start:
-    """An event that asks for a job of a tenant.
+    """An event that requests a job for a tenant.
 
     Attributes:
         event: The event.
-        order: Its place among the tenant's starts.
-        after: Seconds from the run's beginning to its first delivery.
+        order: Its index among the tenant's starts.
+        after: Seconds from the beginning of the run to its first delivery.
     """
 
     event: Mapping[str, Any]
@@ -66,15 +66,15 @@ class Start:
 def starts(
     number: int, tiers: Sequence[str], pace: float, scale: float, wall: float, chance: random.Random
 ) -> list[Start]:
-    """Plan lives until there are so many starts.
+    """Plan the starts of as many tenants as needed.
 
     Args:
         number: How many starts.
-        tiers: The tiers that tenants have.
+        tiers: The tiers of the tenants.
         pace: Starts a second.
-        scale: How long gaps and delays are, compared with those above.
-        wall: The time at the run's beginning, in seconds since 1970.
-        chance: Draws.
+        scale: Factor for the gaps and delays of this module.
+        wall: When the run begins, in seconds since 1970.
+        chance: The random generator.
     """
     planned: list[Start] = []
     tenants = 0
@@ -88,7 +88,7 @@ def starts(
 def _life(builder: str, tier: str, after: float, scale: float, wall: float, chance: random.Random) -> Iterator[Start]:
     tenant, at, last = str(uuid.uuid4()), after, 0
     for order, event_type in enumerate(_course(chance)):
-        # EventBridge has times in whole seconds, and the starts of one tenant are not of the same one.
+        # EventBridge has times in whole seconds, and a tenant's starts must differ in theirs.
         second = max(int(wall + at) - _AGE_SECONDS, last + 1)
         delay = chance.uniform(*_LATE_SECONDS) if chance.random() < _LATE else chance.uniform(0, 1)
         yield Start(start_event(event_type, builder, tier, tenant=tenant, at=second), order, at + scale * delay)
@@ -108,14 +108,14 @@ def _course(chance: random.Random) -> Iterator[str]:
 def start_event(
     event_type: str, builder: str, tier: str, *, tenant: str | None = None, at: float | None = None
 ) -> dict[str, Any]:
-    """Make an event that asks for a job.
+    """Build an event that requests a job.
 
     Args:
         event_type: `TENANT_PROVISIONING` or `TENANT_DEPROVISIONING`.
-        builder: The build system that it asks for.
+        builder: The requested build system.
         tier: The plan's tier.
-        tenant: The tenant's id; a new one, if left out.
-        at: Its time in seconds since 1970; now, if left out.
+        tenant: The tenant's id; by default a new one.
+        at: Its time in seconds since 1970; by default now.
     """
     event: dict[str, Any] = copy.deepcopy(_SAMPLES[event_type])
     happened = datetime.now(UTC) if at is None else datetime.fromtimestamp(at, UTC)
@@ -133,10 +133,10 @@ _CONTEXT = "context of "
 
 
 def context_of(start: str) -> str:
-    """Make the context of a start event, which its jobs get, and which signs their webhooks."""
+    """Return the context of a start event; its jobs receive it, and it signs their webhooks."""
     return _CONTEXT + start
 
 
 def start_of(variables: Mapping[str, Any]) -> str:
-    """Read the id of the start event that a run is for, from the variables of the run."""
+    """Read the id of a run's start event from the variables of the run."""
     return str(variables["context"]).removeprefix(_CONTEXT)

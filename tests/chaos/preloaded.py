@@ -1,4 +1,4 @@
-"""Loads whatever would delay a child's first delivery; imported in the process that children are forked from."""
+"""Loads what would delay a child's first delivery; imported by the process from which children are forked."""
 
 import importlib
 

@@ -1,4 +1,4 @@
-"""The deliveries to come."""
+"""The queue of planned deliveries."""
 
 import heapq
 import threading
@@ -12,15 +12,15 @@ SWEEP = "sweep"
 
 @dataclass(order=True)
 class Delivery:
-    """An event that is to be handed over at a moment of the monotonic clock.
+    """An event to deliver at a moment of the monotonic clock.
 
     Attributes:
         due: The moment.
-        serial: Orders deliveries of one moment.
+        serial: Orders deliveries with the same moment.
         event: The event.
-        builder: The build system that it has to do with, or `SWEEP`.
-        start: Id of the start event that it has to do with; `None` for a sweep.
-        attempt: Which attempt of Lambda's it is, from 1 on.
+        builder: The build system of its start event, or `SWEEP`.
+        start: Id of the start event that it belongs to; `None` for a sweep.
+        attempt: The number of Lambda's attempt, from 1.
     """
 
     due: float
@@ -32,7 +32,7 @@ class Delivery:
 
 
 class Schedule:
-    """The deliveries to come, and how many are under way."""
+    """The planned deliveries, and the number in progress."""
 
     def __init__(self) -> None:
         self._heap: list[Delivery] = []
@@ -48,7 +48,7 @@ class Schedule:
             self._changed.notify_all()
 
     def take(self) -> Delivery | None:
-        """Wait for the next delivery; `None` once the schedule is closed. Each one taken must be reported `done`."""
+        """Wait for the next delivery; `None` once the schedule is closed. Call `done` after each delivery."""
         with self._changed:
             while not self._is_closed:
                 pause = self._heap[0].due - time.monotonic() if self._heap else None
@@ -63,12 +63,12 @@ class Schedule:
             self._under_way -= 1
 
     def is_idle(self) -> bool:
-        """Whether nothing is to come and nothing under way."""
+        """Whether no delivery is planned or in progress."""
         with self._changed:
             return not self._heap and not self._under_way
 
     def close(self) -> None:
-        """Let nobody wait any more."""
+        """Wake all waiting threads; `take` returns `None` from now on."""
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()

@@ -3,7 +3,7 @@
 from tests.chaos.driver import Plan, run
 
 
-def test_whatever_happens_each_start_has_one_run_and_one_webhook_or_is_superseded() -> None:
+def test_each_start_has_one_run_and_one_webhook_or_is_superseded_despite_faults() -> None:
     verdict = run(Plan(events=8, pace=8, lock=1.5, seed=1))
 
     print(verdict.table())

@@ -1,4 +1,4 @@
-"""The emulated DynamoDB answers as moto's does, and refuses what it does not know."""
+"""The emulated DynamoDB answers as moto's does, and refuses what it does not emulate."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -93,7 +93,7 @@ _UPDATES = {
             ":high": {"N": "8"},
         },
     },
-    "where something is there and something else is not": {
+    "where one attribute exists and another does not": {
         "UpdateExpression": "REMOVE #map.kept",
         "ConditionExpression": "attribute_exists(#map.kept) AND attribute_not_exists(#missing)",
         "ExpressionAttributeNames": _names("map", "missing"),
@@ -109,7 +109,7 @@ _UPDATES = {
 
 @pytest.mark.parametrize("returned", ["ALL_NEW", "ALL_OLD", "NONE"])
 @pytest.mark.parametrize("update", _UPDATES.values(), ids=_UPDATES)
-def test_an_update_does_what_it_does_elsewhere(
+def test_an_update_has_the_same_result_as_in_moto(
     emulated: DynamoDB, moto: Any, update: dict[str, Any], returned: str
 ) -> None:
     request = {
@@ -170,6 +170,8 @@ def test_a_query_reads_an_index_in_order_and_in_pages(emulated: DynamoDB, moto: 
         ("Query", {"IndexName": "open-jobs", "KeyConditionExpression": "checkAt = :x"}),
     ],
 )
-def test_what_is_not_known_is_refused(emulated: DynamoDB, operation: str, request_: dict[str, Any]) -> None:
+def test_a_request_that_is_not_emulated_is_refused(
+    emulated: DynamoDB, operation: str, request_: dict[str, Any]
+) -> None:
     with pytest.raises(Unsupported):
         emulated.perform(operation, {"TableName": "records", **request_})

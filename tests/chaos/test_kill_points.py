@@ -1,4 +1,4 @@
-"""One test for each moment at which a delivery can be killed, and for each way in which one can come twice."""
+"""One run starts, wherever a delivery is killed and however it is repeated."""
 
 import threading
 import time
@@ -19,7 +19,7 @@ START = {"CODE_BUILD": "StartBuild", "JENKINS": "buildWithParameters"}
 SEARCH = {"CODE_BUILD": "ListBuildsForProject", "JENKINS": "GET /queue"}
 SDK_TRIES = 3
 APART = LOCK_SECONDS / 3
-# An action's record is written twice: when it is claimed, and when it is settled.
+# An action's record is written twice: by the claim and by the settlement.
 RECORD = "UpdateItem idempotency"
 
 
@@ -35,39 +35,39 @@ def event(request: pytest.FixtureRequest) -> dict[str, Any]:
     return start_event(PROVISIONING, request.param, "PREMIUM")
 
 
-def test_killed_before_the_claim(world: World, event: dict[str, Any]) -> None:
+def test_a_kill_before_the_claim_leaves_one_run(world: World, event: dict[str, Any]) -> None:
     _killed(world, event, Fault.KILLED_BEFORE, RECORD)
     _assert_redelivery_leaves_one_run(world, event)
 
 
-def test_killed_after_the_claim(world: World, event: dict[str, Any]) -> None:
+def test_a_kill_after_the_claim_leaves_one_run(world: World, event: dict[str, Any]) -> None:
     _killed(world, event, Fault.KILLED_AFTER, RECORD)
     _assert_redelivery_leaves_one_run(world, event)
 
 
-def test_killed_when_the_request_has_left(world: World, event: dict[str, Any]) -> None:
+def test_a_kill_before_the_builder_acts_leaves_one_run(world: World, event: dict[str, Any]) -> None:
     _killed(world, event, Fault.KILLED_BEFORE, START[_builder(event)])
     _assert_redelivery_leaves_one_run(world, event)
 
 
-def test_killed_when_the_builder_has_acted_and_not_answered(world: World, event: dict[str, Any]) -> None:
+def test_a_kill_before_the_builder_answers_leaves_one_run(world: World, event: dict[str, Any]) -> None:
     _killed(world, event, Fault.KILLED_AFTER, START[_builder(event)])
     _assert_redelivery_leaves_one_run(world, event)
 
 
-def test_killed_between_the_answer_and_the_settlement(world: World, event: dict[str, Any]) -> None:
+def test_a_kill_before_the_settlement_leaves_one_run(world: World, event: dict[str, Any]) -> None:
     world.faults.plan(Fault.NONE, on=RECORD)
     _killed(world, event, Fault.KILLED_BEFORE, RECORD)
     _assert_redelivery_leaves_one_run(world, event)
 
 
-def test_killed_after_the_settlement(world: World, event: dict[str, Any]) -> None:
+def test_a_kill_after_the_settlement_leaves_one_run(world: World, event: dict[str, Any]) -> None:
     world.faults.plan(Fault.NONE, on=RECORD)
     _killed(world, event, Fault.KILLED_AFTER, RECORD)
     _assert_redelivery_leaves_one_run(world, event)
 
 
-def test_nobody_can_tell_whether_the_builder_has_acted(world: World, event: dict[str, Any]) -> None:
+def test_lost_answers_of_the_builder_leave_one_run(world: World, event: dict[str, Any]) -> None:
     world.faults.plan(Fault.ANSWER_LOST, on="StartBuild", times=SDK_TRIES)
     world.faults.plan(Fault.ANSWER_LOST, on="buildWithParameters")
     world.faults.plan(Fault.BROKEN, on=SEARCH["JENKINS"])
@@ -79,15 +79,13 @@ def test_nobody_can_tell_whether_the_builder_has_acted(world: World, event: dict
     _assert_redelivery_leaves_one_run(world, event)
 
 
-def test_killed_when_the_builder_has_acted_and_then_the_search_for_the_run_fails(
-    world: World, event: dict[str, Any]
-) -> None:
+def test_a_failed_search_after_a_kill_leaves_one_run(world: World, event: dict[str, Any]) -> None:
     _killed(world, event, Fault.KILLED_AFTER, START[_builder(event)])
     world.faults.plan(Fault.THROTTLED, on=SEARCH[_builder(event)], times=SDK_TRIES)
     _assert_redelivery_leaves_one_run(world, event)
 
 
-def test_delivered_to_two_children_at_the_same_moment(world: World, event: dict[str, Any]) -> None:
+def test_two_deliveries_at_the_same_moment_start_one_run(world: World, event: dict[str, Any]) -> None:
     children = [world.spawn(LOCK_SECONDS), world.spawn(LOCK_SECONDS)]
     together = threading.Barrier(2)
 
@@ -102,8 +100,8 @@ def test_delivered_to_two_children_at_the_same_moment(world: World, event: dict[
     _assert_redelivery_leaves_one_run(world, event)
 
 
-def test_delivered_again_while_the_first_delivery_is_with_the_builder(world: World, event: dict[str, Any]) -> None:
-    # A lock that is not waited for may be long; the first child must wait for its answer as long as this takes.
+def test_a_redelivery_during_the_builders_request_starts_no_second_run(world: World, event: dict[str, Any]) -> None:
+    # The test does not wait for the end of this lock. It is long, so that the first child waits for its answer.
     first, second = world.spawn(5 * LOCK_SECONDS), world.spawn(5 * LOCK_SECONDS)
     hold = world.faults.hold(on=START[_builder(event)])
     with ThreadPoolExecutor(1) as pool:
@@ -121,7 +119,7 @@ def test_delivered_again_while_the_first_delivery_is_with_the_builder(world: Wor
     _assert_redelivery_leaves_one_run(world, event)
 
 
-def test_a_request_takes_effect_only_when_its_lock_ends_and_clocks_are_apart(
+def test_a_request_that_takes_effect_at_the_end_of_its_lock_leaves_one_run(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     event = start_event(PROVISIONING, "JENKINS", "PREMIUM")
@@ -134,24 +132,24 @@ def test_a_request_takes_effect_only_when_its_lock_ends_and_clocks_are_apart(
 
     assert late is not None
     assert late["error"] == "Unavailable"
-    _let_time_pass(world)  # what waits could hide a second start
+    _let_time_pass(world)  # an item in the queue could hide a second start
     world.await_late()
     assert len(list(world.runs("JENKINS"))) == 1
 
 
-def test_delivered_again_much_later(world: World, event: dict[str, Any]) -> None:
+def test_a_redelivery_much_later_starts_no_second_run(world: World, event: dict[str, Any]) -> None:
     _delivered(world.spawn(LOCK_SECONDS), event)
     _assert_redelivery_leaves_one_run(world, event)
 
 
-def test_replayed_from_an_archive(world: World, event: dict[str, Any]) -> None:
+def test_an_archive_replay_starts_no_second_run(world: World, event: dict[str, Any]) -> None:
     _delivered(world.spawn(LOCK_SECONDS), event)
     _assert_redelivery_leaves_one_run(world, {**event, "replay-name": "after-the-outage"})
 
 
 def _killed(world: World, event: Mapping[str, Any], fault: Fault, on: str) -> None:
     world.faults.plan(fault, on=on)
-    assert world.spawn(LOCK_SECONDS).deliver(event) is None, f"there was no {on} to be killed at"
+    assert world.spawn(LOCK_SECONDS).deliver(event) is None, f"no request matched {on}"
 
 
 def _assert_redelivery_leaves_one_run(world: World, event: Mapping[str, Any]) -> None:
@@ -162,13 +160,13 @@ def _assert_redelivery_leaves_one_run(world: World, event: Mapping[str, Any]) ->
 
 
 def _let_time_pass(world: World) -> None:
-    """Take away what could hide a second start: Jenkins' waiting items and CodeBuild's tokens."""
+    """Remove what could hide a second start: Jenkins' waiting items and CodeBuild's tokens."""
     world.jenkins.run_queue()
     world.advance(MUCH_LATER)
 
 
 def _delivered(child: Child, event: Mapping[str, Any]) -> None:
-    """Deliver until the lock that somebody else may have left is over."""
+    """Deliver until it succeeds, once a lock left by another child has expired."""
     deadline = time.monotonic() + 6 * LOCK_SECONDS
     while True:
         result = child.deliver(event)

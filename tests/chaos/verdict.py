@@ -1,4 +1,4 @@
-"""What a run came to: what was lost, done twice, or false."""
+"""Judges a run: what was lost, done twice, or false."""
 
 import json
 import math
@@ -19,7 +19,7 @@ _SHOWN = 20
 
 @dataclass
 class Row:
-    """What happened to the events of one builder."""
+    """The numbers of one builder."""
 
     events: int = 0
     deliveries: int = 0
@@ -32,14 +32,14 @@ class Row:
 
 @dataclass
 class Verdict:
-    """What a run came to.
+    """The result of a run.
 
     Attributes:
-        rows: What happened, by builder.
-        errors: How often a delivery ended with which error.
-        counts: What else is worth a number.
+        rows: The numbers, by builder.
+        errors: How many deliveries failed, by error.
+        counts: Other numbers.
         findings: What was lost, duplicated or false, in words.
-        surprises: What the emulations could not answer.
+        surprises: Requests that the emulations could not answer.
         seconds: How long it took.
     """
 
@@ -71,14 +71,14 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a verdict is made from.
+    """The facts to judge.
 
     Attributes:
         starts: The start events.
-        runs: The runs that the builders have.
-        history: What the children brought about.
+        runs: The runs on the builders.
+        history: The effects of the deliveries.
         records: The tenants' records, by tenant id.
-        given_up: Ids of start events that were delivered in vain, as often as they are.
+        given_up: Ids of the start events whose last attempt failed.
     """
 
     starts: Sequence[Start]
@@ -89,7 +89,7 @@ class Facts:
 
 
 class Judge:
-    """Judges by what was certainly in order, and not by what came close."""
+    """Judges only by orders of effects that are certain; close times prove nothing."""
 
     def __init__(self, facts: Facts) -> None:
         self._facts = facts
@@ -98,7 +98,7 @@ class Judge:
         self._superseded_at = {start.id: self._when_superseded(start) for start in facts.starts}
 
     def findings(self, start: Start) -> Iterator[tuple[str, str]]:
-        """Find what is wrong with one start: the row's column, and a text."""
+        """Yield what is wrong with one start: the row's column and a text."""
         yield from (("lost", finding) for finding in self._lost(start))
         yield from (("duplicated", finding) for finding in self._duplicated(start))
         yield from (("false", finding) for finding in self._overtaken(start))
@@ -106,7 +106,7 @@ class Judge:
         yield from (("false", finding) for finding in self._false_record(start))
 
     def in_flight(self) -> int:
-        """Count what took effect after a later start's job was there, of deliveries that had begun before."""
+        """Count effects that came after a later start's job, from deliveries that had begun before it."""
         effects = (*self._history.jobs, *self._deployments(), *self._accepted())
         return sum(effect.began <= self._superseded_at[effect.start] < effect.at for effect in effects)
 
@@ -114,7 +114,7 @@ class Judge:
         return [other for other in self._facts.starts if other.tenant == start.tenant and other.order > start.order]
 
     def _when_superseded(self, start: Start) -> float:
-        """Give the time from which on a delivery can have found a later start, whose job was there by then."""
+        """Return when the first job of a later start was accepted; deliveries that begin later are superseded."""
         return min((self._history.job_of(later.id, later.type) for later in self._later(start)), default=math.inf)
 
     def _runs(self, start: Start, event_type: str) -> list[Run]:
@@ -210,7 +210,7 @@ class Judge:
         if run.succeeds:
             return reached
         failed = {f"{prefix}ING_FAILED"}
-        # Nobody need have seen that it failed after all; where it goes on to a deployment, both come to their end.
+        # Without a state change the failure may go unnoticed; with a deployment job, either end may be recorded last.
         return failed if run.has_state_change and not _is_deployed_by_job(start) else failed | reached
 
 
@@ -227,12 +227,12 @@ def _is_deployed_by_job(start: Start) -> bool:
 
 
 def describe(start: Start, runs: Sequence[Run]) -> str:
-    """Name a start, and what became of its runs."""
-    runs_of_it = [
+    """Describe a start and the ends of its runs."""
+    ends = [
         f"{run.event_type} {'succeeds' if run.succeeds else 'fails'}"
         + (", reported a success" if run.reported_at < math.inf else "")
         + (", state change" if run.has_state_change else "")
         for run in runs
         if run.start == start.id
     ]
-    return json.dumps([start.builder, start.tier, f"{start.order + 1}. {start.type}", start.id, *runs_of_it])
+    return json.dumps([start.builder, start.tier, f"{start.order + 1}. {start.type}", start.id, *ends])

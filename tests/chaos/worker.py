@@ -1,4 +1,4 @@
-"""The child's program: takes deliveries from a connection, and answers each."""
+"""The program of a child: handles the deliveries from a connection and answers each."""
 
 import importlib
 import io
@@ -18,7 +18,7 @@ from orchestrator.timing import clock
 
 READY = b"ready"
 PRELOADED = "tests.chaos.preloaded"
-# What the function waits for, as a share of the time that an invocation may take.
+# The function's time limits, as a share of an invocation's.
 _WAITS = {
     ("orchestrator.aws.clients", "CONNECT_TIMEOUT_SECONDS"): 0.1,
     ("orchestrator.aws.clients", "READ_TIMEOUT_SECONDS"): 0.3,
@@ -30,7 +30,7 @@ _WAITS = {
     ("orchestrator.timing.deadline", "MARGIN_SECONDS"): 0.1,
     ("orchestrator.ledger.record", "CLOCK_TOLERANCE_SECONDS"): 0.4,
 }
-# How long the function waits, likewise, before it asks after a job.
+# The pauses before the checks of a job, as the same share.
 _PAUSES = {
     ("orchestrator.ledger.record", "FIRST_CHECK"): 0.3,
     ("orchestrator.ledger.record", "LONGEST_PAUSE"): 0.3,
@@ -38,7 +38,7 @@ _PAUSES = {
 
 
 class _Nowhere(io.TextIOBase):
-    """Takes the function's logs and metrics."""
+    """Discards the function's logs and metrics."""
 
     def write(self, text: str) -> int:
         return len(text)
@@ -48,9 +48,9 @@ def work(connection: Connection, timeout: float, ahead: float, environment: Mapp
     """Handle deliveries until the connection is closed.
 
     Args:
-        connection: Brings events, and takes results.
+        connection: Brings events and takes results.
         timeout: Seconds that an invocation may take.
-        ahead: Seconds by which its clock is ahead of the others'.
+        ahead: Seconds by which the clock is ahead.
         environment: The environment variables.
     """
     os.environ.clear()
@@ -74,16 +74,16 @@ def work(connection: Connection, timeout: float, ahead: float, environment: Mapp
 
 def _replace(module: str, name: str, value: object) -> None:
     owner = importlib.import_module(module)
-    getattr(owner, name)  # a constant that has moved must not be shortened in vain
+    getattr(owner, name)  # fails if the constant has moved
     setattr(owner, name, value)
 
 
 def _hurry(timeout: float) -> None:
-    """Shorten every wait to the scale of a run."""
+    """Scale every wait to the time limit of the run."""
     for (module, name), share in _WAITS.items():
         _replace(module, name, share * timeout)
     for (module, name), share in _PAUSES.items():
         _replace(module, name, timedelta(seconds=share * timeout))
-    # A callback has no other mark of the child that sends it.
+    # Callbacks carry no credentials; the user agent identifies the child.
     urllib3.connection._get_default_user_agent = lambda: os.environ["AWS_ACCESS_KEY_ID"]
     ExponentialBackoff.delay_amount = lambda self, context: 0.02  # type: ignore[method-assign]

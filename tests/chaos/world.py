@@ -1,4 +1,4 @@
-"""What surrounds the children: AWS, CodeBuild and Jenkins behind one door, at which requests meet their faults."""
+"""The servers around the children: AWS, CodeBuild, Jenkins and a control plane, behind one faulty address."""
 
 import base64
 import itertools
@@ -44,22 +44,22 @@ _PARAMETERS = (
     "ORCHESTRATOR_TENANT_ID",
 )
 _AWS_FAILURES = {500: "InternalServerError", 503: "ServiceUnavailable"}
-# Of an invocation's time: less than the worker waits for an answer, and more than a delivery takes otherwise.
+# Share of an invocation's time limit: below the worker's read timeout, and longer than a usual delivery.
 _SLOW = 0.25
 
 
 class World:
-    """Everything that a run needs but the deliveries.
+    """The servers, faults and history of a run.
 
     Attributes:
-        faults: What happens to requests.
-        history: What they brought about.
-        met: How many requests met a fault that killed nobody, by what their sender was busy with.
-        webhook_address: Where the control plane takes status webhooks.
-        surprises: What the emulations could not answer; any of them makes a run worthless.
-        on_published: Takes each event that was published; the driver's to set.
-        on_late: Takes the start event of a request that is to take effect late, and when the invocation ends that sent
-            it; the driver's to set.
+        faults: Decides the fault of each request.
+        history: The effects of the requests.
+        met: How many requests met a fault other than a kill, by the sender's `busy_with`.
+        webhook_address: The URL for status webhooks.
+        surprises: Requests that the emulations could not answer; any of them invalidates the run.
+        on_published: Called with each published event; set by the driver.
+        on_late: Called for a request that will take effect late, with the id of its start event and the time when the
+            sender's invocation ends; set by the driver.
     """
 
     def __init__(self, faults: Faults) -> None:
@@ -93,7 +93,7 @@ class World:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for child in self._children.values():
             child.kill()
@@ -105,38 +105,38 @@ class World:
         self.codebuild.__exit__(None, None, None)
 
     def spawn(self, timeout: float, ahead: float = 0.0) -> Child:
-        """Start a child whose invocations may take so many seconds, and whose clock is so many seconds ahead."""
+        """Start a child with this time limit and with its clock `ahead`, both in seconds."""
         name = f"CHILD{next(self._numbers)}"
         self.jenkins.users[name] = aws_server.JENKINS_TOKEN
         child = self._children[name] = Child(name, timeout, ahead, self._environment(name))
         return child
 
     def await_late(self) -> None:
-        """Wait until every request has taken effect."""
+        """Wait until every late request has taken effect."""
         for timer in self._timers:
             timer.join()
 
     def advance(self, seconds: float, *, token_speed: float = 1.0) -> None:
-        """Move the builders' clocks; tokens age by `token_speed` times as much."""
+        """Move the builders' clocks; CodeBuild's, and so its tokens, move `token_speed` times as fast."""
         self.jenkins.advance(seconds)
         self.codebuild.advance(seconds * token_speed)
 
     def runs(self, builder: str) -> Iterator[Mapping[str, object]]:
-        """Give the variables of every run that a builder has."""
+        """Yield the variables of every run on a builder."""
         if builder == "CODE_BUILD":
             yield from map(self.codebuild.variables, list(self.codebuild.builds))
             return
-        # In this order nothing is missed: what leaves the queue meanwhile is a build when those are read.
+        # The queue is read first: an item that leaves it meanwhile appears among the builds.
         yield from (item.values for item in self.jenkins.waiting())
         for project in PROJECTS:
             yield from (build.values for build in self.jenkins.builds(project))
 
     def handle(self, request: Request) -> Answer | None:
-        """Let a request meet its fault; `None` drops the connection."""
+        """Answer a request, with its fault; `None` drops the connection."""
         if len(request.body) != int(request.headers.get("Content-Length") or 0):
             return None  # the sender died halfway through
         child = self._children[_caller(request)]
-        began = child.began  # a child that waits no longer may have its next delivery by the time that this is done
+        began = child.began  # read now: the child may have its next delivery by the end of this method
         fault = self.faults.next(child.name, line(request))
         if fault in COUNTED:
             with self._lock:
@@ -160,7 +160,7 @@ class World:
         return None if fault in (Fault.ANSWER_LOST, Fault.KILLED_AFTER) else answer
 
     def _act_late(self, request: Request, child: Child, began: float) -> None:
-        """Let a request take effect within the time of the invocation that sent it, rather late than early."""
+        """Let a request take effect at a random, rather late moment before its sender's invocation times out."""
         end = began + child.timeout
         left = max(0.0, end - time.monotonic())
         share = max(self.faults.share(), self.faults.share())
@@ -257,7 +257,7 @@ class World:
 
 
 class _Door(LocalServer):
-    """The address that all children know."""
+    """The one address that all children use."""
 
     def __init__(self, world: World) -> None:
         super().__init__(lambda request: Answer(500))
@@ -272,7 +272,7 @@ class _Door(LocalServer):
 
 
 def line(request: Request) -> str:
-    """Say what a request asks for, as in `PutItem idempotency`, `StartBuild` or `POST /job/a/buildWithParameters`."""
+    """Name a request, as in `PutItem idempotency`, `StartBuild` or `POST /job/a/buildWithParameters`."""
     operation = request.headers.get("X-Amz-Target", "").rpartition(".")[2]
     if not operation:
         return f"{request.method} {request.path}"
@@ -284,5 +284,5 @@ def _caller(request: Request) -> str:
     if authorization.startswith("Basic "):
         return base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")[0]
     credential = re.search(r"Credential=(\w+)/", authorization)
-    # A callback is of no user: the worker names itself by its user agent.
+    # Callbacks carry no credentials; the worker sends its name as the user agent.
     return request.headers["User-Agent"] if credential is None else credential[1]

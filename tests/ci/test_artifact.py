@@ -1,4 +1,4 @@
-"""The artifact that `sam build` makes, under the runtime client that Lambda runs it with."""
+"""The artifact of `sam build`, run with Lambda's own runtime client."""
 
 import hashlib
 import json
@@ -34,7 +34,7 @@ _MAX_ZIPPED_BYTES = 10_000_000
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that all workers share."""
+    """A folder shared by all test workers."""
     here = tmp_path_factory.getbasetemp()
     return here.parent if "PYTEST_XDIST_WORKER" in os.environ else here
 
@@ -70,7 +70,9 @@ def variables(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     server.stop()
 
 
-def test_it_handles_events_as_lambda_sends_them(artifact: Path, runtime: Path, variables: dict[str, str]) -> None:
+def test_the_artifact_handles_events_as_lambda_sends_them(
+    artifact: Path, runtime: Path, variables: dict[str, str]
+) -> None:
     before = tree(artifact)
     queued = json.loads((EVENTS / "sqs-batch.json").read_text(encoding="utf-8"))
 
@@ -88,43 +90,43 @@ def test_it_handles_events_as_lambda_sends_them(artifact: Path, runtime: Path, v
     assert failed.body["errorMessage"].startswith("tier 'GOLD' is not in table tiers")
     assert broken.body["errorType"] == "InvalidEvent"
     assert batch.body == {"batchItemFailures": []}
-    assert tree(artifact) == before  # Lambda's disk is read-only: nothing may be written there
+    assert tree(artifact) == before  # Lambda's disk is read-only, so nothing may be written there
 
 
-def test_its_log_lines_are_json_with_the_level_and_the_identity_of_the_event(
+def test_log_lines_are_json_with_the_level_and_the_identity_of_the_event(
     artifact: Path, runtime: Path, variables: dict[str, str]
 ) -> None:
     event = sample("tenant-provisioning")
 
     with Function(artifact, runtime, variables) as function:
-        told = function.invoke(event)
+        reply = function.invoke(event)
 
-    assert told.path == "response"
+    assert reply.path == "response"
     (line,) = [line for line in function.log if line.get("message") == "event handled"]
     assert (line["level"], line["correlation_id"], line["service"]) == ("INFO", event["id"], "orchestrator")
     assert [line["JobStarted"] for line in function.log if "JobStarted" in line] == [[1.0]]
     assert "example-callback-secret" not in function.output
 
 
-def test_a_wrong_setting_fails_the_start_and_is_named(artifact: Path, runtime: Path) -> None:
+def test_a_wrong_setting_makes_the_start_fail_and_is_named(artifact: Path, runtime: Path) -> None:
     with Function(artifact, runtime, {"DEFAULT_BUILDER": "MAKE"}) as function:
-        told = function.told()
+        reply = function.next_reply()
 
-    assert told.body["errorType"] == "ConfigurationError"
-    assert told.body["errorMessage"].startswith("DEFAULT_BUILDER 'MAKE' is not registered")
+    assert reply.body["errorType"] == "ConfigurationError"
+    assert reply.body["errorMessage"].startswith("DEFAULT_BUILDER 'MAKE' is not registered")
 
 
-def test_it_works_after_it_was_restored_from_a_snapshot(
+def test_the_function_works_after_a_restore_from_a_snapshot(
     artifact: Path, runtime: Path, variables: dict[str, str]
 ) -> None:
     with Function(artifact, runtime, {**variables, "AWS_LAMBDA_INITIALIZATION_TYPE": "snap-start"}) as function:
-        told = function.invoke(sample("tenant-provisioning"))
+        reply = function.invoke(sample("tenant-provisioning"))
 
     assert function.restored
-    assert told.body["consumers"][0]["outcomes"][1]["status"] == "started"
+    assert reply.body["consumers"][0]["outcomes"][1]["status"] == "started"
 
 
-def test_it_holds_bytecode_that_is_never_compared_with_its_source(artifact: Path) -> None:
+def test_the_artifact_has_bytecode_that_is_never_compared_with_its_source(artifact: Path) -> None:
     sources = {file.relative_to(artifact) for file in artifact.rglob("*.py")}
     compiled = list(artifact.rglob("*.pyc"))
 
@@ -133,7 +135,7 @@ def test_it_holds_bytecode_that_is_never_compared_with_its_source(artifact: Path
         assert int.from_bytes(file.read_bytes()[4:8], "little") == 0b01, file  # hash-based and unchecked: PEP 552
 
 
-def test_it_holds_the_package_alone(artifact: Path) -> None:
+def test_the_artifact_has_only_the_package_and_its_dependencies(artifact: Path) -> None:
     names = {entry.name.partition("-")[0] for entry in artifact.iterdir()}
 
     assert not {"tests", "bin", "moto", "pytest"} & names
@@ -147,7 +149,7 @@ def test_it_holds_the_package_alone(artifact: Path) -> None:
     assert {name for partition in endpoints["partitions"] for name in partition["services"]} <= services
 
 
-def test_two_builds_give_the_same_zip_which_is_small(artifact: Path, tmp_path: Path) -> None:
+def test_two_builds_give_the_same_small_zip(artifact: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     make_artifact(again, PYTHON)
 
@@ -157,16 +159,16 @@ def test_two_builds_give_the_same_zip_which_is_small(artifact: Path, tmp_path: P
     assert len(first) <= _MAX_ZIPPED_BYTES
 
 
-# With consumers and a build system of one's own, as DEPLOYING.md has them.
+# With custom consumers and a custom build system, as in DEPLOYING.md.
 
 
 def own_builder() -> str:
-    """Give the example's build system, without the lines that register it."""
+    """Return the example's build system, without the lines that register it."""
     return (EXAMPLES / "own_builder.py").read_text().partition("registry = Registry()")[0]
 
 
 def write_own(folder: Path) -> dict[str, str]:
-    """Write the files of DEPLOYING.md's section; give the variables that build them."""
+    """Write the files of DEPLOYING.md's section, and return the variables that build them."""
     package = folder / "my_consumers"
     package.mkdir(parents=True)
     consumers = (EXAMPLES / "own_consumers.py").read_text()
@@ -183,13 +185,13 @@ def write_own(folder: Path) -> dict[str, str]:
 
 
 def without_python(folder: Path) -> dict[str, str]:
-    """Give the environment of a machine on which only uv has a Python of Lambda's version, in the folder `pythons`."""
+    """Return an environment in which only uv has a Python of Lambda's version, in the folder `pythons`."""
     (folder / "bin").mkdir(parents=True)
     (folder / "home").mkdir()
     (folder / "pythons").mkdir()
     for tool in ("make", "uv"):
         (folder / "bin" / tool).symlink_to(str(shutil.which(tool)))
-    (folder / "bin" / "python3").symlink_to(Path(sys.executable).resolve())  # is not looked for under this name
+    (folder / "bin" / "python3").symlink_to(Path(sys.executable).resolve())  # the build does not search for this name
     cache = subprocess.run(["uv", "cache", "dir"], capture_output=True, text=True, check=True).stdout.strip()  # noqa: S607
     return {
         "PATH": str(folder / "bin"),
@@ -198,13 +200,13 @@ def without_python(folder: Path) -> dict[str, str]:
         "XDG_CONFIG_HOME": os.environ.get("XDG_CONFIG_HOME", str(Path.home() / ".config")),
         "UV_CACHE_DIR": cache,
         "UV_PYTHON_INSTALL_DIR": str(folder / "pythons"),
-        "UV_PYTHON_INSTALL_MIRROR": "http://127.0.0.1:9",  # nobody listens there
+        "UV_PYTHON_INSTALL_MIRROR": "http://127.0.0.1:9",  # nothing listens there
     }
 
 
 @pytest.fixture(scope="session")
 def own_artifact(shared: Path) -> Path:
-    """An artifact with consumers of one's own, and with bytecode by a Python that only uv finds."""
+    """An artifact with custom consumers, and with bytecode by a Python that only uv finds."""
 
     def make(artifact: Path) -> None:
         own = write_own(shared / "own")
@@ -222,7 +224,7 @@ def own_artifact(shared: Path) -> Path:
 
 @pytest.fixture
 def artifact_without_service(artifact: Path, tmp_path: Path) -> Path:
-    """An artifact whose builder uses a service that was left out, by a name that the build cannot read."""
+    """An artifact without a service that its builder uses, because the build cannot read the service's name."""
     without = tmp_path / "artifact"
     shutil.copytree(artifact, without)
     build_artifact.open_to_all(without)
@@ -236,7 +238,7 @@ def artifact_without_service(artifact: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def own_variables(variables: dict[str, str]) -> dict[str, str]:
-    """The settings of a function whose own build system is the default, and the state machine that it starts."""
+    """The settings that make the custom build system the default; also creates its state machine."""
     machine = boto3.client("stepfunctions").create_state_machine(
         name=MACHINE.rpartition(":")[2],
         definition='{"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}',
@@ -249,7 +251,7 @@ def own_variables(variables: dict[str, str]) -> dict[str, str]:
 SUSPENDED = sample("tenant-provisioning") | {"detail-type": "TENANT_SUSPENDED", "detail": {"tenantId": "t1"}}
 
 
-def test_ones_own_consumer_starts_a_job_on_ones_own_build_system(
+def test_a_custom_consumer_starts_a_job_on_a_custom_build_system(
     own_artifact: Path, runtime: Path, own_variables: dict[str, str]
 ) -> None:
     with Function(own_artifact, runtime, own_variables, "my_consumers.lambda_handler") as function:
@@ -265,7 +267,7 @@ def test_ones_own_consumer_starts_a_job_on_ones_own_build_system(
     assert built_in.body["consumers"][0]["outcomes"][1]["status"] == "started"
 
 
-def test_ones_own_package_is_as_complete_and_as_small_as_the_rest(own_artifact: Path, artifact: Path) -> None:
+def test_a_custom_package_has_its_bytecode_dependencies_and_services(own_artifact: Path, artifact: Path) -> None:
     assert sorted(file.suffix for file in (own_artifact / "my_consumers").rglob("*.py*")) == [".py"] * 2 + [".pyc"] * 2
     pinned = {folder.name for folder in artifact.glob("*.dist-info")}
     added = {folder.name for folder in own_artifact.glob("*.dist-info")} - pinned
@@ -275,7 +277,7 @@ def test_ones_own_package_is_as_complete_and_as_small_as_the_rest(own_artifact: 
     assert "states" in endpoints["partitions"][0]["services"]
 
 
-def test_a_service_that_was_left_out_is_named_with_the_variable(
+def test_a_service_that_is_not_in_the_artifact_is_named_with_the_variable(
     artifact_without_service: Path, runtime: Path, own_variables: dict[str, str]
 ) -> None:
     variables = {**own_variables, "PYTHONDONTWRITEBYTECODE": "1"}  # Lambda's disk is read-only, and root's is not
@@ -289,7 +291,7 @@ def test_a_service_that_was_left_out_is_named_with_the_variable(
     )
 
 
-def test_a_python_that_is_missing_comes_through_uv(own_artifact: Path) -> None:
+def test_uv_provides_a_missing_python(own_artifact: Path) -> None:
     assert own_artifact.with_suffix(".log").read_text() == ""
     assert len(list(own_artifact.rglob("*.pyc"))) == len(list(own_artifact.rglob("*.py")))
 

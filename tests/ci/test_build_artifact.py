@@ -1,4 +1,4 @@
-"""The steps of the build, one by one; `test_artifact` has what comes of them."""
+"""The steps of the build, one by one; `test_artifact` tests the result."""
 
 import ast
 import sys
@@ -14,7 +14,7 @@ BUILD = ["artifact", "--python", "3.13", "--architecture"]
 
 @pytest.fixture(autouse=True)
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to build in, without variables of the caller."""
+    """An empty folder to build in, without the caller's variables."""
     for name in ("LAMBDA_PACKAGES", "LAMBDA_REQUIREMENTS", "LAMBDA_AWS_SERVICES"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -32,7 +32,7 @@ def files(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("variable", ["LAMBDA_PACKAGES", "LAMBDA_REQUIREMENTS"])
-def test_a_path_that_is_not_there_stops_the_build_and_is_named(
+def test_a_missing_path_stops_the_build_and_is_named(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     write(checkout, "README.md")
@@ -47,7 +47,7 @@ def test_a_processor_that_lambda_does_not_have_stops_the_build() -> None:
         build_artifact.main([*BUILD, "riscv"])
 
 
-def test_the_command_and_its_emulators_stay_out(checkout: Path) -> None:
+def test_the_command_and_its_emulators_are_left_out(checkout: Path) -> None:
     names = ("handler.py", "cli/invoke.py", "local/jenkins.py", "builders/cli.py")
     write(checkout, *(f"orchestrator/{name}" for name in names))
     write(checkout, "orchestrator/__pycache__/handler.cpython-39.pyc")
@@ -59,7 +59,7 @@ def test_the_command_and_its_emulators_stay_out(checkout: Path) -> None:
     assert files(artifact) == ["orchestrator/builders/cli.py", "orchestrator/handler.py"]
 
 
-def test_the_pages_of_the_package_stay_out_and_those_of_ones_own_do_not(checkout: Path) -> None:
+def test_pages_of_this_package_are_left_out_and_pages_of_custom_packages_are_kept(checkout: Path) -> None:
     write(checkout, "orchestrator/handler.py", "orchestrator/OPERATIONS.md", "orchestrator/builders/README.md")
     write(checkout, "my_consumers/welcome_mail.md")
     artifact = checkout / "artifact"
@@ -70,7 +70,7 @@ def test_the_pages_of_the_package_stay_out_and_those_of_ones_own_do_not(checkout
     assert files(artifact) == ["my_consumers/welcome_mail.md", "orchestrator/handler.py"]
 
 
-def test_folders_and_modules_of_ones_own_go_beside_the_package(checkout: Path) -> None:
+def test_custom_folders_and_modules_are_copied_beside_the_package(checkout: Path) -> None:
     write(checkout, "elsewhere/my_consumers/local/places.py", "my_module.py")
     (checkout / "elsewhere" / "my_consumers" / "linked.py").symlink_to(checkout / "my_module.py")
     artifact = checkout / "artifact"
@@ -82,7 +82,7 @@ def test_folders_and_modules_of_ones_own_go_beside_the_package(checkout: Path) -
     assert not (artifact / "my_consumers" / "linked.py").is_symlink()
 
 
-def test_console_scripts_go_with_the_records_of_their_hashes(checkout: Path) -> None:
+def test_console_scripts_are_removed_with_their_records(checkout: Path) -> None:
     write(checkout, "bin/jp.py", "boto3-1.dist-info/RECORD", "boto3-1.dist-info/METADATA", "boto3/__init__.py", ".lock")
 
     build_artifact.drop_console_scripts(checkout)
@@ -90,7 +90,7 @@ def test_console_scripts_go_with_the_records_of_their_hashes(checkout: Path) -> 
     assert files(checkout) == ["boto3-1.dist-info/METADATA", "boto3/__init__.py"]
 
 
-def test_whoever_runs_it_may_read_all_of_it(checkout: Path) -> None:
+def test_every_file_is_readable_by_all_users(checkout: Path) -> None:
     write(checkout, "package/module.py", "package/native.so")
     for name, mode in {"package/module.py": 0o600, "package/native.so": 0o700, "package": 0o700}.items():
         (checkout / name).chmod(mode)
@@ -102,7 +102,7 @@ def test_whoever_runs_it_may_read_all_of_it(checkout: Path) -> None:
     assert (checkout / "package" / "native.so").stat().st_mode & 0o777 == 0o755
 
 
-def test_without_any_python_the_build_warns_and_goes_on(
+def test_without_a_python_the_build_warns_and_continues(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(checkout, "module.py")
@@ -126,7 +126,7 @@ def test_a_module_that_does_not_compile_stops_the_build(checkout: Path, monkeypa
         build_artifact.compile_bytecode(checkout, "3.13", "uv")
 
 
-def test_where_uv_is_missing_pip_fetches_it_for_this_build_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_uv_pip_installs_it_for_this_build_only(monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
     monkeypatch.setenv("PATH", "")
     monkeypatch.setattr(build_artifact, "run", commands.append)
@@ -139,7 +139,7 @@ def test_where_uv_is_missing_pip_fetches_it_for_this_build_alone(monkeypatch: py
     assert not tools.exists()
 
 
-def test_only_wheels_for_lambda_are_installed_and_no_pin_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_pinned_wheels_for_lambda_are_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[str] = []
     monkeypatch.setattr(build_artifact, "run", lambda command: commands.append(" ".join(command)))
 
@@ -152,7 +152,7 @@ def test_only_wheels_for_lambda_are_installed_and_no_pin_moves(monkeypatch: pyte
     assert added.endswith("--constraint orchestrator/requirements.txt --requirement a.txt --requirement b.txt")
 
 
-def test_the_program_has_the_syntax_of_older_machines() -> None:
-    """`sam build` runs it with whatever python3 is on the path."""
+def test_the_program_uses_only_syntax_of_older_pythons() -> None:
+    """`sam build` runs it with any python3 on the path."""
     for name in ("build_artifact.py", "lambda_python.py", "trim_sdk.py"):
         ast.parse((PROGRAMS / name).read_text(), feature_version=(3, 9))

@@ -1,4 +1,4 @@
-"""How the Python that Lambda runs is found, and fetched where there is none."""
+"""How a Python of Lambda's version is found, or downloaded."""
 
 import shutil
 from pathlib import Path
@@ -11,7 +11,7 @@ UV = shutil.which("uv")
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine without any Python: `bin` is its path, `home` its home."""
+    """A machine without Python: `bin` is its PATH, `home` its home."""
     (tmp_path / "bin").mkdir()
     monkeypatch.setenv("PATH", str(tmp_path / "bin"))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
@@ -20,7 +20,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def write_python(path: Path, version: str | None) -> str:
-    """Write a program that says what a Python of this version would say, or one that starts nothing; give its path."""
+    """Write a program that answers as a Python of this version, or fails for `None`; return its path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     answer = "exit 127" if version is None else f'echo "{version} $0"'
     path.write_text(f"#!/bin/sh\n{answer}\n")
@@ -28,7 +28,7 @@ def write_python(path: Path, version: str | None) -> str:
     return str(path)
 
 
-def test_where_there_is_none_none_is_found(machine: Path) -> None:
+def test_without_a_python_none_is_found(machine: Path) -> None:
     assert lambda_python.find("3.13") is None
 
 
@@ -40,7 +40,7 @@ def test_where_there_is_none_none_is_found(machine: Path) -> None:
         "home/.local/share/uv/python/cpython-3.13.2-linux-x86_64-gnu/bin/python3.13",
     ],
 )
-def test_it_is_found_on_the_path_among_pyenvs_and_among_uvs(machine: Path, place: str) -> None:
+def test_a_python_is_found_on_the_path_in_pyenv_and_in_uv(machine: Path, place: str) -> None:
     assert lambda_python.find("3.13") is None
     python = write_python(machine / place, "3.13")
 
@@ -48,7 +48,7 @@ def test_it_is_found_on_the_path_among_pyenvs_and_among_uvs(machine: Path, place
     assert lambda_python.find("3.12") is None
 
 
-def test_pyenv_may_be_elsewhere(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pyenv_may_be_in_another_folder(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYENV_ROOT", str(machine / "pyenv"))
     python = write_python(machine / "pyenv" / "versions" / "3.13.2" / "bin" / "python", "3.13")
 
@@ -56,7 +56,7 @@ def test_pyenv_may_be_elsewhere(machine: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("version", [None, "3.11"])
-def test_a_shim_that_starts_nothing_or_another_version_is_passed_over(machine: Path, version: str | None) -> None:
+def test_a_broken_shim_or_another_version_is_skipped(machine: Path, version: str | None) -> None:
     write_python(machine / "bin" / "python3.13", version)
     python = write_python(machine / "home" / ".pyenv" / "versions" / "3.13.2" / "bin" / "python", "3.13")
 
@@ -73,7 +73,7 @@ def test_the_program_prints_the_path_or_nothing(machine: Path, capsys: pytest.Ca
 
 
 @pytest.mark.parametrize(("status", "fetched"), [(0, "/pythons/3.13/bin/python"), (2, None)])
-def test_uv_downloads_one_and_says_where_it_is(machine: Path, status: int, fetched: str | None) -> None:
+def test_uv_downloads_a_python_and_its_path_is_returned(machine: Path, status: int, fetched: str | None) -> None:
     uv = machine / "uv"
     uv.write_text(
         "#!/bin/sh\n"
@@ -86,8 +86,8 @@ def test_uv_downloads_one_and_says_where_it_is(machine: Path, status: int, fetch
 
 
 @pytest.mark.skipif(not UV, reason="takes uv")
-def test_without_an_answer_uv_fetches_nothing(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_connection_uv_downloads_nothing(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_PYTHON_INSTALL_DIR", str(machine / "pythons"))
-    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("UV_PYTHON_INSTALL_MIRROR", "http://127.0.0.1:9")  # nothing listens there
 
     assert lambda_python.fetch("3.13", str(UV)) is None

@@ -1,4 +1,4 @@
-"""The check that the pins follow pyproject.toml, with a Makefile whose `lock` copies what it is to pin."""
+"""The check that the pins match pyproject.toml, with a Makefile whose `lock` only copies requirements."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ lock:
 
 @pytest.fixture
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A checkout whose pins are those of its pyproject.toml."""
+    """A checkout whose pins match its pyproject.toml."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("MAKEFLAGS", raising=False)
     (tmp_path / "Makefile").write_text(MAKEFILE)
@@ -40,7 +40,7 @@ def test_pins_that_are_up_to_date_pass(checkout: Path) -> None:
         ("boto3>1\npytest>9\n", "orchestrator/requirements.txt tests/requirements.txt"),
     ],
 )
-def test_those_that_lag_behind_are_named_and_left_as_they_are(checkout: Path, asked_for: str, lagging: str) -> None:
+def test_outdated_pins_are_named_and_left_unchanged(checkout: Path, asked_for: str, lagging: str) -> None:
     (checkout / "pyproject.toml").write_text(asked_for)
     before = tree(checkout)
 
@@ -51,7 +51,7 @@ def test_those_that_lag_behind_are_named_and_left_as_they_are(checkout: Path, as
     assert tree(checkout) == before
 
 
-def test_a_lock_that_fails_fails_the_check(checkout: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_failed_lock_fails_the_check(checkout: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (checkout / "Makefile").write_text("lock:\n\techo no such package >&2; exit 1\n")
 
     with pytest.raises(SystemExit) as stopped:

@@ -1,4 +1,4 @@
-"""The Makefile lists its commands, and the programs that it starts get what they need."""
+"""The Makefile lists its commands and passes the needed settings to its programs."""
 
 import os
 import re
@@ -20,7 +20,7 @@ def output(*command: str) -> str:
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-def test_bare_make_lists_every_habit_with_what_it_does() -> None:
+def test_make_lists_every_command_with_its_description() -> None:
     listed = output("make")
 
     (commands,) = re.findall(r"^\.PHONY: (help .*)$", MAKEFILE, re.M)
@@ -29,7 +29,7 @@ def test_bare_make_lists_every_habit_with_what_it_does() -> None:
     assert output("make", "help") == listed
 
 
-def test_each_habit_takes_a_line_or_two_so_programs_have_files_of_their_own() -> None:
+def test_each_target_has_at_most_two_lines() -> None:
     targets = re.findall(r"^([\w-]+):.*\n((?:\t.*\n)*)", MAKEFILE, re.M)
 
     commands = {target: len(re.findall(r"(?<!\\)\n", recipe)) for target, recipe in targets}
@@ -39,7 +39,7 @@ def test_each_habit_takes_a_line_or_two_so_programs_have_files_of_their_own() ->
 
 
 @pytest.mark.parametrize("has_python", [True, False])
-def test_bench_measures_with_lambdas_python_where_there_is_one(tmp_path: Path, has_python: bool) -> None:
+def test_bench_uses_lambdas_python_if_it_is_installed(tmp_path: Path, has_python: bool) -> None:
     python = tmp_path / "python3.13"
     python.write_text(f'#!/bin/sh\necho "{"3.13" if has_python else "3.11"} $0"\n')
     python.chmod(0o755)
@@ -64,7 +64,7 @@ def test_bench_measures_with_lambdas_python_where_there_is_one(tmp_path: Path, h
     ]
 
 
-def test_an_artifact_is_built_only_where_sam_wants_it() -> None:
+def test_an_artifact_is_built_only_by_sam() -> None:
     environment = {name: value for name, value in os.environ.items() if name != "ARTIFACTS_DIR"}
     command = ["make", "build-OrchestratorFunction"]
 

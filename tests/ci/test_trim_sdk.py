@@ -1,4 +1,4 @@
-"""What the build leaves of the AWS SDK, and what it refuses to leave out."""
+"""Which services the build keeps of the AWS SDK, and which it refuses to leave out."""
 
 import gzip
 import json
@@ -27,7 +27,7 @@ def artifact(tmp_path: Path) -> Path:
 
 
 def trim(artifact: Path, services: Iterable[str], *packages: Path) -> str:
-    """Trim the SDK; give the message that stops the build."""
+    """Trim the SDK, and return the message that stops the build."""
     try:
         trim_sdk.trim(artifact, services, packages)
     except SystemExit as stopped:
@@ -35,7 +35,7 @@ def trim(artifact: Path, services: Iterable[str], *packages: Path) -> str:
     return ""
 
 
-def test_the_services_that_are_named_stay_with_their_endpoints(artifact: Path) -> None:
+def test_the_named_services_stay_with_their_endpoints(artifact: Path) -> None:
     assert trim(artifact, ["codebuild", "stepfunctions"]) == ""
 
     data = artifact / "botocore" / "data"
@@ -47,7 +47,7 @@ def test_the_services_that_are_named_stay_with_their_endpoints(artifact: Path) -
     assert list((artifact / "boto3" / "data").iterdir()) == []
 
 
-def test_services_that_are_none_are_named(artifact: Path) -> None:
+def test_unknown_services_are_named(artifact: Path) -> None:
     assert trim(artifact, ["sqs", "sms", "StepFunctions"]) == (
         "LAMBDA_AWS_SERVICES names services that boto3 does not have: StepFunctions sms"
     )
@@ -75,7 +75,7 @@ def test_a_client_whose_service_is_left_out_stops_the_build(artifact: Path, tmp_
 @pytest.mark.parametrize(
     "code", ['make.client("oauth")', "client()", "client(*names)", 'x["client"]("sqs")', "not Python", 'f("sqs")']
 )
-def test_other_code_is_let_through(artifact: Path, tmp_path: Path, code: str) -> None:
+def test_other_code_does_not_stop_the_build(artifact: Path, tmp_path: Path, code: str) -> None:
     module = tmp_path / "module.py"
     module.write_text(code)
 

@@ -1,4 +1,4 @@
-"""The command, as a person or a script uses it."""
+"""The command line, on a terminal and in scripts."""
 
 import io
 import json
@@ -75,7 +75,7 @@ def started(answer: str) -> dict[str, Any]:
     return outcome
 
 
-def test_the_installed_command_runs_the_main_job() -> None:
+def test_the_installed_command_runs_an_event() -> None:
     command = Path(sys.executable).with_name("orchestrator")
     environment = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
 
@@ -92,7 +92,7 @@ def test_the_installed_command_runs_the_main_job() -> None:
     assert '"message":"event handled"' in done.stderr
 
 
-def test_stdout_is_the_answer_alone_and_logs_go_to_stderr(run: Run) -> None:
+def test_stdout_has_only_the_answer_and_logs_go_to_stderr(run: Run) -> None:
     code, out, err = run("invoke", str(EVENTS / "tenant-provisioning.json"))
 
     assert code == 0
@@ -100,7 +100,7 @@ def test_stdout_is_the_answer_alone_and_logs_go_to_stderr(run: Run) -> None:
     assert [json.loads(line) for line in err.splitlines()]
 
 
-def test_on_a_terminal_the_answer_is_laid_out_and_the_variables_are_shown(
+def test_on_a_terminal_the_answer_is_indented_and_the_variables_are_shown(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
@@ -135,7 +135,7 @@ def test_the_jenkins_sample_runs_on_an_embedded_jenkins(run: Run, monkeypatch: p
     assert "instanceSize             xlarge" in err
 
 
-def test_a_folder_is_run_file_by_file(run: Run) -> None:
+def test_the_events_of_a_folder_are_run_one_by_one(run: Run) -> None:
     code, out, _ = run("invoke", str(EVENTS))
 
     answers = [json.loads(line) for line in out.splitlines()]
@@ -143,7 +143,7 @@ def test_a_folder_is_run_file_by_file(run: Run) -> None:
     assert len(answers) == len(list(EVENTS.glob("*.json")))
 
 
-def test_stdin_is_read_for_a_dash(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dash_reads_the_event_from_stdin(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(sample("tenant-provisioning"))))
 
     code, out, _ = run("invoke", "-")
@@ -152,22 +152,22 @@ def test_stdin_is_read_for_a_dash(run: Run, monkeypatch: pytest.MonkeyPatch) -> 
     assert started(out)["status"] == "started"
 
 
-def test_somebodys_own_handler_can_be_run(run: Run, own_handler: str, own_event: str) -> None:
+def test_a_custom_handler_can_be_run(run: Run, own_handler: str, own_event: str) -> None:
     code, out, _ = run("invoke", "--handler", own_handler, own_event)
 
     assert code == 0
     assert started(out)["name"] == "basic-tenant-provisioning"
 
 
-def test_a_failed_event_is_one_line_and_the_others_still_run(run: Run, tmp_path: Path) -> None:
+def test_a_failed_event_is_reported_in_one_line_and_the_others_still_run(run: Run, tmp_path: Path) -> None:
     bad = tmp_path / "bad.json"
     bad.write_text("[]")
 
     code, out, err = run("invoke", str(bad), str(EVENTS / "tenant-provisioning.json"))
 
-    (told,) = [line for line in err.splitlines() if line.startswith("orchestrator: ")]
+    (line,) = [line for line in err.splitlines() if line.startswith("orchestrator: ")]
     assert code == 1
-    assert told.startswith(f"orchestrator: {bad}: InvalidEvent: event: a list is not an EventBridge event")
+    assert line.startswith(f"orchestrator: {bad}: InvalidEvent: event: a list is not an EventBridge event")
     assert started(out)["status"] == "started"
     assert "Traceback" not in err
 
@@ -182,7 +182,7 @@ def test_debug_shows_the_traceback(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         (b"{", "is not valid JSON: Expecting property name enclosed in double quotes in line 1, column 2"),
         (b"", "is not valid JSON: Expecting value in line 1, column 1"),
@@ -190,18 +190,18 @@ def test_debug_shows_the_traceback(run: Run, tmp_path: Path) -> None:
         (b"\xff", "is not UTF-8 text"),
     ],
 )
-def test_a_file_that_is_no_json_is_told(run: Run, tmp_path: Path, content: bytes, told: str) -> None:
+def test_a_file_that_is_not_json_is_named(run: Run, tmp_path: Path, content: bytes, message: str) -> None:
     file = tmp_path / "event.json"
     file.write_bytes(content)
 
     code, out, err = run("invoke", str(file))
 
     assert (code, out) == (1, "")
-    assert err == f"orchestrator: {file}: InvalidEvent: {told}\n"
+    assert err == f"orchestrator: {file}: InvalidEvent: {message}\n"
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("invoke", "absent.json"), "absent.json: InvalidEvent: cannot be read: No such file or directory"),
         (("invoke", "."), "InvalidEvent: .: contains no .json file; name a file or a folder with events"),
@@ -212,16 +212,16 @@ def test_a_file_that_is_no_json_is_told(run: Run, tmp_path: Path, content: bytes
         (("invoke", "--endpoint-url", "localhost", "x.json"), "--endpoint-url 'localhost' is not an http(s) URL"),
     ],
 )
-def test_a_wrong_argument_is_one_line(run: Run, arguments: tuple[str, ...], told: str) -> None:
+def test_a_wrong_argument_is_reported_in_one_line(run: Run, arguments: tuple[str, ...], message: str) -> None:
     code, out, err = run(*arguments)
 
     assert (code, out) == (1, "")
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("text", ["raise KeyError('x')", "def", "import orchestrator.absent"])
-def test_a_handler_that_cannot_be_imported_is_one_line(run: Run, tmp_path: Path, text: str) -> None:
+def test_a_handler_that_cannot_be_imported_is_reported_in_one_line(run: Run, tmp_path: Path, text: str) -> None:
     (tmp_path / "broken.py").write_text(text)
 
     code, _, err = run("routes", "--handler", "broken:lambda_handler")
@@ -249,7 +249,7 @@ def test_a_running_emulator_is_used(run: Run, monkeypatch: pytest.MonkeyPatch) -
     assert started(first[1])["name"] == "premium-tenant-provisioning"
 
 
-def test_an_emulator_runs_until_it_is_interrupted_and_has_what_the_samples_need(
+def test_an_emulator_runs_until_it_is_interrupted_and_works_with_the_samples(
     run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("AWS_REGION", "DYNAMO_DB_REGION", "TIER_DETAILS_TABLE"):
@@ -274,7 +274,7 @@ def test_an_emulator_runs_until_it_is_interrupted_and_has_what_the_samples_need(
     assert "premium-tenant-provisioning" in found["projects"]
 
 
-def test_an_emulator_that_cannot_listen_is_one_line(run: Run) -> None:
+def test_an_emulator_that_cannot_listen_is_reported_in_one_line(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         code, out, err = run("emulate", "--host", "127.0.0.1", "--port", port)
@@ -294,7 +294,7 @@ def test_the_callers_environment_is_restored(run: Run, monkeypatch: pytest.Monke
     assert dict(os.environ) == before
 
 
-def test_values_are_not_shown_where_they_are_real(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_values_of_a_real_account_are_not_shown(run: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     event = tmp_path / "event.json"
     event.write_text(json.dumps(sample("tenant-provisioning")))
     with CodeBuildServer(["PREMIUM-job"]) as server:
@@ -306,7 +306,7 @@ def test_values_are_not_shown_where_they_are_real(run: Run, monkeypatch: pytest.
     assert "example-callback-secret" not in err
 
 
-def test_a_value_that_would_move_the_cursor_is_shown_escaped(run: Run, tmp_path: Path) -> None:
+def test_control_characters_in_a_value_are_escaped(run: Run, tmp_path: Path) -> None:
     event = tmp_path / "event.json"
     override = "detail.builderConfig.config.environmentOverride.note"
     event.write_text(json.dumps(changed(sample("tenant-provisioning"), override, "a\x1b[2J\nb")))
@@ -316,7 +316,7 @@ def test_a_value_that_would_move_the_cursor_is_shown_escaped(run: Run, tmp_path:
     assert "note                     a\\x1b[2J\\nb" in err
 
 
-def test_a_number_that_cannot_be_read_is_told_by_its_place(run: Run, tmp_path: Path) -> None:
+def test_a_number_that_cannot_be_read_is_reported_with_its_place(run: Run, tmp_path: Path) -> None:
     event = changed(sample("tenant-provisioning"), "detail.appConfig", "LONG")
     (tmp_path / "event.json").write_text(json.dumps(event).replace('"LONG"', "9" * 5000))
 
@@ -326,7 +326,7 @@ def test_a_number_that_cannot_be_read_is_told_by_its_place(run: Run, tmp_path: P
     assert "InvalidEvent: event: detail.appConfig is a number of more than 4,300 digits" in err.splitlines()[-1]
 
 
-def test_json_that_cannot_be_read_is_told_in_a_line(run: Run, tmp_path: Path) -> None:
+def test_json_that_cannot_be_read_is_reported_in_one_line(run: Run, tmp_path: Path) -> None:
     (tmp_path / "event.json").write_text("[" * 100_000)
 
     code, out, err = run("invoke", "event.json")
@@ -336,7 +336,7 @@ def test_json_that_cannot_be_read_is_told_in_a_line(run: Run, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[bad", "http://h:99999", "localhost:5000", "ftp://h"])
-def test_an_address_of_an_emulator_that_is_none_is_told_in_a_line(run: Run, url: str) -> None:
+def test_an_invalid_address_of_an_emulator_is_reported_in_one_line(run: Run, url: str) -> None:
     code, out, err = run("invoke", "--endpoint-url", url, str(EVENTS / "tenant-provisioning.json"))
 
     assert (code, out) == (1, "")
@@ -344,7 +344,7 @@ def test_an_address_of_an_emulator_that_is_none_is_told_in_a_line(run: Run, url:
     assert "is not an http(s) URL; write it as http://HOST:PORT" in err
 
 
-def test_the_real_account_is_used_only_when_asked_for(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_real_account_is_used_only_on_request(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
@@ -369,7 +369,7 @@ def test_routes_are_a_table_json_or_a_diagram(run: Run, own_handler: str) -> Non
     assert run("routes", "--handler", "own:registry", "--mermaid")[1].startswith("flowchart LR")
 
 
-def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
         main(["--version"])
 
@@ -377,7 +377,7 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out.startswith("orchestrator 0.")
 
 
-def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_pipe_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     class Closed(io.StringIO):
         def write(self, text: str) -> int:
             raise BrokenPipeError
@@ -387,7 +387,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(monkeypatch: pytest.MonkeyPat
     assert main(["routes"]) == 1
 
 
-def test_without_moto_the_remedy_is_told(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_moto_the_error_names_the_remedy(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "moto", None)
 
     code, _, err = run("invoke", str(EVENTS / "tenant-provisioning.json"))

@@ -1,4 +1,4 @@
-"""How the handler runs consumers: conditions, fan-out, failures, async, and what is told of it."""
+"""How the handler runs consumers: conditions, fan-out, failures, async consumers, logs and metrics."""
 
 import asyncio
 import json
@@ -73,7 +73,7 @@ def test_a_consumer_takes_the_event_whose_condition_holds(
     assert [job.variables["tenant"] for job in builder.jobs] == ["b"]
 
 
-def test_a_condition_sees_the_validated_detail(registry: Registry, handler: Application, builder: Recorder) -> None:
+def test_a_condition_gets_the_validated_detail(registry: Registry, handler: Application, builder: Recorder) -> None:
     class Suspension(BaseModel):
         days: int
 
@@ -89,7 +89,7 @@ def test_a_condition_sees_the_validated_detail(registry: Registry, handler: Appl
     assert [job.name for job in builder.jobs] == ["days-3"]
 
 
-def test_an_action_may_be_of_a_class_of_ones_own(registry: Registry, handler: Application, builder: Recorder) -> None:
+def test_an_action_may_be_of_a_derived_class(registry: Registry, handler: Application, builder: Recorder) -> None:
     class NightlyJob(StartJob):
         """Derived from an action."""
 
@@ -102,7 +102,7 @@ def test_an_action_may_be_of_a_class_of_ones_own(registry: Registry, handler: Ap
     assert [job.name for job in builder.jobs] == ["nightly"]
 
 
-def test_consumers_run_side_by_side(registry: Registry, handler: Application) -> None:
+def test_consumers_run_in_parallel(registry: Registry, handler: Application) -> None:
     everyone_is_here = threading.Barrier(20, timeout=10)
 
     def wait(event: Event) -> None:
@@ -127,7 +127,7 @@ def test_async_consumers_run_too(registry: Registry, handler: Application, build
     assert [job.name for job in builder.jobs] == ["later"]
 
 
-def test_async_consumers_run_side_by_side_with_others(registry: Registry, handler: Application) -> None:
+def test_async_consumers_run_in_parallel_with_others(registry: Registry, handler: Application) -> None:
     both_are_here = threading.Barrier(2, timeout=10)
 
     @registry.consumer("TENANT_SUSPENDED")
@@ -141,7 +141,7 @@ def test_async_consumers_run_side_by_side_with_others(registry: Registry, handle
     assert len(invoke(handler, event())["consumers"]) == 2
 
 
-def test_an_async_consumer_runs_where_a_loop_is_running_already(
+def test_an_async_consumer_runs_even_if_the_caller_has_a_running_loop(
     registry: Registry, handler: Application, builder: Recorder
 ) -> None:
     @registry.consumer("TENANT_SUSPENDED")
@@ -168,7 +168,7 @@ def test_several_actions_are_performed_in_order(registry: Registry, handler: App
     assert [outcome["name"] for outcome in answer["consumers"][0]["outcomes"]] == ["first", "second"]
 
 
-def test_each_action_has_a_run_id_of_its_own(registry: Registry, handler: Application, builder: Recorder) -> None:
+def test_each_action_has_its_own_run_id(registry: Registry, handler: Application, builder: Recorder) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: [StartJob(name="x"), StartJob(name="x")])
     registry.consumer("TENANT_SUSPENDED", name="b")(lambda event: StartJob(name="x"))
 
@@ -178,9 +178,7 @@ def test_each_action_has_a_run_id_of_its_own(registry: Registry, handler: Applic
     assert all(job.variables["ORCHESTRATOR_RUN_ID"] == job.run_id for job in builder.jobs)
 
 
-def test_an_action_that_is_refused_keeps_the_others_from_being_performed(
-    registry: Registry, handler: Application, builder: Recorder
-) -> None:
+def test_if_an_action_is_refused_none_is_performed(registry: Registry, handler: Application, builder: Recorder) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a")(
         lambda event: [StartJob(name="good"), StartJob(name="bad", variables={"PATH": "/evil"})]
     )
@@ -202,7 +200,7 @@ def test_an_action_that_fails_stops_those_after_it(registry: Registry, handler: 
 
 
 @pytest.mark.parametrize("decision", [7, "job", ["job"], [StartJob(name="x"), 7], {"a": 1}])
-def test_a_decision_that_is_no_action_is_refused(
+def test_a_decision_that_is_not_an_action_is_refused(
     registry: Registry, handler: Application, builder: Recorder, decision: Any
 ) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: decision)
@@ -238,7 +236,7 @@ def test_several_failures_are_all_raised(registry: Registry, handler: Applicatio
     assert [job.name for job in builder.jobs] == ["z"]
 
 
-def test_an_error_of_a_consumers_own_is_told_without_its_text(
+def test_a_foreign_error_of_a_consumer_is_raised_without_its_text(
     registry: Registry, handler: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(event: Event) -> None:
@@ -254,7 +252,7 @@ def test_an_error_of_a_consumers_own_is_told_without_its_text(
 
 
 @pytest.mark.parametrize("raised", [SystemExit(SECRET), asyncio.CancelledError(SECRET), GeneratorExit(SECRET)])
-def test_not_even_an_exit_hides_the_other_consumers(
+def test_an_exit_in_a_consumer_does_not_stop_the_others(
     registry: Registry, handler: Application, builder: Recorder, raised: BaseException
 ) -> None:
     builder.failing["bad"] = JobRejected("bad is disabled")
@@ -273,7 +271,9 @@ def test_not_even_an_exit_hides_the_other_consumers(
     assert [job.name for job in builder.jobs] == ["good"]
 
 
-def test_what_a_consumer_does_to_the_detail_is_not_seen_by_the_others(registry: Registry, handler: Application) -> None:
+def test_a_change_of_the_detail_by_a_consumer_does_not_affect_the_others(
+    registry: Registry, handler: Application
+) -> None:
     seen: list[Any] = []
 
     def change(event: Event) -> None:
@@ -288,7 +288,7 @@ def test_what_a_consumer_does_to_the_detail_is_not_seen_by_the_others(registry: 
     assert sorted(seen) == ["evil", "good"]
 
 
-def test_an_error_is_one_line_whoever_wrote_it(registry: Registry, handler: Application) -> None:
+def test_the_message_of_an_error_is_one_line(registry: Registry, handler: Application) -> None:
     def broken(event: Event) -> None:
         raise InvalidEvent("two\nlines")
 
@@ -298,14 +298,14 @@ def test_an_error_is_one_line_whoever_wrote_it(registry: Registry, handler: Appl
         invoke(handler, event())
 
 
-def test_a_condition_that_fails_is_told_as_its_consumers_failure(registry: Registry, handler: Application) -> None:
+def test_a_failed_condition_is_a_failure_of_its_consumer(registry: Registry, handler: Application) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a", when=lambda event: event.detail["tier"] == "X")(job("x"))
 
     with pytest.raises(ConsumerFailed, match="consumer 'a' raised KeyError"):
         invoke(handler, event())
 
 
-def test_the_context_shows_what_a_consumer_may_look_at(registry: Registry, handler: Application) -> None:
+def test_the_context_has_tiers_tenants_settings_and_lambdas_context(registry: Registry, handler: Application) -> None:
     seen: list[Context] = []
 
     @registry.consumer("TENANT_SUSPENDED")
@@ -321,7 +321,7 @@ def test_the_context_shows_what_a_consumer_may_look_at(registry: Registry, handl
     assert context.lambda_context.get_remaining_time_in_millis() > 0
 
 
-def test_a_users_own_builder_is_found_by_its_name(registry: Registry) -> None:
+def test_a_custom_builder_is_found_by_its_name(registry: Registry) -> None:
     own = Recorder()
     registry.consumer("TENANT_SUSPENDED", name="a")(job("x", builder="GITHUB"))
 
@@ -334,12 +334,12 @@ def test_a_users_own_builder_is_found_by_its_name(registry: Registry) -> None:
 
 
 @pytest.mark.parametrize("builder", [5, object(), type("OnlyStart", (), {"start": lambda self, job: None})()])
-def test_what_is_no_builder_is_refused_when_the_handler_is_made(registry: Registry, builder: Any) -> None:
+def test_an_invalid_builder_is_refused_when_the_handler_is_created(registry: Registry, builder: Any) -> None:
     with pytest.raises(ConfigurationError, match="builder 'X' lacks a method start or find"):
         create_handler(registry, builders={"X": builder})
 
 
-def test_an_error_of_a_builders_own_names_the_builder_and_its_place(registry: Registry) -> None:
+def test_a_foreign_error_of_a_builder_names_the_builder_and_its_line(registry: Registry) -> None:
     class Broken(Recorder):
         def start(self, job: Job) -> Run:
             raise ValueError(SECRET)
@@ -355,7 +355,7 @@ def test_an_error_of_a_builders_own_names_the_builder_and_its_place(registry: Re
 LEFT_OUT = "needs AWS service 'quantum', which the artifact leaves out; add it to LAMBDA_AWS_SERVICES and build again"
 
 
-def test_a_builder_of_a_service_that_the_artifact_left_out_names_it_and_the_variable(registry: Registry) -> None:
+def test_a_builder_whose_service_is_not_in_the_artifact_names_it_and_the_variable(registry: Registry) -> None:
     class Quantum(Recorder):
         def start(self, job: Job) -> Run:
             boto3.client("quantum")  # type: ignore[call-overload]  # there is no such service
@@ -367,9 +367,7 @@ def test_a_builder_of_a_service_that_the_artifact_left_out_names_it_and_the_vari
         invoke(create_handler(registry, builders={"X": Quantum()}), event())
 
 
-def test_a_service_that_the_artifact_left_out_is_reported_as_a_failure_that_no_retry_mends(
-    registry: Registry, aws: Requests
-) -> None:
+def test_a_service_that_is_not_in_the_artifact_is_a_permanent_failure(registry: Registry, aws: Requests) -> None:
     builder = Recorder(failing={"x": UnknownServiceError(service_name="quantum", known_service_names="codebuild")})
     registry.consumer("TENANT_SUSPENDED", name="a", failure_type="TENANT_SUSPENSION_FAILURE")(job("x", builder="X"))
 
@@ -381,17 +379,17 @@ def test_a_service_that_the_artifact_left_out_is_reported_as_a_failure_that_no_r
     assert LEFT_OUT in json.loads(failure["Detail"])["reason"]
 
 
-@pytest.mark.parametrize("kind", ["client", "resource"])
-def test_a_consumer_of_a_service_that_the_artifact_left_out_names_it_and_the_variable(
-    registry: Registry, kind: str
+@pytest.mark.parametrize("factory", ["client", "resource"])
+def test_a_consumer_whose_service_is_not_in_the_artifact_names_it_and_the_variable(
+    registry: Registry, factory: str
 ) -> None:
-    registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: getattr(boto3, kind)("quantum"))
+    registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: getattr(boto3, factory)("quantum"))
 
     with pytest.raises(ConfigurationError, match=f"^consumer 'a' {LEFT_OUT}$"):
         invoke(create_handler(registry), event())
 
 
-def test_a_service_without_resources_is_not_taken_for_one_that_was_left_out(registry: Registry) -> None:
+def test_a_service_without_resources_does_not_count_as_left_out(registry: Registry) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a")(lambda event: getattr(boto3, "resource")("codebuild"))  # noqa: B009
 
     with pytest.raises(ConsumerFailed, match="consumer 'a' raised ResourceNotExistsError"):
@@ -409,9 +407,7 @@ def test_a_builder_that_returns_no_run_is_named(registry: Registry) -> None:
         invoke(create_handler(registry, builders={"X": Broken()}), event())
 
 
-def test_a_name_that_no_job_can_have_keeps_the_actions_before_it_from_being_performed(
-    registry: Registry, aws: Requests
-) -> None:
+def test_if_a_job_name_is_invalid_no_action_is_performed(registry: Registry, aws: Requests) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a")(
         lambda event: [StartJob(name="premium-tenant-provisioning"), StartJob(name="bad name")]
     )
@@ -433,7 +429,7 @@ def test_a_name_that_no_job_can_have_keeps_the_actions_before_it_from_being_perf
         ({}, ""),
     ],
 )
-def test_a_job_is_told_its_tenant(
+def test_a_job_gets_the_id_of_its_tenant(
     registry: Registry, handler: Application, builder: Recorder, detail: dict[str, Any], tenant_id: str
 ) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a")(job("x"))
@@ -443,7 +439,7 @@ def test_a_job_is_told_its_tenant(
     assert builder.jobs[0].variables["ORCHESTRATOR_TENANT_ID"] == tenant_id
 
 
-def test_an_event_that_nobody_takes_is_logged_and_counted(
+def test_an_event_without_a_consumer_is_logged_and_counted(
     handler: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer = invoke(handler, event(secret=SECRET))
@@ -466,7 +462,7 @@ def test_an_event_whose_conditions_do_not_hold_counts_as_unhandled(
     assert json_lines(capsys.readouterr().out)[1]["EventUnhandled"] == [1.0]
 
 
-def test_records_hold_no_secrets_in_their_repr() -> None:
+def test_a_repr_shows_no_secret() -> None:
     actions = [
         StartJob(name="x", variables={"secret": SECRET}, trusted_variables={"secret": SECRET}),
         SaveTenant(tenant_id="t", record={"secret": SECRET}),

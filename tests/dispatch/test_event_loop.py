@@ -10,7 +10,7 @@ from tests.support.events import invoke, json_lines, sample
 
 
 class Client:
-    """Bound to the loop that it is made on, with a task that works between events, as a connection pool has."""
+    """A client bound to its event loop, with a task between events, as a connection pool has."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -31,7 +31,7 @@ class Client:
             (await self._requests.get()).set_result("hello")
 
 
-def test_a_client_that_is_bound_to_the_loop_is_good_for_the_next_event() -> None:
+def test_a_client_that_is_bound_to_the_loop_works_for_the_next_event() -> None:
     registry = Registry()
     clients: list[Client] = []
 
@@ -82,7 +82,7 @@ def test_async_consumers_of_several_threads_share_the_loop_and_keep_their_own_ev
 
 
 @pytest.mark.parametrize("ends", [SystemExit("do-not-tell"), KeyboardInterrupt()])
-def test_a_task_that_wants_the_process_to_end_ends_its_consumer_alone(ends: BaseException) -> None:
+def test_an_exit_in_a_task_ends_only_its_consumer(ends: BaseException) -> None:
     registry = Registry()
 
     async def child() -> None:
@@ -103,7 +103,7 @@ def test_a_task_that_wants_the_process_to_end_ends_its_consumer_alone(ends: Base
     assert invoke(handler, sample("tenant-provisioning") | {"detail-type": "B"})["consumers"][0]["name"] == "later"
 
 
-def test_a_consumer_that_stops_the_loop_stops_nobody() -> None:
+def test_a_consumer_that_stops_the_loop_still_completes() -> None:
     registry = Registry()
 
     @registry.consumer("A")

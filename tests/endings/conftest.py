@@ -1,4 +1,4 @@
-"""An emulated CodeBuild, the built-in function in front of it, and a clock that can be moved."""
+"""Fixtures: an emulated CodeBuild, the standard handler, and a movable clock."""
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,7 @@ from tests.support.endings import PROJECT
 
 @pytest.fixture
 def codebuild(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeBuildServer]:
-    """A CodeBuild that keeps variables, which moto's does not."""
+    """A CodeBuild server that keeps variables, unlike moto's."""
     with CodeBuildServer([PROJECT], now=datetime.now(UTC).timestamp()) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", server.url)
         yield server
@@ -31,7 +31,7 @@ def handler(codebuild: CodeBuildServer) -> Application:
 
 @pytest.fixture
 def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
-    """Move the time of day."""
+    """Return a function that moves the clock."""
 
     def move(by: timedelta) -> None:
         monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + by)

@@ -1,4 +1,4 @@
-"""Which events about endings are believed."""
+"""Which events about endings are accepted, and which are ignored."""
 
 import json
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ def test_a_report_of_an_unknown_run_is_ignored(handler: Application, codebuild: 
     assert_ignored(handler, aws, report, "the ledger has no record of that run")
 
 
-@pytest.mark.parametrize("kind", ["TENANT_PROVISIONING_SUCCESS", "TENANT_PROVISIONING_FAILURE"])
+@pytest.mark.parametrize("event_type", ["TENANT_PROVISIONING_SUCCESS", "TENANT_PROVISIONING_FAILURE"])
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
@@ -39,22 +39,22 @@ def test_a_report_of_an_unknown_run_is_ignored(handler: Application, codebuild: 
         ({"CODEBUILD_BUILD_ID": f"{PROJECT}:another"}, "is another build than the event names"),
     ],
 )
-def test_a_report_that_knows_something_else_of_a_run_is_ignored(
+def test_a_report_that_contradicts_the_ledger_is_ignored(
     handler: Application,
     codebuild: CodeBuildServer,
     aws: Requests,
-    kind: str,
+    event_type: str,
     changes: Mapping[str, str],
     reason: str,
 ) -> None:
     build = provisioned(handler, codebuild)
 
-    assert_ignored(handler, aws, as_report(codebuild, build, kind, **changes), reason)
+    assert_ignored(handler, aws, as_report(codebuild, build, event_type, **changes), reason)
 
     assert len(open_records()) == 1
 
 
-def test_a_report_of_codebuild_is_none_of_a_jenkins_job(jenkins: JenkinsServer, aws: Requests) -> None:
+def test_a_report_by_another_builder_or_job_is_ignored(jenkins: JenkinsServer, aws: Requests) -> None:
     handler = create_handler(lifecycle)
     invoke(handler, sample("tenant-provisioning-jenkins"))
     run_id = open_records()[0]["id"]["S"]
@@ -67,7 +67,7 @@ def test_a_report_of_codebuild_is_none_of_a_jenkins_job(jenkins: JenkinsServer, 
 def test_type_and_tenant_of_a_report_come_from_the_ledger(
     handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
-    """As of a job that declares its run id and nothing else."""
+    """The report of a job that declares only its run id as a parameter."""
     build = provisioned(handler, codebuild)
     own = {
         "ORCHESTRATOR_RUN_ID": codebuild.variables(build)["ORCHESTRATOR_RUN_ID"],
@@ -90,7 +90,7 @@ def test_type_and_tenant_of_a_report_come_from_the_ledger(
         (PROJECT, {"ORCHESTRATOR_RUN_ID": "unknown"}),
     ],
 )
-def test_a_state_change_of_a_run_that_is_not_ours_is_ignored(
+def test_a_state_change_of_an_unknown_run_is_ignored(
     handler: Application,
     codebuild: CodeBuildServer,
     aws: Requests,
@@ -98,7 +98,7 @@ def test_a_state_change_of_a_run_that_is_not_ours_is_ignored(
     project: str,
     variables: Mapping[str, str],
 ) -> None:
-    """As of a build that somebody started who wants a tenant to count as provisioned."""
+    """A forged build, started to make a tenant count as provisioned."""
     build = provisioned(handler, codebuild)
     forged = {**codebuild.variables(build), "APP_PLANE_REDIRECT_URL": "https://evil.example.com", **variables}
     event = state_change(
@@ -122,7 +122,7 @@ def test_a_state_change_of_a_run_that_is_not_ours_is_ignored(
     assert '"EndingIgnored":[1.0]' in capsys.readouterr().out
 
 
-def test_a_build_that_somebody_started_again_does_not_tell_how_ours_ended(
+def test_the_end_of_a_manually_repeated_build_is_ignored(
     handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
@@ -134,7 +134,7 @@ def test_a_build_that_somebody_started_again_does_not_tell_how_ours_ended(
     assert published(aws) == []
 
 
-def test_state_changes_come_from_codebuild_alone(
+def test_a_state_change_from_another_source_is_ignored(
     handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
@@ -143,7 +143,7 @@ def test_state_changes_come_from_codebuild_alone(
     assert invoke(handler, state_change(build) | {"source": "my.codebuild"})["consumers"] == []
 
 
-def test_without_a_table_state_changes_are_ignored_and_the_log_says_so_once(
+def test_without_a_table_state_changes_are_ignored_and_a_warning_is_logged_once(
     codebuild: CodeBuildServer, aws: Requests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("IDEMPOTENCY_TABLE")
@@ -158,7 +158,7 @@ def test_without_a_table_state_changes_are_ignored_and_the_log_says_so_once(
     assert published(aws) == []
 
 
-def test_without_a_table_a_report_is_believed_of_its_source(
+def test_without_a_table_a_report_is_accepted_unchecked(
     codebuild: CodeBuildServer, aws: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("IDEMPOTENCY_TABLE")
@@ -169,7 +169,7 @@ def test_without_a_table_a_report_is_believed_of_its_source(
     assert stored()["status"] == "PROVISIONED"
 
 
-def test_a_report_that_names_no_run_can_be_refused(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_without_a_run_id_can_be_refused(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUIRE_RUN_ID", "true")
     handler = create_handler(lifecycle)
     report = sample("tenant-provisioning-success")
@@ -182,7 +182,7 @@ def test_a_report_that_names_no_run_can_be_refused(aws: Requests, monkeypatch: p
     assert [name for name in aws.operations if name != "GetItem"] == []
 
 
-def test_what_could_not_be_started_is_told_without_a_run_all_the_same(
+def test_a_failed_start_is_handled_without_a_run_id_even_if_run_ids_are_required(
     aws: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REQUIRE_RUN_ID", "true")
@@ -222,7 +222,9 @@ def test_a_run_id_cannot_be_required_without_a_table(aws: Requests, monkeypatch:
 
 
 @pytest.mark.parametrize("run_id", ["x" * 3000, "unknown"])
-def test_no_text_for_a_run_id_is_too_long_to_be_ignored(handler: Application, aws: Requests, run_id: str) -> None:
+def test_a_report_with_an_unknown_run_id_of_any_length_is_ignored(
+    handler: Application, aws: Requests, run_id: str
+) -> None:
     event = changed(sample("tenant-provisioning-success"), "detail.ORCHESTRATOR_RUN_ID", run_id)
 
     assert_ignored(handler, aws, event, "the ledger has no record of that run")
@@ -240,10 +242,10 @@ def test_a_report_that_its_consumer_refuses_leaves_the_job_open(
     assert len(open_records()) == 1
 
 
-def test_a_deployment_follows_from_a_run_that_has_succeeded_or_is_ignored(
+def test_a_deployment_without_a_successful_run_is_ignored(
     codebuild: CodeBuildServer, aws: Requests, control_plane: ControlPlane
 ) -> None:
-    """As somebody would publish it who wants a tenant active that is not, with an address of his own."""
+    """A forged event, published to activate a tenant, with the forger's own address."""
     handler = create_handler(lifecycle)
     build = provisioned(handler, codebuild)
     address = {"API_ENDPOINT": control_plane.url}
@@ -260,10 +262,10 @@ def test_a_deployment_follows_from_a_run_that_has_succeeded_or_is_ignored(
     assert [body["data"]["status"] for body in control_plane.accepted] == [0]
 
 
-def test_an_event_that_comes_again_does_not_begin_anew_what_a_later_one_has_ended(
+def test_a_redelivered_event_does_not_undo_a_later_one(
     handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
-    """Its sender's clock is ahead, so that it seems to be younger than the later event."""
+    """The sender's clock is ahead, so the first event does not look older than the second."""
     ahead = (datetime.now(UTC) + timedelta(minutes=10)).isoformat(timespec="seconds")
     first = sample("tenant-provisioning", id="first", time=ahead)
     invoke(handler, first)
@@ -276,7 +278,7 @@ def test_an_event_that_comes_again_does_not_begin_anew_what_a_later_one_has_ende
     assert (stored()["status"], stored()["startedBy"]) == ("DEPROVISIONING", "second")
 
 
-def test_an_old_success_is_not_followed_by_a_deployment(
+def test_a_superseded_success_is_not_followed_by_a_deployment(
     handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
@@ -289,7 +291,7 @@ def test_an_old_success_is_not_followed_by_a_deployment(
     assert stored()["status"] == "PROVISIONING"
 
 
-def test_a_late_failure_sends_no_webhook(
+def test_a_superseded_failure_sends_no_webhook(
     codebuild: CodeBuildServer, aws: Requests, control_plane: ControlPlane
 ) -> None:
     handler = create_handler(lifecycle)
@@ -302,7 +304,7 @@ def test_a_late_failure_sends_no_webhook(
     assert stored()["status"] == "PROVISIONING"
 
 
-def test_the_deployment_that_follows_from_an_older_start_is_superseded(
+def test_the_deployment_of_an_older_start_is_superseded(
     codebuild: CodeBuildServer, aws: Requests, control_plane: ControlPlane
 ) -> None:
     handler = create_handler(lifecycle)

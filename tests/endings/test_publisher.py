@@ -1,4 +1,4 @@
-"""How a build's ending is published: once, whoever sends it."""
+"""A build's ending is published once, whether by a state change or by the build itself."""
 
 import json
 
@@ -32,7 +32,7 @@ from tests.support.events import as_event, changed, invoke, sample, state_change
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"),
+    ("status", "event_type"),
     [
         ("SUCCEEDED", "TENANT_PROVISIONING_SUCCESS"),
         ("FAILED", "TENANT_PROVISIONING_FAILURE"),
@@ -41,8 +41,8 @@ from tests.support.events import as_event, changed, invoke, sample, state_change
         ("STOPPED", "TENANT_PROVISIONING_FAILURE"),
     ],
 )
-def test_a_build_that_ended_is_published_with_its_variables_and_exports(
-    handler: Application, codebuild: CodeBuildServer, aws: Requests, status: str, kind: str
+def test_an_ended_build_is_published_with_its_variables_and_exports(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests, status: str, event_type: str
 ) -> None:
     build = provisioned(handler, codebuild)
     codebuild.finish(build, status, API_ENDPOINT="https://plane.example.com/hook", instanceSize="exported")
@@ -50,7 +50,7 @@ def test_a_build_that_ended_is_published_with_its_variables_and_exports(
     answer = invoke(handler, state_change(build))
 
     (entry,) = published(aws)
-    assert (entry["DetailType"], entry["Source"]) == (kind, "saas.tenant.provisioning.codebuild")
+    assert (entry["DetailType"], entry["Source"]) == (event_type, "saas.tenant.provisioning.codebuild")
     detail = json.loads(entry["Detail"])
     assert outcome(answer, "publish_build_ending")["status"] == "published"
     sent = codebuild.variables(build)
@@ -66,7 +66,7 @@ def test_a_build_that_ended_is_published_with_its_variables_and_exports(
     assert detail == expected
 
 
-def test_an_export_does_not_change_whose_job_it_is(
+def test_an_export_does_not_change_the_run_id_or_the_tenant(
     handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
@@ -79,7 +79,7 @@ def test_an_export_does_not_change_whose_job_it_is(
     assert (detail["ORCHESTRATOR_RUN_ID"], detail["ORCHESTRATOR_TENANT_ID"]) == (run_id, TENANT_ID)
 
 
-def test_names_of_stored_secrets_are_not_taken_for_values(
+def test_variables_from_secret_stores_are_not_published(
     handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
@@ -94,7 +94,7 @@ def test_names_of_stored_secrets_are_not_taken_for_values(
     assert not {"PASSWORD", "TOKEN"} & json.loads(published(aws)[0]["Detail"]).keys()
 
 
-def test_a_build_that_codebuild_has_forgotten_is_published_from_its_event(
+def test_a_build_that_codebuild_no_longer_has_is_published_from_its_event(
     handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
@@ -110,7 +110,7 @@ def test_a_build_that_codebuild_has_forgotten_is_published_from_its_event(
     assert detail["secret"] == sandbox.CALLBACK_SECRET
 
 
-def test_a_build_that_has_not_ended_for_codebuild_yet_is_asked_after_again(
+def test_a_state_change_that_arrives_before_the_build_has_ended_is_retried(
     handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
@@ -130,7 +130,7 @@ def test_a_build_that_has_not_ended_for_codebuild_yet_is_asked_after_again(
         [{"name": "ORCHESTRATOR_RUN_ID", "type": "PLAINTEXT"}, {"name": "ORCHESTRATOR_EVENT_TYPE", "value": "X"}],
     ],
 )
-def test_builds_of_other_people_are_ignored(
+def test_builds_that_this_function_did_not_start_are_ignored(
     handler: Application, codebuild: CodeBuildServer, aws: Requests, variables: list[dict[str, str]]
 ) -> None:
     event = changed(
@@ -146,7 +146,7 @@ def test_builds_of_other_people_are_ignored(
     assert aws == []
 
 
-def test_a_build_that_has_begun_is_no_end(handler: Application, codebuild: CodeBuildServer, aws: Requests) -> None:
+def test_a_build_in_progress_publishes_nothing(handler: Application, codebuild: CodeBuildServer, aws: Requests) -> None:
     build = provisioned(handler, codebuild)
     aws.clear()
 
@@ -154,7 +154,7 @@ def test_a_build_that_has_begun_is_no_end(handler: Application, codebuild: CodeB
     assert aws == []
 
 
-def test_builds_that_publish_for_themselves_are_left_to_it(
+def test_endings_are_not_published_if_that_is_turned_off(
     codebuild: CodeBuildServer, aws: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PUBLISH_BUILD_ENDINGS", "false")
@@ -166,7 +166,7 @@ def test_builds_that_publish_for_themselves_are_left_to_it(
     assert published(aws) == []
 
 
-def test_a_job_that_runs_beside_another_is_not_reported(codebuild: CodeBuildServer, aws: Requests) -> None:
+def test_a_job_that_is_not_followed_is_not_reported(codebuild: CodeBuildServer, aws: Requests) -> None:
     registry = Registry()
     registry.include(lifecycle)
     registry.consumer("TENANT_SUSPENDED", name="notify")(lambda event: StartJob(name=PROJECT, follow=False))
@@ -180,7 +180,7 @@ def test_a_job_that_runs_beside_another_is_not_reported(codebuild: CodeBuildServ
     assert open_records() == []
 
 
-def test_an_end_that_both_the_build_and_its_state_change_tell_counts_once(
+def test_an_ending_that_the_build_and_its_state_change_report_counts_once(
     handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
@@ -210,7 +210,7 @@ def test_a_state_change_that_is_delivered_twice_is_published_once(
     assert len(published(aws)) == 1
 
 
-def test_nothing_of_a_builds_environment_is_logged(
+def test_the_environment_of_a_build_is_not_logged(
     handler: Application, codebuild: CodeBuildServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     build = provisioned(handler, codebuild)
@@ -238,7 +238,7 @@ def test_either_order_of_state_change_and_buildspec_leads_to_one_webhook(
     has_deployment_job: bool,
     state_change_first: bool,
 ) -> None:
-    """The address is known to the buildspec alone, as in the reference infrastructure."""
+    """Only the buildspec has the address, as in the reference infrastructure."""
     handler = create_handler(lifecycle)
     if has_deployment_job:
         boto3.client("dynamodb").update_item(
@@ -250,11 +250,11 @@ def test_either_order_of_state_change_and_buildspec_leads_to_one_webhook(
     build = provisioned(handler, codebuild)
     codebuild.finish(build)
     report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS", API_ENDPOINT=control_plane.url)
-    told = [state_change(build), report]
+    events = [state_change(build), report]
     seen = 0
-    for event in told if state_change_first else reversed(told):
+    for event in events if state_change_first else reversed(events):
         invoke(handler, event)
-        while seen < len(published(aws)):  # and what that publishes comes back
+        while seen < len(published(aws)):  # deliver what was published
             invoke(handler, as_event(published(aws)[seen], event_id=f"published-{seen}"))
             seen += 1
     if has_deployment_job:
@@ -269,7 +269,7 @@ def test_either_order_of_state_change_and_buildspec_leads_to_one_webhook(
     assert "statusWebhook" not in record
 
 
-def test_a_build_that_fails_after_it_told_of_a_success_corrects_the_record(
+def test_a_build_that_fails_after_reporting_a_success_corrects_the_record(
     codebuild: CodeBuildServer, aws: Requests, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
 ) -> None:
     handler = create_handler(lifecycle)

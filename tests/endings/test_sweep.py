@@ -1,4 +1,4 @@
-"""The sweep misses no ending, and a failure of one build system keeps it from none of another."""
+"""The sweep finds every ending, even if one job or record fails."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -39,7 +39,7 @@ def sweep(handler: Application, **changes: Any) -> Any:
     return outcome(invoke(handler, sample("scheduled-sweep", **changes)), "sweep_runs")
 
 
-def test_a_start_keeps_the_job_at_no_request_of_its_own(
+def test_a_start_records_the_open_job_without_an_extra_request(
     handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
@@ -56,7 +56,7 @@ def test_a_start_keeps_the_job_at_no_request_of_its_own(
     assert sandbox.CALLBACK_SECRET not in str(item)
 
 
-def test_an_end_that_nobody_told_is_found_and_published(
+def test_an_unreported_ending_is_found_and_published(
     handler: Application, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     build = provisioned(handler, codebuild)
@@ -74,7 +74,7 @@ def test_an_end_that_nobody_told_is_found_and_published(
     assert sweep(handler, id="next")["checked"] == 0
 
 
-def test_the_sweep_finds_its_work_by_a_query(
+def test_the_sweep_finds_open_jobs_by_a_query(
     handler: Application, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     provisioned(handler, codebuild)
@@ -87,7 +87,7 @@ def test_the_sweep_finds_its_work_by_a_query(
     assert aws.of("Query")[0]["IndexName"] == "open-jobs"
 
 
-def test_a_job_is_left_alone_for_a_while(handler: Application, codebuild: CodeBuildServer, aws: Requests) -> None:
+def test_a_new_job_is_not_checked_at_once(handler: Application, codebuild: CodeBuildServer, aws: Requests) -> None:
     codebuild.finish(provisioned(handler, codebuild))
 
     assert sweep(handler)["checked"] == 0
@@ -97,7 +97,7 @@ def test_a_job_is_left_alone_for_a_while(handler: Application, codebuild: CodeBu
     ("age", "pause"),
     [(timedelta(minutes=6), 5), (timedelta(minutes=40), 10), (timedelta(hours=3), 45), (timedelta(days=9), 60)],
 )
-def test_the_longer_a_job_runs_the_later_it_is_asked_after_again(
+def test_the_longer_a_job_runs_the_less_often_it_is_checked(
     handler: Application, codebuild: CodeBuildServer, later: Callable[[timedelta], None], age: timedelta, pause: int
 ) -> None:
     provisioned(handler, codebuild)
@@ -110,7 +110,7 @@ def test_the_longer_a_job_runs_the_later_it_is_asked_after_again(
     assert sweep(handler, id="in-time")["checked"] == 1
 
 
-def test_a_job_whose_end_was_told_is_not_asked_after(
+def test_a_job_whose_ending_was_reported_is_not_checked(
     handler: Application, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     build = provisioned(handler, codebuild)
@@ -121,7 +121,7 @@ def test_a_job_whose_end_was_told_is_not_asked_after(
     assert sweep(handler)["checked"] == 0
 
 
-def test_what_another_job_is_told_of_leaves_a_job_open(
+def test_a_report_of_another_event_type_leaves_the_job_open(
     handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
     build = provisioned(handler, codebuild)
@@ -134,7 +134,7 @@ def test_what_another_job_is_told_of_leaves_a_job_open(
 
 
 def started_in_doubt(codebuild: CodeBuildServer, monkeypatch: pytest.MonkeyPatch) -> Application:
-    """Start a build whose every answer is lost."""
+    """Start a build of which every answer is lost."""
     monkeypatch.setattr("orchestrator.aws.clients.READ_TIMEOUT_SECONDS", 0.5)
     monkeypatch.setattr("time.sleep", lambda _: None)
     handler = create_handler(lifecycle)
@@ -144,23 +144,23 @@ def started_in_doubt(codebuild: CodeBuildServer, monkeypatch: pytest.MonkeyPatch
     return handler
 
 
-def test_a_start_that_ended_in_doubt_is_looked_for(
+def test_the_run_of_a_start_in_doubt_is_found_and_published(
     codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = started_in_doubt(codebuild, monkeypatch)
     codebuild.finish(codebuild.builds[0])
     later(HOUR)
-    assert sweep(handler)["published"] == 0  # it is found, and asked after when its turn comes next
+    assert sweep(handler)["published"] == 0  # this sweep finds the run, the next one reads its status
     later(HOUR * 2)
 
     assert sweep(handler, id="next")["published"] == 1
     assert [entry["DetailType"] for entry in published(aws)] == ["TENANT_PROVISIONING_SUCCESS"]
 
 
-def test_a_start_in_doubt_whose_ending_no_consumer_could_handle_is_looked_for(
+def test_the_run_of_a_start_in_doubt_is_published_if_its_report_could_not_be_handled(
     codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The ending is known by then, so that the start is done, but nobody has acted on it."""
+    """The report settled the start, but its consumer failed, so the ending must still be published."""
     handler = started_in_doubt(codebuild, monkeypatch)
     (build,) = codebuild.builds
     codebuild.finish(build)
@@ -175,7 +175,7 @@ def test_a_start_in_doubt_whose_ending_no_consumer_could_handle_is_looked_for(
     assert sweep(handler, id="next")["published"] == 1
 
 
-def test_a_start_in_doubt_that_never_was_is_given_up_in_the_end(
+def test_a_start_in_doubt_without_a_run_is_given_up_in_the_end(
     codebuild: CodeBuildServer,
     aws: Requests,
     later: Callable[[timedelta], None],
@@ -199,7 +199,7 @@ def test_a_start_in_doubt_that_never_was_is_given_up_in_the_end(
     assert "was never started; look for its event" in capsys.readouterr().out
 
 
-def test_a_job_that_is_certainly_not_started_is_not_kept(handler: Application, codebuild: CodeBuildServer) -> None:
+def test_a_job_that_was_certainly_not_started_is_not_open(handler: Application, codebuild: CodeBuildServer) -> None:
     codebuild.projects.clear()
 
     with pytest.raises(Exception, match="the project does not exist"):
@@ -208,7 +208,7 @@ def test_a_job_that_is_certainly_not_started_is_not_kept(handler: Application, c
     assert open_records() == []
 
 
-def test_a_jenkins_job_is_followed_by_the_sweep_alone(
+def test_a_jenkins_job_is_followed_by_the_sweep(
     jenkins: JenkinsServer, aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     handler = create_handler(lifecycle)
@@ -230,7 +230,7 @@ def test_a_jenkins_job_is_followed_by_the_sweep_alone(
     assert detail["secret"] == "example-callback-secret"
 
 
-def test_a_jenkins_job_that_declares_nothing_is_followed_by_its_queue_item(
+def test_a_jenkins_job_without_our_parameters_is_followed_by_its_queue_item(
     jenkins: JenkinsServer, aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     jenkins.add_job("tenants/enterprise-provisioning", ["unrelated"])
@@ -247,10 +247,10 @@ def test_a_jenkins_job_that_declares_nothing_is_followed_by_its_queue_item(
     assert detail["ORCHESTRATOR_EVENT_TYPE"] == "TENANT_PROVISIONING"
 
 
-def test_a_jenkins_build_that_names_its_run_is_no_other_run_for_its_queue_number(
+def test_a_jenkins_build_with_the_same_queue_number_but_another_run_id_is_another_run(
     jenkins: JenkinsServer, aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
-    """Jenkins counts its items from 1 again where its own files are lost."""
+    """Jenkins numbers its queue items from 1 again after losing its own files."""
     name = "tenants/enterprise-provisioning"
     handler = create_handler(lifecycle)
     invoke(handler, sample("tenant-provisioning-jenkins"))
@@ -280,7 +280,7 @@ def test_a_cancelled_jenkins_item_is_a_failure(
     assert "was cancelled in the queue" in json.loads(published(aws)[0]["Detail"])["reason"]
 
 
-def test_a_jenkins_run_that_may_have_been_discarded_is_not_called_failed_before_a_day_has_passed(
+def test_a_jenkins_run_that_may_have_been_discarded_is_reported_after_a_day(
     jenkins: JenkinsServer, aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     jenkins.advance(datetime.now(UTC).timestamp() - EPOCH)
@@ -292,7 +292,7 @@ def test_a_jenkins_run_that_may_have_been_discarded_is_not_called_failed_before_
     jenkins.finish(name, 1)
     jenkins.enqueue(name, {"ORCHESTRATOR_RUN_ID": "younger"})
     jenkins.run_queue()
-    del job.builds[0]  # the job keeps its youngest build alone
+    del job.builds[0]  # the job keeps only its youngest build
 
     later(HOUR)
     assert sweep(handler)["published"] == 0
@@ -317,12 +317,12 @@ def test_a_jenkins_job_that_was_deleted_is_reported_after_a_day(
 
 
 class Builds:
-    """A build system whose runs end when they are told to, and which can be told to fail."""
+    """A build system that ends the runs of the tenants in `ended`; its jobs in `failing` raise `error`."""
 
     def __init__(self) -> None:
         self.ended: dict[str, bool] = {}
         self.failing: set[str] = set()
-        self.asked: list[int] = []
+        self.batches: list[int] = []
         self.error: Exception = Unavailable("other is out of order")
 
     def start(self, job: Job) -> Run:
@@ -333,7 +333,7 @@ class Builds:
 
     def endings(self, jobs: Sequence[StartedJob]) -> dict[str, Ending]:
         assert len({job.name for job in jobs}) == 1
-        self.asked.append(len(jobs))
+        self.batches.append(len(jobs))
         if jobs[0].name in self.failing:
             raise self.error
         return {
@@ -344,7 +344,7 @@ class Builds:
 
 
 def many(builds: Builds, count: int) -> Application:
-    """Start jobs for as many tenants, named t0, t1, ..., of which every third is of another job."""
+    """Start a job for each of `count` tenants, named t0, t1, and so on; every third runs the job `other`."""
     registry = Registry()
     registry.include(endings.registry)
     registry.consumer("TENANT_UPGRADE", name="upgrade")(
@@ -359,8 +359,8 @@ def many(builds: Builds, count: int) -> Application:
     return handler
 
 
-class Passing:
-    """Stands before a builder and passes on by `__getattr__` what it does not have itself."""
+class Forwarding:
+    """Wraps a builder and forwards all calls by `__getattr__`."""
 
     def __init__(self, builder: Builds) -> None:
         self._builder = builder
@@ -369,11 +369,9 @@ class Passing:
         return getattr(self._builder, name)
 
 
-def test_the_runs_of_a_builder_that_passes_calls_on_are_followed(
-    aws: Requests, later: Callable[[timedelta], None]
-) -> None:
+def test_the_runs_of_a_forwarding_builder_are_followed(aws: Requests, later: Callable[[timedelta], None]) -> None:
     builds = Builds()
-    wrapper: Any = Passing(builds)
+    wrapper: Any = Forwarding(builds)
     handler = many(wrapper, 1)
     builds.ended = {"t0": True}
     later(HOUR)
@@ -381,7 +379,7 @@ def test_the_runs_of_a_builder_that_passes_calls_on_are_followed(
     assert sweep(handler)["published"] == 1
 
 
-def test_a_run_that_was_found_without_an_id_is_looked_up_by_its_run_id(
+def test_a_run_without_a_builders_id_is_looked_up_by_its_run_id(
     aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     class Nameless(Builds):
@@ -397,14 +395,14 @@ def test_a_run_that_was_found_without_an_id_is_looked_up_by_its_run_id(
     handler = create_handler(endings.registry, builders={"MINE": builds})
     builds.ended = {"t0": True}
     later(HOUR)
-    assert sweep(handler)["published"] == 0  # it is found
+    assert sweep(handler)["published"] == 0  # this sweep finds the run, the next one reads its status
     later(HOUR * 2)
 
     assert sweep(handler, id="next")["published"] == 1
 
 
 @pytest.mark.parametrize("error", [Unavailable("other is out of order"), KeyError(SECRET)])
-def test_a_build_system_that_fails_keeps_no_other_from_being_asked(
+def test_a_job_that_cannot_be_read_does_not_stop_the_sweep(
     aws: Requests, later: Callable[[timedelta], None], capsys: pytest.CaptureFixture[str], error: Exception
 ) -> None:
     builds = Builds()
@@ -426,7 +424,7 @@ def test_a_build_system_that_fails_keeps_no_other_from_being_asked(
     assert len(published(aws)) == 6
 
 
-def test_a_record_of_another_version_is_passed_over(
+def test_a_record_of_another_version_is_skipped(
     aws: Requests, later: Callable[[timedelta], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     builds = Builds()
@@ -440,10 +438,10 @@ def test_a_record_of_another_version_is_passed_over(
 
     assert sweep(handler)["published"] == 3
     assert capsys.readouterr().out.count("is not followed: record") == 2
-    assert sweep(handler, id="next")["checked"] == 0  # they are out of the way for a while
+    assert sweep(handler, id="next")["checked"] == 0  # they are postponed
 
 
-def test_a_job_that_cannot_be_postponed_keeps_no_other_from_being_asked(
+def test_a_job_that_cannot_be_postponed_does_not_stop_the_sweep(
     aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     builds = Builds()
@@ -459,7 +457,7 @@ def test_a_job_that_cannot_be_postponed_keeps_no_other_from_being_asked(
     assert sweep(handler)["published"] == 3
 
 
-def test_many_jobs_are_asked_after_in_steps(
+def test_many_jobs_are_checked_in_pages(
     aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dynamodb, "_PAGE", 4)
@@ -471,15 +469,15 @@ def test_many_jobs_are_asked_after_in_steps(
     swept = sweep(handler)
 
     assert (swept["checked"], swept["published"]) == (10, 5)
-    assert max(builds.asked) <= 4
+    assert max(builds.batches) <= 4
 
 
-def test_a_sweep_stops_in_time_and_the_next_one_goes_on(
+def test_a_sweep_stops_in_time_and_the_next_one_continues(
     aws: Requests, later: Callable[[timedelta], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Slow(Builds):
         def endings(self, jobs: Sequence[StartedJob]) -> dict[str, Ending]:
-            if not self.asked:
+            if not self.batches:
                 time_is_up.setattr(deadline, "has_time", lambda pause=0.0: False)
             return super().endings(jobs)
 
@@ -492,7 +490,7 @@ def test_a_sweep_stops_in_time_and_the_next_one_goes_on(
     assert sweep(handler, id="next")["checked"] == 1
 
 
-def test_a_sweep_in_a_short_invocation_asks_after_as_many_jobs_as_it_can_report(
+def test_a_sweep_in_a_short_invocation_checks_as_many_jobs_as_it_can_report(
     aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     builds = Builds()
@@ -502,29 +500,29 @@ def test_a_sweep_in_a_short_invocation_asks_after_as_many_jobs_as_it_can_report(
     answer = handler(sample("scheduled-sweep"), LocalContext(timeout=3))
 
     assert outcome(answer, "sweep_runs")["checked"] > 0
-    assert max(builds.asked) <= 14  # seven for each of the two seconds in which it may act
+    assert max(builds.batches) <= 14  # seven for each of the two seconds left
 
 
-def test_two_sweeps_at_once_publish_each_end_once(
+def test_two_sweeps_at_once_publish_each_ending_once(
     aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Both have read which jobs are open before either has put them off."""
+    """Both read the open jobs before either postpones them."""
     monkeypatch.setattr(DynamoDBRecords, "postpone", lambda *_: None)
     builds = Builds()
     handler = many(builds, 8)
     builds.ended = {f"t{number}": True for number in range(8)}
     later(HOUR)
-    ask = builds.endings
+    read = builds.endings
     swept: list[Any] = []
 
-    def ask_during_another_sweep(jobs: Sequence[StartedJob]) -> dict[str, Ending]:
-        found = ask(jobs)
+    def read_during_another_sweep(jobs: Sequence[StartedJob]) -> dict[str, Ending]:
+        found = read(jobs)
         if not swept:
             swept.append(None)
             swept[0] = sweep(handler, id="two")
         return found
 
-    builds.endings = ask_during_another_sweep  # type: ignore[method-assign]
+    builds.endings = read_during_another_sweep  # type: ignore[method-assign]
     sweep(handler, id="one")
 
     assert swept[0]["published"] == 8
@@ -554,7 +552,7 @@ def test_a_sweep_that_was_killed_after_publishing_does_not_publish_again(
     assert open_records() == []
 
 
-def test_jobs_without_an_end_after_a_day_are_counted(
+def test_jobs_without_an_ending_after_a_day_are_counted(
     aws: Requests, later: Callable[[timedelta], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     handler = many(Builds(), 2)
@@ -580,8 +578,8 @@ def test_a_sweep_that_finds_no_job_is_counted_at_every_log_level(
     assert [line["RunsWithoutEnding"] for line in lines if "RunsWithoutEnding" in line] == [[0.0]]
 
 
-def test_a_build_system_that_cannot_tell_is_not_followed(aws: Requests) -> None:
-    class Mute:
+def test_a_build_system_without_endings_is_not_followed(aws: Requests) -> None:
+    class WithoutEndings:
         def start(self, job: Job) -> Run:
             return Run(id="1")
 
@@ -591,12 +589,12 @@ def test_a_build_system_that_cannot_tell_is_not_followed(aws: Requests) -> None:
     registry = Registry()
     registry.consumer("TENANT_PROVISIONING", name="start")(lambda event: StartJob(builder="MUTE", name="job"))
 
-    invoke(create_handler(registry, builders={"MUTE": Mute()}), sample("tenant-provisioning"))
+    invoke(create_handler(registry, builders={"MUTE": WithoutEndings()}), sample("tenant-provisioning"))
 
     assert open_records() == []
 
 
-def test_without_a_table_the_sweep_says_once_that_it_is_off(
+def test_without_a_table_the_sweep_is_skipped_and_warns_once(
     aws: Requests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("IDEMPOTENCY_TABLE")
@@ -633,15 +631,15 @@ def test_without_the_index_each_sweep_fails_and_names_it(
 
 
 @pytest.mark.parametrize("changes", [{}, {"source": "aws.events", "detail": {}}])
-def test_both_kinds_of_schedules_start_a_sweep(handler: Application, changes: dict[str, Any]) -> None:
+def test_both_types_of_schedules_start_a_sweep(handler: Application, changes: dict[str, Any]) -> None:
     assert sweep(handler, **changes)["status"] == "swept"
 
 
-def test_a_schedule_of_somebody_else_starts_none(handler: Application, aws: Requests) -> None:
+def test_a_schedule_of_another_source_starts_no_sweep(handler: Application, aws: Requests) -> None:
     assert invoke(handler, sample("scheduled-sweep", source="somebody", detail={}))["consumers"] == []
 
 
-def test_the_record_of_the_tenant_says_what_the_sweep_found(
+def test_an_ending_that_the_sweep_found_is_recorded_for_the_tenant(
     handler: Application, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     build = provisioned(handler, codebuild)
@@ -656,7 +654,7 @@ def test_the_record_of_the_tenant_says_what_the_sweep_found(
     assert record["statusReason"] == f"CodeBuild build {build['id']} ended STOPPED in phase BUILD"
 
 
-def test_a_sweep_that_cannot_read_the_table_leaves_it_to_the_next(
+def test_a_sweep_that_cannot_read_the_table_is_counted_as_failed(
     handler: Application, aws: Requests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*_: Any) -> None:

@@ -1,4 +1,4 @@
-"""The examples in the pages are these files, and they do what the pages say."""
+"""The examples in the pages are identical to these files and work as described."""
 
 import importlib
 import json
@@ -35,7 +35,7 @@ PAGES = {
     "own_tests": CONSUMERS,
     "premium_on_jenkins": BUILDERS,
 }
-"""Which page shows an example; README shows any other."""
+"""The page that shows each example; README shows all others."""
 
 
 def example(name: str) -> ModuleType:
@@ -44,7 +44,7 @@ def example(name: str) -> ModuleType:
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
-def test_a_page_shows_each_example_to_the_letter(file: Path) -> None:
+def test_a_page_shows_each_example_verbatim(file: Path) -> None:
     assert f"```python\n{file.read_text()}```" in PAGES.get(file.stem, README).read_text()
 
 
@@ -95,7 +95,7 @@ def test_one_event_can_start_a_job_on_both(jenkins: JenkinsServer, aws: Requests
     assert variables(build)["ORCHESTRATOR_RUN_ID"] != item.values["ORCHESTRATOR_RUN_ID"]
 
 
-def test_a_builder_of_ones_own_starts_a_job_once_and_finds_it(aws: Requests) -> None:
+def test_a_custom_builder_starts_a_job_once_and_finds_it(aws: Requests) -> None:
     machines = boto3.client("stepfunctions")
     machine = machines.create_state_machine(
         name="move",
@@ -125,7 +125,7 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.S | re.M)
 
 
-def test_the_first_consumer_in_readme_runs_as_readme_says(
+def test_the_first_consumer_in_readme_works_as_described(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

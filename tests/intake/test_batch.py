@@ -1,4 +1,4 @@
-"""Batches from SQS: both kinds of messages, partial answers, side by side, and FIFO order."""
+"""Batches from SQS: both forms of messages, partial failures, parallel handling, and FIFO order."""
 
 import json
 import threading
@@ -27,9 +27,7 @@ def own(registry: Registry, builder: Recorder) -> Application:
     return create_handler(registry, builders={"CODE_BUILD": builder}, tiers=StaticTierDetails())
 
 
-def test_an_eventbridge_event_that_came_through_a_queue_is_handled_as_if_it_came_straight(
-    handler: Application, aws: Requests
-) -> None:
+def test_an_event_from_a_queue_is_handled_as_if_it_came_directly(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning")
 
     assert deliver(handler, record(event)) == []
@@ -40,7 +38,7 @@ def test_an_eventbridge_event_that_came_through_a_queue_is_handled_as_if_it_came
     assert build["projectName"] == "premium-tenant-provisioning"
 
 
-def test_the_sample_holds_one_message_of_each_kind(handler: Application, aws: Requests) -> None:
+def test_the_sample_has_one_message_of_each_form(handler: Application, aws: Requests) -> None:
     batch = json.loads((EVENTS / "sqs-batch.json").read_text(encoding="utf-8"))
 
     assert deliver(handler, *batch["Records"]) == []
@@ -58,7 +56,7 @@ def test_a_message_of_the_reference_connector_is_handled(handler: Application, a
     assert build["projectName"] == "basic-tenant-provisioning"
 
 
-def test_a_message_of_the_reference_connector_is_one_event_however_often_it_comes(
+def test_a_redelivered_message_of_the_reference_connector_is_the_same_event(
     own: Application, registry: Registry
 ) -> None:
     seen: list[Event] = []
@@ -74,19 +72,19 @@ def test_a_message_of_the_reference_connector_is_one_event_however_often_it_come
 
 
 @pytest.mark.parametrize("body", ["no json", "[]", "null", '{"detail": 1}', "[" * 100_000, '""'])
-def test_a_bad_message_costs_only_itself(handler: Application, aws: Requests, body: str) -> None:
+def test_a_bad_message_does_not_affect_the_others(handler: Application, aws: Requests, body: str) -> None:
     good = record(sample("tenant-provisioning"), 2)
 
     assert deliver(handler, record(body), good, record(body, 3)) == ["message-1", "message-3"]
     assert len(aws.of("StartBuild")) == 1
 
 
-@pytest.mark.parametrize("kind", ["", " ", "a\nb"])
-def test_a_message_without_a_usable_type_comes_back(own: Application, kind: str) -> None:
-    assert deliver(own, connector_record(kind, {})) == ["message-1"]
+@pytest.mark.parametrize("event_type", ["", " ", "a\nb"])
+def test_a_message_without_a_valid_type_fails(own: Application, event_type: str) -> None:
+    assert deliver(own, connector_record(event_type, {})) == ["message-1"]
 
 
-def test_a_batch_that_fails_whole_is_answered_and_not_raised(handler: Application) -> None:
+def test_a_batch_in_which_every_message_fails_raises_no_error(handler: Application) -> None:
     unknown = changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD")
 
     assert deliver(handler, record(unknown), record("no json", 2)) == ["message-1", "message-2"]
@@ -99,11 +97,13 @@ def test_each_failure_is_logged_with_its_event(handler: Application, capsys: pyt
 
     lines = json_lines(capsys.readouterr().out)
     assert [line["correlation_id"] for line in lines if "'GOLD'" in line.get("message", "")] == ["the-event"]
-    told = [line["message"] for line in lines if "message-2" in line.get("message", "")]
-    assert told == ["SQS message 'message-2': its body is not JSON; send an EventBridge event, or an event's detail"]
+    messages = [line["message"] for line in lines if "message-2" in line.get("message", "")]
+    assert messages == [
+        "SQS message 'message-2': its body is not JSON; send an EventBridge event, or an event's detail"
+    ]
 
 
-def test_messages_are_worked_on_side_by_side(own: Application, registry: Registry) -> None:
+def test_messages_are_handled_in_parallel(own: Application, registry: Registry) -> None:
     all_are_here = threading.Barrier(10, timeout=10)
 
     @registry.consumer("X")
@@ -113,7 +113,7 @@ def test_messages_are_worked_on_side_by_side(own: Application, registry: Registr
     assert deliver(own, *(connector_record("X", {}, number) for number in range(10))) == []
 
 
-def test_no_more_messages_than_the_setting_says_are_worked_on_at_once(
+def test_the_setting_limits_how_many_messages_are_handled_in_parallel(
     registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SQS_PARALLEL_RECORDS", "2")
@@ -143,7 +143,7 @@ def test_a_fifo_queue_keeps_its_order(own: Application, registry: Registry, buil
     assert [job.name for job in builder.jobs] == [f"n{number}" for number in range(9)]
 
 
-def test_after_a_failure_the_rest_of_its_fifo_group_waits_and_other_groups_go_on(
+def test_after_a_failure_the_rest_of_its_fifo_group_waits_and_other_groups_continue(
     own: Application, registry: Registry, builder: Recorder
 ) -> None:
     registry.consumer("X", name="x")(lambda event: StartJob(name=f"n{event.detail['number']}"))
@@ -155,9 +155,7 @@ def test_after_a_failure_the_rest_of_its_fifo_group_waits_and_other_groups_go_on
     assert [job.name for job in builder.jobs] == ["n1", "n3"]
 
 
-def test_a_record_that_sqs_would_never_send_is_told_and_comes_back(
-    own: Application, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_invalid_record_is_logged_and_fails(own: Application, capsys: pytest.CaptureFixture[str]) -> None:
     broken = connector_record("X", {})
     del broken["attributes"]
 

@@ -1,4 +1,4 @@
-"""Bad input through the handler: a typed one-line error that names the thing, and nothing started."""
+"""Bad input raises a typed one-line error that names the fault, and starts nothing."""
 
 import json
 import uuid
@@ -29,19 +29,19 @@ from tests.support.events import SAMPLES, changed, invoke, sample
 OVERRIDE = "detail.builderConfig.config.environmentOverride"
 
 
-def refused(handler: Application, event: Any, kind: type[OrchestratorError], told: str) -> str:
-    """Check that an event is refused in one line of text, and give that line."""
-    with pytest.raises(kind) as caught:
+def refused(handler: Application, event: Any, error_type: type[OrchestratorError], reason: str) -> str:
+    """Check that an event is refused with a one-line message, and return the message."""
+    with pytest.raises(error_type) as caught:
         handler(event, None)
     message = str(caught.value)
-    assert told in message
+    assert reason in message
     assert message.isprintable()
     assert message
     return message
 
 
 @pytest.mark.parametrize(
-    ("event", "told"),
+    ("event", "reason"),
     [
         (None, "null is not an EventBridge event"),
         ([], "a list is not an EventBridge event"),
@@ -51,8 +51,8 @@ def refused(handler: Application, event: Any, kind: type[OrchestratorError], tol
         ({}, "detail-type is missing"),
     ],
 )
-def test_what_is_no_event_is_refused(handler: Application, aws: Requests, event: Any, told: str) -> None:
-    refused(handler, event, InvalidEvent, told)
+def test_a_value_that_is_not_an_event_is_refused(handler: Application, aws: Requests, event: Any, reason: str) -> None:
+    refused(handler, event, InvalidEvent, reason)
 
     assert aws == []
 
@@ -65,7 +65,7 @@ def test_a_missing_field_is_named(handler: Application, aws: Requests, field: st
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "reason"),
     [
         ("id", 7, "id must be a text"),
         ("id", "  ", "id is empty"),
@@ -91,8 +91,8 @@ def test_a_missing_field_is_named(handler: Application, aws: Requests, field: st
         (OVERRIDE, "x", "detail.builderConfig.config.environmentOverride must be an object"),
     ],
 )
-def test_a_wrong_field_is_named(handler: Application, aws: Requests, path: str, value: Any, told: str) -> None:
-    refused(handler, changed(sample("tenant-provisioning"), path, value), InvalidEvent, told)
+def test_a_wrong_field_is_named(handler: Application, aws: Requests, path: str, value: Any, reason: str) -> None:
+    refused(handler, changed(sample("tenant-provisioning"), path, value), InvalidEvent, reason)
 
     assert aws.besides_reports == []
 
@@ -132,7 +132,7 @@ def test_a_harmless_variable_name_is_kept(handler: Application, aws: Requests, n
     assert len(aws.of("StartBuild")) == 1
 
 
-def test_a_tier_that_no_table_knows_is_named(handler: Application, aws: Requests) -> None:
+def test_a_tier_that_is_not_in_the_table_is_named(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD")
 
     refused(handler, event, ConfigurationError, "tier 'GOLD' is not in table tiers")
@@ -140,7 +140,7 @@ def test_a_tier_that_no_table_knows_is_named(handler: Application, aws: Requests
     assert aws.besides_reports == ["GetItem"]
 
 
-def test_an_unknown_builder_is_named_with_those_that_are_known(handler: Application, aws: Requests) -> None:
+def test_an_unknown_builder_is_named_with_the_registered_ones(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.builderConfig.type", "TRAVIS")
 
     refused(
@@ -157,7 +157,7 @@ def test_a_project_that_does_not_exist_is_named(aws: Requests) -> None:
 
 
 @pytest.mark.parametrize("tier", ["../x", "a b", "é", "x" * 200, "a\nb", "arn:aws:iam::1:role/x", "-"])
-def test_a_tier_that_makes_no_project_name_is_refused(
+def test_a_tier_that_gives_no_valid_project_name_is_refused(
     aws: Requests, monkeypatch: pytest.MonkeyPatch, tier: str
 ) -> None:
     monkeypatch.delenv("TIER_DETAILS_TABLE")
@@ -208,7 +208,7 @@ def nested(depth: int) -> Any:
 
 @pytest.mark.parametrize("path", ["detail.appConfig", f"{OVERRIDE}.extra", "detail.tenant.address"])
 @pytest.mark.parametrize(
-    ("value", "told"),
+    ("value", "reason"),
     [
         (nested(300), "is nested deeper than 64 levels"),
         ([nested(300)], "is nested deeper than 64 levels"),
@@ -218,10 +218,10 @@ def nested(depth: int) -> Any:
         (["ok", "\ud800"], "[1] contains half of a surrogate pair"),
     ],
 )
-def test_what_nothing_can_hold_is_refused_by_its_place(
-    handler: Application, aws: Requests, path: str, value: Any, told: str
+def test_a_value_that_no_service_can_store_is_refused_with_its_place(
+    handler: Application, aws: Requests, path: str, value: Any, reason: str
 ) -> None:
-    message = refused(handler, changed(sample("tenant-provisioning"), path, value), InvalidEvent, told)
+    message = refused(handler, changed(sample("tenant-provisioning"), path, value), InvalidEvent, reason)
 
     assert path in message
     assert aws == []
@@ -230,7 +230,7 @@ def test_what_nothing_can_hold_is_refused_by_its_place(
 @pytest.mark.parametrize(
     "detail", [nested(64), {"rows": [{"n": n} for n in range(500)]}, {"text": "{[" * 500}, {"rows": [nested(62)] * 3}]
 )
-def test_a_detail_that_is_wide_and_not_too_deep_is_taken(detail: Any) -> None:
+def test_a_wide_detail_of_the_allowed_depth_is_accepted(detail: Any) -> None:
     assert eventbridge.parse(sample("tenant-provisioning") | {"detail": detail}).detail == detail
 
 
@@ -240,7 +240,7 @@ def test_a_detail_that_is_one_level_too_deep_is_refused(detail: Any) -> None:
         eventbridge.parse(sample("tenant-provisioning") | {"detail": detail})
 
 
-def test_a_tenant_that_is_deep_json_is_refused(aws: Requests) -> None:
+def test_a_tenant_with_deeply_nested_json_is_refused(aws: Requests) -> None:
     registry = Registry()
 
     @registry.consumer("TENANT_DEPLOYMENT")
@@ -251,12 +251,12 @@ def test_a_tenant_that_is_deep_json_is_refused(aws: Requests) -> None:
 
 
 @pytest.mark.parametrize("time", [5, 1.5, None, ["2026-11-24T09:00:00Z"]])
-def test_a_time_that_is_no_text_is_refused(handler: Application, aws: Requests, time: Any) -> None:
+def test_a_time_that_is_not_a_text_is_refused(handler: Application, aws: Requests, time: Any) -> None:
     refused(handler, sample("tenant-provisioning", time=time), InvalidEvent, "event: time is ")
     assert aws == []
 
 
-def test_a_time_before_all_events_is_refused(handler: Application) -> None:
+def test_a_time_before_all_possible_events_is_refused(handler: Application) -> None:
     refused(handler, sample("tenant-provisioning", time="0001-01-01T00:00:00Z"), InvalidEvent, "before the year 2000")
 
 
@@ -276,7 +276,7 @@ def test_a_tenants_id_that_no_variable_can_hold_is_refused(handler: Application,
 @pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_a_mutated_sample_is_handled_or_refused_by_name(
+def test_a_mutated_sample_is_handled_or_refused_with_a_clear_error(
     handler: Application, aws: Requests, capsys: pytest.CaptureFixture[str], file: Any, data: st.DataObject
 ) -> None:
     aws.clear()
@@ -292,14 +292,14 @@ def test_a_mutated_sample_is_handled_or_refused_by_name(
 
     try:
         json.dumps(handler(event, None))
-        told = ""
+        message = ""
         failure = None
     except OrchestratorError as error:
-        told, failure = str(error), error
-    assert told.isprintable()
+        message, failure = str(error), error
+    assert message.isprintable()
     assert not isinstance(failure, ConsumerFailed)
     assert failure is None or "StartBuild" not in aws.operations
-    output = told + capsys.readouterr().out
+    output = message + capsys.readouterr().out
     assert not [secret for secret in SECRETS if secret in output]
 
 
@@ -317,7 +317,7 @@ def _mutate(event: Any, path: tuple[Any, ...], value: Any) -> None:
         try:
             target = target[part]
         except (KeyError, IndexError, TypeError):
-            return  # an earlier mutation took this part away
+            return  # an earlier mutation removed this part
     if isinstance(target, dict) and value is ...:
         target.pop(path[-1], None)
     elif isinstance(target, dict) or (isinstance(target, list) and path[-1] in range(len(target))):
@@ -336,18 +336,18 @@ _SCALARS = st.none() | st.booleans() | st.integers() | _LONG | st.floats() | _TE
     ),
     st.integers(0, 70),
 )
-def test_the_quick_look_sees_what_the_slow_one_does(detail: dict[str, Any], depth: int) -> None:
+def test_the_fast_check_agrees_with_the_slow_one(detail: dict[str, Any], depth: int) -> None:
     detail = {"a": detail, "b": nested(depth)}
 
-    for looked_at in (detail, {**detail, "many": [[] for _ in range(70)]}):
-        assert eventbridge._passes_fast_check(looked_at) is (eventbridge._find_fault(looked_at) is None)
+    for checked in (detail, {**detail, "many": [[] for _ in range(70)]}):
+        assert eventbridge._passes_fast_check(checked) is (eventbridge._find_fault(checked) is None)
 
 
-def test_the_quick_look_is_enough_for_each_sample() -> None:
+def test_every_sample_passes_the_fast_check() -> None:
     assert all(eventbridge._passes_fast_check(sample(file.stem)["detail"]) for file in SAMPLES)
 
 
-def test_an_event_in_the_record_of_its_failure_is_handled_as_it_came(handler: Application, aws: Requests) -> None:
+def test_an_event_in_the_record_of_its_failure_is_handled_like_the_event(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning")
     record = {
         "version": "1.0",

@@ -1,4 +1,4 @@
-"""Messages of a queue that failed: spaced out while they wait, and in the failure queue when they are hopeless."""
+"""Failed messages: temporary failures come back with growing waits, permanent ones go to the failure queue."""
 
 import json
 import time
@@ -37,7 +37,7 @@ FAILURES = "https://sqs.example.com/123456789012/failures"
 
 @pytest.fixture
 def queues(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> Queues:
-    """Make a queue, a failure queue and the setting; gives the queues' URLs."""
+    """Create a queue, a failure queue and the setting; return the queues' URLs."""
     sqs = boto3.client("sqs")
     urls = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("events", "failures")}
     monkeypatch.setenv("FAILURE_QUEUE_URL", urls["failures"])
@@ -56,7 +56,7 @@ def failing(error: Callable[[], Exception]) -> Application:
 
 
 def received(queue: str, tries: int, *, number: int = 1, sent: datetime | None = None) -> dict[str, Any]:
-    """Send a message through the emulated queue, and give the record that Lambda would make of it."""
+    """Send a message through the emulated queue, and return its record as Lambda delivers it."""
     sqs = boto3.client("sqs")
     sqs.send_message(QueueUrl=queue, MessageBody=json.dumps({"number": number}))
     (message,) = sqs.receive_message(QueueUrl=queue, VisibilityTimeout=360)["Messages"]
@@ -92,7 +92,7 @@ def rejected() -> Exception:
     ("tries", "longest"),
     [(1, 60), (2, 120), (3, 240), (6, 1920), (7, LONGEST_WAIT_SECONDS), (400, LONGEST_WAIT_SECONDS)],
 )
-def test_what_waits_for_a_service_comes_back_ever_later_and_never_goes_to_the_failure_queue(
+def test_a_temporary_failure_comes_back_ever_later_and_never_goes_to_the_failure_queue(
     queues: Queues, aws: Requests, tries: int, longest: int
 ) -> None:
     message = received(queues["events"], tries)
@@ -105,7 +105,7 @@ def test_what_waits_for_a_service_comes_back_ever_later_and_never_goes_to_the_fa
 
 
 @pytest.mark.parametrize("error", [rejected, lambda: RuntimeError("do-not-tell")])
-def test_what_no_try_can_mend_is_in_the_failure_queue_after_the_third(
+def test_a_permanent_failure_goes_to_the_failure_queue_after_the_third_try(
     queues: Queues, aws: Requests, error: Callable[[], Exception]
 ) -> None:
     handler = failing(error)
@@ -117,16 +117,16 @@ def test_what_no_try_can_mend_is_in_the_failure_queue_after_the_third(
     assert deliver(handler, received(queues["events"], 3)) == []
 
     (message,) = in_failure_queue(queues)
-    told = {name: attribute["StringValue"] for name, attribute in message["MessageAttributes"].items()}
+    attributes = {name: attribute["StringValue"] for name, attribute in message["MessageAttributes"].items()}
     event = json.loads(message["Body"])
     assert (event["id"], event["detail-type"], event["detail"]) == ("message-1", "X", {"number": 1})
-    assert set(told) == {"ErrorCode", "ErrorMessage"}
-    assert told["ErrorCode"] in ("JobRejected", "ConsumerFailed")
-    assert "do-not-tell" not in told["ErrorMessage"]
+    assert set(attributes) == {"ErrorCode", "ErrorMessage"}
+    assert attributes["ErrorCode"] in ("JobRejected", "ConsumerFailed")
+    assert "do-not-tell" not in attributes["ErrorMessage"]
     assert len(waits(aws)) == 2
 
 
-def test_the_failure_queue_tells_why(queues: Queues) -> None:
+def test_a_message_in_the_failure_queue_has_the_error(queues: Queues) -> None:
     deliver(failing(rejected), received(queues["events"], 3))
 
     (message,) = in_failure_queue(queues)
@@ -134,7 +134,7 @@ def test_the_failure_queue_tells_why(queues: Queues) -> None:
     assert message["MessageAttributes"]["ErrorMessage"]["StringValue"] == "there is no such project; create it"
 
 
-def test_a_message_in_the_failure_queue_can_be_sent_back_as_it_is(queues: Queues, aws: Requests) -> None:
+def test_a_message_in_the_failure_queue_can_be_sent_back_unchanged(queues: Queues, aws: Requests) -> None:
     event = sample("tenant-provisioning")
     broken = {**event, "detail": {**event["detail"], "planConfig": {"tier": "GOLD"}}}
     attributes = {"SentTimestamp": record(event)["attributes"]["SentTimestamp"], "ApproximateReceiveCount": "3"}
@@ -149,7 +149,7 @@ def test_a_message_in_the_failure_queue_can_be_sent_back_as_it_is(queues: Queues
     assert len(aws.of("StartBuild")) == 1
 
 
-def test_a_message_of_the_reference_connector_is_the_same_event_when_it_is_sent_back(
+def test_a_message_of_the_reference_connector_that_is_sent_back_is_the_same_event(
     queues: Queues, aws: Requests
 ) -> None:
     builder, registry = Recorder(), Registry()
@@ -170,7 +170,7 @@ def test_a_message_of_the_reference_connector_is_the_same_event_when_it_is_sent_
     assert len(builder.jobs) == 1
 
 
-def test_several_failures_of_one_event_wait_as_long_as_one_of_them_may_still_go_well(
+def test_an_event_with_several_failures_is_retried_while_one_of_them_is_temporary(
     queues: Queues, aws: Requests
 ) -> None:
     registry = Registry()
@@ -198,7 +198,7 @@ def test_several_failures_of_one_event_wait_as_long_as_one_of_them_may_still_go_
     )
 
 
-def test_a_message_that_its_queue_would_soon_delete_is_kept_in_the_failure_queue(queues: Queues) -> None:
+def test_a_message_close_to_the_end_of_its_retention_goes_to_the_failure_queue(queues: Queues) -> None:
     young = datetime.now(UTC) - timedelta(days=13, minutes=-5)
     assert deliver(failing(unavailable), received(queues["events"], 300, sent=young)) == ["message-1"]
     assert in_failure_queue(queues) == []
@@ -210,7 +210,7 @@ def test_a_message_that_its_queue_would_soon_delete_is_kept_in_the_failure_queue
     assert message["MessageAttributes"]["ErrorCode"]["StringValue"] == "Unavailable"
 
 
-def test_messages_that_go_well_are_let_be(queues: Queues, aws: Requests) -> None:
+def test_successful_messages_are_left_unchanged(queues: Queues, aws: Requests) -> None:
     registry = Registry()
     registry.consumer("X", name="x")(lambda event: None)
 
@@ -220,7 +220,7 @@ def test_messages_that_go_well_are_let_be(queues: Queues, aws: Requests) -> None
     assert in_failure_queue(queues) == []
 
 
-def test_more_failures_than_one_request_takes_are_all_spaced_out(queues: Queues, aws: Requests) -> None:
+def test_failures_beyond_the_limit_of_one_request_take_several_requests(queues: Queues, aws: Requests) -> None:
     messages = [received(queues["events"], 1, number=number) for number in range(23)]
 
     assert len(deliver(failing(unavailable), *messages)) == 23
@@ -232,7 +232,9 @@ def test_more_failures_than_one_request_takes_are_all_spaced_out(queues: Queues,
     assert counts["Attributes"] == {"ApproximateNumberOfMessagesNotVisible": "23"}
 
 
-def test_without_the_setting_the_queue_decides(queues: Queues, aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_setting_the_queues_own_redelivery_applies(
+    queues: Queues, aws: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("FAILURE_QUEUE_URL")
 
     assert deliver(failing(rejected), received(queues["events"], 9)) == ["message-1"]
@@ -241,7 +243,7 @@ def test_without_the_setting_the_queue_decides(queues: Queues, aws: Requests, mo
     assert in_failure_queue(queues) == []
 
 
-def test_a_message_that_the_failure_queue_does_not_take_is_left_to_its_own_queue(
+def test_a_message_that_cannot_be_sent_to_the_failure_queue_stays_in_its_own(
     queues: Queues, aws: Requests, capsys: pytest.CaptureFixture[str]
 ) -> None:
     boto3.client("sqs").delete_queue(QueueUrl=queues["failures"])
@@ -249,11 +251,11 @@ def test_a_message_that_the_failure_queue_does_not_take_is_left_to_its_own_queue
     assert deliver(failing(rejected), received(queues["events"], 3)) == ["message-1"]
 
     assert waits(aws) == []
-    told = [line["message"] for line in json_lines(capsys.readouterr().out) if line.get("level") == "ERROR"]
-    assert any("SQS message 'message-1' was not sent to the failure queue" in message for message in told)
+    errors = [line["message"] for line in json_lines(capsys.readouterr().out) if line.get("level") == "ERROR"]
+    assert any("SQS message 'message-1' was not sent to the failure queue" in message for message in errors)
 
 
-def test_a_failure_queue_that_is_no_address_is_named_and_the_message_is_left_to_its_own_queue(
+def test_an_invalid_failure_queue_url_is_named_and_the_message_stays_in_its_own_queue(
     queues: Queues, aws: Requests, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("FAILURE_QUEUE_URL", "FailureQueue")
@@ -272,7 +274,7 @@ def test_a_failure_queue_that_is_no_address_is_named_and_the_message_is_left_to_
 
 
 class Sqs:
-    """Stands for the client of SQS, and refuses some messages: the emulated one knows no limits."""
+    """Replaces the client of SQS and refuses some messages, because moto does not enforce SQS's limits."""
 
     meta = SimpleNamespace(endpoint_url="https://sqs.example.com/")
 
@@ -300,7 +302,7 @@ def arranged(sqs: Any, error: Exception | None, **changes: Any) -> set[str]:
     return redelivery.arrange([Failed(record=SQSRecord(message), error=error)])
 
 
-def test_a_message_that_its_reason_makes_too_large_is_kept_without() -> None:
+def test_a_message_that_its_reason_makes_too_large_is_sent_without_it() -> None:
     sqs = Sqs(lambda request: "ErrorMessage" in request["MessageAttributes"])
 
     assert arranged(sqs, rejected()) == {"message-1"}
@@ -318,7 +320,7 @@ def test_a_message_that_its_reason_makes_too_large_is_kept_without() -> None:
     assert event.time.timestamp() == pytest.approx(datetime.now(UTC).timestamp(), abs=60)
 
 
-def test_a_message_is_kept_without_its_reason_where_sqs_cannot_hold_both() -> None:
+def test_a_large_message_is_sent_without_its_reason() -> None:
     sqs, body = Sqs(lambda request: False), json.dumps({"text": "ü" * 300_000}, ensure_ascii=False)
     body += " " * (1024 * 1024 - len(body.encode()) - 50)
 
@@ -338,14 +340,14 @@ def test_a_message_that_sqs_cannot_hold_is_named(capsys: pytest.CaptureFixture[s
     assert "it would have 1,048,6" in capsys.readouterr().out
 
 
-def test_a_message_that_is_refused_twice_is_not_called_kept() -> None:
+def test_a_message_that_is_refused_twice_stays_in_its_own_queue() -> None:
     sqs = Sqs(lambda request: True)
 
     assert arranged(sqs, rejected()) == set()
     assert sqs.refused == 2
 
 
-def test_a_message_with_a_number_that_cannot_be_written_is_kept_as_it_is() -> None:
+def test_a_message_with_a_number_that_cannot_be_written_is_kept_unchanged() -> None:
     sqs, body = Sqs(lambda request: False), f'{{"n": {"7" * 5_000}}}'
 
     assert arranged(sqs, InvalidEvent("…"), body=body) == {"message-1"}
@@ -355,7 +357,7 @@ def test_a_message_with_a_number_that_cannot_be_written_is_kept_as_it_is() -> No
     assert {"EventType", "EventId", "EventTime"} <= set(request["MessageAttributes"])
 
 
-def test_a_message_that_is_no_json_is_kept_as_it_is() -> None:
+def test_a_message_that_is_not_json_is_kept_unchanged() -> None:
     sqs = Sqs(lambda request: False)
 
     assert arranged(sqs, InvalidEvent("its body is no JSON"), body="no json") == {"message-1"}
@@ -365,7 +367,7 @@ def test_a_message_that_is_no_json_is_kept_as_it_is() -> None:
     assert set(request["MessageAttributes"]) == {"ErrorCode", "ErrorMessage", "EventType", "EventId", "EventTime"}
 
 
-def test_one_message_that_cannot_be_kept_does_not_cost_the_others_of_its_batch() -> None:
+def test_a_message_that_cannot_be_kept_does_not_affect_the_others_of_its_batch() -> None:
     sqs: Any = Sqs(lambda request: False)
     broken = connector_record("X", {}, 1)
     failures = [
@@ -378,7 +380,7 @@ def test_one_message_that_cannot_be_kept_does_not_cost_the_others_of_its_batch()
     assert Redelivery(lambda: sqs, FAILURES).arrange(failures) == {"message-2"}
 
 
-def test_text_of_any_language_is_kept_as_short_as_it_came() -> None:
+def test_text_of_any_language_is_not_escaped_if_it_is_valid() -> None:
     sqs = Sqs(lambda request: False)
 
     arranged(sqs, rejected(), body=json.dumps({"name": "Мюллер", "odd": "\ud800"}))
@@ -390,7 +392,7 @@ def test_text_of_any_language_is_kept_as_short_as_it_came() -> None:
     assert '"name":"Мюллер"' in plain
 
 
-def test_the_text_of_an_error_of_others_is_not_told() -> None:
+def test_the_text_of_a_foreign_error_is_not_sent() -> None:
     sqs = Sqs(lambda request: False)
 
     arranged(sqs, KeyError("do-not-tell"))
@@ -400,7 +402,7 @@ def test_the_text_of_an_error_of_others_is_not_told() -> None:
     assert request["MessageAttributes"]["ErrorMessage"]["StringValue"] == "see the function's log"
 
 
-def test_a_queue_is_named_by_the_endpoint_that_is_spoken_to_and_refusals_are_told(
+def test_the_queues_url_uses_the_clients_endpoint_and_refusals_are_logged(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     sqs = Sqs(lambda request: False)
@@ -413,7 +415,7 @@ def test_a_queue_is_named_by_the_endpoint_that_is_spoken_to_and_refusals_are_tol
     assert line["message"].endswith("(SQS refused 1 of 1)")
 
 
-def test_the_failure_queue_itself_may_be_read_and_does_not_go_round() -> None:
+def test_a_message_from_the_failure_queue_is_not_sent_to_it_again() -> None:
     sqs = Sqs(lambda request: False)
 
     assert arranged(sqs, rejected(), eventSourceARN="arn:aws:sqs:eu-west-1:123456789012:failures") == set()
@@ -436,7 +438,7 @@ def test_an_event_that_has_waited_for_an_hour_is_counted_for_the_alarm(
     assert [line["EventsWaiting"] for line in lines if "EventsWaiting" in line] == counted
 
 
-def test_a_queue_that_keeps_its_own_time_is_told_of_and_is_no_failure(
+def test_a_failed_change_of_the_visibility_timeout_is_only_logged(
     queues: Queues, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = received(queues["events"], 1, sent=datetime.now(UTC) - timedelta(hours=2))
@@ -445,13 +447,15 @@ def test_a_queue_that_keeps_its_own_time_is_told_of_and_is_no_failure(
     assert deliver(failing(unavailable), message) == ["message-1"]
 
     lines = json_lines(capsys.readouterr().out)
-    told = [line["message"] for line in lines if line.get("level") == "WARNING"]
-    assert len(told) == 1
-    assert told[0].startswith("the visibility timeout of failed SQS messages was not set, so their queue's own applies")
+    warnings = [line["message"] for line in lines if line.get("level") == "WARNING"]
+    assert len(warnings) == 1
+    assert warnings[0].startswith(
+        "the visibility timeout of failed SQS messages was not set, so their queue's own applies"
+    )
     assert [line["EventsWaiting"] for line in lines if "EventsWaiting" in line] == [[1.0]]
 
 
-def test_what_waits_behind_a_failure_in_a_fifo_group_waits_with_it(
+def test_messages_behind_a_failure_in_a_fifo_group_come_back_at_once(
     aws: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sqs = boto3.client("sqs")
@@ -469,7 +473,9 @@ def test_what_waits_behind_a_failure_in_a_fifo_group_waits_with_it(
     assert waits(aws) == [0]
 
 
-def test_a_fifo_group_that_its_queue_would_soon_delete_is_kept_whole(queues: Queues, aws: Requests) -> None:
+def test_a_fifo_group_close_to_the_end_of_its_retention_goes_to_the_failure_queue(
+    queues: Queues, aws: Requests
+) -> None:
     old = str(round((datetime.now(UTC) - timedelta(days=13, hours=1)).timestamp() * 1000))
     messages = [fifo("X", number, "a") for number in range(4)]
     for sent in messages:
@@ -481,7 +487,7 @@ def test_a_fifo_group_that_its_queue_would_soon_delete_is_kept_whole(queues: Que
     assert sorted(codes) == ["NotTried", "NotTried", "NotTried", "Unavailable"]
 
 
-def test_a_text_that_sqs_cannot_hold_is_made_fit(queues: Queues) -> None:
+def test_a_reason_that_sqs_cannot_store_is_cut_and_cleaned(queues: Queues) -> None:
     assert deliver(failing(lambda: JobRejected("\x1b[2J" + "x" * 5000)), received(queues["events"], 3)) == []
 
     (message,) = in_failure_queue(queues)
@@ -489,14 +495,14 @@ def test_a_text_that_sqs_cannot_hold_is_made_fit(queues: Queues) -> None:
 
 
 @pytest.mark.parametrize("missing", ["attributes", "receiptHandle", "eventSourceARN"])
-def test_a_record_that_is_not_whole_is_no_failure_of_the_batch(queues: Queues, missing: str) -> None:
+def test_an_incomplete_record_does_not_fail_the_batch(queues: Queues, missing: str) -> None:
     message = connector_record("X", {})
     del message[missing]
 
     assert invoke(failing(rejected), {"Records": [message]}) == {"batchItemFailures": [{"itemIdentifier": "message-1"}]}
 
 
-def test_the_queues_are_asked_for_in_the_functions_region(queues: Queues, aws: Requests) -> None:
+def test_the_queues_are_accessed_in_the_functions_region(queues: Queues, aws: Requests) -> None:
     deliver(failing(unavailable), received(queues["events"], 1))
 
     (request,) = aws.of("ChangeMessageVisibilityBatch")

@@ -1,4 +1,4 @@
-"""Each action once: redelivered, at the same time, late, or after a process was killed half-way."""
+"""Each action is performed once, even if its event is redelivered or its process was killed halfway."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -42,11 +42,11 @@ PROJECT = "premium-tenant-provisioning"
 
 
 class Killed(KeyboardInterrupt):
-    """What a killed process looks like from inside: nothing after it runs."""
+    """Simulates a kill: no exception handler of the package catches it."""
 
 
 class Builds:
-    """A build system that starts whatever it is asked to, however often, and can be told to fail."""
+    """A build system without idempotency; it raises the given errors before or after a start, or in a search."""
 
     def __init__(self) -> None:
         self.started: list[str] = []
@@ -103,7 +103,7 @@ def records() -> list[dict[str, Any]]:
 
 
 def end_locks() -> None:
-    """Let the time pass for which a killed invocation could still have run."""
+    """Expire every lock."""
     table = boto3.client("dynamodb")
     for record in records():
         table.update_item(
@@ -141,17 +141,17 @@ def test_another_event_starts_another_job(handler: Application, builds: Builds) 
     assert len(builds.started) == 2
 
 
-def test_a_delivery_that_comes_while_another_starts_the_job_starts_none(
+def test_a_delivery_during_another_ones_start_starts_no_second_job(
     aws: Requests, registry: Registry, event: dict[str, Any]
 ) -> None:
-    told: list[str] = []
+    errors: list[str] = []
 
     class Slow(Builds):
         def start(self, job: Job) -> Run:
             with ThreadPoolExecutor(1) as second_environment:
                 error = second_environment.submit(invoke, other, event).exception()
             assert isinstance(error, Unavailable)
-            told.append(str(error))
+            errors.append(str(error))
             return super().start(job)
 
     builds = Slow()
@@ -160,7 +160,7 @@ def test_a_delivery_that_comes_while_another_starts_the_job_starts_none(
 
     answer = invoke(handler, event)
 
-    assert told == ["job 'x' was not started: another delivery of the event is performing it; it will be retried"]
+    assert errors == ["job 'x' was not started: another delivery of the event is performing it; it will be retried"]
     assert outcomes(answer)[0]["status"] == "started"
     assert len(builds.started) == 1
 
@@ -191,7 +191,7 @@ def test_a_retry_performs_only_what_was_not_done(aws: Requests, builds: Builds, 
     ],
     ids=lambda failure: type(failure).__name__,
 )
-def test_a_failure_that_certainly_did_nothing_frees_the_lock_at_once(
+def test_a_failure_without_effect_frees_the_lock_at_once(
     handler: Application, builds: Builds, event: dict[str, Any], failure: Exception
 ) -> None:
     builds.before["x"] = [failure]
@@ -203,7 +203,7 @@ def test_a_failure_that_certainly_did_nothing_frees_the_lock_at_once(
 
 
 @pytest.mark.parametrize("failure", [Unavailable("no answer"), ValueError("somebody's own")])
-def test_a_failure_in_doubt_keeps_the_lock_until_its_end_and_then_looks_first(
+def test_a_failure_in_doubt_keeps_the_lock_and_the_retry_searches_first(
     handler: Application, builds: Builds, event: dict[str, Any], failure: Exception
 ) -> None:
     builds.after = [failure]
@@ -220,7 +220,7 @@ def test_a_failure_in_doubt_keeps_the_lock_until_its_end_and_then_looks_first(
     assert outcomes(answer)[0]["status"] == "already started"
 
 
-def test_a_process_that_was_killed_after_it_acted_is_followed_up(
+def test_a_retry_after_a_kill_finds_the_job_that_was_started(
     handler: Application, builds: Builds, event: dict[str, Any]
 ) -> None:
     builds.after = [Killed()]
@@ -240,7 +240,7 @@ def test_a_process_that_was_killed_after_it_acted_is_followed_up(
     }
 
 
-def test_a_process_that_was_killed_before_it_acted_is_followed_up(
+def test_a_retry_after_a_kill_starts_the_job_that_was_not_started(
     handler: Application, builds: Builds, event: dict[str, Any]
 ) -> None:
     builds.before["x"] = [Killed()]
@@ -253,7 +253,7 @@ def test_a_process_that_was_killed_before_it_acted_is_followed_up(
 
 
 @pytest.mark.parametrize("failure", [ConfigurationError("no permission"), Unavailable("gone", ambiguous=False)])
-def test_the_trace_of_an_earlier_attempt_outlives_a_search_that_fails(
+def test_an_earlier_attempt_is_remembered_after_a_failed_search(
     handler: Application, builds: Builds, event: dict[str, Any], failure: Exception
 ) -> None:
     builds.after = [Killed()]
@@ -269,7 +269,7 @@ def test_the_trace_of_an_earlier_attempt_outlives_a_search_that_fails(
     assert len(builds.started) == 1
 
 
-def test_what_cannot_be_traced_is_left_to_a_person(
+def test_an_untraceable_start_fails_and_is_not_repeated(
     handler: Application, builds: Builds, aws: Requests, event: dict[str, Any]
 ) -> None:
     builds.after = [Killed()]
@@ -284,7 +284,7 @@ def test_what_cannot_be_traced_is_left_to_a_person(
     assert aws.of("PutEvents") == []
 
 
-def test_a_start_that_could_not_be_recorded_is_adopted_later(
+def test_a_start_that_could_not_be_recorded_is_found_by_the_retry(
     handler: Application, builds: Builds, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*_: Any, **__: Any) -> None:
@@ -302,7 +302,7 @@ def test_a_start_that_could_not_be_recorded_is_adopted_later(
     assert len(builds.started) == 1
 
 
-def test_a_lock_that_cannot_be_given_up_does_not_hide_why_the_action_failed(
+def test_a_failed_release_does_not_hide_why_the_action_failed(
     handler: Application, builds: Builds, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def lost(*_: Any, **__: Any) -> None:
@@ -315,7 +315,7 @@ def test_a_lock_that_cannot_be_given_up_does_not_hide_why_the_action_failed(
         invoke(handler, event)
 
 
-def test_a_table_that_is_not_there_stops_everything(
+def test_without_the_configured_table_nothing_is_started(
     aws: Requests, registry: Registry, builds: Builds, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IDEMPOTENCY_TABLE", "missing")
@@ -329,9 +329,7 @@ def test_a_table_that_is_not_there_stops_everything(
     assert builds.started == []
 
 
-def test_a_record_lives_for_thirty_days_and_can_be_read_by_a_person(
-    handler: Application, event: dict[str, Any]
-) -> None:
+def test_a_record_lasts_thirty_days_and_is_readable(handler: Application, event: dict[str, Any]) -> None:
     invoke(handler, event)
 
     (record,) = map(from_item, records())
@@ -372,12 +370,12 @@ def test_a_lock_lasts_as_long_as_its_invocation_may_act_and_ends_before_the_firs
     assert lock - 5 < left <= lock
 
 
-def test_an_event_older_than_the_records_is_looked_for_first(
+def test_the_run_of_an_event_older_than_the_records_is_searched_first(
     handler: Application, builds: Builds, event: dict[str, Any]
 ) -> None:
     event["time"] = (datetime.now(UTC) - timedelta(days=31)).isoformat()
     invoke(handler, event)
-    boto3.client("dynamodb").delete_item(TableName="idempotency", Key={"id": records()[0]["id"]})  # its time is over
+    boto3.client("dynamodb").delete_item(TableName="idempotency", Key={"id": records()[0]["id"]})  # it has expired
 
     answer = invoke(handler, event)
 
@@ -385,7 +383,7 @@ def test_an_event_older_than_the_records_is_looked_for_first(
     assert outcomes(answer)[0]["status"] == "already started"
 
 
-def test_a_record_that_has_run_out_is_none_although_dynamodb_still_has_it(
+def test_an_expired_record_that_dynamodb_still_has_counts_as_absent(
     handler: Application, builds: Builds, event: dict[str, Any], aws: Requests
 ) -> None:
     invoke(handler, event)
@@ -414,17 +412,17 @@ def unprotected(registry: Registry, builds: Builds) -> Application:
     return create_handler(registry, builders={"CODE_BUILD": builds}, tiers=StaticTierDetails())
 
 
-def test_without_a_table_it_says_once_that_nothing_is_protected(
+def test_without_a_table_a_warning_is_logged_once(
     unprotected: Application, event: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     invoke(unprotected, event)
     invoke(unprotected, event)
 
-    told = [line for line in json_lines(capsys.readouterr().out) if "IDEMPOTENCY_TABLE" in line.get("message", "")]
-    assert [line["level"] for line in told] == ["WARNING"]
+    lines = [line for line in json_lines(capsys.readouterr().out) if "IDEMPOTENCY_TABLE" in line.get("message", "")]
+    assert [line["level"] for line in lines] == ["WARNING"]
 
 
-def test_without_a_table_an_environment_remembers_what_it_did_itself(
+def test_without_a_table_an_environment_remembers_its_own_actions(
     unprotected: Application, builds: Builds, event: dict[str, Any]
 ) -> None:
     statuses = [outcomes(invoke(unprotected, event))[0]["status"] for _ in range(2)]
@@ -433,7 +431,7 @@ def test_without_a_table_an_environment_remembers_what_it_did_itself(
 
 
 @pytest.mark.parametrize(("age", "searches"), [(0, 0), (20, 0), (40, 1), (-1000, 0)])
-def test_without_a_table_a_delivery_that_may_be_a_retry_looks_first(
+def test_without_a_table_a_delivery_that_may_be_a_retry_searches_first(
     unprotected: Application, builds: Builds, event: dict[str, Any], age: int, searches: int
 ) -> None:
     event["time"] = (datetime.now(UTC) - timedelta(seconds=age)).isoformat()
@@ -443,7 +441,7 @@ def test_without_a_table_a_delivery_that_may_be_a_retry_looks_first(
     assert (builds.searches, len(builds.started)) == (searches, 1)
 
 
-def test_without_a_table_a_search_that_is_not_allowed_is_no_failure_of_the_tenants(
+def test_without_a_table_a_forbidden_search_is_retried_and_starts_nothing(
     unprotected: Application, builds: Builds, event: dict[str, Any]
 ) -> None:
     event["time"] = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
@@ -454,7 +452,7 @@ def test_without_a_table_a_search_that_is_not_allowed_is_no_failure_of_the_tenan
     assert builds.started == []
 
 
-def test_without_a_table_a_job_that_cannot_be_traced_is_started_all_the_same(
+def test_without_a_table_an_untraceable_job_is_started(
     unprotected: Application, builds: Builds, event: dict[str, Any]
 ) -> None:
     event["time"] = (datetime.now(UTC) - timedelta(hours=1)).isoformat()
@@ -482,9 +480,7 @@ def deliver(codebuild: CodeBuildServer) -> Deliver:
     return deliver
 
 
-def test_a_token_that_is_known_with_other_variables_is_an_earlier_delivery(
-    codebuild: CodeBuildServer, deliver: Deliver
-) -> None:
+def test_a_used_token_with_other_variables_is_an_earlier_delivery(codebuild: CodeBuildServer, deliver: Deliver) -> None:
     first = deliver({"size": "small"})
 
     second = deliver({"size": "large"})
@@ -493,7 +489,7 @@ def test_a_token_that_is_known_with_other_variables_is_an_earlier_delivery(
     assert len(codebuild.builds) == 1
 
 
-def test_input_that_codebuild_refuses_is_no_earlier_delivery(codebuild: CodeBuildServer, deliver: Deliver) -> None:
+def test_input_that_codebuild_refuses_is_rejected(codebuild: CodeBuildServer, deliver: Deliver) -> None:
     refusal = json.dumps({"__type": "InvalidInputException", "message": "no"})
     codebuild.next.answer(400, refusal, {"Content-Type": "application/x-amz-json-1.1"}, on="StartBuild")
 
@@ -504,10 +500,10 @@ def test_input_that_codebuild_refuses_is_no_earlier_delivery(codebuild: CodeBuil
         deliver({})
 
 
-def test_a_refusal_after_a_lost_answer_is_in_doubt_and_the_build_that_was_started_is_found(
+def test_a_refusal_after_a_lost_answer_is_in_doubt_and_the_retry_finds_the_build(
     aws: Requests, codebuild: CodeBuildServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As when somebody takes the permission away between two tries of the SDK."""
+    """The permission is withdrawn between two tries of the SDK."""
     monkeypatch.setattr("time.sleep", lambda _: None)
     refusal = json.dumps({"__type": "AccessDeniedException", "message": "no"})
     codebuild.next.drop(on="StartBuild", after_acting=True)
@@ -523,7 +519,9 @@ def test_a_refusal_after_a_lost_answer_is_in_doubt_and_the_build_that_was_starte
     assert aws.of("PutEvents") == []
 
 
-def test_codebuild_looks_for_a_build_when_its_token_has_run_out(codebuild: CodeBuildServer, deliver: Deliver) -> None:
+def test_codebuild_is_searched_for_a_build_whose_token_has_expired(
+    codebuild: CodeBuildServer, deliver: Deliver
+) -> None:
     deliver({})
     codebuild.advance(3600)
     event = sample("tenant-provisioning", time=(datetime.now(UTC) - timedelta(hours=1)).isoformat())
@@ -535,7 +533,7 @@ def test_codebuild_looks_for_a_build_when_its_token_has_run_out(codebuild: CodeB
     assert len(codebuild.builds) == 1
 
 
-def test_jenkins_is_searched_from_the_first_possible_retry_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_jenkins_is_searched_from_the_first_possible_retry(monkeypatch: pytest.MonkeyPatch) -> None:
     with mock_aws(), sandbox.jenkins() as server:
         sandbox.fill()
         monkeypatch.setenv("JENKINS_URL", server.url)
@@ -552,7 +550,7 @@ def test_jenkins_is_searched_from_the_first_possible_retry_on(monkeypatch: pytes
         assert len(server.builds("ENTERPRISE-job")) == 1
 
 
-def test_a_killed_start_on_a_jenkins_job_that_keeps_no_run_id_is_left_to_a_person(
+def test_a_start_in_doubt_on_a_jenkins_job_without_a_run_id_fails_as_untraceable(
     jenkins: JenkinsServer, aws: Requests
 ) -> None:
     jenkins.add_job("tenants/enterprise-provisioning", ["tenant"])
@@ -571,10 +569,10 @@ def test_a_killed_start_on_a_jenkins_job_that_keeps_no_run_id_is_left_to_a_perso
 # The report of a failure
 
 
-def failing(aws: Requests, event: dict[str, Any], kind: type[Exception]) -> list[dict[str, Any]]:
+def failing(aws: Requests, event: dict[str, Any], error_type: type[Exception]) -> list[dict[str, Any]]:
     handler = create_handler(lifecycle)
     for _ in range(3):  # as often as Lambda tries
-        with pytest.raises(kind):
+        with pytest.raises(error_type):
             invoke(handler, event)
     return [entry for request in aws.of("PutEvents") for entry in request["Entries"]]
 
@@ -603,7 +601,7 @@ def test_a_permanent_failure_is_published_once_with_its_reason(aws: Requests, ev
     }
 
 
-def test_the_report_passes_on_what_the_job_would_have_had(aws: Requests, event: dict[str, Any]) -> None:
+def test_the_report_has_the_variables_that_the_job_would_have_had(aws: Requests, event: dict[str, Any]) -> None:
     event = changed(event, "detail.builderConfig.config.environmentOverride.PATH", "/evil")
     tiers = StaticTierDetails({"PREMIUM": {"jobName": "premium", "API_ENDPOINT": "https://control.example.com"}})
 
@@ -617,23 +615,25 @@ def test_the_report_passes_on_what_the_job_would_have_had(aws: Requests, event: 
     assert "PATH" not in detail
 
 
-def test_what_may_pass_is_not_reported(aws: Requests, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_temporary_failure_is_not_reported(
+    aws: Requests, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("time.sleep", lambda _: None)
     monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", "http://127.0.0.1:1")
 
     assert failing(aws, event, Unavailable) == []
 
 
-def test_a_replay_of_what_went_well_reports_no_failure(aws: Requests, event: dict[str, Any]) -> None:
+def test_a_failed_replay_of_a_successful_event_is_not_reported(aws: Requests, event: dict[str, Any]) -> None:
     invoke(create_handler(lifecycle), event)
-    nothing_is_known = StaticTierDetails({})
+    no_tiers = StaticTierDetails({})
 
     with pytest.raises(ConfigurationError, match="'PREMIUM'"):
-        invoke(create_handler(lifecycle, tiers=nothing_is_known), event | {"replay-name": "again"})
+        invoke(create_handler(lifecycle, tiers=no_tiers), event | {"replay-name": "again"})
     assert aws.of("PutEvents") == []
 
 
-def test_a_failure_about_no_tenant_is_reported_to_nobody(aws: Requests, event: dict[str, Any]) -> None:
+def test_a_failure_without_a_tenant_is_not_reported(aws: Requests, event: dict[str, Any]) -> None:
     assert failing(aws, changed(event, "detail.tenant.id", ...), Exception) == []
 
 
@@ -652,7 +652,7 @@ def test_a_report_that_cannot_be_published_does_not_hide_the_failure(
 def test_an_event_whose_publisher_was_killed_is_published_again_with_the_same_identity(
     aws: Requests, registry: Registry, event: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    registry.consumer("TENANT_PROVISIONING", name="tell")(lambda event: PublishEvent(type="X", detail={}))
+    registry.consumer("TENANT_PROVISIONING", name="notify")(lambda event: PublishEvent(type="X", detail={}))
     handler, publish = create_handler(registry), EventBus.publish
 
     def publish_and_die(self: EventBus, entry: Any) -> str:
@@ -684,7 +684,7 @@ MARK = "urn:orchestrator:run:0123456789abcdef0123456789abcdef"
         ("orchestrator", "another", 2),
     ],
 )
-def test_an_event_that_this_function_publishes_twice_counts_once(
+def test_an_event_published_twice_by_this_function_counts_once(
     handler: Application, builds: Builds, event: dict[str, Any], source: str, tenant: str, count: int
 ) -> None:
     event = changed(event | {"source": source, "resources": ["arn:aws:x", MARK]}, "detail.tenant.id", "t")
@@ -705,23 +705,26 @@ def test_an_event_that_this_function_publishes_twice_counts_once(
         ({"detail": {"ORCHESTRATOR_RUN_ID": ["run"]}}, 2),
     ],
 )
-def test_reports_of_one_end_of_a_run_count_once(
+def test_two_reports_of_one_ending_count_once(
     aws: Requests, builds: Builds, event: dict[str, Any], second: dict[str, Any], count: int
 ) -> None:
     registry = Registry()
     registry.consumer("TENANT_PROVISIONING", name="start")(lambda event: StartJob(name="x"))
-    registry.consumer("TENANT_PROVISIONING_SUCCESS", name="tell")(lambda event: StartJob(name="job"))
+    registry.consumer("TENANT_PROVISIONING_SUCCESS", name="notify")(lambda event: StartJob(name="job"))
     handler = create_handler(registry, builders={"CODE_BUILD": builds})
     invoke(handler, event)
-    told = event | {"detail-type": "TENANT_PROVISIONING_SUCCESS", "detail": {"ORCHESTRATOR_RUN_ID": builds.started[0]}}
+    report = event | {
+        "detail-type": "TENANT_PROVISIONING_SUCCESS",
+        "detail": {"ORCHESTRATOR_RUN_ID": builds.started[0]},
+    }
 
-    invoke(handler, told | {"id": "first"})
-    invoke(handler, told | {"id": "second"} | second)
+    invoke(handler, report | {"id": "first"})
+    invoke(handler, report | {"id": "second"} | second)
 
     assert len(builds.started) == 1 + count
 
 
-def test_other_events_with_the_run_id_of_a_job_are_events_of_their_own(
+def test_other_events_with_the_same_run_id_are_separate_events(
     handler: Application, builds: Builds, event: dict[str, Any]
 ) -> None:
     event = changed(event, "detail.ORCHESTRATOR_RUN_ID", "run")

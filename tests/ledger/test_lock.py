@@ -1,4 +1,4 @@
-"""Nothing is sent once the lock of an action may be somebody else's: an environment can be frozen at any moment."""
+"""Nothing is sent once another delivery may hold the lock, even if the environment was frozen meanwhile."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ PROJECT = "premium-tenant-provisioning"
 
 @pytest.fixture
 def freeze(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """Let a minute pass for everybody else, as when Lambda freezes the environment: its monotonic clock may stop."""
+    """Move the wall clock by a minute, as after a freeze by Lambda, during which the monotonic clock may stop."""
 
     def pass_by() -> None:
         monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + timedelta(minutes=1))
@@ -71,7 +71,7 @@ def test_no_build_is_started_late(codebuild: CodeBuildServer) -> None:
 def test_a_request_that_was_signed_in_time_is_not_sent_late(
     codebuild: CodeBuildServer, freeze: Callable[[], None]
 ) -> None:
-    """Its signature would hold for minutes more."""
+    """The signature would be valid for minutes more."""
     entry = ("before-sign.codebuild", lambda **_: freeze())
     handlers.BUILTIN_HANDLERS.append(entry)
     try:

@@ -29,7 +29,7 @@ FOUND = Outcome(action="StartJob", status=OutcomeStatus.ALREADY_STARTED, builder
 
 
 class Clock:
-    """The time of day, which stands still until a test moves it."""
+    """A clock that only a test moves."""
 
     def __init__(self) -> None:
         self.time = NOON
@@ -98,7 +98,7 @@ def due(records: Records) -> list[str]:
 # Claim
 
 
-def test_an_action_that_nobody_has_claimed_is_claimed(records: Records) -> None:
+def test_an_unclaimed_action_is_claimed(records: Records) -> None:
     assert claim(records, "a") == (True, None)
     assert records.read("run") == Record(
         id="run",
@@ -112,11 +112,11 @@ def test_an_action_that_nobody_has_claimed_is_claimed(records: Records) -> None:
     )
 
 
-def test_nothing_is_read_of_an_action_that_nobody_has_claimed(records: Records) -> None:
+def test_an_unclaimed_action_has_no_record(records: Records) -> None:
     assert records.read("run") is None
 
 
-def test_a_lock_holds_until_its_end_and_for_as_long_as_clocks_may_differ(records: Records, time: Clock) -> None:
+def test_a_lock_holds_until_its_end_plus_the_clock_tolerance(records: Records, time: Clock) -> None:
     claim(records, "a")
     claimed = record(records)
     time.advance(LOCK + TOLERANCE)
@@ -125,7 +125,7 @@ def test_a_lock_holds_until_its_end_and_for_as_long_as_clocks_may_differ(records
     assert record(records) == claimed
 
 
-def test_a_claim_whose_lock_is_over_is_taken_over(records: Records, time: Clock) -> None:
+def test_a_claim_with_an_expired_lock_is_taken_over(records: Records, time: Clock) -> None:
     claim(records, "a")
     claimed = record(records)
     time.advance(LOCK + TOLERANCE + TICK)
@@ -149,7 +149,7 @@ def test_a_settled_action_is_not_claimed_again(records: Records, time: Clock) ->
     assert (before.state, before.outcome, before.owner) == ("done", STARTED, "a")
 
 
-def test_a_claim_that_is_repeated_by_its_owner_is_no_take_over(records: Records) -> None:
+def test_a_claim_repeated_by_its_owner_is_no_take_over(records: Records) -> None:
     claim(records, "a")
     claimed = record(records)
 
@@ -158,7 +158,7 @@ def test_a_claim_that_is_repeated_by_its_owner_is_no_take_over(records: Records)
     assert record(records) == claimed
 
 
-def test_a_take_over_that_is_repeated_by_its_owner_stays_one(records: Records, time: Clock) -> None:
+def test_a_take_over_repeated_by_its_owner_stays_a_take_over(records: Records, time: Clock) -> None:
     claim(records, "a")
     time.advance(LOCK + TOLERANCE + TICK)
     claim(records, "b")
@@ -169,7 +169,7 @@ def test_a_take_over_that_is_repeated_by_its_owner_stays_one(records: Records, t
 
 
 def test_a_claim_that_was_taken_over_is_not_taken_back(records: Records, time: Clock) -> None:
-    """The first owner would seem to be the only one, and nothing would say that another may have acted."""
+    """The record would name the first owner only, although another may have acted."""
     claim(records, "a")
     time.advance(LOCK + TOLERANCE + TICK)
     claim(records, "b")
@@ -194,12 +194,12 @@ def test_only_the_owner_settles(records: Records, time: Clock) -> None:
     assert records.settle("run", "b", STARTED), "repeated, because the answer got lost"
 
 
-def test_what_nobody_has_claimed_is_not_settled(records: Records) -> None:
+def test_an_unclaimed_action_is_not_settled(records: Records) -> None:
     assert not records.settle("run", "a", STARTED)
     assert records.read("run") is None
 
 
-def test_what_is_settled_is_remembered_from_then_on(records: Records, time: Clock) -> None:
+def test_a_settled_record_expires_from_its_settlement(records: Records, time: Clock) -> None:
     claim(records, "a")
     time.advance(timedelta(seconds=40))
     records.settle("run", "a", STARTED)
@@ -209,7 +209,7 @@ def test_what_is_settled_is_remembered_from_then_on(records: Records, time: Cloc
     assert settled.started_job.id == "7"
 
 
-def test_a_claim_that_its_owner_releases_has_never_been(records: Records) -> None:
+def test_a_claim_released_by_its_owner_leaves_no_record(records: Records) -> None:
     claim(records, "a")
     records.release("run", "a")
     records.release("run", "a")  # repeated, because the answer got lost
@@ -227,7 +227,7 @@ def test_only_the_owner_releases(records: Records) -> None:
     assert record(records) == claimed
 
 
-def test_what_is_settled_is_not_released(records: Records) -> None:
+def test_a_settled_action_is_not_released(records: Records) -> None:
     claim(records, "a")
     records.settle("run", "a", STARTED)
     settled = record(records)
@@ -241,7 +241,7 @@ def test_what_is_settled_is_not_released(records: Records) -> None:
 
 
 def test_an_expired_record_is_read_as_absent(records: Records, time: Clock) -> None:
-    """DynamoDB deletes it up to some days late."""
+    """DynamoDB may delete it days late."""
     claim(records, "a")
     records.settle("run", "a", STARTED)
     time.advance(MEMORY)
@@ -252,7 +252,7 @@ def test_an_expired_record_is_read_as_absent(records: Records, time: Clock) -> N
     assert records.read("run") is None
 
 
-def test_an_expired_record_can_be_claimed_by_one(records: Records, time: Clock) -> None:
+def test_an_expired_record_can_be_claimed_once(records: Records, time: Clock) -> None:
     claim(records, "a")
     records.settle("run", "a", STARTED)
     records.close("run", EndingStatus.SUCCESS)
@@ -279,7 +279,7 @@ def test_a_run_that_has_ended_is_done_before_its_start_is_settled(records: Recor
     assert due(records) == []
 
 
-def test_what_is_closed_is_not_opened_by_settling_or_releasing_it(records: Records, time: Clock) -> None:
+def test_a_closed_run_stays_closed_when_it_is_settled_or_released(records: Records, time: Clock) -> None:
     claim(records, "a")
     records.close("run", EndingStatus.FAILURE)
 
@@ -311,7 +311,7 @@ def test_a_run_is_closed_once(records: Records, ending: Any) -> None:
 @pytest.mark.parametrize(
     ("first", "second"), [(EndingStatus.SUCCESS, EndingStatus.FAILURE), (EndingStatus.FAILURE, EndingStatus.SUCCESS)]
 )
-def test_a_run_that_told_of_both_ends_has_failed(records: Records, first: Any, second: Any) -> None:
+def test_a_run_closed_with_both_endings_has_failed(records: Records, first: Any, second: Any) -> None:
     claim(records, "a")
     records.close("run", first)
 
@@ -319,7 +319,7 @@ def test_a_run_that_told_of_both_ends_has_failed(records: Records, first: Any, s
     assert record(records).ending == EndingStatus.FAILURE
 
 
-def test_a_run_that_is_not_known_is_not_closed(records: Records) -> None:
+def test_an_unknown_run_is_not_closed(records: Records) -> None:
     records.claim("no job", "a", milliseconds(clock.now() + LOCK))
     no_job = records.read("no job")
 
@@ -331,7 +331,7 @@ def test_a_run_that_is_not_known_is_not_closed(records: Records) -> None:
 # Open jobs
 
 
-def test_jobs_are_due_from_their_check_on_and_those_first_that_wait_longest(records: Records, time: Clock) -> None:
+def test_jobs_are_due_from_their_check_on_longest_waiting_first(records: Records, time: Clock) -> None:
     for run_id in ("b", "a", "c"):
         claim(records, "owner", run_id)
         time.advance(timedelta(minutes=1))
@@ -365,7 +365,7 @@ def test_a_run_that_was_found_is_adopted(records: Records) -> None:
     assert record(records).state == "claimed"
 
 
-def test_what_is_not_open_is_not_changed_by_a_sweep(records: Records) -> None:
+def test_a_closed_run_is_not_changed_by_a_sweep(records: Records) -> None:
     claim(records, "a")
     seen = record(records)
     records.close("run", EndingStatus.SUCCESS)
@@ -380,9 +380,7 @@ def test_what_is_not_open_is_not_changed_by_a_sweep(records: Records) -> None:
     assert records.read("another") is None
 
 
-def test_a_job_that_is_not_followed_any_more_can_be_taken_over_and_is_followed_again(
-    records: Records, time: Clock
-) -> None:
+def test_an_unfollowed_job_is_followed_again_after_a_take_over(records: Records, time: Clock) -> None:
     claim(records, "a")
     records.unfollow("run")
     time.advance(timedelta(hours=2))
@@ -408,7 +406,7 @@ def test_a_take_over_does_not_postpone_the_check(records: Records, time: Clock) 
 # Perform
 
 
-def test_whoever_takes_over_learns_when_the_job_was_first_asked_for(records: Records, time: Clock) -> None:
+def test_a_take_over_gets_the_time_of_the_first_claim(records: Records, time: Clock) -> None:
     claim(records, "a")
     time.advance(timedelta(hours=1))
     claims: list[Claim] = []
@@ -421,7 +419,7 @@ def test_whoever_takes_over_learns_when_the_job_was_first_asked_for(records: Rec
     assert claims == [Claim(is_retry=True, since=NOON)]
 
 
-def test_a_start_whose_run_has_ended_before_it_was_settled_is_a_repeat(records: Records) -> None:
+def test_a_start_closed_before_its_settlement_counts_as_already_started(records: Records) -> None:
     claim(records, "a")
     records.close("run", EndingStatus.SUCCESS)
 
@@ -435,10 +433,10 @@ def test_a_start_whose_run_has_ended_before_it_was_settled_is_a_repeat(records: 
     }
 
 
-def test_whoever_was_overtaken_keeps_no_outcome(records: Records, time: Clock) -> None:
+def test_an_overtaken_delivery_keeps_no_outcome(records: Records, time: Clock) -> None:
     def act(_: Claim) -> Outcome:
         time.advance(timedelta(minutes=2))
-        Context().run(claim, records, "b")  # in an invocation of its own
+        Context().run(claim, records, "b")  # in a separate invocation
         return STARTED
 
     with pytest.raises(Unavailable, match="it took too long, and another delivery took over"):
@@ -469,7 +467,7 @@ def test_each_claim_is_one_request(table: DynamoDBRecords, aws: Requests, time: 
 
 @pytest.fixture
 def first_answers_lost(table: DynamoDBRecords) -> None:
-    """Let the SDK send each request a second time, as if the first answer had got lost."""
+    """Make the SDK send each request twice, as if the first answer had got lost."""
 
     def repeat_once(attempts: int, **_: Any) -> Any:  # a pause in seconds, or none
         return 0 if attempts == 1 else None
@@ -478,7 +476,7 @@ def first_answers_lost(table: DynamoDBRecords) -> None:
 
 
 @pytest.mark.usefixtures("first_answers_lost")
-def test_an_action_is_no_retry_because_answers_of_the_table_got_lost(table: DynamoDBRecords, aws: Requests) -> None:
+def test_lost_answers_of_the_table_make_no_retry(table: DynamoDBRecords, aws: Requests) -> None:
     claims: list[Claim] = []
 
     def act(claim: Claim) -> Outcome:
@@ -492,7 +490,7 @@ def test_an_action_is_no_retry_because_answers_of_the_table_got_lost(table: Dyna
 
 
 @pytest.mark.usefixtures("first_answers_lost")
-def test_a_take_over_is_a_retry_though_its_answer_got_lost(table: DynamoDBRecords, time: Clock) -> None:
+def test_a_take_over_whose_answer_got_lost_is_a_retry(table: DynamoDBRecords, time: Clock) -> None:
     claim(table, "a")
     time.advance(LOCK + TOLERANCE + TICK)
     claims: list[Claim] = []
@@ -507,7 +505,7 @@ def test_a_take_over_is_a_retry_though_its_answer_got_lost(table: DynamoDBRecord
 
 
 @pytest.mark.usefixtures("first_answers_lost")
-def test_a_failure_that_certainly_did_nothing_frees_the_lock_though_the_answer_got_lost(
+def test_a_failure_without_effect_frees_the_lock_even_if_the_answer_got_lost(
     table: DynamoDBRecords, aws: Requests
 ) -> None:
     def act(_: Claim) -> Outcome:

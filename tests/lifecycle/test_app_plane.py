@@ -33,7 +33,7 @@ EVERYTHING = [USERS, FEATURES, FIRST_USER, WEBHOOK]
 
 
 class Killed(KeyboardInterrupt):
-    """What a killed process looks like from inside: nothing after it runs."""
+    """Simulates a kill: no exception handler of the package catches it."""
 
 
 @pytest.fixture
@@ -43,13 +43,13 @@ def handler(aws: Requests, control_plane: ControlPlane, monkeypatch: pytest.Monk
 
 
 def registry() -> Registry:
-    from tests.examples import app_plane as example  # which makes a handler, with this test's environment
+    from tests.examples import app_plane as example  # importing creates a handler, with this test's environment
 
     return example.registry
 
 
-def event(plane: ControlPlane, kind: str = "TENANT_DEPLOYMENT", **detail: Any) -> dict[str, Any]:
-    sent = sample("tenant-deployment-app-plane") | {"detail-type": kind}
+def event(plane: ControlPlane, event_type: str = "TENANT_DEPLOYMENT", **detail: Any) -> dict[str, Any]:
+    sent = sample("tenant-deployment-app-plane") | {"detail-type": event_type}
     base = plane.url.partition("/webhook")[0]
     own = {
         "API_ENDPOINT": plane.url,
@@ -67,17 +67,17 @@ def paths(plane: ControlPlane) -> list[str]:
     return [request.path for request in plane.requests]
 
 
-def test_the_built_in_consumers_set_nothing_up(aws: Requests, control_plane: ControlPlane) -> None:
+def test_the_built_in_consumers_do_not_set_up_the_application_plane(aws: Requests, control_plane: ControlPlane) -> None:
     invoke(create_handler(lifecycle), event(control_plane))
 
     assert paths(control_plane) == [WEBHOOK]
 
 
-def test_it_takes_the_place_of_two_built_in_consumers() -> None:
+def test_the_opt_in_consumers_replace_built_in_ones() -> None:
     assert {consumer.name for consumer in registry()} == {consumer.name for consumer in lifecycle}
 
 
-# What is sent
+# Requests
 
 
 def test_the_users_id_comes_first_and_the_webhook_last(handler: Application, control_plane: ControlPlane) -> None:
@@ -119,7 +119,7 @@ def test_an_identity_provider_without_ids_is_no_error(handler: Application, cont
     assert paths(control_plane) == EVERYTHING
 
 
-def test_without_services_there_is_the_webhook_alone_and_the_log_says_so(
+def test_without_services_only_the_webhook_is_sent_and_a_line_is_logged(
     handler: Application, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
 ) -> None:
     invoke(handler, event(control_plane, APP_PLANE_ENDPOINT_FEATURE_SERVICE="", USER_CALLBACK_ENDPOINT=""))
@@ -128,20 +128,18 @@ def test_without_services_there_is_the_webhook_alone_and_the_log_says_so(
     assert "the event names no service of the application plane" in capsys.readouterr().out
 
 
-def test_a_service_that_is_not_allowed_keeps_everything_from_being_sent(
-    handler: Application, control_plane: ControlPlane
-) -> None:
+def test_if_a_service_is_not_allowed_nothing_is_sent(handler: Application, control_plane: ControlPlane) -> None:
     with pytest.raises(ConfigurationError, match=r"'elsewhere\.example\.org' was not sent: the host is not in"):
         invoke(handler, event(control_plane, USER_CALLBACK_ENDPOINT="https://elsewhere.example.org/user-callback"))
 
     assert control_plane.requests == []
 
 
-# What is decided
+# Decisions
 
 
 def decided(tier: dict[str, Any] | None = None, **detail: Any) -> list[SendCallback]:
-    """Let the consumer decide on the sample event with some fields changed, and give the callbacks."""
+    """Call the consumer with the sample event, some fields changed, and return its callbacks."""
     sent = {**sample("tenant-deployment-app-plane")["detail"], **detail}
     context = make_context(tiers={"PREMIUM": tier or {}})
     event = Event(type="TENANT_DEPLOYMENT_SUCCESS", detail=BuildDetail.model_validate(sent))
@@ -149,7 +147,7 @@ def decided(tier: dict[str, Any] | None = None, **detail: Any) -> list[SendCallb
     return [action for action in actions if isinstance(action, SendCallback)]
 
 
-def test_the_primary_contact_is_the_first_user_for_all() -> None:
+def test_the_primary_contact_is_the_first_user_for_every_service() -> None:
     other, first = {"email": "other@example.com"}, {"email": "first@example.com", "isPrimary": True, "phone": "1"}
 
     users, _, user, _ = decided(tenant={**TENANT, "contacts": [other, first]})
@@ -158,7 +156,7 @@ def test_the_primary_contact_is_the_first_user_for_all() -> None:
     assert (user.body["email"], user.body["phone"]) == ("first@example.com", "1")
 
 
-def test_what_is_not_known_is_left_out() -> None:
+def test_unknown_fields_of_the_user_are_left_out() -> None:
     unknown = dict.fromkeys(("CLIENT_ID", "CLIENT_SECRET", "ACCESS_TOKEN_EXPIRATION", "APP_PLANE_REDIRECT_URL"))
 
     users, _, user, _ = decided(tenant=TENANT, REFRESH_TOKEN_EXPIRATION="soon", AUTH_CODE_EXPIRATION="", **unknown)
@@ -180,13 +178,13 @@ def test_what_is_not_known_is_left_out() -> None:
         ("USER_CALLBACK_ENDPOINT", ["/feature-toggle/bootstrap", "/webhook"]),
     ],
 )
-def test_a_service_that_is_not_named_is_not_called(missing: str, sent: list[str]) -> None:
+def test_a_service_without_an_address_is_not_called(missing: str, sent: list[str]) -> None:
     detail: dict[str, Any] = {missing: ""}
 
     assert [urlsplit(action.url).path for action in decided(**detail)] == sent
 
 
-def test_a_tier_vouches_for_the_control_plane_but_not_for_the_application_plane() -> None:
+def test_a_tier_allows_the_host_of_the_control_plane_but_not_of_the_application_plane() -> None:
     actions = decided({"CONTROL_PLANE_HOST": "https://control.example.com"}, API_ENDPOINT="")
 
     assert actions[0].url == "https://control.example.com/tenant-mgmt-facade/manage/users"
@@ -214,12 +212,12 @@ def test_only_the_webhook_is_signed_with_the_context() -> None:
         ("https://[webhook", "https://[webhook"),  # refused when the callbacks are checked
     ],
 )
-def test_users_are_managed_where_the_webhooks_path_says_webhook_last(webhook: str, users: str) -> None:
+def test_the_users_address_replaces_the_last_webhook_in_the_path(webhook: str, users: str) -> None:
     assert decided(API_ENDPOINT=webhook)[0].url == users
 
 
 @pytest.mark.parametrize("url", ["https://webhook.example.com/status?do-not-tell=webhook", "https://c.example.com"])
-def test_a_webhook_whose_path_says_no_webhook_is_named(url: str) -> None:
+def test_a_webhook_without_webhook_in_its_path_is_named(url: str) -> None:
     with pytest.raises(ConfigurationError, match="the status webhook's path does not contain 'webhook'") as caught:
         decided(API_ENDPOINT=url)
 
@@ -227,10 +225,10 @@ def test_a_webhook_whose_path_says_no_webhook_is_named(url: str) -> None:
     assert decided(API_ENDPOINT=url, USER_CALLBACK_ENDPOINT="")[-1].url == url
 
 
-# When
+# Order of events
 
 
-def test_where_the_tier_has_a_deployment_job_its_end_is_awaited(
+def test_with_a_deployment_job_the_set_up_follows_its_end(
     handler: Application, aws: Requests, control_plane: ControlPlane
 ) -> None:
     answer = invoke(handler, event(control_plane, tier="STANDARD"))
@@ -243,17 +241,17 @@ def test_where_the_tier_has_a_deployment_job_its_end_is_awaited(
     assert paths(control_plane) == EVERYTHING
 
 
-@pytest.mark.parametrize("kind", ["TENANT_DEPLOYMENT", "TENANT_DEPLOYMENT_SUCCESS"])
-def test_of_a_build_that_failed_there_is_only_the_webhook(
-    handler: Application, control_plane: ControlPlane, kind: str
+@pytest.mark.parametrize("event_type", ["TENANT_DEPLOYMENT", "TENANT_DEPLOYMENT_SUCCESS"])
+def test_after_a_failed_build_only_the_webhook_is_sent(
+    handler: Application, control_plane: ControlPlane, event_type: str
 ) -> None:
-    invoke(handler, event(control_plane, kind, CODEBUILD_BUILD_SUCCEEDING="0"))
+    invoke(handler, event(control_plane, event_type, CODEBUILD_BUILD_SUCCEEDING="0"))
 
     assert paths(control_plane) == [WEBHOOK]
     assert control_plane.accepted[0]["data"]["status"] == 0
 
 
-def test_without_a_webhook_nothing_is_set_up_and_the_log_says_so(
+def test_without_a_webhook_nothing_is_set_up_and_a_warning_is_logged(
     handler: Application, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
 ) -> None:
     invoke(handler, event(control_plane, API_ENDPOINT=""))
@@ -267,7 +265,7 @@ def test_without_a_webhook_nothing_is_set_up_and_the_log_says_so(
 
 
 @pytest.mark.parametrize("position", [0, 1, 2])
-def test_a_step_that_fails_keeps_all_that_follow_back_until_it_succeeds(
+def test_the_steps_after_a_failed_one_wait_until_it_succeeds(
     handler: Application, control_plane: ControlPlane, position: int
 ) -> None:
     control_plane.next.answer(429, on=EVERYTHING[position], times=3)
@@ -282,7 +280,7 @@ def test_a_step_that_fails_keeps_all_that_follow_back_until_it_succeeds(
     assert paths(control_plane) == EVERYTHING[position:]
 
 
-def test_an_answer_without_an_id_keeps_everything_else_back(handler: Application, control_plane: ControlPlane) -> None:
+def test_after_an_answer_without_an_id_nothing_else_is_sent(handler: Application, control_plane: ControlPlane) -> None:
     control_plane.next.answer(204, on=USERS)
 
     with pytest.raises(Unavailable, match="was accepted, but its answer is not JSON; correct the control plane"):
@@ -291,7 +289,7 @@ def test_an_answer_without_an_id_keeps_everything_else_back(handler: Application
     assert paths(control_plane) == [USERS]
 
 
-def test_a_redelivery_after_a_kill_has_the_id_and_does_not_ask_for_it_again(
+def test_a_redelivery_after_a_kill_uses_the_kept_id(
     handler: Application, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sent = event(control_plane, APP_PLANE_ENDPOINT_FEATURE_SERVICE="")
@@ -314,7 +312,7 @@ def test_a_redelivery_after_a_kill_has_the_id_and_does_not_ask_for_it_again(
     assert control_plane.accepted[1]["authId"] == AUTH_ID
 
 
-def test_an_event_that_is_delivered_twice_sends_nothing_twice_and_shows_the_id_to_nobody(
+def test_a_redelivered_event_sends_nothing_twice_and_does_not_show_the_id(
     handler: Application, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sent = event(control_plane)
@@ -326,7 +324,7 @@ def test_an_event_that_is_delivered_twice_sends_nothing_twice_and_shows_the_id_t
     assert AUTH_ID not in json.dumps(answers) + capsys.readouterr().out
 
 
-def test_events_that_follow_from_one_run_set_up_once(
+def test_the_events_of_one_run_set_up_the_application_plane_once(
     handler: Application, aws: Requests, control_plane: ControlPlane
 ) -> None:
     answer = invoke(handler, sample("tenant-provisioning"))

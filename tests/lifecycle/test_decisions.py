@@ -1,4 +1,4 @@
-"""What each built-in consumer decides on: called, and compared with what it returns."""
+"""The decisions of each built-in consumer, called as a function."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -57,7 +57,7 @@ def status_of(action: object) -> Any:
     return action.changes["status"]
 
 
-def test_a_provisioning_stores_the_record_and_then_starts_the_tiers_job() -> None:
+def test_a_provisioning_saves_the_record_and_then_starts_the_tiers_job() -> None:
     assert provisioning.start_provisioning_job(event("TENANT_PROVISIONING"), make_context(tiers=TIERS)) == [
         SaveTenant(
             tenant_id=TENANT_ID, record={**RECORD, "tenant": TENANT, "status": "PROVISIONING", "statusAt": WRITTEN}
@@ -72,10 +72,10 @@ def test_a_provisioning_stores_the_record_and_then_starts_the_tiers_job() -> Non
     ]
 
 
-def test_the_event_chooses_the_builder_before_the_tier() -> None:
-    asked = event("TENANT_PROVISIONING", builderConfig={"type": "CODE_BUILD"})
+def test_the_events_builder_overrides_the_tiers() -> None:
+    chosen = event("TENANT_PROVISIONING", builderConfig={"type": "CODE_BUILD"})
 
-    _, job = provisioning.start_provisioning_job(asked, make_context(tiers=TIERS))
+    _, job = provisioning.start_provisioning_job(chosen, make_context(tiers=TIERS))
 
     assert isinstance(job, StartJob)
     assert job.builder == "CODE_BUILD"
@@ -92,7 +92,7 @@ def test_a_provisioned_tenant_is_deployed_with_the_same_detail() -> None:
     )
 
 
-def test_a_success_of_a_build_that_failed_is_a_failure() -> None:
+def test_a_success_event_of_a_failed_build_is_a_failure() -> None:
     failed = event("TENANT_PROVISIONING_SUCCESS", CODEBUILD_BUILD_SUCCEEDING="0")
 
     update, callback = provisioning.start_deployment(failed, make_context())
@@ -111,7 +111,7 @@ def test_a_failed_provisioning_is_sent_with_its_reason_in_the_record() -> None:
     assert callback == webhook(0)
 
 
-def test_a_tier_with_a_deployment_job_has_it_started() -> None:
+def test_the_deployment_job_of_the_tier_is_started() -> None:
     update, job = deployment.deploy_tenant(
         event("TENANT_DEPLOYMENT", HOME="/root"), make_context(tiers=TIERS, tenants={TENANT_ID: RECORD})
     )
@@ -119,10 +119,10 @@ def test_a_tier_with_a_deployment_job_has_it_started() -> None:
     assert status_of(update) == "DEPLOYING"
     assert isinstance(job, StartJob)
     assert (job.name, job.builder) == ("deploy", "JENKINS")
-    assert "HOME" not in job.variables  # the environment of the build before is not passed on
+    assert "HOME" not in job.variables  # the environment of the previous build is not passed on
 
 
-def test_a_tier_without_one_is_deployed() -> None:
+def test_without_a_deployment_job_the_tenant_is_deployed() -> None:
     update, callback = deployment.deploy_tenant(event("TENANT_DEPLOYMENT"), make_context())
 
     assert status_of(update) == "DEPLOYED"
@@ -145,7 +145,7 @@ def test_the_ending_of_a_deployment_is_sent(event_type: str, status: str, sent: 
     assert callback == webhook(sent)
 
 
-def test_a_deprovisioning_takes_from_the_record_what_the_event_leaves_out() -> None:
+def test_a_deprovisioning_takes_missing_fields_from_the_record() -> None:
     sent = event("TENANT_DEPROVISIONING", planConfig=..., secret=..., context=...)
 
     update, job = deprovisioning.start_deprovisioning_job(sent, make_context(tiers=TIERS, tenants={TENANT_ID: RECORD}))
@@ -156,7 +156,7 @@ def test_a_deprovisioning_takes_from_the_record_what_the_event_leaves_out() -> N
     assert (job.name, job.variables["secret"]) == ("remove", "a-secret")
 
 
-def test_a_deprovisioning_of_a_tenant_that_is_not_known_needs_a_plan() -> None:
+def test_a_deprovisioning_of_an_unknown_tenant_needs_a_plan() -> None:
     with pytest.raises(UnknownTenant, match=r"has no record, and detail\.planConfig is missing"):
         deprovisioning.start_deprovisioning_job(event("TENANT_DEPROVISIONING", planConfig=...), make_context())
 
@@ -166,7 +166,7 @@ def test_a_tier_without_a_deprovisioning_job_is_named() -> None:
         deprovisioning.start_deprovisioning_job(event("TENANT_DEPROVISIONING"), make_context())
 
 
-def test_after_a_deprovisioning_the_record_loses_what_signed_webhooks() -> None:
+def test_after_a_deprovisioning_the_webhook_secrets_leave_the_record() -> None:
     context = make_context(tenants={TENANT_ID: RECORD})
 
     update, forget = deprovisioning.handle_deprovisioning_success(event("TENANT_DEPROVISIONING_SUCCESS"), context)
@@ -175,7 +175,7 @@ def test_after_a_deprovisioning_the_record_loses_what_signed_webhooks() -> None:
     assert forget == UpdateTenant(tenant_id=TENANT_ID, changes={"secret": None, "context": None})
 
 
-def test_the_ending_of_a_deprovisioning_is_sent_with_the_type_that_is_set() -> None:
+def test_the_ending_of_a_deprovisioning_is_sent_with_the_configured_type() -> None:
     context = make_context(settings=Settings(deprovisioning_webhook_type=1))
 
     update, callback = deprovisioning.handle_deprovisioning_failure(event("TENANT_DEPROVISIONING_FAILURE"), context)
@@ -195,7 +195,7 @@ def state_change(**variables: str) -> Event[endings.BuildStateChange]:
     return Event(type=endings.STATE_CHANGE, detail=endings.BuildStateChange.model_validate(detail))
 
 
-def test_the_ending_of_an_own_build_is_published() -> None:
+def test_the_ending_of_a_build_with_our_variables_is_published() -> None:
     own = {"ORCHESTRATOR_RUN_ID": "run", "ORCHESTRATOR_TENANT_ID": TENANT_ID}
 
     assert endings.publish_build_ending(state_change(**own), make_context()) == PublishEnding(
@@ -212,15 +212,15 @@ def test_the_ending_of_an_own_build_is_published() -> None:
     )
 
 
-def test_a_build_of_somebody_else_is_ignored() -> None:
+def test_a_build_without_our_variables_is_ignored() -> None:
     assert endings.publish_build_ending(state_change(), make_context()) is None
 
 
-def test_builds_that_publish_for_themselves_are_left_alone() -> None:
+def test_endings_are_not_published_if_that_is_turned_off() -> None:
     context = make_context(settings=Settings(publish_build_endings=False))
 
     assert endings.publish_build_ending(state_change(ORCHESTRATOR_RUN_ID="run"), context) is None
 
 
-def test_a_schedule_has_the_runs_swept() -> None:
+def test_a_schedule_starts_a_sweep() -> None:
     assert endings.sweep_runs(Event(type=endings.SCHEDULED, detail={})) == SweepRuns()

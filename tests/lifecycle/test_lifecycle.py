@@ -1,4 +1,4 @@
-"""What follows a job: records, follow-up events and webhooks, as the reference control plane has them."""
+"""Records, follow-up events and webhooks after a job, as the reference control plane expects them."""
 
 import json
 from datetime import UTC, datetime, timedelta
@@ -28,9 +28,9 @@ BUILD = "premium-tenant-provisioning:8f14e45f-ceea-467f-a0e6-1a2b3c4d5e6f"
 STATE = {"bucket": "example-terraform-state", "path": "tenants/acme/terraform.tfstate"}
 
 
-def told(kind: str, plane: ControlPlane, **detail: Any) -> dict[str, Any]:
-    """Make the event of a build that knows a control plane."""
-    event = sample(kind)
+def sample_for(sample_name: str, plane: ControlPlane, **detail: Any) -> dict[str, Any]:
+    """Return a sample event with the address of this control plane in its detail."""
+    event = sample(sample_name)
     return {**event, "detail": {**event["detail"], "API_ENDPOINT": plane.url, **detail}}
 
 
@@ -55,10 +55,10 @@ def follow_ups(aws: Requests) -> list[tuple[str, str, dict[str, Any]]]:
     return [(entry["DetailType"], entry["Source"], json.loads(entry["Detail"])) for entry in published(aws)]
 
 
-# A provisioning that went well, or not.
+# The ending of a provisioning.
 
 
-def test_a_success_has_the_tenant_deployed_with_the_same_detail(handler: Application, aws: Requests) -> None:
+def test_a_success_publishes_a_deployment_with_the_same_detail(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning-success")
 
     answer = invoke(handler, event)
@@ -67,7 +67,7 @@ def test_a_success_has_the_tenant_deployed_with_the_same_detail(handler: Applica
     assert follow_ups(aws) == [("TENANT_DEPLOYMENT", "saas.tenant.provisioning.success.handler", event["detail"])]
 
 
-def test_a_success_is_noted_in_the_record_which_stays_as_it_was(handler: Application, aws: Requests) -> None:
+def test_a_success_changes_only_the_status_in_the_record(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning-success")
     before = stored()
 
@@ -79,7 +79,7 @@ def test_a_success_is_noted_in_the_record_which_stays_as_it_was(handler: Applica
 
 
 @pytest.mark.parametrize(
-    ("kind", "status", "sent"),
+    ("sample_name", "status", "sent"),
     [
         ("tenant-provisioning-success", "PROVISIONING_FAILED", [0]),
         ("tenant-deployment", "PROVISIONING_FAILED", [0]),
@@ -87,15 +87,15 @@ def test_a_success_is_noted_in_the_record_which_stays_as_it_was(handler: Applica
         ("tenant-deprovisioning-success", "DEPROVISIONING_FAILED", []),
     ],
 )
-def test_a_build_that_says_that_it_failed_has_failed_whatever_its_event_is_called(
+def test_an_event_with_a_failed_build_is_handled_as_a_failure_whatever_its_type(
     aws: Requests,
     control_plane: ControlPlane,
     capsys: pytest.CaptureFixture[str],
-    kind: str,
+    sample_name: str,
     status: str,
     sent: list[int],
 ) -> None:
-    event = told(kind, control_plane, CODEBUILD_BUILD_SUCCEEDING="0", tier="STANDARD")
+    event = sample_for(sample_name, control_plane, CODEBUILD_BUILD_SUCCEEDING="0", tier="STANDARD")
 
     invoke(create_handler(lifecycle), event)
 
@@ -108,12 +108,12 @@ def test_a_build_that_says_that_it_failed_has_failed_whatever_its_event_is_calle
     assert "is handled as a failure: its CODEBUILD_BUILD_SUCCEEDING is 0" in capsys.readouterr().out
 
 
-def test_a_failure_is_noted_and_told_to_the_control_plane(
+def test_a_failure_is_recorded_and_sent_to_the_control_plane(
     handler: Application, aws: Requests, control_plane: ControlPlane
 ) -> None:
     handler = create_handler(handler.registry)
 
-    answer = invoke(handler, told("tenant-provisioning-failure", control_plane))
+    answer = invoke(handler, sample_for("tenant-provisioning-failure", control_plane))
 
     assert actions(answer) == [("UpdateTenant", "updated"), ("SendCallback", "sent")]
     assert control_plane.accepted == [webhook(0)]
@@ -122,13 +122,15 @@ def test_a_failure_is_noted_and_told_to_the_control_plane(
     assert record["statusReason"] == f"build {BUILD} failed"
 
 
-def test_a_failure_says_why_where_the_detail_does(aws: Requests, control_plane: ControlPlane) -> None:
-    invoke(create_handler(lifecycle), told("tenant-provisioning-failure", control_plane, reason="no quota " * 200))
+def test_the_reason_of_a_failure_is_recorded(aws: Requests, control_plane: ControlPlane) -> None:
+    invoke(
+        create_handler(lifecycle), sample_for("tenant-provisioning-failure", control_plane, reason="no quota " * 200)
+    )
 
     assert stored()["statusReason"] == ("no quota " * 200)[:1000]
 
 
-def test_a_failure_without_a_callback_address_is_noted_alone_and_the_log_says_so(
+def test_a_failure_without_a_callback_address_is_only_recorded_and_logged(
     handler: Application, aws: Requests, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answer = invoke(handler, changed(sample("tenant-provisioning-failure"), "detail.API_ENDPOINT", ...))
@@ -144,8 +146,10 @@ def test_a_failure_without_a_callback_address_is_noted_alone_and_the_log_says_so
     assert line["message"] == f"tenant '{TENANT_ID}': the callback was {record['statusWebhook']}"
 
 
-def test_a_record_fills_in_what_signs_the_webhook(aws: Requests, control_plane: ControlPlane) -> None:
-    event = told("tenant-provisioning-failure", control_plane)
+def test_a_webhook_is_signed_with_the_records_secret_if_the_event_has_none(
+    aws: Requests, control_plane: ControlPlane
+) -> None:
+    event = sample_for("tenant-provisioning-failure", control_plane)
     del event["detail"]["secret"], event["detail"]["context"]
 
     invoke(create_handler(lifecycle), event)
@@ -153,11 +157,11 @@ def test_a_record_fills_in_what_signs_the_webhook(aws: Requests, control_plane: 
     assert control_plane.accepted == [webhook(0)]
 
 
-def test_nothing_is_sent_where_nothing_can_sign_it(
+def test_without_a_secret_no_webhook_is_sent(
     aws: Requests, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
 ) -> None:
     boto3.client("dynamodb").put_item(TableName="tenants", Item={"tenantId": {"S": TENANT_ID}})
-    event = told("tenant-provisioning-failure", control_plane, secret="")
+    event = sample_for("tenant-provisioning-failure", control_plane, secret="")
 
     answer = invoke(create_handler(lifecycle), event)
 
@@ -166,10 +170,8 @@ def test_nothing_is_sent_where_nothing_can_sign_it(
     assert not control_plane.requests
 
 
-def test_resources_and_address_are_left_out_where_they_are_not_known(
-    aws: Requests, control_plane: ControlPlane
-) -> None:
-    event = told("tenant-provisioning-failure", control_plane)
+def test_unknown_resources_and_address_are_left_out(aws: Requests, control_plane: ControlPlane) -> None:
+    event = sample_for("tenant-provisioning-failure", control_plane)
     for name in ("TF_STATE_BUCKET", "TF_KEY", "APP_PLANE_REDIRECT_URL"):
         del event["detail"][name]
 
@@ -178,10 +180,10 @@ def test_resources_and_address_are_left_out_where_they_are_not_known(
     assert control_plane.accepted == [{"initiatorId": TENANT_ID, "type": 0, "data": {"status": 0, "resources": []}}]
 
 
-def test_a_provisioning_that_never_started_is_noted_for_a_tenant_without_a_record(
+def test_a_provisioning_that_never_started_is_recorded_for_a_tenant_without_a_record(
     aws: Requests, control_plane: ControlPlane
 ) -> None:
-    """From the event that cannot be handled to the webhook, through the report that the function publishes itself."""
+    """The whole path: the failed event, the report that the function publishes, and the webhook."""
     handler = create_handler(lifecycle)
     event = changed(sample("tenant-provisioning"), "detail.tenant.id", "new")
     event = changed(event, "detail.planConfig.tier", "GOLD")
@@ -202,15 +204,15 @@ def test_a_provisioning_that_never_started_is_noted_for_a_tenant_without_a_recor
 # A deployment.
 
 
-def test_a_tenant_of_a_tier_without_a_deployment_job_is_ready(aws: Requests, control_plane: ControlPlane) -> None:
-    answer = invoke(create_handler(lifecycle), told("tenant-deployment", control_plane))
+def test_without_a_deployment_job_the_tenant_is_deployed(aws: Requests, control_plane: ControlPlane) -> None:
+    answer = invoke(create_handler(lifecycle), sample_for("tenant-deployment", control_plane))
 
     assert actions(answer) == [("UpdateTenant", "updated"), ("SendCallback", "sent")]
     assert control_plane.accepted == [webhook(1)]
     assert stored()["status"] == "DEPLOYED"
 
 
-def test_a_tier_with_a_deployment_job_has_it_started(handler: Application, aws: Requests) -> None:
+def test_the_deployment_job_of_the_tier_is_started(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-deployment"), "detail.tier", "STANDARD")
 
     answer = invoke(handler, event)
@@ -221,7 +223,7 @@ def test_a_tier_with_a_deployment_job_has_it_started(handler: Application, aws: 
     sent = variables(build)
     plan = sandbox.TENANT["planConfig"]
     assert json.loads(sent.pop("planConfig")) == plan
-    assert (sent["INSTANCE_COUNT"], sent["STORAGE_GB"]) == ("3", "250")  # as the provisioning job got them
+    assert (sent["INSTANCE_COUNT"], sent["STORAGE_GB"]) == ("3", "250")  # the same values as in the provisioning job
     assert sent["tier"] == "STANDARD"
     passed_on = ("tenant", "secret", "context", "API_ENDPOINT", "TF_KEY", "CLIENT_SECRET", "REFRESH_TOKEN_EXPIRATION")
     assert {name: sent[name] for name in passed_on} == {name: event["detail"][name] for name in passed_on}
@@ -230,7 +232,7 @@ def test_a_tier_with_a_deployment_job_has_it_started(handler: Application, aws: 
     assert stored()["status"] == "DEPLOYING"
 
 
-def test_the_record_names_the_tier_where_the_build_does_not(handler: Application, aws: Requests) -> None:
+def test_the_tier_comes_from_the_record_if_the_build_has_none(handler: Application, aws: Requests) -> None:
     handler = create_handler(
         lifecycle, tiers=StaticTierDetails({"PREMIUM": {"deploymentJobName": "premium-tenant-provisioning"}})
     )
@@ -240,7 +242,7 @@ def test_the_record_names_the_tier_where_the_build_does_not(handler: Application
     assert [build["projectName"] for build in aws.of("StartBuild")] == ["premium-tenant-provisioning"]
 
 
-def test_the_deployment_job_runs_where_the_provisioning_job_did(aws: Requests) -> None:
+def test_the_deployment_job_uses_the_builder_of_the_provisioning(aws: Requests) -> None:
     record = {**sandbox.TENANT, "builderConfig": {"type": "ELSEWHERE"}}
     tiers = StaticTierDetails({"PREMIUM": {"deploymentJobName": "deploy"}})
 
@@ -253,7 +255,7 @@ def test_the_deployment_job_runs_where_the_provisioning_job_did(aws: Requests) -
         invoke(create_handler(lifecycle, tiers=tiers, tenants=tenants), sample("tenant-deployment"))
 
 
-def test_a_deployment_of_no_known_tier_is_an_error(aws: Requests) -> None:
+def test_a_deployment_without_a_tier_is_an_error(aws: Requests) -> None:
     event = changed(sample("tenant-deployment"), "detail.tier", ...)
     event["detail"]["tenant"] = '{"id": "unknown"}'
 
@@ -261,7 +263,9 @@ def test_a_deployment_of_no_known_tier_is_an_error(aws: Requests) -> None:
         invoke(create_handler(lifecycle), event)
 
 
-def test_a_plan_that_the_provisioning_job_did_not_get_is_no_variables_of_the_deployment_job(aws: Requests) -> None:
+def test_plan_fields_that_cannot_be_variables_are_not_passed_to_the_deployment_job(
+    aws: Requests,
+) -> None:
     plan = {"tier": "STANDARD", "sizeConfig": {"node-count": 3}}
     invoke(create_handler(lifecycle), changed(sample("tenant-provisioning"), "detail.planConfig", plan))
 
@@ -272,7 +276,7 @@ def test_a_plan_that_the_provisioning_job_did_not_get_is_no_variables_of_the_dep
     assert "node-count" not in sent
 
 
-def test_a_tenant_that_is_not_known_gets_no_job_and_no_report(aws: Requests) -> None:
+def test_an_unknown_tenant_gets_no_job_and_no_report(aws: Requests) -> None:
     event = changed(sample("tenant-deployment"), "detail.tenant", {"id": "unknown"})
     event["detail"]["tier"] = "STANDARD"
 
@@ -284,12 +288,12 @@ def test_a_tenant_that_is_not_known_gets_no_job_and_no_report(aws: Requests) -> 
 
 
 def redriven(event: dict[str, Any]) -> dict[str, Any]:
-    """Make the record in which Lambda's failure destination keeps an event, as somebody sends it again."""
+    """Wrap an event in the record of Lambda's failure destination, as an operator sends it again."""
     return {"requestContext": {"requestId": "of-the-failure"}, "requestPayload": event}
 
 
 def out_of_the_failure_queue(event: dict[str, Any]) -> dict[str, Any]:
-    """Make a batch of the buffer queue, into which the message was moved back."""
+    """Build a batch with the event's message, after its redrive to the buffer queue."""
     record = sample("sqs-batch")["Records"][0]
     error = {"ErrorCode": {"stringValue": "ConfigurationError", "dataType": "String"}}
     return {"Records": [{**record, "body": json.dumps(event), "messageAttributes": error}]}
@@ -300,8 +304,8 @@ def replayed(event: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("again", [redriven, replayed, out_of_the_failure_queue])
-def test_a_failed_provisioning_that_is_sent_again_leaves_the_whole_record(aws: Requests, again: Any) -> None:
-    """As somebody does who has added the tier that was missing."""
+def test_a_failed_provisioning_that_is_sent_again_saves_the_whole_record(aws: Requests, again: Any) -> None:
+    """An operator sends it again after adding the missing tier."""
     handler = create_handler(lifecycle)
     event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD")
     event = changed(event, "detail.tenant.id", "new")
@@ -318,7 +322,7 @@ def test_a_failed_provisioning_that_is_sent_again_leaves_the_whole_record(aws: R
     assert record["planConfig"]["tier"] == "GOLD"
 
 
-def test_an_automatic_retry_of_what_was_reported_raises_the_same_error(aws: Requests) -> None:
+def test_an_automatic_retry_of_a_reported_failure_raises_the_same_error(aws: Requests) -> None:
     event = sample("tenant-provisioning", time=(datetime.now(UTC) - timedelta(minutes=1)).isoformat())
     event = changed(event, "detail.planConfig.tier", "GOLD")
     texts = []
@@ -333,7 +337,7 @@ def test_an_automatic_retry_of_what_was_reported_raises_the_same_error(aws: Requ
     assert len(published(aws)) == 1
 
 
-def test_a_redrive_that_fails_is_reported_and_its_own_retry_starts_nothing_but_the_next_redrive_does(
+def test_the_retry_of_a_failed_redrive_starts_nothing_but_the_next_redrive_does(
     aws: Requests,
 ) -> None:
     event = changed(sample("tenant-provisioning"), "detail.planConfig.tier", "GOLD")
@@ -345,7 +349,7 @@ def test_a_redrive_that_fails_is_reported_and_its_own_retry_starts_nothing_but_t
         invoke(create_handler(lifecycle), as_event(entry))
     add_tier("GOLD")
 
-    with pytest.raises(ConfigurationError):  # as Lambda repeats the invocation
+    with pytest.raises(ConfigurationError):  # Lambda's retry of the invocation
         create_handler(lifecycle)(redriven(event), invocation)
     assert len(published(aws)) == 2
     assert "StartBuild" not in aws.operations
@@ -355,14 +359,14 @@ def test_a_redrive_that_fails_is_reported_and_its_own_retry_starts_nothing_but_t
 
 
 @pytest.mark.parametrize("name", ["tenant-provisioning", "tenant-deprovisioning"])
-def test_what_cannot_be_started_for_a_tenant_that_is_deployed_is_told(
+def test_a_failed_start_for_a_deployed_tenant_is_recorded(
     aws: Requests, control_plane: ControlPlane, name: str
 ) -> None:
-    """Its record is still that of an earlier start."""
+    """The record still belongs to an earlier start."""
     handler = create_handler(lifecycle)
     before = (datetime.now(UTC) - timedelta(seconds=20)).isoformat()
     invoke(handler, sample("tenant-provisioning", id="earlier", time=before))
-    invoke(handler, told("tenant-deployment", control_plane))
+    invoke(handler, sample_for("tenant-deployment", control_plane))
     assert stored()["status"] == "DEPLOYED"
     with pytest.raises(ConfigurationError):
         invoke(handler, changed(sample(name), "detail.planConfig", {"tier": "GOLD"}))
@@ -374,7 +378,7 @@ def test_what_cannot_be_started_for_a_tenant_that_is_deployed_is_told(
 
 
 @pytest.mark.parametrize("comes", ["twice", "late"])
-def test_the_report_of_a_failure_that_was_mended_strands_no_tenant(
+def test_a_repeated_or_late_failure_report_does_not_undo_a_successful_redrive(
     aws: Requests, control_plane: ControlPlane, comes: str
 ) -> None:
     handler = create_handler(lifecycle)
@@ -385,7 +389,7 @@ def test_the_report_of_a_failure_that_was_mended_strands_no_tenant(
     failure = as_event(published(aws)[0])
     if comes == "twice":
         invoke(handler, failure)
-        control_plane.settled.clear()  # somebody has tried again there, too
+        control_plane.settled.clear()  # the control plane has restarted the provisioning, too
     add_tier("GOLD")
     answer = invoke(create_handler(lifecycle), redriven(event))
     if comes == "twice":
@@ -416,10 +420,10 @@ def test_a_deployment_whose_job_cannot_be_started_is_reported(aws: Requests) -> 
     with pytest.raises(Exception, match="no-such-project"):
         invoke(handler, sample("tenant-deployment"))
 
-    assert [kind for kind, *_ in follow_ups(aws)] == ["TENANT_DEPLOYMENT_FAILURE"]
+    assert [event_type for event_type, *_ in follow_ups(aws)] == ["TENANT_DEPLOYMENT_FAILURE"]
 
 
-def test_a_webhook_that_cannot_be_sent_is_no_failed_deployment(aws: Requests) -> None:
+def test_a_deployment_whose_webhook_cannot_be_sent_has_not_failed(aws: Requests) -> None:
     with pytest.raises(ConfigurationError, match="CALLBACK_ALLOWED_HOSTS is not set"):
         invoke(create_handler(lifecycle), sample("tenant-deployment"))
 
@@ -428,16 +432,16 @@ def test_a_webhook_that_cannot_be_sent_is_no_failed_deployment(aws: Requests) ->
 
 
 @pytest.mark.parametrize(
-    ("kind", "status", "bit"),
+    ("sample_name", "status", "bit"),
     [
         ("tenant-deployment-success", "DEPLOYED", 1),
         ("tenant-deployment-failure", "DEPLOYMENT_FAILED", 0),
     ],
 )
-def test_the_end_of_a_job_is_noted_and_told(
-    aws: Requests, control_plane: ControlPlane, kind: str, status: str, bit: int
+def test_the_ending_of_a_deployment_is_recorded_and_sent(
+    aws: Requests, control_plane: ControlPlane, sample_name: str, status: str, bit: int
 ) -> None:
-    answer = invoke(create_handler(lifecycle), told(kind, control_plane))
+    answer = invoke(create_handler(lifecycle), sample_for(sample_name, control_plane))
 
     assert actions(answer) == [("UpdateTenant", "updated"), ("SendCallback", "sent")]
     assert control_plane.accepted == [webhook(bit)]
@@ -449,7 +453,7 @@ def test_the_end_of_a_job_is_noted_and_told(
 # A deprovisioning.
 
 
-def test_a_deprovisioning_starts_the_job_that_the_tier_has_for_it(handler: Application, aws: Requests) -> None:
+def test_a_deprovisioning_starts_the_tiers_deprovisioning_job(handler: Application, aws: Requests) -> None:
     event = sample("tenant-deprovisioning")
 
     answer = invoke(handler, event)
@@ -470,7 +474,7 @@ def test_a_deprovisioning_starts_the_job_that_the_tier_has_for_it(handler: Appli
         {"tenant": {"id": TENANT_ID}, "planConfig": None, "builderConfig": None},
     ],
 )
-def test_the_record_fills_in_what_the_event_leaves_out(
+def test_missing_fields_of_the_event_come_from_the_record(
     handler: Application, aws: Requests, detail: dict[str, Any]
 ) -> None:
     invoke(handler, sample("tenant-deprovisioning", detail=detail))
@@ -482,7 +486,7 @@ def test_the_record_fills_in_what_the_event_leaves_out(
     assert (sent["secret"], sent["context"]) == (sandbox.CALLBACK_SECRET, sandbox.CALLBACK_CONTEXT)
 
 
-def test_what_the_event_says_counts_more_than_the_record(handler: Application, aws: Requests) -> None:
+def test_the_event_overrides_the_record(handler: Application, aws: Requests) -> None:
     detail = {
         "tenant": {"id": TENANT_ID, "name": "New Name"},
         "planConfig": {"tier": "STANDARD"},
@@ -498,13 +502,13 @@ def test_what_the_event_says_counts_more_than_the_record(handler: Application, a
     assert (sent["secret"], sent["context"]) == ("another", sandbox.CALLBACK_CONTEXT)
 
 
-def test_a_subscription_record_fills_in_its_secret(handler: Application, aws: Requests) -> None:
+def test_the_secret_comes_from_the_record_of_a_subscription(handler: Application, aws: Requests) -> None:
     invoke(handler, sample("tenant-provisioning-subscription"))
 
     invoke(handler, sample("tenant-deprovisioning", detail={"tenant": {"id": TENANT_ID}}))
 
     build = aws.of("StartBuild")[-1]
-    assert build["projectName"] == "basic-tenant-provisioning"  # its tier says that this job does both
+    assert build["projectName"] == "basic-tenant-provisioning"  # jobDeprovisions is set for its tier
     sent = variables(build)
     assert sent["secret"] == "example-callback-secret"
     assert sent["ORCHESTRATOR_EVENT_TYPE"] == "TENANT_DEPROVISIONING"
@@ -520,19 +524,17 @@ def test_a_tier_without_a_deprovisioning_job_is_named(aws: Requests) -> None:
     ):
         invoke(handler, sample("tenant-deprovisioning"))
 
-    assert [kind for kind, *_ in follow_ups(aws)] == ["TENANT_DEPROVISIONING_FAILURE"]
+    assert [event_type for event_type, *_ in follow_ups(aws)] == ["TENANT_DEPROVISIONING_FAILURE"]
     assert not aws.of("StartBuild")
 
 
-def test_a_tenant_that_is_not_known_is_not_deprovisioned(handler: Application, aws: Requests) -> None:
+def test_an_unknown_tenant_without_a_plan_is_not_deprovisioned(handler: Application, aws: Requests) -> None:
     with pytest.raises(InvalidEvent, match=r"tenant 'x' has no record, and detail\.planConfig is missing; correct"):
         invoke(handler, sample("tenant-deprovisioning", detail={"tenant": {"id": "x"}}))
     assert not aws.of("StartBuild")
 
 
-def test_a_tenant_without_a_record_is_deprovisioned_where_the_event_says_how(
-    handler: Application, aws: Requests
-) -> None:
+def test_a_tenant_without_a_record_is_deprovisioned_from_the_event(handler: Application, aws: Requests) -> None:
     answer = invoke(handler, changed(sample("tenant-deprovisioning"), "detail.tenant.id", "x"))
 
     assert actions(answer) == [("SaveTenant", "saved"), ("StartJob", "started")]
@@ -540,7 +542,7 @@ def test_a_tenant_without_a_record_is_deprovisioned_where_the_event_says_how(
 
 
 @pytest.mark.parametrize("is_known", [True, False])
-def test_a_deprovisioning_may_come_in_the_form_of_the_control_planes_library(
+def test_a_deprovisioning_in_the_form_of_the_control_planes_library_is_accepted(
     handler: Application, aws: Requests, is_known: bool
 ) -> None:
     tenant_id = TENANT_ID if is_known else "x"
@@ -565,7 +567,9 @@ def test_a_deprovisioning_may_come_in_the_form_of_the_control_planes_library(
     assert (sent["secret"], sent["context"]) == ("its-own", "its-own-context")
 
 
-def test_without_records_the_event_alone_says_what_to_do(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_table_of_records_a_deprovisioning_uses_only_the_event(
+    aws: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("DATA_STORE_TABLE")
 
     answer = invoke(create_handler(lifecycle), sample("tenant-deprovisioning"))
@@ -573,7 +577,7 @@ def test_without_records_the_event_alone_says_what_to_do(aws: Requests, monkeypa
     assert actions(answer) == [("SaveTenant", "skipped"), ("StartJob", "started")]
 
 
-def test_a_record_that_does_not_fit_is_named(handler: Application, aws: Requests) -> None:
+def test_an_invalid_record_is_named(handler: Application, aws: Requests) -> None:
     boto3.client("dynamodb").put_item(
         TableName="tenants", Item={"tenantId": {"S": TENANT_ID}, "planConfig": {"M": {"tier": {"S": ""}}}}
     )
@@ -582,7 +586,7 @@ def test_a_record_that_does_not_fit_is_named(handler: Application, aws: Requests
         invoke(handler, sample("tenant-deprovisioning", detail={"tenant": {"id": TENANT_ID}}))
 
 
-def test_an_older_provisioning_does_not_take_the_place_of_a_deprovisioning_without_a_record(
+def test_an_older_provisioning_does_not_replace_a_deprovisioning_without_a_record(
     handler: Application, aws: Requests
 ) -> None:
     invoke(handler, changed(sample("tenant-deprovisioning"), "detail.tenant.id", "x"))
@@ -595,7 +599,7 @@ def test_an_older_provisioning_does_not_take_the_place_of_a_deprovisioning_witho
 
 
 @pytest.mark.parametrize("tenant_id", [TENANT_ID, "x"])
-def test_what_a_deprovisioning_brings_signs_its_webhook(
+def test_the_secret_of_a_deprovisioning_signs_its_webhook(
     aws: Requests, monkeypatch: pytest.MonkeyPatch, tenant_id: str
 ) -> None:
     monkeypatch.setenv("DEPROVISIONING_WEBHOOK_TYPE", "1")
@@ -605,7 +609,7 @@ def test_what_a_deprovisioning_brings_signs_its_webhook(
         detail = {"tenant": {"id": tenant_id}, "planConfig": {"tier": "STANDARD"}}
         signing = {"secret": "its-own", "context": "its-own-context"}
         invoke(handler, sample("tenant-deprovisioning", detail={**detail, **signing}))
-        ended = told("tenant-deprovisioning-success", plane, tenant=json.dumps({"id": tenant_id}))
+        ended = sample_for("tenant-deprovisioning-success", plane, tenant=json.dumps({"id": tenant_id}))
         del ended["detail"]["secret"], ended["detail"]["context"]
 
         invoke(handler, ended)
@@ -615,7 +619,7 @@ def test_what_a_deprovisioning_brings_signs_its_webhook(
 
 
 @pytest.mark.parametrize("webhook_type", ["", "1"])
-def test_a_deprovisioning_without_a_record_that_fails_before_its_job_is_noted(
+def test_a_deprovisioning_without_a_record_that_fails_before_its_job_is_recorded(
     aws: Requests, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, webhook_type: str
 ) -> None:
     monkeypatch.setenv("DEPROVISIONING_WEBHOOK_TYPE", webhook_type)
@@ -632,11 +636,11 @@ def test_a_deprovisioning_without_a_record_that_fails_before_its_job_is_noted(
     assert len(control_plane.accepted) == (1 if webhook_type else 0)
 
 
-def test_an_empty_secret_beside_the_override_hides_nothing(aws: Requests, control_plane: ControlPlane) -> None:
+def test_an_empty_secret_does_not_hide_the_one_in_the_override(aws: Requests, control_plane: ControlPlane) -> None:
     handler = create_handler(lifecycle)
     event = changed(changed(sample("tenant-provisioning"), "detail.secret", None), "detail.context", "")
     invoke(handler, event)
-    failed = told("tenant-provisioning-failure", control_plane)
+    failed = sample_for("tenant-provisioning-failure", control_plane)
     del failed["detail"]["secret"], failed["detail"]["context"]
 
     invoke(handler, failed)
@@ -644,23 +648,25 @@ def test_an_empty_secret_beside_the_override_hides_nothing(aws: Requests, contro
     assert len(control_plane.accepted) == 1
 
 
-@pytest.mark.parametrize("kind", ["tenant-deprovisioning-success", "tenant-deprovisioning-failure"])
-def test_the_end_of_a_deprovisioning_is_never_sent_as_that_of_a_provisioning(
-    aws: Requests, control_plane: ControlPlane, kind: str
+@pytest.mark.parametrize("sample_name", ["tenant-deprovisioning-success", "tenant-deprovisioning-failure"])
+def test_the_ending_of_a_deprovisioning_is_never_sent_as_a_provisioning(
+    aws: Requests, control_plane: ControlPlane, sample_name: str
 ) -> None:
-    answer = invoke(create_handler(lifecycle), told(kind, control_plane))
+    answer = invoke(create_handler(lifecycle), sample_for(sample_name, control_plane))
 
     assert "SendCallback" not in [action for action, _ in actions(answer)]
     assert control_plane.requests == []
 
 
-@pytest.mark.parametrize(("kind", "bit"), [("tenant-deprovisioning-success", 1), ("tenant-deprovisioning-failure", 0)])
-def test_the_end_of_a_deprovisioning_is_sent_with_the_type_that_the_control_plane_takes(
-    aws: Requests, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, kind: str, bit: int
+@pytest.mark.parametrize(
+    ("sample_name", "bit"), [("tenant-deprovisioning-success", 1), ("tenant-deprovisioning-failure", 0)]
+)
+def test_the_ending_of_a_deprovisioning_is_sent_with_the_configured_type(
+    aws: Requests, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, sample_name: str, bit: int
 ) -> None:
     monkeypatch.setenv("DEPROVISIONING_WEBHOOK_TYPE", "1")
 
-    invoke(create_handler(lifecycle), told(kind, control_plane))
+    invoke(create_handler(lifecycle), sample_for(sample_name, control_plane))
 
     assert control_plane.requests[0].body.decode() == (
         f'{{"initiatorId":"{TENANT_ID}","type":1,"data":{{"status":{bit},"resources":[],"appPlaneUrl":"",'
@@ -670,9 +676,7 @@ def test_the_end_of_a_deprovisioning_is_sent_with_the_type_that_the_control_plan
 
 
 @pytest.mark.parametrize("value", ["0", "-1", "one"])
-def test_the_type_of_the_provisioning_webhook_is_none_for_a_deprovisioning(
-    monkeypatch: pytest.MonkeyPatch, value: str
-) -> None:
+def test_an_invalid_webhook_type_for_deprovisionings_is_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("DEPROVISIONING_WEBHOOK_TYPE", value)
 
     with pytest.raises(ConfigurationError, match="DEPROVISIONING_WEBHOOK_TYPE"):
@@ -687,7 +691,7 @@ def test_secret_and_context_leave_the_record_after_the_last_webhook(
     monkeypatch.setenv("DEPROVISIONING_WEBHOOK_TYPE", webhook_type)
     handler = create_handler(lifecycle)
     invoke(handler, sample(name))
-    event = told("tenant-deprovisioning-success", control_plane, secret="", context="")
+    event = sample_for("tenant-deprovisioning-success", control_plane, secret="", context="")
 
     answer = invoke(handler, event)
 
@@ -699,9 +703,11 @@ def test_secret_and_context_leave_the_record_after_the_last_webhook(
     assert stored()["planConfig"]
 
 
-@pytest.mark.parametrize("kind", ["tenant-provisioning-failure", "tenant-deprovisioning-failure"])
-def test_what_signs_webhooks_stays_while_one_may_follow(aws: Requests, control_plane: ControlPlane, kind: str) -> None:
-    invoke(create_handler(lifecycle), told(kind, control_plane))
+@pytest.mark.parametrize("sample_name", ["tenant-provisioning-failure", "tenant-deprovisioning-failure"])
+def test_the_webhook_secrets_stay_while_a_webhook_may_follow(
+    aws: Requests, control_plane: ControlPlane, sample_name: str
+) -> None:
+    invoke(create_handler(lifecycle), sample_for(sample_name, control_plane))
 
     assert sandbox.CALLBACK_SECRET in json.dumps(stored())
 
@@ -713,8 +719,8 @@ def with_tier(**attributes: str) -> Application:
     return create_handler(lifecycle, tiers=StaticTierDetails({"PREMIUM": {"jobName": "any", **attributes}}))
 
 
-def without_address(kind: str = "tenant-provisioning-failure") -> dict[str, Any]:
-    return changed(sample(kind), "detail.API_ENDPOINT", ...)
+def without_address(sample_name: str = "tenant-provisioning-failure") -> dict[str, Any]:
+    return changed(sample(sample_name), "detail.API_ENDPOINT", ...)
 
 
 def server(plane: ControlPlane) -> str:
@@ -728,29 +734,27 @@ def unlisted(control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> Co
     return control_plane
 
 
-def test_a_tier_names_the_webhook_where_the_event_does_not(aws: Requests, unlisted: ControlPlane) -> None:
+def test_the_webhook_comes_from_the_tier_if_the_event_has_none(aws: Requests, unlisted: ControlPlane) -> None:
     invoke(with_tier(API_ENDPOINT=f"{server(unlisted)}/of-the-tier", CONTROL_PLANE_HOST="https://x"), without_address())
 
     assert [request.path for request in unlisted.requests] == ["/of-the-tier"]
     assert len(unlisted.accepted) == 1
 
 
-def test_a_tier_names_the_control_plane_as_the_reference_infrastructure_does(
-    aws: Requests, unlisted: ControlPlane
-) -> None:
+def test_a_tier_may_name_the_host_of_the_control_plane(aws: Requests, unlisted: ControlPlane) -> None:
     invoke(with_tier(CONTROL_PLANE_HOST=server(unlisted)), without_address())
 
     assert [request.path for request in unlisted.requests] == ["/tenant-mgmt-facade/webhook"]
     assert len(unlisted.accepted) == 1
 
 
-def test_a_build_that_names_the_host_of_its_tier_needs_no_setting(aws: Requests, unlisted: ControlPlane) -> None:
-    invoke(with_tier(CONTROL_PLANE_HOST=server(unlisted)), told("tenant-provisioning-failure", unlisted))
+def test_the_tiers_control_plane_host_is_allowed_without_a_setting(aws: Requests, unlisted: ControlPlane) -> None:
+    invoke(with_tier(CONTROL_PLANE_HOST=server(unlisted)), sample_for("tenant-provisioning-failure", unlisted))
 
     assert [request.path for request in unlisted.requests] == ["/webhook"]
 
 
-def test_a_setting_names_the_webhook_where_nothing_else_does(
+def test_the_webhook_comes_from_the_setting_if_nothing_else_names_one(
     aws: Requests, unlisted: ControlPlane, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CALLBACK_URL", f"{server(unlisted)}/of-the-setting")
@@ -760,10 +764,11 @@ def test_a_setting_names_the_webhook_where_nothing_else_does(
     assert [request.path for request in unlisted.requests] == ["/of-the-setting"]
 
 
-def test_an_event_vouches_for_no_host(aws: Requests, unlisted: ControlPlane) -> None:
+def test_an_address_in_an_event_does_not_allow_its_host(aws: Requests, unlisted: ControlPlane) -> None:
     with pytest.raises(ConfigurationError, match="CALLBACK_ALLOWED_HOSTS is not set"):
         invoke(
-            with_tier(CONTROL_PLANE_HOST="https://control.example.com"), told("tenant-provisioning-failure", unlisted)
+            with_tier(CONTROL_PLANE_HOST="https://control.example.com"),
+            sample_for("tenant-provisioning-failure", unlisted),
         )
 
     assert unlisted.requests == []
@@ -773,7 +778,7 @@ def test_an_event_vouches_for_no_host(aws: Requests, unlisted: ControlPlane) -> 
 def test_a_provisioning_that_fails_before_its_job_is_sent_as_a_failure(
     aws: Requests, unlisted: ControlPlane, monkeypatch: pytest.MonkeyPatch, tier: str
 ) -> None:
-    """An unknown tier, and a tier whose project is not there; nothing but the own event knows the secret."""
+    """The tier or its project does not exist; only the function's own event has the secret."""
     monkeypatch.setenv("CALLBACK_URL", f"{server(unlisted)}/webhook")
     handler = with_tier(jobName="no-such-project")
     event = changed(sample("tenant-provisioning-subscription"), "detail.tenant.id", "new")
@@ -797,7 +802,7 @@ def test_a_provisioning_that_fails_before_its_job_is_sent_as_a_failure(
     ],
     ids=["variable", "no job", "malformed tenant"],
 )
-def test_a_tier_names_the_control_plane_for_what_fails_while_its_consumer_decides(
+def test_a_failure_of_the_consumer_is_sent_to_the_tiers_control_plane(
     aws: Requests, unlisted: ControlPlane, tier: dict[str, str], path: str, value: Any
 ) -> None:
     handler = with_tier(CONTROL_PLANE_HOST=server(unlisted), **tier)
@@ -812,7 +817,7 @@ def test_a_tier_names_the_control_plane_for_what_fails_while_its_consumer_decide
     assert [(body["initiatorId"], body["data"]["status"]) for body in unlisted.accepted] == [("new", 0)]
 
 
-def test_a_tier_whose_address_is_none_leaves_it_to_the_setting(
+def test_an_invalid_address_in_a_tier_is_ignored_in_favour_of_the_setting(
     aws: Requests, unlisted: ControlPlane, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("CALLBACK_URL", f"{server(unlisted)}/of-the-setting")
@@ -826,23 +831,23 @@ def test_a_tier_whose_address_is_none_leaves_it_to_the_setting(
 @pytest.mark.parametrize(
     "url", ["http://control.example.com/webhook", "control.example.com", "https://a@b.example.com"]
 )
-def test_a_setting_that_is_no_address_to_send_to_is_named(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_an_invalid_callback_url_is_named(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("CALLBACK_URL", url)
 
     with pytest.raises(ConfigurationError, match="environment variable CALLBACK_URL is wrong"):
         create_handler(lifecycle)
 
 
-def test_an_answer_that_got_lost_is_not_noted_as_a_refusal(aws: Requests, control_plane: ControlPlane) -> None:
+def test_a_lost_answer_is_not_recorded_as_a_refusal(aws: Requests, control_plane: ControlPlane) -> None:
     control_plane.next.drop(after_acting=True)
 
-    answer = invoke(create_handler(lifecycle), told("tenant-deployment", control_plane))
+    answer = invoke(create_handler(lifecycle), sample_for("tenant-deployment", control_plane))
 
     assert actions(answer) == [("UpdateTenant", "updated"), ("SendCallback", "already sent")]
     assert "statusWebhook" not in stored()
 
 
-def test_where_nobody_can_be_told_of_an_unknown_tier_record_and_log_say_so(
+def test_an_unknown_tier_without_a_webhook_address_is_recorded_and_logged(
     aws: Requests, capsys: pytest.CaptureFixture[str]
 ) -> None:
     handler = create_handler(lifecycle)
@@ -857,13 +862,15 @@ def test_where_nobody_can_be_told_of_an_unknown_tier_record_and_log_say_so(
     assert "tenant 'new': the callback was not sent" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("kind", ["tenant-provisioning-failure", "tenant-deployment", "tenant-deployment-failure"])
-def test_a_control_plane_that_has_settled_the_tenant_is_no_error(
-    aws: Requests, control_plane: ControlPlane, kind: str
+@pytest.mark.parametrize(
+    "sample_name", ["tenant-provisioning-failure", "tenant-deployment", "tenant-deployment-failure"]
+)
+def test_a_refusal_for_a_settled_tenant_is_no_error(
+    aws: Requests, control_plane: ControlPlane, sample_name: str
 ) -> None:
     control_plane.settled.add(TENANT_ID)
 
-    answer = invoke(create_handler(lifecycle), told(kind, control_plane))
+    answer = invoke(create_handler(lifecycle), sample_for(sample_name, control_plane))
 
     assert actions(answer) == [("UpdateTenant", "updated"), ("SendCallback", "refused")]
     reason = answer["consumers"][0]["outcomes"][1]["reason"]
@@ -871,16 +878,14 @@ def test_a_control_plane_that_has_settled_the_tenant_is_no_error(
     assert stored()["statusWebhook"] == f"refused: {reason}"
 
 
-def test_the_next_status_forgets_what_became_of_the_last_ones_webhook(
-    aws: Requests, control_plane: ControlPlane
-) -> None:
+def test_the_next_status_removes_the_last_webhooks_result(aws: Requests, control_plane: ControlPlane) -> None:
     control_plane.settled.add(TENANT_ID)
     handler = create_handler(lifecycle)
-    invoke(handler, told("tenant-deployment", control_plane))
+    invoke(handler, sample_for("tenant-deployment", control_plane))
     control_plane.settled.clear()
     assert stored()["statusWebhook"].startswith("refused")
 
-    invoke(handler, told("tenant-deployment-failure", control_plane))
+    invoke(handler, sample_for("tenant-deployment-failure", control_plane))
 
     assert stored()["status"] == "DEPLOYMENT_FAILED"
     assert "statusWebhook" not in stored()
@@ -892,9 +897,9 @@ STEPS = ("provisioning", "deployment", "deprovisioning")
 REPORTS = [f"tenant-{step}-{end}" for step in STEPS for end in ("success", "failure")]
 
 
-@pytest.mark.parametrize("kind", [*REPORTS, "tenant-deployment"])
+@pytest.mark.parametrize("sample_name", [*REPORTS, "tenant-deployment"])
 @pytest.mark.parametrize(
-    ("name", "value", "told_of_it"),
+    ("name", "value", "reason"),
     [
         ("tenant", "{do-not-tell", "detail.tenant is wrong: it must be an object, or a text with a JSON object"),
         ("tenant", '"do-not-tell"', "detail.tenant must be an object"),
@@ -903,43 +908,48 @@ REPORTS = [f"tenant-{step}-{end}" for step in STEPS for end in ("success", "fail
         ("API_ENDPOINT", 80, "detail.API_ENDPOINT must be a text"),
     ],
 )
-def test_a_detail_that_is_malformed_is_named_and_changes_nothing(
+def test_a_malformed_detail_is_named_and_changes_nothing(
     handler: Application,
     aws: Requests,
     capsys: pytest.CaptureFixture[str],
-    kind: str,
+    sample_name: str,
     name: str,
     value: object,
-    told_of_it: str,
+    reason: str,
 ) -> None:
     with pytest.raises(InvalidEvent) as raised:
-        invoke(handler, changed(sample(kind), f"detail.{name}", value))
+        invoke(handler, changed(sample(sample_name), f"detail.{name}", value))
 
-    assert told_of_it in str(raised.value)
+    assert reason in str(raised.value)
     assert "do-not-tell" not in str(raised.value) + capsys.readouterr().out
     assert aws.besides_reports == []
 
 
-@pytest.mark.parametrize("kind", [kind for kind in REPORTS if "provisioning-success" not in kind])
-def test_a_callback_address_that_is_not_allowed_leaves_everything_as_it_is(
-    aws: Requests, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, kind: str
+@pytest.mark.parametrize(
+    "sample_name", [sample_name for sample_name in REPORTS if "provisioning-success" not in sample_name]
+)
+def test_a_callback_address_that_is_not_allowed_changes_nothing(
+    aws: Requests, control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch, sample_name: str
 ) -> None:
     monkeypatch.setenv("DEPROVISIONING_WEBHOOK_TYPE", "1")
     before = stored()
 
     with pytest.raises(ConfigurationError, match=r"'elsewhere\.example\.org' was not sent: the host is not in"):
-        invoke(create_handler(lifecycle), told(kind, control_plane, API_ENDPOINT="https://elsewhere.example.org/x"))
+        invoke(
+            create_handler(lifecycle),
+            sample_for(sample_name, control_plane, API_ENDPOINT="https://elsewhere.example.org/x"),
+        )
 
     assert stored() == before
     assert not control_plane.requests
 
 
-@pytest.mark.parametrize("kind", [*REPORTS, "tenant-deployment"])
-def test_a_tenant_that_is_not_known_is_named_and_nothing_is_sent(
-    aws: Requests, control_plane: ControlPlane, kind: str
+@pytest.mark.parametrize("sample_name", [*REPORTS, "tenant-deployment"])
+def test_an_unknown_tenant_is_named_and_nothing_is_sent(
+    aws: Requests, control_plane: ControlPlane, sample_name: str
 ) -> None:
     with pytest.raises(InvalidEvent, match="tenant 'unknown' has no record in table tenants"):
-        invoke(create_handler(lifecycle), told(kind, control_plane, tenant='{"id": "unknown"}'))
+        invoke(create_handler(lifecycle), sample_for(sample_name, control_plane, tenant='{"id": "unknown"}'))
 
     assert not control_plane.requests
     assert follow_ups(aws) == []
@@ -950,8 +960,8 @@ def test_a_secret_of_the_environment_is_never_logged(
     aws: Requests, control_plane: ControlPlane, capsys: pytest.CaptureFixture[str]
 ) -> None:
     handler = create_handler(lifecycle)
-    for kind in REPORTS:
-        event = told(kind, control_plane)
+    for sample_name in REPORTS:
+        event = sample_for(sample_name, control_plane)
         secrets = [event["detail"][name] for name in ("secret", "context", "CLIENT_SECRET", "API_ENDPOINT")]
         invoke(handler, event)
         control_plane.settled.clear()
@@ -965,7 +975,7 @@ def test_a_secret_of_the_environment_is_never_logged(
 
 def test_a_report_that_is_delivered_twice_acts_once(aws: Requests, control_plane: ControlPlane) -> None:
     handler = create_handler(lifecycle)
-    event = told("tenant-deployment-success", control_plane)
+    event = sample_for("tenant-deployment-success", control_plane)
 
     first, second = actions(invoke(handler, event)), actions(invoke(handler, event))
 

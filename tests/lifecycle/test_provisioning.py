@@ -1,4 +1,4 @@
-"""TENANT_PROVISIONING through the handler: what leaves the process."""
+"""TENANT_PROVISIONING through the handler, checked by the requests that it sends."""
 
 import json
 import subprocess
@@ -190,7 +190,7 @@ def test_the_event_overrides_the_tiers_variables(handler: Application, aws: Requ
     assert variables(aws.of("StartBuild")[0])["instanceSize"] == "huge"
 
 
-def test_an_event_without_override_still_hands_the_tenant_over(handler: Application, aws: Requests) -> None:
+def test_an_event_without_override_still_passes_the_tenant(handler: Application, aws: Requests) -> None:
     invoke(handler, changed(sample("tenant-provisioning"), "detail.builderConfig", {"type": "CODE_BUILD"}))
 
     assert json.loads(variables(aws.of("StartBuild")[0])["tenant"])["key"] == "acme"
@@ -249,7 +249,7 @@ def test_a_built_in_consumer_can_be_left_out(aws: Requests) -> None:
     assert aws == []
 
 
-def jenkins_is_asked(server: JenkinsServer, handler: Application, event: dict[str, Any]) -> dict[str, Any]:
+def started_on_jenkins(server: JenkinsServer, handler: Application, event: dict[str, Any]) -> dict[str, Any]:
     answer = invoke(handler, event)
     outcome: dict[str, Any] = answer["consumers"][0]["outcomes"][1]
     assert (outcome["builder"], outcome["status"]) == ("JENKINS", "started")
@@ -257,12 +257,10 @@ def jenkins_is_asked(server: JenkinsServer, handler: Application, event: dict[st
     return outcome
 
 
-def test_the_event_decides_which_build_system_starts_the_job(
-    jenkins: JenkinsServer, handler: Application, aws: Requests
-) -> None:
+def test_the_event_chooses_the_build_system(jenkins: JenkinsServer, handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.builderConfig.type", "JENKINS")
 
-    outcome = jenkins_is_asked(jenkins, handler, event)
+    outcome = started_on_jenkins(jenkins, handler, event)
 
     assert outcome["name"] == "premium-tenant-provisioning"
     assert aws.of("StartBuild") == []
@@ -272,13 +270,15 @@ def test_the_event_decides_which_build_system_starts_the_job(
     assert jenkins.waiting()[0].values["ORCHESTRATOR_RUN_ID"] == sent["ORCHESTRATOR_RUN_ID"]
 
 
-def test_the_tier_decides_where_the_event_does_not(jenkins: JenkinsServer, handler: Application) -> None:
+def test_the_tier_chooses_the_build_system_if_the_event_does_not(jenkins: JenkinsServer, handler: Application) -> None:
     event = changed(sample("tenant-provisioning-jenkins"), "detail.builderConfig.type", ...)
 
-    assert jenkins_is_asked(jenkins, handler, event)["name"] == "tenants/enterprise-provisioning"
+    assert started_on_jenkins(jenkins, handler, event)["name"] == "tenants/enterprise-provisioning"
 
 
-def test_the_event_goes_before_the_tier(jenkins: JenkinsServer, handler: Application, aws: Requests) -> None:
+def test_the_events_build_system_overrides_the_tiers(
+    jenkins: JenkinsServer, handler: Application, aws: Requests
+) -> None:
     event = changed(sample("tenant-provisioning-jenkins"), "detail.builderConfig.type", "CODE_BUILD")
 
     with pytest.raises(JobRejected, match="'tenants/enterprise-provisioning' is not a CodeBuild project name"):
@@ -286,16 +286,16 @@ def test_the_event_goes_before_the_tier(jenkins: JenkinsServer, handler: Applica
     assert jenkins.requests == []
 
 
-def test_the_setting_decides_where_neither_event_nor_tier_does(
+def test_the_setting_chooses_the_build_system_if_neither_event_nor_tier_does(
     aws: Requests, jenkins: JenkinsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DEFAULT_BUILDER", "JENKINS")
     event = changed(sample("tenant-provisioning"), "detail.builderConfig.type", ...)
 
-    jenkins_is_asked(jenkins, create_handler(lifecycle), event)
+    started_on_jenkins(jenkins, create_handler(lifecycle), event)
 
 
-def test_a_tiers_builder_that_is_no_name_is_refused(aws: Requests) -> None:
+def test_a_tiers_builder_that_is_not_a_name_is_refused(aws: Requests) -> None:
     tiers = StaticTierDetails({"PREMIUM": {"jobName": "x", "builder": 7}})
     event = changed(sample("tenant-provisioning"), "detail.builderConfig", ...)
 
@@ -307,13 +307,13 @@ def test_a_tier_may_have_another_job_for_each_event_type() -> None:
     tier = {"tier": "X", "jobName": "up", "deprovisioningJobName": "down", "deploymentJobName": "deploy"}
 
     types = ("TENANT_PROVISIONING", "TENANT_DEPROVISIONING", "TENANT_DEPLOYMENT")
-    assert [job_name(tier, kind) for kind in types] == ["up", "down", "deploy"]
+    assert [job_name(tier, event_type) for event_type in types] == ["up", "down", "deploy"]
     with pytest.raises(ConfigurationError, match="tier 'X' does not name the job of TENANT_DEPROVISIONING"):
         job_name({"tier": "X", "jobName": "up"}, "TENANT_DEPROVISIONING")
 
 
 @pytest.mark.parametrize("missing", ["JENKINS_URL", "JENKINS_CREDENTIALS_SECRET"])
-def test_a_jenkins_that_is_not_set_up_is_told_before_anything_is_done(
+def test_missing_settings_of_jenkins_are_named_before_anything_is_done(
     jenkins: JenkinsServer, aws: Requests, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     monkeypatch.delenv(missing)
@@ -323,16 +323,14 @@ def test_a_jenkins_that_is_not_set_up_is_told_before_anything_is_done(
     assert aws.besides_reports == ["GetItem"]
 
 
-def test_a_secret_that_is_not_there_is_named(
-    aws: Requests, jenkins: JenkinsServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_secret_is_named(aws: Requests, jenkins: JenkinsServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JENKINS_CREDENTIALS_SECRET", "missing")
 
     with pytest.raises(ConfigurationError, match="secret missing with the Jenkins credentials could not be read: AWS"):
         invoke(create_handler(lifecycle), sample("tenant-provisioning-jenkins"))
 
 
-def test_what_jenkins_is_asked_and_told_never_reaches_the_log(
+def test_secrets_of_a_jenkins_job_are_never_logged(
     jenkins: JenkinsServer, handler: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
     invoke(handler, sample("tenant-provisioning-jenkins"))
@@ -345,7 +343,7 @@ def test_what_jenkins_is_asked_and_told_never_reaches_the_log(
         assert secret not in output.out + output.err
 
 
-def test_a_function_that_starts_no_jenkins_job_does_not_load_what_that_takes() -> None:
+def test_a_function_without_jenkins_jobs_does_not_load_the_code_for_them() -> None:
     check = (
         "import sys, orchestrator.handler; "
         "print([name for name in sys.modules if 'jenkins' in name or 'utilities.parameters' in name])"
@@ -354,7 +352,7 @@ def test_a_function_that_starts_no_jenkins_job_does_not_load_what_that_takes() -
     assert done.stdout == "[]\n"
 
 
-def test_the_settings_of_jenkins_reach_it(
+def test_the_settings_of_jenkins_are_used(
     jenkins: JenkinsServer, aws: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JENKINS_BUILD_LOOKUP", "true")
@@ -366,7 +364,7 @@ def test_the_settings_of_jenkins_reach_it(
     assert [request.path for request in jenkins.requests if "/queue/item/" in request.path] != []
 
 
-def test_the_setting_says_how_long_a_tier_is_kept(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_setting_limits_how_long_a_tier_is_cached(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIER_DETAILS_MAX_AGE", "0")
     handler = create_handler(lifecycle)
 

@@ -1,4 +1,4 @@
-"""A tier says which variables events may set for its jobs."""
+"""A tier can limit the variables that events may set for its jobs."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -24,7 +24,7 @@ OVERRIDE = "detail.builderConfig.config.environmentOverride"
 
 
 def handler_with(allowed: Any, **attributes: Any) -> Application:
-    """Make a handler whose tiers limit the variables."""
+    """Create a handler whose tiers limit the variables."""
     details = {"allowedVariables": allowed, **attributes}
     tiers = {
         "PREMIUM": {
@@ -51,7 +51,7 @@ def provisioning(override: Mapping[str, Any]) -> dict[str, Any]:
         " APP_* , GIT_DEPTH,SIZE,",
     ],
 )
-def test_a_tier_admits_names_and_prefixes_and_nothing_else(aws: Requests, allowed: Any) -> None:
+def test_a_tier_allows_only_the_listed_names_and_prefixes(aws: Requests, allowed: Any) -> None:
     handler = handler_with(allowed)
 
     invoke(handler, provisioning({"APP_COLOUR": "red", "GIT_DEPTH": 1, "SIZE": 7}))
@@ -67,27 +67,27 @@ def test_a_tier_admits_names_and_prefixes_and_nothing_else(aws: Requests, allowe
         assert aws.besides_reports == []
 
 
-def test_an_admitted_variable_goes_over_the_tiers_own(aws: Requests) -> None:
+def test_an_allowed_variable_overrides_the_tiers_own(aws: Requests) -> None:
     invoke(handler_with(["AWS_REGION"], AWS_REGION="eu-west-1"), provisioning({"AWS_REGION": "eu-west-3"}))
 
     assert variables(aws.of("StartBuild")[0])["AWS_REGION"] == "eu-west-3"
 
 
 @pytest.mark.parametrize("name", ["ORCHESTRATOR_RUN_ID", "Orchestrator_Anything"])
-def test_no_tier_admits_the_variables_of_this_package(aws: Requests, name: str) -> None:
+def test_no_tier_can_allow_the_variables_of_this_package(aws: Requests, name: str) -> None:
     with pytest.raises(InvalidEvent, match=f"'{name}' can change how a build runs"):
         invoke(handler_with(["ORCHESTRATOR_*", name]), provisioning({name: "x"}))
     assert aws.besides_reports == []
 
 
 @pytest.mark.parametrize("allowed", [[], "", [" "]])
-def test_a_tier_may_admit_nothing(aws: Requests, allowed: Any) -> None:
+def test_a_tier_may_allow_no_variable(aws: Requests, allowed: Any) -> None:
     with pytest.raises(InvalidEvent, match="'SIZE' is not among"):
         invoke(handler_with(allowed), provisioning({"SIZE": 1}))
 
 
 @pytest.mark.parametrize("allowed", [[], ["INSTANCE_COUNT", "STORAGE_GB", "HIGH_AVAILABILITY"]])
-def test_what_built_ins_add_is_not_limited(aws: Requests, allowed: list[str]) -> None:
+def test_variables_of_the_built_in_consumers_are_not_limited(aws: Requests, allowed: list[str]) -> None:
     """The samples repeat tenant, secret and context in the override."""
     event = sample("tenant-provisioning")
     override = event["detail"]["builderConfig"]["config"]["environmentOverride"]
@@ -127,7 +127,7 @@ def test_the_other_jobs_are_limited_as_well(aws: Requests, job: str) -> None:
     assert "allowedVariables" not in sent
 
 
-def test_a_limited_deployment_gets_the_plan_and_what_the_build_before_had(aws: Requests) -> None:
+def test_a_limited_deployment_gets_the_plan_and_the_variables_of_the_previous_build(aws: Requests) -> None:
     invoke(handler_with(["SIZE"]), provisioning({"SIZE": 1}))
     aws.clear()
 
@@ -138,7 +138,7 @@ def test_a_limited_deployment_gets_the_plan_and_what_the_build_before_had(aws: R
 
 
 @pytest.mark.parametrize("allowed", [7, {"a": 1}, True, [1], ["a b"], ["1st"], ["*"], ["A*B"], ["-"], {b"A"}, "A B"])
-def test_allowed_variables_that_are_malformed_are_named(aws: Requests, allowed: Any) -> None:
+def test_malformed_allowed_variables_are_named(aws: Requests, allowed: Any) -> None:
     with pytest.raises(ConfigurationError, match="tier 'PREMIUM' has a malformed attribute allowedVariables; make"):
         invoke(handler_with(allowed), provisioning({}))
     assert aws.besides_reports == []
@@ -159,12 +159,12 @@ def test_allowed_variables_are_read_from_the_table(handler: Application, aws: Re
     assert "allowedVariables" not in variables(aws.of("StartBuild")[0])
 
 
-def test_the_value_of_an_admitted_variable_is_the_events_fault(aws: Requests) -> None:
+def test_an_invalid_value_of_an_allowed_variable_is_an_invalid_event(aws: Requests) -> None:
     with pytest.raises(InvalidEvent, match="job variable 'GIT_DEPTH' has a value that cannot be passed"):
         invoke(handler_with(["GIT_*"]), provisioning({"GIT_DEPTH": "a\0b"}))
 
 
-def test_a_consumer_may_pass_a_whole_tier_on(aws: Requests) -> None:
+def test_a_consumer_may_pass_on_a_whole_tier(aws: Requests) -> None:
     registry = Registry()
     tier = {"jobName": "premium-tenant-provisioning", "allowedVariables": ["SIZE"], "size": 1}
 

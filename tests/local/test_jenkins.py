@@ -33,7 +33,7 @@ AWKWARD_NAMES = [
 
 
 class Client:
-    """A client that follows no redirect and retries nothing."""
+    """A client without redirects and retries."""
 
     def __init__(self, server: JenkinsServer, user: str = "admin", token: str | None = None) -> None:
         self._http = urllib3.PoolManager(retries=False, timeout=2)
@@ -171,7 +171,7 @@ def test_the_value_of_a_password_parameter_is_never_shown(server: JenkinsServer,
         (JOB_URL, "build", b"Nothing is submitted"),
     ],
 )
-def test_the_verb_for_the_other_sort_of_job_is_answered_400(
+def test_the_verb_for_the_other_type_of_job_is_answered_400(
     server: JenkinsServer, client: Client, path: str, verb: str, reason: bytes
 ) -> None:
     response = client.post(f"{path}/{verb}", {"tenant": "acme"})
@@ -583,7 +583,7 @@ def test_python_jenkins_starts_a_job_where_crumbs_are_demanded(guarded: JenkinsS
 
 
 def test_python_jenkins_queues_nothing_new_when_it_starts_the_same_twice(foreign: JenkinsServer) -> None:
-    # It follows the 303 as a browser does, and an item has no page of its own.
+    # It follows the 303 as a browser does, but a queue item has no page.
     client = log_in(foreign)
     client.build_job(JOB, {"tenant": "acme"})
 
@@ -643,7 +643,7 @@ def api4(foreign: JenkinsServer) -> Iterator[api4jenkins.Jenkins]:
 
 def follow_by_api4jenkins(server: JenkinsServer, client: api4jenkins.Jenkins, path: str) -> None:
     server.enqueue(path, {"tenant": "globex"})
-    server.run_queue()  # an older build, which is running
+    server.run_queue()  # an older build, still running
     item = client.build_job(path, tenant="acme")
     waiting = item.get_build()
     server.run_queue()

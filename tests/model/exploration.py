@@ -53,7 +53,7 @@ class Exploration:
         """Choose the build system.
 
         Args:
-            has_token: Whether it recognises a repeated request, as CodeBuild does and Jenkins does not.
+            has_token: Whether it recognises a repeated request: CodeBuild does, Jenkins does not.
         """
         self._has_token = has_token
         self._attempts = Attempts(has_token=has_token)

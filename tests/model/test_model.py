@@ -1,4 +1,4 @@
-"""Two deliveries of an event start one run; checked for every interleaving within small bounds.
+"""Two deliveries of an event start one run, in every interleaving within small bounds.
 
 `make model` explores larger bounds.
 """
@@ -30,7 +30,7 @@ def explore(bounds: Bounds, *, has_token: bool = False, go_on: bool = False) -> 
     [Bounds(kills=1, closes=1), Bounds(lost=1), Bounds(late=1), Bounds(refused=1), Bounds(closes=1, months=1)],
     ids=str,
 )
-def test_an_event_starts_one_run_whatever_happens(bounds: Bounds, has_token: bool) -> None:
+def test_an_event_starts_one_run_despite_faults(bounds: Bounds, has_token: bool) -> None:
     found = explore(bounds, has_token=has_token)
 
     assert (found.violation, found.trace) == (None, [])
@@ -55,7 +55,7 @@ def test_only_a_pause_between_check_and_send_starts_a_second_run_on_jenkins() ->
     )
 
 
-# Faults are found
+# Defects are found
 
 
 def assert_found(bounds: Bounds, violation: str, trace: list[str], *, has_token: bool = False) -> None:
@@ -65,7 +65,7 @@ def assert_found(bounds: Bounds, violation: str, trace: list[str], *, has_token:
 
 
 def test_a_send_without_a_check_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def accept(what: str, *, ambiguous: bool = False) -> None: ...
+    def accept(failure: str, *, ambiguous: bool = False) -> None: ...
 
     monkeypatch.setattr(deadline, "require", accept)
 
@@ -131,7 +131,7 @@ def test_a_claim_that_is_taken_back_is_found(monkeypatch: pytest.MonkeyPatch) ->
     )
 
 
-def test_a_release_by_another_than_the_owner_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release_by_a_delivery_that_is_not_the_owner_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def release(memory_ledger: MemoryRecords, action_id: str, owner: str) -> None:
         memory_ledger._records.pop(action_id, None)
 

@@ -1,4 +1,4 @@
-"""What a callback is answered, in the bodies of the callbacks after it, and nowhere else."""
+"""Values from a callback's answer appear in the bodies of later callbacks, and nowhere else."""
 
 import json
 from typing import Any
@@ -28,7 +28,7 @@ USER = "do-not-tell-user"
 
 
 class Killed(KeyboardInterrupt):
-    """What a killed process looks like from inside: nothing after it runs."""
+    """Simulates a kill: no exception handler of the package catches it."""
 
 
 def callback(plane: ControlPlane, path: str, body: Any = None, **fields: Any) -> SendCallback:
@@ -60,7 +60,7 @@ def plane(aws: Requests, control_plane: ControlPlane) -> ControlPlane:
     return control_plane
 
 
-def test_a_later_body_gets_what_an_earlier_callback_was_answered(plane: ControlPlane) -> None:
+def test_a_later_body_gets_a_value_from_an_earlier_answer(plane: ControlPlane) -> None:
     body = {"users": [{"id": FromAnswer("id"), "no": FromAnswer("number")}, {"id": FromAnswer("id")}], "a": 1}
 
     invoke(
@@ -71,7 +71,7 @@ def test_a_later_body_gets_what_an_earlier_callback_was_answered(plane: ControlP
     assert plane.accepted == [{"users": [{"id": USER, "no": 7}, {"id": USER}], "a": 1}]
 
 
-def test_of_several_answers_the_last_one_before_counts(plane: ControlPlane) -> None:
+def test_the_latest_earlier_answer_counts(plane: ControlPlane) -> None:
     plane.next.answer(200, '{"id": "second"}', on="/ask")
     plane.next.answer(200, '{"id": "third"}', on="/ask")
     ask, use = callback(plane, "/ask", keeps=["id"]), callback(plane, "/use", {"id": FromAnswer("id")})
@@ -90,7 +90,7 @@ def test_an_answer_may_be_empty(aws: Requests, control_plane: ControlPlane) -> N
     assert control_plane.accepted == [{"id": ""}]
 
 
-def test_what_is_kept_is_in_no_log_and_in_no_answer_of_the_handler(
+def test_a_kept_value_is_not_logged_and_not_in_the_handlers_answer(
     plane: ControlPlane, capsys: pytest.CaptureFixture[str]
 ) -> None:
     handler = deciding(callback(plane, "/ask", keeps=["id"]), callback(plane, "/use", {"id": FromAnswer("id")}))
@@ -101,7 +101,7 @@ def test_what_is_kept_is_in_no_log_and_in_no_answer_of_the_handler(
     assert USER not in json.dumps(answers) + capsys.readouterr().out
 
 
-def test_what_is_kept_is_not_told_of_a_failure_either(plane: ControlPlane, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_kept_value_is_not_in_the_error_of_a_failure(plane: ControlPlane, capsys: pytest.CaptureFixture[str]) -> None:
     plane.next.answer(404, on="/use")
     handler = deciding(callback(plane, "/ask", keeps=["id"]), callback(plane, "/use", {"id": FromAnswer("id")}))
 
@@ -113,9 +113,7 @@ def test_what_is_kept_is_not_told_of_a_failure_either(plane: ControlPlane, capsy
     assert USER not in str(caught.value) + logged
 
 
-def test_a_redelivery_after_a_kill_uses_the_answer_that_was_kept(
-    plane: ControlPlane, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_redelivery_after_a_kill_uses_the_kept_answer(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     handler = deciding(callback(plane, "/ask", keeps=["id"]), callback(plane, "/use", {"id": FromAnswer("id")}))
     check = Callbacks.check
 
@@ -136,7 +134,7 @@ def test_a_redelivery_after_a_kill_uses_the_answer_that_was_kept(
     assert plane.accepted == [{"id": USER}]
 
 
-def test_a_callback_that_was_sent_before_its_answer_was_kept_is_named(plane: ControlPlane) -> None:
+def test_a_value_of_an_answer_that_was_not_kept_is_an_error(plane: ControlPlane) -> None:
     invoke(deciding(callback(plane, "/ask")), sample("tenant-provisioning"))
     handler = deciding(callback(plane, "/ask", keeps=["id"]), callback(plane, "/use", {"id": FromAnswer("id")}))
 
@@ -147,7 +145,7 @@ def test_a_callback_that_was_sent_before_its_answer_was_kept_is_named(plane: Con
 
 
 @pytest.mark.parametrize("position", [0, 1])
-def test_what_no_earlier_callback_keeps_is_the_consumers_mistake(plane: ControlPlane, position: int) -> None:
+def test_a_value_that_no_earlier_callback_keeps_is_an_error_of_the_consumer(plane: ControlPlane, position: int) -> None:
     decision = [callback(plane, "/first"), callback(plane, "/ask", keeps=["id"])]
     decision.insert(position, callback(plane, "/use", {"user": [FromAnswer("id")]}))
 
@@ -159,14 +157,14 @@ def test_what_no_earlier_callback_keeps_is_the_consumers_mistake(plane: ControlP
     assert plane.requests == []
 
 
-def test_names_to_keep_are_no_text(plane: ControlPlane) -> None:
+def test_names_to_keep_must_be_a_list(plane: ControlPlane) -> None:
     with pytest.raises(ConfigurationError, match="a callback whose keeps is a text; give it a list of names"):
         invoke(deciding(callback(plane, "/ask", keeps="id")), sample("tenant-provisioning"))
 
     assert plane.requests == []
 
 
-def test_a_body_that_waits_for_an_answer_is_checked_to_be_json_before_anything_is_sent(plane: ControlPlane) -> None:
+def test_a_body_with_a_value_from_an_answer_is_checked_before_anything_is_sent(plane: ControlPlane) -> None:
     body = {"id": FromAnswer("id"), "rest": object()}
 
     with pytest.raises(InvalidEvent, match="a callback's body is not JSON"):
@@ -186,7 +184,7 @@ def ask(plane: ControlPlane) -> dict[str, str | int]:
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "reason"),
     [
         ("", "is not JSON"),
         ('{"id": "do-not-tell', "is not JSON"),
@@ -203,12 +201,12 @@ def ask(plane: ControlPlane) -> dict[str, str | int]:
         (json.dumps({"id": "x", "more": "y" * 20_000}), "has more than 16 KiB"),
     ],
 )
-def test_an_answer_that_does_not_fit_is_in_doubt_and_not_asked_for_again_at_once(
-    control_plane: ControlPlane, body: str, told: str
+def test_an_unusable_answer_is_in_doubt_and_the_callback_is_not_repeated_at_once(
+    control_plane: ControlPlane, body: str, reason: str
 ) -> None:
     control_plane.next.answer(200, body)
 
-    with pytest.raises(Unavailable, match=f"callback to '127.0.0.1' was accepted, but its answer {told}") as caught:
+    with pytest.raises(Unavailable, match=f"callback to '127.0.0.1' was accepted, but its answer {reason}") as caught:
         ask(control_plane)
 
     assert caught.value.ambiguous
@@ -230,7 +228,7 @@ def test_a_compressed_answer_is_not_unpacked(control_plane: ControlPlane) -> Non
         ask(control_plane)
 
 
-def test_an_answer_that_got_lost_is_asked_for_again(control_plane: ControlPlane) -> None:
+def test_a_callback_whose_answer_got_lost_is_repeated(control_plane: ControlPlane) -> None:
     control_plane.next.drop(after_acting=True)
     control_plane.next.answer(200, '{"id": "x"}')
 
@@ -245,7 +243,7 @@ def test_a_401_gives_no_answer_even_to_a_repeat(control_plane: ControlPlane) -> 
         ask(control_plane)
 
 
-def test_a_body_that_drips_is_cut_off(control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dripping_body_is_cut_off(control_plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.performers.callbacks.READ_TIMEOUT_SECONDS", 0.1)
     with DrippingServer(b"HTTP/1.1 200 OK\r\n\r\n") as drip:
         control_plane.url = f"{drip.url}/webhook"

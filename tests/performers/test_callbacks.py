@@ -1,4 +1,4 @@
-"""Signed callbacks: accepted by the control plane, sent to nobody else, and silent about what they hold."""
+"""Signed callbacks are accepted by the control plane, go only to allowed hosts, and keep their secrets."""
 
 import socket
 import ssl
@@ -39,18 +39,20 @@ def callbacks(*hosts: str, **options: Any) -> Callbacks:
     return Callbacks(AllowedHosts(hosts or ["127.0.0.1"]), pause=lambda _: None, **options)
 
 
-def refused(kind: type[Exception], told: str, url: str, sender: Callbacks | None = None, **changes: Any) -> None:
+def refused(
+    error_type: type[Exception], message: str, url: str, sender: Callbacks | None = None, **changes: Any
+) -> None:
     sender = sender or callbacks()
     for act in (sender.check, sender.send):
-        if act == sender.check and kind is Unavailable:
+        if act == sender.check and error_type is Unavailable:
             continue
-        with pytest.raises(kind, match=told) as caught:
+        with pytest.raises(error_type, match=message) as caught:
             act(action(url, **changes))
         assert "do-not-tell" not in str(caught.value)
         assert str(caught.value).isprintable()
 
 
-# What is sent
+# Requests
 
 
 def test_the_control_plane_accepts_the_signature(plane: ControlPlane) -> None:
@@ -80,14 +82,14 @@ def test_a_service_callback_is_signed_without_a_context() -> None:
         assert len(plane.accepted) == 1
 
 
-def test_a_consumer_sends_it_once_for_each_event(
+def test_a_callback_is_sent_once_for_each_event(
     plane: ControlPlane, aws: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CALLBACK_ALLOWED_HOSTS", "other.example.com, 127.0.0.1")
     registry = Registry()
 
     @registry.consumer("TENANT_PROVISIONING")
-    def tell(event: Event) -> SendCallback:
+    def call_back(event: Event) -> SendCallback:
         return action(plane.url)
 
     handler, event = create_handler(registry), sample("tenant-provisioning")
@@ -110,7 +112,7 @@ def test_a_consumer_sends_it_once_for_each_event(
         ("/a;b=c", "/a;b=c", ()),
     ],
 )
-def test_every_path_and_query_is_asked_for(
+def test_the_path_and_the_query_are_sent(
     plane: ControlPlane, rest: str, path: str, query: tuple[tuple[str, str], ...]
 ) -> None:
     assert callbacks().send(action(plane.url.partition("/webhook")[0] + rest)) is OutcomeStatus.SENT
@@ -119,11 +121,11 @@ def test_every_path_and_query_is_asked_for(
     assert (request.path, request.query) == (path, query)
 
 
-# What fails
+# Failures
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503])
-def test_a_failure_that_may_pass_is_tried_again_signed_anew(plane: ControlPlane, status: int) -> None:
+def test_a_temporary_failure_is_tried_again_with_a_new_signature(plane: ControlPlane, status: int) -> None:
     now = [1_800_000_000.0]
 
     def clock() -> float:
@@ -142,7 +144,7 @@ def test_a_failure_that_may_pass_is_tried_again_signed_anew(plane: ControlPlane,
     assert len({request.headers["x-signature"] for request in plane.requests}) == 3
 
 
-def test_an_attempt_that_fails_does_not_keep_the_next_from_being_accepted(plane: ControlPlane) -> None:
+def test_a_try_after_a_failed_one_is_accepted(plane: ControlPlane) -> None:
     plane.next.answer(503)
     plane.next.drop()
 
@@ -151,7 +153,7 @@ def test_an_attempt_that_fails_does_not_keep_the_next_from_being_accepted(plane:
 
 
 @pytest.mark.parametrize(("status", "is_ambiguous"), [(429, False), (500, True)])
-def test_it_is_known_whether_the_callback_may_have_arrived(
+def test_a_failure_is_ambiguous_if_the_callback_may_have_arrived(
     plane: ControlPlane, status: int, is_ambiguous: bool
 ) -> None:
     plane.next.answer(status, times=3)
@@ -161,7 +163,7 @@ def test_it_is_known_whether_the_callback_may_have_arrived(
     assert caught.value.ambiguous is is_ambiguous
 
 
-def test_a_server_that_keeps_silent_is_unavailable(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_server_is_unavailable(plane: ControlPlane, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("orchestrator.performers.callbacks.READ_TIMEOUT_SECONDS", 0.2)
     plane.next.stall(times=3)
 
@@ -169,7 +171,7 @@ def test_a_server_that_keeps_silent_is_unavailable(plane: ControlPlane, monkeypa
 
 
 @pytest.mark.parametrize("headers", [{"Content-Length": "1000"}, {"Content-Encoding": "gzip"}])
-def test_the_status_counts_however_the_rest_of_the_answer_fails(plane: ControlPlane, headers: dict[str, str]) -> None:
+def test_the_status_counts_even_if_the_body_cannot_be_read(plane: ControlPlane, headers: dict[str, str]) -> None:
     plane.next.answer(200, "cut off", headers)
     plane.next.answer(404, "cut off", headers)
 
@@ -179,7 +181,7 @@ def test_the_status_counts_however_the_rest_of_the_answer_fails(plane: ControlPl
     assert len(plane.requests) == 2
 
 
-def test_it_is_signed_after_its_name_is_resolved_however_long_that_took(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_callback_is_signed_after_its_name_is_resolved(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [1_800_000_000.0]
     resolve = socket.getaddrinfo
 
@@ -219,7 +221,7 @@ def test_a_name_that_does_not_resolve_is_unavailable(monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize(
-    ("status", "told"),
+    ("status", "message"),
     [
         (400, "the host answered 400; correct the address"),
         (401, "the host answered 401, because the signature is wrong"),
@@ -228,10 +230,10 @@ def test_a_name_that_does_not_resolve_is_unavailable(monkeypatch: pytest.MonkeyP
         (307, r"the host redirects \(307\)"),
     ],
 )
-def test_a_refusal_is_told_and_not_tried_again(plane: ControlPlane, status: int, told: str) -> None:
+def test_a_refusal_is_raised_and_not_tried_again(plane: ControlPlane, status: int, message: str) -> None:
     plane.next.answer(status, headers={"Location": "http://169.254.169.254/do-not-tell"})
 
-    with pytest.raises(ConfigurationError, match=told) as caught:
+    with pytest.raises(ConfigurationError, match=message) as caught:
         callbacks().send(action(plane.url))
     assert len(plane.requests) == 1
     assert "do-not-tell" not in str(caught.value)
@@ -243,21 +245,21 @@ def test_a_wrong_secret_is_refused_by_the_control_plane(plane: ControlPlane) -> 
     assert plane.accepted == []
 
 
-def test_a_callback_that_was_accepted_and_whose_answer_got_lost_counts_as_sent(plane: ControlPlane) -> None:
+def test_an_accepted_callback_whose_answer_got_lost_counts_as_sent(plane: ControlPlane) -> None:
     plane.next.drop(after_acting=True)
 
     assert callbacks().send(action(plane.url)) is OutcomeStatus.ALREADY_SENT
     assert len(plane.accepted) == 1
 
 
-def test_a_repeat_for_a_tenant_that_is_settled_counts_as_sent(plane: ControlPlane) -> None:
+def test_a_repeat_for_a_settled_tenant_counts_as_sent(plane: ControlPlane) -> None:
     callbacks().send(action(plane.url))
 
     assert callbacks().send(action(plane.url), is_repeat=True) is OutcomeStatus.ALREADY_SENT
     assert len(plane.accepted) == 1
 
 
-# Where it may go
+# Allowed addresses
 
 
 def test_without_allowed_hosts_no_callback_is_sent(plane: ControlPlane) -> None:
@@ -297,7 +299,7 @@ def test_a_host_that_is_not_allowed_is_refused(url: str, allowed: list[str]) -> 
         ("https://a.bücher.example/", ".bücher.example"),
     ],
 )
-def test_a_host_that_is_allowed_passes_however_it_is_written(url: str, allowed: str) -> None:
+def test_an_allowed_host_passes_in_any_spelling(url: str, allowed: str) -> None:
     assert callbacks(allowed).check(action(url))
 
 
@@ -323,14 +325,14 @@ def test_a_host_that_is_allowed_passes_however_it_is_written(url: str, allowed: 
         "https://control.example.com/\ud800",
     ],
 )
-def test_an_address_that_is_none_is_refused(url: str) -> None:
+def test_an_invalid_address_is_refused(url: str) -> None:
     refused(InvalidEvent, "a callback's address is not an http", url, callbacks(".example.com", "127.0.0.1"))
 
 
 @pytest.mark.parametrize(
     "entry", ["https://control.example.com", "control.example.com:443", "*.example.com", "a/b", ".", "", "a..b"]
 )
-def test_an_allowed_host_that_is_none_is_told_by_name(entry: str) -> None:
+def test_an_invalid_allowed_host_is_named(entry: str) -> None:
     with pytest.raises(
         ConfigurationError, match="which is not a host; write it without scheme, port and path"
     ) as caught:
@@ -344,7 +346,7 @@ def test_an_address_with_a_user_is_refused() -> None:
     refused(InvalidEvent, "its address contains a user name", url, callbacks("control.example.com"))
 
 
-def test_only_loopback_goes_without_tls() -> None:
+def test_only_loopback_is_allowed_without_tls() -> None:
     refused(ConfigurationError, "its address has no TLS", "http://control.example.com/", callbacks(".example.com"))
 
 
@@ -367,7 +369,7 @@ def test_only_loopback_goes_without_tls() -> None:
         "::ffff:127.0.0.1",
     ],
 )
-def test_a_name_that_leads_where_no_control_plane_is_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+def test_a_name_that_resolves_to_a_special_address_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
     good = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("93.184.216.34", 0))
     bad = (socket.AF_INET6, socket.SOCK_STREAM, 6, "", (address, 0))
     monkeypatch.setattr("socket.getaddrinfo", lambda *_, **__: [good, bad])
@@ -384,7 +386,7 @@ def addresses(*found: str) -> list[tuple[Any, ...]]:
 
 
 class Network:
-    """Resolves names to what is scripted for each look-up, and routes an address to a server on loopback."""
+    """Resolves names to the scripted addresses, and routes addresses to servers on loopback."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.names: dict[str, list[list[tuple[Any, ...]]]] = {}
@@ -409,7 +411,7 @@ def network(monkeypatch: pytest.MonkeyPatch) -> Network:
     return Network(monkeypatch)
 
 
-def test_a_name_with_several_addresses_is_reached_at_another_one(plane: ControlPlane, network: Network) -> None:
+def test_the_next_address_of_a_name_is_tried(plane: ControlPlane, network: Network) -> None:
     port = urlsplit(plane.url).port or 0
     network.names["localhost"] = [addresses("127.0.0.2", "127.0.0.1")] * 3
     network.routes["127.0.0.1"] = port
@@ -424,13 +426,13 @@ def test_a_callback_without_a_secret_is_refused(plane: ControlPlane) -> None:
 
 
 @pytest.mark.parametrize("body", [{"a": float("nan")}, {"a": object()}])
-def test_a_body_that_is_no_json_is_refused(plane: ControlPlane, body: dict[str, Any]) -> None:
+def test_a_body_that_is_not_json_is_refused(plane: ControlPlane, body: dict[str, Any]) -> None:
     refused(InvalidEvent, "a callback's body is not JSON", plane.url, body=body)
     assert plane.requests == []
 
 
 @pytest.mark.parametrize("changes", [{"secret": "do-not-tell\ud800"}, {"context": "do-not-tell\udc00"}])
-def test_what_cannot_be_signed_is_refused(plane: ControlPlane, changes: dict[str, Any]) -> None:
+def test_a_callback_that_cannot_be_signed_is_refused(plane: ControlPlane, changes: dict[str, Any]) -> None:
     refused(InvalidEvent, "a callback cannot be signed", plane.url, **changes)
     assert plane.requests == []
 
@@ -469,7 +471,7 @@ def test_the_certificate_is_that_of_the_name_and_not_of_the_address(
 
 
 @pytest.mark.parametrize("name", ["control.example.com", "контроль.example"])
-def test_what_was_checked_is_what_is_connected_to_whatever_the_name_becomes(
+def test_the_connection_uses_the_checked_address_even_if_the_name_changes(
     name: str, authority: trustme.CA, network: Network
 ) -> None:
     written = name.encode("idna").decode()
@@ -500,6 +502,6 @@ def test_a_certificate_of_an_unknown_authority_is_not_trusted(secure: ControlPla
     assert secure.requests == []
 
 
-def test_nothing_is_held_in_a_repr() -> None:
+def test_a_repr_shows_no_secret() -> None:
     assert "do-not-tell" not in repr(action("https://control.example.com/do-not-tell"))
     assert "do-not-tell" not in repr(callbacks())

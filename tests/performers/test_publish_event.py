@@ -1,4 +1,4 @@
-"""Publishing events: what the bus is sent, and what becomes of entries that it does not take."""
+"""Publishing events: the entries sent to the bus, and what happens to entries that it does not accept."""
 
 import json
 from datetime import UTC, datetime
@@ -28,7 +28,7 @@ ACTION = PublishEvent(type="TENANT_READY", detail={"secret": SECRET})
 
 
 class Bus:
-    """Stands for EventBridge's client: takes or refuses each entry as it is told to, with status 200 in any case."""
+    """Replaces EventBridge's client; it answers 200 and refuses entries with the given error codes."""
 
     def __init__(self, *codes: str | None) -> None:
         self.codes = list(codes)
@@ -52,7 +52,7 @@ def test_an_event_is_published_on_the_functions_bus(aws: Requests, monkeypatch: 
     registry = Registry()
 
     @registry.consumer("TENANT_PROVISIONING")
-    def tell(event: Event) -> PublishEvent:
+    def publish(event: Event) -> PublishEvent:
         return PublishEvent(type="TENANT_SEEN", source="my.app", detail={"ü": [1.0, None, True]})
 
     handler, event = create_handler(registry), sample("tenant-provisioning")
@@ -75,7 +75,7 @@ def test_an_event_is_published_on_the_functions_bus(aws: Requests, monkeypatch: 
 
 
 @pytest.mark.parametrize("code", ["ThrottlingException", "InternalFailure", "InternalException"])
-def test_an_entry_that_the_bus_did_not_take_is_sent_again(code: str) -> None:
+def test_an_entry_that_the_bus_did_not_accept_is_sent_again(code: str) -> None:
     bus = Bus(code, code, None)
 
     assert bus.publish() == "e1"
@@ -83,7 +83,7 @@ def test_an_entry_that_the_bus_did_not_take_is_sent_again(code: str) -> None:
     assert bus.entries[0] == bus.entries[2]
 
 
-def test_a_bus_that_never_takes_it_is_unavailable_and_certainly_has_not() -> None:
+def test_a_bus_that_never_accepts_the_entry_is_unavailable_without_doubt() -> None:
     bus = Bus(*["ThrottlingException"] * 3)
 
     with pytest.raises(Unavailable, match="EventBridge answered ThrottlingException 3 times") as caught:
@@ -93,7 +93,7 @@ def test_a_bus_that_never_takes_it_is_unavailable_and_certainly_has_not() -> Non
 
 
 @pytest.mark.parametrize(
-    ("code", "kind"),
+    ("code", "error_type"),
     [
         ("MalformedDetail", InvalidEvent),
         ("InvalidArgument", InvalidEvent),
@@ -101,18 +101,18 @@ def test_a_bus_that_never_takes_it_is_unavailable_and_certainly_has_not() -> Non
         ("AccessDeniedException", ConfigurationError),
     ],
 )
-def test_an_entry_that_the_bus_refuses_is_not_sent_again(code: str, kind: type[OrchestratorError]) -> None:
+def test_an_entry_that_the_bus_refuses_is_not_sent_again(code: str, error_type: type[OrchestratorError]) -> None:
     bus = Bus(code)
 
     with pytest.raises(
-        kind, match=f"event 'TENANT_READY' was not published on bus tenants: EventBridge answered {code}"
+        error_type, match=f"event 'TENANT_READY' was not published on bus tenants: EventBridge answered {code}"
     ):
         bus.publish()
     assert len(bus.entries) == 1
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), object(), "\ud800"])
-def test_a_detail_that_is_no_json_is_refused_before_anything_is_done(aws: Requests, value: Any) -> None:
+def test_a_detail_that_is_not_json_is_refused_before_anything_is_done(aws: Requests, value: Any) -> None:
     registry = Registry()
     registry.consumer("TENANT_PROVISIONING", name="a")(
         lambda event: [PublishEvent(type="FIRST", detail={}), PublishEvent(type="BAD", detail={"a": value})]

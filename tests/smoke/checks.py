@@ -141,7 +141,11 @@ def check_last_sweep(stack: Stack) -> str:
 
 
 def check_alarms(stack: Stack) -> str:
-    alarms = {name: logical for logical, (kind, name) in stack.resources.items() if kind == "AWS::CloudWatch::Alarm"}
+    alarms = {
+        name: logical
+        for logical, (resource_type, name) in stack.resources.items()
+        if resource_type == "AWS::CloudWatch::Alarm"
+    }
     found = stack.client("cloudwatch").describe_alarms(AlarmNames=list(alarms))["MetricAlarms"]
     if len(found) < len(alarms):
         raise Failed(f"{len(alarms) - len(found)} of {len(alarms)} are gone; deploy the stack again")
@@ -177,7 +181,7 @@ def log_lines(stack: Stack, pattern: str, since: datetime) -> list[dict[str, Any
 
 @dataclass
 class Events:
-    """Sends one harmless event of each kind, and looks for their log lines.
+    """Sends one harmless event of each form, and looks for their log lines.
 
     Attributes:
         sent: The events that were sent: names by id.

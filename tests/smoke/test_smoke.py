@@ -1,6 +1,6 @@
 """The smoke script, against an emulated account in which the stack is deployed.
 
-Moto reads no filter pattern for JSON and gives every log line: what is searched for is asserted on the request.
+moto ignores filter patterns for JSON and returns every log line, so the tests check the pattern in the request.
 """
 
 import json
@@ -40,7 +40,7 @@ CHECKS = [
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What the script came to: its exit code and the lines that it printed."""
+    """The result of the script: its exit code and the lines that it printed."""
 
     code: int
     lines: list[str]
@@ -58,7 +58,7 @@ Check = Callable[[], Result]
 
 @pytest.fixture
 def parameters(request: pytest.FixtureRequest) -> Mapping[str, str]:
-    """The stack's parameters; a test gives others with `deployed_with`."""
+    """The stack's parameters; `deployed_with` sets others."""
     given: Mapping[str, str] = getattr(request, "param", {})
     return given
 
@@ -69,7 +69,7 @@ def deployed_with(*parameters: Mapping[str, str], ids: list[str] | None = None) 
 
 @pytest.fixture
 def new_account(parameters: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Account]:
-    """An account whose stack has made no sweep yet."""
+    """An account whose stack has not run a sweep yet."""
     with deployed_account(parameters, monkeypatch) as account:
         yield account
 
@@ -89,7 +89,7 @@ def check(new_account: Account, capsys: pytest.CaptureFixture[str]) -> Check:
     return run
 
 
-# All is well.
+# The stack works
 
 
 @deployed_with({}, BUFFERED, ids=["direct", "buffered"])
@@ -104,8 +104,8 @@ def test_a_stack_that_works_passes_every_check(account: Account, check: Check) -
 def test_in_direct_mode_the_queued_event_is_an_asynchronous_invocation(account: Account, check: Check) -> None:
     check()
 
-    kinds = [request.get("InvocationType") for request in account.requested("Invoke")]
-    assert kinds == [None, None, None, None, "Event"]
+    types = [request.get("InvocationType") for request in account.requested("Invoke")]
+    assert types == [None, None, None, None, "Event"]
 
 
 @deployed_with(BUFFERED)
@@ -135,7 +135,7 @@ def test_its_events_leave_nothing_in_any_table(account: Account, check: Check) -
     assert [dynamodb.scan(TableName=table)["Count"] for table in tables] == [0, 0, 0]
 
 
-def test_its_events_have_ids_of_their_own_in_every_run(account: Account, check: Check) -> None:
+def test_its_events_have_new_ids_in_every_run(account: Account, check: Check) -> None:
     check()
     check()
 
@@ -156,7 +156,7 @@ def test_the_log_is_searched_for_the_ids_of_its_events(account: Account, check: 
     ids = [event["id"] for request in account.requested("Invoke") for event in payload_events(request)]
     pattern = account.requested("FilterLogEvents")[-1]["filterPattern"]
     assert pattern == "{ " + " || ".join(f'($.correlation_id = "{event_id}")' for event_id in ids) + " }"
-    assert len(pattern) <= 1024  # what CloudWatch Logs takes
+    assert len(pattern) <= 1024  # the limit of CloudWatch Logs
 
 
 def test_the_log_is_searched_for_sweeps_before_one_is_sent(account: Account, check: Check) -> None:
@@ -179,7 +179,7 @@ def set_alarm(account: Account, alarm: str, state: str) -> None:
 
 
 @deployed_with({"PublishBuildEndings": "false"})
-def test_a_rule_that_is_off_on_purpose_is_skipped(account: Account, check: Check) -> None:
+def test_a_rule_that_is_turned_off_by_a_parameter_is_skipped(account: Account, check: Check) -> None:
     result = check()
 
     assert result.of("BuildStateRule") == "skipped BuildStateRule: PublishBuildEndings is false"
@@ -187,7 +187,7 @@ def test_a_rule_that_is_off_on_purpose_is_skipped(account: Account, check: Check
 
 
 @deployed_with({"LogLevel": "WARNING"})
-def test_at_a_higher_log_level_only_the_lines_that_it_keeps_are_expected(account: Account, check: Check) -> None:
+def test_at_a_higher_log_level_only_the_lines_of_that_level_are_expected(account: Account, check: Check) -> None:
     result = check()
 
     assert "a line of each of 3 events" in result.of("log")
@@ -202,7 +202,7 @@ def test_at_log_level_error_no_line_is_expected(account: Account, check: Check) 
     assert result.code == 0
 
 
-# What is not well.
+# The stack has a defect
 
 
 def test_an_alarm_that_is_on_fails_and_is_named(account: Account, check: Check) -> None:
@@ -234,14 +234,14 @@ def test_a_message_in_the_failure_queue_fails_and_is_counted(account: Account, c
     )
 
 
-def test_a_message_that_somebody_looks_at_counts_too(account: Account, check: Check) -> None:
+def test_a_message_in_flight_counts_too(account: Account, check: Check) -> None:
     client("sqs").send_message(QueueUrl=account.names["FailureQueue"], MessageBody="{}")
     client("sqs").receive_message(QueueUrl=account.names["FailureQueue"], VisibilityTimeout=300)
 
     assert "0 available, 1 hidden" in check().of("failure queue")
 
 
-def test_a_message_that_comes_meanwhile_is_seen_afterwards(account: Account, check: Check) -> None:
+def test_a_message_that_arrives_during_the_checks_is_counted(account: Account, check: Check) -> None:
     works = account.handler
 
     def fails_another_event(event: Any, context: Any) -> Any:
@@ -315,7 +315,7 @@ def test_a_sweep_of_an_earlier_run_of_the_script_does_not_count(new_account: Acc
 
 
 @deployed_with({}, BUFFERED, ids=["direct", "buffered"])
-def test_a_function_that_raises_fails_and_gets_no_event_that_would_reach_the_failure_queue(
+def test_a_function_that_raises_fails_and_is_sent_no_event_that_would_reach_the_failure_queue(
     account: Account, check: Check
 ) -> None:
     def raises(event: Any, context: Any) -> None:
@@ -331,7 +331,7 @@ def test_a_function_that_raises_fails_and_gets_no_event_that_would_reach_the_fai
     assert not account.requested("SendMessage")
 
 
-def test_a_sweep_that_cannot_be_made_fails_with_its_reason(account: Account, check: Check) -> None:
+def test_a_failed_sweep_fails_with_its_reason(account: Account, check: Check) -> None:
     client("dynamodb").delete_table(TableName=account.names["IdempotencyTable"])
 
     assert "no sweep; open jobs could not be read from table" in check().of("scheduled event")
@@ -378,7 +378,7 @@ def test_log_lines_of_another_service_fail(account: Account, check: Check) -> No
     assert "service is someone-else" in check().of("log")
 
 
-def test_a_stack_that_is_not_there_fails_at_once(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_stack_fails_at_once(account: Account, capsys: pytest.CaptureFixture[str]) -> None:
     code = checks.main(["no-such-stack"], account.session)
 
     assert code == 1
@@ -397,7 +397,7 @@ def test_a_stack_that_is_not_there_fails_at_once(account: Account, capsys: pytes
         ("lambda.Invoke", ["direct event", "SQS batch", "scheduled event", "end of a build"]),
     ],
 )
-def test_a_missing_permission_fails_its_checks_and_no_other(
+def test_a_missing_permission_fails_only_its_own_checks(
     account: Account, check: Check, operation: str, failed: list[str]
 ) -> None:
     account.refuse(operation)
@@ -408,7 +408,7 @@ def test_a_missing_permission_fails_its_checks_and_no_other(
     assert f"{operation.rpartition('.')[2]} was answered with AccessDenied" in result.of(failed[0])
 
 
-def test_without_permission_to_see_the_stack_one_line_says_so(account: Account, check: Check) -> None:
+def test_without_permission_to_read_the_stack_the_error_is_one_line(account: Account, check: Check) -> None:
     account.refuse("cloudformation.DescribeStacks")
 
     result = check()
@@ -416,7 +416,9 @@ def test_without_permission_to_see_the_stack_one_line_says_so(account: Account, 
     assert (result.with_status("FAILED"), result.code) == (["stack"], 1)
 
 
-def test_without_credentials_one_line_says_so(account: Account, check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_credentials_the_error_is_one_line(
+    account: Account, check: Check, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_SECURITY_TOKEN"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
@@ -426,10 +428,10 @@ def test_without_credentials_one_line_says_so(account: Account, check: Check, mo
     assert (result.lines, result.code) == (["FAILED  stack: Unable to locate credentials"], 1)
 
 
-# As it is called.
+# Command line
 
 
-def test_the_region_is_that_of_aws_region(
+def test_the_region_comes_from_aws_region(
     account: Account, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_REGION", "eu-central-1")
@@ -439,7 +441,7 @@ def test_the_region_is_that_of_aws_region(
     assert f"region eu-central-1, stack {STACK}\nFAILED  stack: it does not exist" in capsys.readouterr().out
 
 
-def test_make_asks_for_the_stack_where_it_is_missing() -> None:
+def test_make_requires_the_stack() -> None:
     done = subprocess.run(["make", "smoke", "STACK="], cwd=ROOT, capture_output=True, check=False, text=True)  # noqa: S607
 
     assert done.returncode != 0

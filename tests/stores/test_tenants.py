@@ -1,4 +1,4 @@
-"""Tenant records in DynamoDB: what a write keeps, and which events come too late."""
+"""Tenant records in DynamoDB: which attributes a write keeps, and which events are superseded."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -55,7 +55,7 @@ def superseded(refusal: Refusal | None) -> bool:
     return refusal == Refusal(reason="a later event began another operation for the tenant", supersedes=True)
 
 
-def test_a_record_reads_back_as_it_was_saved(records: DynamoDBTenantRecords) -> None:
+def test_a_record_is_read_as_it_was_saved(records: DynamoDBTenantRecords) -> None:
     record = {"planConfig": {"tier": "BASIC", "sizes": [1, 2.5, None, True, ""]}, "tenantId": "ignored"}
 
     assert records.save(save(**record), origin("first")) is None
@@ -70,7 +70,9 @@ def test_a_record_reads_back_as_it_was_saved(records: DynamoDBTenantRecords) -> 
 
 
 @pytest.mark.parametrize("time", [NOON, NOON + SECOND_LATER])
-def test_a_record_is_replaced_by_another_event_that_is_no_older(records: DynamoDBTenantRecords, time: datetime) -> None:
+def test_a_record_is_replaced_by_another_event_that_is_not_older(
+    records: DynamoDBTenantRecords, time: datetime
+) -> None:
     records.save(save(one=1), origin("first"))
     records.update(change(three=3), origin("other"))
 
@@ -83,9 +85,7 @@ START = UpdateTenant(tenant_id="t1", changes={"two": 2}, starts=True)
 
 
 @pytest.mark.parametrize("again", [save(two=2), START])
-def test_an_older_event_that_would_begin_something_is_superseded(
-    records: DynamoDBTenantRecords, again: SaveTenant | UpdateTenant
-) -> None:
+def test_an_older_start_is_superseded(records: DynamoDBTenantRecords, again: SaveTenant | UpdateTenant) -> None:
     records.save(save(one=1), origin("first"))
     before = records.get("t1")
 
@@ -97,10 +97,10 @@ def test_an_older_event_that_would_begin_something_is_superseded(
 
 @pytest.mark.parametrize("again", [save(two=2), START])
 @pytest.mark.parametrize("time", [NOON, datetime(2100, 1, 1, tzinfo=UTC)])
-def test_the_same_event_again_moves_nothing(
+def test_a_redelivered_event_changes_nothing(
     records: DynamoDBTenantRecords, again: SaveTenant | UpdateTenant, time: datetime
 ) -> None:
-    """Also where its sender's clock is ahead, so that its time is taken to be now, whenever that is."""
+    """Even if its time lies in the future, because the sender's clock is ahead."""
     records.save(save(one=1), origin("first", time))
     records.update(reach("DONE"), origin("report", start=FIRST))
     before = records.get("t1")
@@ -112,7 +112,7 @@ def test_the_same_event_again_moves_nothing(
     assert records.get("t1") == before
 
 
-def test_what_begins_with_a_change_keeps_the_rest_of_the_record(records: DynamoDBTenantRecords) -> None:
+def test_a_start_with_an_update_keeps_the_rest_of_the_record(records: DynamoDBTenantRecords) -> None:
     records.save(save(one=1), origin("first"))
 
     assert records.update(START, origin("second", NOON + SECOND_LATER)) is None
@@ -127,8 +127,8 @@ def test_what_begins_with_a_change_keeps_the_rest_of_the_record(records: DynamoD
 
 
 @pytest.mark.parametrize("second_at", [NOON + SECOND_LATER, NOON])
-def test_what_follows_from_an_older_start_is_superseded(records: DynamoDBTenantRecords, second_at: datetime) -> None:
-    """Also within one second, and however late it comes."""
+def test_an_event_of_an_older_start_is_superseded(records: DynamoDBTenantRecords, second_at: datetime) -> None:
+    """Even within one second, and however late the event arrives."""
     records.save(save(), origin("first"))
     records.save(save(), origin("second", second_at))
 
@@ -137,7 +137,7 @@ def test_what_follows_from_an_older_start_is_superseded(records: DynamoDBTenantR
         assert records.update(action, origin("own", NOON, start=Start(event_id="second", at=second_at))) is None
 
 
-def test_what_names_no_start_is_judged_by_its_time(records: DynamoDBTenantRecords) -> None:
+def test_an_event_without_a_start_is_compared_by_its_time(records: DynamoDBTenantRecords) -> None:
     records.save(save(), origin("first"))
     before = NOON - timedelta(milliseconds=1)
 
@@ -148,7 +148,7 @@ def test_what_names_no_start_is_judged_by_its_time(records: DynamoDBTenantRecord
     assert records.update(reach("PROVISIONED"), origin("x", NOON)) is None
 
 
-def test_a_status_is_not_taken_back(records: DynamoDBTenantRecords) -> None:
+def test_a_status_does_not_go_back(records: DynamoDBTenantRecords) -> None:
     records.save(save(status="DEPLOYED"), origin("first"))
     report = origin("report", start=FIRST)
 
@@ -208,7 +208,7 @@ def test_a_tenant_without_a_record_cannot_be_updated(records: DynamoDBTenantReco
     assert records.get("t1") is None
 
 
-def test_what_could_not_be_started_leaves_a_record_that_gives_way_to_its_own_event(
+def test_the_record_of_a_failed_start_is_replaced_by_a_retry_of_its_event(
     records: DynamoDBTenantRecords,
 ) -> None:
     failed = replace(reach("FAILED", create=True), changes={"status": "FAILED", "startedBy": None})

@@ -1,4 +1,4 @@
-"""Tier details: in DynamoDB, and given in code."""
+"""Tier details from DynamoDB and from code."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ def test_tier_details_are_cached_for_their_time_to_live(
     assert aws.operations == ["GetItem", "GetItem"]
 
 
-def test_an_unknown_tier_is_asked_for_again(aws: Requests, dynamodb: "Callable[[], DynamoDBClient]") -> None:
+def test_an_unknown_tier_is_looked_up_again(aws: Requests, dynamodb: "Callable[[], DynamoDBClient]") -> None:
     tiers = DynamoDBTierDetails("tiers", dynamodb)
     with pytest.raises(ConfigurationError):
         tiers.get("GOLD")
@@ -52,6 +52,6 @@ def test_a_table_that_does_not_exist_is_named(dynamodb: "Callable[[], DynamoDBCl
         DynamoDBTierDetails("absent", dynamodb).get("PREMIUM")
 
 
-def test_a_static_tier_that_is_not_known_is_named() -> None:
+def test_an_unknown_static_tier_is_named() -> None:
     with pytest.raises(ConfigurationError, match=r"tier 'GOLD' is unknown \(known: BASIC\)"):
         StaticTierDetails({"BASIC": {"jobName": "x"}}).get("GOLD")

@@ -1,4 +1,4 @@
-"""A CodeBuild server for tests, with variables and idempotency tokens, which moto's lacks."""
+"""A CodeBuild server for tests; unlike moto's, it keeps variables and idempotency tokens."""
 
 import json
 import threading
@@ -39,7 +39,7 @@ class CodeBuildServer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._http.stop()
 

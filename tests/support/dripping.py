@@ -1,4 +1,4 @@
-"""A server whose answers never end: it keeps sending single bytes, so that no wait for bytes is long."""
+"""A server whose answers never end: it sends one byte at a time, so no read times out."""
 
 import contextlib
 import socket
@@ -13,7 +13,7 @@ _PATIENCE_SECONDS = 20.0
 
 
 class DrippingServer:
-    """Answers every request with `beginning`, and then with one byte at a time.
+    """Answers every request with `beginning`, then with one byte at a time.
 
     Attributes:
         address: Host and port.
@@ -33,7 +33,7 @@ class DrippingServer:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopping.set()
         self._listener.shutdown(socket.SHUT_RDWR)

@@ -1,4 +1,4 @@
-"""Runs that were started, and events about their endings."""
+"""Helpers for tests of endings: started builds, their reports and their open records."""
 
 import contextlib
 import io
@@ -8,9 +8,7 @@ from typing import Any
 
 import boto3
 
-from orchestrator import (
-    Application,
-)
+from orchestrator import Application
 from orchestrator.local import sandbox
 from tests.support.aws import Requests, stored
 from tests.support.codebuild_server import CodeBuildServer
@@ -22,19 +20,21 @@ SECRET = "do-not-tell"
 HOUR = timedelta(hours=1)
 
 
-def as_report(codebuild: CodeBuildServer, build: dict[str, Any], kind: str, **changes: Any) -> dict[str, Any]:
-    """Make what a buildspec publishes by itself, with its whole environment."""
+def as_report(codebuild: CodeBuildServer, build: dict[str, Any], event_type: str, **changes: Any) -> dict[str, Any]:
+    """Build the event that a buildspec publishes itself; its detail holds the whole environment."""
     own = {
         "HOME": "/root",
         "CODEBUILD_BUILD_ID": build["id"],
-        "CODEBUILD_BUILD_SUCCEEDING": "1" if kind.endswith("_SUCCESS") else "0",
+        "CODEBUILD_BUILD_SUCCEEDING": "1" if event_type.endswith("_SUCCESS") else "0",
     }
     detail = {**codebuild.variables(build), **own, **changes}
-    return sample("tenant-provisioning-success", id=f"by-the-buildspec-{kind}", **{"detail-type": kind}, detail=detail)
+    return sample(
+        "tenant-provisioning-success", id=f"by-the-buildspec-{event_type}", **{"detail-type": event_type}, detail=detail
+    )
 
 
 def assert_ignored(handler: Application, aws: Requests, event: dict[str, Any], reason: str) -> None:
-    """Deliver a report that is none, which changes nothing."""
+    """Deliver a report and check that it is ignored with this reason and changes nothing."""
     before, operations = stored(), len(aws)
     with contextlib.redirect_stdout(io.StringIO()) as out:
         answer = invoke(handler, event)
@@ -58,6 +58,6 @@ def outcome(answer: Mapping[str, Any], consumer: str) -> Any:
 
 
 def provisioned(handler: Application, codebuild: CodeBuildServer, **changes: Any) -> dict[str, Any]:
-    """Provision a tenant, and give its build."""
+    """Provision a tenant and return its build."""
     invoke(handler, sample("tenant-provisioning", **changes))
     return codebuild.builds[-1]

@@ -76,7 +76,7 @@ def zipped(folder: Path) -> bytes:
 
 
 def copy_runtime(folder: Path) -> Path:
-    """Copy the runtime client to a folder of its own, from which no other installed package can be imported."""
+    """Copy the runtime client to its own folder, so that no other installed package can be imported."""
     for name in _RUNTIME:
         for file in distribution(name).files or ():
             if ".." not in file.parts and "__pycache__" not in file.parts:
@@ -87,7 +87,7 @@ def copy_runtime(folder: Path) -> Path:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class Reply:
     """A request of the runtime to the Runtime API: an invocation's result, or an error at the function's start."""
 
     path: str
@@ -104,7 +104,7 @@ class Function:
         self._command = [sys.executable, "-S", "-m", "awslambdaric", handler]
         self._artifact = artifact
         self._events: queue.Queue[tuple[str, Any]] = queue.Queue()
-        self._told: queue.Queue[Told] = queue.Queue()
+        self._replies: queue.Queue[Reply] = queue.Queue()
         self._http = LocalServer(self._respond)
         self.restored = False
         self._environment = {
@@ -141,20 +141,20 @@ class Function:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._process.kill()
         self.output = self._process.communicate()[0]
         self._http.stop()
 
-    def invoke(self, event: object) -> Told:
+    def invoke(self, event: object) -> Reply:
         """Send one event and wait for the result."""
         self._events.put((str(uuid.uuid4()), event))
-        return self.told()
+        return self.next_reply()
 
-    def told(self) -> Told:
+    def next_reply(self) -> Reply:
         """Wait for the runtime's next request to the Runtime API."""
-        return self._told.get(timeout=_PATIENCE_SECONDS)
+        return self._replies.get(timeout=_PATIENCE_SECONDS)
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -178,5 +178,5 @@ class Function:
             return Answer(200)
         body = json.loads(request.body) if request.body else None
         error_type = request.headers.get("Lambda-Runtime-Function-Error-Type")
-        self._told.put(Told(request.path.rpartition("/")[2], body, error_type))
+        self._replies.put(Reply(request.path.rpartition("/")[2], body, error_type))
         return Answer(202, json.dumps({"status": "OK"}))

@@ -24,8 +24,8 @@ def record(body: Any, number: int = 1, **fields: Any) -> dict[str, Any]:
     }
 
 
-def connector_record(kind: str, detail: Any, number: int = 1) -> dict[str, Any]:
-    attribute = {"EventType": {"stringValue": kind, "dataType": "String"}}
+def connector_record(event_type: str, detail: Any, number: int = 1) -> dict[str, Any]:
+    attribute = {"EventType": {"stringValue": event_type, "dataType": "String"}}
     return record(detail, number, messageAttributes=attribute)
 
 
@@ -35,8 +35,8 @@ def deliver(handler: Application, *records: dict[str, Any]) -> list[str]:
     return sorted(failure["itemIdentifier"] for failure in answer["batchItemFailures"])
 
 
-def fifo(kind: str, number: int, group: str) -> dict[str, Any]:
-    message = connector_record(kind, {"number": number}, number)
+def fifo(event_type: str, number: int, group: str) -> dict[str, Any]:
+    message = connector_record(event_type, {"number": number}, number)
     message["eventSourceARN"] = f"{QUEUE}.fifo"
     message["attributes"]["MessageGroupId"] = group
     return message

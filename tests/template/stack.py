@@ -1,4 +1,4 @@
-"""The template as CloudFormation gets it: transformed by the SAM translator, and created in an emulated account."""
+"""Transforms the template with the SAM translator, and creates the stack in an emulated account."""
 
 import io
 import json
@@ -29,7 +29,7 @@ _CODE = {"Bucket": "artifacts", "Key": "orchestrator.zip"}
 
 
 def transformed() -> dict[str, Any]:
-    """Give the template without SAM's own types."""
+    """Return the template without SAM's own types."""
     made: dict[str, Any] = json.loads(_transformed())
     return made
 
@@ -37,25 +37,25 @@ def transformed() -> dict[str, Any]:
 @cache
 def _transformed() -> str:
     template = yaml_parse(TEMPLATE.read_text())
-    # What `sam deploy` puts there once it has uploaded the artifact.
+    # The value that `sam deploy` sets after uploading the artifact.
     template["Resources"]["OrchestratorFunction"]["Properties"]["CodeUri"] = dict(_CODE)
     translator = Translator({}, Parser(), [], boto3.Session(region_name="eu-west-1"))
     return json.dumps(translator.translate(template, {}))
 
 
 def for_moto(template: dict[str, Any]) -> dict[str, Any]:
-    """Leave out what moto's CloudFormation does not create, and have the function stand for its alias."""
+    """Remove what moto's CloudFormation does not create, and use the function in place of its alias."""
     alias = {"Ref": "OrchestratorFunctionAliaslive"}
     text = json.dumps(template).replace(json.dumps(alias), json.dumps({"Fn::GetAtt": ["OrchestratorFunction", "Arn"]}))
     made: dict[str, Any] = json.loads(text)
     resources = made["Resources"]
     made["Resources"] = {name: body for name, body in resources.items() if body["Type"] not in NOT_IN_MOTO}
-    del made["Outputs"]["DashboardUrl"]  # names the dashboard, and moto describes no stack with such an output
+    del made["Outputs"]["DashboardUrl"]  # it names the dashboard, and moto cannot describe a stack with such an output
     return made
 
 
 def deployed(parameters: Mapping[str, str]) -> dict[str, str]:
-    """Create the stack; give what its resources are called, by their names in the template."""
+    """Create the stack; return the physical names of its resources, by logical id."""
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as code:
         code.writestr("orchestrator/handler.py", "def lambda_handler(event, context): return None")

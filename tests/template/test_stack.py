@@ -1,4 +1,4 @@
-"""The stack: transformed, linted, searched for wildcards, and created as far as an emulated account can."""
+"""The stack: transformed, linted, checked for wildcards, and created as far as moto can."""
 
 import json
 import math
@@ -20,7 +20,7 @@ from orchestrator.run import OWN_SOURCE
 from tests.support.events import state_change
 from tests.template.stack import NOT_IN_MOTO, STACK, TEMPLATE, deployed, transformed
 
-# A resource with a * besides those of a named prefix; why each must be is said in the template.
+# The statements that allow a resource with a *; the template gives the reason for each.
 WILDCARDS = {
     "WriteTraces": "*",
     "AttachToTheVpc": "*",
@@ -36,16 +36,16 @@ def template() -> dict[str, Any]:
     return transformed()
 
 
-def test_what_comes_of_it_has_no_fault(template: dict[str, Any]) -> None:
+def test_the_transformed_template_has_no_lint_errors(template: dict[str, Any]) -> None:
     assert [str(match) for match in lint(json.dumps(template), regions=["eu-west-1"])] == []
 
 
-def resources(template: Mapping[str, Any], kind: str) -> list[dict[str, Any]]:
-    return [body["Properties"] for body in template["Resources"].values() if body["Type"] == kind]
+def resources(template: Mapping[str, Any], resource_type: str) -> list[dict[str, Any]]:
+    return [body["Properties"] for body in template["Resources"].values() if body["Type"] == resource_type]
 
 
 def statements(value: Any) -> Iterator[dict[str, Any]]:
-    """Find every policy statement, wherever it stands."""
+    """Yield every policy statement, at any depth."""
     if isinstance(value, dict):
         if "Effect" in value and "Action" in value:
             yield value
@@ -64,7 +64,7 @@ def texts(value: Any) -> Iterator[str]:
             yield from texts(member)
 
 
-def test_no_permission_is_wider_than_it_must_be(template: dict[str, Any]) -> None:
+def test_no_permission_is_wider_than_necessary(template: dict[str, Any]) -> None:
     found = [statement for role in template["Resources"].values() for statement in statements(role)]
     granted = [statement for statement in found if statement["Effect"] == "Allow"]
     allowed = [statement for statement in granted if "Principal" not in statement]
@@ -75,7 +75,7 @@ def test_no_permission_is_wider_than_it_must_be(template: dict[str, Any]) -> Non
     assert wide == WILDCARDS
 
 
-def test_no_role_has_a_managed_policy_but_those_that_are_asked_for(template: dict[str, Any]) -> None:
+def test_only_the_function_role_has_managed_policies_from_a_parameter(template: dict[str, Any]) -> None:
     managed = {
         name: body["Properties"]["ManagedPolicyArns"]
         for name, body in template["Resources"].items()
@@ -91,7 +91,7 @@ def test_no_role_has_a_managed_policy_but_those_that_are_asked_for(template: dic
 
 
 def queue_policies(template: Mapping[str, Any]) -> dict[str, list[dict[str, Any]]]:
-    """Give the statements of each queue's policy, by the queue's name."""
+    """Return the statements of each queue's policy, by the queue's name."""
     found = {}
     for policy in resources(template, "AWS::SQS::QueuePolicy"):
         (queue,) = policy["Queues"]
@@ -99,7 +99,7 @@ def queue_policies(template: Mapping[str, Any]) -> dict[str, list[dict[str, Any]
     return found
 
 
-def test_every_queue_refuses_whoever_comes_without_tls(template: dict[str, Any]) -> None:
+def test_every_queue_refuses_requests_without_tls(template: dict[str, Any]) -> None:
     policies = queue_policies(template)
 
     queues = {name for name, body in template["Resources"].items() if body["Type"] == "AWS::SQS::Queue"}
@@ -136,19 +136,19 @@ def test_only_the_rules_of_the_stack_may_send_to_the_queues(template: dict[str, 
         }
 
 
-def test_the_rules_that_the_queues_name_are_all_there_are(template: dict[str, Any]) -> None:
+def test_the_queues_policies_name_every_rule(template: dict[str, Any]) -> None:
     rules = {name for name, body in template["Resources"].items() if body["Type"] == "AWS::Events::Rule"}
 
     assert rules == {"LifecycleRule", "BuildStateRule"}
 
 
-def test_what_keeps_data_outlives_the_stack(template: dict[str, Any]) -> None:
+def test_resources_with_data_are_retained(template: dict[str, Any]) -> None:
     keepers = {
         name: body
         for name, body in template["Resources"].items()
         if body["Type"] in ("AWS::DynamoDB::Table", "AWS::SQS::Queue")
     }
-    assert keepers.pop("SweepDeadLetterQueue")["DeletionPolicy"] == "Delete"  # holds no event of a tenant
+    assert keepers.pop("SweepDeadLetterQueue")["DeletionPolicy"] == "Delete"  # it never has an event of a tenant
 
     assert len(keepers) == 5
     assert {(body["DeletionPolicy"], body["UpdateReplacePolicy"]) for body in keepers.values()} == {
@@ -156,19 +156,19 @@ def test_what_keeps_data_outlives_the_stack(template: dict[str, Any]) -> None:
     }
 
 
-def test_what_is_stored_is_encrypted(template: dict[str, Any]) -> None:
+def test_stored_data_is_encrypted(template: dict[str, Any]) -> None:
     tables, queues = resources(template, "AWS::DynamoDB::Table"), resources(template, "AWS::SQS::Queue")
 
     assert (len(tables), len(queues)) == (3, 3)
     assert all(table["SSESpecification"]["SSEEnabled"] for table in tables)
-    # SQS takes one kind of encryption at a time.
+    # SQS allows only one form of encryption at a time.
     assert [queue["SqsManagedSseEnabled"] for queue in queues] == [{"Fn::If": ["HasKmsKey", False, True]}] * 3
 
 
 KEY = {"Fn::If": ["HasKmsKey", {"Ref": "KmsKeyArn"}, {"Ref": "AWS::NoValue"}]}
 
 
-def test_a_key_of_ones_own_encrypts_tables_queues_logs_and_environment(template: dict[str, Any]) -> None:
+def test_a_custom_key_encrypts_tables_queues_logs_and_environment(template: dict[str, Any]) -> None:
     tables = [table["SSESpecification"]["KMSMasterKeyId"] for table in resources(template, "AWS::DynamoDB::Table")]
     queues = [queue["KmsMasterKeyId"] for queue in resources(template, "AWS::SQS::Queue")]
     groups = [group["KmsKeyId"] for group in resources(template, "AWS::Logs::LogGroup")]
@@ -182,7 +182,7 @@ def test_a_key_of_ones_own_encrypts_tables_queues_logs_and_environment(template:
 
 
 @pytest.mark.parametrize("role", ["FunctionRole", "SweepRole"])
-def test_each_role_may_use_that_key_and_no_other(template: dict[str, Any], role: str) -> None:
+def test_each_role_may_use_only_that_key(template: dict[str, Any], role: str) -> None:
     policies = template["Resources"][role]["Properties"]["Policies"]
     optional = [
         statement["Fn::If"]
@@ -198,7 +198,7 @@ def test_each_role_may_use_that_key_and_no_other(template: dict[str, Any], role:
     assert with_kms == [allowed]
 
 
-def test_the_queues_use_the_key_that_is_given() -> None:
+def test_the_queues_use_the_given_key() -> None:
     key = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     with mock_aws():
         names, sqs = deployed({"KmsKeyArn": key, "Buffered": "true"}), boto3.client("sqs")
@@ -211,13 +211,13 @@ def test_the_queues_use_the_key_that_is_given() -> None:
         assert (attributes["KmsMasterKeyId"], attributes["SqsManagedSseEnabled"]) == (key, "false")
 
 
-def test_deploying_has_the_key_policy_of_the_services_that_no_role_speaks_for(template: dict[str, Any]) -> None:
+def test_deploying_has_the_key_policy_for_services_without_a_role(template: dict[str, Any]) -> None:
     (policy,) = re.findall(r"```json\n(\[\n  \{\"Sid\".*?\])\n```", DEPLOYING.read_text(), re.S)
     events, logs = json.loads(policy)
 
     assert (events["Effect"], events["Principal"]) == ("Allow", {"Service": "events.amazonaws.com"})
     assert events["Action"] == ["kms:GenerateDataKey", "kms:Decrypt"]
-    assert "Condition" not in events  # EventBridge names no source to KMS
+    assert "Condition" not in events  # EventBridge passes no source to KMS
     assert (logs["Effect"], logs["Principal"]) == ("Allow", {"Service": "logs.REGION.amazonaws.com"})
     (group,) = resources(template, "AWS::Logs::LogGroup")
     name = group["LogGroupName"]["Fn::Sub"].replace("${AWS::StackName}", "STACK")
@@ -225,7 +225,7 @@ def test_deploying_has_the_key_policy_of_the_services_that_no_role_speaks_for(te
     assert logs["Condition"] == {"ArnEquals": {"kms:EncryptionContext:aws:logs:arn": arn}}
 
 
-def test_what_checkov_finds_is_met_or_answered_beside_the_function() -> None:
+def test_every_skipped_checkov_rule_has_a_reason() -> None:
     text = TEMPLATE.read_text()
     answers = dict(re.findall(r"# checkov:skip=(CKV_AWS_\d+):(\S.*)$", text, re.M))
 
@@ -235,17 +235,17 @@ def test_what_checkov_finds_is_met_or_answered_beside_the_function() -> None:
     assert "InvokeConfig" in answers["CKV_AWS_116"]
 
 
-def test_every_parameter_is_described_and_asked_for_in_a_group(template: dict[str, Any]) -> None:
+def test_every_parameter_has_a_description_a_default_and_a_group(template: dict[str, Any]) -> None:
     groups = template["Metadata"]["AWS::CloudFormation::Interface"]["ParameterGroups"]
-    asked = [name for group in groups for name in group["Parameters"]]
+    grouped = [name for group in groups for name in group["Parameters"]]
 
-    assert sorted(asked) == sorted(template["Parameters"])
+    assert sorted(grouped) == sorted(template["Parameters"])
     for name, parameter in template["Parameters"].items():
         assert parameter["Description"], name
         assert "Default" in parameter, name
 
 
-def test_a_failed_invocation_is_tried_again_and_then_kept(template: dict[str, Any]) -> None:
+def test_a_failed_invocation_is_retried_and_then_kept(template: dict[str, Any]) -> None:
     (config,) = resources(template, "AWS::Lambda::EventInvokeConfig")
 
     assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (2, 21600)
@@ -259,7 +259,7 @@ def test_a_failed_invocation_is_tried_again_and_then_kept(template: dict[str, An
 
 
 def test_a_changed_parameter_takes_effect_without_a_new_version(template: dict[str, Any]) -> None:
-    """What invokes an alias goes on with the settings of the version that was published last."""
+    """An alias would keep the settings of the last published version."""
     alias, uses = "OrchestratorFunctionAliaslive", json.dumps(template).count('"OrchestratorFunctionAliaslive"}')
     either = {
         "Fn::If": ["UsesSnapStart", {"Ref": alias}, {"Fn::GetAtt": ["OrchestratorFunction", "Arn"]}],
@@ -271,15 +271,15 @@ def test_a_changed_parameter_takes_effect_without_a_new_version(template: dict[s
     assert version["Description"] == {"Ref": "VersionLabel"}
 
 
-def test_the_sweep_is_scheduled_for_what_the_rules_invoke(template: dict[str, Any]) -> None:
+def test_the_schedule_invokes_the_same_function_as_the_rules(template: dict[str, Any]) -> None:
     (schedule,) = resources(template, "AWS::Scheduler::Schedule")
 
     assert schedule["ScheduleExpression"] == "rate(5 minutes)"
     assert schedule["Target"]["Arn"]["Fn::If"][0] == "UsesSnapStart"
-    assert "Name" not in schedule  # a name would keep a second stack out of the account
+    assert "Name" not in schedule  # a fixed name would prevent a second stack in the account
 
 
-def test_a_sweep_that_cannot_be_started_is_tried_until_the_next_and_then_kept(template: dict[str, Any]) -> None:
+def test_a_sweep_that_cannot_be_started_is_retried_until_the_next_and_then_kept(template: dict[str, Any]) -> None:
     (schedule,) = resources(template, "AWS::Scheduler::Schedule")
     queue = {"Fn::GetAtt": ["SweepDeadLetterQueue", "Arn"]}
 
@@ -292,7 +292,7 @@ def test_a_sweep_that_cannot_be_started_is_tried_until_the_next_and_then_kept(te
     assert allowed["SendDeadLetters"] == ("sqs:SendMessage", queue)
 
 
-def test_only_schedules_of_the_account_in_the_sweeps_group_get_its_role(template: dict[str, Any]) -> None:
+def test_only_schedules_of_the_account_in_the_sweeps_group_may_assume_its_role(template: dict[str, Any]) -> None:
     (trust,) = template["Resources"]["SweepRole"]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     (schedule,) = resources(template, "AWS::Scheduler::Schedule")
 
@@ -301,7 +301,7 @@ def test_only_schedules_of_the_account_in_the_sweeps_group_get_its_role(template
     assert trust["Condition"] == {
         "StringEquals": {"aws:SourceAccount": {"Ref": "AWS::AccountId"}, "aws:SourceArn": {"Fn::Sub": group}}
     }
-    assert "GroupName" not in schedule  # so it is in the group `default`
+    assert "GroupName" not in schedule  # it is therefore in the group `default`
 
 
 def test_lambda_may_assume_the_functions_role_without_a_condition(template: dict[str, Any]) -> None:
@@ -314,7 +314,7 @@ def test_lambda_may_assume_the_functions_role_without_a_condition(template: dict
     }
 
 
-def test_the_alarms_watch_what_the_function_counts(template: dict[str, Any]) -> None:
+def test_the_alarms_use_metrics_of_the_function(template: dict[str, Any]) -> None:
     alarms = resources(template, "AWS::CloudWatch::Alarm")
 
     assert {alarm["MetricName"] for alarm in alarms} == {
@@ -343,7 +343,7 @@ def test_an_alarm_goes_off_when_no_sweep_is_counted_for_a_quarter_of_an_hour(tem
     assert alarm["DependsOn"] == "SweepSchedule"
 
 
-def test_the_dashboard_is_json_and_fits_together(template: dict[str, Any]) -> None:
+def test_the_dashboard_is_json_and_its_widgets_do_not_overlap(template: dict[str, Any]) -> None:
     (dashboard,) = resources(template, "AWS::CloudWatch::Dashboard")
     body, names = dashboard["DashboardBody"]["Fn::Sub"]
 
@@ -351,18 +351,18 @@ def test_the_dashboard_is_json_and_fits_together(template: dict[str, Any]) -> No
     places = {
         (x, y) for w in widgets for x in range(w["x"], w["x"] + w["width"]) for y in range(w["y"], w["y"] + w["height"])
     }
-    assert len(places) == sum(w["width"] * w["height"] for w in widgets)  # none lies on another
+    assert len(places) == sum(w["width"] * w["height"] for w in widgets)  # none overlaps another
     titles = " ".join(w["properties"]["title"] for w in widgets)
     assert all(word in titles for word in ("by type", "by build system", "by reason", "Latency", "Queues"))
     assert names.keys() == {"Buffer"}
 
 
-# Created, as far as moto's CloudFormation goes.
+# Created with moto's CloudFormation.
 
 
 @pytest.fixture(params=[{}, BUFFERED], ids=["direct", "buffered"])
 def account(request: pytest.FixtureRequest) -> Iterator[tuple[dict[str, str], dict[str, str]]]:
-    """An account with the stack: its parameters, and what its resources are called."""
+    """An account with the stack: its parameters, and the physical names of its resources."""
     with mock_aws():
         yield request.param, deployed(request.param)
 
@@ -372,14 +372,14 @@ def targets(names: Mapping[str, str], rule: str, bus: str) -> list[dict[str, Any
     return [dict(target) for target in found]
 
 
-def test_the_rules_pass_the_lifecycle_on_to_the_function_or_the_buffer(
+def test_the_rules_send_lifecycle_events_to_the_function_or_the_buffer(
     account: tuple[dict[str, str], dict[str, str]],
 ) -> None:
     parameters, names = account
     events, bus = boto3.client("events"), parameters.get("EventBusName", "default")
 
     pattern = json.loads(events.describe_rule(Name=names["LifecycleRule"], EventBusName=bus)["EventPattern"])
-    assert pattern == {"detail-type": [str(kind) for kind in EventType]}
+    assert pattern == {"detail-type": [str(event_type) for event_type in EventType]}
     for rule, its_bus in (("LifecycleRule", bus), ("BuildStateRule", "default")):
         (target,) = targets(names, rule, its_bus)
         assert (":sqs:" in target["Arn"]) is bool(parameters)
@@ -387,7 +387,7 @@ def test_the_rules_pass_the_lifecycle_on_to_the_function_or_the_buffer(
         assert names["FailureQueue"].rpartition("/")[2] in target["DeadLetterConfig"]["Arn"]
 
 
-def test_the_rule_for_builds_matches_those_that_the_function_started(
+def test_the_rule_for_builds_matches_only_ended_builds_of_the_function(
     account: tuple[dict[str, str], dict[str, str]],
 ) -> None:
     _, names = account
@@ -412,7 +412,7 @@ def test_the_rule_for_builds_matches_those_that_the_function_started(
 
 
 def matched(pattern: Any, event: Any) -> bool:
-    """Match as EventBridge does: a list in the event fits where one of its members does."""
+    """Match as EventBridge does: a list in the event matches if one of its members does."""
     if isinstance(event, list):
         return any(matched(pattern, member) for member in event)
     if isinstance(pattern, dict):
@@ -433,7 +433,7 @@ OWN_SOURCES = [
 ]
 
 
-def test_with_allowed_sources_the_rules_pass_those_on_and_the_functions_own() -> None:
+def test_with_allowed_sources_the_rules_accept_only_those_and_the_functions_own() -> None:
     given = {"AllowedSources": "my.control.plane,my.billing", "ExtraEventTypes": "TENANT_SUSPENDED"}
     with mock_aws():
         names, events = deployed(given), boto3.client("events")
@@ -441,11 +441,11 @@ def test_with_allowed_sources_the_rules_pass_those_on_and_the_functions_own() ->
 
     others = ["my.control", "my.control.plane.2", "somebody.else", "orchestrator.smoke", "saas.control.plane"]
     wanted = ["my.control.plane", "my.billing", *OWN_SOURCES]
-    for kind in (EventType.TENANT_PROVISIONING, "TENANT_SUSPENDED"):
+    for event_type in (EventType.TENANT_PROVISIONING, "TENANT_SUSPENDED"):
         sources = [*wanted, *others]
-        assert [one for one in sources if matched(pattern, {"detail-type": kind, "source": one})] == wanted
+        assert [one for one in sources if matched(pattern, {"detail-type": event_type, "source": one})] == wanted
     assert not matched(pattern, {"detail-type": "TENANT_MOVED", "source": "my.billing"})
-    assert len(pattern["$or"]) == 2  # EventBridge takes an `$or` of fewer for the name of a field
+    assert len(pattern["$or"]) == 2  # EventBridge treats an `$or` with fewer members as the name of a field
 
 
 def test_the_tables_have_the_keys_that_the_function_uses(account: tuple[dict[str, str], dict[str, str]]) -> None:
@@ -472,13 +472,13 @@ def test_the_tables_have_the_keys_that_the_function_uses(account: tuple[dict[str
         assert (*keys(index["KeySchema"]), set(index["Projection"]["NonKeyAttributes"])) == (*made[:2], set(made[2]))
 
 
-def test_old_records_of_what_was_done_go_by_themselves(template: dict[str, Any]) -> None:
+def test_old_ledger_records_expire(template: dict[str, Any]) -> None:
     table = template["Resources"]["IdempotencyTable"]["Properties"]
 
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expiration", "Enabled": True}
 
 
-def test_the_buffer_hands_batches_over_and_keeps_what_waits(account: tuple[dict[str, str], dict[str, str]]) -> None:
+def test_the_buffer_delivers_batches_and_keeps_waiting_events(account: tuple[dict[str, str], dict[str, str]]) -> None:
     parameters, names = account
     mappings = boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"]
     if not parameters:
@@ -494,7 +494,7 @@ def test_the_buffer_hands_batches_over_and_keeps_what_waits(account: tuple[dict[
     function = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
     assert int(buffer["VisibilityTimeout"]) >= 6 * function["Timeout"]
     redrive = json.loads(buffer["RedrivePolicy"])
-    # What is unavailable is tried at most this often, and never goes to the failure queue for it.
+    # Temporary failures are tried at most this often, so they never go to the failure queue for that.
     hourly = MAX_AGE_SECONDS / (0.75 * LONGEST_WAIT_SECONDS)
     assert hourly + math.log2(LONGEST_WAIT_SECONDS / FIRST_WAIT_SECONDS) < int(redrive["maxReceiveCount"])
     assert int(buffer["MessageRetentionPeriod"]) > MAX_AGE_SECONDS
@@ -502,14 +502,14 @@ def test_the_buffer_hands_batches_over_and_keeps_what_waits(account: tuple[dict[
     assert names["FailureQueue"].rpartition("/")[2] in redrive["deadLetterTargetArn"]
 
 
-def test_the_function_gets_the_settings_that_it_reads_and_no_other(
+def test_the_function_gets_only_settings_that_it_reads(
     account: tuple[dict[str, str], dict[str, str]],
 ) -> None:
     parameters, names = account
     function = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
     variables = function["Environment"]["Variables"]
 
-    # Powertools and glibc read theirs.
+    # Powertools and glibc read these themselves.
     own = {name: value for name, value in variables.items() if not name.startswith(("POWERTOOLS_", "RES_OPTIONS"))}
     assert own.keys() <= {name.upper() for name in Settings.model_fields}
     settings = Settings.from_environment(own)
@@ -519,7 +519,7 @@ def test_the_function_gets_the_settings_that_it_reads_and_no_other(
     assert variables["POWERTOOLS_SERVICE_NAME"] == STACK
 
 
-def test_tables_that_are_there_are_used() -> None:
+def test_existing_tables_are_used() -> None:
     given = {"TierDetailsTableName": "tiers", "TenantRecordsTableName": "tenants", "IdempotencyTableName": "done"}
     with mock_aws():
         names = deployed(given)
@@ -531,7 +531,7 @@ def test_tables_that_are_there_are_used() -> None:
 
 
 @pytest.mark.parametrize("mode", [{}, BUFFERED], ids=["direct", "buffered"])
-def test_a_function_of_ones_own_gets_its_events(mode: dict[str, str]) -> None:
+def test_a_custom_handler_gets_its_events(mode: dict[str, str]) -> None:
     given = {
         "Handler": "my_consumers.lambda_handler",
         "ExtraEventTypes": "TENANT_SUSPENDED,TENANT_MOVED",
@@ -547,11 +547,11 @@ def test_a_function_of_ones_own_gets_its_events(mode: dict[str, str]) -> None:
     assert function["Handler"] == given["Handler"]
     assert function["Environment"]["Variables"]["DEFAULT_BUILDER"] == "STEP_FUNCTIONS"
     assert json.loads(rule["EventPattern"]) == {
-        "detail-type": [*(str(kind) for kind in EventType), "TENANT_SUSPENDED", "TENANT_MOVED"]
+        "detail-type": [*(str(event_type) for event_type in EventType), "TENANT_SUSPENDED", "TENANT_MOVED"]
     }
 
 
-def test_what_the_rules_invoke_lets_each_of_them(template: dict[str, Any]) -> None:
+def test_every_rule_may_invoke_the_function(template: dict[str, Any]) -> None:
     rules = {name for name, body in template["Resources"].items() if body["Type"] == "AWS::Events::Rule"}
     permissions = resources(template, "AWS::Lambda::Permission")
 
@@ -572,17 +572,17 @@ def test_what_the_rules_invoke_lets_each_of_them(template: dict[str, Any]) -> No
         ("KmsKeyArn", "", True),
         ("KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", True),
         ("KmsKeyArn", "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab", True),
-        ("KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:alias/mine", False),  # IAM policies take no alias
+        ("KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:alias/mine", False),  # IAM policies accept no alias
         ("KmsKeyArn", "1234abcd-12ab-34cd-56ef-1234567890ab", False),
     ],
 )
-def test_what_is_named_must_look_like_its_name(
+def test_parameters_must_match_their_pattern(
     template: dict[str, Any], parameter: str, value: str, is_taken: bool
 ) -> None:
     assert (re.fullmatch(template["Parameters"][parameter]["AllowedPattern"], value) is not None) is is_taken
 
 
-def test_the_account_lacks_nothing_but_what_is_listed(template: dict[str, Any]) -> None:
-    kinds = {body["Type"] for body in template["Resources"].values()}
+def test_every_type_listed_as_missing_from_moto_is_in_the_template(template: dict[str, Any]) -> None:
+    types = {body["Type"] for body in template["Resources"].values()}
 
-    assert kinds & NOT_IN_MOTO == NOT_IN_MOTO
+    assert types & NOT_IN_MOTO == NOT_IN_MOTO

@@ -1,4 +1,4 @@
-"""The template fits the artifact that the Makefile builds, and can be run by `sam local invoke`."""
+"""The template matches the Makefile's artifact, and works with `sam local invoke`."""
 
 import json
 import re
@@ -48,7 +48,7 @@ def test_every_parameter_is_in_a_group_and_in_the_table_of_deploying() -> None:
     assert sorted(listed) == sorted(TEMPLATE["Parameters"])
 
 
-def test_the_function_waits_for_a_name_server_no_longer_than_for_a_service() -> None:
+def test_the_time_limit_for_name_servers_is_no_longer_than_for_services() -> None:
     options = FUNCTION["Environment"]["Variables"]["RES_OPTIONS"].split()
 
     assert sorted(options) == ["attempts:2", "timeout:1"]
@@ -59,13 +59,13 @@ def test_the_function_is_traced_and_logs_json() -> None:
     assert FUNCTION["LoggingConfig"]["LogFormat"] == "JSON"
 
 
-def test_without_layers_there_is_an_empty_list_as_sam_local_needs_it() -> None:
+def test_without_layers_the_list_is_empty_for_sam_local() -> None:
     # `sam local invoke` does not know AWS::NoValue there: "Fn::If is an Invalid Layer Arn".
     assert "AWS::NoValue" not in json.dumps(FUNCTION["Layers"])
 
 
 @pytest.mark.parametrize("conditions_hold", [True, False])
-def test_the_function_starts_with_the_settings_that_sam_local_gives_it(conditions_hold: bool) -> None:
+def test_the_function_starts_with_the_settings_of_sam_local(conditions_hold: bool) -> None:
     variables = FUNCTION["Environment"]["Variables"]
     passed = {name: as_sam_local_passes(value, conditions_hold) for name, value in variables.items()}
 
@@ -73,7 +73,7 @@ def test_the_function_starts_with_the_settings_that_sam_local_gives_it(condition
     assert callable(create_handler(lifecycle, settings=Settings.from_environment(passed)))
 
 
-def test_by_default_sam_local_calls_the_emulator_and_has_the_names_that_it_was_filled_with() -> None:
+def test_by_default_sam_local_uses_the_emulator_and_its_tables() -> None:
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())["default"]["local_invoke"]["parameters"]
     (variables,) = json.loads((ROOT / config["env_vars"]).read_text()).values()
 
@@ -82,7 +82,7 @@ def test_by_default_sam_local_calls_the_emulator_and_has_the_names_that_it_was_f
     assert {name: variables[name] for name in environment.TABLES} == environment.TABLES
 
 
-def test_what_the_env_file_sets_is_declared_for_sam_passes_nothing_else() -> None:
+def test_every_variable_of_the_env_file_is_declared_in_the_template() -> None:
     settings = json.loads((ROOT / "events" / "local" / "env.json").read_text())
 
     assert settings.keys() <= TEMPLATE["Resources"].keys()
@@ -92,7 +92,7 @@ def test_what_the_env_file_sets_is_declared_for_sam_passes_nothing_else() -> Non
 
 
 def as_sam_local_passes(value: Any, conditions_hold: bool) -> str:
-    """Resolve a variable as the SAM CLI does: a resource is its logical id, what cannot be resolved is empty."""
+    """Resolve a variable as the SAM CLI does: a resource becomes its logical id, other values become empty."""
     match value:
         case {"Fn::If": [_, first, second]}:
             return as_sam_local_passes(first if conditions_hold else second, conditions_hold)

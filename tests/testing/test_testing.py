@@ -1,4 +1,4 @@
-"""What `orchestrator.testing` gives to tests of consumers."""
+"""The helpers of `orchestrator.testing`."""
 
 import doctest
 
@@ -27,7 +27,7 @@ def registry() -> Registry:
 
 
 @pytest.mark.parametrize("event_type", EventType)
-def test_there_is_a_valid_event_of_each_type(event_type: EventType) -> None:
+def test_each_event_type_has_a_valid_event(event_type: EventType) -> None:
     event = make_event(event_type)
 
     assert event.type == event_type
@@ -42,7 +42,7 @@ def test_a_detail_can_be_changed() -> None:
     assert (event.id, event.detail.plan_config.tier, event.detail.secret) == ("my-id", "BASIC", None)
 
 
-def test_an_event_of_another_type_has_the_detail_that_is_given() -> None:
+def test_an_event_of_another_type_has_the_given_detail() -> None:
     assert make_event("TENANT_SUSPENDED", {"tenantId": "t1"}).detail == {"tenantId": "t1"}
 
 
@@ -80,7 +80,7 @@ def test_a_consumer_gets_the_model_of_its_annotation_and_the_context(registry: R
     assert recorded.action == StartJob(name="scale-up", variables={"tier": "PREMIUM", "jobName": "j"})
 
 
-def test_a_failure_is_raised_and_what_it_publishes_is_recorded(registry: Registry) -> None:
+def test_a_failure_is_raised_and_its_event_is_recorded(registry: Registry) -> None:
     @registry.consumer("TENANT_PROVISIONING", failure_type="TENANT_PROVISIONING_FAILURE")
     def refuse(event: Event[ProvisioningDetail]) -> StartJob:
         raise ConfigurationError("tier is not known; add it")
@@ -95,7 +95,7 @@ def test_a_failure_is_raised_and_what_it_publishes_is_recorded(registry: Registr
     assert recorded.action.detail["reason"] == "tier is not known; add it"
 
 
-def test_an_error_of_the_consumers_own_is_wrapped_as_in_the_function(registry: Registry) -> None:
+def test_a_foreign_error_of_a_consumer_is_wrapped_as_in_the_function(registry: Registry) -> None:
     @registry.consumer("A")
     def broken(event: Event) -> StartJob:
         raise KeyError("x")
@@ -104,7 +104,7 @@ def test_an_error_of_the_consumers_own_is_wrapped_as_in_the_function(registry: R
         RecordingDispatcher(registry).dispatch(make_event("A", {}))
 
 
-def test_a_detail_that_does_not_fit_is_refused_as_in_the_function() -> None:
+def test_an_invalid_detail_is_refused_as_in_the_function() -> None:
     event = Event(type="TENANT_PROVISIONING", detail={"tenant": {"id": "t1"}})
 
     with pytest.raises(InvalidEvent, match=r"detail\.planConfig is missing"):

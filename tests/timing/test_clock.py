@@ -1,4 +1,4 @@
-"""How times are written."""
+"""The text form of times."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 SECOND_LATER = timedelta(seconds=1)
 
 
-def test_times_are_written_so_that_they_sort() -> None:
+def test_times_as_texts_sort_in_their_order() -> None:
     east = timezone(timedelta(hours=5, minutes=30))
     times = [NOON, NOON + timedelta(milliseconds=1), NOON.replace(hour=13), NOON.astimezone(east) + timedelta(hours=2)]
 

@@ -1,4 +1,4 @@
-"""An invocation stops by itself before Lambda would stop it, and uses the time that it has."""
+"""An invocation stops before Lambda's time limit, and uses its time."""
 
 import time
 from collections.abc import Iterator
@@ -53,7 +53,7 @@ def outcome(handler: Application, event: dict[str, Any], timeout: float = LAMBDA
 
 @pytest.fixture
 def drip() -> Iterator[DrippingServer]:
-    """What a server that drips is asked by a function that may act for a second more takes no longer than that."""
+    """A dripping server, and a check that the test took less than ten seconds."""
     with DrippingServer() as server:
         begun = time.monotonic()
         yield server
@@ -61,7 +61,7 @@ def drip() -> Iterator[DrippingServer]:
     assert server.requests
 
 
-# Each path works at Lambda's default time limit.
+# At Lambda's default time limit.
 
 
 def test_a_codebuild_job_is_started_at_the_default_time_limit(handler: Application, aws: Requests) -> None:
@@ -78,10 +78,10 @@ def test_a_jenkins_job_is_started_at_the_default_time_limit(jenkins: JenkinsServ
 
 
 def test_a_callback_is_sent_at_the_default_time_limit(aws: Requests, control_plane: ControlPlane) -> None:
-    told = sample("tenant-provisioning-failure")
-    told["detail"]["API_ENDPOINT"] = control_plane.url
+    failure = sample("tenant-provisioning-failure")
+    failure["detail"]["API_ENDPOINT"] = control_plane.url
 
-    assert outcome(create_handler(lifecycle), told)["status"] == "sent"
+    assert outcome(create_handler(lifecycle), failure)["status"] == "sent"
 
 
 def test_an_event_is_published_at_the_default_time_limit(aws: Requests) -> None:
@@ -107,11 +107,11 @@ def test_a_batch_is_handled_at_the_default_time_limit(handler: Application, aws:
     assert answer == {"batchItemFailures": []}
 
 
-# Nothing is begun in the last half second.
+# In the last half second.
 
 
 @pytest.mark.parametrize("timeout", [0, deadline.MARGIN_SECONDS + deadline.LEAST_SECONDS - 0.05])
-def test_nothing_is_asked_of_aws_in_the_last_half_second(aws: Requests, timeout: float) -> None:
+def test_aws_is_not_called_in_the_last_half_second(aws: Requests, timeout: float) -> None:
     handler = deciding(StartJob(name="premium-tenant-provisioning"))
 
     with pytest.raises(Unavailable, match=r"s are left of this invocation.* raise the function's timeout"):
@@ -119,23 +119,23 @@ def test_nothing_is_asked_of_aws_in_the_last_half_second(aws: Requests, timeout:
     assert "StartBuild" not in aws.operations
 
 
-def test_nothing_is_asked_of_jenkins_in_the_last_half_second(
+def test_jenkins_is_not_called_in_the_last_half_second(
     jenkins: JenkinsServer, aws: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handler = deciding(StartJob(builder="JENKINS", name=JENKINS_JOB))
     outcome(handler, event(id="warm"))
     jenkins.requests.clear()
-    monkeypatch.delenv("IDEMPOTENCY_TABLE")  # so that it is not AWS that is not asked
+    monkeypatch.delenv("IDEMPOTENCY_TABLE")  # otherwise AWS would be called first, and refused
 
     with pytest.raises(Unavailable, match="s are left of this invocation"):
         outcome(deciding(StartJob(builder="JENKINS", name=JENKINS_JOB)), event(), 1.4)
     assert jenkins.requests == []
 
 
-# What takes too long is cut off.
+# Slow answers.
 
 
-def test_an_answer_of_aws_that_drips_is_cut_off(drip: DrippingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dripping_answer_of_aws_is_cut_off(drip: DrippingServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", drip.url)
 
     with pytest.raises(Unavailable, match="AWS was not reached") as caught:
@@ -143,7 +143,7 @@ def test_an_answer_of_aws_that_drips_is_cut_off(drip: DrippingServer, monkeypatc
     assert caught.value.ambiguous
 
 
-def test_an_answer_of_jenkins_that_drips_is_cut_off(
+def test_a_dripping_answer_of_jenkins_is_cut_off(
     jenkins: JenkinsServer, drip: DrippingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JENKINS_URL", drip.url)
@@ -153,7 +153,7 @@ def test_an_answer_of_jenkins_that_drips_is_cut_off(
     assert caught.value.ambiguous
 
 
-def test_an_answer_to_a_callback_that_drips_is_cut_off(
+def test_a_dripping_answer_to_a_callback_is_cut_off(
     aws: Requests, drip: DrippingServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CALLBACK_ALLOWED_HOSTS", "127.0.0.1")
@@ -164,7 +164,9 @@ def test_an_answer_to_a_callback_that_drips_is_cut_off(
     assert caught.value.ambiguous
 
 
-def test_a_start_that_was_cut_off_is_found_by_the_next_delivery(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_whose_start_was_cut_off_is_found_by_the_next_delivery(
+    aws: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with CodeBuildServer(["slow"], now=time.time()) as codebuild:
         monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", codebuild.url)
         codebuild.next.stall(on="StartBuild", after_acting=True)
@@ -207,7 +209,7 @@ def test_the_sdk_pauses_no_longer_than_there_is_time(monkeypatch: pytest.MonkeyP
         assert (len(codebuild.requests), len(paused)) == (4, 2)
 
 
-def test_the_sdk_tries_three_times_where_its_pauses_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_sdk_tries_three_times_if_its_pauses_are_short(monkeypatch: pytest.MonkeyPatch) -> None:
     with CodeBuildServer(["shaky"]) as codebuild:
         monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", codebuild.url)
         codebuild.next.answer(500, times=2)
@@ -217,8 +219,8 @@ def test_the_sdk_tries_three_times_where_its_pauses_are_short(monkeypatch: pytes
         assert len(codebuild.requests) == 3
 
 
-def test_credentials_that_drip_are_cut_off(drip: DrippingServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With SnapStart, Lambda hands them out over HTTP."""
+def test_a_dripping_answer_with_credentials_is_cut_off(drip: DrippingServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With SnapStart, Lambda provides credentials over HTTP."""
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", f"{drip.url}/credentials")
     monkeypatch.setenv("IDEMPOTENCY_TABLE", "any")
@@ -227,7 +229,7 @@ def test_credentials_that_drip_are_cut_off(drip: DrippingServer, monkeypatch: py
         outcome(deciding(StartJob(name="any-job")), event(), 3)
 
 
-def test_what_aws_refuses_is_said_as_it_is_though_the_time_is_nearly_up(handler: Application) -> None:
+def test_a_refusal_of_aws_is_raised_even_if_the_time_is_nearly_up(handler: Application) -> None:
     client = boto3.client("codebuild")
     own = sdk.Clients().get("codebuild", "eu-west-1")
 
@@ -235,11 +237,11 @@ def test_what_aws_refuses_is_said_as_it_is_though_the_time_is_nearly_up(handler:
         own.start_build(projectName="none")
 
 
-# A time limit that is too short is told once.
+# A time limit that is too short.
 
 
 @pytest.mark.parametrize(("timeout", "url", "warned"), [(3, "", 1), (9, "", 0), (9, "https://j.example", 1)])
-def test_a_time_limit_that_is_too_short_is_warned_of_at_the_first_event(
+def test_a_time_limit_that_is_too_short_is_logged_at_the_first_event(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, timeout: int, url: str, warned: int
 ) -> None:
     monkeypatch.setenv("JENKINS_URL", url)
@@ -252,7 +254,7 @@ def test_a_time_limit_that_is_too_short_is_warned_of_at_the_first_event(
     assert [f"timeout is about {timeout} s" in line["message"] for line in lines] == [True] * warned
 
 
-def test_the_time_that_a_call_may_take_is_that_of_the_modules_which_make_it() -> None:
+def test_the_time_of_a_call_matches_the_time_limits_of_the_clients() -> None:
     assert wiring.AWS_CALL_SECONDS == sdk.CONNECT_TIMEOUT_SECONDS + sdk.READ_TIMEOUT_SECONDS
     assert wiring.AWS_CALL_SECONDS == callbacks.CONNECT_TIMEOUT_SECONDS + callbacks.READ_TIMEOUT_SECONDS
     assert (
@@ -261,10 +263,10 @@ def test_the_time_that_a_call_may_take_is_that_of_the_modules_which_make_it() ->
     )
 
 
-# The end of the time itself.
+# The deadline itself.
 
 
-def test_consumers_that_run_side_by_side_have_the_same_end(aws: Requests) -> None:
+def test_parallel_consumers_have_the_same_deadline(aws: Requests) -> None:
     registry = Registry()
     left: list[float] = []
     for name in ("a", "b"):
@@ -276,7 +278,7 @@ def test_consumers_that_run_side_by_side_have_the_same_end(aws: Requests) -> Non
 
 
 @pytest.mark.parametrize("context", [None, object()])
-def test_without_a_context_of_lambda_there_is_no_end(context: Any) -> None:
+def test_without_lambdas_context_there_is_no_deadline(context: Any) -> None:
     registry, builder = Registry(), Recorder()
 
     @registry.consumer("X")
@@ -289,7 +291,7 @@ def test_without_a_context_of_lambda_there_is_no_end(context: Any) -> None:
     assert len(builder.jobs) == 1
 
 
-def test_an_end_that_is_nearer_stays() -> None:
+def test_an_earlier_deadline_stays() -> None:
     with deadline.within(5), deadline.within(60):
         assert deadline.seconds_left() <= 5
     assert deadline.seconds_left() == float("inf")

@@ -1,4 +1,4 @@
-"""An exchange ends in time, whatever the other side does."""
+"""An HTTP exchange ends in time, even with a misbehaving server."""
 
 import contextlib
 import socket
@@ -14,7 +14,7 @@ from orchestrator.timing import deadline
 from orchestrator.timing.http import HTTPPool
 from tests.support.dripping import DrippingServer
 
-# What a server that drips could make of a limit that counts from byte to byte.
+# With a limit for each single byte, a dripping server could take far longer than this.
 FAR_TOO_LONG_SECONDS = 5.0
 
 
@@ -30,14 +30,14 @@ def soon() -> Iterator[None]:
     assert time.monotonic() - begun < FAR_TOO_LONG_SECONDS
 
 
-def test_a_head_that_drips_is_cut_off() -> None:
+def test_a_dripping_head_is_cut_off() -> None:
     with DrippingServer() as server, pool(server.address, read=0.3) as http:
         with soon(), pytest.raises(ReadTimeoutError):
             http.request("GET", "/")
         assert len(server.requests) == 1
 
 
-def test_a_body_that_drips_is_cut_off() -> None:
+def test_a_dripping_body_is_cut_off() -> None:
     beginning = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
     with DrippingServer(beginning) as server, pool(server.address, read=0.3) as http, soon():
         response = http.request("GET", "/", preload_content=False)
@@ -46,7 +46,7 @@ def test_a_body_that_drips_is_cut_off() -> None:
             response.read()
 
 
-def test_chunks_that_drip_are_cut_off() -> None:
+def test_dripping_chunks_are_cut_off() -> None:
     beginning = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;"
     with DrippingServer(beginning) as server, pool(server.address, read=0.3) as http, soon():
         response = http.request("GET", "/", preload_content=False)
@@ -54,13 +54,13 @@ def test_chunks_that_drip_are_cut_off() -> None:
             response.read()
 
 
-def test_an_exchange_ends_with_the_time_to_act() -> None:
+def test_an_exchange_ends_at_the_deadline() -> None:
     with DrippingServer() as server, pool(server.address, read=60) as http, deadline.within(0.3):  # noqa: SIM117
         with soon(), pytest.raises(ReadTimeoutError):
             http.request("GET", "/")
 
 
-def test_a_request_that_is_not_taken_is_cut_off_and_may_have_arrived() -> None:
+def test_a_request_that_is_not_read_is_cut_off_and_may_have_arrived() -> None:
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         address = f"127.0.0.1:{deaf.getsockname()[1]}"
         with pool(address, connect=0.2, read=0.2) as http, soon(), pytest.raises(ReadTimeoutError, match="not taken"):
@@ -69,7 +69,7 @@ def test_a_request_that_is_not_taken_is_cut_off_and_may_have_arrived() -> None:
 
 @pytest.fixture
 def silent() -> Iterator[tuple[str, int]]:
-    """An address at which connecting takes for ever: nobody takes what waits in its full queue."""
+    """An address where connecting never ends: the listener's queue is full, and nothing accepts from it."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
         address: tuple[str, int] = listener.getsockname()
@@ -93,7 +93,7 @@ def test_all_addresses_of_a_host_share_the_time_to_connect(
         http.request("GET", "/")
 
 
-def test_the_next_address_is_tried_where_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_next_address_is_tried_if_one_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     with DrippingServer(b"HTTP/1.1 204 No Content\r\n\r\n") as server:
         port = int(server.address.partition(":")[2])
         entries: Any = [
@@ -109,26 +109,26 @@ def test_the_next_address_is_tried_where_one_refuses(monkeypatch: pytest.MonkeyP
             assert http.request("GET", "/").status == 204
 
 
-def test_what_does_not_answer_at_all_is_said_as_urllib3_says_it() -> None:
+def test_a_refused_connection_raises_urllib3s_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     with pool(f"127.0.0.1:{port}") as http, pytest.raises(NewConnectionError):
         http.request("GET", "/")
 
 
-def test_a_name_that_cannot_be_one_is_said_as_urllib3_says_it() -> None:
+def test_an_invalid_name_raises_urllib3s_error() -> None:
     with pool("a..b:80") as http, pytest.raises(NameResolutionError):
         http.request("GET", "/")
 
 
-def test_without_limits_there_is_none() -> None:
+def test_without_time_limits_a_request_works() -> None:
     with DrippingServer(b"HTTP/1.1 204 No Content\r\n\r\n") as server:
         host, _, port = server.address.partition(":")
         with HTTPPool(host, int(port), retries=False) as http:
             assert http.request("GET", "/").status == 204
 
 
-def test_a_connection_is_used_again_for_as_long_as_the_new_exchange_may_last() -> None:
+def test_a_reused_connection_gets_the_time_limit_of_the_new_exchange() -> None:
     from orchestrator.local.http_server import Answer, LocalServer
 
     server = LocalServer(lambda request: Answer(200, "x" * 100_000)).start()

@@ -1,4 +1,4 @@
-"""JSON as JavaScript writes it, compared with JavaScript itself where there is one."""
+"""JSON as JavaScript writes it, compared with Node if it is installed."""
 
 import json
 import shutil
@@ -65,7 +65,7 @@ HARD_CASES: list[tuple[Any, str]] = [
 
 
 class Node:
-    """A Node process that reads JSON and writes what JavaScript makes of it."""
+    """A Node process that reads JSON values and writes them with `JSON.stringify`."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         assert process.stdin is not None
@@ -74,7 +74,7 @@ class Node:
         self._output: IO[str] = process.stdout
 
     def stringify(self, value: Any) -> str:
-        # ASCII alone is sent, so that half a surrogate pair arrives as it is.
+        # Only ASCII is sent, so that half a surrogate pair arrives unchanged.
         self._input.write(json.dumps(value, default=float) + "\n")
         self._input.flush()
         written: str = json.loads(self._output.readline())
@@ -97,7 +97,7 @@ def test_hard_cases(value: Any, written: str) -> None:
 
 @needs_node
 @pytest.mark.parametrize(("value", "written"), HARD_CASES, ids=lambda value: ascii(value)[:40])
-def test_the_hard_cases_are_what_javascript_writes(node: Node, value: Any, written: str) -> None:
+def test_the_hard_cases_match_javascript(node: Node, value: Any, written: str) -> None:
     assert node.stringify(value) == written
 
 
@@ -115,7 +115,7 @@ def test_any_value_is_written_as_javascript_writes_it(node: Node, value: Any) ->
 
 
 @given(value=VALUES)
-def test_what_is_written_reads_back_and_is_written_alike(value: Any) -> None:
+def test_the_written_text_reads_back_and_is_written_the_same(value: Any) -> None:
     written = json_stringify(value)
 
     assert json_stringify(json.loads(written)) == written
@@ -127,12 +127,12 @@ def test_numbers_are_written_in_full_whatever_the_decimal_context() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), 10**400, Decimal("1e400"), Decimal("NaN")])
-def test_numbers_that_javascript_has_not_are_refused(value: Any) -> None:
+def test_numbers_that_javascript_does_not_have_are_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="not finite"):
         json_stringify([value])
 
 
 @pytest.mark.parametrize("value", [object(), {1: 2}, {"a": {3}}, b"x"])
-def test_what_is_no_json_is_refused(value: Any) -> None:
+def test_a_value_that_is_not_json_is_refused(value: Any) -> None:
     with pytest.raises(TypeError):
         json_stringify(value)

@@ -1,4 +1,4 @@
-"""What is too large for this package or for a service behind it is refused quickly, by its field and the limit."""
+"""Values too large for this package or for an AWS service are refused quickly, with the field and the limit."""
 
 import json
 import time
@@ -40,14 +40,14 @@ DIGITS = [5_000, 1_000_000]
 
 
 def number(digits: int) -> int:
-    """Make an integer of so many digits without writing it, which Python refuses beyond 4,300."""
+    """Compute an integer with that many digits; Python refuses literals of more than 4,300."""
     power: int = 10 ** (digits - 1)
     return 7 * power + 1
 
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Check that something is quick, in time of this process; the limits are far above what it takes."""
+    """Check that the block takes less CPU time than this; the limits are far above the usual times."""
     begin = time.process_time()
     yield
     assert time.process_time() - begin < seconds
@@ -86,39 +86,39 @@ def test_an_integer_that_cannot_be_written_is_refused(
     "name",
     ["tenant-deployment", "tenant-provisioning-success", "tenant-deprovisioning", "codebuild-build-state-change"],
 )
-def test_it_is_refused_in_each_event(handler: Application, aws: Requests, name: str) -> None:
+def test_a_long_integer_is_refused_in_each_event(handler: Application, aws: Requests, name: str) -> None:
     with within(5), pytest.raises(InvalidEvent, match=r"detail\.big\[0\]\.a is a number of more than 4,300 digits"):
         handler(changed(sample(name), "detail.big", [{"a": -number(1_000_000)}]), None)
     assert aws == []
 
 
-def record(kind: str, path: str, digits: int) -> dict[str, Any]:
-    """Make an SQS message whose body has a long integer at a path of the event."""
+def record(source: str, path: str, digits: int) -> dict[str, Any]:
+    """Build an SQS message whose body has a long integer at a path of the event."""
     batch = sample("sqs-batch")
-    (message,) = [one for one in batch["Records"] if bool(one.get("messageAttributes")) == (kind == "connector")][:1]
+    (message,) = [one for one in batch["Records"] if bool(one.get("messageAttributes")) == (source == "connector")][:1]
     event = changed(sample("tenant-provisioning"), path, "LONG")
-    body = json.dumps(event["detail"] if kind == "connector" else event)
+    body = json.dumps(event["detail"] if source == "connector" else event)
     return {**message, "body": body.replace('"LONG"', "7" * digits)}
 
 
 @pytest.mark.parametrize("digits", DIGITS)
-@pytest.mark.parametrize("kind", ["event", "connector"])
+@pytest.mark.parametrize("source", ["event", "connector"])
 @pytest.mark.parametrize("path", ["detail.appConfig", f"{OVERRIDE}.SIZE"])
-def test_it_is_refused_in_a_message(
-    handler: Application, aws: Requests, capsys: pytest.CaptureFixture[str], kind: str, path: str, digits: int
+def test_a_long_integer_is_refused_in_a_message(
+    handler: Application, aws: Requests, capsys: pytest.CaptureFixture[str], source: str, path: str, digits: int
 ) -> None:
-    message = record(kind, path, digits)
+    message = record(source, path, digits)
 
     with within(5):
         answer = handler({"Records": [message]}, None)
 
     assert answer == {"batchItemFailures": [{"itemIdentifier": message["messageId"]}]}
-    told = [line["message"] for line in json_lines(capsys.readouterr().out) if line.get("level") == "ERROR"]
-    assert told == [f"event: {path} is a number of more than 4,300 digits; send a shorter number, or text"]
+    messages = [line["message"] for line in json_lines(capsys.readouterr().out) if line.get("level") == "ERROR"]
+    assert messages == [f"event: {path} is a number of more than 4,300 digits; send a shorter number, or text"]
     assert aws == []
 
 
-def test_a_message_that_is_no_json_after_a_long_number_is_said_to_be_none(
+def test_a_message_with_a_long_number_that_is_not_json_is_refused_as_such(
     handler: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
     message = {**record("event", "detail.appConfig", 5), "body": f"[{'7' * 5_000}, x]"}
@@ -129,7 +129,7 @@ def test_a_message_that_is_no_json_after_a_long_number_is_said_to_be_none(
 
 
 @pytest.mark.parametrize("digits", [39, 300, 4_300])
-def test_a_record_takes_no_integer_of_more_than_38_digits(handler: Application, aws: Requests, digits: int) -> None:
+def test_a_record_accepts_no_integer_of_more_than_38_digits(handler: Application, aws: Requests, digits: int) -> None:
     for path in ("detail.appConfig.n", f"{OVERRIDE}.SIZE"):
         event = changed(changed(sample("tenant-provisioning"), "detail.appConfig", {}), path, number(digits))
         with within(5), pytest.raises(InvalidEvent, match="a number has at most 38 digits") as caught:
@@ -139,23 +139,27 @@ def test_a_record_takes_no_integer_of_more_than_38_digits(handler: Application, 
 
 
 @pytest.mark.parametrize("value", [10**38 - 1, 7 * 10**100, -(10**125), 1e22, 1.5, 1e-130, 0])
-def test_a_record_takes_every_number_that_dynamodb_holds(handler: Application, aws: Requests, value: float) -> None:
+def test_a_record_accepts_every_number_that_dynamodb_can_store(
+    handler: Application, aws: Requests, value: float
+) -> None:
     invoke(handler, changed(sample("tenant-provisioning"), "detail.appConfig", {"n": value}))
 
     assert stored()["appConfig"]["n"] == value
 
 
 @pytest.mark.parametrize("value", [10**126, 1e126, 1e-131, 1e-200])
-def test_a_record_takes_no_number_beyond_those_of_dynamodb(handler: Application, aws: Requests, value: float) -> None:
+def test_a_record_accepts_no_number_that_dynamodb_cannot_store(
+    handler: Application, aws: Requests, value: float
+) -> None:
     with pytest.raises(InvalidEvent, match=r"DynamoDB cannot hold appConfig\.n .* between 1e-130 and"):
         invoke(handler, changed(sample("tenant-provisioning"), "detail.appConfig", {"n": value}))
 
 
 @pytest.mark.parametrize("digits", [39, 310, 4_300])
-def test_a_job_variable_takes_every_integer_that_can_be_written(
+def test_a_job_variable_accepts_every_integer_that_can_be_written(
     aws: Requests, monkeypatch: pytest.MonkeyPatch, digits: int
 ) -> None:
-    """Without a table of records nothing else limits it."""
+    """Without a table of records, nothing else limits it."""
     monkeypatch.delenv("DATA_STORE_TABLE")
 
     invoke(create_handler(lifecycle), changed(sample("tenant-provisioning"), f"{OVERRIDE}.SIZE", number(digits)))
@@ -163,14 +167,14 @@ def test_a_job_variable_takes_every_integer_that_can_be_written(
     assert variables(aws.of("StartBuild")[0])["SIZE"] == f"7{'0' * (digits - 2)}1"
 
 
-def test_a_long_integer_of_the_own_code_is_named() -> None:
+def test_a_long_integer_in_a_job_variable_is_named() -> None:
     with within(5), pytest.raises(InvalidEvent, match=r"variable size\[1\] is a number of more than 4,300 digits"):
         job_variables({}, {"size": [1, number(1_000_000)]}, {})
     with within(5), pytest.raises(ConfigurationError, match="variable size is a number of more than 4,300 digits"):
         job_variables({"size": number(1_000_000)}, {}, {})
 
 
-def test_a_long_integer_in_an_event_of_the_own_code_is_named(aws: Requests) -> None:
+def test_a_long_integer_in_an_event_of_a_consumer_is_named(aws: Requests) -> None:
     registry = Registry()
 
     @registry.consumer("TENANT_PROVISIONING")
@@ -181,7 +185,7 @@ def test_a_long_integer_in_an_event_of_the_own_code_is_named(aws: Requests) -> N
         create_handler(registry)(sample("tenant-provisioning"), None)
 
 
-def test_a_callback_takes_no_number_that_javascript_does_not_have(
+def test_a_callback_accepts_no_number_that_javascript_does_not_have(
     aws: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("CALLBACK_ALLOWED_HOSTS", "control.example.com")
@@ -231,7 +235,7 @@ def test_a_time_at_the_beginning_of_the_calendar_is_refused(handler: Application
 
 @pytest.mark.parametrize("time", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59+14:00"])
 @pytest.mark.parametrize("name", ["tenant-provisioning", "tenant-provisioning-success", "codebuild-build-state-change"])
-def test_the_last_time_that_utc_has_is_taken(handler: Application, aws: Requests, name: str, time: str) -> None:
+def test_the_last_time_that_utc_has_is_accepted(handler: Application, aws: Requests, name: str, time: str) -> None:
     invoke(handler, sample("tenant-provisioning"))
 
     assert invoke(handler, sample(name, id="another", time=time))["consumers"] != []
@@ -244,10 +248,10 @@ def test_a_time_of_any_length_is_refused_quickly(handler: Application, aws: Requ
 
 
 @pytest.mark.parametrize(
-    ("attribute", "told"), [("9" * 30, "SentTimestamp is not a time"), ("x", "SentTimestamp is not")]
+    ("attribute", "reason"), [("9" * 30, "SentTimestamp is not a time"), ("x", "SentTimestamp is not")]
 )
 def test_a_message_from_beyond_the_calendar_is_refused(
-    handler: Application, capsys: pytest.CaptureFixture[str], attribute: str, told: str
+    handler: Application, capsys: pytest.CaptureFixture[str], attribute: str, reason: str
 ) -> None:
     message = record("connector", "detail.appConfig", 5)
     message["attributes"] = {**message["attributes"], "SentTimestamp": attribute}
@@ -255,7 +259,7 @@ def test_a_message_from_beyond_the_calendar_is_refused(
     answer = handler({"Records": [message]}, None)
 
     assert len(answer["batchItemFailures"]) == 1
-    assert told in capsys.readouterr().out
+    assert reason in capsys.readouterr().out
 
 
 # Addresses
@@ -276,7 +280,7 @@ def deployed(url: str) -> dict[str, Any]:
     ],
 )
 def test_a_host_that_is_too_long_is_refused_quickly(handler: Application, aws: Requests, host: str) -> None:
-    """Encoding a host (IDNA) takes time by the square of its length: 17 seconds for 10,000 Chinese letters."""
+    """Encoding a host (IDNA) takes quadratic time: 17 seconds for 10,000 Chinese letters."""
     with (
         within(5),
         pytest.raises(InvalidEvent, match=r"a callback's address (has a host of more than 253|is not an http)"),
@@ -303,7 +307,7 @@ def test_the_limit_of_a_hosts_name_is_named() -> None:
 
 
 def test_an_address_of_any_length_is_checked_quickly() -> None:
-    """HTTP sets no limit to the rest of an address: a server that has one answers 414."""
+    """HTTP does not limit the rest of an address; a server with a limit answers 414."""
     path = "/ü%20" * 200_000
 
     with within(2):
@@ -315,8 +319,8 @@ def test_an_address_of_any_length_is_checked_quickly() -> None:
 # Records
 
 
-def refused_record(handler: Application, event: dict[str, Any], told: str) -> None:
-    with within(2), pytest.raises(InvalidEvent, match=told):
+def refused_record(handler: Application, event: dict[str, Any], message: str) -> None:
+    with within(2), pytest.raises(InvalidEvent, match=message):
         invoke(handler, event)
 
 
@@ -342,7 +346,7 @@ def test_a_record_of_just_400_kb_is_stored(handler: Application, aws: Requests) 
 
 
 def test_the_size_of_an_item_is_counted_as_dynamodb_does() -> None:
-    """The sizes of the attributes are those of AWS' guide; each has a name of one byte."""
+    """The sizes come from AWS's guide; each attribute has a name of one byte."""
     attributes = {
         "a": "ü",  # 2
         "b": None,  # 1
@@ -359,7 +363,7 @@ def test_the_size_of_an_item_is_counted_as_dynamodb_does() -> None:
     assert item_bytes(to_item(attributes)) == 10 + 2 + 1 + 1 + 2 + 3 + 7 + 9 + 3 + 3 + 2
 
 
-def test_a_record_is_refused_from_the_first_byte_beyond_the_limit_on() -> None:
+def test_a_record_is_refused_from_the_first_byte_beyond_the_limit() -> None:
     client: Any = None
     records = DynamoDBTenantRecords("tenants", client)
     origin = Origin(event=Event(type="X", detail={}, id="e1"), consumer="c", position=0)
@@ -376,7 +380,7 @@ def test_a_record_is_refused_from_the_first_byte_beyond_the_limit_on() -> None:
 
 
 def updating(changes: dict[str, Any]) -> Application:
-    """Make a handler that changes the tenant record and then starts a job."""
+    """Create a handler that changes the tenant record and then starts a job."""
     registry = Registry()
 
     @registry.consumer("TENANT_PROVISIONING_SUCCESS")
@@ -399,13 +403,13 @@ def test_a_change_of_more_than_400_kb_is_refused_before_anything_is_done(aws: Re
 def test_a_change_that_does_not_fit_into_its_record_is_refused(handler: Application, aws: Requests) -> None:
     invoke(handler, changed(sample("tenant-provisioning"), "detail.appConfig", {"theme": "x" * 300_000}))
 
-    told = "its record exceeds the 409,600 bytes of a DynamoDB item once it is updated; send less"
-    refused_record(updating({"notes": "x" * 200_000}), sample("tenant-provisioning-success"), told)
+    message = "its record exceeds the 409,600 bytes of a DynamoDB item once it is updated; send less"
+    refused_record(updating({"notes": "x" * 200_000}), sample("tenant-provisioning-success"), message)
 
     assert len(aws.of("StartBuild")) == 1
 
 
-def test_what_aws_counts_otherwise_is_named_as_well(dynamodb_tenants: DynamoDBTenantRecords) -> None:
+def test_a_record_that_only_aws_finds_too_large_is_named(dynamodb_tenants: DynamoDBTenantRecords) -> None:
     with pytest.raises(
         InvalidEvent, match="its record exceeds the 409,600 bytes of a DynamoDB item once it is saved; send"
     ):
@@ -458,7 +462,7 @@ def test_an_event_id_that_is_too_long_to_follow_its_job_is_named(aws: Requests) 
 
 
 def test_an_event_of_1_mb_whose_record_fits_is_handled(handler: Application, aws: Requests) -> None:
-    """The envelope is not stored, and escapes take more bytes in JSON than what they stand for."""
+    """The envelope is not stored, and escapes take more bytes in JSON than in the record."""
     event = changed(sample("tenant-provisioning-enveloped"), "detail.padding", "x" * 300_000)
     event = changed(event, "detail.data.appConfig", "ü" * 120_000)
     assert 1_000_000 < len(json.dumps(event)) <= 1024 * 1024
@@ -506,15 +510,15 @@ def test_an_event_of_just_1_mb_is_published_and_a_larger_one_refused(aws: Reques
         invoke(publishing({"a": text}), sample("tenant-provisioning", id="one"))
     assert len(published(aws)) == 1
     aws.clear()
-    told = (
+    message = (
         "event 'SOME_TYPE' cannot be published: it has 1,048,57[789] bytes, and EventBridge takes at most 1,048,576; "
     )
-    with within(2), pytest.raises(InvalidEvent, match=told):
+    with within(2), pytest.raises(InvalidEvent, match=message):
         invoke(publishing({"a": text + "ü"}), sample("tenant-provisioning", id="two"))
     assert aws == []
 
 
-def test_a_deployment_that_no_event_can_hold_is_refused_before_anything_is_done(
+def test_a_deployment_too_large_for_an_event_is_refused_before_anything_is_done(
     handler: Application, aws: Requests
 ) -> None:
     event = changed(sample("tenant-provisioning-success"), "detail.padding", "x" * (1024 * 1024))
@@ -534,7 +538,7 @@ def test_a_deployment_that_no_event_can_hold_is_refused_before_anything_is_done(
         ("detail.context", {"context"}),
     ],
 )
-def test_a_failure_is_reported_however_large_its_event_was(
+def test_a_failure_of_an_event_of_any_size_is_reported(
     handler: Application, aws: Requests, path: str, left_out: set[str]
 ) -> None:
     event = changed(sample("tenant-provisioning-subscription"), path, "x" * (1024 * 1024))
@@ -548,7 +552,7 @@ def test_a_failure_is_reported_however_large_its_event_was(
     assert {"secret", "context", "reason", "error"} - detail.keys() == left_out
 
 
-def test_the_report_of_a_failure_holds_the_whole_tenant_where_an_event_can(handler: Application, aws: Requests) -> None:
+def test_the_report_of_a_failure_has_the_whole_tenant_if_it_fits(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.tenant.notes", "x" * 500_000)
 
     with pytest.raises(InvalidEvent, match="its record exceeds"):
@@ -558,7 +562,7 @@ def test_the_report_of_a_failure_holds_the_whole_tenant_where_an_event_can(handl
     assert json.loads(json.loads(report["Detail"])["tenant"])["notes"] == "x" * 500_000
 
 
-def test_a_place_is_found_in_all_that_a_consumer_may_build() -> None:
+def test_the_place_of_a_value_is_found_in_every_type_that_a_consumer_may_build() -> None:
     value = {"a": (1, {2: Decimal(1)}), "b": {"c": None}}
 
     assert place_of(value, lambda part: part == 1) == ("a", 0)
