@@ -42,6 +42,7 @@ class Run:
         succeeds: Whether it succeeds.
         has_state_change: Whether the state change of its end is delivered.
         reported_at: When it reported a success itself; infinite if it never did.
+        failure_reported_at: When it reported a failure itself, which may be before it ended; infinite if it never did.
         ended_at: When it ended; infinite while it runs.
     """
 
@@ -52,6 +53,7 @@ class Run:
     succeeds: bool
     has_state_change: bool = False
     reported_at: float = math.inf
+    failure_reported_at: float = math.inf
     ended_at: float = math.inf
 
     def may_have_succeeded(self, at: float) -> bool:
@@ -59,8 +61,8 @@ class Run:
         return self.reported_at <= at or (self.succeeds and self.ended_at <= at)
 
     def has_failed(self, at: float) -> bool:
-        """Whether it had failed by then."""
-        return not self.succeeds and self.ended_at <= at
+        """Whether it had failed, or had reported a failure, by then."""
+        return not self.succeeds and min(self.failure_reported_at, self.ended_at) <= at
 
 
 class Deliver(Protocol):
@@ -178,6 +180,8 @@ class Builds:
     def _report(self, run: Run, build: dict[str, Any], *, succeeded: bool) -> None:
         if succeeded:
             run.reported_at = time.monotonic()
+        else:
+            run.failure_reported_at = time.monotonic()
         own = {
             "CODEBUILD_BUILD_ID": build["id"],
             "CODEBUILD_BUILD_SUCCEEDING": "1" if succeeded else "0",

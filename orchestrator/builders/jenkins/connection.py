@@ -69,9 +69,9 @@ class Answer:
 class Connection:
     """Sends requests to one Jenkins server.
 
-    Connections for GET requests stay open between events. Each POST request gets a new connection. An open connection
-    may be dead, because Lambda freezes the function between events, and a form that is lost on a dead connection could
-    not be sent again.
+    Connections for GET requests stay open between events. Each POST request gets a new connection: Lambda freezes the
+    function between events, so an open connection may be dead, and a POST request that is lost on it must not be sent
+    again, because Jenkins may have acted on it.
 
     Attributes:
         url: Jenkins' URL, as it was given.
