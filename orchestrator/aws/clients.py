@@ -106,7 +106,7 @@ def _limit_time(http_session: Any) -> None:
 
 def _sleep_in_time(seconds: float) -> None:
     if not deadline.has_time(seconds):
-        raise Unavailable("the function's credentials could not be fetched in time; it will be retried")
+        raise Unavailable("the function's credentials could not be fetched in time; a retry may succeed")
     time.sleep(seconds)
 
 

@@ -67,7 +67,7 @@ def aws_errors(failure: str, rejected: type[OrchestratorError] = ConfigurationEr
     except exceptions.ClientError as error:
         raise _from_answer(error, failure, rejected) from None
     except _UNREACHABLE as error:
-        raise Unavailable(f"{failure}: AWS was not reached ({type(error).__name__}); it will be retried") from None
+        raise Unavailable(f"{failure}: AWS was not reached ({type(error).__name__}); a retry may succeed") from None
     except _NOT_SET_UP as error:
         name = type(error).__name__
         raise ConfigurationError(f"{failure}: {name}; check the function's role, credentials and region") from None
@@ -78,7 +78,7 @@ def aws_errors(failure: str, rejected: type[OrchestratorError] = ConfigurationEr
 def _from_answer(error: exceptions.ClientError, failure: str, rejected: type[OrchestratorError]) -> OrchestratorError:
     code = error.response.get("Error", {}).get("Code", "Unknown")
     if is_temporary(error.response):
-        return Unavailable(f"{failure}: AWS answered {code}; it will be retried")
+        return Unavailable(f"{failure}: AWS answered {code}; a retry may succeed")
     if code in _NOT_ALLOWED:
         return ConfigurationError(
             f"{failure}: AWS answered {code}; allow {error.operation_name} to the function's role"

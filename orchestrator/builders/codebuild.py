@@ -137,7 +137,7 @@ def _raise_in_doubt(error: ClientError, failure: str) -> None:
     """
     if error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0:
         raise Unavailable(
-            f"{failure}: AWS answered {_code(error)} to the SDK's second try; it will be retried"
+            f"{failure}: AWS answered {_code(error)} to the SDK's second try; a retry may succeed"
         ) from None
 
 
@@ -148,7 +148,7 @@ def _raise_known(error: ClientError, failure: str) -> None:
                 f"{failure}: the project does not exist; create it, or correct its name (jobName) or CODE_BUILD_REGION"
             ) from None
         case "AccountLimitExceededException":
-            raise Unavailable(f"{failure}: CodeBuild's queue is full; it will be retried", ambiguous=False) from None
+            raise Unavailable(f"{failure}: CodeBuild's queue is full; a retry may succeed", ambiguous=False) from None
 
 
 def _code(error: ClientError) -> str:

@@ -80,7 +80,7 @@ class EndingPublisher:
         if ending is None:
             raise Unavailable(
                 f"the ending of job {shown(job.name)} was not published: the run has not ended in its "
-                "build system; it will be retried",
+                "build system; a retry may succeed",
                 ambiguous=False,
             )
         if record.ending is EndingStatus.FAILURE and ending.succeeded:

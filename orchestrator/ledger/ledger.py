@@ -192,7 +192,7 @@ class Ledger:
             return outcome
         with _failing_as(prepared.failure):
             if not self._records.settle(prepared.action_id, owner, outcome):
-                raise Unavailable("it took too long, and another delivery took over; it will be retried")
+                raise Unavailable("it took too long, and another delivery took over; a retry may succeed")
         return outcome
 
     def _claim(self, prepared: Prepared, action_id: str, owner: str) -> Claim | Outcome:
@@ -208,7 +208,7 @@ class Ledger:
         if before is not None and before.state is State.DONE:
             return repeated(before.known_outcome)
         raise Unavailable(
-            f"{prepared.failure}: another delivery of the event is performing it; it will be retried", ambiguous=False
+            f"{prepared.failure}: another delivery of the event is performing it; a retry may succeed", ambiguous=False
         )
 
     def _release(self, action_id: str, owner: str) -> None:

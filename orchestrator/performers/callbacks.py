@@ -168,8 +168,8 @@ class Callbacks:
             return answers.read(answer.body, action.keeps)
         except ValueError as error:
             raise Unavailable(
-                f"callback to {shown(target.host)} was accepted, but its answer {error}; correct the control plane; "
-                "the callback will be retried"
+                f"callback to {shown(target.host)} was accepted, but its answer {error}; correct the control plane, "
+                "and the retry will succeed"
             ) from None
 
     def _exchange(self, target: Address, action: SendCallback) -> _Answer:
@@ -186,7 +186,7 @@ class Callbacks:
             if attempt == ATTEMPTS or not deadline.has_time(pause):
                 break
             self._pause(pause)
-        raise Unavailable(f"{failure}: {ended.failure}; it will be retried", ambiguous=is_ambiguous)
+        raise Unavailable(f"{failure}: {ended.failure}; a retry may succeed", ambiguous=is_ambiguous)
 
     def _attempt(self, number: int, target: Address, body: str, action: SendCallback, failure: str) -> _Attempt:
         try:

@@ -124,7 +124,7 @@ class EventBus:
                 break
             self._pause(pause)
         raise Unavailable(
-            f"{failure}: EventBridge answered {code} {attempt} times; it will be retried", ambiguous=False
+            f"{failure}: EventBridge answered {code} {attempt} times; a retry may succeed", ambiguous=False
         )
 
 

@@ -101,7 +101,7 @@ def require(failure: str, *, ambiguous: bool = False) -> None:
     """
     if not has_time():
         raise Unavailable(
-            f"{failure}: only {seconds_left():.1f} s are left of this invocation; it will be retried; if that goes on, "
+            f"{failure}: only {seconds_left():.1f} s are left of this invocation; a retry may succeed; if none does, "
             "raise the function's timeout",
             ambiguous=ambiguous,
         )

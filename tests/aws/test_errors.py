@@ -74,7 +74,7 @@ class Answering:
         ("AccountLimitExceededException", Unavailable, "queue is full"),
         ("ValidationException", JobRejected, "answered ValidationException"),
         ("AccessDeniedException", ConfigurationError, "allow PutItem to the function's role"),
-        ("ThrottlingException", Unavailable, "it will be retried"),
+        ("ThrottlingException", Unavailable, "a retry may succeed"),
     ],
 )
 def test_an_error_of_codebuild_is_converted(code: str, error_type: type[OrchestratorError], message: str) -> None:

@@ -81,7 +81,7 @@ def in_failure_queue(queues: Queues) -> list[dict[str, Any]]:
 
 
 def unavailable() -> Exception:
-    return Unavailable("CodeBuild's queue is full; it will be retried", ambiguous=False)
+    return Unavailable("CodeBuild's queue is full; a retry may succeed", ambiguous=False)
 
 
 def rejected() -> Exception:

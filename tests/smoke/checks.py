@@ -18,7 +18,7 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
 
 EVENTS = Path(__file__).parents[2] / "events"
 UNHANDLED = {"detail-type": "ORCHESTRATOR_SMOKE_TEST", "source": "orchestrator.smoke", "resources": [], "detail": {}}
@@ -303,6 +303,10 @@ def passes(name: str, check: Callable[[], str]) -> bool:
 
 
 def explained(error: Exception) -> str:
+    if isinstance(error, NoCredentialsError | ProfileNotFound):
+        return f"{error}; set AWS_PROFILE"
+    if isinstance(error, NoRegionError):
+        return f"{error}; set AWS_REGION"
     if not isinstance(error, ClientError):
         return str(error)
     code = error.response["Error"]["Code"]
@@ -334,10 +338,10 @@ def main(arguments: Sequence[str] | None = None, session: boto3.Session | None =
         "--patience", type=float, default=60.0, metavar="SECONDS", help="how long to wait for log lines"
     )
     given = parser.parse_args(arguments)
-    session = session or boto3.Session(region_name=os.environ.get("AWS_REGION"))  # boto3 ignores AWS_REGION
-    make: Any = session.client  # only the services that the package uses have type stubs
-    client = cache(partial(make, config=_CONFIG))
     try:
+        session = session or boto3.Session(region_name=os.environ.get("AWS_REGION"))  # boto3 ignores AWS_REGION
+        make: Any = session.client  # only the services that the package uses have type stubs
+        client = cache(partial(make, config=_CONFIG))
         account = client("sts").get_caller_identity()["Account"]
         print(f"account {account}, region {session.region_name}, stack {given.stack}")
         stack = find_stack(client, given.stack)

@@ -425,7 +425,7 @@ def test_without_credentials_the_error_is_one_line(
 
     result = check()
 
-    assert (result.lines, result.code) == (["FAILED  stack: Unable to locate credentials"], 1)
+    assert (result.lines, result.code) == (["FAILED  stack: Unable to locate credentials; set AWS_PROFILE"], 1)
 
 
 # Command line

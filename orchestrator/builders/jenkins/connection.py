@@ -125,7 +125,7 @@ class Connection:
         """
         answer = self._authenticated("POST", path, urlencode(form).encode(), failure)
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise Unanswered(f"{failure}: Jenkins on {self.host} answered {answer.status}; it will be retried")
+            raise Unanswered(f"{failure}: Jenkins on {self.host} answered {answer.status}; a retry may succeed")
         return answer
 
     def get(self, path: str, tree: str, failure: str) -> dict[str, Any]:
@@ -150,9 +150,9 @@ class Connection:
         if answer.status == HTTPStatus.NOT_FOUND:
             raise JobRejected(f"{failure}: {self.no_such_job}")
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise Unavailable(f"{failure}: Jenkins on {self.host} answered {answer.status}; it will be retried")
+            raise Unavailable(f"{failure}: Jenkins on {self.host} answered {answer.status}; a retry may succeed")
         if not answer.is_whole:
-            raise Unavailable(f"{failure}: the answer of {self.host} was incomplete; it will be retried")
+            raise Unavailable(f"{failure}: the answer of {self.host} was incomplete; a retry may succeed")
         try:
             found = json.loads(answer.body) if answer.status == HTTPStatus.OK else None
         except ValueError:
@@ -217,7 +217,7 @@ class Connection:
                 "Job/Read and Job/Build for this job, and give it an API token, which needs no crumb"
             )
         if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
-            raise Unavailable(f"{failure}: Jenkins on {self.host} answered 429; it will be retried", ambiguous=False)
+            raise Unavailable(f"{failure}: Jenkins on {self.host} answered 429; a retry may succeed", ambiguous=False)
         return answer
 
     def _new_crumb(self, authorization: str, failure: str) -> Mapping[str, str]:
@@ -244,8 +244,8 @@ class Connection:
                 pause = attempt * _PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 (jitter)
                 if attempt == CONNECT_ATTEMPTS or not deadline.has_time(pause):
                     raise Unavailable(
-                        f"{failure}: {self.host} was not reached ({_reason(error)}); it will be retried; if that goes "
-                        "on, check JENKINS_URL and the network (VPC, security group)",
+                        f"{failure}: {self.host} was not reached ({_reason(error)}); a retry may succeed; if none "
+                        "does, check JENKINS_URL and the network (VPC, security group)",
                         ambiguous=False,
                     ) from None
                 self._pause(pause)
@@ -262,7 +262,7 @@ class Connection:
             ) from None
         is_closed = isinstance(error, urllib3.exceptions.ProtocolError)
         how = "closed the connection without an answer" if is_closed else f"gave no answer ({_reason(error)})"
-        raise Unanswered(f"{failure}: {self.host} {how}; it will be retried") from None
+        raise Unanswered(f"{failure}: {self.host} {how}; a retry may succeed") from None
 
     def _new_pool(self) -> urllib3.PoolManager:
         pool = urllib3.PoolManager(
