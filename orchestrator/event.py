@@ -9,7 +9,7 @@ from typing import Any, Generic
 
 from typing_extensions import TypeVar
 
-DetailT = TypeVar("DetailT", default=Mapping[str, Any])
+DetailT_co = TypeVar("DetailT_co", covariant=True, default=Mapping[str, Any])
 
 
 class EventType(StrEnum):
@@ -41,7 +41,7 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Event(Generic[DetailT]):
+class Event(Generic[DetailT_co]):
     """An event, as a consumer receives it. In tests of consumers, `Event(type=..., detail=...)` is enough.
 
     If a consumer's parameter is annotated `Event[SomeModel]`, the detail is converted to that model and validated. If
@@ -67,7 +67,7 @@ class Event(Generic[DetailT]):
     """
 
     type: str
-    detail: DetailT = field(repr=False)
+    detail: DetailT_co = field(repr=False)
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     source: str = ""
     time: datetime = field(default_factory=lambda: datetime.now(UTC))

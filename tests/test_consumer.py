@@ -24,6 +24,15 @@ def registry() -> Registry:
     return Registry()
 
 
+def test_a_consumer_of_mappings_takes_an_event_with_any_mapping() -> None:
+    def scale_down(event: Event) -> StartJob:
+        return StartJob(name=event.detail["tier"])
+
+    event = Event(type="A", detail={"tier": "BASIC"})  # an Event[dict[str, str]]
+
+    assert scale_down(event) == StartJob(name="BASIC")
+
+
 def test_a_consumer_that_returns_text_is_refused(registry: Registry) -> None:
     def text(event: Event) -> str:
         return "TENANT_SUSPENDED"
