@@ -1,8 +1,6 @@
 # Commands for development. They need uv (`pip install uv`); `make build` and `make validate` fetch the SAM CLI with it.
 RUN := uv run --quiet --no-project --with-requirements tests/requirements.txt --with-editable .
 SAM := SAM_CLI_TELEMETRY=0 uv tool run --quiet --from aws-sam-cli==1.170.0 sam
-COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-	--custom-compile-command "make lock"
 
 # The artifact's target: Runtime and Architectures in template.yaml.
 LAMBDA_PYTHON := 3.13
@@ -36,12 +34,10 @@ format: ## fix style and format
 	$(RUN) ruff format .
 
 lock: ## pin the dependencies of pyproject.toml; UPGRADE=--upgrade takes the newest versions
-	$(COMPILE) $(UPGRADE) pyproject.toml --output-file orchestrator/requirements.txt
-	$(COMPILE) $(UPGRADE) pyproject.toml --extra local --group dev --constraint orchestrator/requirements.txt \
-		--output-file tests/requirements.txt
+	@python3 .ci/lock.py $(UPGRADE)
 
 lock-check: ## fail if the pins do not match pyproject.toml
-	@python3 .ci/lock_check.py
+	@python3 .ci/lock.py --check
 
 validate: ## check template.yaml
 	$(SAM) validate --lint

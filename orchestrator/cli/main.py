@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     shared.add_argument("--handler", default=_HANDLER, metavar="MODULE:NAME", help="the handler (default: %(default)s)")
 
     parser = argparse.ArgumentParser(prog="orchestrator", description="Try the orchestrator on this machine.")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {version('orchestrator')}")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {version('tenant-orchestrator')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     invoke.add_to(commands, shared)

@@ -393,4 +393,4 @@ def test_without_moto_the_error_names_the_remedy(run: Run, monkeypatch: pytest.M
     code, _, err = run("invoke", str(EVENTS / "tenant-provisioning.json"))
 
     assert code == 1
-    assert "pip install '.[local]'" in err
+    assert "pip install 'tenant-orchestrator[local]'" in err

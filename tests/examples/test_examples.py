@@ -137,7 +137,7 @@ def test_the_first_consumer_in_readme_works_as_described(
     (tmp_path / "suspended.json").write_text(event)
     (command,) = (block for block in blocks("sh") if "mine:lambda_handler" in block)
 
-    code = main(command.split()[3:])
+    code = main(command.split()[1:])
 
     (consumed,) = json.loads(capsys.readouterr().out)["consumers"]
     assert code == 0
