@@ -14,7 +14,7 @@ LAMBDA_REQUIREMENTS ?=
 LAMBDA_AWS_SERVICES ?=
 export LAMBDA_PYTHON LAMBDA_ARCHITECTURE LAMBDA_PACKAGES LAMBDA_REQUIREMENTS LAMBDA_AWS_SERVICES
 
-.PHONY: help test lint types format lock lock-check validate build local-invoke smoke chaos model bench scale
+.PHONY: help test lint types format lock lock-check validate build starter local-invoke smoke chaos model bench scale
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -45,7 +45,10 @@ validate: ## check template.yaml
 build: ## build the function for deployment
 	$(SAM) build
 
-local-invoke: ## run the built function in a container; needs root on Debian; 1 minute, 3 the first time
+starter: ## test, build and run a project of `orchestrator init`, made with the built wheel; 2 minutes
+	$(RUN) python -m tests.starter --sam '$(SAM)'
+
+local-invoke: ## run the built function in containers; needs root on Debian; 1 minute, 3 the first time
 	$(RUN) python -m tests.local_invoke --sam '$(SAM)'
 
 smoke: ## check a deployed stack, STACK=name, with your credentials; it reads, and sends harmless events
@@ -73,5 +76,5 @@ lambda-python:
 # Called by `sam build`.
 .PHONY: build-OrchestratorFunction
 build-OrchestratorFunction:
-	@python3 .ci/build_artifact.py --python $(LAMBDA_PYTHON) --architecture $(LAMBDA_ARCHITECTURE) \
+	@python3 .ci/build_artifact.py --package orchestrator --python $(LAMBDA_PYTHON) --architecture $(LAMBDA_ARCHITECTURE) \
 		"$(or $(ARTIFACTS_DIR),$(error ARTIFACTS_DIR is not set: run "sam build"))"

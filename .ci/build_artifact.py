@@ -1,9 +1,10 @@
 """Builds the function's artifact; `sam build` runs this through make.
 
-    python3 .ci/build_artifact.py ARTIFACT --python 3.13 --architecture arm64
+    python3 .ci/build_artifact.py ARTIFACT --package orchestrator --python 3.13 --architecture arm64
 
 The environment variables LAMBDA_PACKAGES, LAMBDA_REQUIREMENTS and LAMBDA_AWS_SERVICES name additions to the artifact;
-Makefile describes them. This script runs on Python 3.9 or later, and needs only the standard library.
+Makefile describes them. LAMBDA_ORCHESTRATOR replaces the package: it names a wheel, or a requirement that uv finds in
+its index. This script runs on Python 3.9 or later, and needs only the standard library.
 """
 
 from __future__ import annotations
@@ -23,18 +24,17 @@ import trim_sdk
 
 # Lambda's Python runs on Amazon Linux 2023 (glibc 2.34), which supports wheels for glibc 2.28.
 PLATFORMS = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28"}
-PACKAGE = Path("orchestrator")
-PINS = PACKAGE / "requirements.txt"
 # The artifact keeps the SDK's data files only for these services, because those for all services are most of its size.
 AWS_SERVICES = ("codebuild", "dynamodb", "events", "secretsmanager", "sqs")
-# The artifact does not contain these subpackages, because they run only on a developer's machine.
-COMMAND = ("cli", "local", "testing")
+# The artifact does not contain these parts of the package, because only a developer's machine uses them.
+LEFT_OUT = ("cli", "local", "testing", "Dockerfile")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Build one artifact from the checkout in the working directory."""
+    """Build one artifact; the paths in the variables are relative to the working directory."""
     parser = argparse.ArgumentParser(description="Build the function's artifact.")
     parser.add_argument("artifact", type=Path)
+    parser.add_argument("--package", type=Path, required=True, help="the folder of the package")
     parser.add_argument("--python", required=True, help="the version that Lambda runs, as in 3.13")
     parser.add_argument("--architecture", required=True, help=" or ".join(PLATFORMS))
     options = parser.parse_args(arguments)
@@ -44,10 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     services = (*AWS_SERVICES, *os.environ.get("LAMBDA_AWS_SERVICES", "").split())
 
     with found_uv() as uv:
-        install(uv, options.artifact, options.python, PLATFORMS[options.architecture], requirements)
-        drop_console_scripts(options.artifact)
-        trim_sdk.trim(options.artifact, services, packages)
-        copy(options.artifact, (PACKAGE, *packages))
+        target = ["--python-version", options.python, "--python-platform", PLATFORMS[options.architecture]]
+        with found_package(uv, options.package, target) as package:
+            install(uv, options.artifact, target, package / "requirements.txt", requirements)
+            drop_console_scripts(options.artifact)
+            trim_sdk.trim(options.artifact, services, packages)
+            copy_package(package, options.artifact)
+        copy(options.artifact, packages)
         compile_bytecode(options.artifact, options.python, uv)
     open_to_all(options.artifact)
 
@@ -77,15 +80,31 @@ def found_uv() -> Iterator[str]:
         yield str(Path(tools, "bin", "uv"))
 
 
-def install(uv: str, artifact: Path, python: str, platform: str, requirements: Sequence[Path]) -> None:
+@contextmanager
+def found_package(uv: str, folder: Path, target: Sequence[str]) -> Iterator[Path]:
+    """Yield the package's folder, or the package that LAMBDA_ORCHESTRATOR names, unpacked into a temporary folder."""
+    named = os.environ.get("LAMBDA_ORCHESTRATOR")
+    if not named:
+        yield folder
+        return
+    with tempfile.TemporaryDirectory() as unpacked:
+        run([*install_command(uv, Path(unpacked), target), "--no-deps", named])
+        yield Path(unpacked, "orchestrator")
+
+
+def install(uv: str, artifact: Path, target: Sequence[str], pins: Path, requirements: Sequence[Path]) -> None:
     """Install the pinned dependencies, then those of the requirements files, which cannot change a pinned version."""
-    command = [uv, "pip", "install", "--quiet", "--target", str(artifact)]
-    command += ["--python-version", python, "--python-platform", platform]
-    command += ["--only-binary", ":all:", "--no-compile-bytecode", "--link-mode", "copy"]
-    run([*command, "--require-hashes", "--requirement", str(PINS)])
+    command = install_command(uv, artifact, target)
+    run([*command, "--require-hashes", "--requirement", str(pins)])
     if requirements:
         added = [argument for file in requirements for argument in ("--requirement", str(file))]
-        run([*command, "--constraint", str(PINS), *added])
+        run([*command, "--constraint", str(pins), *added])
+
+
+def install_command(uv: str, folder: Path, target: Sequence[str]) -> list[str]:
+    """Return the command that installs wheels for Lambda into a folder."""
+    command = [uv, "pip", "install", "--quiet", "--target", str(folder), *target]
+    return [*command, "--only-binary", ":all:", "--no-compile-bytecode", "--link-mode", "copy"]
 
 
 def drop_console_scripts(artifact: Path) -> None:
@@ -100,23 +119,31 @@ def drop_console_scripts(artifact: Path) -> None:
     (artifact / ".lock").unlink(missing_ok=True)
 
 
-def copy(artifact: Path, packages: Sequence[Path]) -> None:
-    """Copy folders and modules into the artifact.
+def copy_package(package: Path, artifact: Path) -> None:
+    """Copy the package into the artifact, without the parts in `LEFT_OUT` and without its Markdown pages."""
+    copied = artifact / "orchestrator"
+    copy(artifact, [package])
+    for path in (*(copied / name for name in LEFT_OUT), *copied.rglob("*.md")):
+        remove(path)
 
-    Three things are left out: this machine's bytecode, the subpackages of `COMMAND`, and the package's Markdown pages.
-    """
+
+def copy(artifact: Path, packages: Sequence[Path]) -> None:
+    """Copy folders and modules into the artifact, without this machine's bytecode."""
     for package in packages:
         if package.is_dir():
             shutil.copytree(package, artifact / package.name, copy_function=shutil.copy, dirs_exist_ok=True)
         else:
             shutil.copy(package, artifact)
-    command = [artifact / PACKAGE / name for name in COMMAND]
-    pages = (artifact / PACKAGE).rglob("*.md")
-    for path in (*command, *pages, *artifact.rglob("__pycache__")):
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.exists():
-            path.unlink()
+    for path in [*artifact.rglob("__pycache__")]:
+        remove(path)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it contains, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    elif path.exists():
+        path.unlink()
 
 
 def compile_bytecode(artifact: Path, python: str, uv: str) -> None:

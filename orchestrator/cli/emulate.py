@@ -29,7 +29,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
 def _emulate(options: argparse.Namespace) -> int:
     from orchestrator.local import environment
 
-    with environment.running_emulator(options.host, options.port) as url:
+    with environment.running_emulator(options.host, options.port, options.jobs) as url:
         print(f"AWS is emulated at {url} (region {environment.REGION}); press Ctrl-C to stop", flush=True)
         threading.Event().wait()
     return 0

@@ -37,14 +37,6 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         "--aws", action="store_true", help="use the real AWS and Jenkins that this shell's settings name"
     )
     parser.add_argument(
-        "--job",
-        action="append",
-        default=[],
-        dest="jobs",
-        metavar="NAME",
-        help="add a job to the emulated CodeBuild and Jenkins, besides those of the sample tiers (repeatable)",
-    )
-    parser.add_argument(
         "-v", "--verbose", action="store_true", help="print the summary even if standard error is not a terminal"
     )
     parser.set_defaults(run=_invoke)

@@ -1,11 +1,11 @@
-"""The command `orchestrator`: runs a handler on event files, shows its registry, or runs an AWS emulator."""
+"""The command `orchestrator`: writes and builds projects, runs handlers on event files, and emulates AWS."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from orchestrator.cli import emulate, invoke, routes
+from orchestrator.cli import build, emulate, init, invoke, routes
 from orchestrator.cli.output import print_failure
 
 _HANDLER = "orchestrator.handler:lambda_handler"
@@ -37,12 +37,23 @@ def _parser() -> argparse.ArgumentParser:
     debugging.add_argument("--debug", action="store_true", help="show tracebacks")
     shared = argparse.ArgumentParser(add_help=False, parents=[debugging])
     shared.add_argument("--handler", default=_HANDLER, metavar="MODULE:NAME", help="the handler (default: %(default)s)")
+    jobs = argparse.ArgumentParser(add_help=False)
+    jobs.add_argument(
+        "--job",
+        action="append",
+        default=[],
+        dest="jobs",
+        metavar="NAME",
+        help="add a job to the emulated CodeBuild and Jenkins, besides those of the sample tiers (repeatable)",
+    )
 
-    parser = argparse.ArgumentParser(prog="orchestrator", description="Try the orchestrator on this machine.")
+    parser = argparse.ArgumentParser(prog="orchestrator", description="Write, try and build an orchestrator.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('tenant-orchestrator')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    invoke.add_to(commands, shared)
+    init.add_to(commands, debugging)
+    invoke.add_to(commands, shared, jobs)
     routes.add_to(commands, shared)
-    emulate.add_to(commands, debugging)
+    emulate.add_to(commands, debugging, jobs)
+    build.add_to(commands, debugging)
     return parser

@@ -9,13 +9,14 @@ import lambda_python
 import pytest
 
 PROGRAMS = Path(__file__).parents[2] / ".ci"
-BUILD = ["artifact", "--python", "3.13", "--architecture"]
+BUILD = ["artifact", "--package", "orchestrator", "--python", "3.13", "--architecture"]
+TARGET = ["--python-version", "3.13", "--python-platform", "aarch64-manylinux_2_28"]
 
 
 @pytest.fixture(autouse=True)
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty folder to build in, without the caller's variables."""
-    for name in ("LAMBDA_PACKAGES", "LAMBDA_REQUIREMENTS", "LAMBDA_AWS_SERVICES"):
+    for name in ("LAMBDA_PACKAGES", "LAMBDA_REQUIREMENTS", "LAMBDA_AWS_SERVICES", "LAMBDA_ORCHESTRATOR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -48,13 +49,13 @@ def test_a_processor_that_lambda_does_not_have_stops_the_build() -> None:
 
 
 def test_the_command_and_its_emulators_are_left_out(checkout: Path) -> None:
-    names = ("handler.py", "cli/invoke.py", "local/jenkins.py", "builders/cli.py")
+    names = ("handler.py", "cli/invoke.py", "local/jenkins.py", "builders/cli.py", "Dockerfile")
     write(checkout, *(f"orchestrator/{name}" for name in names))
     write(checkout, "orchestrator/__pycache__/handler.cpython-39.pyc")
     artifact = checkout / "artifact"
     artifact.mkdir()
 
-    build_artifact.copy(artifact, [Path("orchestrator")])
+    build_artifact.copy_package(Path("orchestrator"), artifact)
 
     assert files(artifact) == ["orchestrator/builders/cli.py", "orchestrator/handler.py"]
 
@@ -65,7 +66,8 @@ def test_pages_of_this_package_are_left_out_and_pages_of_custom_packages_are_kep
     artifact = checkout / "artifact"
     artifact.mkdir()
 
-    build_artifact.copy(artifact, [Path("orchestrator"), Path("my_consumers")])
+    build_artifact.copy_package(Path("orchestrator"), artifact)
+    build_artifact.copy(artifact, [Path("my_consumers")])
 
     assert files(artifact) == ["my_consumers/welcome_mail.md", "orchestrator/handler.py"]
 
@@ -143,13 +145,33 @@ def test_only_pinned_wheels_for_lambda_are_installed(monkeypatch: pytest.MonkeyP
     commands: list[str] = []
     monkeypatch.setattr(build_artifact, "run", lambda command: commands.append(" ".join(command)))
 
-    build_artifact.install("uv", Path("artifact"), "3.13", "aarch64-manylinux_2_28", [Path("a.txt"), Path("b.txt")])
+    build_artifact.install("uv", Path("artifact"), TARGET, Path("pins.txt"), [Path("a.txt"), Path("b.txt")])
 
     pinned, added = commands
     for command in commands:
         assert "--python-version 3.13 --python-platform aarch64-manylinux_2_28 --only-binary :all:" in command
-    assert pinned.endswith("--require-hashes --requirement orchestrator/requirements.txt")
-    assert added.endswith("--constraint orchestrator/requirements.txt --requirement a.txt --requirement b.txt")
+    assert pinned.endswith("--require-hashes --requirement pins.txt")
+    assert added.endswith("--constraint pins.txt --requirement a.txt --requirement b.txt")
+
+
+def test_another_package_is_unpacked_without_its_dependencies(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    commands: list[list[str]] = []
+    monkeypatch.setattr(build_artifact, "run", commands.append)
+    monkeypatch.setenv("LAMBDA_ORCHESTRATOR", "tenant-orchestrator==1.0.0")
+
+    with build_artifact.found_package("uv", checkout, TARGET) as package:
+        unpacked = package.parent
+        assert unpacked.is_dir()
+
+    (command,) = commands
+    assert (package.name, unpacked.exists()) == ("orchestrator", False)
+    assert command[:5] == ["uv", "pip", "install", "--quiet", "--target"]
+    assert command[-2:] == ["--no-deps", "tenant-orchestrator==1.0.0"]
+
+
+def test_without_another_package_the_given_folder_is_taken(checkout: Path) -> None:
+    with build_artifact.found_package("uv", checkout, TARGET) as package:
+        assert package == checkout
 
 
 def test_the_program_uses_only_syntax_of_older_pythons() -> None:

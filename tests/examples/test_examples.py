@@ -3,7 +3,6 @@
 import importlib
 import json
 import re
-import sys
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,7 +12,6 @@ import boto3
 import pytest
 
 from orchestrator import Job, Run, StartJob
-from orchestrator.cli.main import main
 from orchestrator.cli.routes import as_mermaid, routes
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local.jenkins import JenkinsServer
@@ -23,6 +21,7 @@ from tests.support.events import changed, invoke, sample
 EXAMPLES = sorted(file for file in Path(__file__).parent.glob("*.py") if file.stem not in ("__init__", "test_examples"))
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
+STARTER = ROOT / "orchestrator" / "cli" / "starter"
 BUILDERS, CONSUMERS, DEPLOYING, LIFECYCLE = (
     ROOT / "orchestrator" / page
     for page in ("builders/README.md", "CONSUMERS.md", "DEPLOYING.md", "lifecycle/README.md")
@@ -121,26 +120,17 @@ def test_a_custom_builder_starts_a_job_once_and_finds_it(aws: Requests) -> None:
     assert builder.find(replace(job, run_id="other")) is None
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README.read_text(), re.S | re.M)
+def test_readme_shows_the_consumers_and_a_test_of_a_new_project() -> None:
+    blocks = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.S | re.M)
+
+    consumers, test = (block for block in blocks if "scale_down" in block)
+    assert consumers == (STARTER / "consumers.py").read_text()
+    assert test in (STARTER / "tests" / "test_consumers.py").read_text()
 
 
-def test_the_first_consumer_in_readme_works_as_described(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", sys.path.copy())
-    consumer, test = (block for block in blocks("python") if "scale_down" in block)
-    (tmp_path / "mine.py").write_text(consumer)
-    (tmp_path / "test_mine.py").write_text(test)
-    (event,) = (block for block in blocks("json") if "TENANT_SUSPENDED" in block)
-    (tmp_path / "suspended.json").write_text(event)
-    (command,) = (block for block in blocks("sh") if "mine:lambda_handler" in block)
+def test_readme_starts_a_project_with_commands_that_it_has() -> None:
+    (command,) = re.findall(r"^orchestrator init .*$", README.read_text(), re.M)
 
-    code = main(command.split()[1:])
-
-    (consumed,) = json.loads(capsys.readouterr().out)["consumers"]
-    assert code == 0
-    assert (consumed["outcomes"][0]["status"], consumed["outcomes"][0]["name"]) == ("started", "premium-scale-down")
-    importlib.import_module("test_mine").test_premium_tenants_are_scaled_down()
-    del sys.modules["mine"], sys.modules["test_mine"]
+    *_, targets = command.rpartition("make ")
+    makefile = (STARTER / "Makefile").read_text()
+    assert all(f"\n{target}: ##" in makefile for target in targets.split())

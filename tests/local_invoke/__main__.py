@@ -18,7 +18,8 @@ import boto3
 
 from orchestrator.cli.emulate import EMULATOR_PORT
 from orchestrator.local import environment
-from tests.local_invoke.podman import GATEWAY, Podman, alone, run
+from tests.local_invoke.podman import GATEWAY, Podman, alone
+from tests.support.commands import run
 from tests.support.lambda_runtime import ROOT
 
 _EVENTS = ROOT / "events"

@@ -4,17 +4,16 @@ import fcntl
 import hashlib
 import os
 import platform
-import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.support.commands import run
 from tests.support.lambda_runtime import ROOT
 
 HERE = Path(__file__).parent
@@ -115,36 +114,6 @@ def alone() -> Iterator[None]:
     with _LOCK.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
-
-
-def run(*command: object, environment: Mapping[str, str] | None = None, seconds: float = 900) -> tuple[str, str]:
-    """Run a command, end every process that it started, and return its standard output and standard error.
-
-    Raises:
-        RuntimeError: It failed or took too long; the text includes its output.
-    """
-    words = [str(word) for word in command]
-    process = subprocess.Popen(
-        words,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        out, err = process.communicate(timeout=seconds)
-    except BaseException as error:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        out, err = process.communicate()
-        if isinstance(error, subprocess.TimeoutExpired):
-            raise RuntimeError(f"{shlex.join(words)} took more than {seconds:.0f} s:\n{err}{out}") from None
-        raise
-    if process.returncode != 0:
-        raise RuntimeError(f"{shlex.join(words)} failed ({process.returncode}):\n{err}{out}")
-    return out, err
 
 
 def _make_rootfs(archive: Path) -> None:

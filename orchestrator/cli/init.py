@@ -1,0 +1,92 @@
+"""The command `orchestrator init`: writes a project with consumers, ready to be tested and deployed.
+
+The project consists of the files in `starter`, and of this repository's template, SAM configuration and sample events.
+A wheel has all of them in `starter`. In a checkout, template, configuration and events are at its root.
+"""
+
+import argparse
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+from orchestrator.errors import ConfigurationError
+
+STARTER = Path(__file__).parent / "starter"
+_CHECKOUT = Path(__file__).parents[2]
+_SHARED = ("template.yaml", "samconfig.toml", "events")
+_NAME = "my-tenants"
+_STACK = 'stack_name = "orchestrator"\n'
+_PARAMETERS = """\
+parameter_overrides = [
+  "Handler=app.lambda_handler",
+  "ExtraEventTypes=TENANT_SUSPENDED",
+]
+"""
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
+    """Add the command."""
+    parser = commands.add_parser(
+        "init",
+        parents=parents,
+        help="write a project with consumers of your own",
+        description="Write a project with a consumer for CodeBuild and one for Jenkins, their tests, and all that "
+        "`sam build` and `sam deploy` need. Files that exist are never overwritten.",
+    )
+    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder to write it to; created if missing")
+    parser.set_defaults(run=_init)
+
+
+def _init(options: argparse.Namespace) -> int:
+    folder: Path = options.folder
+    files = project(_name(folder))
+    existing = [str(path) for path in files if (folder / path).exists()]
+    if existing:
+        more = f" and {len(existing) - 3} more of the project's files" if len(existing) > 3 else ""
+        raise ConfigurationError(f"{folder}: already contains {', '.join(existing[:3])}{more}; name another folder")
+    try:
+        for path, text in files.items():
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            with (folder / path).open("x", encoding="utf-8", newline="\n") as file:
+                file.write(text)
+    except OSError as error:
+        raise ConfigurationError(f"{error.filename}: cannot be written: {error.strerror}") from None
+    print(f"{len(files)} files written to {folder}; its README.md has the commands, `make test` is the first")
+    return 0
+
+
+def project(name: str) -> dict[Path, str]:
+    """Return the files of a project: their text, by their path in it.
+
+    Args:
+        name: The name of the project and its stack.
+    """
+    sources = {path.relative_to(STARTER): path for path in _files(STARTER)}
+    if not (STARTER / "template.yaml").exists():
+        shared = (path for entry in _SHARED for path in _files(_CHECKOUT / entry))
+        sources |= {path.relative_to(_CHECKOUT): path for path in shared}
+    texts = {path: source.read_text(encoding="utf-8") for path, source in sorted(sources.items())}
+    requirement = "tenant-orchestrator[local]"
+    for file, old, new in (
+        ("README.md", f"# {_NAME}\n", f"# {name}\n"),
+        ("pyproject.toml", f'name = "{_NAME}"', f'name = "{name}"'),
+        ("pyproject.toml", requirement, f"{requirement}~={version('tenant-orchestrator')}"),
+        ("samconfig.toml", _STACK, f'stack_name = "{name}"\n{_PARAMETERS}'),
+        ("samconfig.toml", 's3_prefix = "orchestrator"', f's3_prefix = "{name}"'),
+    ):
+        texts[Path(file)] = texts[Path(file)].replace(old, new)
+    return texts
+
+
+def _files(entry: Path) -> list[Path]:
+    """Return a file, or the files of a folder without its pages and this machine's bytecode."""
+    if entry.is_file():
+        return [entry]
+    found = (path for path in entry.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return [path for path in found if path.suffix != ".md" or path.parent == STARTER]
+
+
+def _name(folder: Path) -> str:
+    """Return a name that CloudFormation accepts for a stack: letters, digits and hyphens, a letter first."""
+    words = re.findall("[A-Za-z0-9]+", folder.resolve().name)
+    return "-".join(words if words and words[0][0].isalpha() else ["tenants", *words])[:128]

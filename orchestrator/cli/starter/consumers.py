@@ -1,0 +1,17 @@
+"""The consumers: each decides what an event leads to, and returns that as actions."""
+
+from orchestrator import Event, Registry, StartJob
+from orchestrator.lifecycle import registry as lifecycle
+
+registry = Registry()
+registry.include(lifecycle)  # all built-ins; registry.remove("name") opts out of one
+
+
+@registry.consumer("TENANT_SUSPENDED")
+def suspend(event: Event) -> StartJob:
+    return StartJob(builder="CODE_BUILD", name="suspend-tenant", variables={"tenant": event.detail["tenantId"]})
+
+
+@registry.consumer("TENANT_SUSPENDED", when=lambda event: event.detail["tier"] == "PREMIUM")
+def scale_down(event: Event) -> StartJob:
+    return StartJob(builder="JENKINS", name="tenants/scale-down", variables={"tenant": event.detail["tenantId"]})
