@@ -1,4 +1,4 @@
-"""Runs sample events with `sam local invoke` and checks the answers: `python -m tests.local_invoke`."""
+"""Runs events in containers, with `sam local invoke` and in an image: `python -m tests.local_invoke`."""
 
 import argparse
 import contextlib
@@ -10,26 +10,33 @@ import signal
 import sys
 import tempfile
 import time
+import uuid
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import boto3
+import urllib3
 
 from orchestrator.cli.emulate import EMULATOR_PORT
 from orchestrator.local import environment
 from tests.local_invoke.podman import GATEWAY, Podman, alone
 from tests.support.commands import run
+from tests.support.events import changed, sample
 from tests.support.lambda_runtime import ROOT
 
 _EVENTS = ROOT / "events"
+_DOCKERFILE = ROOT / "orchestrator" / "Dockerfile"
+_START_SECONDS = 30
+_ACCOUNT = {"AWS_ACCESS_KEY_ID": "testing", "AWS_SECRET_ACCESS_KEY": "testing", "AWS_REGION": environment.REGION}
 # The statuses in an answer's outcomes; for a batch, the failed messages.
 _EXPECTED: dict[str, list[Any]] = {
     "tenant-provisioning": ["saved", "started"],
     "sqs-batch": [],
     "scheduled-sweep": ["swept"],
 }
-_EXPECTED_BUILDS = {"premium-tenant-provisioning": 2, "basic-tenant-provisioning": 1}
+_EXPECTED_BUILDS = {"premium-tenant-provisioning": 3, "basic-tenant-provisioning": 1}
 
 
 class Sam:
@@ -51,6 +58,10 @@ class Sam:
             "AWS_EC2_METADATA_DISABLED": "true",
             "LAMBDA_ARCHITECTURE": self.architecture,
         }
+
+    @property
+    def artifact(self) -> Path:
+        return self._folder / "OrchestratorFunction"
 
     def build(self) -> None:
         run(*self._command, "build", "--build-dir", self._folder, *self._overrides, environment=self._environment)
@@ -83,7 +94,8 @@ def main() -> int:
         print(f"sam local invoke: FAILED\n{error}", file=sys.stderr)
         return 1
     seconds = time.monotonic() - began
-    print(f"sam local invoke: {len(_EXPECTED)} events handled in a container ({architecture}), in {seconds:.0f} s")
+    events = f"{len(_EXPECTED)} events handled in a container, and 1 in an image"
+    print(f"sam local invoke: {events} ({architecture}), in {seconds:.0f} s")
     return 0
 
 
@@ -112,9 +124,25 @@ def prove(sam_command: str) -> str:
             answer, log = sam.invoke(event, image, env_file)
             print(f"events/{event}.json: {answer.strip()}", flush=True)
             check(event, answer, log)
+        settings = json.loads(env_file.read_text())["OrchestratorFunction"]
+        answer = invoke_image(podman, podman.build(_DOCKERFILE, image, sam.artifact), settings)
+        print(f"an image: {answer}", flush=True)
+        check("tenant-provisioning", answer, "")
         if (started := builds(url) - before) != Counter(_EXPECTED_BUILDS):
             raise RuntimeError(f"the emulator has the new builds {dict(started)}, expected {_EXPECTED_BUILDS}")
     return sam.architecture
+
+
+def invoke_image(podman: Podman, image: str, settings: Mapping[str, str]) -> str:
+    """Run an image of the function, send it the event of a tenant of its own, and return the answer."""
+    event = changed(sample("tenant-provisioning", id=str(uuid.uuid4())), "detail.tenant.id", "of-the-image")
+    with podman.container(image, {**_ACCOUNT, **settings}) as url:
+        for _ in range(_START_SECONDS * 10):
+            try:
+                return urllib3.request("POST", url, json=event, retries=False).data.decode()
+            except urllib3.exceptions.HTTPError:
+                time.sleep(0.1)
+    raise RuntimeError(f"nothing answers at {url}")
 
 
 def cache_folder() -> Path:

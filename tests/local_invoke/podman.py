@@ -4,11 +4,12 @@ import fcntl
 import hashlib
 import os
 import platform
+import shlex
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -26,6 +27,7 @@ CLIENTS = ("awslambdaric", "snapshot-restore-py", "simplejson")
 _LOCK = Path("/run/orchestrator-local-invoke.lock")
 _NOT_NEEDED = ("./dev", "./usr/share/doc", "./usr/share/locale", "./var/cache/apt", "./var/lib/apt/lists")
 _START_SECONDS = 30.0
+_CONTAINER = "orchestrator-image"
 
 
 class Podman:
@@ -54,7 +56,7 @@ class Podman:
             sam_command: The SAM CLI. Each version needs its own image, because it adds its emulator to an image once.
         """
         clients = [f"{name}=={version(name)}" for name in CLIENTS]
-        sources = [(HERE / name).read_bytes() for name in ("Containerfile", "bootstrap")]
+        sources = [(HERE / name).read_bytes() for name in ("Containerfile", "bootstrap", "lambda-entrypoint.sh")]
         digest = hashlib.sha256(repr((DEBIAN, clients, sources, sam_command)).encode()).hexdigest()[:12]
         name = f"localhost/lambda-python-{digest}:{PYTHON}"
         if self._succeeds("image", "exists", name):
@@ -65,9 +67,29 @@ class Podman:
         _make_rootfs(context / "rootfs.tar")
         _install_clients(context / "runtime", clients)
         shutil.copy(HERE / "bootstrap", context / "runtime")
+        shutil.copy(HERE / "lambda-entrypoint.sh", context)
+        shutil.copy(_emulator(sam_command), context / "aws-lambda-rie")
         self._run("rmi", "--all", "--force")  # images of earlier versions
         self._run("build", "--tag", name, "--file", HERE / "Containerfile", context)
         return name
+
+    def build(self, dockerfile: Path, base: str, context: Path) -> str:
+        """Build an image on a base image, and return its name."""
+        name = "localhost/orchestrator:latest"
+        self._run("build", "--build-arg", f"BASE={base}", "--tag", name, "--file", dockerfile, context)
+        return name
+
+    @contextmanager
+    def container(self, image: str, variables: Mapping[str, str]) -> Iterator[str]:
+        """Run a function's image, and yield the URL at which its emulator takes events."""
+        flags = [flag for name, value in variables.items() for flag in ("--env", f"{name}={value}")]
+        flags += ["--publish", "127.0.0.1::8080", "--add-host", f"host.docker.internal:{GATEWAY}"]
+        self._run("run", "--detach", "--name", _CONTAINER, *flags, image)
+        try:
+            address, _ = run("podman", "port", _CONTAINER, "8080", environment=self._whole_environment())
+            yield f"http://{address.strip()}/2015-03-31/functions/function/invocations"
+        finally:
+            self._run("rm", "--force", "--time", 0, _CONTAINER)
 
     @contextmanager
     def service(self) -> Iterator[None]:
@@ -125,6 +147,15 @@ def _make_rootfs(archive: Path) -> None:
     run("tar", "-C", folder, *(f"--exclude={path}" for path in _NOT_NEEDED), "-cf", unfinished, ".")
     shutil.rmtree(folder)
     unfinished.rename(archive)
+
+
+def _emulator(sam_command: str) -> Path:
+    """Return the path of the runtime interface emulator that the SAM CLI has for this machine."""
+    *launcher, _ = shlex.split(sam_command)
+    script = "import pathlib, samcli; print(pathlib.Path(samcli.__file__).parent / 'local' / 'rapid')"
+    folder, _ = run("env", *launcher, "python", "-c", script)
+    architecture = {"aarch64": "arm64"}.get(platform.machine(), platform.machine())
+    return Path(folder.strip()) / f"aws-lambda-rie-{architecture}"
 
 
 def _install_clients(folder: Path, clients: list[str]) -> None:
