@@ -40,6 +40,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.architecture not in PLATFORMS:
         sys.exit(f"LAMBDA_ARCHITECTURE is {options.architecture}: it must be {' or '.join(PLATFORMS)}")
+    if options.artifact.exists() and any(options.artifact.iterdir()):
+        sys.exit(f"{options.artifact} is not empty: name a new folder, because the build changes all that is in it")
     packages, requirements = paths("LAMBDA_PACKAGES"), paths("LAMBDA_REQUIREMENTS")
     services = (*AWS_SERVICES, *os.environ.get("LAMBDA_AWS_SERVICES", "").split())
 
@@ -88,8 +90,11 @@ def found_package(uv: str, folder: Path, target: Sequence[str]) -> Iterator[Path
         yield folder
         return
     with tempfile.TemporaryDirectory() as unpacked:
-        run([*install_command(uv, Path(unpacked), target), "--no-deps", named])
-        yield Path(unpacked, "orchestrator")
+        run([*install_command(uv, Path(unpacked), target), "--no-deps", "--", named])
+        package = Path(unpacked, "orchestrator")
+        if not (package / "requirements.txt").exists():
+            sys.exit(f"LAMBDA_ORCHESTRATOR is {named}, which is not a tenant-orchestrator")
+        yield package
 
 
 def install(uv: str, artifact: Path, target: Sequence[str], pins: Path, requirements: Sequence[Path]) -> None:

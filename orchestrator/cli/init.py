@@ -6,6 +6,7 @@ A wheel has all of them in `starter`. In a checkout, template, configuration and
 
 import argparse
 import re
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -40,11 +41,11 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
 def _init(options: argparse.Namespace) -> int:
     folder: Path = options.folder
     files = project(_name(folder))
-    existing = [str(path) for path in files if (folder / path).exists()]
-    if existing:
-        more = f" and {len(existing) - 3} more of the project's files" if len(existing) > 3 else ""
-        raise ConfigurationError(f"{folder}: already contains {', '.join(existing[:3])}{more}; name another folder")
     try:
+        existing = _existing(folder, files)
+        if existing:
+            more = f" and {len(existing) - 3} more of the project's files" if len(existing) > 3 else ""
+            raise ConfigurationError(f"{folder}: already contains {', '.join(existing[:3])}{more}; name another folder")
         for path, text in files.items():
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             with (folder / path).open("x", encoding="utf-8", newline="\n") as file:
@@ -53,6 +54,18 @@ def _init(options: argparse.Namespace) -> int:
         raise ConfigurationError(f"{error.filename}: cannot be written: {error.strerror}") from None
     print(f"{len(files)} files written to {folder}; its README.md has the commands, `make test` is the first")
     return 0
+
+
+def _existing(folder: Path, files: Iterable[Path]) -> list[str]:
+    """Return what is in the way of the files: files, links, and anything that is not a folder where one is needed."""
+    files = set(files)
+    folders = {parent for file in files for parent in file.parents if parent != Path()}
+
+    def is_in_the_way(place: Path) -> bool:
+        there = folder / place
+        return there.is_symlink() or (there.exists() and not (place in folders and there.is_dir()))
+
+    return [str(place) for place in sorted(files | folders) if is_in_the_way(place)]
 
 
 def project(name: str) -> dict[Path, str]:
@@ -89,4 +102,4 @@ def _files(entry: Path) -> list[Path]:
 def _name(folder: Path) -> str:
     """Return a name that CloudFormation accepts for a stack: letters, digits and hyphens, a letter first."""
     words = re.findall("[A-Za-z0-9]+", folder.resolve().name)
-    return "-".join(words if words and words[0][0].isalpha() else ["tenants", *words])[:128]
+    return "-".join(words if words and words[0][0].isalpha() else ["tenants", *words])[:128].rstrip("-")

@@ -44,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         dest="jobs",
         metavar="NAME",
-        help="add a job to the emulated CodeBuild and Jenkins, besides those of the sample tiers (repeatable)",
+        help="add a job to the emulated build systems, besides those of the sample tiers (repeatable)",
     )
 
     parser = argparse.ArgumentParser(prog="orchestrator", description="Write, try and build an orchestrator.")

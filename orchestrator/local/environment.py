@@ -24,7 +24,7 @@ TABLES = {
     "TIER_DETAILS_TABLE": "tier-details",
 }
 _DEFAULTS = {**TABLES, "CALLBACK_ALLOWED_HOSTS": ".example.com"}
-_INSTALL_MOTO = "needs moto; run pip install 'tenant-orchestrator[local]'"
+_INSTALL_MOTO = "needs moto; install this package with its extra: pip install 'tenant-orchestrator[local]'"
 _ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 (only compared with, never bound)
 _NO_REAL_ACCOUNT = {
     "AWS_ACCESS_KEY_ID": "testing",

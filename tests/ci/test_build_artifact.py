@@ -48,6 +48,14 @@ def test_a_processor_that_lambda_does_not_have_stops_the_build() -> None:
         build_artifact.main([*BUILD, "riscv"])
 
 
+def test_a_folder_with_files_is_left_as_it_is(checkout: Path) -> None:
+    write(checkout, "artifact/bin/mine")
+
+    with pytest.raises(SystemExit, match=r"^artifact is not empty: name a new folder"):
+        build_artifact.main([*BUILD, "arm64"])
+    assert files(checkout) == ["artifact/bin/mine"]
+
+
 def test_the_command_and_its_emulators_are_left_out(checkout: Path) -> None:
     names = ("handler.py", "cli/invoke.py", "local/jenkins.py", "builders/cli.py", "Dockerfile")
     write(checkout, *(f"orchestrator/{name}" for name in names))
@@ -156,8 +164,13 @@ def test_only_pinned_wheels_for_lambda_are_installed(monkeypatch: pytest.MonkeyP
 
 def test_another_package_is_unpacked_without_its_dependencies(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
-    monkeypatch.setattr(build_artifact, "run", commands.append)
     monkeypatch.setenv("LAMBDA_ORCHESTRATOR", "tenant-orchestrator==1.0.0")
+
+    def unpack(command: list[str]) -> None:
+        commands.append(command)
+        write(Path(command[command.index("--target") + 1]), "orchestrator/requirements.txt")
+
+    monkeypatch.setattr(build_artifact, "run", unpack)
 
     with build_artifact.found_package("uv", checkout, TARGET) as package:
         unpacked = package.parent
@@ -166,7 +179,20 @@ def test_another_package_is_unpacked_without_its_dependencies(checkout: Path, mo
     (command,) = commands
     assert (package.name, unpacked.exists()) == ("orchestrator", False)
     assert command[:5] == ["uv", "pip", "install", "--quiet", "--target"]
-    assert command[-2:] == ["--no-deps", "tenant-orchestrator==1.0.0"]
+    assert command[-3:] == ["--no-deps", "--", "tenant-orchestrator==1.0.0"]
+
+
+def test_another_package_that_is_no_orchestrator_stops_the_build(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build_artifact, "run", lambda command: None)
+    monkeypatch.setenv("LAMBDA_ORCHESTRATOR", "six")
+
+    with (
+        pytest.raises(SystemExit, match=r"^LAMBDA_ORCHESTRATOR is six, which is not a tenant-orchestrator$"),
+        build_artifact.found_package("uv", checkout, TARGET),
+    ):
+        pass
 
 
 def test_without_another_package_the_given_folder_is_taken(checkout: Path) -> None:

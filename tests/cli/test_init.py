@@ -103,6 +103,25 @@ def test_it_never_overwrites(tmp_path: Path, capsys: pytest.CaptureFixture[str],
     )
 
 
+@pytest.mark.parametrize("name", ["app.py", "events"])
+def test_it_writes_through_no_link(tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    elsewhere = tmp_path / "elsewhere"
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (folder / name).symlink_to(elsewhere)  # leads nowhere
+
+    assert main(["init", str(folder)]) == 1
+    assert f"already contains {name}; name another folder" in capsys.readouterr().err
+    assert ([path.name for path in folder.iterdir()], elsewhere.exists()) == ([name], False)
+
+
+def test_a_file_in_the_place_of_a_folder_is_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "tests").write_text("mine")
+
+    assert main(["init", str(tmp_path)]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["tests"]
+
+
 def test_a_second_project_in_its_place_names_some_of_the_files(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,7 +129,7 @@ def test_a_second_project_in_its_place_names_some_of_the_files(
 
     (line,) = capsys.readouterr().err.splitlines()
     assert re.search(
-        r"already contains Makefile, README\.md, app\.py and \d+ more of the project's files; name another folder$",
+        r"already contains \.gitignore, Makefile, README\.md and \d+ more of the project's files; name another folder$",
         line,
     )
 
@@ -134,7 +153,13 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, capsys: pytest.
 
 @pytest.mark.parametrize(
     ("folder", "name"),
-    [("acme.tenants", "acme-tenants"), ("2026", "tenants-2026"), ("ü", "tenants"), ("a" * 200, "a" * 128)],
+    [
+        ("acme.tenants", "acme-tenants"),
+        ("2026", "tenants-2026"),
+        ("ü", "tenants"),
+        ("a" * 200, "a" * 128),
+        ("a" * 127 + "-b", "a" * 127),
+    ],
 )
 def test_the_stacks_name_is_one_that_cloudformation_accepts(tmp_path: Path, folder: str, name: str) -> None:
     assert main(["init", str(tmp_path / folder)]) == 0

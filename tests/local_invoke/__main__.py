@@ -139,7 +139,7 @@ def invoke_image(podman: Podman, image: str, settings: Mapping[str, str]) -> str
     with podman.container(image, {**_ACCOUNT, **settings}) as url:
         for _ in range(_START_SECONDS * 10):
             try:
-                return urllib3.request("POST", url, json=event, retries=False).data.decode()
+                return urllib3.request("POST", url, json=event, retries=False, timeout=60).data.decode()
             except urllib3.exceptions.HTTPError:
                 time.sleep(0.1)
     raise RuntimeError(f"nothing answers at {url}")

@@ -84,12 +84,12 @@ class Podman:
         """Run a function's image, and yield the URL at which its emulator takes events."""
         flags = [flag for name, value in variables.items() for flag in ("--env", f"{name}={value}")]
         flags += ["--publish", "127.0.0.1::8080", "--add-host", f"host.docker.internal:{GATEWAY}"]
-        self._run("run", "--detach", "--name", _CONTAINER, *flags, image)
         try:
+            self._run("run", "--detach", "--name", _CONTAINER, *flags, image)
             address, _ = run("podman", "port", _CONTAINER, "8080", environment=self._whole_environment())
             yield f"http://{address.strip()}/2015-03-31/functions/function/invocations"
         finally:
-            self._run("rm", "--force", "--time", 0, _CONTAINER)
+            self._run("rm", "--force", "--ignore", "--time", 0, _CONTAINER)
 
     @contextmanager
     def service(self) -> Iterator[None]:

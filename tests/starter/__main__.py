@@ -6,10 +6,12 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import sys
 import tempfile
 import time
 import uuid
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from tests.support.lambda_runtime import PYTHON, ROOT, Function, copy_runtime
 
 _JOBS = ("suspend-tenant", "tenants/scale-down")
 _EVENT = "tenant-suspended.json"
+_MARK = "of_another_wheel.py"
 _MACHINES = {"aarch64": "arm64"}
 
 
@@ -32,7 +35,9 @@ class Project:
         run("uv", "venv", "--quiet", "--python", sys.executable, venv)
         install = ("uv", "pip", "install", "--quiet", "--python", venv / "bin" / "python")
         run(*install, "--constraint", ROOT / "tests" / "requirements.txt", f"{wheel}[local]", "mypy", "pytest")
-        mine = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "PYTHON", "MAKE"))}
+        # LAMBDA_… stay, as a user may have them; make sets some of them to nothing.
+        foreign = ("AWS_", "PYTHON", "MAKE")
+        mine = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
         machine = platform.machine()
         self._environment = {
             **mine,
@@ -90,9 +95,22 @@ def prove(sam: str) -> None:
         check("orchestrator invoke", json.loads(project.run("make", "--silent", "invoke")))
         project.sam("validate", "--lint")
         runtime = copy_runtime(folder / "runtime")
-        for origin, variables in {"installed": {}, "wheel": {"LAMBDA_ORCHESTRATOR": str(wheel)}}.items():
-            project.sam("build", **variables)
-            check(f"the artifact with the {origin} orchestrator", handled(project, runtime))
+        project.sam("build")
+        check("the artifact with the installed orchestrator", handled(project, runtime))
+        project.sam("build", LAMBDA_ORCHESTRATOR=str(other_wheel(wheel)))
+        if not (project.artifact / "orchestrator" / _MARK).exists():
+            raise RuntimeError("LAMBDA_ORCHESTRATOR named another wheel, but the installed orchestrator was built in")
+        check("the artifact with the orchestrator of another wheel", handled(project, runtime))
+
+
+def other_wheel(wheel: Path) -> Path:
+    """Return a copy of a wheel that has one more file in the package."""
+    folder = wheel.parent / "other"
+    folder.mkdir()
+    other = Path(shutil.copy(wheel, folder))
+    with zipfile.ZipFile(other, "a") as archive:
+        archive.writestr(f"orchestrator/{_MARK}", "")
+    return other
 
 
 def handled(project: Project, runtime: Path) -> Any:

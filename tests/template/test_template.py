@@ -26,6 +26,12 @@ def test_the_artifact_is_built_for_the_python_of_the_function() -> None:
     assert re.findall(r"^LAMBDA_PYTHON := (\S+)$", MAKEFILE, re.M) == [FUNCTION["Runtime"].removeprefix("python")]
 
 
+def test_the_image_has_the_python_of_the_function() -> None:
+    dockerfile = (ROOT / "orchestrator" / "Dockerfile").read_text()
+
+    assert f"ARG BASE=public.ecr.aws/lambda/python:{FUNCTION['Runtime'].removeprefix('python')}\n" in dockerfile
+
+
 def test_the_container_of_local_invoke_has_the_python_of_the_function() -> None:
     assert FUNCTION["Runtime"] == f"python{PYTHON}"
 
