@@ -23,8 +23,8 @@ class StartJob:
             not in `repr`.
         trusted_variables: The job's variables from a trusted source, such as the tier details. They may have any
             well-formed name. If a variable is in `variables`, too, the value in `variables` is used.
-        tenant_id: The tenant that the job is for. If it is `None`, it is taken from the event's detail, if the detail
-            names a tenant.
+        tenant_id: The tenant that the job is for. If this is `None`, the job is for the tenant that the event's detail
+            names, if any.
         follow: Whether to follow the run until it ends, and to publish an event about its ending. The type of that
             event is the type of the consumer's event, with the suffix `_SUCCESS` or `_FAILURE`. If one event starts two
             jobs, set `follow` to `False` for the second job, so that only the ending of the first job is published.
@@ -43,8 +43,8 @@ class SaveTenant:
     """Begin an operation for the tenant, such as its provisioning, and replace the tenant record.
 
     If a later event has begun an operation for the tenant, nothing is stored, and the consumer's remaining actions are
-    not performed. If an earlier delivery of this event stored the record, nothing is stored, but the remaining actions
-    are performed.
+    not performed. If an earlier delivery of the same event has stored the record, nothing is stored again, and the
+    consumer's remaining actions are performed.
 
     Attributes:
         tenant_id: The tenant's id, which is the tenant record's key.
@@ -57,10 +57,16 @@ class SaveTenant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateTenant:
-    """Change attributes of the tenant record. If a later event has changed the record, nothing is changed.
+    """Change attributes of the tenant record.
 
-    If that later event began an operation for the tenant, the consumer's remaining actions are usually not performed
-    either. They are performed only if this action has neither `starts` nor a `status`, and its event has no `start`.
+    A change is plain if `starts` is false and `status` is `None`.
+
+    If a later event has begun an operation for the tenant, nothing is changed, and the consumer's remaining actions are
+    not performed. There is one exception: if the change is plain and the consumer's event has no `start`, the remaining
+    actions are performed.
+
+    If a later event has made a plain change to the record, an earlier event's plain change is skipped. The consumer's
+    remaining actions are then performed.
 
     Attributes:
         tenant_id: The tenant's id, which is the tenant record's key.
@@ -93,14 +99,14 @@ class PublishEvent:
     Attributes:
         type: The event's type: EventBridge's `detail-type`.
         detail: The event's detail. It may be secret and is not in `repr`.
-        source: The event's source. A retry may publish the event a second time. If this function also receives the
-            event, it recognizes the second one as a repeat only if the source is `orchestrator` or begins with
-            `saas.tenant.provisioning.`.
+        source: The event's source. A retry may publish the event twice. If this function receives both events, it
+            recognizes the second one as a repeat, provided that the source is `orchestrator` or begins with
+            `saas.tenant.provisioning.`. With any other source, it handles both.
         failure: The error of a consumer, if the event reports that the consumer failed. The ledger stores the error in
             the action's record, so that a redelivery fails with the same error.
-        once_per: A subject, such as a run. For each subject, the event is published only once, even if several events
-            or consumers return the action. `None` publishes the event once per event, consumer and position among the
-            consumer's actions.
+        once_per: A subject, such as a run. For each tenant, only one action with this subject is performed,
+            whichever consumers and events it comes from. If this is `None`, each returned action is performed once: a
+            redelivery of the consumer's event does not perform the action again.
     """
 
     type: str
@@ -119,23 +125,23 @@ class SendCallback:
             be the host of `CALLBACK_URL`. The address may contain a secret and is not in `repr`.
         body: The JSON body. It may be secret and is not in `repr`.
         secret: The key with which the callback is signed.
-        context: A text that the control plane sends with each tenant, like the secret. The signature of a status
-            webhook covers both the body and this text. Other callbacks have no context.
+        context: A text that the control plane sends with each tenant. The signature of a status webhook covers the body
+            and this text. For a callback that is not a status webhook, this is `None`.
         allowed_hosts: Hosts to which this callback may go in addition to `CALLBACK_ALLOWED_HOSTS`, such as those that a
             tier names. Never put a host from an event here, because the event's sender could then choose any host.
         may_be_settled: Whether the answer 401 gives the outcome `REFUSED` instead of a failure. Set this for a status
-            webhook: the control plane answers 401 not only if the signature is wrong, but also if the tenant is no
-            longer being provisioned.
-        tenant_id: The tenant in whose tenant record to store why the callback was not sent or was refused. If this is
-            `None`, the reason is not stored.
+            webhook. The control plane answers 401 to a status webhook in two cases: the signature is wrong, or the
+            tenant is no longer being provisioned.
+        tenant_id: The tenant that the callback is about. If the callback is refused, or is not sent because of
+            `missing`, the reason is stored in this tenant's record. If this is `None`, the reason is not stored.
         missing: What the callback lacks, for example `no secret`. If this is set, the callback is not sent.
-        once_per: A subject, such as a run. For each subject, the callback is sent only once, even if several events or
-            consumers return the action. `None` sends the callback once per event, consumer and position among the
-            consumer's actions.
+        once_per: A subject, such as a run. For each tenant, only one action with this subject is performed,
+            whichever consumers and events it comes from. If this is `None`, each returned action is performed once: a
+            redelivery of the consumer's event does not perform the action again.
         keeps: Names of members of the answer's JSON object that later callbacks of the same consumer need (see
             `FromAnswer`). The ledger stores the values of these members unencrypted, in the action's record. If the
-            answer lacks one of these members, the callback fails. It also fails if the answer is 401, even with
-            `may_be_settled`.
+            answer lacks one of these members, the callback fails. With `keeps`, the answer 401 is always a failure:
+            `may_be_settled` has no effect.
     """
 
     url: str = field(repr=False)
@@ -188,8 +194,9 @@ class PublishEnding:
         name: The job's name in the build system.
         build: The run's id in the build system.
         tenant_id: The tenant that the job is for, if any.
-        ending: How the run ended according to the build system's event. It is published only if the build system has
-            deleted the run, and can therefore no longer say how the run ended.
+        ending: How the run ended according to the build system's event. This ending is published only if the build
+            system has deleted the run. Otherwise, the build system is asked how the run ended, and its answer is
+            published.
     """
 
     run_id: str
@@ -241,10 +248,10 @@ class Outcome(TypedDict, total=False):
         status: What happened to the action.
         builder: The name of the job's builder.
         name: For a job, the job's name; for a tenant record, the tenant's id; for an event, its type; for a callback,
-            the host. A callback that was not sent because of its `missing` has the tenant's id here.
+            the host that it was sent to. For a callback that was not sent because of its `missing`, the tenant's id.
         id: The run's id in the build system, or the published event's id.
         link: Address of a web page about the run.
-        buildNumber: Number of the Jenkins build, if the run has become a build already.
+        buildNumber: Number of the Jenkins build. It is missing if the run is still waiting in Jenkins' queue.
         buildLink: Address of the Jenkins build's web page.
         checked: Number of runs that a sweep checked.
         published: Number of endings that a sweep published.

@@ -67,10 +67,10 @@ class Application:
             SQS must deliver again.
 
         Raises:
-            OrchestratorError: The event is invalid, the ledger could not be read or written, or one consumer failed. If
-                a consumer failed, the event's other consumers have run nevertheless.
-            ExceptionGroup: Several consumers failed. For a batch, neither this nor `OrchestratorError` is raised,
-                because `batchItemFailures` reports the failures.
+            OrchestratorError: The EventBridge event is invalid, the ledger could not be read or written, or one
+                consumer failed. The failure of one consumer does not keep the event's other consumers from running.
+            ExceptionGroup: Several consumers of the EventBridge event failed. The failures of a batch's messages are
+                not raised: `batchItemFailures` reports them.
         """
         self._time_limit.check(context)
         with deadline.of_invocation(context), telemetry.quiet_libraries():
@@ -112,9 +112,9 @@ def _answer(event: Event[Any], results: Sequence[ConsumerResult]) -> dict[str, A
 
 @contextmanager
 def _logged_failures() -> Iterator[None]:
-    """Log and count an `OrchestratorError` of the `with` block, and raise it again.
+    """Log and count an `OrchestratorError` that the `with` block raises, and raise it again.
 
-    It is for failures that happen before any consumer runs. `_log_results` logs the failures of consumers.
+    The `with` block runs before any consumer does. `_log_results` logs the failures of consumers.
     """
     try:
         yield

@@ -57,8 +57,8 @@ class Consumer:
     """A registered consumer.
 
     Attributes:
-        name: The name, which is unique in a registry. It is part of the identity by which the ledger recognizes a
-            repeated action of the consumer.
+        name: The name, which is unique in a registry. The ledger recognizes a repeated action by an identity that
+            contains the name of the action's consumer.
         types: The event types that the consumer handles.
         function: The registered callable.
         when: A condition on the event. `None` accepts every event whose type is in `types`.
@@ -117,9 +117,9 @@ def describe(
     """Check a callable, and create a consumer from it. `Registry.consumer` explains the arguments.
 
     Raises:
-        ConfigurationError: An argument is malformed, the callable has no name and `name` is missing, the signature or
-            the return annotation is not that of a consumer, or the annotation of the event's parameter cannot be
-            resolved.
+        ConfigurationError: An argument is malformed, or `name` is missing for a callable without a name. Or the
+            callable is unfit: its signature or return annotation is not that of a consumer, or the annotation of its
+            first parameter cannot be used.
     """
     name = name or getattr(function, "__name__", "")
     if not name or name == "<lambda>":

@@ -148,7 +148,10 @@ _SentTenant: TypeAlias = Annotated[Tenant, BeforeValidator(_json_object)]
 
 
 def _with_plan(detail: Any) -> Any:
-    """Return a detail in which `subscription.plan` takes the place of a missing `planConfig`."""
+    """If a detail has no `planConfig`, return a copy in which `planConfig` is the value of `subscription.plan`.
+
+    A detail that has `planConfig`, or lacks `subscription.plan`, is returned unchanged.
+    """
     if not isinstance(detail, Mapping) or detail.get("planConfig") is not None:
         return detail
     subscription = detail.get("subscription")
@@ -161,8 +164,8 @@ class ProvisioningDetail(_Model):
     """The detail of TENANT_PROVISIONING, in any of its three forms.
 
     Form A is flat: `tenant` and `planConfig` are members of the detail itself. Form B wraps form A as `{type, data}`.
-    Form C, which the control plane's own library sends, is flat, too, and has `secret`, `context` and `subscription`.
-    It has no `planConfig`; the member `plan` of its `subscription` takes that place.
+    Form C is sent by the control plane's own library. It is flat, and has `secret`, `context` and `subscription`. In
+    form C, the plan is not in `planConfig`, but in `subscription.plan`.
     """
 
     tenant: _SentTenant
@@ -249,7 +252,7 @@ class BuildDetail(_Model):
     def has_failed(self) -> bool:
         """Whether the variable `CODEBUILD_BUILD_SUCCEEDING` says that the build failed.
 
-        If so, even an event whose type ends in `_SUCCESS` is handled as a failure.
+        A failed build may still send an event whose type ends in `_SUCCESS`. That event is handled as a failure.
         """
         return self.build_succeeding == "0"
 
@@ -281,7 +284,8 @@ def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
     If a name occurs in both, the detail's own value is used, unless that value is null or an empty text.
 
     Args:
-        detail: A detail as received, wrapped or not, or a tenant record, which has the same members.
+        detail: A detail as received, which may be wrapped as `{type, data}`. A tenant record has the same members and
+            may be given instead.
     """
     inner = unwrapped(detail)
     override = inner

@@ -112,17 +112,18 @@ def json_type(value: object) -> str:
 
 
 def wrapped(who: str, module: str, error: BaseException) -> OrchestratorError:
-    """Wrap an exception that a consumer or builder raised. The new message names the exception's type and line.
+    """Wrap an exception that a consumer or builder raised.
 
     Args:
         who: The consumer or builder, for example `consumer 'scale_down'`.
-        module: Name of the module that defines the consumer or builder. The message names the traceback's last line in
-            this module, or the traceback's last line if none is in this module.
-        error: The exception. Its text may contain event data, so the new message does not contain it.
+        module: Name of the module that defines the consumer or builder.
+        error: The exception. Its text may contain event data, so the new message does not contain that text.
 
     Returns:
-        A `ConfigurationError` if the code uses an AWS service whose description is not in the deployment artifact; for
-        any other cause, a `ConsumerFailed`. The given exception is the cause of the new one.
+        A `ConfigurationError` if the code uses an AWS service that the deployment artifact leaves out. Otherwise, a
+        `ConsumerFailed`. Its message names the exception's type and a line from the traceback: the last line in
+        `module`, or the very last line if none is in `module`. In both cases, the given exception is the cause of the
+        new one.
     """
     service = _left_out_service(error)
     failed: OrchestratorError
@@ -138,7 +139,7 @@ def wrapped(who: str, module: str, error: BaseException) -> OrchestratorError:
 
 
 def _left_out_service(error: BaseException) -> str | None:
-    """Return the name of the AWS service whose description the SDK lacks; `None` if that did not cause the error."""
+    """Return the AWS service whose missing description caused the error; `None` if the error has another cause."""
     reason: BaseException | None = error  # boto3.resource, for example, wraps UnknownServiceError in its own exception
     while reason is not None and not isinstance(reason, UnknownServiceError):
         reason = reason.__cause__ or reason.__context__

@@ -13,7 +13,10 @@ DetailT_co = TypeVar("DetailT_co", covariant=True, default=Mapping[str, Any])
 
 
 class EventType(StrEnum):
-    """The event types of a tenant's lifecycle. A consumer may also handle any other text as an event type."""
+    """The event types of a tenant's lifecycle.
+
+    A consumer may handle other event types, too. Their names are plain texts, not members of this enum.
+    """
 
     TENANT_PROVISIONING = "TENANT_PROVISIONING"
     TENANT_PROVISIONING_SUCCESS = "TENANT_PROVISIONING_SUCCESS"
@@ -32,8 +35,8 @@ class Start:
 
     Attributes:
         event_id: The event's id.
-        at: The event's time. If that time is in the future, because the sender's clock is ahead, this is the time of
-            the event's delivery instead.
+        at: The event's time. If the sender's clock is ahead, the event's time may be in the future. `at` is then the
+            time of the event's delivery.
     """
 
     event_id: str
@@ -48,21 +51,21 @@ class Event(Generic[DetailT_co]):
     the annotation is plain `Event`, the detail is a mapping. The detail may be secret and is not in `repr`.
 
     Attributes:
-        type: The event's type, which EventBridge calls `detail-type`; for example one of `EventType`.
+        type: The event's type, for example a member of `EventType`. EventBridge calls the type `detail-type`.
         detail: The event's data.
         id: The event's id. It is the same on every redelivery and replay.
         source: The sender, for example `aws.codebuild`.
         time: When the event happened.
         account: The AWS account that the event comes from.
         region: The AWS region that the event comes from.
-        resources: ARNs of the AWS resources that the event is about. The list is often empty. In an event that this
-            package published, it contains URNs by which the package recognizes the event.
+        resources: ARNs of the AWS resources that the event is about. The list is often empty. If this package published
+            the event, the list contains URNs instead, by which the package recognizes the event.
         replay_name: Name of the archive replay that sent the event again. It is `None` for a live event.
-        redrive: A text that identifies the redelivery, if somebody had the event delivered again: by an archive replay,
-            from the failure queue, or by sending a record of Lambda's failure destination. It is `None` for the first
-            delivery and for AWS's own retries.
-        start: The event that began the operation to which this event belongs. It is known if this event is about a run
-            in the ledger, or if this function published this event. Otherwise, it is `None`.
+        redrive: A text that identifies the redelivery, if somebody had the event delivered again. There are three ways:
+            an archive is replayed, a message from the failure queue is sent again, or a record of Lambda's failure
+            destination is sent. `redrive` is `None` for the first delivery and for AWS's own retries.
+        start: The event that began the operation to which this event belongs. `start` is known for an event about a run
+            in the ledger, and for an event that this function published. For any other event, `start` is `None`.
         is_own_failure: Whether this function published this event because a consumer failed before its job was started.
     """
 

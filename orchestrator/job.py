@@ -15,9 +15,9 @@ class Job:
 
     Attributes:
         name: The job's name in the build system.
-        run_id: The id of the run to start. It is the same on every redelivery of the event that the job is for, so that
-            a run that is already started can be found.
-        since: The time of that event. No run with this run id can have started earlier.
+        run_id: The id of the run to start. If the event is delivered again, the id is the same, so that a run that is
+            already started can be found.
+        since: The time of the event that the job is for. No run with this run id can have started earlier.
         variables: The job's variables, including `ORCHESTRATOR_RUN_ID`. Values may be secret and are not in `repr`.
     """
 
@@ -35,8 +35,9 @@ class Run:
         id: The run's id in the build system: the id of a CodeBuild build, or the number of a Jenkins queue item. (A
             Jenkins build gets its own number only later.) It is `None` if the build system did not return an id.
         link: Address of a web page about the run.
-        build_number: Number of the run's build, if the build has a number besides `id`, and if it is known already.
-        build_link: Address of that build's web page.
+        build_number: Number of the run's build, if this number differs from `id`, as it does in Jenkins. It is `None`
+            as long as the number is unknown.
+        build_link: Address of the build's web page.
         already_started: Whether an earlier request started the run, so that this request started nothing.
     """
 
@@ -58,8 +59,8 @@ class StartedJob:
         id: The run's id in the build system, as in `Run`. It is `None` until the ledger has stored the outcome of
             starting the job.
         since: The time of the event that the job was started for. No run with this run id can have started earlier.
-        event_id: Id of that event.
-        event_type: Type of that event.
+        event_id: Id of the event that the job was started for.
+        event_type: Type of the event that the job was started for.
         tenant_id: The tenant that the job is for, if any.
         start: The event that began the operation that the job is part of, such as the tenant's provisioning.
         follow: Whether to publish how the run ends, as in `StartJob`.
@@ -85,10 +86,10 @@ class Ending:
         succeeded: Whether the run succeeded.
         reason: A sentence that says how the run ended and is safe to log, for example
             `CodeBuild build a:b ended FAILED`.
-        variables: The variables that the run was started with, and those that it exported. If a variable is both, this
-            is the exported value. Values may be secret and are not in `repr`.
-        is_gone: Whether the build system has deleted the run, so that this ending is only a guess. The scheduled sweep
-            publishes a guess only once the run is a day old, because until then an event may report the real ending.
+        variables: The variables that the run was started with, and the variables that the run exported. If a variable
+            has both values, the exported value is used. Values may be secret and are not in `repr`.
+        is_gone: Whether the build system has deleted the run. If so, the ending is only a guess. The scheduled sweep
+            waits until the run is a day old before it publishes a guess, because an event may report the real ending.
     """
 
     succeeded: bool
@@ -108,11 +109,12 @@ class Builder(Protocol):
     """
 
     def start(self, job: Job) -> Run:
-        """Start a job, but only once per run id if the build system can recognize a repeat.
+        """Start a job.
+
+        If the build system can recognize a repeated request, a second call with the same run id starts nothing.
 
         Returns:
-            The new run. If the build system recognizes that an earlier call has started the job with the same run id,
-            the run of that call.
+            The new run. If this call was a repeat that started nothing, the run that the first call started.
 
         Raises:
             JobRejected: The build system refused to start the job, or has no such job.
@@ -139,13 +141,13 @@ class Builder(Protocol):
 
 
 class RecognisesRepeats(Protocol):
-    """A builder whose build system itself recognizes that a `start` is repeated, for a limited time.
+    """A builder whose build system itself recognizes a repeated `start`, for a limited time.
 
     Attributes:
-        covers: How long the build system recognizes a repeated `start`, counted from `Job.since`. This matters only if
-            `IDEMPOTENCY_TABLE` is not set: after that time, `find` is called before `start`. For a builder without
-            `covers`, `find` is called after 30 seconds. Until then, the event cannot be a retry, because Lambda waits
-            longer before its first retry.
+        covers: How long the build system recognizes a repeated `start`. The time counts from `Job.since`. It is used
+            only if `IDEMPOTENCY_TABLE` is not set: once this time has passed, `find` is called before `start`. For a
+            builder without `covers`, the time is 30 seconds. An event that is younger than 30 seconds cannot be a
+            retry, because Lambda waits a minute before its first retry.
     """
 
     covers: timedelta

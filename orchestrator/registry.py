@@ -48,8 +48,8 @@ class Registry:
                 validated.
             failure_type: Type of the event that is published if this consumer fails permanently. The event contains the
                 reason. Set this if somebody waits for the ending of the consumer's job.
-            leads_to: What may follow from the consumer, such as the types of published events. Only the command
-                `orchestrator routes` uses this, to draw the flow.
+            leads_to: What may follow from the consumer: types of events, or other texts such as `status webhook`. Only
+                the command `orchestrator routes` reads these texts, to draw the flow.
 
         Raises:
             ConfigurationError: The name is taken, no event type is given, or the callable's signature is not that of a
@@ -101,7 +101,7 @@ class Registry:
                 del self._by_type[event_type]
 
     def consumers_of(self, event_type: str) -> tuple[Consumer, ...]:
-        """Return the consumers of an event type in order of registration, whatever their conditions (`when`)."""
+        """Return all consumers of an event type in order of registration. Conditions (`when`) are not checked."""
         return tuple(self._by_type.get(event_type, {}).values())
 
     def _add(self, consumer: Consumer) -> None:

@@ -1,4 +1,4 @@
-"""Computes the identity of each action. It stays the same on every redelivery of the event that led to the action."""
+"""Computes the identity of each action. An action has the same identity whenever its event is delivered again."""
 
 import hashlib
 import json
@@ -51,10 +51,10 @@ class Origin:
 
     Attributes:
         event: The event, with its detail as received.
-        consumer: Name of the consumer that returned the action.
+        consumer: Name of the consumer that returned the action, or that failed if `is_failure` is true.
         position: The action's position among the consumer's actions, from 0.
-        is_failure: Whether the action publishes the event about the consumer's failure. The consumer did not return
-            this action, so `position` is not used.
+        is_failure: Whether the action publishes the event about the consumer's failure. The consumer does not return
+            such an action, so `position` is not used.
     """
 
     event: Event[Mapping[str, Any]]
@@ -69,7 +69,10 @@ class Origin:
 
     @property
     def start(self) -> Start:
-        """The event that began the operation that this action is part of; the action's own event if none is known."""
+        """The event that began the operation to which the action belongs.
+
+        If that event is not known, the result is the action's own event.
+        """
         return self.event.start or Start(event_id=self.event.id, at=self.time)
 
     @property
@@ -85,23 +88,28 @@ class Origin:
     def may_be_retry(self) -> bool:
         """Whether this delivery of the event may be a repeat.
 
-        It may be one if somebody had the event delivered again, or if the event is at least 30 seconds old, because
-        Lambda may then have retried it. It may also be one if the event's time is in the future, because the event's
-        age is then unknown.
+        This is true in three cases. First, somebody had the event delivered again. Second, the event is at least 30
+        seconds old, so Lambda may have retried the event. Third, the event's time is in the future, so the event's age
+        is unknown.
         """
         age = clock.now() - self.event.time
         return self.event.redrive is not None or not timedelta() <= age < BEFORE_FIRST_RETRY
 
     def once_per(self, subject: str) -> str:
-        """Compute an action's identity from tenant and subject only, so that several events perform it only once."""
+        """Compute an action's identity from tenant and subject only.
+
+        If several events lead to the same action for a tenant, their actions have one identity. Therefore, only one of
+        them is performed.
+        """
         return _digest("once", find_tenant_id(self.event.detail), subject)
 
 
 def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:
-    """Build the `resources` of an event to publish. By them, this package recognizes the event when it receives it.
+    """Build the `resources` of an event that this package publishes. This package reads them when it gets the event.
 
-    One URN contains the identity of the action that publishes the event (`run_id`). Another contains the id and time of
-    the event that began the operation (`start`). If the event is about a consumer's failure, a third URN says so.
+    The first URN contains the identity of the action that publishes the event (`run_id`). The second URN contains the
+    id and time of the event that began the operation (`start`). If the event is about a consumer's failure, there is a
+    third URN.
     """
     found = [_PUBLISHED_BY + run_id, f"{_STARTED_BY}{written(start.at)}/{start.event_id}"]
     return [*found, _FAILURE] if is_failure else found
@@ -118,11 +126,11 @@ def published_mark(source: str, resources: Sequence[str]) -> str | None:
 
 
 def published_start(source: str, resources: Sequence[str]) -> Start | None:
-    """Read which event began the operation of an event that this package published.
+    """Read the start of an operation from the resources of an event that this package published.
 
     Returns:
-        The event that began the operation. `None` if `resources` does not name it, or if `source` shows that this
-        package did not publish the event.
+        The start: the id and time of the event that began the operation. `None` if `resources` does not contain a
+        start, or if `source` shows that this package did not publish the event.
     """
     for mark in _marked(source, resources, _STARTED_BY):
         time, _, event_id = mark.removeprefix(_STARTED_BY).partition("/")
@@ -132,7 +140,7 @@ def published_start(source: str, resources: Sequence[str]) -> Start | None:
 
 
 def publishes_failure(source: str, resources: Sequence[str]) -> bool:
-    """Whether this package published an event because a consumer failed, according to its source and resources."""
+    """Whether an event's source and resources show that this package published it because a consumer failed."""
     return any(_marked(source, resources, _FAILURE))
 
 

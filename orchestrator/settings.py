@@ -98,17 +98,18 @@ class Settings(BaseModel):
         idempotency_table: DynamoDB table of the ledger. Without it, only the build systems prevent a repeated event
             from starting its job twice.
         idempotency_record_max_age: How long the ledger keeps a record and follows a run, in seconds.
-        require_run_id: Whether to refuse an event about a run's ending if its detail has no `ORCHESTRATOR_RUN_ID`. Such
-            an event cannot be checked against the ledger: anyone who may publish on the bus could have sent it.
+        require_run_id: Whether to refuse an event about a run's ending if its detail has no `ORCHESTRATOR_RUN_ID`.
+            Without this id, the event cannot be checked against the ledger: anyone who may publish on the bus could
+            have sent the event.
         publish_build_endings: Whether this function publishes how CodeBuild builds ended. Set it to false if the builds
             publish their endings themselves.
-        failure_queue_url: URL of the SQS queue to which messages that cannot be handled are moved. Without it, the
-            redrive policy of the queue that a message came from applies. The URL is checked only when it is used,
-            because `sam local` passes the queue's name instead of its URL.
+        failure_queue_url: URL of the SQS queue to which messages that cannot be handled are moved. Without this
+            setting, such a message stays in the queue that it came from, and the redrive policy of that queue applies.
+            The URL is checked only when it is used, because `sam local` passes the queue's name instead of its URL.
         sqs_parallel_records: How many messages of a batch are handled at the same time.
         jenkins_url: Address of the Jenkins server, including the path at which Jenkins is installed, if any.
-        jenkins_allow_http: Whether `jenkins_url` may be an address without TLS (`http`). If its host is loopback, it
-            may be one anyway.
+        jenkins_allow_http: Whether `jenkins_url` may be an `http` address, which means no TLS. For a loopback host,
+            `http` is always allowed.
         jenkins_credentials_secret: Name or ARN of the secret in Secrets Manager that holds a JSON object with
             `username` and `token`.
         jenkins_ca_bundle: Path of a PEM file with the certificates of a private certificate authority. By default, the

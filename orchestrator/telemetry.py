@@ -58,7 +58,8 @@ def _message(text: Any) -> Any:
 class _UnlistedLogger(logging.Logger):
     """A logger that is not in `logging`'s tree of loggers.
 
-    It does not cache whether a level is enabled, because `logging` clears such caches only for loggers in its tree.
+    An ordinary logger caches which levels are enabled. This logger caches nothing, because `logging` clears the caches
+    only for loggers in its tree.
     """
 
     def isEnabledFor(self, level: int) -> bool:  # noqa: N802 (logging's name)
@@ -66,9 +67,10 @@ class _UnlistedLogger(logging.Logger):
 
 
 class _PrivateLogger(Logger):
-    """A Powertools Logger whose logger is not in `logging`'s tree of loggers.
+    """A Powertools Logger that uses an `_UnlistedLogger`, so that no other package shares its logger.
 
-    In that tree, all Powertools Loggers with the same service name share one logger, even those of other packages.
+    An ordinary Powertools Logger uses the logger that has the service name in `logging`'s tree. Another package with
+    the same service name would use the same logger.
     """
 
     def _get_logger(self) -> logging.Logger:
@@ -79,7 +81,7 @@ class _PrivateLogger(Logger):
         return _UnlistedLogger(self.service)
 
     def prefer(self, level: str | int) -> None:
-        """Set the log level, even if Powertools itself would use the log level of Lambda's settings instead."""
+        """Set the log level. It overrides the log level in Lambda's settings, which Powertools would prefer."""
         self._logger.setLevel(level)
 
 
@@ -88,7 +90,7 @@ _event_keys: ContextVar[Mapping[str, Any]] = ContextVar("event_keys", default=Ma
 
 
 class _EventKeys(logging.Filter):
-    """Adds the keys that `log_keys` sets for the current event to each log line."""
+    """Adds keys about the current event to each log line. `log_keys` sets the keys."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         for name, value in _event_keys.get().items():
@@ -150,10 +152,10 @@ _LIBRARIES = ("aws_lambda_powertools", "boto3", "botocore", "urllib3")
 
 
 class _Quiet(logging.Filter):
-    """Drops a library's log lines below ERROR while any thread is handling an event.
+    """Drops the libraries' log lines below ERROR while any thread is handling an event.
 
-    It drops the lines of all threads, because nothing shows which threads belong to an event: a thread that a consumer
-    starts does not inherit context variables.
+    The lines of all threads are dropped, because a consumer may start threads. These threads do not inherit context
+    variables, so nothing shows that they belong to the event.
     """
 
     def __init__(self) -> None:
@@ -202,7 +204,10 @@ def quiet_libraries() -> Iterator[None]:
 
 
 def quiet_new_loggers() -> None:
-    """Apply `quiet_libraries` to loggers that were created since its `with` block began; call this after an import."""
+    """Apply the current `quiet_libraries` block to loggers that were created after the block began.
+
+    Call this function after an import that may create loggers.
+    """
     _quiet.include_new_loggers()
 
 

@@ -166,13 +166,14 @@ def _batches(settings: Settings, clients: Clients) -> "Batches":
 
 
 def _prepare_for_snapshot() -> None:
-    """With SnapStart, register hooks that run before the snapshot and after a restore.
+    """If SnapStart is used, register hooks that run before the snapshot and after a restore.
 
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
 
-    Clients, credentials and caches need no hook, because the first event creates them, after the restore. The random
-    number generator needs a hook. It determines the pauses between retries, and these must differ between environments
-    that are restored from the same snapshot.
+    Clients, credentials and caches need no hook, because they are created after the restore, by the first event.
+
+    The random number generator needs a hook, because it determines the pauses between retries. Environments that are
+    restored from the same snapshot must make different pauses.
     """
     if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
         return

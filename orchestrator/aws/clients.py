@@ -33,8 +33,8 @@ class Clients:
         """Return the client of an AWS service.
 
         The client allows 2 s for connecting and 5 s for the answer, or less if the invocation ends sooner. It tries
-        each request up to three times, with random pauses between the tries. It sends requests
-        to the address in `AWS_ENDPOINT_URL_<SERVICE>` or `AWS_ENDPOINT_URL`, if one of these variables is set.
+        each request up to three times, with random pauses between the tries. If the variable
+        `AWS_ENDPOINT_URL_<SERVICE>` or `AWS_ENDPOINT_URL` is set, the client sends its requests to the address in it.
 
         Args:
             service: The name that the SDK gives the service, such as `dynamodb`.
@@ -96,7 +96,7 @@ def _session() -> "boto3.Session":
 
 
 def _limit_time(http_session: Any) -> None:
-    """Make an HTTP session of botocore limit the total time of each request, and stop before the invocation ends."""
+    """Make an HTTP session of botocore limit the total time of each request, and end it before the invocation ends."""
     from orchestrator.timing.http import timed
 
     # botocore has no setting for this: its read timeout limits each wait for bytes, not their sum.
@@ -123,9 +123,10 @@ def _end_tries_in_time(
     caught_exception: Exception | None,
     **_: Any,
 ) -> None:
-    """End a request after a failed try if the SDK's pause before the next try could last beyond the invocation.
+    """End a request if its last try failed and there is no time for another try.
 
-    The SDK calls this function after each try of a request. The function ends the request by raising the try's failure.
+    The SDK calls this function after each try of a request, and pauses before the next try. If the pause could last
+    until the invocation ends, the function raises the failure of the last try, which ends the request.
     """
     # botocore.retries.standard.ExponentialBackoff: the first pause is at most 1 s after throttling and 50 ms after any
     # other failure; it doubles each time. A retry-after header adds up to 5 s.

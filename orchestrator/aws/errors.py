@@ -55,12 +55,13 @@ def aws_errors(failure: str, rejected: type[OrchestratorError] = ConfigurationEr
 
     Args:
         failure: Start of the error message, such as `tier 'BASIC' could not be read`.
-        rejected: The type of the error that is raised if AWS or the SDK refused the request because of its content.
+        rejected: The type of the error if neither `Unavailable` nor `ConfigurationError` fits (see below), for example
+            because the request is invalid.
 
     Raises:
         Unavailable: AWS was unreachable, failed internally, or throttled the request.
         ConfigurationError: Credentials, permissions or a region are missing, or a resource does not exist.
-        OrchestratorError: AWS or the SDK refused the request for any other reason. The error's type is `rejected`.
+        OrchestratorError: AWS or the SDK refused the request for another reason. The error's type is `rejected`.
     """
     try:
         yield

@@ -53,8 +53,8 @@ def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValue
     A `float` is stored in its shortest decimal form, so that 0.1 is stored as exactly 0.1.
 
     Raises:
-        DecimalException: A number has more than 38 significant digits, or its magnitude is neither 0 nor between 1e-130
-            and 9.9e125.
+        DecimalException: A number has more than 38 significant digits, is too large (magnitude above 9.9e125), or is
+            too small (magnitude below 1e-130, but not 0).
         TypeError: A value is not JSON-like, or a number is not finite.
     """
     from boto3.dynamodb.types import TypeSerializer
@@ -64,7 +64,7 @@ def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValue
 
 
 def is_unstorable(value: object) -> bool:
-    """Return whether DynamoDB cannot store a scalar, such as a number with too many digits."""
+    """Return whether a scalar is one that DynamoDB cannot store, for example a number with too many digits."""
     try:
         to_item({"": value})
     except (DecimalException, TypeError):
@@ -75,7 +75,7 @@ def is_unstorable(value: object) -> bool:
 def is_too_large(error: exceptions.ClientError) -> bool:
     """Return whether an error means that DynamoDB refused an item because of its size.
 
-    Only the error's text shows the reason: DynamoDB uses the same error code for other invalid requests.
+    The reason is read from the error's text, because other invalid requests have the same error code.
     """
     answer = error.response.get("Error", {})
     return answer.get("Code") == "ValidationException" and "exceeded the maximum allowed size" in answer.get(

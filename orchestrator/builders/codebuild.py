@@ -56,8 +56,8 @@ class CodeBuild:
         """Start a build; see `Builder.start`.
 
         The run id is the request's idempotency token, so CodeBuild starts no second build if the request is repeated.
-        CodeBuild refuses a repeated request whose variables have changed. The build that the earlier request started is
-        then searched for and returned.
+        If the variables have changed since the first request, CodeBuild refuses the repeated one. In this case, the
+        build that the first request started is searched for and returned.
         """
         self.check(job.name)
         variables = [{"name": name, "value": value, "type": "PLAINTEXT"} for name, value in job.variables.items()]
@@ -131,9 +131,10 @@ class CodeBuild:
 
 
 def _raise_in_doubt(error: ClientError, failure: str) -> None:
-    """Raise `Unavailable` if the SDK sent the request more than once.
+    """Raise `Unavailable` if the SDK tried the request to start a build more than once.
 
-    AWS refused the last request, but an earlier one may have started the build although its answer was lost.
+    AWS refused the last try. It is not known whether an earlier try started the build, because its answer may have been
+    lost.
     """
     if error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0:
         raise Unavailable(
@@ -221,7 +222,7 @@ def _run_id(build: Mapping[str, Any]) -> str | None:
 def console_link(arn: str) -> str | None:
     """Return the link to a build's page in the AWS console.
 
-    Return `None` if the console's host for the build's AWS partition, such as `aws-cn`, is not in `_CONSOLES`.
+    Return `None` if `_CONSOLES` has no host for the build's AWS partition, such as `aws-iso`.
 
     Args:
         arn: The build's ARN.

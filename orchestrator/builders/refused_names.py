@@ -1,12 +1,12 @@
-"""Lists the variable names that an event may not set, because they change how a build runs.
+"""Lists the names of the variables that an event must not set, because they change how a build runs.
 
-Names are compared without regard to case. Some common names are allowed because a tenant's own variables are likely to
-have them: `REGION`, `NODE_COUNT`, `USER` and `WORKSPACE`. `NODE_ENV` is allowed, too, because it selects a mode and
-loads no code.
+Names are compared without regard to case. Some common names are not in the list, because a tenant's own variables are
+likely to have them: `REGION`, `NODE_COUNT`, `USER` and `WORKSPACE`. `NODE_ENV` is not in the list either, because it
+selects a mode and loads no code.
 
-A tier can list the names that events may set for its jobs, in its attribute `allowedVariables` (see
-`orchestrator.stores.tiers`). Events may then set no other names. They may set a name in that attribute even if this
-module refuses it, unless the name is in the family `OWN_FAMILY`.
+The attribute `allowedVariables` of a tier can list the names that events may set for the tier's jobs (see
+`orchestrator.stores.tiers`). The tier's list then replaces the list in this module, with one exception: events can
+never set a variable of the family `OWN_FAMILY`.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ _HARMLESS = frozenset({"TF_STATE_BUCKET", "TF_KEY"})
 class Family:
     """The names of the variables that one kind of program reads.
 
-    Each attribute is one text: a list in upper case, separated by spaces.
+    Each attribute is a text of words in upper case, separated by spaces.
 
     Attributes:
         names: Whole names.
@@ -177,9 +177,9 @@ _ANY_PREFIX, _ANY_SUFFIX = tuple(_PREFIXES), tuple(_SUFFIXES)
 
 
 def family_of(name: str) -> str | None:
-    """Return the key in `FAMILIES` of the family that a variable's name belongs to.
+    """Return the name of the family in `FAMILIES` that a variable's name belongs to.
 
-    Return `None` if the name belongs to no family. An event may then set the variable.
+    Return `None` if the variable's name belongs to no family, which means that an event may set the variable.
 
     Example:
         >>> family_of("Git_Ssh_Command"), family_of("INSTANCE_COUNT")

@@ -39,14 +39,15 @@ def _knows_endings(builder: object) -> TypeGuard[KnowsEndings]:
 class BuildSystem:
     """Calls one builder, and wraps the exceptions that the builder raises.
 
-    An exception that is not an `OrchestratorError` is wrapped in one. The builder's methods `check` and `endings` and
-    its attribute `covers` are optional. Whether the builder has them is checked once, when this object is created.
+    An exception that is not an `OrchestratorError` is wrapped in an `OrchestratorError`. The builder's methods `check`
+    and `endings` and its attribute `covers` are optional. Whether the builder has them is checked once, when this
+    object is created.
 
     Attributes:
         name: The builder's name.
-        covers: For how long after the event's time the build system recognizes a repeated `start`, so that no `find` is
-            needed first. For a builder without the attribute `covers`, this is 30 seconds, because Lambda waits longer
-            than that before it delivers an event again.
+        covers: How long after the event's time a job can be started without a search by `find`. In this time, the build
+            system itself recognizes a repeated `start`. For a builder without the attribute `covers`, this is 30
+            seconds, because Lambda waits longer than that before a retry.
         can_be_followed: Whether the builder has a method `endings`. If it has none, its runs cannot be followed.
     """
 
@@ -80,8 +81,8 @@ class BuildSystem:
     def find(self, job: Job) -> Run | None:
         """Search for an earlier run of a job; see `Builder.find`.
 
-        If the build system has no such job, there is no run either. This method then returns `None`, although the
-        builder raises `JobRejected`.
+        If the builder raises `JobRejected` because the build system does not have the job, return `None`: a job that
+        does not exist has no runs.
         """
         try:
             with self._wrapped_errors():

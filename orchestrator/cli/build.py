@@ -1,4 +1,7 @@
-"""The command `orchestrator build`: builds the artifact of a project's function; `sam build` runs it through make."""
+"""The command `orchestrator build`: builds the artifact of a project's function.
+
+`sam build` runs `make`, and `make` runs this command.
+"""
 
 import argparse
 import subprocess
@@ -10,7 +13,11 @@ _PROGRAM = "build_artifact.py"
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
-    """Add the command."""
+    """Add the command `build` to the parser's commands.
+
+    Args:
+        parents: Parsers that define the options which `build` shares with other commands.
+    """
     parser = commands.add_parser(
         "build",
         parents=parents,

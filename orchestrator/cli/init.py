@@ -1,7 +1,8 @@
 """The command `orchestrator init`: writes a project with consumers, ready to be tested and deployed.
 
 The project consists of the files in `starter`, and of this repository's template, SAM configuration and sample events.
-A wheel has all of them in `starter`. In a checkout, template, configuration and events are at its root.
+In a wheel, all of these files are in `starter`. In a checkout, the template, the SAM configuration and the sample
+events are at the root of the repository.
 """
 
 import argparse
@@ -26,7 +27,11 @@ parameter_overrides = [
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
-    """Add the command."""
+    """Add the command `init` to the parser's commands.
+
+    Args:
+        parents: Parsers that define the options which `init` shares with other commands.
+    """
     parser = commands.add_parser(
         "init",
         parents=parents,
@@ -57,7 +62,15 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _existing(folder: Path, files: Iterable[Path]) -> list[str]:
-    """Return what is in the way of the files: files, links, and anything that is not a folder where one is needed."""
+    """Return the paths, relative to `folder`, of what keeps a project's files from being written.
+
+    A path is in the way in three cases: it is a symbolic link, something exists where a file must be written, or
+    something other than a folder exists where a folder is needed.
+
+    Args:
+        folder: The project's folder.
+        files: The paths of the project's files, relative to `folder`.
+    """
     files = set(files)
     folders = {parent for file in files for parent in file.parents if parent != Path()}
 
@@ -69,10 +82,10 @@ def _existing(folder: Path, files: Iterable[Path]) -> list[str]:
 
 
 def project(name: str) -> dict[Path, str]:
-    """Return the files of a project: their text, by their path in it.
+    """Return the text of each file of a project, by the file's path in the project.
 
     Args:
-        name: The name of the project and its stack.
+        name: The name of the project and of its CloudFormation stack.
     """
     sources = {path.relative_to(STARTER): path for path in _files(STARTER)}
     if not (STARTER / "template.yaml").exists():
@@ -92,7 +105,11 @@ def project(name: str) -> dict[Path, str]:
 
 
 def _files(entry: Path) -> list[Path]:
-    """Return a file, or the files of a folder without its pages and this machine's bytecode."""
+    """Return a file itself, or the files in a folder and its subfolders.
+
+    Compiled Python files (`__pycache__`) are left out. Markdown files are left out unless they are directly in
+    `starter`.
+    """
     if entry.is_file():
         return [entry]
     found = (path for path in entry.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
@@ -100,6 +117,9 @@ def _files(entry: Path) -> list[Path]:
 
 
 def _name(folder: Path) -> str:
-    """Return a name that CloudFormation accepts for a stack: letters, digits and hyphens, a letter first."""
+    """Turn a folder's name into a name that CloudFormation accepts for a stack.
+
+    The result consists of letters, digits and hyphens, and begins with a letter.
+    """
     words = re.findall("[A-Za-z0-9]+", folder.resolve().name)
     return "-".join(words if words and words[0][0].isalpha() else ["tenants", *words])[:128].rstrip("-")

@@ -85,9 +85,9 @@ def as_table(entries: Sequence[Route]) -> str:
 def as_mermaid(entries: Sequence[Route]) -> str:
     """Write routes as the source of a Mermaid flowchart.
 
-    Event types are drawn with round ends, consumers as rectangles, and effects that are not events as flags. A solid
-    arrow leads from an event type to each consumer that takes it. A dotted arrow leads from a consumer to each event
-    type and each other effect that it can cause.
+    An event type is drawn as a box with round ends, a consumer as a rectangle, and an effect that is not an event as a
+    flag. A solid arrow leads from an event type to each consumer that takes events of this type. A dotted arrow leads
+    from a consumer to everything that the consumer can cause: event types, and effects that are not events.
     """
     follows = [text for entry in entries for text in entry["leadsTo"]]
     types = _numbered("event", [entry["eventType"] for entry in entries] + [text for text in follows if _is_type(text)])

@@ -42,7 +42,7 @@ class Dispatcher:
             context: The context that the consumers receive.
 
         Returns:
-            One result for each consumer, in the order of `consumers`. A consumer whose condition is false has none.
+            One result for each consumer that accepted the event or failed, in the order of `consumers`.
         """
         consumers = list(consumers)
         turns: list[Turn] = []

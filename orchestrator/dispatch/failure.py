@@ -27,14 +27,14 @@ def failure_event(
 
     Args:
         event_type: The type of the event that is built, such as `TENANT_PROVISIONING_FAILURE`.
-        event: The event that could not be handled.
-        actions: The actions that the consumer returned; empty if it failed before it returned any.
+        event: The event that the consumer could not handle.
+        actions: The actions that the consumer returned; empty if the consumer failed before it returned any.
         error: The failure. Its text becomes `reason` in the new event's detail, and its class name becomes `error`.
 
     Returns:
-        The event. Its detail contains the tenant data that the job would have sent if it had run and failed. If nobody
-        waits for a job, the result is `None`. That is so if the event has no tenant id, if the tenant is unknown, or if
-        the consumer returned actions and none of them starts a job.
+        The new event. Its detail contains the tenant data that the job would have sent if it had run and failed.
+        `None` if nobody waits for a job. Nobody waits in three cases: `event` has no tenant id, the error is an
+        `UnknownTenant`, or the consumer returned actions and none of them starts a job.
     """
     actions = list(actions)
     tenant_id = find_tenant_id(event.detail)

@@ -66,8 +66,8 @@ class Turn:
                 that other consumers read.
 
         Returns:
-            True if the consumer accepts the event. It is also True if the check raised an exception, because `run` then
-            returns that failure.
+            True if the consumer accepts the event, or if the check raised an exception. `run` returns that exception as
+            the result's `error`.
         """
         try:
             self._raise_published_failure()
@@ -77,7 +77,7 @@ class Turn:
         return self._accepted is not None or self._refused is not None
 
     def run(self) -> ConsumerResult:
-        """Call the consumer and perform its actions; a failure is returned as the result's `error`."""
+        """Call the consumer and perform its actions. A failure is not raised, but returned as the result's `error`."""
         try:
             if self._refused is not None:
                 raise self._refused
@@ -139,8 +139,10 @@ class Turn:
     def _has_started_job(self) -> bool:
         """Return whether an earlier delivery of this event has started the consumer's job.
 
-        If it has, the tenant record may already describe a later stage of the operation, so no action may begin the
-        operation again. If no action begins an operation, the answer is not needed, and False is returned.
+        Once the job has been started, the tenant record may describe a later stage of the operation. No action may then
+        begin the operation again.
+
+        If none of the actions begins an operation, the ledger is not read, and the result is False.
         """
         jobs = [position for position, action in enumerate(self._actions) if isinstance(action, StartJob)]
         if not jobs or not any(map(begins, self._actions)):

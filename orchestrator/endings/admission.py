@@ -31,7 +31,8 @@ class UnknownRun(Exception):
 class Admission:
     """Admits an event about a run only if the ledger's record of the run agrees with the event.
 
-    Such an event is about the run's ending, or is the TENANT_DEPLOYMENT event that follows a successful run.
+    Two kinds of events are about a run: events that report the run's ending, and the TENANT_DEPLOYMENT event that
+    follows a successful run.
     """
 
     def __init__(self, records: Records, *, require_run_id: bool = False) -> None:
@@ -39,22 +40,24 @@ class Admission:
         self._require_run_id = require_run_id
 
     def admit(self, event: Event[Mapping[str, Any]]) -> Event[Mapping[str, Any]]:
-        """Check an event about a run, and store the run's ending if the event reports it.
+        """Check an event about a run, and store the run's ending if the event reports one.
 
-        An event that is not about a run, or does not contain a run id, is returned unchanged. An event whose run has no
-        record is also returned unchanged if each Lambda environment has records of its own, because another environment
-        may have the record.
+        An event is returned unchanged in three cases: it is not about a run, it contains no run id, or the ledger has
+        neither a table nor a record of the run. Without a table, each Lambda environment has records of its own, so
+        another environment may have the record.
 
-        This method does not stop following the run, because the event's consumers may still fail. `finish` does.
+        The run is still followed after this call, because the event's consumers may fail. Call `finish` to stop
+        following the run.
 
         Returns:
-            The event. If its run has a record, the event's `start` is that of the run's job. If the event reports an
-            ending, the `ORCHESTRATOR_…` variables in its detail come from the record: the run id, event id, event type
-            and tenant id.
+            The event. If the run has a record, the record provides the event's `start`. If the event reports an ending,
+            the record also provides the `ORCHESTRATOR_…` variables in the detail: the run id, event id, event type and
+            tenant id.
 
         Raises:
             UnknownRun: The ledger has no record of the run, or the record contradicts the event.
-            InvalidEvent: The event is about a run but contains no run id, and `REQUIRE_RUN_ID` is set.
+            InvalidEvent: The event is about a run but contains no run id, `REQUIRE_RUN_ID` is set, and this function
+                did not publish the event.
             Unavailable: The ledger cannot be read or written.
         """
         is_follow_up = event.type == EventType.TENANT_DEPLOYMENT
@@ -77,21 +80,25 @@ class Admission:
         return replace(event, detail={**event.detail, **ending_variables(job, event.detail)}, start=job.start)
 
     def finish(self, event: Event[Mapping[str, Any]]) -> None:
-        """Stop following the run whose ending the event reports; other events are ignored.
+        """Stop following the run whose ending the event reports. An event that reports no ending is ignored.
+
+        Call this method after all consumers have handled the event.
 
         Args:
-            event: The event that `admit` returned. Call this once every consumer has handled it.
+            event: The event that `admit` returned.
         """
         run_id = ending_run(event)
         if run_id is not None and event.start is not None:
             self._records.unfollow(run_id)
 
     def _check_sender(self, event: Event[Mapping[str, Any]]) -> None:
-        """Check the sender of an event that contains no run id.
+        """If `REQUIRE_RUN_ID` is set, check that an event without a run id was published by this function.
 
-        If `REQUIRE_RUN_ID` is set, raise `InvalidEvent` unless this function published the event. It publishes such an
-        event if it cannot start a job, because there is no run then. The ledger has a record of the action that
-        published the event, and that record proves the sender.
+        If this function cannot start a job, there is no run, so it publishes a failure event without a run id. The
+        ledger's record of the action that published the event proves the sender.
+
+        Raises:
+            InvalidEvent: `REQUIRE_RUN_ID` is set, and the ledger has no record of an action that published the event.
         """
         if not self._require_run_id:
             return
@@ -105,7 +112,7 @@ class Admission:
 
 
 def _checked(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJob:
-    """Return the job whose run ended, if the run's record agrees with the event about the ending.
+    """Check that a run's record agrees with an event about the run's ending, and return the run's job.
 
     Raises:
         UnknownRun: There is no record, the record contradicts the event, or the job was started with `follow=False`.
@@ -131,10 +138,10 @@ def _checked(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJ
 
 
 def _succeeded(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJob:
-    """Return the job whose successful run led to a TENANT_DEPLOYMENT event, if the run's record agrees with that event.
+    """Check that a TENANT_DEPLOYMENT event follows a successful run, and return the run's job.
 
     Raises:
-        UnknownRun: There is no record, the run has not succeeded, or it belongs to another tenant.
+        UnknownRun: The run has no record, has not succeeded, or belongs to another tenant.
     """
     if record is None or record.job is None:
         raise UnknownRun("the ledger has no record of that run")

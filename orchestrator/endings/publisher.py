@@ -56,9 +56,11 @@ class EndingPublisher:
     def _perform(self, action: PublishEnding, origin: Origin, claim: Claim) -> Outcome:
         """Publish the ending of the action's run if the build system confirms that the run has ended.
 
-        If the build system has deleted the run, the ending that the action contains, if any, is published. Nothing is
-        published if the ledger has no matching run, or if each Lambda environment has records of its own. The outcome
-        then has the reason.
+        If the build system has deleted the run, the builder can only guess the ending. If the action contains an
+        ending, that ending is published instead of the guess.
+
+        Nothing is published if the ledger has no table or no matching run, or if the run succeeded although an earlier
+        event reported its failure. In each of these cases, the outcome contains the reason.
 
         Raises:
             Unavailable: The build system could not be reached, or the run has not ended yet.
@@ -88,12 +90,12 @@ class EndingPublisher:
         return self.publish(job, ending, origin.time)
 
     def publish(self, job: StartedJob, ending: Ending, time: datetime) -> Outcome:
-        """Publish how a run ended, unless that has been published before, and stop following the run.
+        """Publish how a run ended, and stop following the run. An ending is published only once.
 
         Args:
             job: The job whose run ended.
             ending: How the run ended.
-            time: The time of the published event, which is the time when the ending became known.
+            time: When the ending became known. The published event gets this time.
 
         Raises:
             Unavailable: The bus did not accept the event, or another delivery is publishing it.
@@ -106,13 +108,13 @@ class EndingPublisher:
 
 
 def close_run(records: Records, job: StartedJob, *, succeeded: bool, unfollow: bool = True) -> None:
-    """Store how a run ended; log an error if that replaces a stored success with a failure.
+    """Store how a run ended. If a failure replaces a stored success, log an error.
 
     Args:
         records: The ledger's records.
         job: The job whose run ended.
         succeeded: Whether the run succeeded.
-        unfollow: Whether to stop following the run, too.
+        unfollow: Whether to stop following the run.
     """
     status = EndingStatus.SUCCESS if succeeded else EndingStatus.FAILURE
     before = records.close(job.run_id, status, unfollow=unfollow)
@@ -125,11 +127,11 @@ def ending_variables(job: StartedJob, detail: Mapping[str, Any]) -> dict[str, An
 
     Args:
         job: The job whose run ended.
-        detail: The event's detail, to which the caller adds the variables.
+        detail: The event's detail. It is not changed; the caller adds the variables.
 
     Returns:
-        The `ORCHESTRATOR_…` variables. If `detail` has no `tenant`, the variable `tenant` with the tenant's id is
-        added.
+        The `ORCHESTRATOR_…` variables. If `detail` has no `tenant`, the result also contains a variable `tenant`, which
+        holds the tenant's id.
     """
     own = {
         RUN_ID_VARIABLE: job.run_id,
@@ -144,7 +146,7 @@ def ending_variables(job: StartedJob, detail: Mapping[str, Any]) -> dict[str, An
 
 
 def project_name(name: str) -> str:
-    """Return the name of a CodeBuild project that is given by its name or by its ARN."""
+    """Return the name of a CodeBuild project. The argument is the project's ARN, or already the name."""
     return name.rpartition(":project/")[2]
 
 
@@ -165,7 +167,10 @@ def _nothing(action: PublishEnding, status: OutcomeStatus, reason: str) -> Outco
 
 
 def _event(job: StartedJob, ending: Ending) -> PublishEvent:
-    """Build the event about a run's ending; its detail holds the run's variables, as if the job had sent the event."""
+    """Build the event about a run's ending.
+
+    The event's detail holds the run's variables, as it would if the job itself had sent the event.
+    """
     detail: dict[str, Any] = {**ending.variables, **ending_variables(job, ending.variables)}
     if not ending.succeeded:
         detail["reason"] = ending.reason

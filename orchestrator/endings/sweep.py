@@ -1,4 +1,4 @@
-"""Finds runs that have ended although no event has reported it: events can get lost, and Jenkins sends none."""
+"""Finds runs whose ending no event has reported: events can get lost, and Jenkins sends none."""
 
 import itertools
 import math
@@ -44,10 +44,10 @@ class Sweep:
         """Check the runs that are due, the longest overdue first, until the invocation's time is up.
 
         If one build system fails, the error is logged, and the runs of the other build systems are still checked. The
-        error is not raised, because the event that causes a sweep comes regularly: the next sweep checks the same runs
-        again, so a retry of this one is not needed.
+        error is not raised, because no retry is needed: sweeps are scheduled, and the next one checks the same runs
+        again.
 
-        Sweeps that overlap are safe, because the ledger makes sure that each ending is published once.
+        Two sweeps may overlap, because the ledger makes sure that each ending is published only once.
         """
         if self._records.memory is None:
             return self._skip()
@@ -88,12 +88,15 @@ class Sweep:
                     waiting = waiting[size:]
 
     def _check(self, step: Sequence[Record]) -> set[str]:
-        """Check one group of runs, publish the endings of those that have ended, and return these runs' ids.
+        """Check one group of runs, and publish the endings of the runs that have ended.
 
-        If the runs are in doubt, they are only searched for, and no ending is published.
+        If the runs are in doubt, search for the runs instead, and publish nothing.
 
         Args:
             step: A group from `_steps`.
+
+        Returns:
+            The ids of the runs whose endings were published.
         """
         if step[0].is_in_doubt:
             for record in step:
@@ -125,8 +128,9 @@ class Sweep:
     def _find(self, record: Record) -> None:
         """Search for the run of a job that may or may not have been started.
 
-        If the run is found, a later sweep checks whether it has ended. If it is still not found an hour after the
-        record's lock expired, the job was never started, so the run is no longer followed.
+        If the run is found, a later sweep checks whether it has ended. If the run is not found, later sweeps search
+        again, until an hour after the record's lock has expired. From then on, the job counts as never started, and the
+        run is no longer followed.
         """
         job = record.started_job
         system = self._systems.get(job.builder, job.name)

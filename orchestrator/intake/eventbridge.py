@@ -34,10 +34,10 @@ def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]
 
     Args:
         raw: The event, or a record that Lambda sent to its failure destination
-            (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html). Such a record contains
-            the event.
-        request_id: Lambda's id of the invocation, which becomes part of `Event.redrive` if `raw` is such a record. The
-            id stays the same when Lambda itself retries, and differs when somebody sends the record again.
+            (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html). The record contains the
+            event.
+        request_id: Lambda's id of the invocation. If `raw` is a record, the id becomes part of `Event.redrive`. If
+            Lambda itself retries, the id stays the same. If somebody sends the record again, the id is a new one.
 
     Raises:
         InvalidEvent: `raw` is not an EventBridge event, or contains a value that cannot be stored or sent. The message
@@ -128,11 +128,11 @@ def _find_fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str]
 
     Args:
         value: A detail, or a value inside it.
-        depth: The number of levels down to this value; a detail itself is level 1.
+        depth: The level at which `value` is nested in the detail. The detail itself has level 1.
 
     Returns:
-        The path of the faulty value within `value`, and a text that says what is wrong with it. `None` if there is no
-        such value.
+        The path of the faulty value within `value`, and a text that says what is wrong with the faulty value. `None` if
+        nothing is faulty.
     """
     if isinstance(value, str):
         if value.isascii() or _is_whole(value):

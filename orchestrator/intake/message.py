@@ -30,11 +30,11 @@ TIME_ATTRIBUTE = "EventTime"
 def parse(record: SQSRecord, request_id: str | None = None) -> Event[Mapping[str, Any]]:
     """Convert an SQS message to the canonical event; see `as_eventbridge_event`.
 
-    If the message comes from the failure queue, somebody has sent it again, so the event has a `redrive`.
+    A message from the failure queue has been sent again by somebody, so its event gets a `redrive`.
 
     Args:
         record: The message.
-        request_id: Lambda's id of the invocation, as for `eventbridge.parse`.
+        request_id: Lambda's id of the invocation; see `eventbridge.parse`.
 
     Raises:
         InvalidEvent: The body is neither an event nor an event's detail.
@@ -48,10 +48,12 @@ def parse(record: SQSRecord, request_id: str | None = None) -> Event[Mapping[str
 def as_eventbridge_event(record: SQSRecord) -> Any:
     """Return the EventBridge event that a message contains, decoded from JSON.
 
-    If the message has no attribute `EventType`, the body is the event. Messages of the reference connector have that
-    attribute, and their body is only the event's detail. The event's id and time are then the message attributes
-    `EventId` and `EventTime`. If an attribute is missing, the message's own id, or the time at which the message was
-    sent, is used in its place.
+    If the message has no attribute `EventType`, its body is the whole event.
+
+    If the message has the attribute `EventType`, it comes from the reference connector, and its body is only the
+    event's detail. The attribute `EventId` contains the event's id; without that attribute, the event gets the
+    message's own id. The attribute `EventTime` contains the event's time; without that attribute, the event gets the
+    time at which the message was sent.
 
     Raises:
         InvalidEvent: The body is not JSON.

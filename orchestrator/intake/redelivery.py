@@ -1,9 +1,9 @@
 """Decides when a failed SQS message is delivered again, and when it is moved to the failure queue.
 
-A queue's redrive policy limits how often a message is delivered, whatever the failure was. An event that only has to
-wait until a build system is less busy would reach this limit as soon as a broken event. The function therefore moves
-messages to the failure queue itself. It also sets each failed message's visibility timeout, which is the time until the
-message is delivered again.
+A queue's redrive policy limits how often a message is delivered. The limit is the same for every failure: for a broken
+event, and for an event that only has to wait until a build system is less busy. The function therefore decides itself
+when to move a message to the failure queue. It also sets each failed message's visibility timeout, which is the time
+until the message is delivered again.
 """
 
 import json
@@ -71,12 +71,12 @@ class Redelivery:
         message is moved to the failure queue in two cases: it is 13 days old (SQS deletes messages after at most 14
         days), or it failed with an error other than `Unavailable` and has been received three times.
 
-        What is sent to the failure queue is the message's event, as an EventBridge event with the original id. The
-        message attributes `ErrorCode` and `ErrorMessage` hold the error's class name and text. If sending fails, the
-        message stays in its own queue, and that queue's redrive policy applies.
+        The failure queue gets the message's event, as an EventBridge event with the original id. The message attributes
+        `ErrorCode` and `ErrorMessage` hold the error's class name and text. If sending fails, the message stays in its
+        own queue, and that queue's redrive policy applies.
 
-        Messages that came from the failure queue itself are left alone, because they would be moved back there for
-        ever.
+        If the messages come from the failure queue itself, nothing is done, because they would be moved back to that
+        queue for ever.
 
         Args:
             failures: The messages, all from one queue.
@@ -198,8 +198,8 @@ def _attribute(record: SQSRecord, name: str, otherwise: str) -> str:
 def wait_seconds(tries: int) -> int:
     """Return the time to wait, in seconds, before a message is tried again.
 
-    It is a minute after the first try, twice as long after each further try, and at most an hour. The result is shorter
-    than that by up to a quarter, at random, so that messages that failed together come back at different times.
+    The wait is a minute after the first try. It doubles with each further try, up to an hour. Each wait is then
+    shortened at random by up to a quarter, so that messages that failed together come back at different times.
 
     Args:
         tries: How many times the message has been tried.

@@ -218,9 +218,10 @@ class DynamoDBRecords:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Raise every failure of a request to the table as `Unavailable`, so that the event is retried.
+        """Convert every error of a request to the table to `Unavailable`, so that the event is retried.
 
-        After a permanent error, the tenant's operation would be published as failed, although its job may be running.
+        After a permanent error, the function would publish that the tenant's operation failed, although the operation's
+        job may be running.
         """
         try:
             with aws_errors(f"the ledger's record in table {self._table} could not be read or written"):

@@ -1,8 +1,8 @@
 """Performs each action once: claims the action, performs it, and settles it by storing its outcome.
 
 A claim is a lock that expires at the time in the record's `lockedUntil`. The delivery that owns the claim stops acting
-before that time. Once the lock has expired, another delivery of the event may take the claim over. The other delivery
-performs the action as a retry, because the first one may have acted before Lambda killed it. For example, a retry
+before that time. Once the lock has expired, another delivery of the event may take the claim over. The first delivery
+may have acted before Lambda killed it, so the other delivery performs the action as a retry. For example, a retry
 searches for an earlier run before it starts a job.
 """
 
@@ -57,8 +57,9 @@ class Prepared:
         action_id: The action's identity. If it is `None`, the action has no record, and every delivery performs it.
         failure: The beginning of error messages, such as `job 'x' was not started`.
         job: The job that the action starts, if it starts one.
-        follow: Whether to follow the job's run, which means to check it until it ends. The claim already marks the run
-            as followed, so that it is followed even if this delivery is killed after it has started the job.
+        follow: Whether to follow the job's run, which means to check the run until it ends. The run is marked as
+            followed when the action is claimed, before the job is started. If this delivery is killed after it has
+            started the job, the run is followed nevertheless.
     """
 
     perform: Callable[[Claim], Outcome]
@@ -85,8 +86,11 @@ class Records(Protocol):
     ) -> tuple[bool, Record | None]:
         """Claim an action, in one atomic step.
 
-        The claim succeeds if the action has no record, if its record has expired, or if the action is not done and the
-        lock of its last claim has expired. See `Record.may_be_claimed` for an exception.
+        The claim succeeds in three cases: the action has no record, the record has expired, or the action is not done
+        and the lock of its last claim has expired. See `Record.may_be_claimed` for an exception.
+
+        The claim also succeeds if the same owner repeats its last claim, because the response to the first request may
+        have been lost.
 
         Args:
             owner: A text that is unique to this claim and identifies it.
@@ -96,8 +100,7 @@ class Records(Protocol):
 
         Returns:
             Whether the claim succeeded; and the action's record as it was before the claim, or `None` if there was
-            none. A claim that is repeated with the same owner succeeds again, because the response to the first request
-            may have been lost.
+            none.
         """
         ...
 
@@ -122,12 +125,12 @@ class Records(Protocol):
     def close(self, run_id: str, ending: EndingStatus, *, unfollow: bool = True) -> EndingStatus | None:
         """Store how a run ended; if the ledger has no such run, store nothing.
 
-        The action that started the run is done from then on, so that no delivery can claim it and start the job again.
-        A failure replaces a stored success, because a run may publish a success and fail afterwards. A success never
-        replaces a stored failure.
+        After this call, the action that started the run is done, so that no delivery can claim the action and start the
+        job again. A failure replaces a stored success, because a run may publish a success and fail afterwards. A
+        success never replaces a stored failure.
 
         Args:
-            unfollow: Whether to stop following the run, too.
+            unfollow: Whether to stop following the run.
 
         Returns:
             The ending that was stored before this call; `None` if none was stored.
@@ -143,14 +146,14 @@ class Records(Protocol):
         ...
 
     def postpone(self, record: Record) -> None:
-        """Postpone the next check of a run: it is due when `record.pause` has passed from now."""
+        """Postpone the next check of a run by `record.pause`, counted from now."""
         ...
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Store the outcome of starting a job, after a search has found its run.
+        """Store the outcome of starting a job, after a search has found the job's run.
 
-        A search is needed if no delivery has stored the outcome. The action is not done after this call: a delivery can
-        still claim it and settle it.
+        A search is made if no delivery has stored the outcome. After this call, the action is still not done, so a
+        delivery can claim and settle the action.
         """
         ...
 
@@ -196,7 +199,7 @@ class Ledger:
         return outcome
 
     def _claim(self, prepared: Prepared, action_id: str, owner: str) -> Claim | Outcome:
-        """Claim the action; if an earlier delivery has performed it, return its outcome instead."""
+        """Claim the action. If an earlier delivery has performed the action, return the action's outcome instead."""
         locked_for = timedelta(seconds=deadline.seconds_left() + deadline.MARGIN_SECONDS)
         locked_until = milliseconds(clock.now() + locked_for) + 1
         with _failing_as(prepared.failure):

@@ -23,9 +23,9 @@ class MemoryRecords:
         """Create an empty store.
 
         Args:
-            memory: How long a record is kept. Only tests set it, to imitate a table; see `Records`.
-            warn: Logs a warning. It is called once, at the first claim, with the warning that an event may start its
-                job twice without a table.
+            memory: How long a record is kept; see `Records`. Only tests set this, to imitate a table.
+            warn: Logs a warning. It is called once, at the first claim, because without a table, an event may start its
+                job twice.
         """
         self.memory = memory
         self._warn = warn

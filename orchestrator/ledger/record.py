@@ -105,8 +105,8 @@ class Record:
     def known_outcome(self) -> Outcome:
         """The outcome of an action that is done.
 
-        If only the run's ending is stored, this is an outcome with the status `started`, because a run that has ended
-        must have started.
+        If the record has the run's ending, but no outcome, the result is an outcome with the status `started`, because
+        a run that has ended must have started.
         """
         if self.outcome is not None:
             return self.outcome
@@ -115,7 +115,7 @@ class Record:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether it is unknown if the job has started: neither a delivery nor a search has stored an outcome."""
+        """Whether no outcome is stored yet, so that it is unknown whether the job has started."""
         return self.outcome is None
 
     @property
@@ -130,7 +130,7 @@ class Record:
 
     @property
     def is_expired(self) -> bool:
-        """Whether the record has expired and counts as deleted. DynamoDB may delete it only days later.
+        """Whether the record has expired. It then counts as deleted, but DynamoDB may delete it only days later.
 
         https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
         """
@@ -139,18 +139,20 @@ class Record:
     def may_be_claimed(self, owner: str) -> bool:
         """Whether `owner` may claim the action.
 
-        If the record has expired, every owner may claim the action. Otherwise, nobody may claim an action that is done.
-        An action that is not done may be claimed by the owner of its latest claim, and by every other owner once the
-        lock of that claim has expired. The first owner is an exception: after another owner has taken the claim over,
-        the first owner cannot claim the action again. The ledger would take such a claim for the first one, although
-        the other owner may have acted.
+        If the record has expired, every owner may claim the action. Otherwise, these rules apply:
+
+        - Nobody may claim an action that is done.
+        - The owner of the latest claim may repeat that claim.
+        - Any other owner may claim the action once the lock of the latest claim has expired. Only the owner of the
+          first claim may not: the ledger would mistake the new claim for the first one, and assume that nobody has
+          acted since.
         """
         is_over = self.locked_until < latest_free_lock() and self.first_owner != owner
         return (self.state is State.CLAIMED and (self.owner == owner or is_over)) or self.is_expired
 
 
 def latest_free_lock() -> int:
-    """Return a time in milliseconds since 1970: only a lock that expired before it can be taken over now.
+    """Return the time before which a lock must have expired to be free now, in milliseconds since 1970.
 
     The time is `CLOCK_TOLERANCE_SECONDS` ago, because the clock of the lock's owner may be behind.
     """
@@ -181,7 +183,7 @@ def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
 
     Args:
         job: The job, before it is started; `None` adds no attributes.
-        follow: Whether to follow the job's run, which adds the keys of the index `open-jobs`.
+        follow: Whether to follow the job's run. If so, the attributes include the keys of the index `open-jobs`.
     """
     if job is None:
         return {}
@@ -222,8 +224,8 @@ def from_item(item: Mapping[str, Any]) -> Record:
         item: The item, in the form that boto3's DynamoDB client returns.
 
     Raises:
-        Exception: The item is not a valid record, because another version of this package, or a person, wrote it. The
-            exception's type is one of `UNREADABLE`.
+        Exception: The item is not a valid record: another version of this package, or a person, wrote the item. The
+            exception has one of the types in `UNREADABLE`.
     """
     kept = items.plain(items.from_item(item))
     job = kept.get("job")

@@ -1,8 +1,8 @@
 """Opt-in consumers that set a deployed tenant up in the application plane before they send the status webhook.
 
 They replace the built-in consumers of the same names. They send the same callbacks as `tenant-deployment.handler.ts` of
-https://github.com/sourcefuse/arc-saas-sandbox, but in another order: the callback that requests the first user's id
-comes first, and the status webhook comes last and is sent only if all other callbacks have succeeded.
+https://github.com/sourcefuse/arc-saas-sandbox, but in another order. The callback that requests the first user's id
+comes first. The status webhook comes last, and is sent only if all other callbacks have succeeded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,10 +48,9 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
     the status webhook.
 
     Raises:
-        ConfigurationError: The built-in consumer raised it, or the path of the status webhook's address does not
-            contain `webhook`. The address for requesting the first user's id is made from that address, by replacing
-            `webhook` with `manage/users`.
-        InvalidEvent: The built-in consumer raised it, or a number in the detail has too many digits.
+        ConfigurationError: The built-in consumer raised this error; or the status webhook's address has no `webhook`
+            in its path. The first user's id is requested at the same address, with `manage/users` instead of `webhook`.
+        InvalidEvent: The built-in consumer raised this error; or a number in the detail has too many digits.
     """
     return _with_set_up(deployment.deploy_tenant(event, context), event, context)
 
@@ -64,7 +63,7 @@ def handle_deployment_success(event: Event[BuildDetail], context: Context) -> li
     webhook.
 
     Raises:
-        ConfigurationError: The path of the status webhook's address does not contain `webhook`; see `deploy_tenant`.
+        ConfigurationError: The status webhook's address has no `webhook` in its path; see `deploy_tenant`.
         InvalidEvent: A number in the detail has too many digits.
     """
     return _with_set_up(deployment.handle_deployment_success(event, context), event, context)
@@ -91,10 +90,10 @@ def _is_deployed(decision: Sequence[Action]) -> bool:
 
 
 def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> list[Action]:
-    """Build the callbacks that set a tenant up in those services of the application plane that the event names.
+    """Build the callbacks that set a tenant up in the application plane.
 
-    If the event names the user service, another callback comes first. It requests the first user's id from the control
-    plane.
+    One callback goes to each service that the event names: the feature service and the user service. If the event names
+    the user service, the list begins with a callback that requests the first user's id from the control plane.
     """
     features, users = (detail.as_sent.get(name) for name in (FEATURE_SERVICE, USER_SERVICE))
     secret = webhook.secret
@@ -125,9 +124,9 @@ def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> lis
 
 
 def _once_per(part: str, webhook: SendCallback) -> str | None:
-    """Derive a callback's `once_per` from that of the webhook.
+    """Derive a callback's `once_per` from the `once_per` of the status webhook.
 
-    The callback is then sent once, like the webhook, even if several events lead to it.
+    Several events may lead to the callback. The derived value ensures that the callback is sent only once.
     """
     return None if webhook.once_per is None else f"{part} before {webhook.once_per}"
 

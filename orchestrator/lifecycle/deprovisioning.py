@@ -27,11 +27,11 @@ registry = Registry()
 def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Context) -> list[Action]:
     """Update the tenant record, then start the deprovisioning job of the tenant's tier.
 
-    If the event's detail lacks a member such as the plan, it is taken from the tenant record.
+    Members that the event's detail lacks, such as the plan, are taken from the tenant record.
 
     Raises:
         UnknownTenant: The tenant has no tenant record, and the event names no plan.
-        InvalidEvent: The detail is invalid even with the members that were taken from the tenant record.
+        InvalidEvent: The detail, with the members from the tenant record, is invalid.
         ConfigurationError: The tier is unknown, or names no deprovisioning job.
     """
     record = context.tenants.get(event.detail.tenant.id)
@@ -71,8 +71,8 @@ def handle_deprovisioning_failure(event: Event[BuildDetail], context: Context) -
 def _forgotten(tenant_id: str, context: Context) -> list[Action]:
     """Build the action that removes `secret` and `context` from the tenant record.
 
-    The tenant record may contain them at its top level and in `environmentOverride`. If it contains neither, no action
-    is returned.
+    The two values are removed from the tenant record's top level and from its `environmentOverride`. If they are in
+    neither place, no action is returned.
     """
     record = context.tenants.get(tenant_id) or {}
     changes: dict[str, Any] = {name: None for name in SIGNING if name in record}
@@ -110,10 +110,11 @@ def _own_signing(sent: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_own_signing(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the event's detail with its own `secret` and `context` in every place from which a job may take them.
+    """Return the detail with the event's own `secret` and `context` in both places where a job may read them.
 
-    One place is the detail's top level. The other is `environmentOverride`: without the event's own values there, the
-    job would get the values that the tenant record has in its `environmentOverride`.
+    The two places are the detail's top level and `environmentOverride`. Members that the detail lacks are later taken
+    from the tenant record. If one place lacked the event's own values, the job could therefore get the values of the
+    tenant record.
     """
     own = _own_signing(sent)
     if not own or not stored.get("builderConfig"):

@@ -1,4 +1,4 @@
-"""Publishes how runs ended. CodeBuild's events about builds trigger this, and so does a schedule."""
+"""Publishes how runs ended. The consumers here handle CodeBuild's events about builds, and the events of a schedule."""
 
 from typing import Any
 
@@ -23,12 +23,18 @@ registry = Registry()
 
 
 def is_scheduled(event: Event) -> bool:
-    """Whether an EventBridge schedule sent the event. Only AWS can publish events whose source begins with `aws.`."""
+    """Whether an EventBridge schedule sent the event.
+
+    The event's source proves who sent it, because only AWS can publish events whose source begins with `aws.`.
+    """
     return event.source in _SCHEDULERS
 
 
 def is_of_codebuild(event: Event) -> bool:
-    """Whether CodeBuild sent the event. Only AWS can publish events whose source begins with `aws.`."""
+    """Whether CodeBuild sent the event.
+
+    The event's source proves who sent it, because only AWS can publish events whose source begins with `aws.`.
+    """
     return event.source == "aws.codebuild"
 
 
@@ -61,11 +67,12 @@ class BuildStateChange(BaseModel):
 
 @registry.consumer(STATE_CHANGE, when=is_of_codebuild, leads_to=[_ENDINGS])
 def publish_build_ending(event: Event[BuildStateChange], context: Context) -> PublishEnding | None:
-    """Publish how a build ended. Builds that this function did not start are ignored.
+    """Publish how a build ended.
 
     Returns:
-        The action that publishes the ending. `None` if the build is still running, if it has no run id because this
-        function did not start it, or if builds publish their endings themselves (`PUBLISH_BUILD_ENDINGS` is false).
+        The action that publishes the ending. `None` if the build is still running, or if the build has no run id
+        because this function did not start it. Also `None` if `PUBLISH_BUILD_ENDINGS` is false: builds then publish
+        their endings themselves.
     """
     build = event.detail
     if not context.settings.publish_build_endings or build.status == IN_PROGRESS:
@@ -90,5 +97,5 @@ def publish_build_ending(event: Event[BuildStateChange], context: Context) -> Pu
 
 @registry.consumer(SCHEDULED, when=is_scheduled, leads_to=[_ENDINGS])
 def sweep_runs(event: Event) -> SweepRuns:
-    """On each event of the schedule, look for runs whose ending no event has reported, and publish these endings."""
+    """Look for runs that have ended without an event that reports the ending, and publish their endings."""
     return SweepRuns()

@@ -36,8 +36,9 @@ def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -
 def start_deployment(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Set the tenant's status to PROVISIONED, and publish a TENANT_DEPLOYMENT event with the same detail.
 
-    Several success events may report the ending of one run. TENANT_DEPLOYMENT is published only for the first of them.
-    It is published again only if the first one lacks a value that the status webhook needs, and a later one has it.
+    Several success events may report the ending of one run. Normally, only the first of them leads to a
+    TENANT_DEPLOYMENT event. If the first event lacks a value that the status webhook needs, a later success event
+    that has the value leads to another TENANT_DEPLOYMENT event.
 
     If the detail says that the build failed, the success event is handled as TENANT_PROVISIONING_FAILURE.
     """

@@ -1,4 +1,4 @@
-"""Builds the status in a tenant record: the status itself, its time, run and build, and the reason for a failure."""
+"""Builds the attributes of a tenant record that describe the tenant's status, such as its time and its run."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,7 +30,7 @@ _MAX_REASON_LENGTH = 1000
 
 
 class TenantStatus(StrEnum):
-    """The stage of its life that a tenant has reached."""
+    """How far a tenant has come, from its provisioning to its deprovisioning."""
 
     PROVISIONING = "PROVISIONING"
     PROVISIONED = "PROVISIONED"
@@ -60,8 +60,8 @@ def status_of(
         reason: Why something failed. Only its first 1,000 characters are stored.
 
     Returns:
-        All attributes that describe a status, for an update of the tenant record. An attribute that the new status does
-        not have is `None`, so that the update removes the previous status's value.
+        All attributes that describe a status, for an update of the tenant record. An attribute for which the new status
+        has no value is `None`. The update then removes the attribute from the tenant record.
     """
     return {
         "status": status,
@@ -117,16 +117,16 @@ _REACHED_BY_RUNS = (
 
 
 def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
-    """Build the change of a tenant record after a success.
+    """Build the update of a tenant record after a success.
 
-    When the change is performed, it is skipped if the tenant record already has a later status or a failure. A failure
-    without `statusRun` is replaced nevertheless. It means that the job could not be started, so the success can only
-    come from a later start of the job, after someone has sent the job's event again.
+    The update will be skipped if the tenant record already has a later status or a failure. There is one exception: a
+    failure without `statusRun` is replaced. A failure without `statusRun` means that the job could not be started. The
+    success must then come from a later start of the job: someone has sent the job's event again.
 
     Args:
         event: The event that leads to the status.
         status: The new status.
-        record: The tenant record before the change.
+        record: The tenant record before the update.
     """
     update = _changed(event, status, status_of(event, status, run_of(event), event.detail.build))
     if STATUS_RUN in record:
@@ -137,16 +137,16 @@ def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str
 
 
 def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
-    """Build the change of a tenant record after a failure.
+    """Build the update of a tenant record after a failure.
 
-    If this function published the failure because it could not start the job, the change does two more things. It
-    creates the tenant record if that is missing. It also removes `startedBy`, so that the operation can begin again
-    when someone sends the job's event again.
+    If this function could not start the job, it has published the failure itself. In this case, the update does two
+    more things. It creates the tenant record if there is none. And it removes `startedBy`, so that the operation can
+    begin again when someone sends the job's event again.
 
     Args:
         event: The event that reports the failure.
         status: The new status, which ends in `_FAILED`.
-        record: The tenant record before the change.
+        record: The tenant record before the update.
     """
     build = event.detail.build
     reason = event.detail.reason or (f"build {build} failed" if build else "the job failed")

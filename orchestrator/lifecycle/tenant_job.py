@@ -22,10 +22,10 @@ class Requested:
     """The job variables that an event or a tenant record requests.
 
     Attributes:
-        admitted: The variables that the tier's `allowedVariables` admits. They may have any name that is listed there.
-            Their values are already converted to text.
-        others: All other variables; all variables if the tier has no `allowedVariables`. A name among them that could
-            change how the build runs is refused when the job is prepared (see `orchestrator.builders.refused_names`).
+        admitted: The variables that the tier's `allowedVariables` admits. None of these names is refused later. The
+            values are already converted to text. If the tier has no `allowedVariables`, this is empty.
+        others: The remaining variables. When the job is prepared, a variable among these is refused if its name could
+            change how the build runs (see `orchestrator.builders.refused_names`).
     """
 
     admitted: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -61,7 +61,7 @@ def tier_name(detail: BuildDetail, record: Mapping[str, Any]) -> str | None:
 
 
 def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:
-    """Build the job variable `tenant`. If the plan has a feature `IdP`, its value becomes `identityProvider`."""
+    """Build the job variable `tenant`. Its member `identityProvider` is the value of the plan's feature `IdP`."""
     tenant = detail.tenant.model_dump(by_alias=True, exclude_unset=True)
     for feature in detail.plan_config.features or ():
         provider = feature.effective_value()
@@ -73,8 +73,9 @@ def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:
 def requested_variables(detail: Mapping[str, Any], tier: Mapping[str, Any]) -> Requested:
     """Read the variables that a detail requests for the tenant's jobs.
 
-    A detail with `builderConfig` but without `subscription` requests only the variables in `environmentOverride`. Any
-    other detail also requests its own `secret` and `context`, and the members of its plan's `sizeConfig`.
+    A detail requests the variables in its `environmentOverride`, its own `secret` and `context`, and the members of its
+    plan's `sizeConfig`. If the detail has `builderConfig` but no `subscription`, it requests only the variables in
+    `environmentOverride`.
 
     Args:
         detail: The flat detail of a TENANT_PROVISIONING event, or a tenant record.

@@ -59,11 +59,13 @@ def conclude(
 ) -> list[Action]:
     """Update the tenant record after a job of the tenant has ended, and send the status webhook.
 
-    The webhook's address is the first of these that is set: the detail's `API_ENDPOINT`, the `callbackAddress` that an
-    earlier event has stored in the tenant record, the tier's `API_ENDPOINT`, the tier's `CONTROL_PLANE_HOST`, and
-    `CALLBACK_URL`. The `secret` and the `context` with which it is signed come from the detail, or else from the tenant
-    record. The webhook is sent once per run, although several events may report that the run ended. It is sent for the
-    first of them for which address, secret and context are known.
+    The webhook's address is the first of these that is set: the detail's `API_ENDPOINT`, the tenant record's
+    `callbackAddress` (stored by an earlier event), the tier's `API_ENDPOINT`, the tier's `CONTROL_PLANE_HOST`, and
+    `CALLBACK_URL`. The webhook is signed with `secret` and `context`. Each of these two values is taken from the
+    detail, or else from the tenant record.
+
+    Several events may report the ending of one run, but the webhook is sent only once per run. It is sent for the first
+    event for which address, secret and context are known.
 
     Args:
         event: The event that reports the job's ending.
@@ -72,9 +74,9 @@ def conclude(
         record: The tenant record, if the caller has read it already. If it is `None`, the tenant record is read.
 
     Returns:
-        The change of the tenant record, and the webhook. If address, secret or context is missing, the webhook is
-        not sent, and the tenant record and the log say why. After a deprovisioning, the webhook is returned only if
-        `DEPROVISIONING_WEBHOOK_TYPE` is set.
+        The update of the tenant record, and the webhook. If address, secret or context is missing, the webhook is
+        returned but will not be sent; the tenant record and the log will say why. For a deprovisioning, the webhook is
+        returned only if `DEPROVISIONING_WEBHOOK_TYPE` is set.
     """
     is_failure = _STATUSES[status] == FAILURE
     if event.detail.has_failed and not event.type.endswith("_FAILURE"):

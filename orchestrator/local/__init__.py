@@ -1,1 +1,1 @@
-"""Emulates AWS, Jenkins and the control plane on a developer's machine; a deployed function does not load this."""
+"""Emulates AWS, Jenkins and the control plane on a developer's machine. Deployed functions do not import it."""

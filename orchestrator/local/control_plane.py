@@ -24,17 +24,17 @@ _USERS = "/manage/users"
 class ControlPlane:
     """A control plane on a loopback port.
 
-    It answers 401 to a callback whose signature is wrong, or whose timestamp differs from the control plane's clock by
-    more than 20 seconds. The answer to a callback to the path `manage/users` contains the id of the tenant's first user
-    as `authId`.
+    A callback gets the answer 401 if its signature is wrong, or if its timestamp differs from the control plane's clock
+    by more than 20 seconds. If the path of a callback ends in `/manage/users`, the member `authId` of the answer is the
+    id of the tenant's first user.
 
     Attributes:
         url: The URL to which status webhooks are sent.
         accepted: The body of every accepted callback, in order.
-        settled: Ids of the tenants whose provisioning has ended. A further webhook for such a tenant gets the answer
-            401, as it does from the real control plane.
+        settled: Ids of the tenants whose provisioning has ended. Further webhooks for these tenants get the answer 401.
+            The real control plane does the same.
         requests: Every request received, in order.
-        next: Makes the next requests fail; see `http_server.Script`.
+        next: Its methods make the next requests fail; see `http_server.Script`.
     """
 
     def __init__(
@@ -51,11 +51,11 @@ class ControlPlane:
         Args:
             secret: The key that callbacks are signed with.
             context: Text that is signed together with the body of a status webhook. Callbacks of other types are
-                signed without it.
+                signed without this text.
             ssl_context: The context for TLS; `None` serves plain HTTP.
             clock: Returns the current time, in seconds since 1970.
-            settles: Whether the first accepted webhook for a tenant ends the tenant's provisioning. Each later webhook
-                for this tenant then gets the answer 401. With `False`, any number is accepted.
+            settles: Whether the first accepted webhook for a tenant ends the tenant's provisioning, so that later
+                webhooks for the tenant get the answer 401. With `False`, later webhooks are accepted, too.
         """
         self._settles = settles
         self._secret = secret

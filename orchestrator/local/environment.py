@@ -61,12 +61,12 @@ class Surroundings:
 def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
     """Emulate AWS, Jenkins and the control plane in this process, for the duration of the `with` block.
 
-    The module `sandbox` fills them with the data and the jobs that the sample events need. Until the block ends,
-    this process's environment variables are changed so that the function uses the emulated servers.
+    The module `sandbox` fills AWS and Jenkins with the data and the jobs that the sample events need. Until the block
+    ends, this process's environment variables are changed so that the function uses the emulated servers.
 
     Args:
-        jobs: Names of jobs to create besides those of the sample tiers. Each becomes a Jenkins job. A name without a
-            slash also becomes a CodeBuild project; CodeBuild allows no slash in a project's name.
+        jobs: Names of jobs to create besides those of the sample tiers. Every name becomes a Jenkins job. Names without
+            a slash become CodeBuild projects, too; CodeBuild allows no slash in a project's name.
 
     Raises:
         ConfigurationError: moto is not installed.
@@ -89,8 +89,8 @@ def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundin
 
     Args:
         endpoint_url: The URL of the AWS emulator.
-        jobs: Names of jobs to create besides those of the sample tiers. Each becomes a Jenkins job. A name without a
-            slash also becomes a CodeBuild project; CodeBuild allows no slash in a project's name.
+        jobs: Names of jobs to create besides those of the sample tiers. Every name becomes a Jenkins job. Names without
+            a slash become CodeBuild projects, too; CodeBuild allows no slash in a project's name.
 
     Raises:
         ConfigurationError: `endpoint_url` is malformed.
@@ -111,8 +111,8 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
     """Run an AWS emulator for functions that run outside this process, such as in a container.
 
     The module `sandbox` fills the emulator with the data that the sample events need. The region is always `REGION`,
-    and the names of the tables are always those in `TABLES`. This process's environment variables do not change them,
-    because a function outside this process cannot see those variables.
+    and the names of the tables are always those in `TABLES`. Region and names are not taken from this process's
+    environment variables, because a function outside this process cannot see the variables.
 
     Args:
         host: The address to listen on; `0.0.0.0` is every address of this machine.

@@ -44,8 +44,9 @@ class Request:
 class Answer:
     """A response.
 
-    The server adds the header `Content-Length` itself. A test that sets it in `headers` can announce a longer body than
-    it sends: the server leaves the given value unchanged, and closes the connection after the body.
+    The server adds the header `Content-Length`, unless `headers` already contains one. In that case, the server sends
+    the given value, and closes the connection after the body. A test can thus announce a longer body than the server
+    sends.
     """
 
     status: int
@@ -65,14 +66,15 @@ class _Fault:
 class Script:
     """Makes a server's next requests fail in the ways that a test chooses.
 
-    `answer`, `drop` and `stall` each add one fault, which applies to the next `times` requests that match `on`.
+    The methods `answer`, `drop` and `stall` each add one fault. The fault applies to the next `times` requests that
+    match the text `on`.
 
-    A request matches if its line `METHOD /path AWS-OPERATION` contains the text `on`; an empty text matches every
-    request. The AWS operation is the value of the header `X-Amz-Target`, such as `DynamoDB_20120810.PutItem`. For
-    example, `PutItem` matches the line `POST / DynamoDB_20120810.PutItem`.
+    Each request is described by a line `METHOD /path AWS-OPERATION`. The request matches if this line contains the
+    text. The AWS operation is the value of the header `X-Amz-Target`. For example, the text `PutItem` matches the line
+    `POST / DynamoDB_20120810.PutItem`. An empty text matches every request.
 
-    With `after_acting`, the server carries out the request before the fault replaces or suppresses the answer. Without
-    it, the server does not carry out the request.
+    With `after_acting`, the server carries out the request, and the fault affects only the answer. Without
+    `after_acting`, the server does not carry out the request.
     """
 
     def __init__(self) -> None:
@@ -100,7 +102,7 @@ class Script:
         """Add a fault that keeps the connection open without an answer until the server stops.
 
         Returns:
-            An event that is set as soon as a request is held up by this fault.
+            An event that is set as soon as the fault holds up a request.
         """
         fault = _Fault("stall", on, after_acting)
         self._add(fault, times)
@@ -125,7 +127,7 @@ class LocalServer:
 
     Attributes:
         requests: Every request received, in order.
-        script: Makes the next requests fail.
+        script: Its methods make the next requests fail.
         scheme: `http` or `https`.
         address: The server's host and port, as in a URL.
     """
@@ -191,7 +193,8 @@ class LocalServer:
     def handle(self, request: Request) -> Answer | None:
         """Append a request to `requests`, and return the answer to send.
 
-        A fault from `script` may replace the answer. `None` means that the connection is to be closed without one.
+        If a fault from `script` applies to the request, return the fault's answer. `None` means that the server must
+        close the connection without an answer.
         """
         self.requests.append(request)
         fault = self.script.take(request)

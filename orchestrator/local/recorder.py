@@ -19,7 +19,7 @@ class Recording:
     """The variables of the builds that one local invocation requested, and the events that it published.
 
     Attributes:
-        variables: The run id of every requested build, mapped to the build's variables.
+        variables: The variables of every requested build, by run id.
         published: The type and the detail of every published event.
     """
 
@@ -34,9 +34,9 @@ class Recording:
 
 @contextmanager
 def recorded() -> Iterator[Recording]:
-    """Record the builds that are requested from CodeBuild and the events that are published within the `with` block.
+    """Within the `with` block, record the builds that CodeBuild is asked to start, and the published events.
 
-    Only requests of SDK clients that are created within the block are recorded.
+    Requests are recorded only if their SDK client was created within the block.
     """
     recording = Recording()
 
@@ -58,9 +58,9 @@ def recorded() -> Iterator[Recording]:
 
 
 def jenkins_variables(server: JenkinsServer) -> dict[str, Mapping[str, str]]:
-    """Return the run id of every build that a Jenkins was asked to start, mapped to the variables in the request.
+    """Return the variables of every build that a Jenkins was asked to start, by run id.
 
-    Jenkins drops variables that the job does not declare as parameters. The result includes them.
+    Jenkins drops variables that the job does not declare as parameters. The result includes the dropped variables.
     """
     forms = [dict(request.form) for request in server.requests if request.method == "POST"]
     return {form[RUN_ID_VARIABLE]: form for form in forms if RUN_ID_VARIABLE in form}

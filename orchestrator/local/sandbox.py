@@ -113,15 +113,15 @@ _JENKINS_PARAMETERS = (
 def fill(jobs: Sequence[str] = ()) -> None:
     """Create what the sample events need in AWS: tables, CodeBuild projects, and a secret.
 
-    The settings name the tables. A table that the settings do not name is not created.
+    The settings name the tables. A table that the settings do not name is not created. A new tier table is filled with
+    `TIERS`, and a new table of tenant records is filled with `TENANT`. Tables and projects that exist already are not
+    changed.
 
-    A table or project that exists already is not changed. A new tier table is filled with `TIERS`, and a new table of
-    tenant records is filled with `TENANT`. The secret holds the credentials for the Jenkins server that the function
-    `jenkins` creates.
+    The secret contains the credentials for the Jenkins server that the function `jenkins` creates.
 
     Args:
-        jobs: Names of CodeBuild projects to create besides those of the tiers. A name with a slash is ignored, because
-            only a Jenkins job can have such a name.
+        jobs: Names of CodeBuild projects to create besides those of the tiers. Names with a slash are ignored, because
+            CodeBuild allows no slash in a project's name.
 
     Raises:
         Unavailable: AWS or its emulator does not answer.
@@ -146,10 +146,10 @@ def fill(jobs: Sequence[str] = ()) -> None:
 
 
 def leave_jobs_open() -> None:
-    """Store two runs in the ledger as started but not ended, because two sample events are about such runs.
+    """Store two runs in the ledger that have started and not ended. Two sample events need them.
 
-    The event `events/scheduled-sweep.json` makes the function check every run whose check is due; the first run's check
-    is due. The event `events/codebuild-build-state-change.json` reports that the second run has ended.
+    The event `events/scheduled-sweep.json` makes the function check all runs whose check is due. The check of the first
+    run is due. The event `events/codebuild-build-state-change.json` reports that the second run has ended.
 
     Call `fill` first, because the ledger's table and the CodeBuild project must exist. If the settings name no
     table for the ledger, nothing is stored.
@@ -200,7 +200,7 @@ def _leave_open(records: DynamoDBRecords, name: str, run_id: str, build: str) ->
 def jenkins(jobs: Sequence[str] = ()) -> JenkinsServer:
     """Create a Jenkins with the jobs of the sample tiers. The caller starts it.
 
-    `fill` stores the credentials for this Jenkins in the secret that is named `JENKINS_SECRET`.
+    The function `fill` stores the credentials for this Jenkins in a secret. `JENKINS_SECRET` is the secret's name.
 
     Args:
         jobs: Names of jobs to create besides those of the sample tiers.

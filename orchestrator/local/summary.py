@@ -19,7 +19,7 @@ def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *,
     """Print the requested builds with their variables. If `stream` is `None`, print nothing.
 
     Args:
-        variables: The run id of each build, mapped to the build's variables.
+        variables: The variables of each build, by run id.
         values_shown: Whether to print the variables' values as well as their names. Real values may be secret.
     """
     if stream is None:

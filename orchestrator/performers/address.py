@@ -58,11 +58,11 @@ class AllowedHosts:
 
         Args:
             url: The address.
-            more: Further hosts that are allowed, for this callback only.
+            more: Hosts that are allowed for this callback only, in addition to the stored hosts.
 
         Raises:
             InvalidEvent: The address is not an http(s) address.
-            ConfigurationError: The host is not allowed; or the address has the scheme `http`, and the host is not the
+            ConfigurationError: The host is not allowed; or the address begins with `http:` although the host is not the
                 local machine.
         """
         address = _parsed(url)
@@ -87,15 +87,15 @@ class AllowedHosts:
 
 
 def resolve(host: str, failure: str) -> list[str]:
-    """Resolve a host's name to its IP addresses, and check that a control plane can run at each of them.
+    """Resolve a host's name to its IP addresses, and check that each address can be that of a control plane.
 
     Args:
         host: The name, or an IP address.
         failure: The beginning of the error message.
 
     Raises:
-        ConfigurationError: The name resolves to an address at which no control plane can run, such as that of a
-            metadata service.
+        ConfigurationError: One of the addresses cannot be that of a control plane. For example, the address belongs to
+            a metadata service.
         OSError: The name cannot be resolved.
     """
     found = list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))

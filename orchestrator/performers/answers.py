@@ -1,4 +1,4 @@
-"""Inserts members of the answers to callbacks into the bodies of later callbacks; see `FromAnswer`."""
+"""Reads members of the answer to a callback, and inserts them into the bodies of later callbacks; see `FromAnswer`."""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,13 +19,13 @@ _MAX_INTEGER = 2**53 - 1
 
 
 def read(body: bytes, names: Iterable[str]) -> dict[str, str | int]:
-    """Read the values of members of a JSON answer, by the members' names.
+    """Read members of a JSON answer, and return their values by name.
 
     Each value must be a text of at most 1024 characters, or an integer whose magnitude is below 2^53.
 
     Raises:
-        ValueError: The answer is larger than `MAX_ANSWER_BYTES` or is not a JSON object; or one of the members is
-            missing or has an invalid value. The error's text has no subject, because the caller puts "its answer"
+        ValueError: The answer is larger than `MAX_ANSWER_BYTES`, the answer is not a JSON object, a member is missing,
+            or a member's value is invalid. The error's text begins with a verb, so that the caller can put "its answer"
             before the text.
     """
     if len(body) > MAX_ANSWER_BYTES:
@@ -40,14 +40,17 @@ def read(body: bytes, names: Iterable[str]) -> dict[str, str | int]:
 
 
 def check(actions: Sequence[Action | Following], consumer: str) -> None:
-    """Check that every `FromAnswer` names a member that the `keeps` of an earlier callback contains.
+    """Check that every `FromAnswer` names a member that an earlier callback keeps.
+
+    A callback keeps the members whose names are in its `keeps`.
 
     Args:
         actions: All actions of one consumer, in order.
         consumer: The consumer's name, for error messages.
 
     Raises:
-        ConfigurationError: No earlier callback keeps the member, or the `keeps` of a callback is a text and not a list.
+        ConfigurationError: No earlier callback keeps the member; or the `keeps` of a callback is a text instead of a
+            list.
     """
     kept: set[str] = set()
     for action in actions:
@@ -67,9 +70,9 @@ def check(actions: Sequence[Action | Following], consumer: str) -> None:
 
 
 def awaited(action: Action | Following) -> frozenset[str]:
-    """Return the names of the members of earlier answers that an action needs.
+    """Return the names of the members that an action needs from the answers to earlier callbacks.
 
-    Only the body of a callback can need members. For any other action, the result is empty.
+    The result is empty if the action is not a callback.
     """
     if not isinstance(action, SendCallback):
         return frozenset()
@@ -87,8 +90,8 @@ def fill(action: ActionT, answer: Mapping[str, str | int]) -> ActionT:
         answer: The values of the members that earlier callbacks kept, by the members' names.
 
     Raises:
-        ConfigurationError: `answer` lacks a member. The reason is that an older version of the consumer sent the
-            earlier callback, and that version did not keep the member.
+        ConfigurationError: `answer` lacks a member, because an older version of the consumer sent the earlier callback
+            and did not keep the member.
     """
     names = awaited(action)
     for name in sorted(names):

@@ -114,8 +114,8 @@ class Callbacks:
         Raises:
             InvalidEvent: The address is not an http(s) address, the body is not JSON, the secret is empty, or the
                 secret or the context cannot be encoded as UTF-8.
-            ConfigurationError: The host is not allowed; or the address has the scheme `http`, and the host is not the
-                local machine.
+            ConfigurationError: The host is not allowed, or the scheme `http` is used for a host other than the local
+                machine.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)
         _body(action)
@@ -124,22 +124,21 @@ class Callbacks:
     def send(self, action: SendCallback, *, is_repeat: bool = False) -> OutcomeStatus:
         """Send a callback in up to three attempts, each with a new timestamp and signature.
 
-        The control plane answers 401 if the signature is wrong, and also once the tenant's provisioning is over. An
-        accepted status webhook ends the provisioning. Therefore, a 401 may mean that an earlier attempt was accepted.
+        The control plane answers 401 if the signature is wrong or the tenant's provisioning is over. An accepted status
+        webhook ends the provisioning. Therefore, the answer 401 may mean that an earlier attempt was accepted.
 
         Args:
             action: The callback.
             is_repeat: Whether an earlier delivery of the event may have sent the callback.
 
         Returns:
-            `SENT` if the callback was accepted. `ALREADY_SENT` if the answer is 401 and an earlier attempt may have
-            been accepted. `REFUSED` if the answer is 401, no earlier attempt can have been accepted, and the action has
-            `may_be_settled`.
+            `SENT` if the callback was accepted. For the answer 401, the result is `ALREADY_SENT` if an earlier attempt
+            may have been accepted. Otherwise, it is `REFUSED` if the action has `may_be_settled`.
 
         Raises:
             InvalidEvent: The address, the body, the secret or the context is invalid; see `check`.
             ConfigurationError: The address is refused (see `check` and `resolve`), the host's certificate is not
-                trusted, or the control plane refused the callback.
+                trusted, or the control plane redirected or refused the callback, and none of the results above applies.
             Unavailable: The control plane was not reached, did not answer, or answered 429 or 5xx.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)
@@ -152,14 +151,14 @@ class Callbacks:
         return OutcomeStatus.SENT
 
     def ask(self, action: SendCallback) -> dict[str, str | int]:
-        """Send a callback and return the members of its answer that `keeps` names.
+        """Send a callback, and return those members of the answer that the action's `keeps` names.
 
         Raises:
             InvalidEvent: The address, the body, the secret or the context is invalid; see `check`.
-            ConfigurationError: See `send`. This error is also raised for every answer 401, because such an answer lacks
-                the members.
-            Unavailable: See `send`. This error is also raised if the callback was accepted, but the members cannot be
-                read from the answer.
+            ConfigurationError: See `send`. In addition, every answer 401 raises this error, because a refused callback
+                gives no members.
+            Unavailable: See `send`. In addition, this error is raised if the callback was accepted, but the members
+                cannot be read from the answer.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)
         answer = self._exchange(target, action)
@@ -256,9 +255,9 @@ def _body(action: SendCallback) -> str:
 
 
 def _connection(target: Address, address: str, ssl_context: ssl.SSLContext | None) -> urllib3.HTTPConnectionPool:
-    """Create a connection pool for one of the host's IP addresses, which has been checked.
+    """Create a connection pool for one IP address of the host. `resolve` has already checked the address.
 
-    The pool must not resolve the host's name again: by now, the name could resolve to an address that is forbidden.
+    The pool must not resolve the host's name again, because the name may now resolve to a forbidden address.
     """
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
     if target.scheme == "http":

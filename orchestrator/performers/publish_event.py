@@ -62,9 +62,9 @@ class EventBus:
 
         Args:
             action: The action, with the event to publish.
-            action_id: The action's identity. The published event contains it in `resources`, so that this package
-                recognizes the event if it is published twice.
-            start: The event that began the operation on the tenant. The published event names it in `resources`, too.
+            action_id: The action's identity, which the published event contains in `resources`. If the event is
+                published twice, this package recognizes the second event by the identity.
+            start: The event that began the operation on the tenant. `resources` contains its id and time, too.
             time: The time that the published event will have.
 
         Raises:

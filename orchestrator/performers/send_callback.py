@@ -1,4 +1,4 @@
-"""Performs `SendCallback`; if a callback is not sent or is refused, stores the reason in the tenant record."""
+"""Performs `SendCallback`. The reason why a callback was skipped or refused is stored in the tenant record."""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,9 +25,9 @@ class CallbackSender:
         """Store the arguments.
 
         Args:
-            callbacks: Returns the `Callbacks`. It is called only when a callback must be sent, because the call imports
-                modules that most functions never need.
-            tenants: The tenant records, for storing why a callback was not sent or was refused.
+            callbacks: Returns the `Callbacks`. Calling it imports modules that most Lambda functions never need.
+                Therefore, it is called only when a callback must be sent.
+            tenants: The tenant records, which store the reason why a callback was skipped or refused.
         """
         self._callbacks = callbacks
         self._tenants = tenants

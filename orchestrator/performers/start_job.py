@@ -31,8 +31,8 @@ class JobStarter:
 
         Args:
             systems: The build systems.
-            memory: How long the ledger keeps a record. `None` means that there is no table, so that a Lambda
-                environment lacks the records of the others.
+            memory: How long the ledger keeps a record. `None` means that the ledger has no table. Each Lambda
+                environment then has only its own records.
         """
         self._systems = systems
         self._memory = memory
@@ -82,14 +82,16 @@ class JobStarter:
         return started(system.name, job.name, run)
 
     def _earlier_run(self, system: BuildSystem, job: Job, claim: Claim) -> Run | None:
-        """Search for a run that an earlier delivery may have started, and return it.
+        """Search for a run that an earlier delivery of the event may have started.
 
-        A retry always searches. A first attempt searches only if the event is so old that the ledger may have deleted
-        the record of an earlier delivery. The limit is the time for which the ledger keeps a record. If the ledger has
-        no table, the limit is the build system's `covers`: for that time after the event, no search is needed.
+        A retry always searches. A first attempt searches only if the event's age exceeds a limit.
+
+        The limit is the time for which the ledger keeps a record: after that time, the record of an earlier delivery
+        may have been deleted. If the ledger has no table, the limit is the build system's `covers`. Up to that
+        age, the build system itself recognizes a repeat.
 
         Returns:
-            The run; `None` if no search was needed, or if the search found none.
+            The run that was found. `None` if there was no search, or the search found no run.
         """
         covered = system.covers if self._memory is None else self._memory
         is_late = clock.now() - job.since > covered
@@ -109,7 +111,7 @@ class JobStarter:
 
 
 def started(builder: str, job: str, run: Run) -> Outcome:
-    """Build the outcome of starting a job; it leaves out what is not known about the run.
+    """Build the outcome of starting a job, with everything that is known about the run.
 
     Args:
         builder: Name of the builder.

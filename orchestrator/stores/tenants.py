@@ -1,4 +1,7 @@
-"""Reads and writes tenant records; an event that is delivered late never overwrites what a later event has written."""
+"""Reads and writes tenant records.
+
+An older event never overwrites what a newer event has written, even if the older event is delivered last.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -215,11 +218,11 @@ class DynamoDBTenantRecords:
         Args:
             operation: The client's method: `put_item` or `update_item`.
             request: The method's arguments, except the table's name.
-            done: The verb for error messages, such as `saved`.
+            done: The verb for error messages: `saved` or `updated`.
 
         Returns:
-            `None` if the record was written. If the request's condition was not met, the result is the stored record,
-            or an empty mapping if the tenant has no record.
+            `None` if the record was written. If the request's condition was not met, the result is the stored record.
+            The result is an empty mapping if there is no stored record.
         """
         failure = f"tenant {shown(tenant_id)} could not be {done} in table {self._table}"
         with aws_errors(failure, rejected=InvalidEvent):
@@ -254,9 +257,10 @@ _IS_NOT_BEFORE_START = "#startedBy = :by OR attribute_not_exists(#startedAt) OR 
 
 
 def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
-    """Whether a tenant record shows that another operation began after the operation of the event in `origin`.
+    """Whether a tenant record shows a later operation than that of the event in `origin`.
 
-    The conditions `_FOLLOWS` and `_IS_NOT_BEFORE_START` express the same rule for DynamoDB.
+    The conditions `_FOLLOWS` and `_IS_NOT_BEFORE_START` let DynamoDB check the opposite: that there is no later
+    operation.
     """
     by, at, start = record.get(STARTED_BY), record.get(STARTED_AT), written(origin.start.at)
     if by == origin.start.event_id or at is None:
@@ -285,7 +289,7 @@ def _given(changes: Mapping[str, Any]) -> dict[str, Any]:
 def _update(action: UpdateTenant, origin: Origin) -> dict[str, Any]:
     """Build the request that changes a tenant record.
 
-    The request's condition is not met if the change must be skipped; see `UpdateTenant`.
+    The request contains a condition, by which DynamoDB checks the rules that `UpdateTenant` describes.
     """
     new, kept = _given(action.changes), dict[str, Any]()
     conditions = list[str]()

@@ -86,11 +86,12 @@ def allowed_variables(tier: Mapping[str, Any]) -> tuple[str, ...] | None:
     """Read which variables events may set for a tier's jobs.
 
     Returns:
-        The variables' names, and prefixes of names, which are followed by `*`. `None` if the tier sets no limit.
+        Names of variables, and patterns. A pattern such as `APP_*` allows all names that begin with `APP_`. `None` if
+        the tier sets no limit.
 
     Raises:
         ConfigurationError: The attribute `allowedVariables` is not a list, a set or a comma-separated text of names and
-            prefixes.
+            patterns.
     """
     value = tier.get(ALLOWED_VARIABLES)
     if value is None:

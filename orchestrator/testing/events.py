@@ -17,7 +17,7 @@ _SENT = (EventType.TENANT_PROVISIONING, EventType.TENANT_DEPROVISIONING)
 
 
 def make_detail(event_type: str, **changes: Any) -> dict[str, Any]:
-    """Create a detail in the form in which the sender of the event writes it.
+    """Create an event's detail, as the event's sender writes it.
 
     Args:
         event_type: The event's type. If it is not one of `EventType`, the detail contains only `changes`.
@@ -25,8 +25,9 @@ def make_detail(event_type: str, **changes: Any) -> dict[str, Any]:
 
     Returns:
         The detail. For TENANT_PROVISIONING and TENANT_DEPROVISIONING, it contains the tenant, the tenant's plan, and
-        the `secret` and `context` with which the tenant's webhooks are signed. Events of the other types of `EventType`
-        are published after a job. Their detail is the environment of the job's build: a flat mapping of names to text.
+        the `secret` and `context` with which the tenant's webhooks are signed. All other types of `EventType` belong to
+        events that are published after a job. For these types, the detail is the environment of the job's build: a flat
+        mapping of names to text.
     """
     detail: dict[str, Any] = {}
     if event_type in _SENT:
@@ -46,13 +47,13 @@ def make_detail(event_type: str, **changes: Any) -> dict[str, Any]:
 
 
 def make_event(event_type: str, detail: Any = None, **fields: Any) -> Event[Any]:
-    """Create an event in the form in which a consumer receives it.
+    """Create an event, as a consumer receives it.
 
     Args:
         event_type: The event's type.
         detail: The detail; by default, `make_detail` creates it. If the event's type is one of `EventType`, a mapping
-            is converted to the type's model. In the deployed function, this is done for a consumer with that model in
-            its annotation.
+            is converted to the type's model. In the deployed function, a consumer gets a model only if the consumer's
+            annotation names one.
         fields: Further attributes of the event, such as `id` or `time`.
 
     Returns:

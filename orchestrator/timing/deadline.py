@@ -1,6 +1,6 @@
-"""Tracks how long an invocation may still act, so that it stops itself before Lambda kills it.
+"""Tracks how long an invocation may still act, so that the invocation ends before Lambda kills it.
 
-A time limit interrupts nothing. Code that sends requests or waits looks up how much time is left, and stops in time.
+This module interrupts nothing. Code that sends requests or waits looks up how much time is left, and stops in time.
 """
 
 import math
@@ -50,10 +50,10 @@ class TimeLimit:
         self._is_done = False
 
     def check(self, lambda_context: Any) -> None:
-        """Check whether the time of an invocation is long enough for the slowest call, and warn if it is not.
+        """Log a warning if the invocation's time is too short for the slowest call.
 
-        Call this method at the start of each invocation. It checks only the first one, because all have the same
-        timeout.
+        Call this method at the start of each invocation. It checks only the first invocation, because all invocations
+        have the same timeout.
         """
         if self._is_done:
             return
@@ -68,7 +68,7 @@ class TimeLimit:
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Limit the `with` block to a number of seconds, or to the time that is left already, if that is shorter."""
+    """Limit the `with` block to a number of seconds. If a surrounding limit ends sooner, it stays in force."""
     steady_end, wall_end = _ends.get()
     token = _ends.set((min(steady_end, time.monotonic() + seconds), min(wall_end, clock.now().timestamp() + seconds)))
     try:
@@ -86,8 +86,8 @@ def seconds_left() -> float:
 def has_time(pause: float = 0.0) -> bool:
     """Return whether another call may be started after a pause of this many seconds.
 
-    At least `LEAST_SECONDS` must be left after the pause. The call may take longer than that, but
-    `orchestrator.timing.http` ends it at the deadline.
+    At least `LEAST_SECONDS` must be left after the pause. If the call then takes too long, `orchestrator.timing.http`
+    ends the call at the deadline.
     """
     return seconds_left() >= pause + LEAST_SECONDS
 

@@ -49,10 +49,10 @@ def has_too_many_digits(value: object) -> bool:
 
 
 def place_of(value: Any, exceeds: Callable[[Any], bool]) -> tuple[int | str, ...] | None:
-    """Find the first scalar in a value that exceeds a limit.
+    """Search a value for the first scalar that exceeds a limit.
 
     Args:
-        value: A JSON-like value, not nested too deep for recursion.
+        value: A JSON-like value. It must not be nested too deep for recursion.
         exceeds: Returns whether a scalar exceeds the limit.
 
     Returns:
@@ -74,8 +74,8 @@ def place_of(value: Any, exceeds: Callable[[Any], bool]) -> tuple[int | str, ...
 def read_json(text: str, **options: Any) -> Any:
     """Read JSON, including integers with more than `MAX_DIGITS` digits.
 
-    Python cannot convert such an integer from text. It is replaced by another integer that has too many digits, so that
-    `has_too_many_digits` still finds it later.
+    Python cannot convert such an integer from text. In its place, the result contains another integer with too many
+    digits, which `has_too_many_digits` recognizes.
 
     Args:
         options: Further arguments of `json.loads`.

@@ -24,7 +24,7 @@ _PLAIN_WORDS = {
 def explain(error: ValidationError, root: str = "") -> str:
     """Describe the errors of up to ten fields, as in `detail.tenant.id is missing, detail.tier must be a text`.
 
-    If a validator raises a `ValueError`, its text is left out, because it may repeat a secret. The text of a
+    The text of a validator's `ValueError` is left out, because the text may repeat a secret. The text of a
     `pydantic_core.PydanticCustomError` is included.
 
     Args:
@@ -40,8 +40,8 @@ def explain(error: ValidationError, root: str = "") -> str:
 def path_of(root: str, location: tuple[int | str, ...]) -> str:
     """Write the path of a field, such as `detail.tenant.domains[0]`.
 
-    A name is written as it is if it is an identifier or contains hyphens, as in `user-id`. Any other name is quoted,
-    escaped and cut. If the path is empty, the result is `it`, which can be the subject of a sentence.
+    A name is written unchanged if it is an identifier; hyphens are allowed, too, as in `user-id`. Any other name is
+    quoted, escaped and cut. An empty path is written as `it`, so that every path can be the subject of a sentence.
     """
     path = root
     for part in location:

@@ -33,7 +33,7 @@ class Jenkins:
             warn: Logs a warning. It is called once for each job that does not declare the parameter
                 `ORCHESTRATOR_RUN_ID`, because no search can find the runs of such a job.
             build_lookup: Whether `start` sends one more request, to find out if the new queue item is a build already.
-                If it is, the returned run has the build's number and link.
+                If there is a build, the returned run has the build's number and link.
         """
         self._connection = connection
         self._search = Search(connection)
@@ -43,7 +43,7 @@ class Jenkins:
         self._checked: set[str] = set()
 
     def check(self, name: str) -> None:
-        """Raise `JobRejected` if a job's name is malformed, or if its URL path might not lead to a job.
+        """Raise `JobRejected` if a job's name is malformed, or if its path could lead to something other than a job.
 
         See `ChecksNames.check` and `job_path`.
         """
@@ -103,8 +103,8 @@ class Jenkins:
         """Request a build.
 
         Jenkins expects the request at the path `…/buildWithParameters` if the job declares parameters, and at `…/build`
-        if it declares none. If Jenkins answers 400 at one path, the request is sent to the other. The path that Jenkins
-        accepts is used first for the job's next run.
+        if the job declares none. If Jenkins answers 400 at one path, the request is sent to the other path. The job's
+        next run is requested at the path that Jenkins accepted.
 
         Args:
             path: The job's path, from `job_path`.

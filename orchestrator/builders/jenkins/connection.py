@@ -1,6 +1,7 @@
 """Sends requests to one Jenkins server, with authentication and time limits.
 
-If Jenkins demands a crumb, which is its token against request forgery, the request is sent again with one.
+Jenkins may demand a crumb, which is its token against request forgery. A crumb is then requested, and the request is
+sent again with the crumb.
 """
 
 import contextlib
@@ -49,8 +50,8 @@ class Answer:
 
     Attributes:
         status: The HTTP status.
-        headers: The headers; their names are compared without regard to case. If the answer sets cookies, the header
-            `Cookie` is added, in the form in which a later request returns the cookies.
+        headers: The headers; their names are compared without regard to case. If the answer sets cookies, they are
+            added as the header `Cookie`, which a later request can send as it is.
         body: The body. It may hold secrets and is not in `repr`.
         is_whole: Whether the body was read to its end.
     """
@@ -69,13 +70,13 @@ class Answer:
 class Connection:
     """Sends requests to one Jenkins server.
 
-    Connections for GET requests stay open between events. Each POST request gets a new connection: Lambda freezes the
-    function between events, so an open connection may be dead, and a POST request that is lost on it must not be sent
-    again, because Jenkins may have acted on it.
+    Connections for GET requests stay open between events. Lambda freezes the function between events, so an open
+    connection may be dead. A POST request that is lost on a dead connection must not be sent again, because Jenkins may
+    have acted on the request. Each POST request therefore gets a new connection.
 
     Attributes:
-        url: Jenkins' URL, as it was given.
-        host: The host in that URL, with its port if there is one.
+        url: Jenkins' URL.
+        host: The host in Jenkins' URL, and the port if the URL contains one.
     """
 
     def __init__(
@@ -118,8 +119,8 @@ class Connection:
             Jenkins' answer. Its status is below 500, but may be a refusal, such as 404.
 
         Raises:
-            Unanswered: Jenkins may have carried out the request. The caller must not send it again before it has
-                searched for the run.
+            Unanswered: Jenkins may have carried out the request. The caller must search for the run before it sends the
+                request again.
             Unavailable: Jenkins was unreachable or too busy, and did not carry out the request.
             ConfigurationError: Jenkins refused the user (401 or 403), or the server's certificate is not trusted.
         """
@@ -139,7 +140,7 @@ class Connection:
 
         Raises:
             JobRejected: The object does not exist, or the user may not see it.
-            Unavailable: Jenkins was unreachable or too busy, or its answer was incomplete or had a status from 500 on.
+            Unavailable: Jenkins was unreachable or too busy, its answer was incomplete, or the status was 500 or above.
             ConfigurationError: Jenkins refused the user (401 or 403), the server's certificate is not trusted, or the
                 server does not answer as Jenkins does.
         """
@@ -163,9 +164,9 @@ class Connection:
 
     @property
     def no_such_job(self) -> str:
-        """The error message for an answer with the status 404, without the beginning that says what failed.
+        """The second part of the error message for the status 404; the first part says what failed.
 
-        Jenkins answers 404 also if the job exists but the user may not see it.
+        The status has two possible causes: the job does not exist, or the user may not see the job.
         """
         return (
             f"Jenkins on {self.host} answered 404; the job does not exist, or the user may not see it: "
@@ -173,7 +174,7 @@ class Connection:
         )
 
     def unlike_jenkins(self, answer: Answer, failure: str) -> ConfigurationError:
-        """Build the error for an answer that Jenkins itself does not give, such as that of a login page.
+        """Build the error for an answer that is not from Jenkins, but for example from a login page.
 
         Args:
             answer: The answer.
@@ -192,8 +193,8 @@ class Connection:
     def _authenticated(self, method: str, path: str, body: bytes | None, failure: str) -> Answer:
         """Send a request with the user's credentials.
 
-        After a 401, the credentials are read again, and the request is repeated if they have changed. After a 403 that
-        mentions a crumb, a crumb is requested, and the request is repeated with it.
+        After an answer 401, the credentials are read again. If they have changed, the request is repeated. After an
+        answer 403 that mentions a crumb, a crumb is requested, and the request is repeated with the crumb.
         """
         authorization = self._credentials.authorization()
         answer = self._sent(method, path, body, {"Authorization": authorization, **self._crumb}, failure)
@@ -313,8 +314,8 @@ def _read(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
 def _destination(location: str) -> str:
     """Return the part of an error message that says where a redirect leads, such as ` to 'https://login.example.com'`.
 
-    It contains only the scheme and host, because the rest of the URL may hold secrets. It is empty if the URL has no
-    host.
+    The text contains only the URL's scheme and host, because the rest of the URL may hold secrets. If the URL has no
+    host, the text is empty.
 
     Args:
         location: The redirect's header `Location`.

@@ -29,7 +29,7 @@ class Credentials:
         """Return the value of the HTTP header `Authorization`, in the form of basic authentication.
 
         Args:
-            anew: Whether to read the secret again although the cached one has not expired.
+            anew: Whether to read the secret again, even if the cached one has not expired.
 
         Raises:
             ConfigurationError: The secret cannot be read, or is not of the form `{"username": "…", "token": "…"}`.

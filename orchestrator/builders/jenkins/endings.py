@@ -23,12 +23,12 @@ _SUCCESS = "SUCCESS"
 def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failure: str) -> dict[str, Ending]:
     """Return the endings of the runs that have ended, by run id.
 
-    A run that is neither in the queue nor among the builds was cancelled in the queue, or its build was deleted. Its
-    ending is a failure. But if Jenkins has discarded old builds of the job, the run may have succeeded before its build
-    was discarded. The failure is then a guess, and has `is_gone`.
+    A run may be missing from both the queue and the builds: it was cancelled in the queue, or its build was deleted.
+    The ending of a missing run is a failure. If Jenkins has discarded old builds of the job, this failure is a guess,
+    because the run may have succeeded before its build was discarded. The ending then has `is_gone`.
 
-    If a job's `id`, the number of its queue item, is `None`, its run can be found only by the run id. If it is not
-    found, it gets no ending, because a build without a run id may be its run.
+    The `id` of a job is the number of its queue item. A job whose `id` is `None` can be found only by its run id. If
+    the search does not find the run id, the job gets no ending, because a build without a run id may be the job's run.
 
     Args:
         connection: Sends the requests to Jenkins.
@@ -64,9 +64,11 @@ def _endings(connection: Connection, path: str, jobs: Sequence[StartedJob], fail
 def _take(unseen: dict[str, StartedJob], item: int, run_id: str | None) -> list[StartedJob]:
     """Return the jobs that a queue item or its build belongs to, and remove these jobs from `unseen`.
 
-    If Jenkins has merged the requests for several jobs into one item, the item belongs to all of them. The item's
-    number is compared only if there is no run id: a Jenkins that has lost its files numbers its items from 1 again, so
-    the number alone may be that of another run.
+    If the item or build has a run id, it belongs to the job with this run id. Otherwise, it belongs to each job whose
+    `id` is the item's number: Jenkins may have merged the requests for several jobs into one item.
+
+    The run id is preferred because the number alone may be that of another run: a Jenkins that has lost its files
+    numbers its items from 1 again.
 
     Args:
         unseen: The jobs whose runs have not been found yet, by run id.

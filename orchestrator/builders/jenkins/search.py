@@ -24,9 +24,9 @@ class Found:
 
     Attributes:
         run: The run; `None` if the search found none.
-        is_certain: Whether `run` can be relied on. If this is `False`, the search found no run, but there may be one.
-            Either the job does not declare the parameter `ORCHESTRATOR_RUN_ID`, or it has had more builds since the
-            event than the search reads.
+        is_certain: Whether `run` can be relied on. If this is `False`, `run` is `None`, but there may be a run that the
+            search could not find. Either the job does not declare the parameter `ORCHESTRATOR_RUN_ID`, or it has had
+            more builds since the event than the search reads.
     """
 
     run: Run | None
@@ -42,8 +42,8 @@ class Search:
     def look(self, path: str, job: Job, failure: str) -> Found:
         """Search for a run in the queue, and after that among the job's builds.
 
-        In this order, the search also finds an item that leaves the queue while the search is going on: its build
-        exists by the time the builds are read.
+        An item may leave the queue and become a build during the search. The builds are read last, so the search finds
+        this build.
 
         Args:
             path: The job's path, from `job_path`.
@@ -71,8 +71,8 @@ class Search:
     def item(self, number: int, *, already_started: bool) -> Run:
         """Build the `Run` of a queue item, without the number and link of its build.
 
-        The run's link leads to the item. Jenkins removes an item about five minutes after its build has started, so the
-        link stops working then.
+        The run's link leads to the item. The link stops working about five minutes after the item's build has started,
+        because Jenkins then removes the item.
 
         Args:
             number: The item's number.
@@ -84,8 +84,8 @@ class Search:
     def with_build(self, run: Run) -> Run:
         """Look up the build of a queue item, and add the build's number and link to the item's run.
 
-        If there is no build yet, or the lookup fails, return the run unchanged. No error is raised, because the job is
-        already started.
+        Return the run unchanged if there is no build yet or the lookup fails. A failed lookup raises no error, because
+        the job is already started.
         """
         try:
             item = self._connection.get(f"/queue/item/{run.id}", "executable[number,url]", "")
@@ -108,9 +108,10 @@ class Page:
 
     Attributes:
         builds: The page's builds, newest first, as Jenkins describes them.
-        is_last: Whether no further page is needed: all older builds started before the time that was given to `pages`
-            as `since`, or there are no older builds.
-        is_complete: Whether this is the last page, and Jenkins has discarded none of the builds since that time.
+        is_last: Whether this is the last page that is needed. All older builds, if there are any, started before the
+            argument `since` of `pages`.
+        is_complete: Whether this is the last page that is needed, and Jenkins has discarded no build that started after
+            `since`.
         is_run_id_declared: Whether the job declares the parameter `ORCHESTRATOR_RUN_ID`.
     """
 
@@ -139,11 +140,11 @@ def pages(connection: Connection, path: str, fields: str, since: datetime, failu
         path: The job's path, from `job_path`.
         fields: Properties of each build to read, such as `number,url`. The properties `queueId` and `timestamp` and the
             parameters are always read.
-        since: Builds that started before this time are not needed. Reading stops once a page contains such a build.
+        since: Builds that started before this time are not needed. A page that contains one of them is the last.
         failure: The beginning of error messages, such as `Jenkins job 'x' could not be searched`.
 
     Yields:
-        The pages, from the newest builds to the oldest. If two thousand builds or more have started after `since`, no
+        The pages, from the newest builds to the oldest. If the two thousand newest builds all started after `since`, no
         page has `is_last`.
     """
     earliest = (since - _CLOCK_TOLERANCE).timestamp() * 1000
@@ -186,7 +187,8 @@ def parameters_of(holder: Mapping[str, Any]) -> dict[str, Any]:
 def run_id_of(holder: Mapping[str, Any]) -> str | None:
     """Return the run id of a queue item or a build: the value of its parameter `ORCHESTRATOR_RUN_ID`.
 
-    Return `None` if there is no such parameter. Jenkins drops it if the job does not declare it.
+    Return `None` if the item or build does not have this parameter. Jenkins drops the parameter if the job does not
+    declare it.
 
     Args:
         holder: The queue item or the build, as Jenkins describes it.
@@ -200,10 +202,10 @@ NOT_AS_JENKINS = (AttributeError, KeyError, TypeError)
 
 
 def unlike_jenkins(connection: Connection, failure: str, error: Exception) -> ConfigurationError:
-    """Build the error for an answer that is JSON, but not in the form that Jenkins sends; the error names the server.
+    """Build the error for an answer that is JSON, but not in the form that Jenkins sends.
 
     Args:
-        connection: The connection to that server.
+        connection: The connection to the server that sent the answer.
         failure: The beginning of the error message, such as `Jenkins job 'x' could not be searched`.
         error: The exception that reading the answer raised, one of `NOT_AS_JENKINS`.
     """

@@ -14,7 +14,11 @@ _BUILD = "org.jenkinsci.plugins.workflow.job.WorkflowRun"
 
 @dataclass(frozen=True)
 class Beans:
-    """Creates the API's objects for one Jenkins controller, whose URL is `root`, with a trailing slash."""
+    """Creates the API's objects for one Jenkins controller.
+
+    Attributes:
+        root: The controller's URL, with a trailing slash.
+    """
 
     controller: Controller
     root: str
@@ -82,7 +86,7 @@ class Beans:
     def computers(self) -> Bean:
         """Return the object that lists the nodes. There is one node, which has an executor for each running build.
 
-        The client library api4jenkins searches the executors for the build that was started from a queue item.
+        To find the build that was started from a queue item, the client library api4jenkins searches the executors.
         """
         builds = [build for job in self.controller.jobs.values() for build in job.builds if build.result is None]
         executors = [Bean("", {"currentExecutable": self.build(build)}) for build in builds]

@@ -42,8 +42,8 @@ class JenkinsServer:
         url: Root URL, without a trailing slash.
         users: Each user's API token, by user name. A test may change it while the server runs.
         requests: Every request received, in order.
-        next: Makes the next requests fail; see `http_server.Script`. For example, `next.drop(on="POST")` closes the
-            connection of the next POST without an answer.
+        next: Its methods make the next requests fail; see `http_server.Script`. For example, `next.drop(on="POST")`
+            closes the connection of the next POST without an answer.
     """
 
     def __init__(

@@ -34,10 +34,10 @@ class Job:
         path: The job's full name, such as `tenants/scale-down`.
         parameters: The parameters that the job declares. `None` means that the job is not parameterised.
         hidden_from: Users who may not see the job; they get the answer 404 for it.
-        refusing: Whether requests to build the job add nothing to the queue. In a real Jenkins, a plugin can cause
-            this.
-        builds: The job's builds, in the order of their numbers. A test may delete some, because a real job can discard
-            its old builds.
+        refusing: Whether to ignore requests to build the job: they are answered with a redirect, and the queue stays as
+            it is. A plugin can make a real Jenkins behave in this way.
+        builds: The job's builds, in the order of their numbers. A test may delete builds from the list, because a real
+            job can discard its old builds.
         next_number: The number of the next build.
     """
 
@@ -122,9 +122,9 @@ class Controller:
         """Add a job and the folders that contain it. If a job with this full name exists, replace that job.
 
         Args:
-            path: The job's full name, with its folders: `tenants/scale-down`. In a multibranch project, each branch has
-                a job, whose name is the branch's name as Jenkins encodes it: `shop/feature%2Flogin` for the branch
-                `feature/login` of the project `shop`.
+            path: The job's full name, with its folders, such as `tenants/scale-down`. In a multibranch project, each
+                branch has a job. Jenkins encodes the branch's name in the job's name: the branch `feature/login` of the
+                project `shop` has the job `shop/feature%2Flogin`.
             parameters: The parameters that the job declares. A plain name declares a string parameter.
             disabled: Whether the job is disabled, so that it cannot be built.
             parameterised: Whether the job is parameterised. With `False`, `parameters` is ignored, and the job is built

@@ -23,8 +23,8 @@ class Bean:
     Attributes:
         java_class: The object's Java class, which Jenkins shows as `_class`; empty if Jenkins shows none.
         fields: The object's properties, by name.
-        reference: Names of the properties that Jenkins shows where another object contains this one and no tree
-            selects properties. `None` means all properties.
+        reference: Names of the properties that Jenkins shows by default if this object is part of another object.
+            `None` means all properties.
     """
 
     java_class: str
@@ -37,9 +37,9 @@ class Tree:
     """What the query parameter `tree` selects from an object, or from each object in a list.
 
     Attributes:
-        children: The selected properties, by name. Each is mapped to the tree that applies to the property's value.
+        children: The names of the selected properties. Each name is mapped to the tree for the property's value.
         start: For a list, the index of the first object to select.
-        stop: For a list, the index after that of the last object to select. `None` means up to the end.
+        stop: For a list, the index of the first object that is no longer selected. `None` selects up to the end.
     """
 
     children: Mapping[str, Tree] = field(default_factory=dict)
@@ -51,8 +51,8 @@ def parse_tree(text: str) -> Tree:
     """Parse the value of a query parameter `tree`, such as `builds[number,url]{0,50}`.
 
     Raises:
-        ValueError: The value is malformed, or it contains a range without both numbers, such as `{,50}`. Jenkins
-            accepts such a range, but this emulation does not.
+        ValueError: The value is malformed, or it contains a range in which a number is missing, such as `{,50}`.
+            Jenkins would accept the range `{,50}`, but this emulation does not.
     """
     children, rest = _parse_list(text)
     if rest:
@@ -85,7 +85,7 @@ def export(bean: Bean, tree: Tree | None) -> dict[str, Json]:
     """Return an object's properties as JSON.
 
     Args:
-        tree: Selects the properties. `None` returns those that Jenkins shows by default.
+        tree: Selects the properties. `None` selects the properties that Jenkins shows by default.
     """
     if tree is None:
         return _whole(bean, [name for name in bean.fields if name != _ON_REQUEST])
