@@ -183,7 +183,9 @@ def begins(action: object) -> TypeGuard[SaveTenant | UpdateTenant]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishEnding:
-    """Publish how a run ended, if the build system confirms that it ended. Only built-in consumers return this action.
+    """Publish how a run ended. Only built-in consumers return this action.
+
+    The build system is asked first. Nothing is published if it answers that the run has not ended.
 
     The action is ignored if the ledger has no record of this run, or if the record names another builder, job, build or
     tenant. It is also ignored if the job was started with `follow=False`.
@@ -194,9 +196,8 @@ class PublishEnding:
         name: The job's name in the build system.
         build: The run's id in the build system.
         tenant_id: The tenant that the job is for, if any.
-        ending: How the run ended according to the build system's event. This ending is published only if the build
-            system has deleted the run. Otherwise, the build system is asked how the run ended, and its answer is
-            published.
+        ending: How the run ended according to the build system's event. It is published if the build system has deleted
+            the run and cannot be asked any more.
     """
 
     run_id: str
