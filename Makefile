@@ -64,7 +64,7 @@ model: ## check every way in which two deliveries of an event can interleave; a 
 bench: ## compare cold and warm starts with alternatives, also npm's if installed; about 5 minutes
 	@.ci/bench $(RUN)
 
-scale: ## simulate a burst of events; 3 minutes
+scale: ## simulate a burst of events; 6 minutes
 	$(RUN) --with matplotlib==3.10.7 python -m tests.benchmarks.scale \
 		--json build/scale.json --plot tests/benchmarks/scale.svg
 

@@ -232,6 +232,8 @@ class OutcomeStatus(StrEnum):
     """The action did nothing. The consumer's remaining actions are performed."""
     SUPERSEDED = "superseded"
     """The action did nothing, because its event is outdated. The consumer's remaining actions are not performed."""
+    WAITING = "waiting"
+    """The job cannot be started yet. The event waits in a queue, and is delivered again."""
     IGNORED = "ignored"
     """No ending was published: the ledger has no record of the run, or its record of the run contradicts the event."""
     ALREADY_STARTED = "already started"
@@ -256,8 +258,8 @@ class Outcome(TypedDict, total=False):
         buildLink: Address of the Jenkins build's web page.
         checked: Number of runs that a sweep checked.
         published: Number of endings that a sweep published.
-        reason: Why an action was skipped, superseded, ignored or refused. If the published event reports a consumer's
-            failure, this is the error's text.
+        reason: Why an action was skipped, superseded, ignored or refused, or what its event waits for. If the published
+            event reports a consumer's failure, this is the error's text.
         error: Class name of the consumer's error, if the published event reports a consumer's failure.
         answer: The values of the members that a callback keeps, by member. They may be personal data, so only the
             ledger stores them, in the action's record. They are neither logged nor returned by the handler.

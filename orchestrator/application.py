@@ -2,19 +2,21 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from orchestrator import telemetry
 from orchestrator.action import Outcome, OutcomeStatus
-from orchestrator.consumer import Context
+from orchestrator.consumer import Consumer, Context
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.turn import ConsumerResult
 from orchestrator.endings.admission import Admission, UnknownRun
-from orchestrator.errors import OrchestratorError, shown
-from orchestrator.event import Event
+from orchestrator.errors import ConfigurationError, OrchestratorError, shown
+from orchestrator.event import Delivery, Event
 from orchestrator.intake import eventbridge
 from orchestrator.registry import Registry
+from orchestrator.run import FAILURE_SUFFIX, SUCCESS_SUFFIX
 from orchestrator.settings import Settings
 from orchestrator.stores.tenants import TenantLookup
 from orchestrator.stores.tiers import TierDetails
@@ -22,6 +24,7 @@ from orchestrator.timing import deadline
 
 if TYPE_CHECKING:
     from orchestrator.intake.batch import Batches, Parse
+    from orchestrator.intake.waiting import Waiting
 
 
 class Application:
@@ -43,6 +46,7 @@ class Application:
         dispatcher: Dispatcher,
         admission: Admission,
         batches: "Callable[[], Batches]",
+        waiting: "Callable[[], Waiting]",
         time_limit: deadline.TimeLimit,
     ) -> None:
         self.registry = registry
@@ -52,6 +56,7 @@ class Application:
         self._dispatcher = dispatcher
         self._admission = admission
         self._batches = batches
+        self._waiting = waiting
         self._time_limit = time_limit
 
     def __call__(self, event: Any, context: Any) -> dict[str, Any]:
@@ -63,7 +68,8 @@ class Application:
 
         Returns:
             For an EventBridge event, `eventId`, `eventType`, and `consumers`: a list with the `name` and `outcomes` of
-            each consumer that accepted the event. For a batch, `batchItemFailures`, which names the messages that
+            each consumer that accepted the event. A job that cannot be started yet has the outcome `waiting`: the event
+            is in the waiting queue. For a batch, `batchItemFailures`, which names the messages that
             SQS must deliver again.
 
         Raises:
@@ -80,14 +86,15 @@ class Application:
 
     def _handle(self, lambda_context: Any, parse: "Parse", raw: Any) -> dict[str, Any]:
         with _logged_failures():
-            event = parse(raw, getattr(lambda_context, "aws_request_id", None))
-        with telemetry.log_keys(event, lambda_context):
+            received = parse(raw, getattr(lambda_context, "aws_request_id", None))
+        with telemetry.log_keys(received, lambda_context):
             try:
                 with _logged_failures():
-                    event = self._admission.admit(event)
+                    event = self._admission.admit(received)
+                    consumers = self._consumers_of(event)
             except UnknownRun as doubt:
-                _log_ignored(event, str(doubt))
-                return _answer(event, ())
+                _log_ignored(received, str(doubt))
+                return _answer(received, ())
             context = Context(
                 settings=self._settings,
                 tiers=self._tiers,
@@ -95,11 +102,66 @@ class Application:
                 logger=telemetry.logger,
                 lambda_context=lambda_context,
             )
-            results = self._dispatcher.dispatch(event, self.registry.consumers_of(event.type), context)
+            results = self._let_wait(received, self._dispatcher.dispatch(event, consumers, context))
             _log_results(event, results)
         _raise_failures(event, results)
         self._admission.finish(event)
         return _answer(event, results)
+
+    def _consumers_of(self, event: Event[Any]) -> Sequence[Consumer]:
+        """Return the consumers that the event is for.
+
+        Raises:
+            ConfigurationError: The event waited for a consumer that is not registered any more.
+        """
+        consumers = self.registry.consumers_of(event.type)
+        names = event.delivery.consumers if event.delivery is not None else ()
+        if not names:
+            return consumers
+        unknown = set(names) - {consumer.name for consumer in consumers}
+        if unknown:
+            raise ConfigurationError(
+                f"{shown(event.type)} event {shown(event.id)} waited for consumer {shown(min(unknown))}, which is not "
+                "registered any more; register it again"
+            )
+        return [consumer for consumer in consumers if consumer.name in names]
+
+    def _let_wait(self, event: Event[Mapping[str, Any]], results: Sequence[ConsumerResult]) -> Sequence[ConsumerResult]:
+        """Let the event wait if the job of a consumer cannot be started yet.
+
+        An event that did not come from a queue is sent to the waiting queue. An event that came from a queue waits
+        there: the consumer's error is kept, so that the message counts as failed and is delivered again.
+
+        Returns:
+            The results. If the event waits, each consumer that waits has the outcome `waiting`.
+        """
+        delivery = event.delivery
+        waits = [result for result in results if result.waits_for is not None]
+        if delivery is None:
+            can_wait = bool(waits) and _may_wait(event) and self._waiting().send(event, [one.consumer for one in waits])
+        else:
+            can_wait = bool(waits) and delivery.comes_back
+        if can_wait:
+            self._waiting().note(event, waits[0].waits_for)
+            return [_waiting(result, delivery) if result in waits else result for result in results]
+        if delivery is not None and delivery.has_waited:
+            self._waiting().note(event, None)
+        return results
+
+
+def _may_wait(event: Event[Any]) -> bool:
+    """Return whether the event may be sent to the waiting queue.
+
+    Events about endings, and events of AWS itself (state changes and schedules), may not: they would be behind events
+    that wait for these endings.
+    """
+    return not event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)) and not event.source.startswith("aws.")
+
+
+def _waiting(result: ConsumerResult, delivery: Delivery | None) -> ConsumerResult:
+    telemetry.logger.info(f"waiting: {result.error}", consumer=result.consumer)
+    outcome = Outcome(action="StartJob", status=OutcomeStatus.WAITING, reason=str(result.waits_for))
+    return replace(result, outcomes=[*result.outcomes, outcome], error=None if delivery is None else result.error)
 
 
 def _answer(event: Event[Any], results: Sequence[ConsumerResult]) -> dict[str, Any]:
@@ -135,21 +197,22 @@ def _log_results(event: Event[Any], results: Sequence[ConsumerResult]) -> None:
     for result in results:
         for outcome in result.outcomes:
             _log_outcome(event, result.consumer, outcome)
-        if result.error is not None:
+        if result.has_failed:
             name = type(result.error).__name__
             telemetry.logger.error(str(result.error), error=name, consumer=result.consumer)
             telemetry.count("ConsumerFailed", {"error": name})
-    if any(result.error is not None for result in results):
+    if any(result.has_failed for result in results):
         telemetry.count("FailedEvents")  # no dimensions: an alarm must name the value of each dimension
-    has_failed = all(result.error is not None for result in results)
+    is_handled = any(not result.has_failed and not result.is_waiting for result in results)
+    is_waiting = any(result.is_waiting for result in results)
     telemetry.logger.info(
-        "event failed" if has_failed else "event handled",
+        "event handled" if is_handled else "event waits" if is_waiting else "event failed",
         consumers=[
-            {"name": result.consumer, "outcomes": list(result.outcomes), "failed": result.error is not None}
+            {"name": result.consumer, "outcomes": list(result.outcomes), "failed": result.has_failed}
             for result in results
         ],
     )
-    if not has_failed:
+    if is_handled:
         telemetry.count("EventHandled", {"event_type": event.type})
 
 
@@ -163,6 +226,8 @@ def _log_outcome(event: Event[Any], consumer: str, outcome: Outcome) -> None:
         case OutcomeStatus.SUPERSEDED:
             telemetry.logger.info(f"superseded: {outcome['reason']}", consumer=consumer)
             telemetry.count("EventSuperseded")
+        case OutcomeStatus.WAITING:
+            telemetry.count("EventsWaiting", {"reason": outcome["reason"]})
         case OutcomeStatus.IGNORED:
             _log_ignored(event, outcome["reason"])
         case OutcomeStatus.SKIPPED if outcome["action"] == "SendCallback":

@@ -1,6 +1,7 @@
 """Defines the exceptions of this package. Each message is one line that is safe to log."""
 
 import traceback
+from enum import StrEnum
 
 from botocore.exceptions import UnknownServiceError
 
@@ -37,17 +38,26 @@ class JobRejected(OrchestratorError):
     """The build system refused to start the job. A retry is pointless until the job or the request is corrected."""
 
 
+class WaitReason(StrEnum):
+    """What an event waits for, if its job cannot be started yet."""
+
+    BUILD_QUEUE_FULL = "build queue full"
+    BUILD_SYSTEM_DOWN = "build system down"
+
+
 class Unavailable(OrchestratorError):
     """A service could not be reached, or is too busy. A retry of the event may succeed.
 
     Attributes:
         ambiguous: Whether the service may have acted although it did not answer. Pass `False` only if the service
             certainly did not act.
+        waits_for: What the event waits for, if it only has to wait until its job can be started.
     """
 
-    def __init__(self, message: str, *, ambiguous: bool = True) -> None:
+    def __init__(self, message: str, *, ambiguous: bool = True, waits_for: WaitReason | None = None) -> None:
         super().__init__(message)
         self.ambiguous = ambiguous
+        self.waits_for = waits_for
 
 
 class ConsumerFailed(OrchestratorError):
@@ -61,9 +71,10 @@ def of_name(name: str, message: str) -> OrchestratorError | None:
     """Create an error again from the class name and message that the ledger has stored.
 
     Returns:
-        An `InvalidEvent`, `ConfigurationError` or `JobRejected`; `None` if `name` is the name of another class.
+        An `InvalidEvent`, `ConfigurationError`, `JobRejected` or `Unavailable`; `None` if `name` is the name of another
+        class.
     """
-    classes = (InvalidEvent, ConfigurationError, JobRejected)
+    classes = (InvalidEvent, ConfigurationError, JobRejected, Unavailable)
     return next((error(message) for error in classes if error.__name__ == name), None)
 
 

@@ -44,6 +44,23 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """How a queue delivered an event.
+
+    Attributes:
+        consumers: Names of the consumers that the event is for. If this is empty, it is for all consumers of its type.
+        has_waited: Whether the event was delivered before.
+        comes_back: Whether this function has the queue deliver the event again if the event has to wait.
+        is_last: Whether this is the last delivery, because the event has waited for too long.
+    """
+
+    consumers: tuple[str, ...] = ()
+    has_waited: bool = False
+    comes_back: bool = False
+    is_last: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Event(Generic[DetailT_co]):
     """An event, as a consumer receives it. In tests of consumers, `Event(type=..., detail=...)` is enough.
 
@@ -67,6 +84,7 @@ class Event(Generic[DetailT_co]):
         start: The event that began the operation to which this event belongs. `start` is known for an event about a run
             in the ledger, and for an event that this function published. For any other event, `start` is `None`.
         is_own_failure: Whether this function published this event because a consumer failed before its job was started.
+        delivery: How a queue delivered the event; `None` if the event did not come from a queue.
     """
 
     type: str
@@ -81,3 +99,4 @@ class Event(Generic[DetailT_co]):
     redrive: str | None = None
     start: Start | None = None
     is_own_failure: bool = False
+    delivery: Delivery | None = None

@@ -45,6 +45,8 @@ from orchestrator.timing.deadline import TimeLimit
 
 if TYPE_CHECKING:
     from orchestrator.intake.batch import Batches
+    from orchestrator.intake.message import Queue
+    from orchestrator.intake.waiting import Waiting
     from orchestrator.performers.callbacks import Callbacks
 
 # The longest time that one call may take, including connecting. The modules that make the calls have the same limits,
@@ -108,6 +110,7 @@ def create_handler(
         dispatcher=Dispatcher(performers, ledger, records),
         admission=Admission(records, require_run_id=settings.require_run_id),
         batches=cache(partial(_batches, settings, clients)),
+        waiting=cache(partial(_waiting, settings, clients, tenants)),
         time_limit=TimeLimit(JENKINS_CALL_SECONDS if settings.jenkins_url else AWS_CALL_SECONDS),
     )
 
@@ -159,10 +162,21 @@ def _batches(settings: Settings, clients: Clients) -> "Batches":
     from orchestrator.intake.batch import Batches
     from orchestrator.intake.redelivery import Redelivery
 
-    redelivery = None
-    if settings.failure_queue_url is not None:
-        redelivery = Redelivery(partial(clients.get, "sqs", settings.aws_region), settings.failure_queue_url)
+    failure_queue = _queue("FAILURE_QUEUE_URL", settings.failure_queue_url, settings, clients)
+    redelivery = None if failure_queue is None else Redelivery(failure_queue)
     return Batches(settings.sqs_parallel_records, redelivery)
+
+
+def _waiting(settings: Settings, clients: Clients, tenants: TenantRecords) -> "Waiting":
+    from orchestrator.intake.waiting import Waiting
+
+    return Waiting(_queue("WAITING_QUEUE_URL", settings.waiting_queue_url, settings, clients), tenants)
+
+
+def _queue(setting: str, url: str | None, settings: Settings, clients: Clients) -> "Queue | None":
+    from orchestrator.intake.message import Queue
+
+    return None if url is None else Queue(setting, url.rstrip("/"), partial(clients.get, "sqs", settings.aws_region))
 
 
 def _prepare_for_snapshot() -> None:

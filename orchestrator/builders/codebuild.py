@@ -12,7 +12,7 @@ from urllib.parse import quote
 from botocore.exceptions import ClientError
 
 from orchestrator.aws.errors import aws_errors
-from orchestrator.errors import JobRejected, Unavailable, shown
+from orchestrator.errors import JobRejected, Unavailable, WaitReason, shown
 from orchestrator.job import Ending, Job, Run, StartedJob
 from orchestrator.run import RUN_ID_VARIABLE
 
@@ -149,7 +149,11 @@ def _raise_known(error: ClientError, failure: str) -> None:
                 f"{failure}: the project does not exist; create it, or correct its name (jobName) or CODE_BUILD_REGION"
             ) from None
         case "AccountLimitExceededException":
-            raise Unavailable(f"{failure}: CodeBuild's queue is full; a retry may succeed", ambiguous=False) from None
+            raise Unavailable(
+                f"{failure}: CodeBuild's queue is full; a retry may succeed",
+                ambiguous=False,
+                waits_for=WaitReason.BUILD_QUEUE_FULL,
+            ) from None
 
 
 def _code(error: ClientError) -> str:

@@ -10,11 +10,24 @@ from orchestrator.errors import (
     ConsumerFailed,
     JobRejected,
     OrchestratorError,
+    Unavailable,
+    WaitReason,
     shown,
     wrapped,
 )
-from orchestrator.job import Builder, ChecksNames, Ending, Job, KnowsEndings, RecognisesRepeats, Run, StartedJob
+from orchestrator.job import (
+    Builder,
+    ChecksNames,
+    Ending,
+    Job,
+    KnowsEndings,
+    RecognisesRepeats,
+    Run,
+    StartedJob,
+    Untraceable,
+)
 from orchestrator.run import BEFORE_FIRST_RETRY
+from orchestrator.timing import deadline
 
 # Builders are checked by their attributes, not by `isinstance`. From Python 3.12 on, `isinstance` with a
 # runtime-checkable protocol ignores `__getattr__`, so it would refuse a builder that delegates to another one.
@@ -70,8 +83,9 @@ class BuildSystem:
 
         Raises:
             ConsumerFailed: The builder returned something other than a `Run`. It may have started the job.
+            Unavailable: The builder raised it. Its `waits_for` is set if the event only has to wait.
         """
-        with self._wrapped_errors():
+        with _waiting(), self._wrapped_errors():
             run = self._builder.start(job)
         if not isinstance(run, Run):
             # The builder may have started the job, so this must not be a permanent error: that would say it did not.
@@ -85,7 +99,7 @@ class BuildSystem:
         does not exist has no runs.
         """
         try:
-            with self._wrapped_errors():
+            with _waiting(), self._wrapped_errors():
                 run = self._builder.find(job)
         except JobRejected:
             return None
@@ -116,6 +130,23 @@ class BuildSystem:
             raise
         except Exception as error:
             raise wrapped(f"builder {shown(self.name)}", type(self._builder).__module__, error) from error
+
+
+@contextmanager
+def _waiting() -> Iterator[None]:
+    """Set `waits_for` of an `Unavailable`: by default, the event waits because the build system is down.
+
+    There are two exceptions. An `Untraceable` run needs a person. If the invocation has no time left for another call,
+    the build system may be up.
+    """
+    try:
+        yield
+    except Untraceable:
+        raise
+    except Unavailable as error:
+        if error.waits_for is None and deadline.has_time():
+            error.waits_for = WaitReason.BUILD_SYSTEM_DOWN
+        raise
 
 
 class BuildSystems:

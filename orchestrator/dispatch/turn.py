@@ -8,7 +8,17 @@ from typing import Any
 from orchestrator.action import Action, Following, Outcome, OutcomeStatus, SaveTenant, StartJob, UpdateTenant, begins
 from orchestrator.consumer import Consumer, Context
 from orchestrator.dispatch.failure import failure_event
-from orchestrator.errors import ConfigurationError, OrchestratorError, is_permanent, of_name, shown, wrapped
+from orchestrator.errors import (
+    ConfigurationError,
+    OrchestratorError,
+    Unavailable,
+    WaitReason,
+    is_certain,
+    is_permanent,
+    of_name,
+    shown,
+    wrapped,
+)
 from orchestrator.event import Event
 from orchestrator.ledger.ledger import Ledger, Prepared, Records
 from orchestrator.ledger.record import State
@@ -33,6 +43,21 @@ class ConsumerResult:
     consumer: str
     outcomes: Sequence[Outcome]
     error: OrchestratorError | None = None
+
+    @property
+    def waits_for(self) -> WaitReason | None:
+        """What the event waits for, if the consumer failed only because its job cannot be started yet."""
+        return self.error.waits_for if isinstance(self.error, Unavailable) else None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the event waits for this consumer's job."""
+        return bool(self.outcomes) and self.outcomes[-1]["status"] is OutcomeStatus.WAITING
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the consumer failed, and the event does not wait for its job."""
+        return self.error is not None and not self.is_waiting
 
 
 class Turn:
@@ -123,7 +148,7 @@ class Turn:
                 continue
             if answers.awaited(action):
                 ready = self._prepare(answers.fill(action, kept), position)
-            outcome = self._ledger.perform(ready).copy()
+            outcome = self._ledger.perform(ready, keeps_claim=self._is_last_delivery()).copy()
             # The answer may be personal data, so it is not part of the outcome; only actions that need it get it.
             kept.update(outcome.pop("answer", {}))
             self._outcomes.append(outcome)
@@ -174,7 +199,8 @@ class Turn:
     def _failed(self, raised: BaseException) -> ConsumerResult:
         """Return the result for an exception that ended the turn.
 
-        If the failure is permanent and the control plane waits for a job, publish the failure as an event.
+        If the control plane waits for a job that will certainly not be started, publish the failure as an event. That
+        is so if the failure is permanent, or if the event has waited for the job until its last delivery.
 
         Raises:
             KeyboardInterrupt: The exception is a `KeyboardInterrupt`, which must end the program.
@@ -188,7 +214,8 @@ class Turn:
         is_idle_replay = self._event.replay_name is not None and not any(
             outcome["status"] in _CHANGED_RECORD for outcome in self._outcomes
         )
-        if self._consumer.failure_type is None or not is_permanent(error) or is_idle_replay:
+        is_final = is_permanent(error) or (self._is_last_delivery() and result.waits_for and is_certain(error))
+        if self._consumer.failure_type is None or not is_final or is_idle_replay:
             return result
         publish = failure_event(self._consumer.failure_type, self._event, self._actions, error)
         if publish is None:
@@ -200,6 +227,9 @@ class Turn:
             # The event will be retried, and the failure will be published then.
             self._context.logger.error(str(second), error=type(second).__name__, consumer=self._consumer.name)
         return result
+
+    def _is_last_delivery(self) -> bool:
+        return self._event.delivery is not None and self._event.delivery.is_last
 
     def _own_error(self, raised: BaseException) -> OrchestratorError:
         if isinstance(raised, OrchestratorError):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import copy_context
+from functools import partial
 from typing import Any, TypeAlias
 
 from aws_lambda_powertools.utilities.batch import (
@@ -16,7 +17,7 @@ from orchestrator import telemetry
 from orchestrator.errors import OrchestratorError, shown
 from orchestrator.event import Event
 from orchestrator.intake import message
-from orchestrator.intake.redelivery import Failed, Redelivery
+from orchestrator.intake.redelivery import Failed, Redelivery, is_last_try
 
 Parse: TypeAlias = Callable[[Any, str | None], Event[Mapping[str, Any]]]
 """The type of functions that convert an invocation's payload, or an SQS message, to an event.
@@ -53,7 +54,7 @@ class Batches:
             that SQS must deliver again (https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html).
         """
         records: list[dict[str, Any]] = batch["Records"]
-        failures = _Failures(handle)
+        failures = _Failures(handle, comes_back=self._redelivery is not None)
         processor = _processor(records, self._parallel)
         # If every message fails, Powertools would raise an exception, so that the whole invocation counts as failed.
         # With this setting, the answer lists all the messages instead.
@@ -61,17 +62,22 @@ class Batches:
         with processor(records, failures.handle):
             processor.process()
         failed = [str(failure["itemIdentifier"]) for failure in processor.response()["batchItemFailures"]]
-        given_up = self._arrange(failed, records, failures.errors)
+        given_up = self._arrange(failed, records, failures)
         return {"batchItemFailures": [{"itemIdentifier": name} for name in failed if name not in given_up]}
 
     def _arrange(
-        self, failed: Sequence[str], records: Sequence[dict[str, Any]], errors: Mapping[str, Exception]
+        self, failed: Sequence[str], records: Sequence[dict[str, Any]], failures: "_Failures"
     ) -> Collection[str]:
         if not failed or self._redelivery is None:
             return ()
         by_id = {record["messageId"]: SQSRecord(record) for record in records}
         try:
-            return self._redelivery.arrange([Failed(record=by_id[name], error=errors.get(name)) for name in failed])
+            return self._redelivery.arrange(
+                [
+                    Failed(record=by_id[name], error=failures.errors.get(name), is_last=name in failures.last_tries)
+                    for name in failed
+                ]
+            )
         except Exception as error:  # without an answer, SQS would also deliver the handled messages again
             text = f"failed messages are left to their queue's own redelivery ({type(error).__name__})"
             telemetry.logger.error(text, error=type(error).__name__)
@@ -83,15 +89,28 @@ class _Failures:
 
     Attributes:
         errors: The errors, by the message's id.
+        last_tries: The ids of the messages that were tried for the last time.
     """
 
-    def __init__(self, handle: Callable[[Parse, SQSRecord], Any]) -> None:
+    def __init__(self, handle: Callable[[Parse, SQSRecord], Any], *, comes_back: bool) -> None:
+        """Store the arguments.
+
+        Args:
+            handle: Handles one message; see `Batches.process`.
+            comes_back: Whether the function itself decides that a failed message is delivered again.
+        """
         self.errors: dict[str, Exception] = {}
+        self.last_tries: set[str] = set()
         self._handle = handle
+        self._comes_back = comes_back
 
     def handle(self, record: SQSRecord) -> None:
+        is_last = self._comes_back and is_last_try(record)
+        if is_last:
+            self.last_tries.add(record.message_id)
         try:
-            self._handle(message.parse, record)
+            comes_back = self._comes_back and not is_last
+            self._handle(partial(message.parse, comes_back=comes_back, is_last=is_last), record)
         except Exception as error:
             self.errors[record.message_id] = error
             if not isinstance(error, OrchestratorError | ExceptionGroup):  # these are already logged

@@ -92,6 +92,23 @@ def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]
     )
 
 
+def as_json(event: Event[Mapping[str, Any]]) -> dict[str, Any]:
+    """Convert a canonical event to the JSON object that EventBridge delivers; `parse` converts it back."""
+    replay = {} if event.replay_name is None else {"replay-name": event.replay_name}
+    return {
+        "version": "0",
+        "id": event.id,
+        "detail-type": event.type,
+        "source": event.source,
+        "account": event.account,
+        "time": event.time.isoformat(),
+        "region": event.region,
+        "resources": list(event.resources),
+        "detail": event.detail,
+        **replay,
+    }
+
+
 def _passes_fast_check(detail: Mapping[str, Any]) -> bool:
     """Return whether a detail can be stored and sent.
 

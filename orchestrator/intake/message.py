@@ -6,17 +6,22 @@ body of a message from the reference connector is only the event's detail; the e
 `EventType`.
 """
 
-from collections.abc import Mapping
-from dataclasses import replace
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
-from orchestrator.errors import InvalidEvent, shown
-from orchestrator.event import Event
+from orchestrator.aws.errors import aws_errors
+from orchestrator.errors import ConfigurationError, InvalidEvent, shown
+from orchestrator.event import Delivery, Event
 from orchestrator.intake import eventbridge
-from orchestrator.values.limits import read_json
+from orchestrator.values.limits import MAX_MESSAGE_BYTES, read_json
+
+if TYPE_CHECKING:
+    from types_boto3_sqs import SQSClient
 
 TYPE_ATTRIBUTE = "EventType"
 """The message attribute in which the reference connector sends the event's type."""
@@ -25,9 +30,15 @@ ERROR_ATTRIBUTE = "ErrorCode"
 ID_ATTRIBUTE = "EventId"
 TIME_ATTRIBUTE = "EventTime"
 """The attributes `EventId` and `EventTime` keep an event's id and time when its message is sent again."""
+CONSUMERS_ATTRIBUTE = "Consumers"
+"""The message attribute of an event that waits; its value is a JSON list of the consumers' names that it is for."""
+REDRIVE_ATTRIBUTE = "Redrive"
+"""The message attribute in which an event that waits keeps its `redrive`."""
 
 
-def parse(record: SQSRecord, request_id: str | None = None) -> Event[Mapping[str, Any]]:
+def parse(
+    record: SQSRecord, request_id: str | None = None, *, comes_back: bool = False, is_last: bool = False
+) -> Event[Mapping[str, Any]]:
     """Convert an SQS message to the canonical event; see `as_eventbridge_event`.
 
     A message from the failure queue has been sent again by somebody, so its event gets a `redrive`.
@@ -35,14 +46,45 @@ def parse(record: SQSRecord, request_id: str | None = None) -> Event[Mapping[str
     Args:
         record: The message.
         request_id: Lambda's id of the invocation; see `eventbridge.parse`.
+        comes_back: See `Delivery.comes_back`.
+        is_last: See `Delivery.is_last`.
 
     Raises:
         InvalidEvent: The body is neither an event nor an event's detail.
     """
     event = eventbridge.parse(as_eventbridge_event(record), request_id)
-    if record.message_attributes.get(ERROR_ATTRIBUTE) is None:
-        return event
-    return replace(event, redrive=event.redrive or f"message {record.message_id}")
+    redrive = event.redrive or _attribute(record, REDRIVE_ATTRIBUTE)
+    if redrive is None and record.message_attributes.get(ERROR_ATTRIBUTE) is not None:
+        redrive = f"message {record.message_id}"
+    consumers = _consumers(record)
+    delivery = Delivery(
+        consumers=consumers,
+        has_waited=bool(consumers) or tries(record) > 1,
+        comes_back=comes_back,
+        is_last=is_last,
+    )
+    return replace(event, redrive=redrive, delivery=delivery)
+
+
+def _consumers(record: SQSRecord) -> tuple[str, ...]:
+    attribute = _attribute(record, CONSUMERS_ATTRIBUTE)
+    if attribute is None:
+        return ()
+    try:
+        names = read_json(attribute)
+    except (ValueError, RecursionError):
+        names = None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise InvalidEvent(
+            f"SQS message {shown(record.message_id)}: its attribute {CONSUMERS_ATTRIBUTE} is not a JSON list of names; "
+            "correct the sender"
+        )
+    return tuple(names)
+
+
+def tries(record: SQSRecord) -> int:
+    """Return how many times SQS has delivered a message; a message of a test may lack that number."""
+    return int((record.get("attributes") or {}).get("ApproximateReceiveCount") or "1")
 
 
 def as_eventbridge_event(record: SQSRecord) -> Any:
@@ -85,11 +127,6 @@ def identity(record: SQSRecord) -> dict[str, str | None]:
     Raises:
         InvalidEvent: The message's `SentTimestamp` is missing, or is not a time between the years 1 and 9999.
     """
-
-    def attribute(name: str) -> str | None:
-        found = record.message_attributes.get(name)
-        return None if found is None else found.get("stringValue")
-
     try:
         sent = datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC).isoformat()
     except (OSError, OverflowError, ValueError):
@@ -98,7 +135,67 @@ def identity(record: SQSRecord) -> dict[str, str | None]:
             "and 9999, in milliseconds; correct the sender"
         ) from None
     return {
-        "id": attribute(ID_ATTRIBUTE) or record.message_id,
-        "detail-type": attribute(TYPE_ATTRIBUTE),
-        "time": attribute(TIME_ATTRIBUTE) or sent,
+        "id": _attribute(record, ID_ATTRIBUTE) or record.message_id,
+        "detail-type": _attribute(record, TYPE_ATTRIBUTE),
+        "time": _attribute(record, TIME_ATTRIBUTE) or sent,
     }
+
+
+@dataclass(frozen=True, slots=True)
+class Queue:
+    """A queue to send messages to.
+
+    Attributes:
+        setting: Name of the setting that has the queue's URL.
+        url: The URL. It is checked only when a message is sent, because `sam local` passes a name instead.
+        client: Returns the SQS client. It is called for each message.
+    """
+
+    setting: str
+    url: str
+    client: "Callable[[], SQSClient]"
+
+    def send(self, body: str, attributes: Mapping[str, Any], failure: str, **options: Any) -> None:
+        """Send a message.
+
+        Args:
+            body: The message's body.
+            attributes: The message attributes, in the form that the SQS client takes.
+            failure: The beginning of the error message.
+            options: Further arguments of the client's method `send_message`.
+
+        Raises:
+            ConfigurationError: The URL is not an address, or SQS refused the request.
+            InvalidEvent: The message is larger than SQS allows.
+            Unavailable: SQS could not be reached.
+        """
+        if not self.url.startswith(("http://", "https://")):
+            raise ConfigurationError(
+                f"{failure}: {self.setting} is not an http(s) URL; set it to the URL of an SQS queue"
+            )
+        size = _message_bytes(body, attributes)
+        if size > MAX_MESSAGE_BYTES:
+            raise InvalidEvent(f"{failure}: it would have {size:,} bytes, and SQS takes at most {MAX_MESSAGE_BYTES:,}")
+        with aws_errors(failure):
+            self.client().send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=attributes, **options)
+
+
+def body_of(event: Any) -> str:
+    """Convert an event to JSON that SQS accepts as a body: SQS refuses most control characters."""
+    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    return text if text.isprintable() else json.dumps(event, separators=(",", ":"))
+
+
+def text(value: str) -> Mapping[str, Any]:
+    """Return a message attribute in the form that the SQS client takes."""
+    return {"DataType": "String", "StringValue": value}
+
+
+def _message_bytes(body: str, attributes: Mapping[str, Any]) -> int:
+    texts = (part for name, value in attributes.items() for part in (name, value["DataType"], value["StringValue"]))
+    return sum(len(part.encode()) for part in (body, *texts))
+
+
+def _attribute(record: SQSRecord, name: str) -> str | None:
+    found = record.message_attributes.get(name)
+    return None if found is None else found.get("stringValue")

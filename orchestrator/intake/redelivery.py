@@ -6,9 +6,8 @@ when to move a message to the failure queue. It also sets each failed message's 
 until the message is delivered again.
 """
 
-import json
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -17,9 +16,9 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from orchestrator import telemetry
 from orchestrator.aws.errors import aws_errors
-from orchestrator.errors import ConfigurationError, InvalidEvent, OrchestratorError, Unavailable, shown
+from orchestrator.errors import InvalidEvent, OrchestratorError, Unavailable, shown
 from orchestrator.intake import message
-from orchestrator.values.limits import MAX_MESSAGE_BYTES
+from orchestrator.intake.message import Queue
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -44,32 +43,32 @@ class Failed:
         record: The message.
         error: The exception that handling the message raised. If this is `None`, handling was not tried, because an
             earlier message of the same FIFO group failed.
+        is_last: Whether this was the message's last try.
     """
 
     record: SQSRecord
     error: BaseException | None
+    is_last: bool = False
 
 
 class Redelivery:
     """Delays the retries of failed messages, and moves a message to the failure queue once a retry is pointless."""
 
-    def __init__(self, client: "Callable[[], SQSClient]", failure_queue_url: str) -> None:
-        """Store the arguments.
+    def __init__(self, failure_queue: Queue) -> None:
+        """Store the argument.
 
         Args:
-            client: Returns the SQS client for the region of the failure queue and of the queues that messages come
-                from.
-            failure_queue_url: The URL of the failure queue.
+            failure_queue: The failure queue. Its client is also that of the queues that messages come from.
         """
-        self._client = client
-        self._failure_queue_url = failure_queue_url.rstrip("/")
+        self._queue = failure_queue
+        self._client = failure_queue.client
 
     def arrange(self, failures: Sequence[Failed]) -> set[str]:
         """Schedule the retries of failed messages, or move them to the failure queue.
 
         A message is retried after a minute. After each further failure, the wait is twice as long, up to an hour. A
-        message is moved to the failure queue in two cases: it is 13 days old (SQS deletes messages after at most 14
-        days), or it failed with an error other than `Unavailable` and has been received three times.
+        message is moved to the failure queue in two cases: this was its last try (see `is_last_try`), or it failed with
+        an error other than `Unavailable` and has been received three times.
 
         The failure queue gets the message's event, as an EventBridge event with the original id. The message attributes
         `ErrorCode` and `ErrorMessage` hold the error's class name and text. If sending fails, the message stays in its
@@ -84,7 +83,7 @@ class Redelivery:
         Returns:
             The ids of the messages that are now in the failure queue. Their own queue must not deliver them again.
         """
-        if not failures or _queue_name(failures[0].record) == self._failure_queue_url.rpartition("/")[2]:
+        if not failures or _queue_name(failures[0].record) == self._queue.url.rstrip("/").rpartition("/")[2]:
             return set()  # a message that came from the failure queue would be moved back there for ever
         hopeless = [failed for failed in failures if _is_hopeless(failed)]
         self._space_out([failed for failed in failures if failed not in hopeless])
@@ -94,11 +93,10 @@ class Redelivery:
         record, error = failed.record, failed.error
         failure = f"SQS message {shown(record.message_id)} was not sent to the failure queue"
         try:
-            self._check_address(failure)
             identity = _identity(record)
             reason = {
-                message.ERROR_ATTRIBUTE: _text("NotTried" if error is None else type(error).__name__),
-                "ErrorMessage": _text(_reason(error)),
+                message.ERROR_ATTRIBUTE: message.text("NotTried" if error is None else type(error).__name__),
+                "ErrorMessage": message.text(_reason(error)),
             }
             try:
                 whole = _as_event(record) if identity else None
@@ -115,29 +113,17 @@ class Redelivery:
             return False
         return True
 
-    def _check_address(self, failure: str) -> None:
-        if not self._failure_queue_url.startswith(("http://", "https://")):
-            raise ConfigurationError(
-                f"{failure}: FAILURE_QUEUE_URL is not an http(s) URL; set it to the URL of an SQS queue"
-            )
-
     def _send(self, record: SQSRecord, failure: str, body: str, attributes: Mapping[str, Any]) -> None:
         fifo: dict[str, Any] = {}
-        if self._failure_queue_url.endswith(".fifo"):
+        if self._queue.url.endswith(".fifo"):
             group = _attribute(record, "MessageGroupId", record.message_id)
             fifo = {"MessageGroupId": group, "MessageDeduplicationId": record.message_id}
-        size = _message_bytes(body, attributes)
-        if size > MAX_MESSAGE_BYTES:
-            raise InvalidEvent(f"{failure}: it would have {size:,} bytes, and SQS takes at most {MAX_MESSAGE_BYTES:,}")
-        with aws_errors(failure):
-            self._client().send_message(
-                QueueUrl=self._failure_queue_url, MessageBody=body, MessageAttributes=attributes, **fifo
-            )
+        self._queue.send(body, attributes, failure, **fifo)
 
     def _space_out(self, failures: Sequence[Failed]) -> None:
         waiting = sum(_age_seconds(failed.record) > LONGEST_WAIT_SECONDS for failed in failures if failed.error)
         if waiting:
-            telemetry.count("EventsWaiting", value=waiting)
+            telemetry.count("EventsWaitingLong", value=waiting)
         failure = "the visibility timeout of failed SQS messages was not set, so their queue's own applies"
         for page in (failures[start : start + _PAGE] for start in range(0, len(failures), _PAGE)):
             try:
@@ -149,8 +135,9 @@ class Redelivery:
                             {
                                 "Id": str(place),
                                 "ReceiptHandle": failed.record.receipt_handle,
-                                # An untried message needs no delay: the failed one of its FIFO group holds it up.
-                                "VisibilityTimeout": 0 if failed.error is None else wait_seconds(_tries(failed.record)),
+                                "VisibilityTimeout": 0
+                                if failed.error is None
+                                else wait_seconds(message.tries(failed.record)),
                             }
                             for place, failed in enumerate(page)
                         ],
@@ -162,27 +149,28 @@ class Redelivery:
                 telemetry.logger.warning(f"{failure} (SQS refused {len(answer['Failed'])} of {len(page)})")
 
 
-def _message_bytes(body: str, attributes: Mapping[str, Any]) -> int:
-    texts = (text for name, value in attributes.items() for text in (name, value["DataType"], value["StringValue"]))
-    return sum(len(text.encode()) for text in (body, *texts))
+def is_last_try(record: SQSRecord) -> bool:
+    """Whether a message is not tried again if it fails, because it is 13 days old.
+
+    SQS deletes messages after at most 14 days.
+    """
+    return _age_seconds(record) > MAX_AGE_SECONDS
 
 
 def _is_hopeless(failed: Failed) -> bool:
-    if _age_seconds(failed.record) > MAX_AGE_SECONDS:
+    if failed.error is None:
+        return is_last_try(failed.record)
+    if failed.is_last:
         return True
-    if failed.error is None or _is_worth_waiting(failed.error):
+    if _is_worth_waiting(failed.error):
         return False
-    return _tries(failed.record) >= MAX_TRIES
+    return message.tries(failed.record) >= MAX_TRIES
 
 
 def _is_worth_waiting(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
         return any(map(_is_worth_waiting, error.exceptions))
     return isinstance(error, Unavailable)
-
-
-def _tries(record: SQSRecord) -> int:
-    return int(_attribute(record, "ApproximateReceiveCount", "1"))
 
 
 def _age_seconds(record: SQSRecord) -> float:
@@ -208,6 +196,11 @@ def wait_seconds(tries: int) -> int:
     return round(longest * random.uniform(0.75, 1))  # noqa: S311 (spreads messages, guards no secret)
 
 
+def _wait_seconds(failed: Failed) -> int:
+    # An untried message needs no delay: the failed one of its FIFO group holds it up.
+    return 0 if failed.error is None else wait_seconds(message.tries(failed.record))
+
+
 def _queue_name(record: SQSRecord) -> str:
     return record.event_source_arn.rpartition(":")[2]
 
@@ -223,9 +216,7 @@ def _as_event(record: SQSRecord) -> str | None:
     Return `None` if that is impossible, for example because the message's body is not JSON.
     """
     try:
-        event = message.as_eventbridge_event(record)
-        text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
-        return text if text.isprintable() else json.dumps(event, separators=(",", ":"))
+        return message.body_of(message.as_eventbridge_event(record))
     except (InvalidEvent, RecursionError, ValueError):  # ValueError: a number has too many digits
         return None
 
@@ -240,11 +231,7 @@ def _identity(record: SQSRecord) -> Mapping[str, Any]:
         return {}
     identity = message.identity(record)
     names = {"detail-type": message.TYPE_ATTRIBUTE, "id": message.ID_ATTRIBUTE, "time": message.TIME_ATTRIBUTE}
-    return {name: _text(text) for key, name in names.items() if (text := identity[key])}
-
-
-def _text(text: str) -> Mapping[str, Any]:
-    return {"StringValue": text, "DataType": "String"}
+    return {name: message.text(text) for key, name in names.items() if (text := identity[key])}
 
 
 def _reason(error: BaseException | None) -> str:

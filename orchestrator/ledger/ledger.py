@@ -164,8 +164,13 @@ class Ledger:
     def __init__(self, records: Records) -> None:
         self._records = records
 
-    def perform(self, prepared: Prepared) -> Outcome:
+    def perform(self, prepared: Prepared, *, keeps_claim: bool = False) -> Outcome:
         """Perform an action, unless an earlier delivery has performed it.
+
+        Args:
+            prepared: The action.
+            keeps_claim: Whether to keep the claim if the action fails, so that no other delivery can perform it while
+                the failure is published.
 
         Returns:
             The outcome. If an earlier delivery performed the action, the outcome's status begins with `already`.
@@ -186,7 +191,9 @@ class Ledger:
             except Exception as error:
                 # Keep the claim of a retry: only its record shows that there was an earlier delivery. Keep the claim
                 # after an ambiguous failure, too: the action may still be going on, so no delivery may repeat it now.
-                if is_certain(error) and not claim.is_retry:
+                if claim.is_retry and isinstance(error, Unavailable):
+                    error.ambiguous = True  # the earlier delivery may have performed the action
+                if is_certain(error) and not claim.is_retry and not keeps_claim:
                     self._release(prepared.action_id, owner)
                 raise
         if outcome["status"] in _NOTHING_DONE:  # a later delivery may still perform the action

@@ -24,6 +24,7 @@ from orchestrator import (
     create_handler,
 )
 from orchestrator.intake import message
+from orchestrator.intake.message import Queue
 from orchestrator.intake.redelivery import LONGEST_WAIT_SECONDS, Failed, Redelivery, wait_seconds
 from orchestrator.lifecycle import registry as lifecycle
 from tests.support.aws import REGION, Requests
@@ -298,7 +299,7 @@ def arranged(sqs: Any, error: Exception | None, **changes: Any) -> set[str]:
     message = {**connector_record("X", {"number": 1}), **changes}
     message["attributes"] = {**message["attributes"], "ApproximateReceiveCount": "3"}
     message["attributes"]["SentTimestamp"] = str(round(datetime.now(UTC).timestamp() * 1000))
-    redelivery = Redelivery(lambda: sqs, FAILURES)
+    redelivery = Redelivery(Queue("FAILURE_QUEUE_URL", FAILURES, lambda: sqs))
     return redelivery.arrange([Failed(record=SQSRecord(message), error=error)])
 
 
@@ -377,7 +378,7 @@ def test_a_message_that_cannot_be_kept_does_not_affect_the_others_of_its_batch()
         failed.record["attributes"].update(ApproximateReceiveCount="3", SentTimestamp=str(time.time_ns() // 10**6))
     del broken["attributes"]["SentTimestamp"]
 
-    assert Redelivery(lambda: sqs, FAILURES).arrange(failures) == {"message-2"}
+    assert Redelivery(Queue("FAILURE_QUEUE_URL", FAILURES, lambda: sqs)).arrange(failures) == {"message-2"}
 
 
 def test_text_of_any_language_is_not_escaped_if_it_is_valid() -> None:
@@ -435,7 +436,7 @@ def test_an_event_that_has_waited_for_an_hour_is_counted_for_the_alarm(
     deliver(failing(unavailable), received(queues["events"], 8, sent=sent))
 
     lines = json_lines(capsys.readouterr().out)
-    assert [line["EventsWaiting"] for line in lines if "EventsWaiting" in line] == counted
+    assert [line["EventsWaitingLong"] for line in lines if "EventsWaitingLong" in line] == counted
 
 
 def test_a_failed_change_of_the_visibility_timeout_is_only_logged(
@@ -452,7 +453,7 @@ def test_a_failed_change_of_the_visibility_timeout_is_only_logged(
     assert warnings[0].startswith(
         "the visibility timeout of failed SQS messages was not set, so their queue's own applies"
     )
-    assert [line["EventsWaiting"] for line in lines if "EventsWaiting" in line] == [[1.0]]
+    assert [line["EventsWaitingLong"] for line in lines if "EventsWaitingLong" in line] == [[1.0]]
 
 
 def test_messages_behind_a_failure_in_a_fifo_group_come_back_at_once(

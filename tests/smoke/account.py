@@ -2,7 +2,7 @@
 
 moto's CloudFormation creates most resources; alarms and the schedule are created through their own APIs. The real
 handler runs in this process instead of in Lambda's containers. Its log lines go to the log group and its counts to the
-metrics, as on AWS. moto itself takes messages from the buffer and invokes the function with them.
+metrics, as on AWS. moto itself takes messages from the waiting queue and invokes the function with them.
 """
 
 import contextlib
@@ -119,12 +119,8 @@ class Account:
                 self.metrics.put_metric_data(Namespace=definition["Namespace"], MetricData=[data])
 
     def _alarms(self) -> list[str]:
-        conditions = (None, "IsBuffered") if self.parameters.get("Buffered") == "true" else (None,)
-        return [
-            logical_id
-            for logical_id, body in transformed()["Resources"].items()
-            if body["Type"] == "AWS::CloudWatch::Alarm" and body.get("Condition") in conditions
-        ]
+        resources = transformed()["Resources"]
+        return [name for name, body in resources.items() if body["Type"] == "AWS::CloudWatch::Alarm"]
 
     def _create_alarm(self, logical_id: str) -> dict[str, str]:
         name = f"{STACK}-{logical_id}"
@@ -157,8 +153,11 @@ class Account:
         resources = parsed["StackResourceSummaries"]
         resources.extend(self._added)
         if "EventBusName" in self.parameters:  # CloudFormation names such a rule together with its bus; moto does not
-            (rule,) = [resource for resource in resources if resource["LogicalResourceId"] == "LifecycleRule"]
-            rule["PhysicalResourceId"] = f"{self.parameters['EventBusName']}|{rule['PhysicalResourceId']}"
+            for resource in resources:
+                if resource["LogicalResourceId"] in ("StartRule", "EndingRule"):
+                    resource["PhysicalResourceId"] = (
+                        f"{self.parameters['EventBusName']}|{resource['PhysicalResourceId']}"
+                    )
 
 
 def client(service: str) -> Any:

@@ -52,7 +52,7 @@ class Stack:
 
     @property
     def is_buffered(self) -> bool:
-        return "BufferQueueUrl" in self.outputs
+        return self.parameters["Buffered"] == "true"
 
     def named(self, logical_id: str) -> str:
         if logical_id not in self.resources:
@@ -94,7 +94,16 @@ def check_rule(stack: Stack, rule: str, bus: str) -> str:
     if state != "ENABLED":
         raise Failed(f"{state}; aws events enable-rule --name {name} --event-bus-name {bus}")
     targets = [target["Arn"] for target in events.list_targets_by_rule(Rule=name, EventBusName=bus)["Targets"]]
-    return f"enabled on bus {bus}, {_target(stack, targets, 'BufferQueueArn' if stack.is_buffered else 'FunctionArn')}"
+    output = "WaitingQueueArn" if rule == "StartRule" and stack.is_buffered else "FunctionArn"
+    return f"enabled on bus {bus}, {_target(stack, targets, output)}"
+
+
+def check_waiting_queue(stack: Stack) -> str:
+    uuid = stack.named("WaitingQueueMapping")
+    state = stack.client("lambda").get_event_source_mapping(UUID=uuid)["State"]
+    if state != "Enabled":
+        raise Failed(f"the function does not take from it: {state}; enable the event source mapping {uuid}")
+    return "the function takes from it"
 
 
 def check_schedule(stack: Stack) -> str:
@@ -226,17 +235,17 @@ class Events:
         return "publish_build_ending leaves a build alone that the function has not started"
 
     def queued(self, is_working: bool) -> str:
-        """Send an event as a rule does: to the buffer, or to Lambda's own queue."""
+        """Send an event as StartRule does: to the waiting queue, or to Lambda's own queue."""
         if not is_working:
             raise Skipped("the function failed, so it would end in the failure queue")
         event = _event("scheduled-sweep", **UNHANDLED)
         if self.stack.is_buffered:
-            queue = self.stack.outputs["BufferQueueUrl"]
+            queue = self.stack.outputs["WaitingQueueUrl"]
             self.stack.client("sqs").send_message(QueueUrl=queue, MessageBody=json.dumps(event))
         else:
             self._invoke(event, InvocationType="Event")
         self._note("queued event", event, "WARNING")
-        return "sent to the buffer" if self.stack.is_buffered else "sent as an asynchronous invocation"
+        return "sent to the waiting queue" if self.stack.is_buffered else "sent as an asynchronous invocation"
 
     def log(self, since: datetime, patience: float) -> str:
         """Wait for a log line of each event."""
@@ -315,8 +324,10 @@ def explained(error: Exception) -> str:
 
 
 def run(stack: Stack, patience: float) -> Iterator[bool]:
-    yield passes("LifecycleRule", partial(check_rule, stack, "LifecycleRule", stack.outputs["EventBus"]))
+    yield passes("StartRule", partial(check_rule, stack, "StartRule", stack.outputs["EventBus"]))
+    yield passes("EndingRule", partial(check_rule, stack, "EndingRule", stack.outputs["EventBus"]))
     yield passes("BuildStateRule", partial(check_rule, stack, "BuildStateRule", "default"))
+    yield passes("waiting queue", partial(check_waiting_queue, stack))
     yield passes("SweepSchedule", partial(check_schedule, stack))
     yield passes("last sweep", partial(check_last_sweep, stack))
     yield passes("alarms", partial(check_alarms, stack))

@@ -22,8 +22,10 @@ ROOT = Path(__file__).parents[2]
 BUFFERED = {"Buffered": "true", "CreateEventBus": "true", "EventBusName": "saas"}
 CHECKS = [
     "stack",
-    "LifecycleRule",
+    "StartRule",
+    "EndingRule",
     "BuildStateRule",
+    "waiting queue",
     "SweepSchedule",
     "last sweep",
     "alarms",
@@ -109,11 +111,11 @@ def test_in_direct_mode_the_queued_event_is_an_asynchronous_invocation(account: 
 
 
 @deployed_with(BUFFERED)
-def test_in_buffered_mode_the_queued_event_is_a_message_in_the_buffer(account: Account, check: Check) -> None:
+def test_in_buffered_mode_the_queued_event_is_a_message_in_the_waiting_queue(account: Account, check: Check) -> None:
     check()
 
     (message,) = account.requested("SendMessage")
-    assert message["QueueUrl"] == account.names["BufferQueue"]
+    assert message["QueueUrl"] == account.names["WaitingQueue"]
     assert len(account.requested("Invoke")) == 4
 
 
@@ -171,7 +173,7 @@ def test_the_log_is_searched_for_sweeps_before_one_is_sent(account: Account, che
 def test_an_alarm_without_data_is_no_failure(account: Account, check: Check) -> None:
     set_alarm(account, "ThrottlesAlarm", "INSUFFICIENT_DATA")
 
-    assert check().of("alarms") == "ok      alarms: 6 OK, 1 INSUFFICIENT_DATA"
+    assert check().of("alarms") == "ok      alarms: 8 OK, 1 INSUFFICIENT_DATA"
 
 
 def set_alarm(account: Account, alarm: str, state: str) -> None:
@@ -220,7 +222,7 @@ def test_an_alarm_that_is_on_fails_and_is_named(account: Account, check: Check) 
 def test_an_alarm_that_was_deleted_fails(account: Account, check: Check) -> None:
     client("cloudwatch").delete_alarms(AlarmNames=[account.names["SweepAlarm"]])
 
-    assert check().of("alarms") == "FAILED  alarms: 1 of 7 are gone; deploy the stack again"
+    assert check().of("alarms") == "FAILED  alarms: 1 of 9 are gone; deploy the stack again"
 
 
 def test_a_message_in_the_failure_queue_fails_and_is_counted(account: Account, check: Check) -> None:
@@ -253,7 +255,7 @@ def test_a_message_that_arrives_during_the_checks_is_counted(account: Account, c
     assert check().with_status("FAILED") == ["failure queue afterwards"]
 
 
-@pytest.mark.parametrize("rule", ["LifecycleRule", "BuildStateRule"])
+@pytest.mark.parametrize("rule", ["StartRule", "EndingRule", "BuildStateRule"])
 def test_a_rule_that_is_disabled_fails(account: Account, check: Check, rule: str) -> None:
     client("events").disable_rule(Name=account.names[rule])
 
@@ -264,11 +266,32 @@ def test_a_rule_that_is_disabled_fails(account: Account, check: Check, rule: str
     assert result.with_status("FAILED") == [rule]
 
 
-def test_a_rule_that_targets_something_else_fails(account: Account, check: Check) -> None:
+@pytest.mark.parametrize("rule", ["StartRule", "EndingRule", "BuildStateRule"])
+def test_a_rule_that_targets_something_else_fails(account: Account, check: Check, rule: str) -> None:
     other = {"Id": "orchestrator", "Arn": "arn:aws:lambda:eu-west-1:123456789012:function:other"}
-    client("events").put_targets(Rule=account.names["LifecycleRule"], Targets=[other])
+    client("events").put_targets(Rule=account.names[rule], Targets=[other])
 
-    assert f"does not target FunctionArn but {other['Arn']}" in check().of("LifecycleRule")
+    assert f"does not target FunctionArn but {other['Arn']}" in check().of(rule)
+
+
+@deployed_with(BUFFERED)
+def test_in_buffered_mode_only_the_start_rule_targets_the_waiting_queue(account: Account, check: Check) -> None:
+    result = check()
+
+    queue, function = account.names["WaitingQueue"].rpartition("/")[2], account.names["OrchestratorFunction"]
+    assert result.of("StartRule") == f"ok      StartRule: enabled on bus saas, targets {queue}"
+    assert result.of("EndingRule") == f"ok      EndingRule: enabled on bus saas, targets {function}"
+    assert result.of("BuildStateRule") == f"ok      BuildStateRule: enabled on bus default, targets {function}"
+
+
+def test_a_waiting_queue_from_which_the_function_takes_nothing_fails(account: Account, check: Check) -> None:
+    mapping = account.names["WaitingQueueMapping"]
+    client("lambda").update_event_source_mapping(UUID=mapping, Enabled=False)
+
+    result = check()
+
+    assert result.of("waiting queue").endswith(f"Disabled; enable the event source mapping {mapping}")
+    assert result.with_status("FAILED") == ["waiting queue"]
 
 
 def test_a_schedule_that_is_disabled_fails(account: Account, check: Check) -> None:
@@ -388,7 +411,8 @@ def test_a_missing_stack_fails_at_once(account: Account, capsys: pytest.CaptureF
 @pytest.mark.parametrize(
     ("operation", "failed"),
     [
-        ("events.DescribeRule", ["LifecycleRule", "BuildStateRule"]),
+        ("events.DescribeRule", ["StartRule", "EndingRule", "BuildStateRule"]),
+        ("lambda.GetEventSourceMapping", ["waiting queue"]),
         ("scheduler.GetSchedule", ["SweepSchedule"]),
         ("cloudwatch.GetMetricStatistics", ["last sweep"]),
         ("cloudwatch.DescribeAlarms", ["alarms"]),

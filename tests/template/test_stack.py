@@ -27,8 +27,11 @@ WILDCARDS = {
     "StartAndFindBuilds": "arn:${AWS::Partition}:codebuild:${AWS::Region}:${AWS::AccountId}:project/"
     "${CodeBuildProjectPrefix}*",
 }
+STARTS = ["TENANT_PROVISIONING", "TENANT_DEPLOYMENT", "TENANT_DEPROVISIONING"]
+ENDINGS = [f"{start}_{ending}" for start in STARTS for ending in ("SUCCESS", "FAILURE")]
+RULES = ["StartRule", "EndingRule", "BuildStateRule"]
 DEPLOYING = TEMPLATE.parent / "orchestrator" / "DEPLOYING.md"
-BUFFERED = {"Buffered": "true", "CreateEventBus": "true", "EventBusName": "saas", "BufferMaximumConcurrency": "25"}
+BUFFERED = {"Buffered": "true", "CreateEventBus": "true", "EventBusName": "saas", "QueueMaximumConcurrency": "25"}
 
 
 @pytest.fixture(scope="module")
@@ -105,7 +108,7 @@ def test_every_queue_refuses_requests_without_tls(template: dict[str, Any]) -> N
     queues = {name for name, body in template["Resources"].items() if body["Type"] == "AWS::SQS::Queue"}
     assert policies.keys() == queues
     for queue, found in policies.items():
-        (denial,) = [statement for statement in found if statement["Effect"] == "Deny"]
+        (denial,) = [statement for statement in statements(found) if statement["Effect"] == "Deny"]
         assert denial == {
             "Sid": "DemandTls",
             "Effect": "Deny",
@@ -116,30 +119,59 @@ def test_every_queue_refuses_requests_without_tls(template: dict[str, Any]) -> N
         }
 
 
-def test_only_the_rules_of_the_stack_may_send_to_the_queues(template: dict[str, Any]) -> None:
-    policies = queue_policies(template)
-    allowed = {name: [one for one in found if one["Effect"] == "Allow"] for name, found in policies.items()}
+def senders(statement: Mapping[str, Any], queue: str) -> list[str]:
+    """Return the rules from which EventBridge may send to a queue."""
+    assert statement["Effect"] == "Allow"
+    assert statement["Principal"] == {"Service": "events.amazonaws.com"}
+    assert statement["Action"] == "sqs:SendMessage"
+    assert statement["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
+    assert statement["Condition"].keys() == {"ArnEquals"}
+    assert statement["Condition"]["ArnEquals"].keys() == {"aws:SourceArn"}
+    return [arn["Fn::GetAtt"][0] for arn in statement["Condition"]["ArnEquals"]["aws:SourceArn"]]
 
-    assert allowed.pop("SweepDeadLetterQueue") == []  # the schedule sends there with its role
-    assert allowed.keys() == {"BufferQueue", "FailureQueue"}
-    for queue, (statement,) in allowed.items():
-        assert statement["Principal"] == {"Service": "events.amazonaws.com"}
-        assert statement["Action"] == "sqs:SendMessage"
-        assert statement["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
-        assert statement["Condition"] == {
-            "ArnEquals": {
-                "aws:SourceArn": [
-                    {"Fn::GetAtt": ["LifecycleRule", "Arn"]},
-                    {"Fn::GetAtt": ["BuildStateRule", "Arn"]},
-                ]
-            }
-        }
+
+def test_every_rule_may_send_undelivered_events_to_the_failure_queue(template: dict[str, Any]) -> None:
+    (_, statement) = queue_policies(template)["FailureQueue"]
+
+    assert senders(statement, "FailureQueue") == RULES
+
+
+def test_only_the_start_rule_may_send_to_the_waiting_queue(template: dict[str, Any]) -> None:
+    (_, statement) = queue_policies(template)["WaitingQueue"]
+
+    assert senders(statement, "WaitingQueue") == ["StartRule"]
+
+
+def test_no_rule_may_send_to_the_queue_of_the_schedule(template: dict[str, Any]) -> None:
+    """The schedule sends there with its role."""
+    assert [statement["Effect"] for statement in queue_policies(template)["SweepDeadLetterQueue"]] == ["Deny"]
+
+
+def test_the_function_sends_to_two_queues_and_takes_from_one(template: dict[str, Any]) -> None:
+    policies = template["Resources"]["FunctionRole"]["Properties"]["Policies"]
+    waiting, failure = ({"Fn::GetAtt": [queue, "Arn"]} for queue in ("WaitingQueue", "FailureQueue"))
+    found = [one for one in statements(policies) if any(text.startswith("sqs:") for text in texts(one["Action"]))]
+
+    assert [(one["Action"], one["Resource"]) for one in found] == [
+        ("sqs:SendMessage", [waiting, failure]),
+        (["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes", "sqs:ChangeMessageVisibility"], waiting),
+    ]
+    assert all(one in policies[0]["PolicyDocument"]["Statement"] for one in found)  # in both modes
+
+
+def test_the_waiting_queue_is_there_in_both_modes(template: dict[str, Any]) -> None:
+    queue = ("WaitingQueue", "WaitingQueuePolicy", "WaitingQueueMapping", "WaitingQueueAgeAlarm", "EventsWaitingAlarm")
+    conditions = {name: template["Resources"][name].get("Condition") for name in queue}
+
+    assert conditions == dict.fromkeys(queue)
+    assert {"WaitingQueueUrl", "WaitingQueueArn"} <= template["Outputs"].keys()
+    assert not [output for output in template["Outputs"].values() if "Condition" in output]
 
 
 def test_the_queues_policies_name_every_rule(template: dict[str, Any]) -> None:
-    rules = {name for name, body in template["Resources"].items() if body["Type"] == "AWS::Events::Rule"}
+    rules = [name for name, body in template["Resources"].items() if body["Type"] == "AWS::Events::Rule"]
 
-    assert rules == {"LifecycleRule", "BuildStateRule"}
+    assert rules == RULES
 
 
 def test_resources_with_data_are_retained(template: dict[str, Any]) -> None:
@@ -201,10 +233,10 @@ def test_each_role_may_use_only_that_key(template: dict[str, Any], role: str) ->
 def test_the_queues_use_the_given_key() -> None:
     key = "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab"
     with mock_aws():
-        names, sqs = deployed({"KmsKeyArn": key, "Buffered": "true"}), boto3.client("sqs")
+        names, sqs = deployed({"KmsKeyArn": key}), boto3.client("sqs")
         queues = {
             queue: sqs.get_queue_attributes(QueueUrl=names[queue], AttributeNames=["All"])["Attributes"]
-            for queue in ("BufferQueue", "FailureQueue", "SweepDeadLetterQueue")
+            for queue in ("WaitingQueue", "FailureQueue", "SweepDeadLetterQueue")
         }
 
     for attributes in queues.values():
@@ -321,7 +353,7 @@ def test_the_alarms_use_metrics_of_the_function(template: dict[str, Any]) -> Non
         "ApproximateNumberOfMessagesVisible",
         "ApproximateAgeOfOldestMessage",
         "Errors",
-        "EventsWaiting",
+        "EventsWaitingLong",
         "Throttles",
         "RunsWithoutEnding",
         "SweepFailed",
@@ -345,16 +377,24 @@ def test_an_alarm_goes_off_when_no_sweep_is_counted_for_a_quarter_of_an_hour(tem
 
 def test_the_dashboard_is_json_and_its_widgets_do_not_overlap(template: dict[str, Any]) -> None:
     (dashboard,) = resources(template, "AWS::CloudWatch::Dashboard")
-    body, names = dashboard["DashboardBody"]["Fn::Sub"]
 
-    widgets = json.loads(body)["widgets"]
+    widgets = json.loads(dashboard["DashboardBody"]["Fn::Sub"])["widgets"]
     places = {
         (x, y) for w in widgets for x in range(w["x"], w["x"] + w["width"]) for y in range(w["y"], w["y"] + w["height"])
     }
     assert len(places) == sum(w["width"] * w["height"] for w in widgets)  # none overlaps another
     titles = " ".join(w["properties"]["title"] for w in widgets)
     assert all(word in titles for word in ("by type", "by build system", "by reason", "Latency", "Queues"))
-    assert names.keys() == {"Buffer"}
+
+
+def test_the_dashboard_shows_waiting_events_by_reason(template: dict[str, Any]) -> None:
+    (dashboard,) = resources(template, "AWS::CloudWatch::Dashboard")
+    widgets = json.loads(dashboard["DashboardBody"]["Fn::Sub"])["widgets"]
+
+    (waiting,) = [widget["properties"] for widget in widgets if "waits" in widget["properties"]["title"]]
+    ((metric,),) = waiting["metrics"]
+    assert "{Orchestrator,reason,service}" in metric["expression"]
+    assert 'MetricName="EventsWaiting"' in metric["expression"]
 
 
 # Created with moto's CloudFormation.
@@ -372,19 +412,48 @@ def targets(names: Mapping[str, str], rule: str, bus: str) -> list[dict[str, Any
     return [dict(target) for target in found]
 
 
-def test_the_rules_send_lifecycle_events_to_the_function_or_the_buffer(
+def pattern_of(names: Mapping[str, str], rule: str, bus: str) -> dict[str, Any]:
+    pattern: dict[str, Any] = json.loads(
+        boto3.client("events").describe_rule(Name=names[rule], EventBusName=bus)["EventPattern"]
+    )
+    return pattern
+
+
+def test_events_that_start_something_go_to_the_function_or_in_buffered_mode_to_the_waiting_queue(
     account: tuple[dict[str, str], dict[str, str]],
 ) -> None:
     parameters, names = account
-    events, bus = boto3.client("events"), parameters.get("EventBusName", "default")
+    bus = parameters.get("EventBusName", "default")
 
-    pattern = json.loads(events.describe_rule(Name=names["LifecycleRule"], EventBusName=bus)["EventPattern"])
-    assert pattern == {"detail-type": [str(event_type) for event_type in EventType]}
-    for rule, its_bus in (("LifecycleRule", bus), ("BuildStateRule", "default")):
+    (target,) = targets(names, "StartRule", bus)
+    assert pattern_of(names, "StartRule", bus) == {"detail-type": STARTS}
+    assert (":sqs:" in target["Arn"]) is bool(parameters)
+    assert names["WaitingQueue" if parameters else "OrchestratorFunction"].rpartition("/")[2] in target["Arn"]
+
+
+def test_endings_and_build_state_changes_go_to_the_function_in_both_modes(
+    account: tuple[dict[str, str], dict[str, str]],
+) -> None:
+    parameters, names = account
+    bus = parameters.get("EventBusName", "default")
+
+    assert pattern_of(names, "EndingRule", bus) == {"detail-type": ENDINGS}
+    for rule, its_bus in (("EndingRule", bus), ("BuildStateRule", "default")):
         (target,) = targets(names, rule, its_bus)
-        assert (":sqs:" in target["Arn"]) is bool(parameters)
-        assert names["OrchestratorFunction" if not parameters else "BufferQueue"].rpartition("/")[2] in target["Arn"]
+        assert target["Arn"].endswith(f":function:{names['OrchestratorFunction']}")
+
+
+def test_what_a_rule_cannot_deliver_goes_to_the_failure_queue(account: tuple[dict[str, str], dict[str, str]]) -> None:
+    parameters, names = account
+    bus = parameters.get("EventBusName", "default")
+
+    for rule, its_bus in (("StartRule", bus), ("EndingRule", bus), ("BuildStateRule", "default")):
+        (target,) = targets(names, rule, its_bus)
         assert names["FailureQueue"].rpartition("/")[2] in target["DeadLetterConfig"]["Arn"]
+
+
+def test_together_the_rules_pass_on_every_lifecycle_type_once() -> None:
+    assert sorted([*STARTS, *ENDINGS]) == sorted(str(event_type) for event_type in EventType)
 
 
 def test_the_rule_for_builds_matches_only_ended_builds_of_the_function(
@@ -436,16 +505,20 @@ OWN_SOURCES = [
 def test_with_allowed_sources_the_rules_accept_only_those_and_the_functions_own() -> None:
     given = {"AllowedSources": "my.control.plane,my.billing", "ExtraEventTypes": "TENANT_SUSPENDED"}
     with mock_aws():
-        names, events = deployed(given), boto3.client("events")
-        pattern = json.loads(events.describe_rule(Name=names["LifecycleRule"])["EventPattern"])
+        names = deployed(given)
+        starts, endings = (pattern_of(names, rule, "default") for rule in ("StartRule", "EndingRule"))
 
     others = ["my.control", "my.control.plane.2", "somebody.else", "orchestrator.smoke", "saas.control.plane"]
     wanted = ["my.control.plane", "my.billing", *OWN_SOURCES]
-    for event_type in (EventType.TENANT_PROVISIONING, "TENANT_SUSPENDED"):
-        sources = [*wanted, *others]
+    sources = [*wanted, *others]
+    for pattern, event_type in (
+        (starts, EventType.TENANT_PROVISIONING),
+        (starts, "TENANT_SUSPENDED"),
+        (endings, EventType.TENANT_PROVISIONING_SUCCESS),
+    ):
         assert [one for one in sources if matched(pattern, {"detail-type": event_type, "source": one})] == wanted
-    assert not matched(pattern, {"detail-type": "TENANT_MOVED", "source": "my.billing"})
-    assert len(pattern["$or"]) == 2  # EventBridge treats an `$or` with fewer members as the name of a field
+        assert not matched(pattern, {"detail-type": "TENANT_MOVED", "source": "my.billing"})
+        assert len(pattern["$or"]) == 2  # EventBridge treats an `$or` with fewer members as the name of a field
 
 
 def test_the_tables_have_the_keys_that_the_function_uses(account: tuple[dict[str, str], dict[str, str]]) -> None:
@@ -478,27 +551,27 @@ def test_old_ledger_records_expire(template: dict[str, Any]) -> None:
     assert table["TimeToLiveSpecification"] == {"AttributeName": "expiration", "Enabled": True}
 
 
-def test_the_buffer_delivers_batches_and_keeps_waiting_events(account: tuple[dict[str, str], dict[str, str]]) -> None:
+def test_the_waiting_queue_delivers_batches_and_keeps_waiting_events(
+    account: tuple[dict[str, str], dict[str, str]],
+) -> None:
     parameters, names = account
-    mappings = boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"]
-    if not parameters:
-        assert mappings == []
-        return
-
-    (mapping,) = mappings
+    (mapping,) = boto3.client("lambda").list_event_source_mappings()["EventSourceMappings"]
     assert mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"]
-    assert int(mapping["ScalingConfig"]["MaximumConcurrency"]) == 25
-    buffer = boto3.client("sqs").get_queue_attributes(QueueUrl=names["BufferQueue"], AttributeNames=["All"])[
+    assert int(mapping["ScalingConfig"]["MaximumConcurrency"]) == (25 if parameters else 10)
+    queue = boto3.client("sqs").get_queue_attributes(QueueUrl=names["WaitingQueue"], AttributeNames=["All"])[
         "Attributes"
     ]
+    assert mapping["EventSourceArn"] == queue["QueueArn"]
     function = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
-    assert int(buffer["VisibilityTimeout"]) >= 6 * function["Timeout"]
-    redrive = json.loads(buffer["RedrivePolicy"])
+    assert int(queue["VisibilityTimeout"]) >= 6 * function["Timeout"]
+    redrive = json.loads(queue["RedrivePolicy"])
     # Temporary failures are tried at most this often, so they never go to the failure queue for that.
     hourly = MAX_AGE_SECONDS / (0.75 * LONGEST_WAIT_SECONDS)
     assert hourly + math.log2(LONGEST_WAIT_SECONDS / FIRST_WAIT_SECONDS) < int(redrive["maxReceiveCount"])
-    assert int(buffer["MessageRetentionPeriod"]) > MAX_AGE_SECONDS
-    assert names["FailureQueue"] == function["Environment"]["Variables"]["FAILURE_QUEUE_URL"]
+    assert int(queue["MessageRetentionPeriod"]) > MAX_AGE_SECONDS
+    variables = function["Environment"]["Variables"]
+    assert names["FailureQueue"] == variables["FAILURE_QUEUE_URL"]
+    assert names["WaitingQueue"] == variables["WAITING_QUEUE_URL"]
     assert names["FailureQueue"].rpartition("/")[2] in redrive["deadLetterTargetArn"]
 
 
@@ -542,20 +615,18 @@ def test_a_custom_handler_gets_its_events(mode: dict[str, str]) -> None:
         names = deployed({**mode, **given})
         function = boto3.client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
         bus = mode.get("EventBusName", "default")
-        rule = boto3.client("events").describe_rule(Name=names["LifecycleRule"], EventBusName=bus)
+        pattern = pattern_of(names, "StartRule", bus)
 
     assert function["Handler"] == given["Handler"]
     assert function["Environment"]["Variables"]["DEFAULT_BUILDER"] == "STEP_FUNCTIONS"
-    assert json.loads(rule["EventPattern"]) == {
-        "detail-type": [*(str(event_type) for event_type in EventType), "TENANT_SUSPENDED", "TENANT_MOVED"]
-    }
+    assert pattern == {"detail-type": [*STARTS, "TENANT_SUSPENDED", "TENANT_MOVED"]}
 
 
 def test_every_rule_may_invoke_the_function(template: dict[str, Any]) -> None:
-    rules = {name for name, body in template["Resources"].items() if body["Type"] == "AWS::Events::Rule"}
-    permissions = resources(template, "AWS::Lambda::Permission")
+    permissions = [body for body in template["Resources"].values() if body["Type"] == "AWS::Lambda::Permission"]
 
-    assert {permission["SourceArn"]["Fn::GetAtt"][0] for permission in permissions} == rules
+    given = {body["Properties"]["SourceArn"]["Fn::GetAtt"][0]: body.get("Condition") for body in permissions}
+    assert given == {"StartRule": None, "EndingRule": None, "BuildStateRule": None}
 
 
 @pytest.mark.parametrize(

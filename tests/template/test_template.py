@@ -75,7 +75,8 @@ def test_the_function_starts_with_the_settings_of_sam_local(conditions_hold: boo
     variables = FUNCTION["Environment"]["Variables"]
     passed = {name: as_sam_local_passes(value, conditions_hold) for name, value in variables.items()}
 
-    assert (passed["FAILURE_QUEUE_URL"], passed["AWS_ENDPOINT_URL"]) == ("FailureQueue", "")
+    assert (passed["FAILURE_QUEUE_URL"], passed["WAITING_QUEUE_URL"]) == ("FailureQueue", "WaitingQueue")
+    assert passed["AWS_ENDPOINT_URL"] == ""
     assert callable(create_handler(lifecycle, settings=Settings.from_environment(passed)))
 
 
@@ -84,8 +85,13 @@ def test_by_default_sam_local_uses_the_emulator_and_its_tables() -> None:
     (variables,) = json.loads((ROOT / config["env_vars"]).read_text()).values()
 
     assert variables["AWS_ENDPOINT_URL"] == f"http://host.docker.internal:{emulate.EMULATOR_PORT}"
+    assert variables["WAITING_QUEUE_URL"] == ""  # the emulator has no queue: an event that has to wait fails
     assert config["region"] == environment.REGION
     assert {name: variables[name] for name in environment.TABLES} == environment.TABLES
+
+
+def test_the_template_is_small_enough_for_a_request_to_cloudformation() -> None:
+    assert (ROOT / "template.yaml").stat().st_size <= 51_200
 
 
 def test_every_variable_of_the_env_file_is_declared_in_the_template() -> None:

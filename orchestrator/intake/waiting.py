@@ -1,0 +1,71 @@
+"""Lets an event wait in a queue until its job can be started, and shows in the tenant record what it waits for."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from orchestrator import telemetry
+from orchestrator.action import UpdateTenant
+from orchestrator.details import find_tenant_id
+from orchestrator.errors import OrchestratorError, WaitReason
+from orchestrator.event import Event
+from orchestrator.intake import eventbridge, message
+from orchestrator.intake.message import Queue
+from orchestrator.intake.redelivery import wait_seconds
+from orchestrator.run import Origin
+from orchestrator.stores.tenants import TenantRecords
+
+WAITING_FOR = "waitingFor"
+"""The attribute of a tenant record that says what the tenant's event waits for; there is none if no event waits."""
+
+
+class Waiting:
+    """Sends events to the waiting queue, and keeps the attribute `waitingFor` of their tenants' records."""
+
+    def __init__(self, queue: Queue | None, tenants: TenantRecords) -> None:
+        """Store the arguments.
+
+        Args:
+            queue: The waiting queue, if there is one.
+            tenants: The tenant records.
+        """
+        self._queue = queue
+        self._tenants = tenants
+
+    def send(self, event: Event[Mapping[str, Any]], consumers: Sequence[str]) -> bool:
+        """Send an event to the waiting queue, for the consumers that wait.
+
+        Nothing is stored before. If Lambda repeats the event, a second message is sent. That does no harm: whichever
+        message comes first starts the jobs, and the ledger answers the other one.
+
+        Args:
+            event: The event as it was received.
+            consumers: Names of the consumers that wait.
+
+        Returns:
+            Whether the event is in the queue. If it is not, the event must fail.
+        """
+        if self._queue is None:
+            return False
+        attributes = {message.CONSUMERS_ATTRIBUTE: message.text(json.dumps(list(consumers)))}
+        if event.redrive is not None:
+            attributes[message.REDRIVE_ATTRIBUTE] = message.text(event.redrive)
+        failure = f"event {event.id} was not sent to the waiting queue"
+        try:
+            body = message.body_of(eventbridge.as_json(event))
+            self._queue.send(body, attributes, failure, DelaySeconds=wait_seconds(1))
+        except OrchestratorError as error:
+            telemetry.logger.error(str(error), error=type(error).__name__)
+            return False
+        return True
+
+    def note(self, event: Event[Mapping[str, Any]], reason: WaitReason | None) -> None:
+        """Store in the tenant record what the event waits for; `None` removes that. A failure is only logged."""
+        tenant_id = find_tenant_id(event.detail)
+        if tenant_id is None:
+            return
+        update = UpdateTenant(tenant_id=tenant_id, changes={WAITING_FOR: reason})
+        try:
+            self._tenants.update(update, Origin(event=event, consumer="", position=0))
+        except OrchestratorError as error:
+            telemetry.logger.info(f"{WAITING_FOR} was not stored: {error}")
