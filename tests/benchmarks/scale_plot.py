@@ -13,7 +13,7 @@ _LONGEST = 14 * 86400
 
 
 def plot(outcomes: Mapping[tuple[int, str], Outcome], tenants: int, build_seconds: float, file: Path) -> None:
-    """Plot the number of events with a build, and of those in the failure queue, over time."""
+    """Plot the number of events that were tried, and of those whose job was started, over time."""
     mpl.use("svg")
     mpl.rcParams["svg.hashsalt"] = "scale"  # the same drawing each time
     figure, axes = pyplot.subplots(1, 2, figsize=(11, 4.8), sharey=True, layout="constrained")
@@ -25,8 +25,8 @@ def plot(outcomes: Mapping[tuple[int, str], Outcome], tenants: int, build_second
                 axis.annotate(
                     f"{counts[-1]:,}", (times[-1], counts[-1]), (-4, 4), textcoords="offset points", ha="right"
                 )
-                label = f"in the failure queue, {builds:,} builds at once"
-                axis.plot(*_steps(outcome.failed), color=color, linestyle=":", label=label)
+                label = f"tried, {builds:,} builds at once"
+                axis.plot(*_steps(outcome.first_tries), color=color, linestyle=":", label=label)
         axis.set(title=mode.capitalize(), xlabel="time", xscale="log", yscale="log")
         axis.set(xlim=(1, _LONGEST), ylim=(10, tenants * 2))
         axis.set_xticks([1, 60, 3600, 86400, 7 * 86400], ["1 s", "1 min", "1 h", "1 d", "7 d"])
