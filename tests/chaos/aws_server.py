@@ -1,5 +1,6 @@
-"""Emulates the parts of DynamoDB, Secrets Manager and EventBridge that a chaos run uses."""
+"""Emulates the parts of DynamoDB, Secrets Manager, EventBridge and SQS that a chaos run uses."""
 
+import hashlib
 import json
 import time
 import uuid
@@ -14,10 +15,12 @@ from tests.chaos.dynamodb import ConditionFailed, DynamoDB, Index, Table
 from tests.chaos.expressions import Unsupported
 
 Publish: TypeAlias = Callable[[Mapping[str, Any]], None]
+Send: TypeAlias = Callable[[Mapping[str, Any]], None]
 
 IDEMPOTENCY_TABLE = "idempotency"
 TENANTS_TABLE = "tenants"
 TIERS_TABLE = "tiers"
+WAITING_QUEUE = "waiting"
 JENKINS_TOKEN = "a-token-of-no-worth"
 TIERS = {tier: details for tier, details in sandbox.TIERS.items() if "builder" not in details}
 # As in the template.
@@ -57,13 +60,14 @@ class AwsServer:
             item: Any = to_item({**details, **address, "tier": tier})
             self.dynamodb.tables[TIERS_TABLE][tier] = item
 
-    def respond(self, request: Request, caller: str, publish: Publish) -> Answer:
+    def respond(self, request: Request, caller: str, publish: Publish, send: Send) -> Answer:
         """Answer a request.
 
         Args:
             request: The request.
             caller: Access key id of the sender.
             publish: Called with each accepted event, in the form in which a rule delivers it.
+            send: Called with each message for the waiting queue, as the record in which Lambda delivers it.
 
         Raises:
             Unsupported: The request asks for something that is not emulated.
@@ -85,6 +89,12 @@ class AwsServer:
                 return _json({"ARN": arn, "Name": name, "SecretString": secret})
             case "AWSEvents", "PutEvents":
                 return self._put_events(body["Entries"], publish)
+            case "AmazonSQS", "SendMessage":
+                if body["QueueUrl"].endswith(WAITING_QUEUE):
+                    send(_record(body))
+                return _json({"MessageId": str(uuid.uuid4()), "MD5OfMessageBody": _md5(body["MessageBody"])})
+            case "AmazonSQS", "ChangeMessageVisibilityBatch":
+                return _json({"Successful": [{"Id": entry["Id"]} for entry in body["Entries"]], "Failed": []})
         raise Unsupported(f"{service} {operation}")
 
     def _put_events(self, entries: list[dict[str, Any]], publish: Publish) -> Answer:
@@ -114,6 +124,27 @@ def _event(entry: Mapping[str, Any]) -> dict[str, Any]:
         "resources": entry["Resources"],
         "detail": json.loads(entry["Detail"]),
     }
+
+
+def _record(message: Mapping[str, Any]) -> dict[str, Any]:
+    attributes = message["MessageAttributes"].items()
+    return {
+        "messageId": str(uuid.uuid4()),
+        "receiptHandle": "handle",
+        "body": message["MessageBody"],
+        "attributes": {"SentTimestamp": str(round(time.time() * 1000)), "ApproximateReceiveCount": "1"},
+        "messageAttributes": {
+            name: {"stringValue": value["StringValue"], "dataType": "String"} for name, value in attributes
+        },
+        "md5OfBody": _md5(message["MessageBody"]),
+        "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:eu-west-1:123456789012:{WAITING_QUEUE}",
+        "awsRegion": "eu-west-1",
+    }
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def failure(code: str, status: int = 400, more: Mapping[str, Any] | None = None) -> Answer:

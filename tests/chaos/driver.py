@@ -91,6 +91,7 @@ def _judged(driver: "Driver", facts: Facts, world: World, seconds: float) -> Ver
             "runs": len(facts.runs),
             "published": len(facts.history.published),
             "webhooks": len(facts.history.webhooks),
+            "waiting": facts.history.waiting,
             "superseded": len(superseded),
             "overtaken in flight": judge.in_flight(),
         }
@@ -125,6 +126,7 @@ class Driver:
         for start in self.starts:
             world.control_plane.expect(start.tenant, start.id)
         world.on_published = self._feed_back
+        world.on_waiting = self._deliver_from_queue
         world.on_late = self._deliver_at_end
 
     def run(self) -> None:
@@ -193,6 +195,13 @@ class Driver:
         for delay in delays:
             self._deliver_soon(event, delay, self._by_id[start].builder, start)
 
+    def _deliver_from_queue(self, record: Mapping[str, Any]) -> None:
+        event = json.loads(record["body"])
+        start = start_of(event["detail"]) if event["id"] not in self._by_id else event["id"]
+        with self._lock:
+            delay = self._plan.lock * self._random.uniform(0.6, 1.2)
+        self._deliver_soon({"Records": [record]}, delay, self._by_id[start].builder, start)
+
     def _deliver_at_end(self, start: str, end: float) -> None:
         """Deliver again shortly before the lock ends, when its holder's request may not have taken effect yet."""
         for share in (0.8, self._plan.apart):
@@ -249,7 +258,7 @@ class Driver:
         with self._lock:
             doom = self._random.uniform(0, DOOM_SECONDS) if self._random.random() < DOOMED else math.inf
             pause = self._plan.lock * self._random.uniform(1.05, 1.6)
-            if delivery.start == delivery.event["id"]:
+            if delivery.start == delivery.event.get("id"):
                 self._world.history.delivered.setdefault(delivery.event["id"], time.monotonic())
         child.busy_with = delivery.builder
         result = child.deliver(delivery.event, doom)
@@ -268,6 +277,6 @@ class Driver:
             if delivery.attempt < MAX_ATTEMPTS:
                 due = time.monotonic() + pause
                 self._schedule.add(due, delivery.event, delivery.builder, delivery.start, delivery.attempt + 1)
-            elif delivery.start == delivery.event["id"]:
-                self.given_up.add(delivery.event["id"])
+            elif delivery.start is not None and delivery.start == delivery.event.get("id", delivery.start):
+                self.given_up.add(delivery.start)
         return result is not None

@@ -17,8 +17,12 @@ _KILL_POINTS = (
     "StartBuild",
     "buildWithParameters",
     "PutEvents",
+    "SendMessage",
     "/webhook",
 )
+_STARTS = ("StartBuild", "buildWithParameters")
+# Share of the requests to start a job that a full builder refuses.
+_FULL = 0.2
 # Share of the requests to Jenkins that take effect late.
 _LATE = 0.3
 
@@ -29,6 +33,8 @@ class Fault(Enum):
     NONE = auto()
     BROKEN = auto()
     """The request fails (500, 503) without effect."""
+    FULL = auto()
+    """The builder refuses the request, because it is full."""
     THROTTLED = auto()
     """The request is throttled, without effect."""
     ANSWER_LOST = auto()
@@ -77,6 +83,7 @@ class Faults:
         self._slow = slow
         self._killing = killing
         self._late = _LATE if failing else 0.0
+        self._full = _FULL if failing else 0.0
         self._random = random.Random(seed)  # noqa: S311 (chance, no secret)
         self._planned: list[tuple[str, Fault | Hold]] = []
         self._last: dict[str, Fault] = {}
@@ -106,7 +113,7 @@ class Faults:
     def calm(self) -> None:
         """Stop drawing faults; planned ones remain."""
         with self._lock:
-            self._failing = self._slow = self._killing = self._late = 0.0
+            self._failing = self._slow = self._killing = self._late = self._full = 0.0
             self._last.clear()
 
     def strikes(self) -> bool:
@@ -128,6 +135,8 @@ class Faults:
         last = self._last.get(sender, Fault.NONE)
         if last in FAILING and self._random.random() < _LASTING:
             return last
+        if any(start in line for start in _STARTS) and self._random.random() < self._full:
+            return Fault.FULL
         if "buildWithParameters" in line and self._random.random() < self._late:
             return Fault.LATE
         chance = self._random.random()

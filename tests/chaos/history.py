@@ -72,13 +72,19 @@ class Handled:
 
 @dataclass
 class History:
-    """Everything that happened; `delivered` is when the first delivery of each start event began."""
+    """Everything that happened.
+
+    Attributes:
+        delivered: When the first delivery of each start event began.
+        waiting: How many messages were sent to the waiting queue.
+    """
 
     jobs: list[JobStarted] = field(default_factory=list)
     published: list[Published] = field(default_factory=list)
     webhooks: list[Webhook] = field(default_factory=list)
     handled: list[Handled] = field(default_factory=list)
     delivered: dict[str, float] = field(default_factory=dict)
+    waiting: int = 0
 
     def job_of(self, start: str, event_type: str) -> float:
         """Return when a start's job of this type was accepted; infinite if it never was."""

@@ -85,6 +85,48 @@ def test_a_failed_search_after_a_kill_leaves_one_run(world: World, event: dict[s
     _assert_redelivery_leaves_one_run(world, event)
 
 
+def test_an_event_that_waits_is_started_from_the_queue(world: World, event: dict[str, Any]) -> None:
+    messages = _messages(world)
+    world.faults.plan(Fault.FULL, on=START[_builder(event)])
+
+    result = world.spawn(LOCK_SECONDS).deliver(event)
+
+    assert result is not None
+    assert result["answer"]["consumers"][0]["outcomes"][-1]["status"] == "waiting"
+    (message,) = messages
+    _delivered(world.spawn(LOCK_SECONDS), {"Records": [message]})
+    _assert_redelivery_leaves_one_run(world, event)
+
+
+@pytest.mark.parametrize(("fault", "copies"), [(Fault.KILLED_BEFORE, 0), (Fault.KILLED_AFTER, 1)])
+def test_a_kill_at_the_hand_over_leaves_one_run(world: World, event: dict[str, Any], fault: Fault, copies: int) -> None:
+    messages = _messages(world)
+    world.faults.plan(Fault.FULL, on=START[_builder(event)])
+
+    _killed(world, event, fault, "SendMessage")
+
+    assert len(messages) == copies
+    _assert_redelivery_leaves_one_run(world, event)
+    for message in messages:
+        _delivered(world.spawn(LOCK_SECONDS), {"Records": [message]})
+    assert len(list(world.runs(_builder(event)))) == 1
+
+
+def test_a_lost_answer_of_the_queue_leaves_one_run(world: World, event: dict[str, Any]) -> None:
+    messages = _messages(world)
+    world.faults.plan(Fault.FULL, on=START[_builder(event)])
+    world.faults.plan(Fault.ANSWER_LOST, on="SendMessage", times=SDK_TRIES)
+
+    result = world.spawn(LOCK_SECONDS).deliver(event)
+
+    assert result is not None
+    assert result["error"] == "Unavailable"  # Lambda delivers the event again
+    _assert_redelivery_leaves_one_run(world, event)
+    for message in messages:
+        _delivered(world.spawn(LOCK_SECONDS), {"Records": [message]})
+    assert len(list(world.runs(_builder(event)))) == 1
+
+
 def test_two_deliveries_at_the_same_moment_start_one_run(world: World, event: dict[str, Any]) -> None:
     children = [world.spawn(LOCK_SECONDS), world.spawn(LOCK_SECONDS)]
     together = threading.Barrier(2)
@@ -147,6 +189,13 @@ def test_an_archive_replay_starts_no_second_run(world: World, event: dict[str, A
     _assert_redelivery_leaves_one_run(world, {**event, "replay-name": "after-the-outage"})
 
 
+def _messages(world: World) -> list[Mapping[str, Any]]:
+    """Collect the messages of the waiting queue from now on."""
+    messages: list[Mapping[str, Any]] = []
+    world.on_waiting = messages.append
+    return messages
+
+
 def _killed(world: World, event: Mapping[str, Any], fault: Fault, on: str) -> None:
     world.faults.plan(fault, on=on)
     assert world.spawn(LOCK_SECONDS).deliver(event) is None, f"no request matched {on}"
@@ -173,7 +222,7 @@ def _delivered(child: Child, event: Mapping[str, Any]) -> None:
         assert result is not None
         if result["ok"]:
             return
-        assert result["error"] == "Unavailable", result
+        assert result["error"] in ("Unavailable", "Waiting"), result
         assert time.monotonic() < deadline, result
         time.sleep(0.1)
 

@@ -58,6 +58,8 @@ class World:
         webhook_address: The URL for status webhooks.
         surprises: Requests that the emulations could not answer; any of them invalidates the run.
         on_published: Called with each published event; set by the driver.
+        on_waiting: Called with each message of the waiting queue, as the record in which Lambda delivers it; set by the
+            driver.
         on_late: Called for a request that will take effect late, with the id of its start event and the time when the
             sender's invocation ends; set by the driver.
     """
@@ -74,6 +76,7 @@ class World:
         self.met: Counter[str] = Counter()
         self.surprises: list[str] = []
         self.on_published: Callable[[Mapping[str, Any]], None] = lambda event: None
+        self.on_waiting: Callable[[Mapping[str, Any]], None] = lambda record: None
         self.on_late: Callable[[str, float], None] = lambda start, end: None
         self._children: dict[str, Child] = {}
         self._numbers = itertools.count(1)
@@ -146,7 +149,7 @@ class World:
                 fault.wait()
             case Fault.SLOW:
                 time.sleep(_SLOW * child.timeout)
-            case Fault.BROKEN | Fault.THROTTLED:
+            case Fault.BROKEN | Fault.THROTTLED | Fault.FULL:
                 return self._refusal(request, fault)
             case Fault.KILLED_BEFORE:
                 child.kill()
@@ -176,7 +179,7 @@ class World:
             self._note_build(request, answer, began)
             return answer
         if service:
-            return self.aws.respond(request, child.name, partial(self._note_published, began))
+            return self.aws.respond(request, child.name, partial(self._note_published, began), self._note_waiting)
         if request.path in control_plane.PATHS:
             return self.control_plane.respond(request, partial(self._note_webhook, began))
         answer = self._forward(self.jenkins.url, request)
@@ -214,8 +217,14 @@ class World:
         self.history.published.append(Published(start=start, began=began, at=time.monotonic(), event_type=event_type))
         self.on_published(event)
 
+    def _note_waiting(self, record: Mapping[str, Any]) -> None:
+        self.history.waiting += 1
+        self.on_waiting(record)
+
     def _refusal(self, request: Request, fault: Fault) -> Answer:
         is_aws = "X-Amz-Target" in request.headers
+        if fault is Fault.FULL:
+            return failure("AccountLimitExceededException", 400) if is_aws else Answer(503)
         if fault is Fault.THROTTLED:
             return failure("ThrottlingException", 400) if is_aws else Answer(429)
         status = self.faults.pick(list(_AWS_FAILURES))
@@ -251,6 +260,8 @@ class World:
             "DATA_STORE_TABLE": aws_server.TENANTS_TABLE,
             "TIER_DETAILS_TABLE": aws_server.TIERS_TABLE,
             "DEPROVISIONING_WEBHOOK_TYPE": str(DEPROVISIONING_WEBHOOK),
+            "WAITING_QUEUE_URL": f"{url}/123456789012/{aws_server.WAITING_QUEUE}",
+            "FAILURE_QUEUE_URL": f"{url}/123456789012/failures",
             "JENKINS_URL": url,
             "JENKINS_CREDENTIALS_SECRET": "jenkins",
         }
