@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator import telemetry
 from orchestrator.action import Outcome, OutcomeStatus
-from orchestrator.consumer import Consumer, Context
+from orchestrator.consumer import Context
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.turn import ConsumerResult
 from orchestrator.endings.admission import Admission, UnknownRun
@@ -25,6 +25,9 @@ from orchestrator.timing import deadline
 if TYPE_CHECKING:
     from orchestrator.intake.batch import Batches, Parse
     from orchestrator.intake.waiting import Waiting
+
+
+_NEVER_WAITING = ("aws.codebuild", "aws.events", "aws.scheduler")
 
 
 class Application:
@@ -91,7 +94,6 @@ class Application:
             try:
                 with _logged_failures():
                     event = self._admission.admit(received)
-                    consumers = self._consumers_of(event)
             except UnknownRun as doubt:
                 _log_ignored(received, str(doubt))
                 return _answer(received, ())
@@ -102,43 +104,50 @@ class Application:
                 logger=telemetry.logger,
                 lambda_context=lambda_context,
             )
-            results = self._let_wait(received, self._dispatcher.dispatch(event, consumers, context))
+            results = self._let_wait(received, event, self._dispatch(event, context))
             _log_results(event, results)
         _raise_failures(event, results)
         self._admission.finish(event)
         return _answer(event, results)
 
-    def _consumers_of(self, event: Event[Any]) -> Sequence[Consumer]:
-        """Return the consumers that the event is for.
+    def _dispatch(self, event: Event[Mapping[str, Any]], context: Context) -> Sequence[ConsumerResult]:
+        """Dispatch the event to its consumers, or to those for which it has waited.
 
-        Raises:
-            ConfigurationError: The event waited for a consumer that is not registered any more.
+        If the event has waited for a consumer that is not registered any more, the result for this consumer is an
+        error.
         """
         consumers = self.registry.consumers_of(event.type)
         names = event.delivery.consumers if event.delivery is not None else ()
         if not names:
-            return consumers
-        unknown = set(names) - {consumer.name for consumer in consumers}
-        if unknown:
-            raise ConfigurationError(
-                f"{shown(event.type)} event {shown(event.id)} waited for consumer {shown(min(unknown))}, which is not "
-                "registered any more; register it again"
-            )
-        return [consumer for consumer in consumers if consumer.name in names]
+            return self._dispatcher.dispatch(event, consumers, context)
+        gone = [name for name in names if name not in {consumer.name for consumer in consumers}]
+        results = self._dispatcher.dispatch(event, [one for one in consumers if one.name in names], context)
+        return [*results, *(_gone(event, name) for name in gone)]
 
-    def _let_wait(self, event: Event[Mapping[str, Any]], results: Sequence[ConsumerResult]) -> Sequence[ConsumerResult]:
+    def _let_wait(
+        self,
+        received: Event[Mapping[str, Any]],
+        event: Event[Mapping[str, Any]],
+        results: Sequence[ConsumerResult],
+    ) -> Sequence[ConsumerResult]:
         """Let the event wait if the job of a consumer cannot be started yet.
 
         An event that did not come from a queue is sent to the waiting queue. An event that came from a queue waits
         there: the consumer's error is kept, so that the message counts as failed and is delivered again.
 
+        Args:
+            received: The event as it was received, which is what is sent.
+            event: The admitted event.
+            results: The results of its consumers.
+
         Returns:
             The results. If the event waits, each consumer that waits has the outcome `waiting`.
         """
-        delivery = event.delivery
+        delivery = received.delivery
         waits = [result for result in results if result.waits_for is not None]
         if delivery is None:
-            can_wait = bool(waits) and _may_wait(event) and self._waiting().send(event, [one.consumer for one in waits])
+            names = [result.consumer for result in waits]
+            can_wait = bool(waits) and _may_wait(event) and self._waiting().send(received, names)
         else:
             can_wait = bool(waits) and delivery.comes_back
         if can_wait:
@@ -152,10 +161,18 @@ class Application:
 def _may_wait(event: Event[Any]) -> bool:
     """Return whether the event may be sent to the waiting queue.
 
-    Events about endings, and events of AWS itself (state changes and schedules), may not: they would be behind events
-    that wait for these endings.
+    Events about endings, state changes of builds and schedules may not: they would be behind events that wait for the
+    endings.
     """
-    return not event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)) and not event.source.startswith("aws.")
+    return not event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)) and event.source not in _NEVER_WAITING
+
+
+def _gone(event: Event[Any], consumer: str) -> ConsumerResult:
+    error = ConfigurationError(
+        f"{shown(event.type)} event {shown(event.id)} waited for consumer {shown(consumer)}, which is not registered "
+        "any more; register it again, and send the event again"
+    )
+    return ConsumerResult(consumer=consumer, outcomes=(), error=error)
 
 
 def _waiting(result: ConsumerResult, delivery: Delivery | None) -> ConsumerResult:

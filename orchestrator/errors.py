@@ -51,7 +51,7 @@ class Unavailable(OrchestratorError):
     Attributes:
         ambiguous: Whether the service may have acted although it did not answer. Pass `False` only if the service
             certainly did not act.
-        waits_for: What the event waits for, if it only has to wait until its job can be started.
+        waits_for: Why the event's job cannot be started yet; `None` for other failures.
     """
 
     def __init__(self, message: str, *, ambiguous: bool = True, waits_for: WaitReason | None = None) -> None:
@@ -67,6 +67,14 @@ class ConsumerFailed(OrchestratorError):
     """
 
 
+_STORED = (InvalidEvent, ConfigurationError, JobRejected, Unavailable)
+
+
+def stored_name(error: OrchestratorError) -> str:
+    """Return the class name under which the ledger stores an error; for `of_name`, a subclass has the base's name."""
+    return next((cls.__name__ for cls in _STORED if isinstance(error, cls)), type(error).__name__)
+
+
 def of_name(name: str, message: str) -> OrchestratorError | None:
     """Create an error again from the class name and message that the ledger has stored.
 
@@ -74,8 +82,7 @@ def of_name(name: str, message: str) -> OrchestratorError | None:
         An `InvalidEvent`, `ConfigurationError`, `JobRejected` or `Unavailable`; `None` if `name` is the name of another
         class.
     """
-    classes = (InvalidEvent, ConfigurationError, JobRejected, Unavailable)
-    return next((error(message) for error in classes if error.__name__ == name), None)
+    return next((error(message) for error in _STORED if error.__name__ == name), None)
 
 
 def is_permanent(error: BaseException) -> bool:

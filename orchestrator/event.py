@@ -50,7 +50,7 @@ class Delivery:
     Attributes:
         consumers: Names of the consumers that the event is for. If this is empty, it is for all consumers of its type.
         has_waited: Whether the event was delivered before.
-        comes_back: Whether this function has the queue deliver the event again if the event has to wait.
+        comes_back: Whether this function retries a failed message with growing pauses.
         is_last: Whether this is the last delivery, because the event has waited for too long.
     """
 

@@ -170,6 +170,13 @@ class Settings(BaseModel):
             raise PydanticCustomError("no_runs", "it needs IDEMPOTENCY_TABLE, which stores the runs")
         return required
 
+    @field_validator("waiting_queue_url")
+    @classmethod
+    def _require_failure_queue(cls, url: str | None, info: ValidationInfo) -> str | None:
+        if url is not None and info.data.get("failure_queue_url") is None:
+            raise PydanticCustomError("no_end", "it needs FAILURE_QUEUE_URL, for events that have waited for too long")
+        return url
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] = os.environ) -> "Settings":
         """Read the settings from environment variables. An empty variable counts as unset.

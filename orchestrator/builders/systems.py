@@ -103,6 +103,9 @@ class BuildSystem:
                 run = self._builder.find(job)
         except JobRejected:
             return None
+        except Unavailable as error:
+            error.ambiguous = True  # the search may have been for a run that exists
+            raise
         return run if isinstance(run, Run) else None
 
     def endings(self, jobs: Sequence[StartedJob]) -> Mapping[str, Ending]:
@@ -134,10 +137,10 @@ class BuildSystem:
 
 @contextmanager
 def _waiting() -> Iterator[None]:
-    """Set `waits_for` of an `Unavailable`: by default, the event waits because the build system is down.
+    """Set `waits_for` of an `Unavailable` that has none: the event waits, because the build system is down.
 
-    There are two exceptions. An `Untraceable` run needs a person. If the invocation has no time left for another call,
-    the build system may be up.
+    `waits_for` stays `None` for an `Untraceable` run, which needs a person. It also stays `None` if the invocation has
+    no time left for another call, because the build system may be up.
     """
     try:
         yield

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from orchestrator.action import Action, Following, Outcome, OutcomeStatus, SaveTenant, StartJob, UpdateTenant, begins
@@ -148,7 +148,7 @@ class Turn:
                 continue
             if answers.awaited(action):
                 ready = self._prepare(answers.fill(action, kept), position)
-            outcome = self._ledger.perform(ready, keeps_claim=self._is_last_delivery()).copy()
+            outcome = self._ledger.perform(ready, keeps_claim=self._may_be_given_up()).copy()
             # The answer may be personal data, so it is not part of the outcome; only actions that need it get it.
             kept.update(outcome.pop("answer", {}))
             self._outcomes.append(outcome)
@@ -211,10 +211,11 @@ class Turn:
         result = ConsumerResult(consumer=self._consumer.name, outcomes=self._outcomes, error=error)
         # If the original event failed, its failure was published then. A replay that changed no tenant record must not
         # publish a failure, because that could revoke a success.
-        is_idle_replay = self._event.replay_name is not None and not any(
-            outcome["status"] in _CHANGED_RECORD for outcome in self._outcomes
-        )
-        is_final = is_permanent(error) or (self._is_last_delivery() and result.waits_for and is_certain(error))
+        # A replay that has waited for its job until its last delivery has certainly not succeeded before.
+        is_last = self._is_last_delivery()
+        is_idle_replay = self._event.replay_name is not None and not is_last
+        is_idle_replay = is_idle_replay and not any(outcome["status"] in _CHANGED_RECORD for outcome in self._outcomes)
+        is_final = is_permanent(error) or (is_last and result.waits_for is not None and is_certain(error))
         if self._consumer.failure_type is None or not is_final or is_idle_replay:
             return result
         publish = failure_event(self._consumer.failure_type, self._event, self._actions, error)
@@ -226,7 +227,13 @@ class Turn:
         except OrchestratorError as second:
             # The event will be retried, and the failure will be published then.
             self._context.logger.error(str(second), error=type(second).__name__, consumer=self._consumer.name)
+            if is_last:
+                return replace(result, error=second)
         return result
+
+    def _may_be_given_up(self) -> bool:
+        """Return whether the failure to start a job is published now, so that no other delivery may start it."""
+        return self._is_last_delivery() and self._consumer.failure_type is not None
 
     def _is_last_delivery(self) -> bool:
         return self._event.delivery is not None and self._event.delivery.is_last

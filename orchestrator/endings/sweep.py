@@ -140,8 +140,8 @@ class Sweep:
         elif milliseconds(clock.now() - _END_OF_DOUBT) > record.locked_until:
             self._records.unfollow(record.id)
             telemetry.logger.warning(
-                f"run {record.id} of job {shown(job.name)} was never started; look for its event "
-                f"{shown(job.event_id)} in the failure queue"
+                f"run {record.id} of job {shown(job.name)} was never started; unless its event "
+                f"{shown(job.event_id)} waits, look for it in the failure queue"
             )
 
     def _skip(self) -> Outcome:

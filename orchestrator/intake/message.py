@@ -30,9 +30,9 @@ ERROR_ATTRIBUTE = "ErrorCode"
 ID_ATTRIBUTE = "EventId"
 TIME_ATTRIBUTE = "EventTime"
 """The attributes `EventId` and `EventTime` keep an event's id and time when its message is sent again."""
-CONSUMERS_ATTRIBUTE = "Consumers"
-"""The message attribute of an event that waits; its value is a JSON list of the consumers' names that it is for."""
-REDRIVE_ATTRIBUTE = "Redrive"
+CONSUMERS_ATTRIBUTE = "OrchestratorConsumers"
+"""The message attribute of an event that waits: the names of the consumers that wait, as a JSON list."""
+REDRIVE_ATTRIBUTE = "OrchestratorRedrive"
 """The message attribute in which an event that waits keeps its `redrive`."""
 
 

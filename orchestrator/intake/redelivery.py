@@ -19,6 +19,7 @@ from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import InvalidEvent, OrchestratorError, Unavailable, shown
 from orchestrator.intake import message
 from orchestrator.intake.message import Queue
+from orchestrator.job import Untraceable
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 MAX_TRIES = 3
 # SQS silently deletes a message after at most 14 days.
 MAX_AGE_SECONDS = 13 * 86400
-FIRST_WAIT_SECONDS = 60
+# A quarter less than this is still longer than an action's lock, which a message that comes back would meet.
+FIRST_WAIT_SECONDS = 75
 LONGEST_WAIT_SECONDS = 3600
+# A message whose last try failed for another reason than that its job waits is tried for so much longer.
+_GRACE_SECONDS = 12 * 3600
 # The most entries that one ChangeMessageVisibilityBatch request may have.
 _PAGE = 10
 # Longer error texts are cut.
@@ -66,9 +70,9 @@ class Redelivery:
     def arrange(self, failures: Sequence[Failed]) -> set[str]:
         """Schedule the retries of failed messages, or move them to the failure queue.
 
-        A message is retried after a minute. After each further failure, the wait is twice as long, up to an hour. A
-        message is moved to the failure queue in two cases: this was its last try (see `is_last_try`), or it failed with
-        an error other than `Unavailable` and has been received three times.
+        A message is retried after about a minute. After each further failure, the wait is twice as long, up to an hour.
+        A message is moved to the failure queue in two cases: this was its last try (see `is_last_try`), or it failed
+        with an error other than `Unavailable` and has been received three times.
 
         The failure queue gets the message's event, as an EventBridge event with the original id. The message attributes
         `ErrorCode` and `ErrorMessage` hold the error's class name and text. If sending fails, the message stays in its
@@ -135,9 +139,7 @@ class Redelivery:
                             {
                                 "Id": str(place),
                                 "ReceiptHandle": failed.record.receipt_handle,
-                                "VisibilityTimeout": 0
-                                if failed.error is None
-                                else wait_seconds(message.tries(failed.record)),
+                                "VisibilityTimeout": _wait_seconds(failed),
                             }
                             for place, failed in enumerate(page)
                         ],
@@ -160,17 +162,23 @@ def is_last_try(record: SQSRecord) -> bool:
 def _is_hopeless(failed: Failed) -> bool:
     if failed.error is None:
         return is_last_try(failed.record)
-    if failed.is_last:
-        return True
-    if _is_worth_waiting(failed.error):
-        return False
-    return message.tries(failed.record) >= MAX_TRIES
+    if not _is_temporary(failed.error):
+        return message.tries(failed.record) >= MAX_TRIES
+    # If the consumer's failure could not be published at the last try, the error says that, and not that a job waits.
+    is_over = _is_waiting(failed.error) or _age_seconds(failed.record) > MAX_AGE_SECONDS + _GRACE_SECONDS
+    return failed.is_last and is_over
 
 
-def _is_worth_waiting(error: BaseException) -> bool:
+def _is_temporary(error: BaseException) -> bool:
     if isinstance(error, BaseExceptionGroup):
-        return any(map(_is_worth_waiting, error.exceptions))
-    return isinstance(error, Unavailable)
+        return any(map(_is_temporary, error.exceptions))
+    return isinstance(error, Unavailable) and not isinstance(error, Untraceable)
+
+
+def _is_waiting(error: BaseException) -> bool:
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_waiting, error.exceptions))
+    return isinstance(error, Unavailable) and error.waits_for is not None
 
 
 def _age_seconds(record: SQSRecord) -> float:
@@ -186,7 +194,7 @@ def _attribute(record: SQSRecord, name: str, otherwise: str) -> str:
 def wait_seconds(tries: int) -> int:
     """Return the time to wait, in seconds, before a message is tried again.
 
-    The wait is a minute after the first try. It doubles with each further try, up to an hour. Each wait is then
+    The wait is 75 seconds after the first try. It doubles with each further try, up to an hour. Each wait is then
     shortened at random by up to a quarter, so that messages that failed together come back at different times.
 
     Args:

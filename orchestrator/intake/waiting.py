@@ -13,10 +13,7 @@ from orchestrator.intake import eventbridge, message
 from orchestrator.intake.message import Queue
 from orchestrator.intake.redelivery import wait_seconds
 from orchestrator.run import Origin
-from orchestrator.stores.tenants import TenantRecords
-
-WAITING_FOR = "waitingFor"
-"""The attribute of a tenant record that says what the tenant's event waits for; there is none if no event waits."""
+from orchestrator.stores.tenants import WAITING_FOR, TenantRecords
 
 
 class Waiting:
@@ -57,6 +54,9 @@ class Waiting:
         except OrchestratorError as error:
             telemetry.logger.error(str(error), error=type(error).__name__)
             return False
+        except Exception as error:  # such as a detail that a consumer has changed to something that JSON lacks
+            telemetry.logger.error(f"{failure} ({type(error).__name__})", error=type(error).__name__)
+            return False
         return True
 
     def note(self, event: Event[Mapping[str, Any]], reason: WaitReason | None) -> None:
@@ -69,3 +69,5 @@ class Waiting:
             self._tenants.update(update, Origin(event=event, consumer="", position=0))
         except OrchestratorError as error:
             telemetry.logger.info(f"{WAITING_FOR} was not stored: {error}")
+        except Exception as error:  # a store of somebody's own may raise anything; the event waits all the same
+            telemetry.logger.info(f"{WAITING_FOR} was not stored ({type(error).__name__})")

@@ -191,8 +191,6 @@ class Ledger:
             except Exception as error:
                 # Keep the claim of a retry: only its record shows that there was an earlier delivery. Keep the claim
                 # after an ambiguous failure, too: the action may still be going on, so no delivery may repeat it now.
-                if claim.is_retry and isinstance(error, Unavailable):
-                    error.ambiguous = True  # the earlier delivery may have performed the action
                 if is_certain(error) and not claim.is_retry and not keeps_claim:
                     self._release(prepared.action_id, owner)
                 raise

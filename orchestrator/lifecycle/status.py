@@ -11,7 +11,7 @@ from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.event import Event
 from orchestrator.lifecycle.tenant_job import tenant_of
 from orchestrator.run import EVENT_ID_VARIABLE, RUN_ID_VARIABLE
-from orchestrator.stores.tenants import STARTED_BY, STATUS_WEBHOOK
+from orchestrator.stores.tenants import STARTED_BY, STATUS_WEBHOOK, WAITING_FOR
 from orchestrator.timing.clock import written
 
 STATUS_RUN = "statusRun"
@@ -70,6 +70,7 @@ def status_of(
         "statusBuild": build,
         "statusReason": reason and reason[:_MAX_REASON_LENGTH],
         STATUS_WEBHOOK: None,
+        WAITING_FOR: None,
     }
 
 

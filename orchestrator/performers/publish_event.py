@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.action import Outcome, OutcomeStatus, PublishEvent
 from orchestrator.aws.errors import aws_errors
-from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown
+from orchestrator.errors import ConfigurationError, InvalidEvent, Unavailable, shown, stored_name
 from orchestrator.event import Start
 from orchestrator.ledger.ledger import Claim, Prepared
 from orchestrator.run import Origin, marks
@@ -95,7 +95,7 @@ class EventBus:
         event_id = self.publish(entry)
         outcome = Outcome(action="PublishEvent", status=OutcomeStatus.PUBLISHED, name=action.type, id=event_id)
         if action.failure is not None:
-            outcome |= {"error": type(action.failure).__name__, "reason": str(action.failure)}
+            outcome |= {"error": stored_name(action.failure), "reason": str(action.failure)}
         return outcome
 
     def publish(self, entry: Any) -> str:

@@ -3,7 +3,7 @@
 An older event never overwrites what a newer event has written, even if the older event is delivered last.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import DecimalException
 from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
@@ -33,6 +33,8 @@ UPDATED_AT = "updatedAt"
 
 An older event with such an update does not change the record.
 """
+WAITING_FOR = "waitingFor"
+"""Attribute: what the tenant's event waits for, while it waits. It does not count as an update of the record."""
 
 STATUS_WEBHOOK = "statusWebhook"
 """Attribute: why the tenant's status webhook was not sent or was refused."""
@@ -306,7 +308,7 @@ def _update(action: UpdateTenant, origin: Origin) -> dict[str, Any]:
         conditions.append(f"({_IS_NOT_BEFORE_START if origin.event.start is None else _FOLLOWS})")
         if action.create:
             kept = {STARTED_AT: written(origin.start.at)}
-    if action.status is None and not action.starts:
+    if action.status is None and not action.starts and set(action.changes) != {WAITING_FOR}:
         new[UPDATED_AT] = written(origin.time)
         conditions.append("(attribute_not_exists(#updatedAt) OR #updatedAt <= :at)")
         names["#updatedAt"] = UPDATED_AT
@@ -319,15 +321,19 @@ def _update(action: UpdateTenant, origin: Origin) -> dict[str, Any]:
     mark = {name: f"n{number}" for number, name in enumerate((*new, *kept, *gone))}
     assigned = [f"#{mark[name]} = :{mark[name]}" for name in new]
     assigned += [f"#{mark[name]} = if_not_exists(#{mark[name]}, :{mark[name]})" for name in kept]
-    removed = ", ".join(f"#{mark[name]}" for name in gone)
+    gone_marks = [f"#{mark[name]}" for name in gone]
     item = _item(action.tenant_id, {**new, **kept})
     return {
         "Key": {_KEY: {"S": action.tenant_id}},
-        "UpdateExpression": f"SET {', '.join(assigned)}" + (f" REMOVE {removed}" if removed else ""),
+        "UpdateExpression": " ".join([*_clause("SET", assigned), *_clause("REMOVE", gone_marks)]),
         "ConditionExpression": " AND ".join(conditions),
         "ExpressionAttributeNames": {**{f"#{text}": name for name, text in mark.items()}, **names},
         "ExpressionAttributeValues": {**{f":{mark[name]}": value for name, value in item.items()}, **values},
     }
+
+
+def _clause(verb: str, parts: Sequence[str]) -> list[str]:
+    return [f"{verb} {', '.join(parts)}"] if parts else []
 
 
 def _too_large(tenant_id: str) -> str:

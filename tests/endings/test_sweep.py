@@ -196,7 +196,7 @@ def test_a_start_in_doubt_without_a_run_is_given_up_in_the_end(
 
     assert open_records() == []
     assert published(aws) == []
-    assert "was never started; look for its event" in capsys.readouterr().out
+    assert "was never started; unless its event" in capsys.readouterr().out
 
 
 def test_a_job_that_was_certainly_not_started_is_not_open(handler: Application, codebuild: CodeBuildServer) -> None:

@@ -23,6 +23,7 @@ from orchestrator import (
     Unavailable,
     create_handler,
 )
+from orchestrator.errors import WaitReason
 from orchestrator.intake import message
 from orchestrator.intake.message import Queue
 from orchestrator.intake.redelivery import LONGEST_WAIT_SECONDS, Failed, Redelivery, wait_seconds
@@ -82,7 +83,9 @@ def in_failure_queue(queues: Queues) -> list[dict[str, Any]]:
 
 
 def unavailable() -> Exception:
-    return Unavailable("CodeBuild's queue is full; a retry may succeed", ambiguous=False)
+    return Unavailable(
+        "CodeBuild's queue is full; a retry may succeed", ambiguous=False, waits_for=WaitReason.BUILD_QUEUE_FULL
+    )
 
 
 def rejected() -> Exception:
@@ -91,7 +94,7 @@ def rejected() -> Exception:
 
 @pytest.mark.parametrize(
     ("tries", "longest"),
-    [(1, 60), (2, 120), (3, 240), (6, 1920), (7, LONGEST_WAIT_SECONDS), (400, LONGEST_WAIT_SECONDS)],
+    [(1, 75), (2, 150), (3, 300), (6, 2400), (7, LONGEST_WAIT_SECONDS), (400, LONGEST_WAIT_SECONDS)],
 )
 def test_a_temporary_failure_comes_back_ever_later_and_never_goes_to_the_failure_queue(
     queues: Queues, aws: Requests, tries: int, longest: int

@@ -10,6 +10,7 @@ from moto.backends import get_backend
 
 from orchestrator import (
     Application,
+    ConfigurationError,
     Event,
     InvalidEvent,
     Job,
@@ -19,11 +20,16 @@ from orchestrator import (
     Run,
     StartJob,
     Unavailable,
+    UpdateTenant,
     create_handler,
 )
 from orchestrator.errors import WaitReason
 from orchestrator.job import Untraceable
 from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.local import sandbox
+from orchestrator.performers.publish_event import EventBus
+from orchestrator.run import Origin
+from orchestrator.stores.tenants import NoTenantRecords, Refusal
 from orchestrator.timing import deadline
 from tests.support.aws import ACCOUNT_ID, REGION, Requests, published, stored
 from tests.support.builder import Recorder
@@ -134,9 +140,9 @@ def test_an_event_waits_while_the_build_queue_is_full(
     (message,) = queues.messages()
     sent = json.loads(message.body)
     assert (sent["id"], sent["detail-type"], sent["detail"]) == (event["id"], event["detail-type"], event["detail"])
-    assert json.loads(message.message_attributes["Consumers"]["StringValue"]) == ["start_provisioning_job"]
+    assert json.loads(message.message_attributes["OrchestratorConsumers"]["StringValue"]) == ["start_provisioning_job"]
     (request,) = aws.of("SendMessage")
-    assert 45 <= request["DelaySeconds"] <= 60
+    assert 53 < request["DelaySeconds"] <= 75  # longer than the lock of the first try
     lines = json_lines(capsys.readouterr().out)
     assert f"waiting: {FULL}" in [line.get("message") for line in lines]
     assert [(line["reason"], line["EventsWaiting"]) for line in lines if "EventsWaiting" in line] == [
@@ -351,7 +357,7 @@ def test_an_event_for_a_consumer_that_is_gone_is_named(
 @pytest.mark.parametrize("value", ["no json", "7", '{"a": 1}', '"text"', "[]", "[1]"])
 def test_a_message_with_malformed_names_is_refused(handler: Application, queues: Queues, value: str) -> None:
     message = record(sample("tenant-provisioning"))
-    message["messageAttributes"] = {"Consumers": {"stringValue": value, "dataType": "String"}}
+    message["messageAttributes"] = {"OrchestratorConsumers": {"stringValue": value, "dataType": "String"}}
     message["attributes"]["ApproximateReceiveCount"] = "3"
 
     assert deliver(handler, message) == []
@@ -364,6 +370,7 @@ def test_a_message_with_malformed_names_is_refused(handler: Application, queues:
         ("TENANT_SUSPENDED_SUCCESS", "me"),
         ("TENANT_SUSPENDED_FAILURE", "me"),
         ("Scheduled Event", "aws.events"),
+        ("Scheduled Event", "aws.scheduler"),
         ("CodeBuild Build State Change", "aws.codebuild"),
     ],
 )
@@ -408,14 +415,164 @@ def test_a_redrive_stays_one_while_it_waits(handler: Application, queues: Queues
     invoke(handler, failed)
 
     (message,) = queues.messages()
-    assert message.message_attributes["Redrive"]["StringValue"].startswith("record ")
+    assert message.message_attributes["OrchestratorRedrive"]["StringValue"].startswith("record ")
 
 
-def test_a_record_that_cannot_be_written_keeps_no_event_from_waiting(
-    handler: Application, queues: Queues, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_tenant_without_a_record_waits_as_well(handler: Application) -> None:
     event = changed(sample("tenant-deprovisioning"), "detail.tenant.id", "unknown")
 
     answer = invoke(handler, event)
 
     assert statuses(answer)[-1] == "waiting"
+
+
+def test_a_failure_that_cannot_be_published_is_tried_again(
+    handler: Application, queues: Queues, aws: Requests, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoke(handler, sample("tenant-provisioning"))
+    last = queues.delivery(age=LAST)
+    monkeypatch.setattr(EventBus, "_perform", unreachable)
+
+    assert deliver(handler, last) == ["message-1"]
+    assert queues.messages("failures") == []
+    monkeypatch.undo()
+
+
+def unreachable(*_: Any) -> None:
+    raise Unavailable("the bus was not reached")
+
+
+def test_a_failed_search_on_the_last_delivery_is_no_proof_that_nothing_runs(
+    handler: Application, queues: Queues, aws: Requests, builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old = changed(sample("tenant-provisioning"), "time", "2026-01-01T00:00:00Z")  # older than the ledger's memory
+    builder.search_error = Unavailable("not reached", ambiguous=False)
+    invoke(handler, old)
+    later = datetime.now(UTC) + timedelta(minutes=2)
+    monkeypatch.setattr("orchestrator.timing.clock.now", lambda: later)
+
+    assert deliver(handler, queues.delivery(age=LAST)) == []
+    assert published(aws) == []
+
+
+def test_after_a_search_that_found_nothing_the_failure_is_published(
+    handler: Application, queues: Queues, aws: Requests, builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder.error = Unavailable("throttled")
+    invoke(handler, sample("tenant-provisioning"))
+    builder.error = full()
+    later = datetime.now(UTC) + timedelta(minutes=2)
+    monkeypatch.setattr("orchestrator.timing.clock.now", lambda: later)
+
+    assert deliver(handler, queues.delivery(age=LAST)) == []
+    assert [entry["DetailType"] for entry in published(aws)] == ["TENANT_PROVISIONING_FAILURE"]
+
+
+class Crowded(Unavailable):
+    """An error of somebody's own builder."""
+
+
+def test_a_published_failure_of_ones_own_class_is_known_again(
+    handler: Application, queues: Queues, builder: Builder
+) -> None:
+    builder.error = Crowded("crowded", ambiguous=False)
+    event = changed(sample("tenant-provisioning"), "time", "2026-11-24T09:00:00Z")
+    invoke(handler, event)
+    invoke(handler, event)
+    deliver(handler, queues.delivery(0, age=LAST))
+    builder.error = None
+
+    deliver(handler, queues.delivery(1))
+
+    assert builder.jobs == []
+
+
+def test_a_later_status_removes_what_the_tenant_waited_for(handler: Application, builder: Builder) -> None:
+    invoke(handler, sample("tenant-provisioning"))
+    builder.error = None
+
+    invoke(
+        handler, changed(sample("tenant-deprovisioning", id="later"), "detail.tenant.id", sandbox.TENANT["tenantId"])
+    )
+
+    assert (stored()["status"], stored().get("waitingFor")) == ("DEPROVISIONING", None)
+
+
+def test_waiting_is_no_update_that_other_updates_could_be_older_than(
+    registry: Registry, handler: Application, builder: Builder
+) -> None:
+    registry.consumer("TENANT_RENAMED", name="rename")(
+        lambda event: UpdateTenant(tenant_id=sandbox.TENANT["tenantId"], changes={"alias": "x"})
+    )
+    earlier = sample("tenant-provisioning") | {"detail-type": "TENANT_RENAMED", "id": "earlier"}
+    invoke(handler, sample("tenant-provisioning"))
+
+    assert statuses(invoke(handler, earlier)) == ["updated"]
+
+
+def test_the_other_consumers_run_if_one_is_gone(
+    registry: Registry, handler: Application, queues: Queues, builder: Builder
+) -> None:
+    registry.consumer("TENANT_PROVISIONING", name="second")(lambda event: StartJob(name="second"))
+    invoke(handler, sample("tenant-provisioning"))
+    registry.remove("start_provisioning_job")
+    builder.error = None
+
+    assert deliver(handler, queues.delivery()) == ["message-1"]
+    assert [job.name for job in builder.jobs] == ["second"]
+
+
+def test_an_untraceable_run_goes_to_the_failure_queue_soon(
+    handler: Application, queues: Queues, builder: Builder
+) -> None:
+    invoke(handler, sample("tenant-provisioning"))
+    builder.error = Untraceable("the job does not declare the run id")
+
+    assert deliver(handler, queues.delivery(tries=3)) == []
+    assert len(queues.messages("failures")) == 1
+
+
+def test_a_replay_that_waited_in_vain_is_published_as_failed(
+    handler: Application, queues: Queues, aws: Requests
+) -> None:
+    invoke(handler, sample("tenant-provisioning", **{"replay-name": "after-the-outage"}))
+
+    deliver(handler, queues.delivery(age=LAST))
+
+    assert [entry["DetailType"] for entry in published(aws)] == ["TENANT_PROVISIONING_FAILURE"]
+
+
+def test_a_store_of_ones_own_that_raises_keeps_no_event_from_waiting(
+    registry: Registry, queues: Queues, builder: Builder
+) -> None:
+    class Broken(NoTenantRecords):
+        def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
+            raise RuntimeError("broken")
+
+    handler = create_handler(registry, builders={"CODE_BUILD": builder}, tenants=Broken())
+
+    assert statuses(invoke(handler, sample("tenant-provisioning")))[-1] == "waiting"
+
+
+def test_a_detail_that_a_consumer_made_unsendable_raises(
+    queues: Queues, builder: Builder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    registry = Registry()
+
+    @registry.consumer("TENANT_PROVISIONING")
+    def start(event: Event) -> StartJob:
+        event.detail["odd"] = {1, 2}  # type: ignore[index]
+        return StartJob(name="job")
+
+    handler = create_handler(registry, builders={"CODE_BUILD": builder})
+
+    with pytest.raises(Unavailable, match="queue is full"):
+        invoke(handler, sample("tenant-provisioning"))
+    assert "was not sent to the waiting queue (TypeError)" in capsys.readouterr().out
+
+
+def test_a_waiting_queue_needs_a_failure_queue(queues: Queues, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("FAILURE_QUEUE_URL")
+
+    with pytest.raises(ConfigurationError, match=r"WAITING_QUEUE_URL.*FAILURE_QUEUE_URL"):
+        create_handler(Registry())
