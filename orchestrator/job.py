@@ -124,7 +124,7 @@ class Builder(Protocol):
         ...
 
     def find(self, job: Job) -> Run | None:
-        """Search for the run that an earlier `start` with the job's run id has started.
+        """Search for the run that an earlier call of `start` created for the job's run id.
 
         Runs that started before `job.since` cannot have that run id, so they need not be searched.
 
@@ -132,7 +132,7 @@ class Builder(Protocol):
             The run; `None` if there is no such run.
 
         Raises:
-            Untraceable: The build system does not store the job's run ids, so the run may exist without being found.
+            Untraceable: The build system stores no run ids for this job, so there may be a run that cannot be found.
             JobRejected: The build system has no such job.
             ConfigurationError: The function has no permission to use the build system, or its settings are wrong.
             Unavailable: The build system could not be reached, or is too busy.
