@@ -61,12 +61,11 @@ class UpdateTenant:
 
     A change is plain if `starts` is false and `status` is `None`.
 
-    If a later event has begun an operation for the tenant, nothing is changed, and the consumer's remaining actions are
-    not performed. There is one exception: if the change is plain and the consumer's event has no `start`, the remaining
-    actions are performed.
+    If a later event has begun an operation for the tenant, nothing is changed. The consumer's remaining actions are
+    then performed only if the change is plain and the `Event.start` of the consumer's event is `None`.
 
-    If a later event has made a plain change to the record, an earlier event's plain change is skipped. The consumer's
-    remaining actions are then performed.
+    If a later event has made a plain change to the record, the plain change of an earlier event is skipped, and the
+    remaining actions of the earlier event's consumer are performed.
 
     Attributes:
         tenant_id: The tenant's id, which is the tenant record's key.
@@ -99,9 +98,9 @@ class PublishEvent:
     Attributes:
         type: The event's type: EventBridge's `detail-type`.
         detail: The event's detail. It may be secret and is not in `repr`.
-        source: The event's source. A retry may publish the event twice. If this function receives both events, it
-            recognizes the second one as a repeat, provided that the source is `orchestrator` or begins with
-            `saas.tenant.provisioning.`. With any other source, it handles both.
+        source: The event's source. A retry may publish the event twice, and this function may receive both events. If
+            the source is `orchestrator` or begins with `saas.tenant.provisioning.`, the function recognizes the second
+            event as a repeat. With any other source, the function handles both events.
         failure: The error of a consumer, if the event reports that the consumer failed. The ledger stores the error in
             the action's record, so that a redelivery fails with the same error.
         once_per: A subject, such as a run. For each tenant, only one action with this subject is performed,
@@ -251,15 +250,16 @@ class Outcome(TypedDict, total=False):
         status: What happened to the action.
         builder: The name of the job's builder.
         name: For a job, the job's name; for a tenant record, the tenant's id; for an event, its type; for a callback,
-            the host that it was sent to. For a callback that was not sent because of its `missing`, the tenant's id.
+            the host that it was sent to. If a callback was not sent because of its `missing`, `name` is the tenant's
+            id.
         id: The run's id in the build system, or the published event's id.
         link: Address of a web page about the run.
         buildNumber: Number of the Jenkins build. It is missing if the run is still waiting in Jenkins' queue.
         buildLink: Address of the Jenkins build's web page.
         checked: Number of runs that a sweep checked.
         published: Number of endings that a sweep published.
-        reason: Why an action was skipped, superseded, ignored or refused, or what its event waits for. If the published
-            event reports a consumer's failure, this is the error's text.
+        reason: Why an action was skipped, superseded, ignored or refused. For the status `waiting`, what the event
+            waits for. For a published event that reports a consumer's failure, the text of the consumer's error.
         error: Class name of the consumer's error, if the published event reports a consumer's failure.
         answer: The values of the members that a callback keeps, by member. They may be personal data, so only the
             ledger stores them, in the action's record. They are neither logged nor returned by the handler.

@@ -111,10 +111,10 @@ class Application:
         return _answer(event, results)
 
     def _dispatch(self, event: Event[Mapping[str, Any]], context: Context) -> Sequence[ConsumerResult]:
-        """Dispatch the event to its consumers, or to those for which it has waited.
+        """Dispatch the event to the consumers of its type.
 
-        If the event has waited for a consumer that is not registered any more, the result for this consumer is an
-        error.
+        An event from a queue may name the consumers that it is for. It is then dispatched to these consumers only. If
+        one of them is not registered any more, its result is an error.
         """
         consumers = self.registry.consumers_of(event.type)
         names = event.delivery.consumers if event.delivery is not None else ()
@@ -161,8 +161,8 @@ class Application:
 def _may_wait(event: Event[Any]) -> bool:
     """Return whether the event may be sent to the waiting queue.
 
-    Events about endings, state changes of builds and schedules may not: they would be behind events that wait for the
-    endings.
+    Three kinds of events may not: events about the endings of runs, events about the state changes of builds, and
+    events of schedules. In the queue, they would be behind events that wait until runs have ended.
     """
     return not event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)) and event.source not in _NEVER_WAITING
 

@@ -117,9 +117,9 @@ def describe(
     """Check a callable, and create a consumer from it. `Registry.consumer` explains the arguments.
 
     Raises:
-        ConfigurationError: An argument is malformed, or `name` is missing for a callable without a name. Or the
-            callable is unfit: its signature or return annotation is not that of a consumer, or the annotation of its
-            first parameter cannot be used.
+        ConfigurationError: An argument is malformed. Or the callable has no name, and the argument `name` is missing.
+            Or the callable is unfit: its signature or return annotation is not that of a consumer, or the annotation of
+            its first parameter cannot be used.
     """
     name = name or getattr(function, "__name__", "")
     if not name or name == "<lambda>":

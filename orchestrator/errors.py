@@ -26,7 +26,7 @@ class InvalidEvent(OrchestratorError):
 class UnknownTenant(InvalidEvent):
     """The event's tenant has no tenant record, because this function did not provision the tenant.
 
-    No event about this failure is published, because nobody waits for a job for such a tenant.
+    No event about this failure is published, because nobody waits for the tenant's job.
     """
 
 
@@ -71,7 +71,11 @@ _STORED = (InvalidEvent, ConfigurationError, JobRejected, Unavailable)
 
 
 def stored_name(error: OrchestratorError) -> str:
-    """Return the class name under which the ledger stores an error; for `of_name`, a subclass has the base's name."""
+    """Return the class name under which the ledger stores an error.
+
+    `of_name` does not know subclasses. For a subclass of `InvalidEvent`, `ConfigurationError`, `JobRejected` or
+    `Unavailable`, the result is therefore the name of the base class.
+    """
     return next((cls.__name__ for cls in _STORED if isinstance(error, cls)), type(error).__name__)
 
 

@@ -48,9 +48,10 @@ class Delivery:
     """How a queue delivered an event.
 
     Attributes:
-        consumers: Names of the consumers that the event is for. If this is empty, it is for all consumers of its type.
+        consumers: Names of the consumers that the event is for. If the tuple is empty, the event is for all consumers
+            of its type.
         has_waited: Whether the event was delivered before.
-        comes_back: Whether this function retries a failed message with growing pauses.
+        comes_back: Whether this Lambda function schedules a retry of the message if handling the message fails.
         is_last: Whether this is the last delivery, because the event has waited for too long.
     """
 

@@ -33,7 +33,7 @@ class Run:
 
     Attributes:
         id: The run's id in the build system: the id of a CodeBuild build, or the number of a Jenkins queue item. (A
-            Jenkins build gets its own number only later.) It is `None` if the build system did not return an id.
+            Jenkins build gets its own number only later.) `id` is `None` if the build system did not return an id.
         link: Address of a web page about the run.
         build_number: Number of the run's build, if this number differs from `id`, as it does in Jenkins. It is `None`
             as long as the number is unknown.
@@ -144,10 +144,10 @@ class RecognisesRepeats(Protocol):
     """A builder whose build system itself recognizes a repeated `start`, for a limited time.
 
     Attributes:
-        covers: How long the build system recognizes a repeated `start`. The time counts from `Job.since`. It is used
-            only if `IDEMPOTENCY_TABLE` is not set: once this time has passed, `find` is called before `start`. For a
-            builder without `covers`, the time is 30 seconds. An event that is younger than 30 seconds cannot be a
-            retry, because Lambda waits a minute before its first retry.
+        covers: How long the build system recognizes a repeated `start`, counted from `Job.since`. `covers` is used only
+            if `IDEMPOTENCY_TABLE` is not set: once the time has passed, `find` is called before `start`. For a builder
+            without `covers`, the time is 30 seconds. An event that is younger than 30 seconds cannot be a retry,
+            because Lambda waits a minute before its first retry.
     """
 
     covers: timedelta

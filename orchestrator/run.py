@@ -51,7 +51,8 @@ class Origin:
 
     Attributes:
         event: The event, with its detail as received.
-        consumer: Name of the consumer that returned the action, or that failed if `is_failure` is true.
+        consumer: Name of the consumer that returned the action. If `is_failure` is true, it is the name of the consumer
+            that failed.
         position: The action's position among the consumer's actions, from 0.
         is_failure: Whether the action publishes the event about the consumer's failure. The consumer does not return
             such an action, so `position` is not used.
@@ -140,12 +141,12 @@ def published_start(source: str, resources: Sequence[str]) -> Start | None:
 
 
 def publishes_failure(source: str, resources: Sequence[str]) -> bool:
-    """Whether an event's source and resources show that this package published it because a consumer failed."""
+    """Whether source and resources belong to an event that this package published because a consumer failed."""
     return any(_marked(source, resources, _FAILURE))
 
 
 def ending_run(event: Event[Any]) -> str | None:
-    """Read the id of the run whose ending an event is about.
+    """Read the run id from an event about the ending of a run.
 
     Args:
         event: Any event, with its detail as received.
@@ -164,7 +165,10 @@ def named_run(event: Event[Any]) -> str | None:
 
 
 def ending_id(run_id: str) -> str:
-    """Compute the identity of a run's ending. It is the same for every event about the ending, success or failure."""
+    """Compute the identity of a run's ending.
+
+    All events about the ending lead to the same identity, whether they report success or failure.
+    """
     return _digest("ending", run_id)
 
 

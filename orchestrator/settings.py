@@ -97,8 +97,9 @@ class Settings(BaseModel):
             `example.com`.
         idempotency_table: DynamoDB table of the ledger. Without it, only the build systems prevent a repeated event
             from starting its job twice.
-        idempotency_record_max_age: How long the ledger keeps a record and follows a run, in seconds.
-        require_run_id: Whether to refuse an event about a run's ending if its detail has no `ORCHESTRATOR_RUN_ID`.
+        idempotency_record_max_age: How long the ledger keeps a record, in seconds. A run is followed only while its
+            record is kept.
+        require_run_id: Whether to refuse an event about a run's ending if the detail has no `ORCHESTRATOR_RUN_ID`.
             Without this id, the event cannot be checked against the ledger: anyone who may publish on the bus could
             have sent the event.
         publish_build_endings: Whether this function publishes how CodeBuild builds ended. Set it to false if the builds

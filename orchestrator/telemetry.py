@@ -1,4 +1,4 @@
-"""Writes the logs and metrics of this package, separate from the loggers of code that uses the package."""
+"""Writes the logs and metrics of this package. Code that uses the package has its own loggers, which stay separate."""
 
 import json
 import logging
@@ -30,7 +30,7 @@ _stdout_lock = threading.RLock()
 
 
 class _CurrentStdout(logging.StreamHandler[TextIO]):
-    """Writes to the current `sys.stdout`. It may have been redirected since this handler was created."""
+    """Writes to the current `sys.stdout`, even if `sys.stdout` was replaced after this handler was created."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -69,8 +69,8 @@ class _UnlistedLogger(logging.Logger):
 class _PrivateLogger(Logger):
     """A Powertools Logger that uses an `_UnlistedLogger`, so that no other package shares its logger.
 
-    An ordinary Powertools Logger uses the logger that has the service name in `logging`'s tree. Another package with
-    the same service name would use the same logger.
+    An ordinary Powertools Logger uses a logger from `logging`'s tree, and finds it by the service name. Two packages
+    with the same service name would therefore use the same logger.
     """
 
     def _get_logger(self) -> logging.Logger:
@@ -81,7 +81,7 @@ class _PrivateLogger(Logger):
         return _UnlistedLogger(self.service)
 
     def prefer(self, level: str | int) -> None:
-        """Set the log level. It overrides the log level in Lambda's settings, which Powertools would prefer."""
+        """Set the log level, whatever Lambda's settings say. Powertools itself would prefer Lambda's settings."""
         self._logger.setLevel(level)
 
 

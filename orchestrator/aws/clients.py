@@ -34,7 +34,7 @@ class Clients:
 
         The client allows 2 s for connecting and 5 s for the answer, or less if the invocation ends sooner. It tries
         each request up to three times, with random pauses between the tries. If the variable
-        `AWS_ENDPOINT_URL_<SERVICE>` or `AWS_ENDPOINT_URL` is set, the client sends its requests to the address in it.
+        `AWS_ENDPOINT_URL_<SERVICE>` or `AWS_ENDPOINT_URL` contains an address, the client sends its requests there.
 
         Args:
             service: The name that the SDK gives the service, such as `dynamodb`.

@@ -49,14 +49,14 @@ _NOT_SET_UP = (
 
 @contextmanager
 def aws_errors(failure: str, rejected: type[OrchestratorError] = ConfigurationError) -> Iterator[None]:
-    """Convert errors of the SDK that are raised in the `with` block into errors of this package.
+    """Convert each error of the SDK in the `with` block into an error of this package.
 
     AWS's own text is left out of the messages, because it may repeat the request's values.
 
     Args:
         failure: Start of the error message, such as `tier 'BASIC' could not be read`.
-        rejected: The type of the error if neither `Unavailable` nor `ConfigurationError` fits (see below), for example
-            because the request is invalid.
+        rejected: The type of the error for a refused request, for example an invalid one. If the reason fits
+            `Unavailable` or `ConfigurationError` (see below), that type is used instead.
 
     Raises:
         Unavailable: AWS was unreachable, failed internally, or throttled the request.

@@ -56,8 +56,8 @@ class CodeBuild:
         """Start a build; see `Builder.start`.
 
         The run id is the request's idempotency token, so CodeBuild starts no second build if the request is repeated.
-        If the variables have changed since the first request, CodeBuild refuses the repeated one. In this case, the
-        build that the first request started is searched for and returned.
+        If the variables have changed since the first request, CodeBuild refuses the repeated one. This
+        method then searches for the build that the first request started, and returns that build.
         """
         self.check(job.name)
         variables = [{"name": name, "value": value, "type": "PLAINTEXT"} for name, value in job.variables.items()]
@@ -131,10 +131,9 @@ class CodeBuild:
 
 
 def _raise_in_doubt(error: ClientError, failure: str) -> None:
-    """Raise `Unavailable` if the SDK tried the request to start a build more than once.
+    """Raise `Unavailable` if the SDK needed several tries for the request to start a build.
 
-    AWS refused the last try. It is not known whether an earlier try started the build, because its answer may have been
-    lost.
+    AWS refused the last try. The answer to an earlier try may have been lost, so the build may have been started.
     """
     if error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0:
         raise Unavailable(

@@ -177,9 +177,9 @@ _ANY_PREFIX, _ANY_SUFFIX = tuple(_PREFIXES), tuple(_SUFFIXES)
 
 
 def family_of(name: str) -> str | None:
-    """Return the name of the family in `FAMILIES` that a variable's name belongs to.
+    """Return the name of the family that a variable's name belongs to; `FAMILIES` lists the families.
 
-    Return `None` if the variable's name belongs to no family, which means that an event may set the variable.
+    Return `None` if the variable's name belongs to no family. An event may then set the variable.
 
     Example:
         >>> family_of("Git_Ssh_Command"), family_of("INSTANCE_COUNT")

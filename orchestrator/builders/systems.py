@@ -58,9 +58,9 @@ class BuildSystem:
 
     Attributes:
         name: The builder's name.
-        covers: How long after the event's time a job can be started without a search by `find`. In this time, the build
-            system itself recognizes a repeated `start`. For a builder without the attribute `covers`, this is 30
-            seconds, because Lambda waits longer than that before a retry.
+        covers: How long after an event's time its job can be started without a search by `find`. During this time, the
+            build system itself recognizes a repeated `start`. A builder without the attribute `covers` gets 30 seconds:
+            a younger event cannot be a retry, because Lambda waits a minute before its first retry.
         can_be_followed: Whether the builder has a method `endings`. If it has none, its runs cannot be followed.
     """
 
@@ -83,7 +83,7 @@ class BuildSystem:
 
         Raises:
             ConsumerFailed: The builder returned something other than a `Run`. It may have started the job.
-            Unavailable: The builder raised it. Its `waits_for` is set if the event only has to wait.
+            Unavailable: The builder raised it. If its `waits_for` is set, the event can wait for the build system.
         """
         with _waiting(), self._wrapped_errors():
             run = self._builder.start(job)
@@ -111,7 +111,7 @@ class BuildSystem:
     def endings(self, jobs: Sequence[StartedJob]) -> Mapping[str, Ending]:
         """Look up how runs of one job ended; see `KnowsEndings.endings`.
 
-        Endings that the builder returns for runs that are not in `jobs` are left out.
+        If the builder returns an ending of a run that is not in `jobs`, the ending is left out.
 
         Raises:
             ConfigurationError: The builder has no method `endings`.
@@ -137,10 +137,11 @@ class BuildSystem:
 
 @contextmanager
 def _waiting() -> Iterator[None]:
-    """Set `waits_for` of an `Unavailable` that has none: the event waits, because the build system is down.
+    """Let the event wait for the build system if the `with` block raises `Unavailable`.
 
-    `waits_for` stays `None` for an `Untraceable` run, which needs a person. It also stays `None` if the invocation has
-    no time left for another call, because the build system may be up.
+    The error's `waits_for` is set to `BUILD_SYSTEM_DOWN`, unless it has a value already. It stays `None` in two cases.
+    If the error is `Untraceable`, waiting would not help: a person must look for the run. If the invocation has no time
+    left for another call, the build system may be up.
     """
     try:
         yield

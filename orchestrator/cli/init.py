@@ -62,7 +62,7 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _existing(folder: Path, files: Iterable[Path]) -> list[str]:
-    """Return the paths, relative to `folder`, of what keeps a project's files from being written.
+    """Return the paths that are in the way of a project's files, relative to `folder`.
 
     A path is in the way in three cases: it is a symbolic link, something exists where a file must be written, or
     something other than a folder exists where a folder is needed.

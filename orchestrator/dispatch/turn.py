@@ -56,7 +56,7 @@ class ConsumerResult:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the consumer failed, and the event does not wait for its job."""
+        """Whether the consumer failed, and the event does not wait for the consumer's job."""
         return self.error is not None and not self.is_waiting
 
 
@@ -199,8 +199,9 @@ class Turn:
     def _failed(self, raised: BaseException) -> ConsumerResult:
         """Return the result for an exception that ended the turn.
 
-        If the control plane waits for a job that will certainly not be started, publish the failure as an event. That
-        is so if the failure is permanent, or if the event has waited for the job until its last delivery.
+        If the control plane waits for a job that will certainly not be started, publish the failure as an event. A
+        job will certainly not be started in two cases: the failure is permanent, or the job still cannot be started at
+        the event's last delivery.
 
         Raises:
             KeyboardInterrupt: The exception is a `KeyboardInterrupt`, which must end the program.
@@ -232,7 +233,10 @@ class Turn:
         return result
 
     def _may_be_given_up(self) -> bool:
-        """Return whether the failure to start a job is published now, so that no other delivery may start it."""
+        """Return whether to give up a job that cannot be started now, and to publish the failure.
+
+        If so, the ledger keeps the claim on the job's action, so that no other delivery starts the job.
+        """
         return self._is_last_delivery() and self._consumer.failure_type is not None
 
     def _is_last_delivery(self) -> bool:

@@ -56,8 +56,8 @@ class Admission:
 
         Raises:
             UnknownRun: The ledger has no record of the run, or the record contradicts the event.
-            InvalidEvent: The event is about a run but contains no run id, `REQUIRE_RUN_ID` is set, and this function
-                did not publish the event.
+            InvalidEvent: The event is about a run but contains no run id, `REQUIRE_RUN_ID` is set, and this Lambda
+                function did not publish the event.
             Unavailable: The ledger cannot be read or written.
         """
         is_follow_up = event.type == EventType.TENANT_DEPLOYMENT
@@ -92,10 +92,10 @@ class Admission:
             self._records.unfollow(run_id)
 
     def _check_sender(self, event: Event[Mapping[str, Any]]) -> None:
-        """If `REQUIRE_RUN_ID` is set, check that an event without a run id was published by this function.
+        """If `REQUIRE_RUN_ID` is set, check that an event without a run id comes from this Lambda function.
 
-        If this function cannot start a job, there is no run, so it publishes a failure event without a run id. The
-        ledger's record of the action that published the event proves the sender.
+        If the Lambda function cannot start a job, there is no run. The Lambda function then publishes a failure event,
+        which has no run id. The ledger's record of the action that published the event proves who the sender is.
 
         Raises:
             InvalidEvent: `REQUIRE_RUN_ID` is set, and the ledger has no record of an action that published the event.

@@ -56,8 +56,8 @@ class EndingPublisher:
     def _perform(self, action: PublishEnding, origin: Origin, claim: Claim) -> Outcome:
         """Publish the ending of the action's run if the build system confirms that the run has ended.
 
-        If the build system has deleted the run, the builder can only guess the ending. If the action contains an
-        ending, that ending is published instead of the guess.
+        The builder can only guess the ending of a run that the build system has deleted. If the builder guesses and the
+        action contains an ending, the action's ending is published.
 
         Nothing is published if the ledger has no table or no matching run, or if the run succeeded although an earlier
         event reported its failure. In each of these cases, the outcome contains the reason.

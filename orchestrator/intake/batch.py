@@ -46,8 +46,8 @@ class Batches:
 
         Args:
             batch: The invocation's payload, with the messages in `Records`.
-            handle: Handles one message. Its arguments are a function that converts the message to an event, and the
-                message. It raises an exception if the message could not be handled.
+            handle: Handles one message. It is called with two arguments: a function that converts the message to an
+                event, and the message itself. It raises an exception if the message could not be handled.
 
         Returns:
             The answer to Lambda: `{"batchItemFailures": [{"itemIdentifier": …}, …]}`. It lists the ids of the messages
@@ -97,7 +97,7 @@ class _Failures:
 
         Args:
             handle: Handles one message; see `Batches.process`.
-            comes_back: Whether the function itself decides that a failed message is delivered again.
+            comes_back: Whether a `Redelivery` schedules the retries of failed messages.
         """
         self.errors: dict[str, Exception] = {}
         self.last_tries: set[str] = set()

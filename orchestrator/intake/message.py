@@ -83,7 +83,7 @@ def _consumers(record: SQSRecord) -> tuple[str, ...]:
 
 
 def tries(record: SQSRecord) -> int:
-    """Return how many times SQS has delivered a message; a message of a test may lack that number."""
+    """Return how many times SQS has delivered a message; 1 if the message lacks that number, as in some tests."""
     return int((record.get("attributes") or {}).get("ApproximateReceiveCount") or "1")
 
 

@@ -62,7 +62,7 @@ class Redelivery:
         """Store the argument.
 
         Args:
-            failure_queue: The failure queue. Its client is also that of the queues that messages come from.
+            failure_queue: The failure queue. Its SQS client is also used for the queues that the messages come from.
         """
         self._queue = failure_queue
         self._client = failure_queue.client
@@ -71,8 +71,9 @@ class Redelivery:
         """Schedule the retries of failed messages, or move them to the failure queue.
 
         A message is retried after about a minute. After each further failure, the wait is twice as long, up to an hour.
-        A message is moved to the failure queue in two cases: this was its last try (see `is_last_try`), or it failed
-        with an error other than `Unavailable` and has been received three times.
+        A message is moved to the failure queue in two cases. It failed with an error other than `Unavailable` and has
+        been received three times. Or this was its last try (see `is_last_try`) and its job still has to wait; after
+        another `Unavailable`, the last tries go on for half a day.
 
         The failure queue gets the message's event, as an EventBridge event with the original id. The message attributes
         `ErrorCode` and `ErrorMessage` hold the error's class name and text. If sending fails, the message stays in its
@@ -152,7 +153,7 @@ class Redelivery:
 
 
 def is_last_try(record: SQSRecord) -> bool:
-    """Whether a message is not tried again if it fails, because it is 13 days old.
+    """Whether a message is more than 13 days old, so that this try is the message's last one.
 
     SQS deletes messages after at most 14 days.
     """

@@ -1,4 +1,4 @@
-"""Lets an event wait in a queue until its job can be started, and shows in the tenant record what it waits for."""
+"""Lets an event wait in a queue until its job can be started, and stores in the tenant record why the event waits."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from orchestrator.stores.tenants import WAITING_FOR, TenantRecords
 
 
 class Waiting:
-    """Sends events to the waiting queue, and keeps the attribute `waitingFor` of their tenants' records."""
+    """Sends events to the waiting queue, and keeps the attribute `waitingFor` of the tenant records up to date."""
 
     def __init__(self, queue: Queue | None, tenants: TenantRecords) -> None:
         """Store the arguments.
@@ -32,8 +32,8 @@ class Waiting:
     def send(self, event: Event[Mapping[str, Any]], consumers: Sequence[str]) -> bool:
         """Send an event to the waiting queue, for the consumers that wait.
 
-        Nothing is stored before. If Lambda repeats the event, a second message is sent. That does no harm: whichever
-        message comes first starts the jobs, and the ledger answers the other one.
+        The ledger does not record that an event was sent. If Lambda repeats the event, a second message is sent. The
+        second message does no harm, because the ledger makes sure that the two messages start each job only once.
 
         Args:
             event: The event as it was received.
@@ -60,7 +60,12 @@ class Waiting:
         return True
 
     def note(self, event: Event[Mapping[str, Any]], reason: WaitReason | None) -> None:
-        """Store in the tenant record what the event waits for; `None` removes that. A failure is only logged."""
+        """Store in the tenant record what the event waits for. If that fails, only log the failure.
+
+        Args:
+            event: The event.
+            reason: What the event waits for. `None` removes the attribute `waitingFor` from the tenant record.
+        """
         tenant_id = find_tenant_id(event.detail)
         if tenant_id is None:
             return

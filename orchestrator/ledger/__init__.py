@@ -1,1 +1,1 @@
-"""Records actions, so that each is performed once, and lists the runs that are followed until they end."""
+"""Keeps records of actions, so that each action is performed once. The records also show which runs are followed."""

@@ -218,7 +218,7 @@ class DynamoDBRecords:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Convert every error of a request to the table to `Unavailable`, so that the event is retried.
+        """Turn every error that a request to the table raises into an `Unavailable`, so that the event is retried.
 
         After a permanent error, the function would publish that the tenant's operation failed, although the operation's
         job may be running.

@@ -87,7 +87,8 @@ class Records(Protocol):
         """Claim an action, in one atomic step.
 
         The claim succeeds in three cases: the action has no record, the record has expired, or the action is not done
-        and the lock of its last claim has expired. See `Record.may_be_claimed` for an exception.
+        and the lock of its last claim has expired. The third case does not apply to one owner,
+        which `Record.may_be_claimed` describes.
 
         The claim also succeeds if the same owner repeats its last claim, because the response to the first request may
         have been lost.

@@ -143,24 +143,24 @@ class Record:
 
         - Nobody may claim an action that is done.
         - The owner of the latest claim may repeat that claim.
-        - Any other owner may claim the action once the lock of the latest claim has expired. Only the owner of the
-          first claim may not: the ledger would mistake the new claim for the first one, and assume that nobody has
-          acted since.
+        - Any other owner may claim the action once the lock of the latest claim has expired.
+        - As an exception, the owner of the first claim may not claim the action after another owner has claimed it. The
+          ledger would mistake the new claim for the first one, and assume that no other owner has begun the action.
         """
         is_over = self.locked_until < latest_free_lock() and self.first_owner != owner
         return (self.state is State.CLAIMED and (self.owner == owner or is_over)) or self.is_expired
 
 
 def latest_free_lock() -> int:
-    """Return the time before which a lock must have expired to be free now, in milliseconds since 1970.
+    """Return the current limit for expired locks, in milliseconds since 1970: a lock that expired earlier is free.
 
-    The time is `CLOCK_TOLERANCE_SECONDS` ago, because the clock of the lock's owner may be behind.
+    The limit is `CLOCK_TOLERANCE_SECONDS` ago, because the clock of the lock's owner may be behind.
     """
     return milliseconds(clock.now()) - int(CLOCK_TOLERANCE_SECONDS * 1000)
 
 
 def expiration(memory: timedelta | None) -> int:
-    """Return when a record that is written now expires, in seconds since 1970.
+    """Return the expiration time of a record that is about to be written, in seconds since 1970.
 
     Args:
         memory: How long the record is kept. `None` keeps it for a day; see `Records`.

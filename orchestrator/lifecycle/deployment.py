@@ -49,9 +49,9 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
         context: The consumer's context.
 
     Returns:
-        The actions that update the tenant's status and start the job. If there is no job to start, the actions that
-        `conclude` returns: they update the tenant's status and send the status webhook. There is no job to start if the
-        tier has no deployment job, or if the provisioning build failed.
+        Normally, the actions that update the tenant's status and start the job. If the tier has no deployment job, or
+        if the provisioning build failed, the actions of `conclude`, which update the tenant's status and send the
+        status webhook.
 
     Raises:
         InvalidEvent: Neither the event nor the tenant record names the tier.

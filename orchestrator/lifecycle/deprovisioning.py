@@ -31,7 +31,7 @@ def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Contex
 
     Raises:
         UnknownTenant: The tenant has no tenant record, and the event names no plan.
-        InvalidEvent: The detail, with the members from the tenant record, is invalid.
+        InvalidEvent: After the members from the tenant record are added, the detail is invalid.
         ConfigurationError: The tier is unknown, or names no deprovisioning job.
     """
     record = context.tenants.get(event.detail.tenant.id)
@@ -110,11 +110,11 @@ def _own_signing(sent: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_own_signing(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the detail with the event's own `secret` and `context` in both places where a job may read them.
+    """Return the detail with the event's `secret` and `context` in both places where a job may read them.
 
     The two places are the detail's top level and `environmentOverride`. Members that the detail lacks are later taken
-    from the tenant record. If one place lacked the event's own values, the job could therefore get the values of the
-    tenant record.
+    from the tenant record. If the event's values were in only one place, the other place would get the values of the
+    tenant record, and the job might read those.
     """
     own = _own_signing(sent)
     if not own or not stored.get("builderConfig"):

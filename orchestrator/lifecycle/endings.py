@@ -97,5 +97,5 @@ def publish_build_ending(event: Event[BuildStateChange], context: Context) -> Pu
 
 @registry.consumer(SCHEDULED, when=is_scheduled, leads_to=[_ENDINGS])
 def sweep_runs(event: Event) -> SweepRuns:
-    """Look for runs that have ended without an event that reports the ending, and publish their endings."""
+    """Check the runs that are followed, and publish the endings that no event has reported."""
     return SweepRuns()

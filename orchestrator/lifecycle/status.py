@@ -1,4 +1,4 @@
-"""Builds the attributes of a tenant record that describe the tenant's status, such as its time and its run."""
+"""Builds the status attributes of a tenant record: the status itself, and for example its time and its run."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -50,7 +50,7 @@ def status_of(
     build: str | None = None,
     reason: str | None = None,
 ) -> dict[str, str | None]:
-    """Build the attributes of a tenant record that describe a status.
+    """Build the status attributes of a tenant record.
 
     Args:
         event: The event that leads to the status. Its time is stored.
@@ -60,8 +60,8 @@ def status_of(
         reason: Why something failed. Only its first 1,000 characters are stored.
 
     Returns:
-        All attributes that describe a status, for an update of the tenant record. An attribute for which the new status
-        has no value is `None`. The update then removes the attribute from the tenant record.
+        All status attributes. If the new status has no value for an attribute, the attribute is `None`. The update of
+        the tenant record then removes the attribute.
     """
     return {
         "status": status,
@@ -121,8 +121,8 @@ def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str
     """Build the update of a tenant record after a success.
 
     The update will be skipped if the tenant record already has a later status or a failure. There is one exception: a
-    failure without `statusRun` is replaced. A failure without `statusRun` means that the job could not be started. The
-    success must then come from a later start of the job: someone has sent the job's event again.
+    failure without `statusRun` is replaced. A missing `statusRun` means that the job could not be started. Since then,
+    someone has sent the job's event again, and the job has succeeded.
 
     Args:
         event: The event that leads to the status.
@@ -140,9 +140,9 @@ def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str
 def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
     """Build the update of a tenant record after a failure.
 
-    If this function could not start the job, it has published the failure itself. In this case, the update does two
-    more things. It creates the tenant record if there is none. And it removes `startedBy`, so that the operation can
-    begin again when someone sends the job's event again.
+    If this function could not start the job, it has published the failure itself. The update then creates the tenant
+    record if there is none, and removes `startedBy` from it. Without `startedBy`, the tenant's operation can begin
+    again when someone sends the job's event again.
 
     Args:
         event: The event that reports the failure.

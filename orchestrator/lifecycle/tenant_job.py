@@ -22,10 +22,10 @@ class Requested:
     """The job variables that an event or a tenant record requests.
 
     Attributes:
-        admitted: The variables that the tier's `allowedVariables` admits. None of these names is refused later. The
-            values are already converted to text. If the tier has no `allowedVariables`, this is empty.
-        others: The remaining variables. When the job is prepared, a variable among these is refused if its name could
-            change how the build runs (see `orchestrator.builders.refused_names`).
+        admitted: The variables that the tier's `allowedVariables` admits. No later check refuses their names. Their
+            values are already converted to text. If the tier has no `allowedVariables`, `admitted` is empty.
+        others: The remaining variables. When the job is prepared, a variable is refused if its name could change how
+            the build runs (see `orchestrator.builders.refused_names`).
     """
 
     admitted: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -73,9 +73,9 @@ def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:
 def requested_variables(detail: Mapping[str, Any], tier: Mapping[str, Any]) -> Requested:
     """Read the variables that a detail requests for the tenant's jobs.
 
-    A detail requests the variables in its `environmentOverride`, its own `secret` and `context`, and the members of its
-    plan's `sizeConfig`. If the detail has `builderConfig` but no `subscription`, it requests only the variables in
-    `environmentOverride`.
+    A detail requests the variables in its `environmentOverride`, the `secret` and `context` at its top level, and the
+    members of its plan's `sizeConfig`. If the detail has `builderConfig` but no `subscription`, it requests only the
+    variables in `environmentOverride`.
 
     Args:
         detail: The flat detail of a TENANT_PROVISIONING event, or a tenant record.

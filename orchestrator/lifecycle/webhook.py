@@ -1,4 +1,4 @@
-"""Stores in the tenant record how a tenant's run ended, and reports it to the control plane with the status webhook.
+"""Handles the ending of a tenant's run: updates the tenant record, and sends the status webhook to the control plane.
 
 "The status webhook" in orchestrator/lifecycle/README.md describes the webhook.
 """

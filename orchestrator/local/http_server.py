@@ -44,9 +44,9 @@ class Request:
 class Answer:
     """A response.
 
-    The server adds the header `Content-Length`, unless `headers` already contains one. In that case, the server sends
-    the given value, and closes the connection after the body. A test can thus announce a longer body than the server
-    sends.
+    If `headers` lacks `Content-Length`, the server adds this header. If `headers` contains `Content-Length`, the server
+    sends the given value, and closes the connection after the body. A test can thus announce a longer body than the
+    server sends.
     """
 
     status: int

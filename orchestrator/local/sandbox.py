@@ -146,7 +146,7 @@ def fill(jobs: Sequence[str] = ()) -> None:
 
 
 def leave_jobs_open() -> None:
-    """Store two runs in the ledger that have started and not ended. Two sample events need them.
+    """Store two unfinished runs in the ledger. Two sample events need these runs.
 
     The event `events/scheduled-sweep.json` makes the function check all runs whose check is due. The check of the first
     run is due. The event `events/codebuild-build-state-change.json` reports that the second run has ended.

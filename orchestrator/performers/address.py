@@ -87,15 +87,14 @@ class AllowedHosts:
 
 
 def resolve(host: str, failure: str) -> list[str]:
-    """Resolve a host's name to its IP addresses, and check that each address can be that of a control plane.
+    """Resolve a host's name to its IP addresses, and refuse addresses that no control plane can have.
 
     Args:
         host: The name, or an IP address.
         failure: The beginning of the error message.
 
     Raises:
-        ConfigurationError: One of the addresses cannot be that of a control plane. For example, the address belongs to
-            a metadata service.
+        ConfigurationError: One of the addresses is refused, for example because it belongs to a metadata service.
         OSError: The name cannot be resolved.
     """
     found = list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))

@@ -132,13 +132,15 @@ class Callbacks:
             is_repeat: Whether an earlier delivery of the event may have sent the callback.
 
         Returns:
-            `SENT` if the callback was accepted. For the answer 401, the result is `ALREADY_SENT` if an earlier attempt
-            may have been accepted. Otherwise, it is `REFUSED` if the action has `may_be_settled`.
+            `SENT` if the callback was accepted. `ALREADY_SENT` if the answer was 401, and an earlier attempt may have
+            been accepted. `REFUSED` if the answer was 401, no earlier attempt can have been accepted, and the action
+            has `may_be_settled`.
 
         Raises:
             InvalidEvent: The address, the body, the secret or the context is invalid; see `check`.
             ConfigurationError: The address is refused (see `check` and `resolve`), the host's certificate is not
-                trusted, or the control plane redirected or refused the callback, and none of the results above applies.
+                trusted, or the control plane redirected or refused the callback. The answer 401 raises this error only
+                if neither `ALREADY_SENT` nor `REFUSED` applies.
             Unavailable: The control plane was not reached, did not answer, or answered 429 or 5xx.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)

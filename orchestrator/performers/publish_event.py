@@ -64,7 +64,8 @@ class EventBus:
             action: The action, with the event to publish.
             action_id: The action's identity, which the published event contains in `resources`. If the event is
                 published twice, this package recognizes the second event by the identity.
-            start: The event that began the operation on the tenant. `resources` contains its id and time, too.
+            start: The event that began the operation on the tenant. The published event's `resources` contain the id
+                and time of `start`, too.
             time: The time that the published event will have.
 
         Raises:

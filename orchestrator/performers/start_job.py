@@ -86,9 +86,11 @@ class JobStarter:
 
         A retry always searches. A first attempt searches only if the event's age exceeds a limit.
 
-        The limit is the time for which the ledger keeps a record: after that time, the record of an earlier delivery
-        may have been deleted. If the ledger has no table, the limit is the build system's `covers`. Up to that
-        age, the build system itself recognizes a repeat.
+        If the ledger has a table, the limit is the time for which the ledger keeps a record. After that time, the
+        record of an earlier delivery may have been deleted.
+
+        If the ledger has no table, the limit is the build system's `covers`. While an event is younger than `covers`,
+        the build system itself recognizes a repeat.
 
         Returns:
             The run that was found. `None` if there was no search, or the search found no run.

@@ -223,8 +223,8 @@ class DynamoDBTenantRecords:
             done: The verb for error messages: `saved` or `updated`.
 
         Returns:
-            `None` if the record was written. If the request's condition was not met, the result is the stored record.
-            The result is an empty mapping if there is no stored record.
+            `None` if the record was written. If the request's condition was not met, the result is the stored record,
+            or an empty mapping if the tenant has no record.
         """
         failure = f"tenant {shown(tenant_id)} could not be {done} in table {self._table}"
         with aws_errors(failure, rejected=InvalidEvent):
@@ -259,10 +259,10 @@ _IS_NOT_BEFORE_START = "#startedBy = :by OR attribute_not_exists(#startedAt) OR 
 
 
 def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
-    """Whether a tenant record shows a later operation than that of the event in `origin`.
+    """Whether a tenant record shows a later operation than the one that began with `origin.start`.
 
-    The conditions `_FOLLOWS` and `_IS_NOT_BEFORE_START` let DynamoDB check the opposite: that there is no later
-    operation.
+    The conditions `_FOLLOWS` and `_IS_NOT_BEFORE_START` express the opposite for DynamoDB. They are met if there is no
+    later operation.
     """
     by, at, start = record.get(STARTED_BY), record.get(STARTED_AT), written(origin.start.at)
     if by == origin.start.event_id or at is None:

@@ -83,7 +83,7 @@ def variables_of(tier: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def allowed_variables(tier: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Read which variables events may set for a tier's jobs.
+    """Read the names of the variables that an event may set for a tier's jobs.
 
     Returns:
         Names of variables, and patterns. A pattern such as `APP_*` allows all names that begin with `APP_`. `None` if

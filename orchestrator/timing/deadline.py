@@ -68,7 +68,7 @@ class TimeLimit:
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Limit the `with` block to a number of seconds. If a surrounding limit ends sooner, it stays in force."""
+    """Limit the `with` block to a number of seconds. A surrounding limit that ends sooner stays in force."""
     steady_end, wall_end = _ends.get()
     token = _ends.set((min(steady_end, time.monotonic() + seconds), min(wall_end, clock.now().timestamp() + seconds)))
     try:

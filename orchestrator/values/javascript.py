@@ -95,8 +95,8 @@ def _laid_out(digits: str, point: int) -> str:
 
     Args:
         digits: The significant digits, without trailing zeros.
-        point: How many digits are before the decimal point. If it is negative, zeros follow the point; if it is larger
-            than the number of digits, zeros precede the point.
+        point: How many digits are before the decimal point. If `point` is negative, zeros are inserted after the
+            decimal point. If `point` is larger than the number of digits, zeros are appended to the digits.
     """
     if len(digits) <= point <= _LARGE:
         return digits.ljust(point, "0")

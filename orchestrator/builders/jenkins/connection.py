@@ -50,8 +50,8 @@ class Answer:
 
     Attributes:
         status: The HTTP status.
-        headers: The headers; their names are compared without regard to case. If the answer sets cookies, they are
-            added as the header `Cookie`, which a later request can send as it is.
+        headers: The headers; their names are compared without regard to case. If the answer sets cookies, the header
+            `Cookie` is added. It contains these cookies, in the form in which a later request sends them.
         body: The body. It may hold secrets and is not in `repr`.
         is_whole: Whether the body was read to its end.
     """

@@ -24,11 +24,11 @@ def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failu
     """Return the endings of the runs that have ended, by run id.
 
     A run may be missing from both the queue and the builds: it was cancelled in the queue, or its build was deleted.
-    The ending of a missing run is a failure. If Jenkins has discarded old builds of the job, this failure is a guess,
-    because the run may have succeeded before its build was discarded. The ending then has `is_gone`.
+    The ending of a missing run is a failure. If Jenkins has discarded old builds of the job, the run may have succeeded
+    before its build was discarded. The failure is then a guess, and `is_gone` of the ending is true.
 
-    The `id` of a job is the number of its queue item. A job whose `id` is `None` can be found only by its run id. If
-    the search does not find the run id, the job gets no ending, because a build without a run id may be the job's run.
+    The `id` of a job is the number of its queue item. A job whose `id` is `None` can be found only by its run id. If no
+    item or build has the run id, the job gets no ending, because its run may be a build without a run id.
 
     Args:
         connection: Sends the requests to Jenkins.

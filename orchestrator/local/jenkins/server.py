@@ -139,8 +139,8 @@ class JenkinsServer:
     def _segments(self, request: Request) -> list[str]:
         """Split the request's path, without the context path, at its slashes.
 
-        Each segment is percent-decoded only once. A job's name can itself contain `%2F`, and decoding it twice would
-        turn that into a slash.
+        Each segment is percent-decoded only once. A job's name can itself contain `%2F`, and a second decoding would
+        turn the `%2F` into a slash.
 
         Raises:
             _Refused: The path does not start with the context path; the answer is 404.
