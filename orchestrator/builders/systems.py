@@ -139,9 +139,9 @@ class BuildSystem:
 def _waiting() -> Iterator[None]:
     """Let the event wait for the build system if the `with` block raises `Unavailable`.
 
-    The error's `waits_for` is set to `BUILD_SYSTEM_DOWN`, unless it has a value already. It stays `None` in two cases.
-    If the error is `Untraceable`, waiting would not help: a person must look for the run. If the invocation has no time
-    left for another call, the build system may be up.
+    The error's `waits_for` is set to `BUILD_SYSTEM_DOWN`, unless it has a value already. It stays `None` for an
+    `Untraceable` run, because a person must look for it. It also stays `None` if the invocation has no time left for
+    another call: that does not show that the build system is down.
     """
     try:
         yield

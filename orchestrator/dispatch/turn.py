@@ -164,8 +164,8 @@ class Turn:
     def _has_started_job(self) -> bool:
         """Return whether an earlier delivery of this event has started the consumer's job.
 
-        Once the job has been started, the tenant record may describe a later stage of the operation. No action may then
-        begin the operation again.
+        Once the job has been started, the tenant record can show a later stage of the operation. An action that begins
+        the operation is then skipped, because it would set the record back.
 
         If none of the actions begins an operation, the ledger is not read, and the result is False.
         """
