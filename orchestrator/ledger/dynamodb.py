@@ -58,7 +58,7 @@ class DynamoDBRecords:
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """See `Records.claim`. The claim is one conditional request, which makes it atomic."""
+        """Claim an action in one atomic step, which is one conditional request; see `Records.claim`."""
         new = {
             "state": State.CLAIMED,
             "owner": owner,
@@ -79,7 +79,7 @@ class DynamoDBRecords:
         return is_mine, self._read(before) if before else None
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
-        """See `Records.settle`."""
+        """Store an action's outcome, unless another owner has claimed the action; see `Records.settle`."""
         is_mine, _ = self._write(
             "update_item",
             action_id,
@@ -90,12 +90,12 @@ class DynamoDBRecords:
         return is_mine
 
     def release(self, action_id: str, owner: str) -> None:
-        """See `Records.release`."""
+        """Delete the record of an action that is not done; see `Records.release`."""
         condition = "#owner = :owner AND #state = :claimed"
         self._write("delete_item", action_id, condition, {"owner": owner, "claimed": State.CLAIMED})
 
     def read(self, action_id: str) -> Record | None:
-        """See `Records.read`."""
+        """Read an action's record; see `Records.read`."""
         if len(action_id.encode()) > MAX_KEY_BYTES:
             return None  # no key is that long; the id may come from an event, whose sender made it up
         with self._reached():
@@ -104,7 +104,7 @@ class DynamoDBRecords:
         return None if record is None or record.is_expired else record
 
     def close(self, run_id: str, ending: EndingStatus, *, unfollow: bool = True) -> EndingStatus | None:
-        """See `Records.close`."""
+        """Store how a run ended; see `Records.close`."""
         condition = "attribute_exists(#job)" + (
             " AND attribute_not_exists(#ending)" if ending is EndingStatus.SUCCESS else ""
         )
@@ -119,13 +119,14 @@ class DynamoDBRecords:
         return self._read(before).ending if before else None
 
     def unfollow(self, run_id: str) -> None:
-        """See `Records.unfollow`."""
+        """Stop following a run; see `Records.unfollow`."""
         self._change_open(run_id, "REMOVE #openJob, #checkAt")
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """See `Records.due`. A page has at most a hundred records.
+        """Read the records of the followed runs whose check is due; see `Records.due`.
 
-        If a record cannot be read or has no job, an error is logged and the page leaves the record out.
+        A page has at most a hundred records. If a record cannot be read or has no job, an error is logged and the page
+        leaves the record out.
 
         Raises:
             ConfigurationError: The index `open-jobs` does not exist, or the function may not read it.
@@ -146,11 +147,11 @@ class DynamoDBRecords:
             request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
 
     def postpone(self, record: Record) -> None:
-        """See `Records.postpone`."""
+        """Postpone the next check of a run; see `Records.postpone`."""
         self._change_open(record.id, "SET #checkAt = :at", at=written(clock.now() + record.pause))
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """See `Records.adopt`."""
+        """Store the outcome of starting a job whose run a search has found; see `Records.adopt`."""
         self._change_open(record.id, "SET #outcome = :outcome", outcome=outcome)
 
     def _read(self, item: Mapping[str, Any]) -> Record:

@@ -35,7 +35,7 @@ class MemoryRecords:
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """See `Records.claim`."""
+        """Claim an action in one atomic step; see `Records.claim`."""
         warn, self._warn = self._warn, None
         if warn is not None:
             warn(
@@ -65,7 +65,7 @@ class MemoryRecords:
             return True, before
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
-        """See `Records.settle`."""
+        """Store an action's outcome, unless another owner has claimed the action; see `Records.settle`."""
         with self._lock:
             record = self._records.get(action_id)
             if record is None or record.owner != owner:
@@ -76,19 +76,19 @@ class MemoryRecords:
             return True
 
     def release(self, action_id: str, owner: str) -> None:
-        """See `Records.release`."""
+        """Delete the record of an action that is not done; see `Records.release`."""
         with self._lock:
             record = self._records.get(action_id)
             if record is not None and record.owner == owner and record.state is State.CLAIMED:
                 del self._records[action_id]
 
     def read(self, action_id: str) -> Record | None:
-        """See `Records.read`."""
+        """Read an action's record; see `Records.read`."""
         record = self._records.get(action_id)
         return None if record is None or record.is_expired else record
 
     def close(self, run_id: str, ending: EndingStatus, *, unfollow: bool = True) -> EndingStatus | None:
-        """See `Records.close`."""
+        """Store how a run ended; see `Records.close`."""
         with self._lock:
             record = self._records.get(run_id)
             if record is None or record.job is None:
@@ -99,22 +99,22 @@ class MemoryRecords:
             return record.ending
 
     def unfollow(self, run_id: str) -> None:
-        """See `Records.unfollow`."""
+        """Stop following a run; see `Records.unfollow`."""
         self._change(run_id, check_at=None)
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """See `Records.due`."""
+        """Read the records of the followed runs whose check is due; see `Records.due`."""
         now = clock.now()
         found = [record for record in self._records.values() if record.check_at is not None and record.check_at <= now]
         if found:
             yield sorted(found, key=lambda record: str(record.check_at))
 
     def postpone(self, record: Record) -> None:
-        """See `Records.postpone`."""
+        """Postpone the next check of a run; see `Records.postpone`."""
         self._change(record.id, check_at=clock.now() + record.pause)
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """See `Records.adopt`."""
+        """Store the outcome of starting a job whose run a search has found; see `Records.adopt`."""
         self._change(record.id, outcome=outcome)
 
     def _change(self, action_id: str, **changes: object) -> None:

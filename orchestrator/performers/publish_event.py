@@ -51,7 +51,7 @@ class EventBus:
         self._pause = pause
 
     def prepare(self, action: PublishEvent, origin: Origin) -> Prepared:
-        """See `Performer.prepare`; `prepare_as` says which errors are raised."""
+        """Check the event of an action and prepare its publication; `prepare_as` says which errors are raised."""
         prepared = self.prepare_as(action, origin.run_id, start=origin.start, time=origin.time)
         if action.once_per is None:
             return prepared

@@ -33,7 +33,13 @@ class CallbackSender:
         self._tenants = tenants
 
     def prepare(self, action: SendCallback, origin: Origin) -> Prepared:
-        """See `Performer.prepare`."""
+        """Check a callback's address, body and secret, and prepare the request.
+
+        Raises:
+            ConfigurationError: The host is not allowed, or the scheme `http` is used for a host other than the local
+                machine.
+            InvalidEvent: The address, the body, the secret or the context is invalid.
+        """
         action_id = origin.run_id if action.once_per is None else origin.once_per(action.once_per)
         if action.missing is not None:
             perform = partial(self._skip, action, f"not sent, because it has {action.missing}", origin)

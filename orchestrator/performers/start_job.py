@@ -38,7 +38,7 @@ class JobStarter:
         self._memory = memory
 
     def prepare(self, action: StartJob, origin: Origin) -> Prepared:
-        """See `Performer.prepare`.
+        """Check a job and its variables, and prepare its start.
 
         Raises:
             ConfigurationError: The builder is unknown, or a trusted variable has a malformed name or a value that

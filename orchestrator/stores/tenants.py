@@ -125,7 +125,7 @@ class TenantReader:
         self._records = records
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """See `TenantLookup.get`."""
+        """Read a tenant record; see `TenantLookup.get`."""
         return self._records.get(tenant_id)
 
 
@@ -155,7 +155,7 @@ class DynamoDBTenantRecords:
         self._client = client
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """See `TenantLookup.get`."""
+        """Read a tenant record; see `TenantLookup.get`."""
         items.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
         with aws_errors(f"tenant {shown(tenant_id)} could not be read from table {self._table}"):
             item = (
@@ -181,7 +181,7 @@ class DynamoDBTenantRecords:
             )
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
-        """See `TenantRecords.save`."""
+        """Store a tenant record; see `TenantRecords.save`."""
         tenant_id, started = action.tenant_id, _started(origin)
         given = {name: value for name, value in action.record.items() if name not in _OWN}
         request = {
@@ -194,7 +194,7 @@ class DynamoDBTenantRecords:
         return None if written_before is None else _refused_start(written_before, origin)
 
     def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
-        """See `TenantRecords.update`."""
+        """Change a tenant record; see `TenantRecords.update`."""
         before = self._written("update_item", action.tenant_id, _update(action, origin), "updated")
         if before is None:
             return None

@@ -142,7 +142,7 @@ class StaticTierDetails:
         self._tiers = tiers
 
     def get(self, tier: str) -> Mapping[str, Any]:
-        """See `TierDetails.get`."""
+        """Look a tier up by its name; see `TierDetails.get`."""
         if self._tiers is None:
             return {"tier": tier, "jobName": f"{tier}-job"}
         if tier not in self._tiers:
@@ -178,7 +178,7 @@ class DynamoDBTierDetails:
         self._cache: dict[str, tuple[float, Mapping[str, Any]]] = {}
 
     def get(self, tier: str) -> Mapping[str, Any]:
-        """See `TierDetails.get`."""
+        """Look a tier up by its name; see `TierDetails.get`."""
         cached = self._cache.get(tier)
         if cached is not None and self._clock() - cached[0] < self._max_age:
             return cached[1]

@@ -1,4 +1,4 @@
-"""Creates the objects that Jenkins' remote API returns: folders, jobs, queue items, builds and executors."""
+"""Creates the JSON objects that Jenkins' remote API returns: folders, jobs, queue items, builds and executors."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ _BUILD = "org.jenkinsci.plugins.workflow.job.WorkflowRun"
 
 @dataclass(frozen=True)
 class Beans:
-    """Creates the API's objects for one Jenkins controller.
+    """Creates the JSON objects of the remote API for one Jenkins controller.
 
     Attributes:
         root: The controller's URL, with a trailing slash.
@@ -24,15 +24,15 @@ class Beans:
     root: str
 
     def dashboard(self) -> Bean:
-        """Return the object for the controller. It lists the jobs and folders at the top level."""
+        """Return the JSON object that describes the controller and lists the jobs and folders at the top level."""
         return Bean("hudson.model.Hudson", {"url": self.root, "jobs": self._children("")})
 
     def folder(self, path: str) -> Bean:
-        """Return the object for a folder. It lists the jobs and folders that are directly in the folder."""
+        """Return the JSON object that describes a folder and lists the jobs and folders directly in it."""
         return Bean(_FOLDER, {**self._names(path), "jobs": self._children(path)})
 
     def job(self, job: Job) -> Bean:
-        """Return the object for a job. It lists the job's builds, newest first."""
+        """Return the JSON object that describes a job and lists its builds, newest first."""
         builds = [self.build(build) for build in reversed(job.builds)]
         return Bean(
             _JOB,
@@ -48,7 +48,7 @@ class Beans:
         )
 
     def build(self, build: Build) -> Bean:
-        """Return the object for a build."""
+        """Return the JSON object that describes a build."""
         return Bean(
             _BUILD,
             {
@@ -64,11 +64,11 @@ class Beans:
         )
 
     def queue(self) -> Bean:
-        """Return the object for the queue. It lists the waiting items, newest first."""
+        """Return the JSON object that describes the queue and lists its waiting items, newest first."""
         return Bean("hudson.model.Queue", {"items": [self.item(item) for item in reversed(self.controller.waiting())]})
 
     def item(self, item: QueueItem) -> Bean:
-        """Return the object for a queue item."""
+        """Return the JSON object that describes a queue item."""
         fields: dict[str, Value] = {
             "actions": _actions(item),
             "id": item.id,
@@ -84,7 +84,7 @@ class Beans:
         return Bean(f"{_MODEL}Queue$LeftItem", {**fields, **left})
 
     def computers(self) -> Bean:
-        """Return the object that lists the nodes. There is one node, which has an executor for each running build.
+        """Return the JSON object that lists the nodes: one node, with an executor for each running build.
 
         To find the build that was started from a queue item, the client library api4jenkins searches the executors.
         """
