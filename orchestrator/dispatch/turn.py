@@ -51,12 +51,12 @@ class ConsumerResult:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the event waits for this consumer's job."""
+        """Whether the event waits because this consumer's job could not be started yet."""
         return bool(self.outcomes) and self.outcomes[-1]["status"] is OutcomeStatus.WAITING
 
     @property
     def has_failed(self) -> bool:
-        """Whether the consumer failed, and the event does not wait for the consumer's job."""
+        """Whether the consumer failed, and not only because its job could not be started yet."""
         return self.error is not None and not self.is_waiting
 
 

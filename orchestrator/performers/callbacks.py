@@ -39,8 +39,8 @@ def signature(body: str, secret: str, context: str | None, timestamp: int) -> st
     Args:
         body: The body, as it is sent.
         secret: The key.
-        context: The tenant's context, which is signed together with the body of a status webhook. `None` for any other
-            callback.
+        context: The text that the control plane sent with the tenant. The signature of a status webhook covers the body
+            and this text. It is `None` for any other callback.
         timestamp: The value of the header `x-timestamp`, in milliseconds since 1970.
 
     Returns:
