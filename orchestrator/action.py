@@ -134,9 +134,10 @@ class SendCallback:
         tenant_id: The tenant that the callback is about. If the callback is refused, or is not sent because of
             `missing`, the reason is stored in this tenant's record. If this is `None`, the reason is not stored.
         missing: What the callback lacks, for example `no secret`. If this is set, the callback is not sent.
-        once_per: A subject, such as a run. For each tenant, only one action with this subject is performed,
-            whichever consumers and events it comes from. If this is `None`, each returned action is performed once: a
-            redelivery of the consumer's event does not perform the action again.
+        once_per: A text that names what the action is performed only once for, such as `status webhook of run 1`. Of
+            all actions with the same tenant and the same text, only one is performed, even if different consumers or
+            events led to them. If this is `None`, each returned action is performed once, and a redelivery of the event
+            does not perform the action again.
         keeps: Names of members of the answer's JSON object that later callbacks of the same consumer need (see
             `FromAnswer`). The ledger stores the values of these members unencrypted, in the action's record. If the
             answer lacks one of these members, the callback fails. With `keeps`, the answer 401 is always a failure:
@@ -250,8 +251,8 @@ class Outcome(TypedDict, total=False):
         status: What happened to the action.
         builder: The name of the job's builder.
         name: For a job, the job's name; for a tenant record, the tenant's id; for an event, its type; for a callback,
-            the host that it was sent to. If a callback was not sent because of its `missing`, `name` is the tenant's
-            id.
+            the host that it was sent to. If a callback was not sent because `SendCallback.missing` was set, `name` is
+            the tenant's id.
         id: The run's id in the build system, or the published event's id.
         link: Address of a web page about the run.
         buildNumber: Number of the Jenkins build. It is missing if the run is still waiting in Jenkins' queue.
@@ -261,8 +262,9 @@ class Outcome(TypedDict, total=False):
         reason: Why an action was skipped, superseded, ignored or refused. For the status `waiting`, what the event
             waits for. For a published event that reports a consumer's failure, the text of the consumer's error.
         error: Class name of the consumer's error, if the published event reports a consumer's failure.
-        answer: The values of the members that a callback keeps, by member. They may be personal data, so only the
-            ledger stores them, in the action's record. They are neither logged nor returned by the handler.
+        answer: For a callback, the values from the control plane's answer that `SendCallback.keeps` names, by member
+            name. The values may be personal data, so only the ledger stores them, in the action's record. They are
+            neither logged nor returned by the handler.
     """
 
     action: str

@@ -71,9 +71,9 @@ class Application:
 
         Returns:
             For an EventBridge event, `eventId`, `eventType`, and `consumers`: a list with the `name` and `outcomes` of
-            each consumer that accepted the event. A job that cannot be started yet has the outcome `waiting`: the event
-            is in the waiting queue. For a batch, `batchItemFailures`, which names the messages that
-            SQS must deliver again.
+            each consumer that ran. An outcome with the status `waiting` means that its job cannot be started yet, and
+            that the event is in the waiting queue. For a batch, `batchItemFailures`, which names the messages that SQS
+            must deliver again.
 
         Raises:
             OrchestratorError: The EventBridge event is invalid, the ledger could not be read or written, or one
@@ -137,8 +137,8 @@ class Application:
 
         Args:
             received: The event as it was received, which is what is sent.
-            event: The admitted event.
-            results: The results of its consumers.
+            event: The event as `Admission.admit` returned it.
+            results: The results of the event's consumers.
 
         Returns:
             The results. If the event waits, each consumer that waits has the outcome `waiting`.
@@ -162,7 +162,8 @@ def _may_wait(event: Event[Any]) -> bool:
     """Return whether the event may be sent to the waiting queue.
 
     Three kinds of events may not: events about the endings of runs, events about the state changes of builds, and
-    events of schedules. In the queue, they would be behind events that wait until runs have ended.
+    events of schedules. These events report that runs have ended, or lead to a search for such runs. Events in the
+    waiting queue may be waiting for exactly that, so an event about an ending must not queue up behind them.
     """
     return not event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)) and event.source not in _NEVER_WAITING
 
@@ -206,7 +207,7 @@ def _logged_failures() -> Iterator[None]:
 
 
 def _log_results(event: Event[Any], results: Sequence[ConsumerResult]) -> None:
-    """Log and count the results of an event's consumers."""
+    """Log the results of an event's consumers, and count them in the metrics."""
     if not results:
         telemetry.logger.warning("no consumer takes this event", event_source=event.source)
         telemetry.count("EventUnhandled")

@@ -101,7 +101,12 @@ class Consumer:
         return typed if self.when is None or self.when(typed) else None
 
     def decide(self, event: Event[Any], context: Context) -> _Decision | Coroutine[Any, Any, _Decision]:
-        """Call the function with an event that `accept` returned. For an `async` function, return its coroutine."""
+        """Call the consumer's function, and return its result. If the function is `async`, return its coroutine.
+
+        Args:
+            event: The event that `accept` returned.
+            context: The context. It is passed on only if the function takes it.
+        """
         function: Callable[..., _Decision | Coroutine[Any, Any, _Decision]] = self.function
         return function(event, context) if self.takes_context else function(event)
 

@@ -28,7 +28,8 @@ from orchestrator.values.limits import TOO_MANY_DIGITS
 class _Model(BaseModel):
     """The base of all models in this module.
 
-    It keeps fields that a model does not declare. Its `repr` shows no values, because any value may be secret.
+    A model keeps the fields of a detail that it does not declare. Its `repr` shows no values, because any value may be
+    secret.
     """
 
     model_config = ConfigDict(
@@ -281,7 +282,8 @@ DETAIL_MODELS: Mapping[EventType, type[BaseModel]] = MappingProxyType(
 def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
     """Merge a detail's members with those of its `builderConfig.config.environmentOverride`.
 
-    If a name occurs in both, the detail's own value is used, unless that value is null or an empty text.
+    If a name occurs in both, the value at the top level of the detail is used. If that value is null or an empty text,
+    the value in `environmentOverride` is used instead.
 
     Args:
         detail: A detail as received, which may be wrapped as `{type, data}`. A tenant record has the same members and
@@ -308,9 +310,13 @@ def find_tier(detail: Mapping[str, Any]) -> str | None:
 
 
 def find_tenant_id(detail: Mapping[str, Any]) -> str | None:
-    """Read the tenant's id from any event's detail: `tenant.id`, or `tenantId` if the detail has no `tenant`.
+    """Read the tenant's id from any event's detail.
 
-    `tenant` may be an object or JSON text. The detail may be wrapped as `{type, data}`.
+    The id is the member `tenant.id`. `tenant` may be a JSON object or a string that contains one. If it is neither, or
+    is missing, the id is the member `tenantId`. The detail may be wrapped as `{type, data}`.
+
+    Returns:
+        The id. `None` if the id is missing, empty or not a string.
     """
     inner = unwrapped(detail)
     tenant = inner.get("tenant")

@@ -73,8 +73,8 @@ _STORED = (InvalidEvent, ConfigurationError, JobRejected, Unavailable)
 def stored_name(error: OrchestratorError) -> str:
     """Return the class name under which the ledger stores an error.
 
-    `of_name` does not know subclasses. For a subclass of `InvalidEvent`, `ConfigurationError`, `JobRejected` or
-    `Unavailable`, the result is therefore the name of the base class.
+    For a subclass of `InvalidEvent`, `ConfigurationError`, `JobRejected` or `Unavailable`, this is the name of the base
+    class, because `of_name`, which creates the error again, knows only these four names.
     """
     return next((cls.__name__ for cls in _STORED if isinstance(error, cls)), type(error).__name__)
 
@@ -103,10 +103,10 @@ def is_certain(error: BaseException) -> bool:
 
 
 def shown(value: object) -> str:
-    """Quote a name for an error message.
+    """Quote a string, such as a name, for an error message.
 
-    The name is cut after 80 characters. Control characters and characters outside ASCII are escaped, so that the
-    message stays one line. A value that is not text may be secret, so only the name of its JSON type is returned.
+    The string is cut after 80 characters. Control characters and characters outside ASCII are escaped, so that the
+    message stays one line. If `value` is not a string, it may be secret, so only the name of its JSON type is returned.
     """
     if not isinstance(value, str):
         return json_type(value)
@@ -161,7 +161,10 @@ def wrapped(who: str, module: str, error: BaseException) -> OrchestratorError:
 
 
 def _left_out_service(error: BaseException) -> str | None:
-    """Return the AWS service whose missing description caused the error; `None` if the error has another cause."""
+    """Return the AWS service that botocore does not know because the artifact leaves out its description files.
+
+    Return `None` if the error has another cause.
+    """
     reason: BaseException | None = error  # boto3.resource, for example, wraps UnknownServiceError in its own exception
     while reason is not None and not isinstance(reason, UnknownServiceError):
         reason = reason.__cause__ or reason.__context__

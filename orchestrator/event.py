@@ -35,8 +35,8 @@ class Start:
 
     Attributes:
         event_id: The event's id.
-        at: The event's time. If the sender's clock is ahead, the event's time may be in the future. `at` is then the
-            time of the event's delivery.
+        at: The event's time. If that is in the future, because the sender's clock is ahead, `at` is the time of the
+            event's delivery instead.
     """
 
     event_id: str
@@ -50,9 +50,10 @@ class Delivery:
     Attributes:
         consumers: Names of the consumers that the event is for. If the tuple is empty, the event is for all consumers
             of its type.
-        has_waited: Whether the event was delivered before.
+        has_waited: Whether the event was delivered before: the message has been received more than once, or it was
+            sent for an event that waits for its job.
         comes_back: Whether this Lambda function schedules a retry of the message if handling the message fails.
-        is_last: Whether this is the last delivery, because the event has waited for too long.
+        is_last: Whether the event has waited for too long, so that this delivery counts as the last one.
     """
 
     consumers: tuple[str, ...] = ()

@@ -145,9 +145,9 @@ class RecognisesRepeats(Protocol):
 
     Attributes:
         covers: How long the build system recognizes a repeated `start`, counted from `Job.since`. `covers` is used only
-            if `IDEMPOTENCY_TABLE` is not set: once the time has passed, `find` is called before `start`. For a builder
-            without `covers`, the time is 30 seconds. An event that is younger than 30 seconds cannot be a retry,
-            because Lambda waits a minute before its first retry.
+            if `IDEMPOTENCY_TABLE` is not set: if an event is older than `covers`, `find` is called before `start`. A
+            builder that does not have this attribute gets 30 seconds. An event that is younger than 30 seconds cannot
+            be a retry, because Lambda waits a minute before its first retry.
     """
 
     covers: timedelta

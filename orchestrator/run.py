@@ -70,9 +70,9 @@ class Origin:
 
     @property
     def start(self) -> Start:
-        """The event that began the operation to which the action belongs.
+        """Id and time of the event that began the action's operation, such as the tenant's provisioning.
 
-        If that event is not known, the result is the action's own event.
+        If that event is not known, they are those of `event`.
         """
         return self.event.start or Start(event_id=self.event.id, at=self.time)
 
@@ -89,24 +89,29 @@ class Origin:
     def may_be_retry(self) -> bool:
         """Whether this delivery of the event may be a repeat.
 
-        This is true in three cases. First, somebody had the event delivered again. Second, the event is at least 30
-        seconds old, so Lambda may have retried the event. Third, the event's time is in the future, so the event's age
-        is unknown.
+        This is true in three cases. First, the event was replayed or redriven, so `event.redrive` is set. Second, the
+        event is at least 30 seconds old, so Lambda may have retried the event. Third, the event's time is in the
+        future, so the event's age is unknown.
         """
         age = clock.now() - self.event.time
         return self.event.redrive is not None or not timedelta() <= age < BEFORE_FIRST_RETRY
 
     def once_per(self, subject: str) -> str:
-        """Compute an action's identity from tenant and subject only.
+        """Compute an action's identity from the event's tenant and a subject, without the event's id.
 
-        If several events lead to the same action for a tenant, their actions have one identity. Therefore, only one of
-        them is performed.
+        If several events lead to the same action for a tenant, the actions have the same identity. Therefore, only one
+        of these actions is performed.
+
+        Args:
+            subject: The action's `once_per`.
         """
         return _digest("once", find_tenant_id(self.event.detail), subject)
 
 
 def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:
-    """Build the `resources` of an event that this package publishes. This package reads them when it gets the event.
+    """Build the `resources` of an event that this package publishes: a list of URNs.
+
+    If this package receives the event, it reads these URNs.
 
     The first URN contains the identity of the action that publishes the event (`run_id`). The second URN contains the
     id and time of the event that began the operation (`start`). If the event is about a consumer's failure, there is a
@@ -127,11 +132,15 @@ def published_mark(source: str, resources: Sequence[str]) -> str | None:
 
 
 def published_start(source: str, resources: Sequence[str]) -> Start | None:
-    """Read the start of an operation from the resources of an event that this package published.
+    """Read the start of an operation, such as a tenant's provisioning, from an event that this package published.
+
+    Args:
+        source: The published event's source.
+        resources: The published event's resources.
 
     Returns:
-        The start: the id and time of the event that began the operation. `None` if `resources` does not contain a
-        start, or if `source` shows that this package did not publish the event.
+        The id and time of the event that began the operation. `None` if `resources` does not contain them, or if
+        `source` shows that this package did not publish the event.
     """
     for mark in _marked(source, resources, _STARTED_BY):
         time, _, event_id = mark.removeprefix(_STARTED_BY).partition("/")
@@ -141,7 +150,7 @@ def published_start(source: str, resources: Sequence[str]) -> Start | None:
 
 
 def publishes_failure(source: str, resources: Sequence[str]) -> bool:
-    """Whether source and resources belong to an event that this package published because a consumer failed."""
+    """Whether an event with this source and these resources was published by this package after a consumer failed."""
     return any(_marked(source, resources, _FAILURE))
 
 
@@ -167,7 +176,7 @@ def named_run(event: Event[Any]) -> str | None:
 def ending_id(run_id: str) -> str:
     """Compute the identity of a run's ending.
 
-    All events about the ending lead to the same identity, whether they report success or failure.
+    It is the same for every event about this ending, whether the event reports success or failure.
     """
     return _digest("ending", run_id)
 

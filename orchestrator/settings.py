@@ -95,13 +95,14 @@ class Settings(BaseModel):
             this setting, no status webhook is sent about a deprovisioning.
         callback_allowed_hosts: Hosts that callbacks may go to. The entry `.example.com` allows all subdomains of
             `example.com`.
-        idempotency_table: DynamoDB table of the ledger. Without it, only the build systems prevent a repeated event
-            from starting its job twice.
+        idempotency_table: DynamoDB table of the ledger. Without it, each Lambda environment has only its own records,
+            in memory, and an event that is delivered twice may start its job twice.
         idempotency_record_max_age: How long the ledger keeps a record, in seconds. A run is followed only while its
             record is kept.
-        require_run_id: Whether to refuse an event about a run's ending if the detail has no `ORCHESTRATOR_RUN_ID`.
-            Without this id, the event cannot be checked against the ledger: anyone who may publish on the bus could
-            have sent the event.
+        require_run_id: Whether to refuse an event about a run's ending, or a `TENANT_DEPLOYMENT` event, if the detail
+            has no `ORCHESTRATOR_RUN_ID`. Without this id, the event cannot be checked against the ledger's record of
+            the run: anyone who may publish on the bus could have sent the event. Events that this function published
+            are accepted without the id. This setting needs `idempotency_table`.
         publish_build_endings: Whether this function publishes how CodeBuild builds ended. Set it to false if the builds
             publish their endings themselves.
         failure_queue_url: URL of the SQS queue to which messages that cannot be handled are moved. Without this

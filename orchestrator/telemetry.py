@@ -30,7 +30,7 @@ _stdout_lock = threading.RLock()
 
 
 class _CurrentStdout(logging.StreamHandler[TextIO]):
-    """Writes to the current `sys.stdout`, even if `sys.stdout` was replaced after this handler was created."""
+    """A logging handler that writes to the current `sys.stdout`, even if that was replaced after its creation."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)
@@ -48,7 +48,7 @@ class _CurrentStdout(logging.StreamHandler[TextIO]):
 
 
 def _message(text: Any) -> Any:
-    """Parse a log message that is a JSON object or list. Return any other message unchanged.
+    """Parse a log message that begins as a JSON object or list does. Return any other message unchanged.
 
     Powertools itself would try to parse every message, which costs an exception for each message that is not JSON.
     """
@@ -69,8 +69,8 @@ class _UnlistedLogger(logging.Logger):
 class _PrivateLogger(Logger):
     """A Powertools Logger that uses an `_UnlistedLogger`, so that no other package shares its logger.
 
-    An ordinary Powertools Logger uses a logger from `logging`'s tree, and finds it by the service name. Two packages
-    with the same service name would therefore use the same logger.
+    An ordinary Powertools Logger uses the logger in `logging`'s tree whose name is the service name. Two packages with
+    the same service name would therefore use the same logger.
     """
 
     def _get_logger(self) -> logging.Logger:
@@ -90,7 +90,7 @@ _event_keys: ContextVar[Mapping[str, Any]] = ContextVar("event_keys", default=Ma
 
 
 class _EventKeys(logging.Filter):
-    """Adds keys about the current event to each log line. `log_keys` sets the keys."""
+    """Adds the keys that `log_keys` has set for the current event to each log line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         for name, value in _event_keys.get().items():
@@ -152,10 +152,10 @@ _LIBRARIES = ("aws_lambda_powertools", "boto3", "botocore", "urllib3")
 
 
 class _Quiet(logging.Filter):
-    """Drops the libraries' log lines below ERROR while any thread is handling an event.
+    """Drops log lines of `_LIBRARIES` below ERROR while any thread is handling an event.
 
-    The lines of all threads are dropped, because a consumer may start threads. These threads do not inherit context
-    variables, so nothing shows that they belong to the event.
+    The lines of all threads are dropped. A consumer may start threads of its own, and such a thread does not inherit
+    context variables. Its lines can therefore not be recognized as lines of the event.
     """
 
     def __init__(self) -> None:
@@ -178,7 +178,10 @@ class _Quiet(logging.Filter):
             self._events -= 1
 
     def include_new_loggers(self) -> None:
-        """Add this filter to each logger of the libraries, because a logger's filter does not apply to its children."""
+        """Add this filter to every existing logger of `_LIBRARIES`, also to child loggers.
+
+        A filter on a logger does not apply to the logger's children.
+        """
         with self._lock:
             loggers = dict(logging.root.manager.loggerDict)
             for name, found in loggers.items():

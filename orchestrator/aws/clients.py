@@ -22,7 +22,7 @@ MAX_ATTEMPTS = 3
 
 
 class Clients:
-    """Builds each client on first use and keeps it, so that its connections stay open between events."""
+    """Builds each AWS client on first use, and keeps the client so that its connections stay open between events."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -96,7 +96,10 @@ def _session() -> "boto3.Session":
 
 
 def _limit_time(http_session: Any) -> None:
-    """Make an HTTP session of botocore limit the total time of each request, and end it before the invocation ends."""
+    """Make an HTTP session of botocore limit the total time of each request.
+
+    A request that is still running shortly before the invocation ends is cut off.
+    """
     from orchestrator.timing.http import timed
 
     # botocore has no setting for this: its read timeout limits each wait for bytes, not their sum.

@@ -55,8 +55,8 @@ def aws_errors(failure: str, rejected: type[OrchestratorError] = ConfigurationEr
 
     Args:
         failure: Start of the error message, such as `tier 'BASIC' could not be read`.
-        rejected: The type of the error for a refused request, for example an invalid one. If the reason fits
-            `Unavailable` or `ConfigurationError` (see below), that type is used instead.
+        rejected: The type of the error if AWS or the SDK refuses the request, for example because it is invalid. It is
+            used only for reasons that the entries `Unavailable` and `ConfigurationError` under `Raises` do not cover.
 
     Raises:
         Unavailable: AWS was unreachable, failed internally, or throttled the request.

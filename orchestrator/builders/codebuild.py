@@ -56,8 +56,8 @@ class CodeBuild:
         """Start a build; see `Builder.start`.
 
         The run id is the request's idempotency token, so CodeBuild starts no second build if the request is repeated.
-        If the variables have changed since the first request, CodeBuild refuses the repeated one. This
-        method then searches for the build that the first request started, and returns that build.
+        If the job's variables have changed since the first request, CodeBuild refuses the repeated request. This method
+        then searches for the build that the first request started, and returns that build.
         """
         self.check(job.name)
         variables = [{"name": name, "value": value, "type": "PLAINTEXT"} for name, value in job.variables.items()]
@@ -131,9 +131,9 @@ class CodeBuild:
 
 
 def _raise_in_doubt(error: ClientError, failure: str) -> None:
-    """Raise `Unavailable` if the SDK needed several tries for the request to start a build.
+    """Raise `Unavailable` if the SDK sent a request to start a build more than once, and AWS refused the last try.
 
-    AWS refused the last try. The answer to an earlier try may have been lost, so the build may have been started.
+    The answer to an earlier try may have been lost, so the build may have been started.
     """
     if error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0:
         raise Unavailable(
@@ -176,7 +176,12 @@ def build_variables(variables: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def own_variables(build_id: str, *, succeeded: bool) -> dict[str, str]:
-    """Return two variables that CodeBuild itself sets in every build: the build's id, and whether it succeeded."""
+    """Return `CODEBUILD_BUILD_ID` and `CODEBUILD_BUILD_SUCCEEDING`, two variables that CodeBuild sets in each build.
+
+    Args:
+        build_id: The build's id.
+        succeeded: Whether the build succeeded.
+    """
     return {"CODEBUILD_BUILD_ID": build_id, "CODEBUILD_BUILD_SUCCEEDING": "1" if succeeded else "0"}
 
 
@@ -225,7 +230,8 @@ def _run_id(build: Mapping[str, Any]) -> str | None:
 def console_link(arn: str) -> str | None:
     """Return the link to a build's page in the AWS console.
 
-    Return `None` if `_CONSOLES` has no host for the build's AWS partition, such as `aws-iso`.
+    Return `None` if `_CONSOLES` has no console host for the build's AWS partition. An example of such a partition is
+    `aws-iso`.
 
     Args:
         arn: The build's ARN.

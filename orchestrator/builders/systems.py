@@ -83,7 +83,8 @@ class BuildSystem:
 
         Raises:
             ConsumerFailed: The builder returned something other than a `Run`. It may have started the job.
-            Unavailable: The builder raised it. If its `waits_for` is set, the event can wait for the build system.
+            Unavailable: The builder raised this exception. If the exception's `waits_for` is set, the event can wait
+                until the job can be started.
         """
         with _waiting(), self._wrapped_errors():
             run = self._builder.start(job)
@@ -139,9 +140,10 @@ class BuildSystem:
 def _waiting() -> Iterator[None]:
     """Let the event wait for the build system if the `with` block raises `Unavailable`.
 
-    The error's `waits_for` is set to `BUILD_SYSTEM_DOWN`, unless it has a value already. It stays `None` for an
-    `Untraceable` run, because a person must look for it. It also stays `None` if the invocation has no time left for
-    another call: that does not show that the build system is down.
+    The error's `waits_for` is set to `BUILD_SYSTEM_DOWN`, unless `waits_for` already has a value. There are two
+    exceptions, in which `waits_for` is not changed. First, the error is an `Untraceable`: a person must look for the
+    run. Second, the invocation has no time left for another call: the error may come from the lack of time, and does
+    not show that the build system is down.
     """
     try:
         yield

@@ -105,10 +105,10 @@ def project(name: str) -> dict[Path, str]:
 
 
 def _files(entry: Path) -> list[Path]:
-    """Return a file itself, or the files in a folder and its subfolders.
+    """Return `entry` itself if it is a file; if it is a folder, return the files in it and in its subfolders.
 
-    Compiled Python files (`__pycache__`) are left out. Markdown files are left out unless they are directly in
-    `starter`.
+    From a folder, compiled Python files (`__pycache__`) are left out. Markdown files are left out, too, unless they
+    are directly in the folder `starter`.
     """
     if entry.is_file():
         return [entry]

@@ -9,13 +9,13 @@ from orchestrator.errors import ConfigurationError, OrchestratorError
 
 
 def load(place: str) -> Any:
-    """Import an object.
+    """Import a module, and return one of its attributes, such as a Lambda handler.
 
     Args:
-        place: The module, and the name of the object in it, as in `orchestrator.handler:lambda_handler`.
+        place: The module and the attribute, separated by a colon, as in `orchestrator.handler:lambda_handler`.
 
     Raises:
-        ConfigurationError: `place` is malformed, the module or the name does not exist, or importing the module failed.
+        ConfigurationError: `place` is malformed, the module or attribute does not exist, or the import failed.
     """
     module_name, _, name = place.partition(":")
     if not name or not module_name or module_name.endswith(".py"):

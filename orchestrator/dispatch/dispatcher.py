@@ -42,7 +42,8 @@ class Dispatcher:
             context: The context that the consumers receive.
 
         Returns:
-            One result for each consumer that accepted the event or failed, in the order of `consumers`.
+            One result for each consumer that accepted the event, or that failed while it was asked whether it accepts
+            the event. The results are in the order of `consumers`.
         """
         consumers = list(consumers)
         turns: list[Turn] = []

@@ -18,9 +18,13 @@ _END_SECONDS = 1.0
 
 
 def run(coroutine: Coroutine[Any, Any, Any]) -> Any:
-    """Run a coroutine on the loop, with the caller's context variables; return its result or raise its exception.
+    """Run a coroutine on the shared loop, with the caller's context variables, and wait until it has ended.
 
-    A coroutine that blocks without awaiting holds up all other coroutines on the loop.
+    If the caller itself runs on the shared loop, the coroutine runs on a new loop in another thread. A coroutine that
+    blocks without awaiting holds up all other coroutines on its loop.
+
+    Returns:
+        The coroutine's result. If the coroutine raises an exception, this function raises the same exception.
     """
     loop = _shared_loop()
     if loop.is_calling():  # an async consumer has called a handler, so waiting here would block the loop for ever

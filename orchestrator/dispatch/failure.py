@@ -32,7 +32,8 @@ def failure_event(
         error: The failure. Its text becomes `reason` in the new event's detail, and its class name becomes `error`.
 
     Returns:
-        The new event. Its detail contains the tenant data that the job would have sent if it had run and failed.
+        The action that publishes the new event. The event's detail contains the same tenant data as an event that
+        reports the job's failure.
         `None` if nobody waits for a job. Nobody waits in three cases: `event` has no tenant id, the error is an
         `UnknownTenant`, or the consumer returned actions and none of them starts a job.
     """
@@ -71,8 +72,8 @@ def _is_tenant(text: str) -> bool:
 def _cut(detail: dict[str, str], tenant_id: str) -> dict[str, str]:
     """Shorten a detail that is too large for an event; return any other detail unchanged.
 
-    First, `tenant` is cut to the tenant's id. If the detail is still too large, the variables in `_PASSED_ON` are
-    removed, the longest first, until it fits.
+    First, the value of `tenant` is replaced by an object that has only the tenant's id. If the detail is still too
+    large, the other variables in `_PASSED_ON` are removed, the longest first, until the detail fits.
     """
     if _size(detail) <= _MAX_DETAIL_BYTES:
         return detail

@@ -46,7 +46,7 @@ class ConsumerResult:
 
     @property
     def waits_for(self) -> WaitReason | None:
-        """What the event waits for, if the consumer failed only because its job cannot be started yet."""
+        """Why the job cannot be started yet, if that is why the consumer failed; otherwise `None`."""
         return self.error.waits_for if isinstance(self.error, Unavailable) else None
 
     @property
@@ -233,9 +233,10 @@ class Turn:
         return result
 
     def _may_be_given_up(self) -> bool:
-        """Return whether to give up a job that cannot be started now, and to publish the failure.
+        """Return whether a job that cannot be started now is given up, and the consumer's failure event is published.
 
-        If so, the ledger keeps the claim on the job's action, so that no other delivery starts the job.
+        This is so if the delivery is the event's last, and the consumer has a `failure_type`. If a job is given up, the
+        ledger keeps the claim on the job's action, so that no other delivery starts the job.
         """
         return self._is_last_delivery() and self._consumer.failure_type is not None
 

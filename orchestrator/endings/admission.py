@@ -24,7 +24,8 @@ from orchestrator.run import (
 class UnknownRun(Exception):
     """An event about a run must be ignored.
 
-    Either the ledger has no record of the run, or the record contradicts the event.
+    There are three possible reasons: the ledger has no record of the run, the record contradicts the event, or the
+    job was started with `follow=False`.
     """
 
 
@@ -42,20 +43,24 @@ class Admission:
     def admit(self, event: Event[Mapping[str, Any]]) -> Event[Mapping[str, Any]]:
         """Check an event about a run, and store the run's ending if the event reports one.
 
-        An event is returned unchanged in three cases: it is not about a run, it contains no run id, or the ledger has
-        neither a table nor a record of the run. Without a table, each Lambda environment has records of its own, so
-        another environment may have the record.
+        An event is returned unchanged in three cases:
 
-        The run is still followed after this call, because the event's consumers may fail. Call `finish` to stop
-        following the run.
+        - The event is not about a run.
+        - The event contains no run id. (If `REQUIRE_RUN_ID` is set, see `InvalidEvent` below.)
+        - `IDEMPOTENCY_TABLE` is not set, and this Lambda environment has no record of the run. Each environment then
+          keeps its own records in memory, so another environment may have the record.
+
+        This method does not stop the sweep from checking the run, because the event's consumers may still fail. Call
+        `finish` after the consumers have handled the event.
 
         Returns:
-            The event. If the run has a record, the record provides the event's `start`. If the event reports an ending,
-            the record also provides the `ORCHESTRATOR_…` variables in the detail: the run id, event id, event type and
-            tenant id.
+            The event. If the run has a record, the event's `start` is taken from the record. If the event reports an
+            ending, the `ORCHESTRATOR_…` variables in the detail are taken from the record, too: the run id, event id,
+            event type and tenant id.
 
         Raises:
-            UnknownRun: The ledger has no record of the run, or the record contradicts the event.
+            UnknownRun: `IDEMPOTENCY_TABLE` is set and the ledger has no record of the run, the record contradicts the
+                event, or the run's job was started with `follow=False`.
             InvalidEvent: The event is about a run but contains no run id, `REQUIRE_RUN_ID` is set, and this Lambda
                 function did not publish the event.
             Unavailable: The ledger cannot be read or written.
@@ -92,10 +97,11 @@ class Admission:
             self._records.unfollow(run_id)
 
     def _check_sender(self, event: Event[Mapping[str, Any]]) -> None:
-        """If `REQUIRE_RUN_ID` is set, check that an event without a run id comes from this Lambda function.
+        """If `REQUIRE_RUN_ID` is set, check that this Lambda function published an event that has no run id.
 
-        If the Lambda function cannot start a job, there is no run. The Lambda function then publishes a failure event,
-        which has no run id. The ledger's record of the action that published the event proves who the sender is.
+        For example, if the Lambda function cannot start a job, there is no run. The Lambda function then publishes a
+        failure event without a run id. The event's `resources` contain the id of the action that published the event.
+        If the ledger has a record of that action, the Lambda function published the event.
 
         Raises:
             InvalidEvent: `REQUIRE_RUN_ID` is set, and the ledger has no record of an action that published the event.

@@ -37,7 +37,7 @@ Each Lambda environment then has records of its own, and none of them has a list
 
 
 class EndingPublisher:
-    """Publishes events about the endings of runs; it is the performer of `PublishEnding`."""
+    """Performs `PublishEnding`: publishes events about the endings of runs."""
 
     def __init__(self, systems: BuildSystems, bus: EventBus, ledger: Ledger, records: Records) -> None:
         self._systems = systems
@@ -169,7 +169,8 @@ def _nothing(action: PublishEnding, status: OutcomeStatus, reason: str) -> Outco
 def _event(job: StartedJob, ending: Ending) -> PublishEvent:
     """Build the event about a run's ending.
 
-    The event's detail holds the run's variables, as it would if the job itself had sent the event.
+    The event's detail holds the run's variables, so that the event looks like one that the job itself has sent. After
+    a failure, the detail also holds the `reason`.
     """
     detail: dict[str, Any] = {**ending.variables, **ending_variables(job, ending.variables)}
     if not ending.succeeded:

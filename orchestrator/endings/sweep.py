@@ -44,8 +44,7 @@ class Sweep:
         """Check the runs that are due, the longest overdue first, until the invocation's time is up.
 
         If one build system fails, the error is logged, and the runs of the other build systems are still checked. The
-        error is not raised, because no retry is needed: sweeps are scheduled, and the next one checks the same runs
-        again.
+        error is not raised, because no retry is needed: a later scheduled sweep checks the same runs again.
 
         Two sweeps may overlap, because the ledger makes sure that each ending is published only once.
         """
@@ -88,9 +87,9 @@ class Sweep:
                     waiting = waiting[size:]
 
     def _check(self, step: Sequence[Record]) -> set[str]:
-        """Check one group of runs, and publish the endings of the runs that have ended.
+        """Ask the build system which runs of a group have ended, and publish their endings.
 
-        If the runs are in doubt, search for the runs instead, and publish nothing.
+        If it is in doubt whether the runs were started, only search the build system for them, and publish nothing.
 
         Args:
             step: A group from `_steps`.
@@ -160,7 +159,7 @@ def _group(record: Record) -> tuple[bool, str, str]:
 def _has_done(act: Callable[..., None], *arguments: Any) -> bool:
     """Call `act` with the arguments, and return True.
 
-    If it raises an `OrchestratorError`, log the error and return False.
+    If `act` raises an `OrchestratorError`, log the error and return False.
     """
     try:
         act(*arguments)

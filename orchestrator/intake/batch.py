@@ -36,7 +36,8 @@ class Batches:
             parallel: How many messages are handled at the same time. Messages of a FIFO queue are always handled in
                 order, one at a time. If one of them fails, the later messages of its group are returned to the queue.
             redelivery: Decides when failed messages are delivered again, and moves a message to the failure queue once
-                a retry is pointless. If this is `None`, the settings of the messages' own queue apply.
+                a retry is pointless. If this is `None`, the visibility timeout and the redrive policy of the queue that
+                the messages came from apply instead.
         """
         self._parallel = parallel
         self._redelivery = redelivery

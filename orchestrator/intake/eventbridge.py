@@ -1,4 +1,4 @@
-"""Validates EventBridge events, and converts them to canonical events."""
+"""Validates EventBridge events, and converts them to `Event`, the form in which consumers receive them."""
 
 from collections.abc import Mapping
 from datetime import UTC
@@ -110,7 +110,7 @@ def as_json(event: Event[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _passes_fast_check(detail: Mapping[str, Any]) -> bool:
-    """Return whether a detail can be stored and sent.
+    """Return whether a detail can be stored in DynamoDB and sent to other services.
 
     This check is faster than `_find_fault`, but does not show where the fault is.
     """

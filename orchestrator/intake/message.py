@@ -41,7 +41,8 @@ def parse(
 ) -> Event[Mapping[str, Any]]:
     """Convert an SQS message to the canonical event; see `as_eventbridge_event`.
 
-    A message from the failure queue has been sent again by somebody, so its event gets a `redrive`.
+    A message from the failure queue is received only if somebody has sent it again. The attribute `redrive` of its
+    event is therefore set (see `Event.redrive`).
 
     Args:
         record: The message.
@@ -92,10 +93,10 @@ def as_eventbridge_event(record: SQSRecord) -> Any:
 
     If the message has no attribute `EventType`, its body is the whole event.
 
-    If the message has the attribute `EventType`, it comes from the reference connector, and its body is only the
-    event's detail. The attribute `EventId` contains the event's id; without that attribute, the event gets the
-    message's own id. The attribute `EventTime` contains the event's time; without that attribute, the event gets the
-    time at which the message was sent.
+    If the message has the attribute `EventType`, it comes from the connector of the reference service, and its
+    body is only the event's detail. The attribute `EventId` contains the event's id; without that attribute, the event
+    gets the message's own id. The attribute `EventTime` contains the event's time; without that attribute, the event
+    gets the time at which the message was sent.
 
     Raises:
         InvalidEvent: The body is not JSON.
@@ -120,9 +121,12 @@ def as_eventbridge_event(record: SQSRecord) -> Any:
 
 
 def identity(record: SQSRecord) -> dict[str, str | None]:
-    """Return the `id`, `detail-type` and `time` of the event in a message of the reference connector.
+    """Return the `id`, `detail-type` and `time` of the event in a message from the reference connector.
 
-    The values come from the message's attributes; see `as_eventbridge_event`.
+    The values come from the message's attributes. If the attribute for the id or the time is missing, the message's own
+    id or the time at which it was sent is used; see `as_eventbridge_event`.
+
+    The reference connector is described at the top of this module.
 
     Raises:
         InvalidEvent: The message's `SentTimestamp` is missing, or is not a time between the years 1 and 9999.
@@ -147,7 +151,8 @@ class Queue:
 
     Attributes:
         setting: Name of the setting that has the queue's URL.
-        url: The URL. It is checked only when a message is sent, because `sam local` passes a name instead.
+        url: The queue's URL. Whether it is a URL is checked only when a message is sent, because `sam local` sets a
+            name in place of the URL.
         client: Returns the SQS client. It is called for each message.
     """
 
@@ -165,7 +170,7 @@ class Queue:
             options: Further arguments of the client's method `send_message`.
 
         Raises:
-            ConfigurationError: The URL is not an address, or SQS refused the request.
+            ConfigurationError: The queue's URL is not an http(s) URL, or SQS refused the request.
             InvalidEvent: The message is larger than SQS allows.
             Unavailable: SQS could not be reached.
         """
@@ -181,13 +186,17 @@ class Queue:
 
 
 def body_of(event: Any) -> str:
-    """Convert an event to JSON that SQS accepts as a body: SQS refuses most control characters."""
+    """Convert an event to JSON that SQS accepts as a message body.
+
+    SQS refuses most control characters. If the JSON has an unprintable character, the JSON is therefore written with
+    printable ASCII characters only, and all others are escaped.
+    """
     text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
     return text if text.isprintable() else json.dumps(event, separators=(",", ":"))
 
 
 def text(value: str) -> Mapping[str, Any]:
-    """Return a message attribute in the form that the SQS client takes."""
+    """Return the value of a message attribute of type String, in the form that boto3's SQS client takes."""
     return {"DataType": "String", "StringValue": value}
 
 

@@ -71,9 +71,14 @@ class Redelivery:
         """Schedule the retries of failed messages, or move them to the failure queue.
 
         A message is retried after about a minute. After each further failure, the wait is twice as long, up to an hour.
-        A message is moved to the failure queue in two cases. It failed with an error other than `Unavailable` and has
-        been received three times. Or this was its last try (see `is_last_try`) and its job still has to wait; after
-        another `Unavailable`, the last tries go on for half a day.
+        The error decides when a message is moved to the failure queue instead:
+
+        - After an `Unavailable` because the job cannot be started yet, the message is moved if this was its last try
+          (see `is_last_try`).
+        - After any other `Unavailable`, the message is moved if this was its last try, and the message is more
+          than 13.5 days old.
+        - After any other error, or `Untraceable`, the message is moved if it has been received at least three times.
+        - If the message was not tried (see `Failed.error`), it is moved if it is more than 13 days old.
 
         The failure queue gets the message's event, as an EventBridge event with the original id. The message attributes
         `ErrorCode` and `ErrorMessage` hold the error's class name and text. If sending fails, the message stays in its

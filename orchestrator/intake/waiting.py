@@ -17,7 +17,7 @@ from orchestrator.stores.tenants import WAITING_FOR, TenantRecords
 
 
 class Waiting:
-    """Sends events to the waiting queue, and keeps the attribute `waitingFor` of the tenant records up to date."""
+    """Sends events to the waiting queue, and stores in the tenant record what an event waits for (`waitingFor`)."""
 
     def __init__(self, queue: Queue | None, tenants: TenantRecords) -> None:
         """Store the arguments.

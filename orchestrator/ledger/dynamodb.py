@@ -151,7 +151,7 @@ class DynamoDBRecords:
         self._change_open(record.id, "SET #checkAt = :at", at=written(clock.now() + record.pause))
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Store the outcome of starting a job whose run a search has found; see `Records.adopt`."""
+        """Store the outcome of starting a job, after a search has found the job's run; see `Records.adopt`."""
         self._change_open(record.id, "SET #outcome = :outcome", outcome=outcome)
 
     def _read(self, item: Mapping[str, Any]) -> Record:
@@ -184,8 +184,8 @@ class DynamoDBRecords:
     ) -> tuple[bool, Mapping[str, Any] | None]:
         """Write or delete an action's record if a condition holds.
 
-        In every expression, `#name` stands for the record's attribute `name`, and `:name` stands for the entry `name`
-        of `values`.
+        In `condition` and in the expressions of `request`, the placeholder `#x` stands for the record's attribute `x`,
+        and `:x` stands for `values["x"]`.
 
         Args:
             operation: The client's method: `update_item` or `delete_item`.

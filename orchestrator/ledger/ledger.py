@@ -87,8 +87,8 @@ class Records(Protocol):
         """Claim an action, in one atomic step.
 
         The claim succeeds in three cases: the action has no record, the record has expired, or the action is not done
-        and the lock of its last claim has expired. The third case does not apply to one owner,
-        which `Record.may_be_claimed` describes.
+        and the lock of its last claim has expired. In the third case, the owner of the first claim is refused; see
+        `Record.may_be_claimed`.
 
         The claim also succeeds if the same owner repeats its last claim, because the response to the first request may
         have been lost.
@@ -126,8 +126,8 @@ class Records(Protocol):
     def close(self, run_id: str, ending: EndingStatus, *, unfollow: bool = True) -> EndingStatus | None:
         """Store how a run ended; if the ledger has no such run, store nothing.
 
-        After this call, the action that started the run is done, so that no delivery can claim the action and start the
-        job again. A failure replaces a stored success, because a run may publish a success and fail afterwards. A
+        The call also marks the action that started the run as done, so that no delivery can claim the action and start
+        the job again. A failure replaces a stored success, because a run may publish a success and fail afterwards. A
         success never replaces a stored failure.
 
         Args:
@@ -147,14 +147,13 @@ class Records(Protocol):
         ...
 
     def postpone(self, record: Record) -> None:
-        """Postpone the next check of a run by `record.pause`, counted from now."""
+        """Set the time of the next check whether a run has ended to `record.pause` from now."""
         ...
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Store the outcome of starting a job, after a search has found the job's run.
+        """Store the outcome of starting a job, if no delivery has stored it, but a search has found the job's run.
 
-        A search is made if no delivery has stored the outcome. After this call, the action is still not done, so a
-        delivery can claim and settle the action.
+        This call does not mark the action as done. Therefore, a delivery can still claim and settle the action.
         """
         ...
 

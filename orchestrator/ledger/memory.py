@@ -65,7 +65,7 @@ class MemoryRecords:
             return True, before
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
-        """Store an action's outcome, unless another owner has claimed the action; see `Records.settle`."""
+        """Store an action's outcome, if the claim on the action still belongs to `owner`; see `Records.settle`."""
         with self._lock:
             record = self._records.get(action_id)
             if record is None or record.owner != owner:
@@ -114,7 +114,7 @@ class MemoryRecords:
         self._change(record.id, check_at=clock.now() + record.pause)
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Store the outcome of starting a job whose run a search has found; see `Records.adopt`."""
+        """Store the outcome of starting a job, after a search has found the job's run; see `Records.adopt`."""
         self._change(record.id, outcome=outcome)
 
     def _change(self, action_id: str, **changes: object) -> None:

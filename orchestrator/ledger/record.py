@@ -92,7 +92,8 @@ class Record:
     def started_job(self) -> StartedJob:
         """The job that the action starts.
 
-        Its `id` is the run's id in the build system, or `None` as long as that is unknown.
+        The attribute `id` of the returned job is the run's id in the build system. It is `None` while the ledger has no
+        such id.
 
         Raises:
             ValueError: The action starts no job.
@@ -115,7 +116,10 @@ class Record:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether no outcome is stored yet, so that it is unknown whether the job has started."""
+        """Whether the record has no outcome.
+
+        It is then unknown whether the action was performed, unless the record has the run's ending.
+        """
         return self.outcome is None
 
     @property
@@ -125,7 +129,10 @@ class Record:
 
     @property
     def pause(self) -> timedelta:
-        """Time to the run's next check: a quarter of `age`, but at least `FIRST_CHECK` and at most `LONGEST_PAUSE`."""
+        """Time from now until the next check whether the run has ended.
+
+        It is a quarter of `age`, but at least `FIRST_CHECK` and at most `LONGEST_PAUSE`.
+        """
         return min(max(FIRST_CHECK, self.age / 4), LONGEST_PAUSE)
 
     @property
@@ -152,9 +159,10 @@ class Record:
 
 
 def latest_free_lock() -> int:
-    """Return the current limit for expired locks, in milliseconds since 1970: a lock that expired earlier is free.
+    """Return the time before which a lock must have expired to be free, in milliseconds since 1970.
 
-    The limit is `CLOCK_TOLERANCE_SECONDS` ago, because the clock of the lock's owner may be behind.
+    This time is `CLOCK_TOLERANCE_SECONDS` before now. The clock of the lock's owner may be behind, so the owner may
+    still believe that it holds a lock that has just expired.
     """
     return milliseconds(clock.now()) - int(CLOCK_TOLERANCE_SECONDS * 1000)
 
@@ -163,7 +171,8 @@ def expiration(memory: timedelta | None) -> int:
     """Return the expiration time of a record that is about to be written, in seconds since 1970.
 
     Args:
-        memory: How long the record is kept. `None` keeps it for a day; see `Records`.
+        memory: How long the record is kept. `None` means that there is no table (see `Records`). The record then
+            expires after a day.
     """
     return seconds(clock.now() + (memory or timedelta(days=1)))
 
@@ -218,13 +227,13 @@ def check(job: StartedJob) -> None:
 
 
 def from_item(item: Mapping[str, Any]) -> Record:
-    """Convert an item of the table to a record.
+    """Convert an item of the ledger's DynamoDB table to a record.
 
     Args:
         item: The item, in the form that boto3's DynamoDB client returns.
 
     Raises:
-        Exception: The item is not a valid record: another version of this package, or a person, wrote the item. The
+        Exception: The item is not a valid record. Another version of this package or a person may have written it. The
             exception has one of the types in `UNREADABLE`.
     """
     kept = items.plain(items.from_item(item))

@@ -63,7 +63,8 @@ def handle_deployment_success(event: Event[BuildDetail], context: Context) -> li
     webhook.
 
     Raises:
-        ConfigurationError: The status webhook's address has no `webhook` in its path; see `deploy_tenant`.
+        ConfigurationError: The status webhook's address has no `webhook` in its path. The docstring of this module's
+            `deploy_tenant` says what it is needed for.
         InvalidEvent: A number in the detail has too many digits.
     """
     return _with_set_up(deployment.handle_deployment_success(event, context), event, context)
@@ -126,7 +127,14 @@ def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> lis
 def _once_per(part: str, webhook: SendCallback) -> str | None:
     """Derive a callback's `once_per` from the `once_per` of the status webhook.
 
-    Several events may lead to the callback. The derived value ensures that the callback is sent only once.
+    Several events may lead to the same callback. The derived value ensures that the callback is sent only once.
+
+    Args:
+        part: A text that tells this callback apart from the tenant's other callbacks, such as `features`.
+        webhook: The status webhook.
+
+    Returns:
+        The value for `SendCallback.once_per`. `None` if the status webhook has no `once_per`.
     """
     return None if webhook.once_per is None else f"{part} before {webhook.once_per}"
 
@@ -169,7 +177,10 @@ def _first_user(detail: BuildDetail, secret: str) -> dict[str, Any]:
 
 
 def _tenant(detail: BuildDetail) -> dict[str, Any]:
-    """Convert the tenant to a mapping whose first contact is the primary one. This contact becomes the first user."""
+    """Return the tenant as a JSON object in which the primary contact is the first of the `contacts`.
+
+    The first contact becomes the tenant's first user.
+    """
     tenant = detail.tenant
     if tenant.contacts:
         tenant = tenant.model_copy(update={"contacts": sorted(tenant.contacts, key=_is_secondary)})

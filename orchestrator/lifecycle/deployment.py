@@ -1,4 +1,7 @@
-"""Starts the deployment job of a provisioned tenant, if its tier has one, and sends the result to the control plane."""
+"""Starts the deployment job of a provisioned tenant, and tells the control plane whether the deployment succeeded.
+
+If the tenant's tier has no deployment job, the deployment counts as succeeded.
+"""
 
 from collections.abc import Mapping
 from typing import Any

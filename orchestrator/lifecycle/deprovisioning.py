@@ -110,11 +110,15 @@ def _own_signing(sent: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_own_signing(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the detail with the event's `secret` and `context` in both places where a job may read them.
+    """Return an event's detail with its `secret` and `context` in every place where a job may read them.
 
-    The two places are the detail's top level and `environmentOverride`. Members that the detail lacks are later taken
-    from the tenant record. If the event's values were in only one place, the other place would get the values of the
-    tenant record, and the job might read those.
+    These places are the detail's top level and, if the tenant record has a `builderConfig`, the detail's
+    `builderConfig.config.environmentOverride`. The caller then fills in what the detail lacks from the tenant record.
+    Without these copies, the job might read an outdated `secret` or `context` from the tenant record.
+
+    Args:
+        sent: The event's detail.
+        stored: The tenant record; empty if there is none.
     """
     own = _own_signing(sent)
     if not own or not stored.get("builderConfig"):

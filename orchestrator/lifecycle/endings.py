@@ -47,7 +47,7 @@ class _Information(BaseModel, defer_build=True):
 
 
 class BuildStateChange(BaseModel):
-    """The parts of a CodeBuild state change that this package uses.
+    """The fields that this package uses in the detail of an event `CodeBuild Build State Change`.
 
     https://docs.aws.amazon.com/codebuild/latest/userguide/sample-build-notifications.html
     """

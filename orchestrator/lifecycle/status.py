@@ -1,4 +1,7 @@
-"""Builds the status attributes of a tenant record: the status itself, and for example its time and its run."""
+"""Builds the attributes of a tenant record that describe its status.
+
+Besides the status itself, they are for example the time of the event and the id of the run that led to the status.
+"""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -56,7 +59,7 @@ def status_of(
         event: The event that leads to the status. Its time is stored.
         status: The new status.
         run_id: The run that led to the status, if any.
-        build: The build that led to the status, if any.
+        build: The id of the CodeBuild build, or the URL of the Jenkins build, that led to the status, if any.
         reason: Why something failed. Only its first 1,000 characters are stored.
 
     Returns:
@@ -140,9 +143,9 @@ def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str
 def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
     """Build the update of a tenant record after a failure.
 
-    If this function could not start the job, it has published the failure itself. The update then creates the tenant
-    record if there is none, and removes `startedBy` from it. Without `startedBy`, the tenant's operation can begin
-    again when someone sends the job's event again.
+    If the Lambda function could not start the job, the Lambda function published the failure event itself. The update
+    then creates the tenant record if there is none, and removes the attribute `startedBy` from the record. Without
+    `startedBy`, the operation (such as the provisioning) can begin again when someone sends its first event again.
 
     Args:
         event: The event that reports the failure.

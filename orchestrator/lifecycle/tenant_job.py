@@ -54,7 +54,10 @@ def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, A
 
 
 def tier_name(detail: BuildDetail, record: Mapping[str, Any]) -> str | None:
-    """Read the name of the tenant's tier from a build's detail, or else from the tenant record."""
+    """Return the name of the tenant's tier, or `None` if neither argument has the name.
+
+    The name is read from the event's detail. If the detail has none, the name is read from the tenant record.
+    """
     plan = record.get("planConfig")
     name = detail.tier or (plan.get("tier") if isinstance(plan, Mapping) else None)
     return name if isinstance(name, str) and name else None
@@ -73,12 +76,12 @@ def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:
 def requested_variables(detail: Mapping[str, Any], tier: Mapping[str, Any]) -> Requested:
     """Read the variables that a detail requests for the tenant's jobs.
 
-    A detail requests the variables in its `environmentOverride`, the `secret` and `context` at its top level, and the
-    members of its plan's `sizeConfig`. If the detail has `builderConfig` but no `subscription`, it requests only the
-    variables in `environmentOverride`.
+    The requested variables are the members of `builderConfig.config.environmentOverride`, the members of
+    `planConfig.sizeConfig`, and `secret` and `context` at the detail's top level. If the detail has `builderConfig` but
+    no `subscription`, only the members of `environmentOverride` are requested.
 
     Args:
-        detail: The flat detail of a TENANT_PROVISIONING event, or a tenant record.
+        detail: The detail of a TENANT_PROVISIONING event, not wrapped as `{type, data}`, or a tenant record.
         tier: The tier's details. Their `allowedVariables` may limit which variables can be requested.
 
     Raises:

@@ -97,7 +97,8 @@ def status_webhook(
     """Build the status webhook. `conclude` explains the arguments, the webhook's address and its signature.
 
     Returns:
-        The webhook. If it cannot be sent, its attribute `missing` says why.
+        The webhook. If its address, secret or context is missing, the webhook cannot be sent, and its attribute
+        `missing` names what is missing.
     """
     tenant = _known(event.detail, context, record)
     url = (
@@ -178,7 +179,7 @@ def _signing(detail: BuildDetail, record: Mapping[str, Any]) -> tuple[str, str]:
 def _body(detail: BuildDetail, status: TenantStatus, tenant: _Tenant, context: Context) -> dict[str, Any]:
     """Build the webhook's body.
 
-    The order of the keys matters: the receiver serializes the body again in this order to check the signature.
+    The order of the keys matters: to check the signature, the receiver parses the body and serializes it again.
     """
     data: dict[str, Any] = {"status": _STATUSES[status], "resources": []}
     if status in _OFF_BOARDING:

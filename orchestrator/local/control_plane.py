@@ -34,7 +34,7 @@ class ControlPlane:
         settled: Ids of the tenants whose provisioning has ended. Further webhooks for these tenants get the answer 401.
             The real control plane does the same.
         requests: Every request received, in order.
-        next: Its methods make the next requests fail; see `http_server.Script`.
+        next: The server's `http_server.Script`, whose methods make the next requests fail.
     """
 
     def __init__(

@@ -19,7 +19,7 @@ class Request:
     """A received request.
 
     Attributes:
-        path: The path as the client sent it, so it is still percent-encoded.
+        path: The URL's path without the query, percent-encoded as the client sent it.
         query: The names and values of the parameters in the URL.
         form: The names and values of the form's fields. It is empty if the body is not a form.
         connection: A number that identifies the TCP connection: the client's port. Requests that were sent over one
@@ -91,18 +91,23 @@ class Script:
         times: int = 1,
         after_acting: bool = False,
     ) -> None:
-        """Add a fault that sends the given response instead of the server's own."""
+        """Add a fault that sends the given response instead of the server's own.
+
+        The class explains the arguments `on`, `times` and `after_acting`.
+        """
         self._add(_Fault("answer", on, after_acting, Answer(status, body, headers or {})), times)
 
     def drop(self, *, on: str = "", times: int = 1, after_acting: bool = False) -> None:
-        """Add a fault that closes the connection without an answer."""
+        """Add a fault that closes the connection without an answer; `Script` explains the parameters."""
         self._add(_Fault("drop", on, after_acting), times)
 
     def stall(self, *, on: str = "", times: int = 1, after_acting: bool = False) -> threading.Event:
         """Add a fault that keeps the connection open without an answer until the server stops.
 
+        `Script` explains the parameters.
+
         Returns:
-            An event that is set as soon as the fault holds up a request.
+            A `threading.Event` that is set as soon as the fault holds up a request.
         """
         fault = _Fault("stall", on, after_acting)
         self._add(fault, times)
@@ -127,7 +132,7 @@ class LocalServer:
 
     Attributes:
         requests: Every request received, in order.
-        script: Its methods make the next requests fail.
+        script: Makes the next requests fail in the ways that a test chooses; see `Script`.
         scheme: `http` or `https`.
         address: The server's host and port, as in a URL.
     """
@@ -193,8 +198,9 @@ class LocalServer:
     def handle(self, request: Request) -> Answer | None:
         """Append a request to `requests`, and return the answer to send.
 
-        If a fault from `script` applies to the request, return the fault's answer. `None` means that the server must
-        close the connection without an answer.
+        Returns:
+            The answer. If `script` has a fault for this request, this is the fault's answer. If it is `None`, the
+            server must close the connection without an answer.
         """
         self.requests.append(request)
         fault = self.script.take(request)

@@ -16,10 +16,10 @@ _PUBLISH = "before-parameter-build.events.PutEvents"
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """The variables of the builds that one local invocation requested, and the events that it published.
+    """What one local invocation did: the builds that it requested and the events that it published.
 
     Attributes:
-        variables: The variables of every requested build, by run id.
+        variables: The variables of every requested build. The keys are the run ids.
         published: The type and the detail of every published event.
     """
 
@@ -58,7 +58,7 @@ def recorded() -> Iterator[Recording]:
 
 
 def jenkins_variables(server: JenkinsServer) -> dict[str, Mapping[str, str]]:
-    """Return the variables of every build that a Jenkins was asked to start, by run id.
+    """Return, by run id, the variables of every build that the emulated Jenkins was asked to start.
 
     Jenkins drops variables that the job does not declare as parameters. The result includes the dropped variables.
     """

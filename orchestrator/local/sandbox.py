@@ -113,9 +113,9 @@ _JENKINS_PARAMETERS = (
 def fill(jobs: Sequence[str] = ()) -> None:
     """Create what the sample events need in AWS: tables, CodeBuild projects, and a secret.
 
-    The settings name the tables. A table that the settings do not name is not created. A new tier table is filled with
-    `TIERS`, and a new table of tenant records is filled with `TENANT`. Tables and projects that exist already are not
-    changed.
+    The names of the tables are read from the settings in the environment. A table without a name there is not created.
+    A new table of tier details gets the items in `TIERS`, and a new table of tenant records gets the item `TENANT`.
+    Tables and projects that exist already are not changed.
 
     The secret contains the credentials for the Jenkins server that the function `jenkins` creates.
 
@@ -198,9 +198,9 @@ def _leave_open(records: DynamoDBRecords, name: str, run_id: str, build: str) ->
 
 
 def jenkins(jobs: Sequence[str] = ()) -> JenkinsServer:
-    """Create a Jenkins with the jobs of the sample tiers. The caller starts it.
+    """Create an emulated Jenkins server with the jobs of the sample tiers. The caller starts the server.
 
-    The function `fill` stores the credentials for this Jenkins in a secret. `JENKINS_SECRET` is the secret's name.
+    The function `fill` stores the server's credentials in a secret. The secret's name is in `JENKINS_SECRET`.
 
     Args:
         jobs: Names of jobs to create besides those of the sample tiers.
@@ -216,10 +216,10 @@ def _tier_jobs() -> list[str]:
 
 
 def control_plane() -> ControlPlane:
-    """Create a control plane. The caller starts it.
+    """Create an emulated control plane. The caller must start it.
 
-    A real control plane refuses further webhooks for a tenant whose provisioning has ended. This one accepts any number
-    of webhooks for a tenant, because all sample events have the same tenant.
+    A real control plane refuses further webhooks for a tenant whose provisioning has ended. The emulated one accepts
+    any number of webhooks for a tenant, because all sample events have the same tenant.
     """
     return ControlPlane(CALLBACK_SECRET, CALLBACK_CONTEXT, settles=False)
 

@@ -49,7 +49,7 @@ class AllowedHosts:
             own_host: The host of `CALLBACK_URL`, if that is set. This host is allowed, too.
 
         Raises:
-            ConfigurationError: An entry of `hosts` is not a host.
+            ConfigurationError: An entry of `hosts` is neither a host nor a host with a leading dot.
         """
         self._hosts = (*map(_allowed, hosts), *_comparable([own_host or ""]))
 
@@ -58,7 +58,7 @@ class AllowedHosts:
 
         Args:
             url: The address.
-            more: Hosts that are allowed for this callback only, in addition to the stored hosts.
+            more: Hosts that are allowed for this callback only, in addition to the hosts given to the constructor.
 
         Raises:
             InvalidEvent: The address is not an http(s) address.

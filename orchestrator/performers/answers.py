@@ -40,17 +40,18 @@ def read(body: bytes, names: Iterable[str]) -> dict[str, str | int]:
 
 
 def check(actions: Sequence[Action | Following], consumer: str) -> None:
-    """Check that every `FromAnswer` names a member that an earlier callback keeps.
+    """Check that every `FromAnswer` names a member that an earlier callback keeps from its answer.
 
-    A callback keeps the members whose names are in its `keeps`.
+    `SendCallback.keeps` lists the names of the members that a callback keeps. A member is a name-value pair of the
+    answer's JSON object.
 
     Args:
         actions: All actions of one consumer, in order.
         consumer: The consumer's name, for error messages.
 
     Raises:
-        ConfigurationError: No earlier callback keeps the member; or the `keeps` of a callback is a text instead of a
-            list.
+        ConfigurationError: No earlier callback keeps the member; or the `keeps` of a callback is a single string
+            instead of a list of names.
     """
     kept: set[str] = set()
     for action in actions:
@@ -70,7 +71,7 @@ def check(actions: Sequence[Action | Following], consumer: str) -> None:
 
 
 def awaited(action: Action | Following) -> frozenset[str]:
-    """Return the names of the members that an action needs from the answers to earlier callbacks.
+    """Return the names of the members that an action needs from the JSON answers to earlier callbacks.
 
     The result is empty if the action is not a callback.
     """
@@ -83,15 +84,18 @@ def awaited(action: Action | Following) -> frozenset[str]:
 
 
 def fill(action: ActionT, answer: Mapping[str, str | int]) -> ActionT:
-    """Return the action with every `FromAnswer` replaced by the value of the member that it names.
+    """Return a copy of the action in which values from earlier answers replace the `FromAnswer` placeholders.
+
+    An action without placeholders is returned as it is.
 
     Args:
         action: Any action; only the body of a callback can contain a `FromAnswer`.
-        answer: The values of the members that earlier callbacks kept, by the members' names.
+        answer: The values that were kept from the answers to earlier callbacks, by member name (see
+            `SendCallback.keeps`).
 
     Raises:
-        ConfigurationError: `answer` lacks a member, because an older version of the consumer sent the earlier callback
-            and did not keep the member.
+        ConfigurationError: `answer` lacks a value that a placeholder names. An older version of the consumer sent the
+            earlier callback, and its `keeps` did not contain that name.
     """
     names = awaited(action)
     for name in sorted(names):
@@ -106,7 +110,10 @@ def fill(action: ActionT, answer: Mapping[str, str | int]) -> ActionT:
 
 
 def blank(action: ActionT) -> ActionT:
-    """Replace every `FromAnswer` by an empty text, so that the action can be checked before the answer is known."""
+    """Return the action with an empty string in place of every `FromAnswer`.
+
+    The result can be checked before the answers to the earlier callbacks are known.
+    """
     return fill(action, dict.fromkeys(awaited(action), ""))
 
 

@@ -74,8 +74,8 @@ class _Answer:
 
     Attributes:
         status: The HTTP status.
-        body: The answer's body. It is read only if the callback was accepted and the action's `keeps` names members;
-            otherwise, `body` is empty.
+        body: The answer's body. It is read only if the control plane accepted the callback and `SendCallback.keeps`
+            names members; otherwise, `body` is empty.
         is_repeat: Whether an earlier attempt to send the same callback may have been accepted.
     """
 
@@ -109,11 +109,11 @@ class Callbacks:
         self._pause = pause
 
     def check(self, action: SendCallback) -> str:
-        """Check a callback's address, body and secret, and return the host.
+        """Check a callback's address, body, secret and context, and return the address's host.
 
         Raises:
             InvalidEvent: The address is not an http(s) address, the body is not JSON, the secret is empty, or the
-                secret or the context cannot be encoded as UTF-8.
+                secret or `action.context` cannot be encoded as UTF-8.
             ConfigurationError: The host is not allowed, or the scheme `http` is used for a host other than the local
                 machine.
         """
@@ -153,14 +153,14 @@ class Callbacks:
         return OutcomeStatus.SENT
 
     def ask(self, action: SendCallback) -> dict[str, str | int]:
-        """Send a callback, and return those members of the answer that the action's `keeps` names.
+        """Send a callback, and return the members of the answer's JSON object that `action.keeps` names.
 
         Raises:
             InvalidEvent: The address, the body, the secret or the context is invalid; see `check`.
-            ConfigurationError: See `send`. In addition, every answer 401 raises this error, because a refused callback
-                gives no members.
-            Unavailable: See `send`. In addition, this error is raised if the callback was accepted, but the members
-                cannot be read from the answer.
+            ConfigurationError: See `send`. This error is also raised for every answer with status 401, because such an
+                answer does not contain the members.
+            Unavailable: See `send`. This error is also raised if the callback was accepted, but the members cannot be
+                read from the answer.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)
         answer = self._exchange(target, action)

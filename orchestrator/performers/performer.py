@@ -10,7 +10,7 @@ ActionT_contra = TypeVar("ActionT_contra", contravariant=True)
 
 
 class Performer(Protocol[ActionT_contra]):
-    """Performs the actions of one class."""
+    """Performs the actions of one class, such as `StartJob`."""
 
     def prepare(self, action: ActionT_contra, origin: Origin) -> Prepared:
         """Check an action and prepare it; it is performed later, by calling `Prepared.perform`.
@@ -27,13 +27,16 @@ Performers: TypeAlias = Mapping[type, Performer[Any]]
 
 
 def is_action(decided: object, performers: Performers) -> bool:
-    """Whether an object that a consumer returned is an action.
+    """Whether a value that a consumer returned is an action.
 
-    An object is an action if there is a performer for its class, or for a base class of its class.
+    The value is an action if `performers` has a performer for its class, or for a base class of its class.
     """
     return any(cls in performers for cls in type(decided).__mro__)
 
 
 def performer_of(action: object, performers: Performers) -> Performer[Any]:
-    """Find the performer for an action's class, or else for a base class of that class; see `is_action`."""
+    """Find the performer for an action's class, or else for a base class of that class.
+
+    There must be such a performer, which `is_action` checks.
+    """
     return next(performers[cls] for cls in type(action).__mro__ if cls in performers)

@@ -51,7 +51,10 @@ class EventBus:
         self._pause = pause
 
     def prepare(self, action: PublishEvent, origin: Origin) -> Prepared:
-        """Check the event of an action and prepare its publication; `prepare_as` says which errors are raised."""
+        """Check an action, and prepare to publish the action's event.
+
+        The errors are those of `prepare_as`.
+        """
         prepared = self.prepare_as(action, origin.run_id, start=origin.start, time=origin.time)
         if action.once_per is None:
             return prepared

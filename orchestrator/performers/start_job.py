@@ -41,9 +41,10 @@ class JobStarter:
         """Check a job and its variables, and prepare its start.
 
         Raises:
-            ConfigurationError: The builder is unknown, or a trusted variable has a malformed name or a value that
-                cannot be converted to text.
-            InvalidEvent: A variable from the event has a refused name or value, or the job is too large for a record.
+            ConfigurationError: The builder is unknown, or one of `action.trusted_variables` has a malformed name or a
+                value that cannot be converted to text.
+            InvalidEvent: One of `action.variables` has a name or value that is not allowed, or the job is too large for
+                a record of the ledger.
             JobRejected: The job's name is malformed.
         """
         system = self._systems.get(action.builder, action.name)
@@ -89,8 +90,8 @@ class JobStarter:
         If the ledger has a table, the limit is the time for which the ledger keeps a record. After that time, the
         record of an earlier delivery may have been deleted.
 
-        If the ledger has no table, the limit is the build system's `covers`. While an event is younger than `covers`,
-        the build system itself recognizes a repeat.
+        If the ledger has no table, the limit is `system.covers`. For an event that is younger, no search is needed (see
+        `RecognisesRepeats.covers`).
 
         Returns:
             The run that was found. `None` if there was no search, or the search found no run.

@@ -49,8 +49,8 @@ class Refusal:
 
     Attributes:
         reason: The reason, safe to log.
-        supersedes: Whether the event is outdated. In this case, the consumer's remaining actions must not be performed
-            either.
+        supersedes: Whether the event that led to the write is outdated. The consumer's remaining actions must then not
+            be performed either.
     """
 
     reason: str
@@ -73,7 +73,11 @@ class TenantLookup(Protocol):
 
 
 class TenantRecords(TenantLookup, Protocol):
-    """Stores tenant records. A class that implements this protocol may also implement `ChecksRecords`."""
+    """Stores tenant records.
+
+    A class that implements this protocol may also implement `ChecksRecords`, to check in advance whether a record can
+    be stored.
+    """
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
         """Store a tenant record; see `SaveTenant`.
@@ -139,11 +143,11 @@ class NoTenantRecords:
         return None
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
-        """Store nothing, and return the reason for that."""
+        """Store nothing, and return a `Refusal` that gives the reason."""
         return self._WHY
 
     def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
-        """Change nothing, and return the reason for that."""
+        """Change nothing, and return the reason why nothing was changed."""
         return self._WHY
 
 

@@ -84,7 +84,7 @@ def seconds_left() -> float:
 
 
 def has_time(pause: float = 0.0) -> bool:
-    """Return whether another call may be started after a pause of this many seconds.
+    """Return whether there is time to pause for this many seconds and then start a call to another service.
 
     At least `LEAST_SECONDS` must be left after the pause. If the call then takes too long, `orchestrator.timing.http`
     ends the call at the deadline.

@@ -95,8 +95,9 @@ def _laid_out(digits: str, point: int) -> str:
 
     Args:
         digits: The significant digits, without trailing zeros.
-        point: How many digits are before the decimal point. If `point` is negative, zeros are inserted after the
-            decimal point. If `point` is larger than the number of digits, zeros are appended to the digits.
+        point: The position of the decimal point, counted from the start of `digits`. The number is `0.digits` times
+            10 to the power of `point`: `12` stands for 1.2 if `point` is 1, for 0.012 if it is -1, and for 1200 if it
+            is 4.
     """
     if len(digits) <= point <= _LARGE:
         return digits.ljust(point, "0")

@@ -72,10 +72,10 @@ def place_of(value: Any, exceeds: Callable[[Any], bool]) -> tuple[int | str, ...
 
 
 def read_json(text: str, **options: Any) -> Any:
-    """Read JSON, including integers with more than `MAX_DIGITS` digits.
+    """Parse JSON, even if it contains integers with more than `MAX_DIGITS` digits.
 
-    Python cannot convert such an integer from text. In its place, the result contains another integer with too many
-    digits, which `has_too_many_digits` recognizes.
+    Python refuses to parse integers that long. The result contains a substitute for each of them: another integer with
+    too many digits, which `has_too_many_digits` recognizes.
 
     Args:
         options: Further arguments of `json.loads`.

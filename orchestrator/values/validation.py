@@ -40,8 +40,13 @@ def explain(error: ValidationError, root: str = "") -> str:
 def path_of(root: str, location: tuple[int | str, ...]) -> str:
     """Write the path of a field, such as `detail.tenant.domains[0]`.
 
-    A name is written unchanged if it is an identifier; hyphens are allowed, too, as in `user-id`. Any other name is
-    quoted, escaped and cut. An empty path is written as `it`, so that every path can be the subject of a sentence.
+    A name is written unchanged if it is a Python identifier. It may also contain hyphens, as in `user-id`. Any other
+    name is quoted, escaped, and cut if it is long (see `shown`). If the path would be empty, the result is the word
+    `it`, so that the result can always be the subject of an error message.
+
+    Args:
+        root: The beginning of the path, such as `detail`; may be empty.
+        location: The names and list indexes that lead from `root` to the field.
     """
     path = root
     for part in location:

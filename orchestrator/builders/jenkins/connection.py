@@ -139,10 +139,10 @@ class Connection:
             failure: The beginning of error messages, such as `Jenkins job 'x' could not be searched`.
 
         Raises:
-            JobRejected: The object does not exist, or the user may not see it.
+            JobRejected: The object does not exist, or the function's Jenkins user may not see it.
             Unavailable: Jenkins was unreachable or too busy, its answer was incomplete, or the status was 500 or above.
-            ConfigurationError: Jenkins refused the user (401 or 403), the server's certificate is not trusted, or the
-                server does not answer as Jenkins does.
+            ConfigurationError: Jenkins refused the function's user (401 or 403), the server's certificate is not
+                trusted, or the server does not answer as Jenkins does.
         """
         try:
             answer = self._authenticated("GET", f"{path}/api/json?{urlencode({'tree': tree})}", None, failure)
@@ -174,7 +174,7 @@ class Connection:
         )
 
     def unlike_jenkins(self, answer: Answer, failure: str) -> ConfigurationError:
-        """Build the error for an answer that is not from Jenkins, but for example from a login page.
+        """Build the error for an answer that does not come from Jenkins, but from a login page or another server.
 
         Args:
             answer: The answer.
@@ -193,8 +193,9 @@ class Connection:
     def _authenticated(self, method: str, path: str, body: bytes | None, failure: str) -> Answer:
         """Send a request with the user's credentials.
 
-        After an answer 401, the credentials are read again. If they have changed, the request is repeated. After an
-        answer 403 that mentions a crumb, a crumb is requested, and the request is repeated with the crumb.
+        If the answer has the status 401, the credentials are read again. If they have changed, the request is repeated
+        with the new ones. If the answer has the status 403 and mentions a crumb (Jenkins' token against cross-site
+        request forgery), a crumb is requested, and the request is repeated with the crumb.
         """
         authorization = self._credentials.authorization()
         answer = self._sent(method, path, body, {"Authorization": authorization, **self._crumb}, failure)

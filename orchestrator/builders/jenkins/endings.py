@@ -27,8 +27,9 @@ def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failu
     The ending of a missing run is a failure. If Jenkins has discarded old builds of the job, the run may have succeeded
     before its build was discarded. The failure is then a guess, and `is_gone` of the ending is true.
 
-    The `id` of a job is the number of its queue item. A job whose `id` is `None` can be found only by its run id. If no
-    item or build has the run id, the job gets no ending, because its run may be a build without a run id.
+    `StartedJob.id` is the number of the run's queue item. If it is `None`, the run can be found only by its run id. If
+    no queue item and no build has this run id, the run does not count as missing, and gets no ending: it may be a build
+    whose parameters do not contain the run id.
 
     Args:
         connection: Sends the requests to Jenkins.

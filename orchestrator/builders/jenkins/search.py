@@ -144,8 +144,8 @@ def pages(connection: Connection, path: str, fields: str, since: datetime, failu
         failure: The beginning of error messages, such as `Jenkins job 'x' could not be searched`.
 
     Yields:
-        The pages, from the newest builds to the oldest. If the two thousand newest builds all started after `since`, no
-        page has `is_last`.
+        The pages, from the newest builds to the oldest. If two thousand builds are read and all of them
+        started after `since`, `is_last` is False on every page.
     """
     earliest = (since - _CLOCK_TOLERANCE).timestamp() * 1000
     oldest: int | None = None

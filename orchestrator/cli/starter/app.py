@@ -1,4 +1,4 @@
-"""The Lambda function; samconfig.toml names it as the template's Handler."""
+"""The Lambda function's handler. In samconfig.toml, the parameter `Handler` names `lambda_handler` of this module."""
 
 from orchestrator import create_handler
 

@@ -88,7 +88,7 @@ class QueueItem:
 
 
 class Controller:
-    """Holds the jobs, the queue and the builds.
+    """Holds the jobs, the queue and the builds of the emulated Jenkins.
 
     Attributes:
         lock: Protects the jobs, the queue and the builds, because several threads serve requests.
@@ -167,12 +167,15 @@ class Controller:
             return item, True
 
     def run_queue(self) -> list[Build]:
-        """Start a build from every waiting item, even if the item's quiet period has not ended. Return the builds."""
+        """Start a build from every waiting queue item, and return the builds.
+
+        Builds are started even if the item's quiet period, for which Jenkins delays a build, has not ended.
+        """
         with self.lock:
             return [self._start(item) for item in self.waiting()]
 
     def advance(self, seconds: float) -> None:
-        """Move the clock forward, and start a build from every item whose quiet period has ended by the new time."""
+        """Move this server's clock forward, and start a build for every queue item whose quiet period has ended."""
         with self.lock:
             self.now += seconds
             for item in self.waiting():
@@ -228,5 +231,5 @@ class Controller:
 
 
 def url_path(path: str) -> str:
-    """Return the part of a URL that names a job or folder: `job/tenants/job/scale-down/` for `tenants/scale-down`."""
+    """Return the URL path of a job or folder, such as `job/tenants/job/scale-down/` for `tenants/scale-down`."""
     return "".join(f"job/{quote(name, safe='!$&()*+,=@')}/" for name in path.split("/"))

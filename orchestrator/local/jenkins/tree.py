@@ -1,4 +1,7 @@
-"""Objects of Jenkins' remote API, and the query parameter `tree`, with which a client selects their properties."""
+"""Defines the objects of Jenkins' remote API, and parses the query parameter `tree`.
+
+With this parameter, a client selects which properties of an object Jenkins returns.
+"""
 
 from __future__ import annotations
 
@@ -82,7 +85,7 @@ def _parse_list(text: str) -> tuple[dict[str, Tree], str]:
 
 
 def export(bean: Bean, tree: Tree | None) -> dict[str, Json]:
-    """Return an object's properties as JSON.
+    """Return the properties of a bean, an object of Jenkins' remote API, as JSON.
 
     Args:
         tree: Selects the properties. `None` selects the properties that Jenkins shows by default.

@@ -1,4 +1,4 @@
-"""Tests call a consumer and compare the actions that it returns."""
+"""Tests which events the consumers take, and which actions they return."""
 
 from orchestrator import Event, StartJob
 from orchestrator.testing import RecordingDispatcher
