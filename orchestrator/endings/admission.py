@@ -22,7 +22,7 @@ from orchestrator.run import (
 
 
 class UnknownRun(Exception):
-    """An event about a run must be ignored.
+    """Raised for an event about a run if this event must be ignored.
 
     There are three possible reasons: the ledger has no record of the run, the record contradicts the event, or the
     job was started with `follow=False`.
@@ -54,9 +54,9 @@ class Admission:
         `finish` after the consumers have handled the event.
 
         Returns:
-            The event. If the run has a record, the event's `start` is taken from the record. If the event reports an
-            ending, the `ORCHESTRATOR_…` variables in the detail are taken from the record, too: the run id, event id,
-            event type and tenant id.
+            The event. If the run has a record, the event's `start` (the event that began the operation) is taken from
+            the record. If the event reports an ending, the `ORCHESTRATOR_…` variables in the detail are taken from the
+            record, too: the run id, event id, event type and tenant id.
 
         Raises:
             UnknownRun: `IDEMPOTENCY_TABLE` is set and the ledger has no record of the run, the record contradicts the

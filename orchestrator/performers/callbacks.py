@@ -40,7 +40,7 @@ def signature(body: str, secret: str, context: str | None, timestamp: int) -> st
         body: The body, as it is sent.
         secret: The key.
         context: The text that the control plane sent with the tenant. The signature of a status webhook covers the body
-            and this text. It is `None` for any other callback.
+            and this text. For any other callback, pass `None`.
         timestamp: The value of the header `x-timestamp`, in milliseconds since 1970.
 
     Returns:
