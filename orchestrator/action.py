@@ -103,9 +103,10 @@ class PublishEvent:
             event as a repeat. With any other source, the function handles both events.
         failure: The error of a consumer, if the event reports that the consumer failed. The ledger stores the error in
             the action's record, so that a redelivery fails with the same error.
-        once_per: A subject, such as a run. For each tenant, only one action with this subject is performed,
-            whichever consumers and events it comes from. If this is `None`, each returned action is performed once: a
-            redelivery of the consumer's event does not perform the action again.
+        once_per: A key that identifies the action, such as `deployment after run 1`. Of all actions with the same
+            tenant and the same key, only one is performed, even if different consumers or events led to them. If this
+            is `None`, each returned action is performed once, and a redelivery of the consumer's event does not perform
+            the action again.
     """
 
     type: str
@@ -134,10 +135,10 @@ class SendCallback:
         tenant_id: The tenant that the callback is about. If the callback is refused, or is not sent because of
             `missing`, the reason is stored in this tenant's record. If this is `None`, the reason is not stored.
         missing: What the callback lacks, for example `no secret`. If this is set, the callback is not sent.
-        once_per: A text that names what the action is performed only once for, such as `status webhook of run 1`. Of
-            all actions with the same tenant and the same text, only one is performed, even if different consumers or
-            events led to them. If this is `None`, each returned action is performed once, and a redelivery of the event
-            does not perform the action again.
+        once_per: A key that identifies the callback, such as `status webhook of run 1`. Of all actions with the same
+            tenant and the same key, only one is performed, even if different consumers or events led to them. If this
+            is `None`, each returned action is performed once, and a redelivery of the event does not perform the action
+            again.
         keeps: Names of members of the answer's JSON object that later callbacks of the same consumer need (see
             `FromAnswer`). The ledger stores the values of these members unencrypted, in the action's record. If the
             answer lacks one of these members, the callback fails. With `keeps`, the answer 401 is always a failure:
@@ -160,8 +161,8 @@ class SendCallback:
 class FromAnswer:
     """A placeholder in a callback's body.
 
-    When the callback is sent, the placeholder is replaced by a member of the answer to an earlier callback of the same
-    consumer.
+    When the callback is sent, the placeholder is replaced by a value from the answer to an earlier callback of the same
+    consumer. The answer is a JSON object; the value is that of its member `member`.
 
     Attributes:
         member: The member's name. The `keeps` of an earlier `SendCallback` must contain this name. If several earlier

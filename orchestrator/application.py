@@ -132,8 +132,8 @@ class Application:
     ) -> Sequence[ConsumerResult]:
         """Let the event wait if the job of a consumer cannot be started yet.
 
-        An event that did not come from a queue is sent to the waiting queue. An event that came from a queue waits
-        there: the consumer's error is kept, so that the message counts as failed and is delivered again.
+        An event that did not come from a queue is sent to the waiting queue, unless it may not wait (see `_may_wait`).
+        An event that came from a queue waits in that queue if this function schedules the retries of its message.
 
         Args:
             received: The event as it was received, which is what is sent.
@@ -141,7 +141,9 @@ class Application:
             results: The results of the event's consumers.
 
         Returns:
-            The results. If the event waits, each consumer that waits has the outcome `waiting`.
+            The results. If the event waits, the result of each consumer that waits also has the outcome `waiting`. Its
+            error is removed if the event was sent to the waiting queue. For an event from a queue, the error is kept:
+            the message then counts as failed, and is delivered again.
         """
         delivery = received.delivery
         waits = [result for result in results if result.waits_for is not None]
@@ -163,7 +165,7 @@ def _may_wait(event: Event[Any]) -> bool:
 
     Three kinds of events may not: events about the endings of runs, events about the state changes of builds, and
     events of schedules. These events report that runs have ended, or lead to a search for such runs. Events in the
-    waiting queue may be waiting for exactly that, so an event about an ending must not queue up behind them.
+    waiting queue may be waiting for a run to end, so an event of these kinds must not wait behind them.
     """
     return not event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)) and event.source not in _NEVER_WAITING
 

@@ -282,8 +282,8 @@ DETAIL_MODELS: Mapping[EventType, type[BaseModel]] = MappingProxyType(
 def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
     """Merge a detail's members with those of its `builderConfig.config.environmentOverride`.
 
-    If a name occurs in both, the value at the top level of the detail is used. If that value is null or an empty text,
-    the value in `environmentOverride` is used instead.
+    If a name occurs in both, the value at the top level of the detail is used, unless it is null or an empty string.
+    In that case, the value in `environmentOverride` is used.
 
     Args:
         detail: A detail as received, which may be wrapped as `{type, data}`. A tenant record has the same members and
@@ -312,8 +312,8 @@ def find_tier(detail: Mapping[str, Any]) -> str | None:
 def find_tenant_id(detail: Mapping[str, Any]) -> str | None:
     """Read the tenant's id from any event's detail.
 
-    The id is the member `tenant.id`. `tenant` may be a JSON object or a string that contains one. If it is neither, or
-    is missing, the id is the member `tenantId`. The detail may be wrapped as `{type, data}`.
+    If the detail's `tenant` is a JSON object, or a string that contains one, the id is that object's `id`. Otherwise,
+    the id is the detail's `tenantId`. The detail may be wrapped as `{type, data}`.
 
     Returns:
         The id. `None` if the id is missing, empty or not a string.

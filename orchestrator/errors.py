@@ -73,8 +73,9 @@ _STORED = (InvalidEvent, ConfigurationError, JobRejected, Unavailable)
 def stored_name(error: OrchestratorError) -> str:
     """Return the class name under which the ledger stores an error.
 
-    For a subclass of `InvalidEvent`, `ConfigurationError`, `JobRejected` or `Unavailable`, this is the name of the base
-    class, because `of_name`, which creates the error again, knows only these four names.
+    For a subclass of `InvalidEvent`, `ConfigurationError`, `JobRejected` or `Unavailable`, this is the name of that
+    base class. The function `of_name`, which creates the error again, knows only these four names. For any other error,
+    this is the name of the error's own class.
     """
     return next((cls.__name__ for cls in _STORED if isinstance(error, cls)), type(error).__name__)
 

@@ -72,7 +72,7 @@ class Origin:
     def start(self) -> Start:
         """Id and time of the event that began the action's operation, such as the tenant's provisioning.
 
-        If that event is not known, they are those of `event`.
+        If that event is not known, the id and time are taken from `event` (see `time`).
         """
         return self.event.start or Start(event_id=self.event.id, at=self.time)
 
@@ -114,8 +114,8 @@ def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:
     If this package receives the event, it reads these URNs.
 
     The first URN contains the identity of the action that publishes the event (`run_id`). The second URN contains the
-    id and time of the event that began the operation (`start`). If the event is about a consumer's failure, there is a
-    third URN.
+    id and time of the event that began the operation (`start`). A third URN is added if `is_failure` is true: it marks
+    the published event as one about a consumer's failure.
     """
     found = [_PUBLISHED_BY + run_id, f"{_STARTED_BY}{written(start.at)}/{start.event_id}"]
     return [*found, _FAILURE] if is_failure else found

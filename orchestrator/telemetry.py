@@ -48,7 +48,7 @@ class _CurrentStdout(logging.StreamHandler[TextIO]):
 
 
 def _message(text: Any) -> Any:
-    """Parse a log message that begins as a JSON object or list does. Return any other message unchanged.
+    """Parse a log message that begins with `{` or `[`, like a JSON object or list. Return any other message unchanged.
 
     Powertools itself would try to parse every message, which costs an exception for each message that is not JSON.
     """
@@ -154,8 +154,8 @@ _LIBRARIES = ("aws_lambda_powertools", "boto3", "botocore", "urllib3")
 class _Quiet(logging.Filter):
     """Drops log lines of `_LIBRARIES` below ERROR while any thread is handling an event.
 
-    The lines of all threads are dropped. A consumer may start threads of its own, and such a thread does not inherit
-    context variables. Its lines can therefore not be recognized as lines of the event.
+    The lines of all threads are dropped, not only those of threads that handle an event. A consumer may start threads
+    of its own. Such a thread does not inherit context variables, so its lines cannot be matched to the event.
     """
 
     def __init__(self) -> None:

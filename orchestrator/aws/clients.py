@@ -126,10 +126,10 @@ def _end_tries_in_time(
     caught_exception: Exception | None,
     **_: Any,
 ) -> None:
-    """End a request if its last try failed and there is no time for another try.
+    """End a request if the try just made has failed and there is no time for another try.
 
-    The SDK calls this function after each try of a request, and pauses before the next try. If the pause could last
-    until the invocation ends, the function raises the failure of the last try, which ends the request.
+    The SDK calls this function after each try of a request, and pauses before the next try. If the pause could leave
+    too little time for the next try, the function raises the failure of the try just made, which ends the request.
     """
     # botocore.retries.standard.ExponentialBackoff: the first pause is at most 1 s after throttling and 50 ms after any
     # other failure; it doubles each time. A retry-after header adds up to 5 s.

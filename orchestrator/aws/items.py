@@ -30,7 +30,7 @@ def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Convert each `Decimal` in a value to `int` or `float`, and each set to a list."""
+    """Convert each `Decimal` in a value to `int` if it is whole, or else to `float`; convert each set to a list."""
     match value:
         case Decimal():
             return int(value) if value == value.to_integral_value() else float(value)

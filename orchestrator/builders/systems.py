@@ -58,9 +58,10 @@ class BuildSystem:
 
     Attributes:
         name: The builder's name.
-        covers: How long after an event's time its job can be started without a search by `find`. During this time, the
-            build system itself recognizes a repeated `start`. A builder without the attribute `covers` gets 30 seconds:
-            a younger event cannot be a retry, because Lambda waits a minute before its first retry.
+        covers: How long after an event's time its job can be started without a search by `find`. If the builder has
+            the attribute `covers`, the build system itself recognizes a repeated `start` during this time. Otherwise,
+            the time is 30 seconds: a younger event cannot be a retry, because Lambda waits a minute before its first
+            retry.
         can_be_followed: Whether the builder has a method `endings`. If it has none, its runs cannot be followed.
     """
 
@@ -140,10 +141,10 @@ class BuildSystem:
 def _waiting() -> Iterator[None]:
     """Let the event wait for the build system if the `with` block raises `Unavailable`.
 
-    The error's `waits_for` is set to `BUILD_SYSTEM_DOWN`, unless `waits_for` already has a value. There are two
-    exceptions, in which `waits_for` is not changed. First, the error is an `Untraceable`: a person must look for the
-    run. Second, the invocation has no time left for another call: the error may come from the lack of time, and does
-    not show that the build system is down.
+    The error's `waits_for` is set to `BUILD_SYSTEM_DOWN`, unless `waits_for` already has a value. In two other cases,
+    `waits_for` is not changed either. First, the error is an `Untraceable`: a person must look for the run. Second,
+    the invocation has no time left for another call: the error may come from the lack of time, and does not show that
+    the build system is down.
     """
     try:
         yield

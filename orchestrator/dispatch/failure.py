@@ -32,8 +32,8 @@ def failure_event(
         error: The failure. Its text becomes `reason` in the new event's detail, and its class name becomes `error`.
 
     Returns:
-        The action that publishes the new event. The event's detail contains the same tenant data as an event that
-        reports the job's failure.
+        The action that publishes the new event. The new event's detail identifies the tenant. If they are known and
+        fit, it also contains `secret`, `context`, `tier` and `API_ENDPOINT`.
         `None` if nobody waits for a job. Nobody waits in three cases: `event` has no tenant id, the error is an
         `UnknownTenant`, or the consumer returned actions and none of them starts a job.
     """

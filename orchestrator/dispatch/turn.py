@@ -46,7 +46,7 @@ class ConsumerResult:
 
     @property
     def waits_for(self) -> WaitReason | None:
-        """Why the job cannot be started yet, if that is why the consumer failed; otherwise `None`."""
+        """Why the consumer's job cannot be started yet. `None` if the consumer did not fail, or failed otherwise."""
         return self.error.waits_for if isinstance(self.error, Unavailable) else None
 
     @property
@@ -164,10 +164,11 @@ class Turn:
     def _has_started_job(self) -> bool:
         """Return whether an earlier delivery of this event has started the consumer's job.
 
-        Once the job has been started, the tenant record can show a later stage of the operation. An action that begins
-        the operation is then skipped, because it would set the record back.
+        If it has, the tenant record may already show a later stage of the operation, such as the tenant's provisioning.
+        The actions that begin the operation (see `begins`) would set the record back, so the caller skips them.
 
-        If none of the actions begins an operation, the ledger is not read, and the result is False.
+        The ledger is read only if the actions contain a `StartJob` and an action that begins an operation, and if this
+        delivery may be a retry. Otherwise, the result is False.
         """
         jobs = [position for position, action in enumerate(self._actions) if isinstance(action, StartJob)]
         if not jobs or not any(map(begins, self._actions)):
@@ -199,9 +200,10 @@ class Turn:
     def _failed(self, raised: BaseException) -> ConsumerResult:
         """Return the result for an exception that ended the turn.
 
-        If the control plane waits for a job that will certainly not be started, publish the failure as an event. A
-        job will certainly not be started in two cases: the failure is permanent, or the job still cannot be started at
-        the event's last delivery.
+        If the consumer has a `failure_type`, and the control plane waits for a job that will certainly not be started,
+        publish the failure as an event. A job will certainly not be started in two cases: the failure is permanent, or
+        the job still cannot be started at the event's last delivery. A replay publishes the failure only if it has
+        changed a tenant record, or if this is its last delivery.
 
         Raises:
             KeyboardInterrupt: The exception is a `KeyboardInterrupt`, which must end the program.
@@ -233,10 +235,11 @@ class Turn:
         return result
 
     def _may_be_given_up(self) -> bool:
-        """Return whether a job that cannot be started now is given up, and the consumer's failure event is published.
+        """Return whether to give up a job that cannot be started now.
 
-        This is so if the delivery is the event's last, and the consumer has a `failure_type`. If a job is given up, the
-        ledger keeps the claim on the job's action, so that no other delivery starts the job.
+        A job is given up if the delivery is the event's last, and the consumer has a `failure_type`. The consumer's
+        failure event is then published. The ledger keeps the claim on the job's action, so that no other delivery
+        starts the job.
         """
         return self._is_last_delivery() and self._consumer.failure_type is not None
 

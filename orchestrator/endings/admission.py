@@ -59,8 +59,8 @@ class Admission:
             record, too: the run id, event id, event type and tenant id.
 
         Raises:
-            UnknownRun: `IDEMPOTENCY_TABLE` is set and the ledger has no record of the run, the record contradicts the
-                event, or the run's job was started with `follow=False`.
+            UnknownRun: The record contradicts the event, or the run's job was started with `follow=False`, or the
+                ledger has no record of the run although `IDEMPOTENCY_TABLE` is set.
             InvalidEvent: The event is about a run but contains no run id, `REQUIRE_RUN_ID` is set, and this Lambda
                 function did not publish the event.
             Unavailable: The ledger cannot be read or written.
@@ -104,7 +104,8 @@ class Admission:
         If the ledger has a record of that action, the Lambda function published the event.
 
         Raises:
-            InvalidEvent: `REQUIRE_RUN_ID` is set, and the ledger has no record of an action that published the event.
+            InvalidEvent: `REQUIRE_RUN_ID` is set, and the event names no action, or names one of which the ledger has
+                no record.
         """
         if not self._require_run_id:
             return

@@ -56,11 +56,11 @@ class EndingPublisher:
     def _perform(self, action: PublishEnding, origin: Origin, claim: Claim) -> Outcome:
         """Publish the ending of the action's run if the build system confirms that the run has ended.
 
-        The builder can only guess the ending of a run that the build system has deleted. If the builder guesses and the
-        action contains an ending, the action's ending is published.
+        The ending comes from the builder. If the build system no longer has the run, the builder can only guess the
+        ending. The ending in the action, if there is one, is then published instead of the guess.
 
-        Nothing is published if the ledger has no table or no matching run, or if the run succeeded although an earlier
-        event reported its failure. In each of these cases, the outcome contains the reason.
+        Nothing is published in three cases: the ledger has no table, the ledger has no matching run, or the builder
+        says that the run succeeded although its failure is already recorded. The outcome then contains the reason.
 
         Raises:
             Unavailable: The build system could not be reached, or the run has not ended yet.

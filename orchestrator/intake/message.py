@@ -1,4 +1,4 @@
-"""Converts SQS messages to canonical events.
+"""Converts SQS messages to objects of the class `Event`, the canonical events.
 
 A message comes from an EventBridge rule, or from the reference connector
 (https://github.com/sourcefuse/loopback4-message-bus-connector). The body of a message from a rule is a whole event. The
@@ -99,7 +99,8 @@ def as_eventbridge_event(record: SQSRecord) -> Any:
     gets the time at which the message was sent.
 
     Raises:
-        InvalidEvent: The body is not JSON.
+        InvalidEvent: The body is not JSON; or the message has the attribute `EventType`, and its `SentTimestamp` is
+            invalid (see `identity`).
     """
     try:
         body = read_json(record.body)

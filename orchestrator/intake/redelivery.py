@@ -73,15 +73,16 @@ class Redelivery:
         A message is retried after about a minute. After each further failure, the wait is twice as long, up to an hour.
         The error decides when a message is moved to the failure queue instead:
 
-        - After an `Unavailable` because the job cannot be started yet, the message is moved if this was its last try
-          (see `is_last_try`).
-        - After any other `Unavailable`, the message is moved if this was its last try, and the message is more
-          than 13.5 days old.
-        - After any other error, or `Untraceable`, the message is moved if it has been received at least three times.
+        - After an `Unavailable` that says that the job cannot be started yet (`waits_for`), the message is moved if
+          this was its last try (see `is_last_try`).
+        - After any other `Unavailable` except `Untraceable`, the message is moved if it is more than 13.5 days old.
+        - After `Untraceable`, or an error that is no `Unavailable`, the message is moved if it has been received at
+          least three times.
         - If the message was not tried (see `Failed.error`), it is moved if it is more than 13 days old.
 
         The failure queue gets the message's event, as an EventBridge event with the original id. The message attributes
-        `ErrorCode` and `ErrorMessage` hold the error's class name and text. If sending fails, the message stays in its
+        `ErrorCode` and `ErrorMessage` hold the error's class name and text. If the message cannot be converted to an
+        EventBridge event, the failure queue gets the original message body. If sending fails, the message stays in its
         own queue, and that queue's redrive policy applies.
 
         If the messages come from the failure queue itself, nothing is done, because they would be moved back to that

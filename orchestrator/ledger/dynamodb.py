@@ -79,7 +79,7 @@ class DynamoDBRecords:
         return is_mine, self._read(before) if before else None
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
-        """Store an action's outcome, unless another owner has claimed the action; see `Records.settle`."""
+        """Store an action's outcome, if the claim on the action still belongs to `owner`; see `Records.settle`."""
         is_mine, _ = self._write(
             "update_item",
             action_id,
@@ -221,8 +221,8 @@ class DynamoDBRecords:
     def _reached(self) -> Iterator[None]:
         """Turn every error that a request to the table raises into an `Unavailable`, so that the event is retried.
 
-        After a permanent error, the function would publish that the tenant's operation failed, although the operation's
-        job may be running.
+        A permanent error would not be retried. Instead, the function would publish that the tenant's operation failed,
+        although the operation's job may be running.
         """
         try:
             with aws_errors(f"the ledger's record in table {self._table} could not be read or written"):

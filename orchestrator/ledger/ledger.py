@@ -39,8 +39,8 @@ class Claim:
     Attributes:
         is_retry: Whether an earlier delivery of the event has claimed the action. If so, the earlier delivery may have
             performed the action.
-        since: When the earlier delivery requested the job that the action starts. It is `None` if there was no earlier
-            delivery, or if the action starts no job.
+        since: The time stored with the job by the earlier delivery (see `StartedJob.since`). No run of the job for this
+            action can have started before. `None` if there was no earlier delivery, or if the action starts no job.
     """
 
     is_retry: bool = False
@@ -86,12 +86,12 @@ class Records(Protocol):
     ) -> tuple[bool, Record | None]:
         """Claim an action, in one atomic step.
 
-        The claim succeeds in three cases: the action has no record, the record has expired, or the action is not done
-        and the lock of its last claim has expired. In the third case, the owner of the first claim is refused; see
-        `Record.may_be_claimed`.
+        The claim succeeds in these cases:
 
-        The claim also succeeds if the same owner repeats its last claim, because the response to the first request may
-        have been lost.
+        - The action has no record, or the record has expired.
+        - The action is not done, and the lock of its latest claim has expired. As an exception, the owner of the first
+          claim may not claim the action after another owner has claimed it; see `Record.may_be_claimed`.
+        - The action is not done, and `owner` repeats the latest claim. The response to that claim may have been lost.
 
         Args:
             owner: A text that is unique to this claim and identifies it.
@@ -147,11 +147,13 @@ class Records(Protocol):
         ...
 
     def postpone(self, record: Record) -> None:
-        """Set the time of the next check whether a run has ended to `record.pause` from now."""
+        """Schedule the next check of the record's run: it is due when `record.pause` has passed from now on."""
         ...
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Store the outcome of starting a job, if no delivery has stored it, but a search has found the job's run.
+        """Store the outcome of starting a job when a search has found the job's run.
+
+        The caller uses this if no delivery has stored the outcome.
 
         This call does not mark the action as done. Therefore, a delivery can still claim and settle the action.
         """

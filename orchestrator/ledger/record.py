@@ -159,9 +159,9 @@ class Record:
 
 
 def latest_free_lock() -> int:
-    """Return the time before which a lock must have expired to be free, in milliseconds since 1970.
+    """Return a time in milliseconds since 1970. A lock is free if it expired before this time.
 
-    This time is `CLOCK_TOLERANCE_SECONDS` before now. The clock of the lock's owner may be behind, so the owner may
+    The time is `CLOCK_TOLERANCE_SECONDS` before now. The clock of the lock's owner may be behind, so the owner may
     still believe that it holds a lock that has just expired.
     """
     return milliseconds(clock.now()) - int(CLOCK_TOLERANCE_SECONDS * 1000)

@@ -63,8 +63,8 @@ def handle_deployment_success(event: Event[BuildDetail], context: Context) -> li
     webhook.
 
     Raises:
-        ConfigurationError: The status webhook's address has no `webhook` in its path. The docstring of this module's
-            `deploy_tenant` says what it is needed for.
+        ConfigurationError: The status webhook's address has no `webhook` in its path. This module's `deploy_tenant`
+            explains why the path must contain `webhook`.
         InvalidEvent: A number in the detail has too many digits.
     """
     return _with_set_up(deployment.handle_deployment_success(event, context), event, context)

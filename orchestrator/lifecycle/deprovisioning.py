@@ -110,11 +110,11 @@ def _own_signing(sent: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_own_signing(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an event's detail with its `secret` and `context` in every place where a job may read them.
+    """Return an event's detail with its `secret` and `context` copied to every place where a job may read them.
 
     These places are the detail's top level and, if the tenant record has a `builderConfig`, the detail's
-    `builderConfig.config.environmentOverride`. The caller then fills in what the detail lacks from the tenant record.
-    Without these copies, the job might read an outdated `secret` or `context` from the tenant record.
+    `builderConfig.config.environmentOverride`. The caller later adds values from the tenant record wherever the detail
+    has none. Without the copies, the caller might add an outdated `secret` or `context`, which the job would then read.
 
     Args:
         sent: The event's detail.

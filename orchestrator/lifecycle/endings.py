@@ -71,8 +71,8 @@ def publish_build_ending(event: Event[BuildStateChange], context: Context) -> Pu
 
     Returns:
         The action that publishes the ending. `None` if the build is still running, or if the build has no run id
-        because this function did not start it. Also `None` if `PUBLISH_BUILD_ENDINGS` is false: builds then publish
-        their endings themselves.
+        because the Lambda function did not start it. Also `None` if `PUBLISH_BUILD_ENDINGS` is false: builds then
+        publish their endings themselves.
     """
     build = event.detail
     if not context.settings.publish_build_endings or build.status == IN_PROGRESS:

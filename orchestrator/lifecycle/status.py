@@ -143,9 +143,10 @@ def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str
 def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
     """Build the update of a tenant record after a failure.
 
-    If the Lambda function could not start the job, the Lambda function published the failure event itself. The update
-    then creates the tenant record if there is none, and removes the attribute `startedBy` from the record. Without
-    `startedBy`, the operation (such as the provisioning) can begin again when someone sends its first event again.
+    If the Lambda function could not start the first job of an operation (such as the provisioning), it published the
+    failure event itself. In this case, the update also creates the tenant record if there is none, and removes the
+    attribute `startedBy` from the record. The operation can then begin again when someone resends the event that began
+    it.
 
     Args:
         event: The event that reports the failure.

@@ -76,9 +76,10 @@ def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:
 def requested_variables(detail: Mapping[str, Any], tier: Mapping[str, Any]) -> Requested:
     """Read the variables that a detail requests for the tenant's jobs.
 
-    The requested variables are the members of `builderConfig.config.environmentOverride`, the members of
-    `planConfig.sizeConfig`, and `secret` and `context` at the detail's top level. If the detail has `builderConfig` but
-    no `subscription`, only the members of `environmentOverride` are requested.
+    If the detail has `builderConfig` but no `subscription`, the requested variables are only the members of
+    `builderConfig.config.environmentOverride`. Otherwise, they are the members of `planConfig.sizeConfig`, `secret` and
+    `context` at the detail's top level, and the members of `environmentOverride`. If a name occurs more than once, the
+    last of these has precedence.
 
     Args:
         detail: The detail of a TENANT_PROVISIONING event, not wrapped as `{type, data}`, or a tenant record.

@@ -61,11 +61,11 @@ def conclude(
 
     The webhook's address is the first of these that is set: the detail's `API_ENDPOINT`, the tenant record's
     `callbackAddress` (stored by an earlier event), the tier's `API_ENDPOINT`, the tier's `CONTROL_PLANE_HOST`, and
-    `CALLBACK_URL`. The webhook is signed with `secret` and `context`. Each of these two values is taken from the
-    detail, or else from the tenant record.
+    `CALLBACK_URL`. The webhook is signed with two values, `secret` and `context` (a text, not the argument
+    `context`). Each of them is taken from the detail, or else from the tenant record.
 
     Several events may report the ending of one run, but the webhook is sent only once per run. It is sent for the first
-    event for which address, secret and context are known.
+    event for which the address and both signing values are known.
 
     Args:
         event: The event that reports the job's ending.
@@ -74,7 +74,7 @@ def conclude(
         record: The tenant record, if the caller has read it already. If it is `None`, the tenant record is read.
 
     Returns:
-        The update of the tenant record, and the webhook. If address, secret or context is missing, the webhook is
+        The update of the tenant record, and the webhook. If the address or a signing value is missing, the webhook is
         returned but will not be sent; the tenant record and the log will say why. For a deprovisioning, the webhook is
         returned only if `DEPROVISIONING_WEBHOOK_TYPE` is set.
     """

@@ -199,8 +199,8 @@ class LocalServer:
         """Append a request to `requests`, and return the answer to send.
 
         Returns:
-            The answer. If `script` has a fault for this request, this is the fault's answer. If it is `None`, the
-            server must close the connection without an answer.
+            The answer. If `script` has a fault for this request, the fault's answer is returned. If the answer is
+            `None`, the server must close the connection without an answer.
         """
         self.requests.append(request)
         fault = self.script.take(request)

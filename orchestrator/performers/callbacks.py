@@ -75,7 +75,7 @@ class _Answer:
     Attributes:
         status: The HTTP status.
         body: The answer's body. It is read only if the control plane accepted the callback and `SendCallback.keeps`
-            names members; otherwise, `body` is empty.
+            names members of the JSON object in it; otherwise, `body` is empty.
         is_repeat: Whether an earlier attempt to send the same callback may have been accepted.
     """
 
@@ -157,8 +157,8 @@ class Callbacks:
 
         Raises:
             InvalidEvent: The address, the body, the secret or the context is invalid; see `check`.
-            ConfigurationError: See `send`. This error is also raised for every answer with status 401, because such an
-                answer does not contain the members.
+            ConfigurationError: See `send`. Unlike `send`, this method raises this error for every answer with status
+                401, because such an answer does not contain the members.
             Unavailable: See `send`. This error is also raised if the callback was accepted, but the members cannot be
                 read from the answer.
         """
@@ -257,9 +257,14 @@ def _body(action: SendCallback) -> str:
 
 
 def _connection(target: Address, address: str, ssl_context: ssl.SSLContext | None) -> urllib3.HTTPConnectionPool:
-    """Create a connection pool for one IP address of the host. `resolve` has already checked the address.
+    """Create a connection pool for one IP address of the callback's host.
 
     The pool must not resolve the host's name again, because the name may now resolve to a forbidden address.
+
+    Args:
+        target: The parsed address of the callback, with the host's name.
+        address: The IP address, which `resolve` has already checked.
+        ssl_context: The TLS settings. `None` trusts the certificate authorities of the operating system.
     """
     timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_SECONDS, read=READ_TIMEOUT_SECONDS)
     if target.scheme == "http":

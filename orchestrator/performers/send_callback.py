@@ -33,7 +33,9 @@ class CallbackSender:
         self._tenants = tenants
 
     def prepare(self, action: SendCallback, origin: Origin) -> Prepared:
-        """Check a callback's address, body and secret, and prepare the request.
+        """Check a callback's address, body, secret and context, and prepare the request.
+
+        If `action.missing` is set, nothing is checked, and the callback will be skipped.
 
         Raises:
             ConfigurationError: The host is not allowed, or the scheme `http` is used for a host other than the local

@@ -49,8 +49,8 @@ class Refusal:
 
     Attributes:
         reason: The reason, safe to log.
-        supersedes: Whether the event that led to the write is outdated. The consumer's remaining actions must then not
-            be performed either.
+        supersedes: Whether the stored record supersedes the whole event, because a later event or a final status must
+            not be undone. The consumer's remaining actions must then not be performed either.
     """
 
     reason: str

@@ -10,14 +10,14 @@ from typing import Any
 def to_text(value: Any) -> str:
     """Convert a value to the text of a job variable.
 
-    A text stays as it is, `None` becomes an empty text, a boolean becomes `true` or `false`, and an object or a list
+    A string stays as it is, `None` becomes an empty string, a boolean becomes `true` or `false`, and a mapping or list
     becomes compact JSON. A number is written without an exponent and without trailing zeros: `3600`, not `3600.0`.
 
     Args:
         value: A JSON-like value; numbers may be `Decimal`, as in DynamoDB's items, and sets count as lists.
 
     Raises:
-        ValueError: A number is not finite, or a text contains half of a surrogate pair or a NUL.
+        ValueError: A number is not finite, or a string contains half of a surrogate pair or a NUL.
         TypeError: The value, or one inside it, is not JSON-like.
     """
     match value:

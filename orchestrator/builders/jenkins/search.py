@@ -108,8 +108,8 @@ class Page:
 
     Attributes:
         builds: The page's builds, newest first, as Jenkins describes them.
-        is_last: Whether this is the last page that is needed. All older builds, if there are any, started before the
-            argument `since` of `pages`.
+        is_last: Whether this is the last page that is needed. If so, all older builds, if there are any, started before
+            the argument `since` of `pages`.
         is_complete: Whether this is the last page that is needed, and Jenkins has discarded no build that started after
             `since`.
         is_run_id_declared: Whether the job declares the parameter `ORCHESTRATOR_RUN_ID`.

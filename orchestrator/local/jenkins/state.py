@@ -32,7 +32,7 @@ class Job:
 
     Attributes:
         path: The job's full name, such as `tenants/scale-down`.
-        parameters: The parameters that the job declares. `None` means that the job is not parameterised.
+        parameters: The parameters that the job declares. `None` means that the job is not parameterized.
         hidden_from: Users who may not see the job; they get the answer 404 for it.
         refusing: Whether to ignore requests to build the job: they are answered with a redirect, and the queue stays as
             it is. A plugin can make a real Jenkins behave in this way.
