@@ -23,7 +23,8 @@ class MemoryRecords:
         """Create an empty store.
 
         Args:
-            memory: How long a record is kept; see `Records`. Only tests set this, to imitate a table.
+            memory: How long a record is kept; see `Records`. `None` means that there is no table, and that a record is
+                kept for a day. Only tests set this, so that the records are kept for as long as in a table.
             warn: Logs a warning. It is called once, at the first claim, because without a table, an event may start its
                 job twice.
         """

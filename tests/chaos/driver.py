@@ -210,10 +210,11 @@ class Driver:
             self._add(self._by_id[start], end - early)
 
     def _sweep(self, delay: float = 0.0) -> None:
+        """Schedule a sweep; `_swept` says when it was over. Sweeps that overlap would leave no idle moment."""
         happened = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         event = {**_SWEEP, "id": str(uuid.uuid4()), "time": happened}
         self._schedule.add(time.monotonic() + delay, event, SWEEP, None)
-        self._swept = time.monotonic() + delay
+        self._swept = math.inf
 
     def _settle(self, workers: list[Future[None]]) -> None:
         """Advance the builders and sweep now and then, until nothing is left to happen."""
@@ -266,6 +267,9 @@ class Driver:
             row = self.rows[delivery.builder]
             row.deliveries += 1
             row.kills += result is None
+        is_ok = bool(result and result["ok"])
+        if delivery.builder == SWEEP and (is_ok or delivery.attempt == MAX_ATTEMPTS):
+            self._swept = time.monotonic()
         if result is not None and result["ok"]:
             outcomes = (outcome for consumer in result["answer"]["consumers"] for outcome in consumer["outcomes"])
             handled = Handled(start=delivery.start, ended=time.monotonic(), outcomes=tuple(outcomes))
