@@ -93,8 +93,9 @@ def _is_deployed(decision: Sequence[Action]) -> bool:
 def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> list[Action]:
     """Build the callbacks that set a tenant up in the application plane.
 
-    One callback goes to each service that the event names: the feature service and the user service. If the event names
-    the user service, the list begins with a callback that requests the first user's id from the control plane.
+    The event may name a feature service, a user service, both or neither. One callback goes to each service that it
+    names. If it names the user service, the list begins with a callback that requests the first user's id from the
+    control plane.
     """
     features, users = (detail.as_sent.get(name) for name in (FEATURE_SERVICE, USER_SERVICE))
     secret = webhook.secret
