@@ -104,8 +104,8 @@ class PublishEvent:
         failure: The error of a consumer, if the event reports that the consumer failed. The ledger stores the error in
             the action's record, so that a redelivery fails with the same error.
         once_per: A key that identifies the action, such as `deployment after run 1`. Of all actions with the same
-            tenant and the same key, only one is performed, even if different consumers or events led to them. If this
-            is `None`, each returned action is performed once, and a redelivery of the consumer's event does not perform
+            key from events of the same tenant, only one is performed, whichever consumers return them. If this is
+            `None`, each returned action is performed once, and a redelivery of the consumer's event does not perform
             the action again.
     """
 
@@ -136,8 +136,8 @@ class SendCallback:
             `missing`, the reason is stored in this tenant's record. If this is `None`, the reason is not stored.
         missing: What the callback lacks, for example `no secret`. If this is set, the callback is not sent.
         once_per: A key that identifies the callback, such as `status webhook of run 1`. Of all actions with the same
-            tenant and the same key, only one is performed, even if different consumers or events led to them. If this
-            is `None`, each returned action is performed once, and a redelivery of the event does not perform the action
+            key from events of the same tenant, only one is performed, whichever consumers return them. If this is
+            `None`, each returned action is performed once, and a redelivery of the event does not perform the action
             again.
         keeps: Names of members of the answer's JSON object that later callbacks of the same consumer need (see
             `FromAnswer`). The ledger stores the values of these members unencrypted, in the action's record. If the

@@ -115,7 +115,7 @@ class PlanConfig(_Model):
 
 
 class BuilderSettings(_Model):
-    """The `config` of an event's `builderConfig`: the variables that the event requests for the tenant's job."""
+    """The `config` of an event's `builderConfig`. `environmentOverride` holds variables for the tenant's job."""
 
     environment_override: dict[str, Any] | None = None
 

@@ -50,7 +50,7 @@ def is_name(name: object) -> bool:
 
 
 def event_text(name: str, value: Any) -> str:
-    """Convert a value to text, for a job variable that an event sets; see `to_text`.
+    """Convert the value of a job variable to text, if the value comes from an event; see `to_text`.
 
     Args:
         name: The variable's name, which the error message shows.

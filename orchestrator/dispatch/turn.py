@@ -56,7 +56,7 @@ class ConsumerResult:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the consumer failed, and not only because its job could not be started yet."""
+        """Whether the consumer failed, and the event is not waiting (see `is_waiting`)."""
         return self.error is not None and not self.is_waiting
 
 

@@ -59,8 +59,8 @@ class EndingPublisher:
         The ending comes from the builder. If the build system no longer has the run, the builder can only guess the
         ending. The ending in the action, if there is one, is then published instead of the guess.
 
-        Nothing is published in three cases: the ledger has no table, the ledger has no matching run, or the builder
-        says that the run succeeded although its failure is already recorded. The outcome then contains the reason.
+        Nothing is published in three cases: the ledger has no table, the ledger has no matching run, or the ending
+        is a success although the run's failure is already recorded. The outcome then contains the reason.
 
         Raises:
             Unavailable: The build system could not be reached, or the run has not ended yet.

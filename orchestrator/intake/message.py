@@ -41,8 +41,8 @@ def parse(
 ) -> Event[Mapping[str, Any]]:
     """Convert an SQS message to the canonical event; see `as_eventbridge_event`.
 
-    A message from the failure queue is received only if somebody has sent it again. The attribute `redrive` of its
-    event is therefore set (see `Event.redrive`).
+    If the message has the attribute `ErrorCode`, it comes from the failure queue, so somebody has sent it again. The
+    attribute `redrive` of its event is then set (see `Event.redrive`).
 
     Args:
         record: The message.
@@ -93,8 +93,8 @@ def as_eventbridge_event(record: SQSRecord) -> Any:
 
     If the message has no attribute `EventType`, its body is the whole event.
 
-    If the message has the attribute `EventType`, it comes from the connector of the reference service, and its
-    body is only the event's detail. The attribute `EventId` contains the event's id; without that attribute, the event
+    If the message has the attribute `EventType`, it comes from the reference connector, and its body is only
+    the event's detail. The attribute `EventId` contains the event's id; without that attribute, the event
     gets the message's own id. The attribute `EventTime` contains the event's time; without that attribute, the event
     gets the time at which the message was sent.
 

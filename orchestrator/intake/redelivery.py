@@ -80,10 +80,14 @@ class Redelivery:
           least three times.
         - If the message was not tried (see `Failed.error`), it is moved if it is more than 13 days old.
 
+        The error may be an exception group. The first rule then applies if all of its errors say that the job cannot
+        be started yet, and the second rule if at least one of its errors is an `Unavailable` as in the second rule.
+
         The failure queue gets the message's event, as an EventBridge event with the original id. The message attributes
         `ErrorCode` and `ErrorMessage` hold the error's class name and text. If the message cannot be converted to an
-        EventBridge event, the failure queue gets the original message body. If sending fails, the message stays in its
-        own queue, and that queue's redrive policy applies.
+        EventBridge event, the failure queue gets the original message body. If the converted message is refused, for
+        example because it is too large, the original body is sent without these two attributes. If sending fails, the
+        message stays in its own queue, and that queue's redrive policy applies.
 
         If the messages come from the failure queue itself, nothing is done, because they would be moved back to that
         queue for ever.

@@ -179,7 +179,8 @@ def _signing(detail: BuildDetail, record: Mapping[str, Any]) -> tuple[str, str]:
 def _body(detail: BuildDetail, status: TenantStatus, tenant: _Tenant, context: Context) -> dict[str, Any]:
     """Build the webhook's body.
 
-    The order of the keys matters: to check the signature, the receiver parses the body and serializes it again.
+    The order of the keys matters: to check the signature, the receiver parses the body and serializes
+    it again in this order.
     """
     data: dict[str, Any] = {"status": _STATUSES[status], "resources": []}
     if status in _OFF_BOARDING:

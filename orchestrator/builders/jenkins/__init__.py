@@ -161,8 +161,8 @@ class Jenkins:
     def _check_declaration(self, path: str, job: Job) -> None:
         """Warn if a job does not declare the parameter `ORCHESTRATOR_RUN_ID`, by which a search finds its runs.
 
-        Once Jenkins has answered, the job is not checked again, whatever the answer was. If the check fails, no error
-        is raised, and the next start of the job checks again.
+        Once the check has shown whether the job declares the parameter, the job is not checked again. If the check
+        fails, no error is raised, and the next start of the job checks again.
 
         Args:
             path: The job's path, from `job_path`.
