@@ -133,7 +133,8 @@ class Application:
         """Let the event wait if the job of a consumer cannot be started yet.
 
         An event that did not come from a queue is sent to the waiting queue, unless it may not wait (see `_may_wait`).
-        An event that came from a queue waits in that queue if this function schedules the retries of its message.
+        An event that came from a queue waits in that queue if the Lambda function, and not the queue, schedules its
+        retries.
 
         Args:
             received: The event as it was received, which is what is sent.

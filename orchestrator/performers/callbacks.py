@@ -39,8 +39,8 @@ def signature(body: str, secret: str, context: str | None, timestamp: int) -> st
     Args:
         body: The body, as it is sent.
         secret: The key.
-        context: The text that the control plane sent with the tenant. The signature of a status webhook covers the body
-            and this text. For any other callback, pass `None`.
+        context: The text that the control plane sent with the tenant, if the callback is a status webhook. `None` for
+            any other callback.
         timestamp: The value of the header `x-timestamp`, in milliseconds since 1970.
 
     Returns:
