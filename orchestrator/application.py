@@ -120,9 +120,9 @@ class Application:
         names = event.delivery.consumers if event.delivery is not None else ()
         if not names:
             return self._dispatcher.dispatch(event, consumers, context)
-        gone = [name for name in names if name not in {consumer.name for consumer in consumers}]
         results = self._dispatcher.dispatch(event, [one for one in consumers if one.name in names], context)
-        return [*results, *(_gone(event, name) for name in gone)]
+        registered = {consumer.name for consumer in consumers}
+        return [*results, *(_gone(event, name) for name in names if name not in registered)]
 
     def _let_wait(
         self,

@@ -131,7 +131,7 @@ def _once_per(part: str, webhook: SendCallback) -> str | None:
     Several events may lead to the same callback. The derived value ensures that the callback is sent only once.
 
     Args:
-        part: A text that tells this callback apart from the tenant's other callbacks, such as `features`.
+        part: The name of this callback, such as `features`. The tenant's other callbacks have other names.
         webhook: The status webhook.
 
     Returns:

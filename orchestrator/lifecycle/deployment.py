@@ -1,4 +1,4 @@
-"""Starts the deployment job of a provisioned tenant, and tells the control plane whether the deployment succeeded.
+"""Starts the deployment job of a provisioned tenant, and reports to the control plane how the deployment ended.
 
 If the tenant's tier has no deployment job, the deployment counts as succeeded.
 """

@@ -33,6 +33,7 @@ UPDATED_AT = "updatedAt"
 
 An older event with such an update does not change the record.
 """
+
 WAITING_FOR = "waitingFor"
 """Attribute: what the tenant's event waits for, while it waits. It does not count as an update of the record."""
 
