@@ -181,6 +181,11 @@ def ending_id(run_id: str) -> str:
     return _digest("ending", run_id)
 
 
+def is_confirmed_ending(event: Event[Any], run_id: str) -> bool:
+    """Whether this package published an event about a run's ending, which the build system then has confirmed."""
+    return published_mark(event.source, event.resources) == _PUBLISHED_BY + ending_id(run_id)
+
+
 def _identity(event: Event[Any]) -> str:
     run_id = ending_run(event)
     if run_id is not None:

@@ -16,6 +16,7 @@ from orchestrator.run import (
     RUN_ID_VARIABLE,
     SUCCESS_SUFFIX,
     ending_run,
+    is_confirmed_ending,
     named_run,
     published_mark,
 )
@@ -81,20 +82,28 @@ class Admission:
         job = _checked(record, event)
         if record is not None and record.ending is EndingStatus.FAILURE and not has_failed:
             raise UnknownRun(HAS_FAILED)
-        close_run(self._records, job, succeeded=not has_failed, unfollow=False)
+        close_run(self._records, job, succeeded=not has_failed)
         return replace(event, detail={**event.detail, **ending_variables(job, event.detail)}, start=job.start)
 
     def finish(self, event: Event[Mapping[str, Any]]) -> None:
-        """Stop following the run whose ending the event reports. An event that reports no ending is ignored.
+        """Store that the event, which reports a run's ending, has been handled. An event of another kind is ignored.
 
         Call this method after all consumers have handled the event.
+
+        If this function published the event, the build system has said that the run has ended, so the run is no longer
+        followed. If the run itself sent the event, the run may still be going on, and may even fail. It is followed
+        until the build system says that it has ended.
 
         Args:
             event: The event that `admit` returned.
         """
         run_id = ending_run(event)
-        if run_id is not None and event.start is not None:
+        if run_id is None or event.start is None:
+            return
+        if is_confirmed_ending(event, run_id):
             self._records.unfollow(run_id)
+        else:
+            self._records.mark_handled(run_id)
 
     def _check_sender(self, event: Event[Mapping[str, Any]]) -> None:
         """If `REQUIRE_RUN_ID` is set, check that this Lambda function published an event that has no run id.

@@ -59,8 +59,7 @@ class EndingPublisher:
         The ending comes from the builder. If the build system no longer has the run, the builder can only guess the
         ending. The ending in the action, if there is one, is then published instead of the guess.
 
-        Nothing is published in three cases: the ledger has no table, the ledger has no matching run, or the ending
-        is a success although the run's failure is already recorded. The outcome then contains the reason.
+        Nothing is published if the ledger has no table or no matching run. The outcome then contains the reason.
 
         Raises:
             Unavailable: The build system could not be reached, or the run has not ended yet.
@@ -85,39 +84,49 @@ class EndingPublisher:
                 "build system; a retry may succeed",
                 ambiguous=False,
             )
-        if record.ending is EndingStatus.FAILURE and ending.succeeded:
-            return _nothing(action, OutcomeStatus.IGNORED, HAS_FAILED)
-        return self.publish(job, ending, origin.time)
+        return self.publish(record, ending, origin.time)
 
-    def publish(self, job: StartedJob, ending: Ending, time: datetime) -> Outcome:
-        """Publish how a run ended, and stop following the run. An ending is published only once.
+    def publish(self, record: Record, ending: Ending, time: datetime) -> Outcome:
+        """Publish how a run ended, unless an event about that has been published or handled already.
+
+        If so, the run is no longer followed. Otherwise, it is followed until the published event has been handled. If
+        that event gets lost, the next check stops following the run.
+
+        A failure that the run has reported stands, even if the build system says that the run has succeeded. If the
+        build system can only guess the ending, the ending that the run has reported is published.
 
         Args:
-            job: The job whose run ended.
-            ending: How the run ended.
+            record: The run's record.
+            ending: How the run ended, according to the build system.
             time: When the ending became known. The published event gets this time.
 
         Raises:
             Unavailable: The bus did not accept the event, or another delivery is publishing it.
             ConfigurationError: The bus does not exist, or the function may not publish to it.
         """
-        prepared = self._bus.prepare_as(_event(job, ending), ending_id(job.run_id), start=job.start, time=time)
-        outcome = self._ledger.perform(prepared)
-        close_run(self._records, job, succeeded=ending.succeeded)
+        job, reported = record.started_job, record.ending
+        if reported is not None and (ending.is_gone or reported is EndingStatus.FAILURE):
+            ending = replace(ending, succeeded=reported is EndingStatus.SUCCESS, reason=HAS_FAILED)
+        if record.is_handled and reported is _status(ending.succeeded):
+            outcome = Outcome(action="PublishEvent", status=OutcomeStatus.ALREADY_PUBLISHED, name=_type(job, ending))
+        else:
+            prepared = self._bus.prepare_as(_event(job, ending), ending_id(job.run_id), start=job.start, time=time)
+            outcome = self._ledger.perform(prepared)
+            close_run(self._records, job, succeeded=ending.succeeded)
+        if outcome["status"] is OutcomeStatus.ALREADY_PUBLISHED:
+            self._records.unfollow(job.run_id)
         return outcome
 
 
-def close_run(records: Records, job: StartedJob, *, succeeded: bool, unfollow: bool = True) -> None:
+def close_run(records: Records, job: StartedJob, *, succeeded: bool) -> None:
     """Store how a run ended. If a failure replaces a stored success, log an error.
 
     Args:
         records: The ledger's records.
         job: The job whose run ended.
         succeeded: Whether the run succeeded.
-        unfollow: Whether to stop following the run.
     """
-    status = EndingStatus.SUCCESS if succeeded else EndingStatus.FAILURE
-    before = records.close(job.run_id, status, unfollow=unfollow)
+    before = records.close(job.run_id, _status(succeeded))
     if before is EndingStatus.SUCCESS and not succeeded:
         telemetry.logger.error(f"run {job.run_id} of job {shown(job.name)} failed after it had published a success")
 
@@ -150,6 +159,14 @@ def project_name(name: str) -> str:
     return name.rpartition(":project/")[2]
 
 
+def _status(succeeded: bool) -> EndingStatus:
+    return EndingStatus.SUCCESS if succeeded else EndingStatus.FAILURE
+
+
+def _type(job: StartedJob, ending: Ending) -> str:
+    return job.event_type + (SUCCESS_SUFFIX if ending.succeeded else FAILURE_SUFFIX)
+
+
 def _is_about(action: PublishEnding, record: Record) -> bool:
     if record.job is None:
         return False
@@ -175,6 +192,5 @@ def _event(job: StartedJob, ending: Ending) -> PublishEvent:
     detail: dict[str, Any] = {**ending.variables, **ending_variables(job, ending.variables)}
     if not ending.succeeded:
         detail["reason"] = ending.reason
-    suffix = SUCCESS_SUFFIX if ending.succeeded else FAILURE_SUFFIX
     source = REFERENCE_SOURCES + job.builder.replace("_", "").lower()
-    return PublishEvent(type=job.event_type + suffix, detail=detail, source=source)
+    return PublishEvent(type=_type(job, ending), detail=detail, source=source)

@@ -57,11 +57,11 @@ class Sweep:
                 # Runs are postponed before the check. Otherwise, runs whose check takes too long or fails would come
                 # first in every sweep.
                 for record in step:
-                    _has_done(self._records.postpone, record)
+                    _tried(self._records.postpone, record)
                 ended = self._check(step)
                 overdue += sum(record.age > _OVERDUE for record in step if record.id not in ended)
                 swept["checked"] += len(step)
-                swept["published"] += len(ended)
+                swept["published"] += sum(outcome["status"] is OutcomeStatus.PUBLISHED for outcome in ended.values())
         except OrchestratorError as error:
             _log(error)
             swept["reason"] = str(error)
@@ -86,7 +86,7 @@ class Sweep:
                     yield waiting[:size]
                     waiting = waiting[size:]
 
-    def _check(self, step: Sequence[Record]) -> set[str]:
+    def _check(self, step: Sequence[Record]) -> Mapping[str, Outcome]:
         """Ask the build system which runs of a group have ended, and publish their endings.
 
         If it is in doubt whether the runs were started, only search the build system for them, and publish nothing.
@@ -95,18 +95,17 @@ class Sweep:
             step: A group from `_steps`.
 
         Returns:
-            The ids of the runs whose endings were published.
+            The outcomes of publishing, by run id, of the runs that have ended.
         """
         if step[0].is_in_doubt:
             for record in step:
-                _has_done(self._find, record)
-            return set()
+                _tried(self._find, record)
+            return {}
         endings = self._endings(step)
-        return {
-            record.id
-            for record in step
-            if record.id in endings and _has_done(self._publish, record, endings[record.id])
+        outcomes = {
+            record.id: _tried(self._publish, record, endings[record.id]) for record in step if record.id in endings
         }
+        return {run_id: outcome for run_id, outcome in outcomes.items() if outcome is not None}
 
     def _endings(self, step: Sequence[Record]) -> Mapping[str, Ending]:
         jobs = [record.started_job for record in step]
@@ -118,11 +117,23 @@ class Sweep:
         except OrchestratorError as error:
             _log(error)
             found = {}
-        ages = {record.id: record.age for record in step}
-        return {run_id: ending for run_id, ending in found.items() if not ending.is_gone or ages[run_id] > _OVERDUE}
+        return {
+            record.id: found[record.id]
+            for record in step
+            if record.id in found and (not found[record.id].is_gone or self._may_be_guessed(record))
+        }
 
-    def _publish(self, record: Record, ending: Ending) -> None:
-        self._publisher.publish(record.started_job, ending, clock.now())
+    def _may_be_guessed(self, record: Record) -> bool:
+        return record.age > _OVERDUE or self._has_reported(record)
+
+    def _has_reported(self, record: Record) -> bool:
+        """Return whether the run itself has reported how it ended."""
+        current = self._records.read(record.id)
+        return current is not None and current.ending is not None
+
+    def _publish(self, record: Record, ending: Ending) -> Outcome | None:
+        current = self._records.read(record.id)  # the index does not contain the ending, and may lag
+        return None if current is None else self._publisher.publish(current, ending, clock.now())
 
     def _find(self, record: Record) -> None:
         """Search for the run of a job that may or may not have been started.
@@ -138,6 +149,8 @@ class Sweep:
             self._records.adopt(record, started(job.builder, job.name, run))
         elif milliseconds(clock.now() - _END_OF_DOUBT) > record.locked_until:
             self._records.unfollow(record.id)
+            if self._has_reported(record):
+                return
             telemetry.logger.warning(
                 f"run {record.id} of job {shown(job.name)} was never started; unless its event "
                 f"{shown(job.event_id)} waits, look for it in the failure queue"
@@ -156,20 +169,15 @@ def _group(record: Record) -> tuple[bool, str, str]:
     return record.is_in_doubt, job.builder, job.name
 
 
-def _has_done(act: Callable[..., None], *arguments: Any) -> bool:
-    """Call `act` with the arguments, and return True.
-
-    If `act` raises an `OrchestratorError`, log the error and return False.
-    """
+def _tried(act: Callable[..., Outcome | None], *arguments: Any) -> Outcome | None:
+    """Call `act` with the arguments, and return its result. If it raises an `OrchestratorError`, log the error."""
     try:
-        act(*arguments)
+        return act(*arguments)
     except Unavailable as error:  # another sweep may be publishing the same ending
         telemetry.logger.info(str(error))
-        return False
     except OrchestratorError as error:
         _log(error)
-        return False
-    return True
+    return None
 
 
 def _log(error: OrchestratorError) -> None:

@@ -23,6 +23,7 @@ from orchestrator.ledger.record import (
     Record,
     State,
     expiration,
+    first_check,
     from_item,
     job_attributes,
     latest_free_lock,
@@ -74,7 +75,7 @@ class DynamoDBRecords:
             "attribute_not_exists(#state) OR #expiration < :now OR (#state = :state AND "
             "(#owner = :owner OR (#lockedUntil < :free AND #firstOwner <> :owner)))",  # same as `may_be_claimed`
             {**new, **kept, "free": latest_free_lock(), "now": seconds(clock.now())},
-            UpdateExpression=f"SET {', '.join(assigned)} REMOVE #outcome, #ending",
+            UpdateExpression=f"SET {', '.join(assigned)} REMOVE #outcome, #ending, #handled",
         )
         return is_mine, self._read(before) if before else None
 
@@ -103,7 +104,7 @@ class DynamoDBRecords:
         record = self._read(answer["Item"]) if "Item" in answer else None
         return None if record is None or record.is_expired else record
 
-    def close(self, run_id: str, ending: EndingStatus, *, unfollow: bool = True) -> EndingStatus | None:
+    def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
         """Store how a run ended; see `Records.close`."""
         condition = "attribute_exists(#job)" + (
             " AND attribute_not_exists(#ending)" if ending is EndingStatus.SUCCESS else ""
@@ -112,11 +113,14 @@ class DynamoDBRecords:
             "update_item",
             run_id,
             condition,
-            {"done": State.DONE, "ending": ending},
-            UpdateExpression="SET #state = :done, #ending = :ending"
-            + (" REMOVE #openJob, #checkAt" if unfollow else ""),
+            {"done": State.DONE, "ending": ending, "at": written(first_check())},
+            UpdateExpression="SET #state = :done, #ending = :ending, #checkAt = :at",
         )
         return self._read(before).ending if before else None
+
+    def mark_handled(self, run_id: str) -> None:
+        """Store that a run's report of its ending has been handled; see `Records.mark_handled`."""
+        self._change_open(run_id, "SET #handled = :yes, #checkAt = :now", yes=True, now=written(clock.now()))
 
     def unfollow(self, run_id: str) -> None:
         """Stop following a run; see `Records.unfollow`."""

@@ -123,18 +123,25 @@ class Records(Protocol):
         """Read an action's record; return `None` if there is none, or if it has expired."""
         ...
 
-    def close(self, run_id: str, ending: EndingStatus, *, unfollow: bool = True) -> EndingStatus | None:
+    def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
         """Store how a run ended; if the ledger has no such run, store nothing.
+
+        If the run is followed, it still is: its next check is due after `FIRST_CHECK`. By then, the event about the
+        ending has been handled.
 
         The call also marks the action that started the run as done, so that no delivery can claim the action and start
         the job again. A failure replaces a stored success, because a run may publish a success and fail afterwards. A
         success never replaces a stored failure.
 
-        Args:
-            unfollow: Whether to stop following the run.
-
         Returns:
             The ending that was stored before this call; `None` if none was stored.
+        """
+        ...
+
+    def mark_handled(self, run_id: str) -> None:
+        """Store that an event in which a followed run reported its ending has been handled.
+
+        The run is due for its next check at once, because only the build system knows whether it has really ended.
         """
         ...
 

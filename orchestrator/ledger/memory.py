@@ -7,7 +7,7 @@ from datetime import timedelta
 
 from orchestrator.action import Outcome
 from orchestrator.job import StartedJob
-from orchestrator.ledger.record import FIRST_CHECK, EndingStatus, Record, State, expiration
+from orchestrator.ledger.record import EndingStatus, Record, State, expiration, first_check
 from orchestrator.timing import clock
 
 # A later claim keeps the values that the first claim gave these fields.
@@ -55,7 +55,7 @@ class MemoryRecords:
                 locked_until=locked_until,
                 expiration=expiration(self.memory),
                 job=job,
-                check_at=clock.now() + FIRST_CHECK if follow else None,
+                check_at=first_check() if follow else None,
             )
             if before is not None:
                 kept = {name: getattr(before, name) or getattr(claimed, name) for name in _KEPT}
@@ -88,16 +88,20 @@ class MemoryRecords:
         record = self._records.get(action_id)
         return None if record is None or record.is_expired else record
 
-    def close(self, run_id: str, ending: EndingStatus, *, unfollow: bool = True) -> EndingStatus | None:
+    def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
         """Store how a run ended; see `Records.close`."""
         with self._lock:
             record = self._records.get(run_id)
             if record is None or record.job is None:
                 return None
             if ending is EndingStatus.FAILURE or record.ending is None:
-                check_at = None if unfollow else record.check_at
+                check_at = None if record.check_at is None else first_check()
                 self._records[run_id] = replace(record, state=State.DONE, ending=ending, check_at=check_at)
             return record.ending
+
+    def mark_handled(self, run_id: str) -> None:
+        """Store that a run's report of its ending has been handled; see `Records.mark_handled`."""
+        self._change(run_id, is_handled=True, check_at=clock.now())
 
     def unfollow(self, run_id: str) -> None:
         """Stop following a run; see `Records.unfollow`."""

@@ -19,7 +19,10 @@ CLOCK_TOLERANCE_SECONDS = 2.0
 """How far the clocks of two Lambda environments may differ. A lock is free only this long after it has expired."""
 
 FIRST_CHECK = timedelta(minutes=5)
-"""Time from the claim of the action that starts a run to the first check whether the run has ended."""
+"""Time from the claim of the action that starts a run to the first check whether the run has ended.
+
+It is also the time from storing the run's ending to the check whether an event about the ending has been handled.
+"""
 
 LONGEST_PAUSE = timedelta(hours=1)
 """Longest time between two checks whether a run has ended."""
@@ -33,7 +36,8 @@ both from the beginning, because each later update of a table can create only on
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTable.html
 """
 
-OPEN = "open"
+OPEN_JOB, OPEN = "openJob", "open"
+"""The attribute that only the record of a followed run has, and its value."""
 
 
 class State(StrEnum):
@@ -74,6 +78,7 @@ class Record:
         outcome: The action's outcome, once it is known.
         job: The job that the action starts, if it starts one.
         ending: How the job's run ended, once that is known.
+        is_handled: Whether an event in which the run itself reported its ending has been handled.
         check_at: When to check the run next; `None` if the run is not followed.
     """
 
@@ -86,6 +91,7 @@ class Record:
     outcome: Outcome | None = None
     job: StartedJob | None = None
     ending: EndingStatus | None = None
+    is_handled: bool = False
     check_at: datetime | None = None
 
     @property
@@ -167,6 +173,11 @@ def latest_free_lock() -> int:
     return milliseconds(clock.now()) - int(CLOCK_TOLERANCE_SECONDS * 1000)
 
 
+def first_check() -> datetime:
+    """Return when to check a run next that has just been started, or whose ending has just become known."""
+    return clock.now() + FIRST_CHECK
+
+
 def expiration(memory: timedelta | None) -> int:
     """Return the expiration time of a record that is about to be written, in seconds since 1970.
 
@@ -203,7 +214,7 @@ def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
         attributes["job"]["tenant_id"] = job.tenant_id
         attributes |= {"tenantId": job.tenant_id, "since": written(job.since)}
     if follow:
-        attributes |= {"openJob": OPEN, "checkAt": written(clock.now() + FIRST_CHECK)}
+        attributes |= {OPEN_JOB: OPEN, "checkAt": written(first_check())}
     return attributes
 
 
@@ -248,7 +259,8 @@ def from_item(item: Mapping[str, Any]) -> Record:
         outcome=_outcome(kept["outcome"]) if "outcome" in kept else None,
         job=None if job is None else _job(job),
         ending=EndingStatus(kept["ending"]) if "ending" in kept else None,
-        check_at=datetime.fromisoformat(kept["checkAt"]) if "checkAt" in kept else None,
+        is_handled=kept.get("handled", False),
+        check_at=datetime.fromisoformat(kept["checkAt"]) if OPEN_JOB in kept else None,
     )
 
 

@@ -296,7 +296,7 @@ def test_a_success_after_a_failure_is_ignored(handler: Application, codebuild: C
     report = as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS")
     assert_ignored(handler, aws, report, "an earlier event said that this run failed")
     codebuild.finish(build)
-    assert outcome(invoke(handler, state_change(build)), "publish_build_ending")["status"] == "ignored"
+    assert outcome(invoke(handler, state_change(build)), "publish_build_ending")["status"] == "already published"
 
     assert stored()["status"] == "PROVISIONING_FAILED"
     assert published(aws) == []

@@ -32,7 +32,7 @@ from orchestrator.timing import deadline
 from tests.support.aws import Requests, published, stored
 from tests.support.codebuild_server import CodeBuildServer
 from tests.support.endings import HOUR, SECRET, as_report, assert_ignored, open_records, outcome, provisioned
-from tests.support.events import as_event, invoke, json_lines, sample
+from tests.support.events import as_event, invoke, json_lines, sample, state_change
 
 
 def sweep(handler: Application, **changes: Any) -> Any:
@@ -70,8 +70,23 @@ def test_an_unreported_ending_is_found_and_published(
     assert entry["DetailType"] == "TENANT_PROVISIONING_FAILURE"
     assert detail["REASON"] == "exported"
     assert detail["secret"] == sandbox.CALLBACK_SECRET
+    invoke(handler, as_event(entry))
     assert open_records() == []
     assert sweep(handler, id="next")["checked"] == 0
+
+
+def test_a_published_ending_that_got_lost_is_not_published_again(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    codebuild.finish(provisioned(handler, codebuild))
+    later(HOUR)
+    sweep(handler)
+    assert len(open_records()) == 1
+    later(HOUR * 2)
+
+    assert sweep(handler, id="next") == {"action": "SweepRuns", "status": "swept", "checked": 1, "published": 0}
+
+    assert (len(published(aws)), open_records()) == (1, [])
 
 
 def test_the_sweep_finds_open_jobs_by_a_query(
@@ -110,15 +125,48 @@ def test_the_longer_a_job_runs_the_less_often_it_is_checked(
     assert sweep(handler, id="in-time")["checked"] == 1
 
 
-def test_a_job_whose_ending_was_reported_is_not_checked(
+def test_a_run_that_has_reported_its_ending_is_followed_until_the_build_system_confirms_it(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    invoke(handler, sample("tenant-provisioning-success", detail=codebuild.variables(build)))
+    aws.clear()
+
+    assert sweep(handler, id="early")["checked"] == 1
+    assert len(open_records()) == 1
+
+    codebuild.finish(build)
+    invoke(handler, state_change(build))
+    assert (open_records(), published(aws)) == ([], [])
+
+
+def test_a_run_that_fails_after_it_has_reported_a_success_is_published_as_failed(
     handler: Application, codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     build = provisioned(handler, codebuild)
     invoke(handler, sample("tenant-provisioning-success", detail=codebuild.variables(build)))
-    later(HOUR)
+    codebuild.finish(build, "FAILED")
+    aws.clear()
 
-    assert open_records() == []
-    assert sweep(handler)["checked"] == 0
+    assert sweep(handler)["published"] == 1
+
+    (entry,) = published(aws)
+    assert entry["DetailType"] == "TENANT_PROVISIONING_FAILURE"
+    invoke(handler, as_event(entry))
+    assert (stored()["status"], open_records()) == ("PROVISIONING_FAILED", [])
+
+
+def test_a_run_that_is_gone_has_ended_as_it_reported(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    invoke(handler, sample("tenant-provisioning-success", detail=codebuild.variables(build)))
+    codebuild.builds.clear()
+    aws.clear()
+
+    sweep(handler)
+
+    assert (open_records(), published(aws)) == ([], [])
 
 
 def test_a_report_of_another_event_type_leaves_the_job_open(
@@ -547,7 +595,7 @@ def test_a_sweep_that_was_killed_after_publishing_does_not_publish_again(
             sweep(handler)
 
     later(HOUR * 2)
-    assert sweep(handler, id="next")["published"] == 1
+    assert sweep(handler, id="next")["checked"] == 1
     assert len(published(aws)) == 1
     assert open_records() == []
 

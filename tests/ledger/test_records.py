@@ -273,15 +273,37 @@ def test_a_run_that_has_ended_is_done_before_its_start_is_settled(records: Recor
     assert records.close("run", EndingStatus.SUCCESS) is None
 
     closed = record(records)
-    assert (closed.state, closed.ending, closed.outcome, closed.check_at) == ("done", EndingStatus.SUCCESS, None, None)
+    assert (closed.state, closed.ending, closed.outcome) == ("done", EndingStatus.SUCCESS, None)
     time.advance(timedelta(hours=1))
     assert claim(records, "b") == (False, closed)
-    assert due(records) == []
+    assert due(records) == ["run"]  # it is followed until the ending has been handled
+
+
+def test_a_run_whose_report_was_handled_is_checked_at_once(records: Records, time: Clock) -> None:
+    claim(records, "a")
+    records.close("run", EndingStatus.SUCCESS)
+    assert (due(records), record(records).is_handled) == ([], False)
+
+    records.mark_handled("run")
+
+    assert (due(records), record(records).is_handled) == (["run"], True)
+
+
+def test_a_report_does_not_make_a_run_followed_again(records: Records, time: Clock) -> None:
+    claim(records, "a")
+    records.unfollow("run")
+
+    records.mark_handled("run")
+    records.mark_handled("another")
+
+    assert (due(records), record(records).check_at) == ([], None)
+    assert records.read("another") is None
 
 
 def test_a_closed_run_stays_closed_when_it_is_settled_or_released(records: Records, time: Clock) -> None:
     claim(records, "a")
     records.close("run", EndingStatus.FAILURE)
+    records.unfollow("run")
 
     records.release("run", "a")
     assert records.settle("run", "a", STARTED)
@@ -369,6 +391,7 @@ def test_a_closed_run_is_not_changed_by_a_sweep(records: Records) -> None:
     claim(records, "a")
     seen = record(records)
     records.close("run", EndingStatus.SUCCESS)
+    records.unfollow("run")
     closed = record(records)
 
     records.postpone(seen)
