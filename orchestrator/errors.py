@@ -43,6 +43,7 @@ class WaitReason(StrEnum):
 
     BUILD_QUEUE_FULL = "build queue full"
     BUILD_SYSTEM_DOWN = "build system down"
+    TENANT_BUSY = "tenant busy"
 
 
 class Unavailable(OrchestratorError):

@@ -147,7 +147,12 @@ def _tenant_records(settings: Settings, dynamodb: Any) -> TenantRecords:
 def _records(settings: Settings, dynamodb: Any) -> Records:
     if settings.idempotency_table is None:
         return MemoryRecords(warn=telemetry.logger.warning)
-    return DynamoDBRecords(settings.idempotency_table, dynamodb, timedelta(seconds=settings.idempotency_record_max_age))
+    return DynamoDBRecords(
+        settings.idempotency_table,
+        dynamodb,
+        timedelta(seconds=settings.idempotency_record_max_age),
+        locks_tenants=settings.tenant_serialization,
+    )
 
 
 def _callbacks(settings: Settings) -> "Callbacks":

@@ -4,6 +4,7 @@ import copy
 import json
 import os
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -17,6 +18,11 @@ from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from tests.support.aws import ACCOUNT_ID, REGION, Requests
+from tests.support.codebuild_server import CodeBuildServer
+
+_PROJECTS = [
+    value for tier in sandbox.TIERS.values() for name, value in tier.items() if name.lower().endswith("jobname")
+]
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -84,12 +90,29 @@ def _fill() -> None:
 
 
 @pytest.fixture
+def codebuild(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeBuildServer]:
+    """Run a CodeBuild server with the sandbox's projects; unlike moto's, it keeps variables."""
+    projects = [
+        name for tier in sandbox.TIERS.values() for key, name in tier.items() if key.lower().endswith("jobname")
+    ]
+    with CodeBuildServer(projects, now=datetime.now(UTC).timestamp()) as server:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", server.url)
+        yield server
+
+
+@pytest.fixture
 def jenkins(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[JenkinsServer]:
     """Run the sandbox's Jenkins, with the settings to use it."""
     with sandbox.jenkins() as server:
         monkeypatch.setenv("JENKINS_URL", server.url)
         monkeypatch.setenv("JENKINS_CREDENTIALS_SECRET", sandbox.JENKINS_SECRET)
         yield server
+
+
+@pytest.fixture
+def side_by_side(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let jobs of several operations of a tenant run at the same time."""
+    monkeypatch.setenv("TENANT_SERIALIZATION", "false")
 
 
 @pytest.fixture

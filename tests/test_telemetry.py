@@ -51,6 +51,7 @@ def test_an_event_is_counted_by_type_and_its_jobs_by_builder(
         assert "service" in definition["Dimensions"][0]
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_no_secret_and_no_contact_is_logged(handler: Application, capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("tenant-provisioning", "tenant-provisioning-subscription", "tenant-provisioning-success"):
         invoke(handler, sample(name))
@@ -77,6 +78,7 @@ def test_log_lines_of_consumers_in_threads_carry_the_events_id(capsys: pytest.Ca
     assert [line["correlation_id"] for line in lines] == ["event-1", "event-1"]
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_log_keys_of_one_event_are_not_kept_for_the_next(
     handler: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:

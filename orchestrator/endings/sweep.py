@@ -13,7 +13,7 @@ from orchestrator.endings.publisher import NO_RECORDS, EndingPublisher
 from orchestrator.errors import JobRejected, OrchestratorError, Unavailable, shown
 from orchestrator.job import Ending, Job
 from orchestrator.ledger.ledger import Claim, Prepared, Records
-from orchestrator.ledger.record import Record, milliseconds
+from orchestrator.ledger.record import Record, State, milliseconds
 from orchestrator.performers.start_job import started
 from orchestrator.run import Origin
 from orchestrator.timing import clock, deadline
@@ -124,11 +124,10 @@ class Sweep:
         }
 
     def _may_be_guessed(self, record: Record) -> bool:
-        return record.age > _OVERDUE or self._has_reported(record)
-
-    def _has_reported(self, record: Record) -> bool:
-        """Return whether the run itself has reported how it ended."""
-        current = self._records.read(record.id)
+        """Return whether a run that is gone counts as ended: it is old, or has itself reported how it ended."""
+        if record.age > _OVERDUE:
+            return True
+        current = self._records.read(record.id)  # the index does not contain the ending
         return current is not None and current.ending is not None
 
     def _publish(self, record: Record, ending: Ending) -> Outcome | None:
@@ -147,10 +146,10 @@ class Sweep:
         run = system.find(Job(name=job.name, run_id=job.run_id, since=job.since, variables={}))
         if run is not None:
             self._records.adopt(record, started(job.builder, job.name, run))
-        elif milliseconds(clock.now() - _END_OF_DOUBT) > record.locked_until:
-            self._records.unfollow(record.id)
-            if self._has_reported(record):
-                return
+            return
+        if milliseconds(clock.now() - _END_OF_DOUBT) <= record.locked_until or not self._records.give_up(record):
+            return
+        if record.state is State.CLAIMED:  # otherwise, the run has itself reported how it ended
             telemetry.logger.warning(
                 f"run {record.id} of job {shown(job.name)} was never started; unless its event "
                 f"{shown(job.event_id)} waits, look for it in the failure queue"

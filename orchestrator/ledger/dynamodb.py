@@ -1,19 +1,18 @@
 """Keeps the ledger's records in a DynamoDB table."""
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from botocore.exceptions import ClientError
-
 from orchestrator import telemetry
 from orchestrator.action import Outcome
-from orchestrator.aws import items
 from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import OrchestratorError, Unavailable
 from orchestrator.job import StartedJob
+from orchestrator.ledger import tenant_lock
+from orchestrator.ledger.changes import Change, Item, Refused, Table
 from orchestrator.ledger.record import (
     LONGEST_PAUSE,
     OPEN,
@@ -25,10 +24,12 @@ from orchestrator.ledger.record import (
     expiration,
     first_check,
     from_item,
+    is_lock_key,
     job_attributes,
     latest_free_lock,
     seconds,
 )
+from orchestrator.ledger.tenant_lock import Overtaken, TenantLock, is_holding
 from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 from orchestrator.values.limits import MAX_KEY_BYTES
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
 _PAGE = 100
+# Each try after the first one demands what the try before it has found.
+_CLAIM_TRIES = 5
 
 
 class DynamoDBRecords:
@@ -44,22 +47,29 @@ class DynamoDBRecords:
 
     memory: timedelta | None
 
-    def __init__(self, table: str, client: "Callable[[], DynamoDBClient]", memory: timedelta) -> None:
+    def __init__(
+        self, table: str, client: "Callable[[], DynamoDBClient]", memory: timedelta, *, locks_tenants: bool = True
+    ) -> None:
         """Store the arguments.
 
         Args:
             table: The table's name. The table needs the index `open-jobs`.
             client: Returns the DynamoDB client. It is called for each request.
             memory: How long a record is kept.
+            locks_tenants: Whether the runs of a tenant that are followed all belong to one operation at a time.
         """
         self.memory = memory
-        self._table = table
-        self._client = client
+        self._table = Table(table, client)
+        self._locks_tenants = locks_tenants
 
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """Claim an action in one atomic step, which is one conditional request; see `Records.claim`."""
+        """Claim an action in one atomic step, which is one conditional request; see `Records.claim`.
+
+        If the job's run must join the tenant's lock, the request is a transaction. Further requests are needed only if
+        it is refused.
+        """
         new = {
             "state": State.CLAIMED,
             "owner": owner,
@@ -69,38 +79,75 @@ class DynamoDBRecords:
         kept = {"firstOwner": owner, **job_attributes(job, follow=follow)}
         assigned = [f"#{name} = :{name}" for name in new]
         assigned += [f"#{name} = if_not_exists(#{name}, :{name})" for name in kept]
-        is_mine, before = self._write(
-            "update_item",
-            action_id,
-            "attribute_not_exists(#state) OR #expiration < :now OR (#state = :state AND "
+        claim = Change(
+            key=action_id,
+            condition="attribute_not_exists(#state) OR #expiration < :now OR (#state = :state AND "
             "(#owner = :owner OR (#lockedUntil < :free AND #firstOwner <> :owner)))",  # same as `may_be_claimed`
-            {**new, **kept, "free": latest_free_lock(), "now": seconds(clock.now())},
-            UpdateExpression=f"SET {', '.join(assigned)} REMOVE #outcome, #ending, #handled",
+            values={**new, **kept, "free": latest_free_lock(), "now": seconds(clock.now())},
+            update=f"SET {', '.join(assigned)} REMOVE #outcome, #ending, #handled",
         )
+        if job is not None and follow and job.tenant_id is not None and self._locks_tenants:
+            return self._claim_and_lock(claim, owner, job)
+        is_mine, before = self._write(claim)
         return is_mine, self._read(before) if before else None
+
+    def _claim_and_lock(self, claim: Change, owner: str, job: StartedJob) -> tuple[bool, Record | None]:
+        """Claim an action, and let its job's run join the tenant's lock, in one transaction.
+
+        A transaction that succeeds does not return the items as they were. The first one therefore demands that there
+        is no record. If it is refused, it returns what is there, and the next one demands exactly that.
+        """
+        before: Record | None = None
+        joining = tenant_lock.joining(job, owner, expiration(self.memory))
+        for _ in range(_CLAIM_TRIES):
+            with self._reached():
+                claimed, joined = self._table.change_both(_demanding(before, claim), joining)
+            if claimed is None and joined is None:
+                return True, before
+            if claimed is not None:
+                before = self._read(claimed.item) if claimed.item else None
+                if before is not None and not before.may_be_claimed(owner):
+                    return False, before
+            if joined is not None and joined.item:
+                self._clear(tenant_lock.from_item(joined.item), job)
+        raise tenant_lock.busy(job)
+
+    def _clear(self, lock: TenantLock, job: StartedJob) -> None:
+        """Take the runs out of a lock that no longer hold it.
+
+        Raises:
+            Overtaken: The lock names no runs, and a job of a later operation has run.
+            Unavailable: A run holds the lock.
+        """
+        if not lock.runs:
+            raise Overtaken
+        found = {run_id: self.read(run_id) for run_id in lock.runs}
+        if any(map(is_holding, found.values())):
+            raise tenant_lock.busy(job)
+        for run_id, record in found.items():
+            self._write(tenant_lock.leaving(job.tenant_id, run_id, record, lock.owner))
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
         """Store an action's outcome, if the claim on the action still belongs to `owner`; see `Records.settle`."""
-        is_mine, _ = self._write(
-            "update_item",
-            action_id,
-            "#owner = :owner",
-            {"done": State.DONE, "owner": owner, "outcome": outcome, "expiration": expiration(self.memory)},
-            UpdateExpression="SET #state = :done, #outcome = :outcome, #expiration = :expiration",
-        )
+        values = {"done": State.DONE, "owner": owner, "outcome": outcome, "expiration": expiration(self.memory)}
+        update = "SET #state = :done, #outcome = :outcome, #expiration = :expiration"
+        is_mine, _ = self._write(Change(key=action_id, condition="#owner = :owner", values=values, update=update))
         return is_mine
 
     def release(self, action_id: str, owner: str) -> None:
         """Delete the record of an action that is not done; see `Records.release`."""
         condition = "#owner = :owner AND #state = :claimed"
-        self._write("delete_item", action_id, condition, {"owner": owner, "claimed": State.CLAIMED})
+        values = {"owner": owner, "claimed": State.CLAIMED}
+        self._write(Change(key=action_id, condition=condition, values=values, update=None))
 
     def read(self, action_id: str) -> Record | None:
         """Read an action's record; see `Records.read`."""
-        if len(action_id.encode()) > MAX_KEY_BYTES:
-            return None  # no key is that long; the id may come from an event, whose sender made it up
+        if len(action_id.encode()) > MAX_KEY_BYTES or is_lock_key(action_id):
+            return None  # no record has such a key; the id may come from an event, whose sender made it up
         with self._reached():
-            answer = self._client().get_item(TableName=self._table, Key={"id": {"S": action_id}}, ConsistentRead=True)
+            answer = self._table.client().get_item(
+                TableName=self._table.name, Key={"id": {"S": action_id}}, ConsistentRead=True
+            )
         record = self._read(answer["Item"]) if "Item" in answer else None
         return None if record is None or record.is_expired else record
 
@@ -109,13 +156,9 @@ class DynamoDBRecords:
         condition = "attribute_exists(#job)" + (
             " AND attribute_not_exists(#ending)" if ending is EndingStatus.SUCCESS else ""
         )
-        _, before = self._write(
-            "update_item",
-            run_id,
-            condition,
-            {"done": State.DONE, "ending": ending, "at": written(first_check())},
-            UpdateExpression="SET #state = :done, #ending = :ending, #checkAt = :at",
-        )
+        values = {"done": State.DONE, "ending": ending, "at": written(first_check())}
+        update = "SET #state = :done, #ending = :ending, #checkAt = :at"
+        _, before = self._write(Change(key=run_id, condition=condition, values=values, update=update))
         return self._read(before).ending if before else None
 
     def mark_handled(self, run_id: str) -> None:
@@ -123,8 +166,22 @@ class DynamoDBRecords:
         self._change_open(run_id, "SET #handled = :yes, #checkAt = :now", yes=True, now=written(clock.now()))
 
     def unfollow(self, run_id: str) -> None:
-        """Stop following a run; see `Records.unfollow`."""
-        self._change_open(run_id, "REMOVE #openJob, #checkAt")
+        """Stop following a run, and take it out of its tenant's lock; see `Records.unfollow`."""
+        was_followed, before = self._change_open(run_id, "REMOVE #openJob, #checkAt")
+        if not was_followed or not before or not self._locks_tenants:
+            return
+        record = self._read(before)
+        if record.state is State.DONE and record.job is not None and record.job.tenant_id is not None:
+            self._write(tenant_lock.leaving(record.job.tenant_id, run_id, record))
+
+    def give_up(self, record: Record) -> bool:
+        """Stop following a run that was not found; see `Records.give_up`."""
+        condition = "attribute_exists(#openJob) AND #state = :state AND #owner = :owner"
+        values = {"state": record.state, "owner": record.owner}
+        is_given_up, _ = self._write(
+            Change(key=record.id, condition=condition, values=values, update="REMOVE #openJob, #checkAt")
+        )
+        return is_given_up
 
     def due(self) -> Iterator[Sequence[Record]]:
         """Read the records of the followed runs whose check is due; see `Records.due`.
@@ -136,15 +193,17 @@ class DynamoDBRecords:
             ConfigurationError: The index `open-jobs` does not exist, or the function may not read it.
         """
         request: dict[str, Any] = {
-            "TableName": self._table,
+            "TableName": self._table.name,
             "IndexName": OPEN_JOBS,
             "KeyConditionExpression": "openJob = :open AND checkAt <= :now",
             "ExpressionAttributeValues": {":open": {"S": OPEN}, ":now": {"S": written(clock.now())}},
             "Limit": _PAGE,
         }
         while True:
-            with aws_errors(f"open jobs could not be read from table {self._table}; it needs the index {OPEN_JOBS}"):
-                answer = self._client().query(**request)
+            with aws_errors(
+                f"open jobs could not be read from table {self._table.name}; it needs the index {OPEN_JOBS}"
+            ):
+                answer = self._table.client().query(**request)
             yield list(filter(None, map(self._open_job, answer["Items"])))
             if "LastEvaluatedKey" not in answer:
                 return
@@ -163,8 +222,8 @@ class DynamoDBRecords:
             return from_item(item)
         except UNREADABLE as error:
             raise Unavailable(
-                f"record {item.get('id')} in table {self._table} cannot be read ({type(error).__name__}): another "
-                "version of this package, or a person, wrote it; deploy that version again, or delete the record"
+                f"item {item['id']['S']} in table {self._table.name} cannot be read ({type(error).__name__}): another "
+                "version of this package, or a person, wrote it; deploy that version again, or delete the item"
             ) from None
 
     def _open_job(self, item: Mapping[str, Any]) -> Record | None:
@@ -180,46 +239,18 @@ class DynamoDBRecords:
         telemetry.logger.error(f"open job {item['id']['S']} is not followed: {why}")
         return None
 
-    def _change_open(self, run_id: str, expression: str, **values: Any) -> None:
-        self._write("update_item", run_id, "attribute_exists(#openJob)", values, UpdateExpression=expression)
+    def _change_open(self, run_id: str, update: str, **values: Any) -> tuple[bool, Item | None]:
+        return self._write(Change(key=run_id, condition="attribute_exists(#openJob)", values=values, update=update))
 
-    def _write(
-        self, operation: str, action_id: str, condition: str, values: Mapping[str, Any], **request: str
-    ) -> tuple[bool, Mapping[str, Any] | None]:
-        """Write or delete an action's record if a condition holds.
-
-        In `condition` and in the expressions of `request`, the placeholder `#x` stands for the record's attribute `x`,
-        and `:x` stands for `values["x"]`.
-
-        Args:
-            operation: The client's method: `update_item` or `delete_item`.
-            condition: The condition expression.
-            values: The values that the expressions use, by name.
-            request: Further arguments of the method, such as `UpdateExpression`.
+    def _write(self, change: Change) -> tuple[bool, Item | None]:
+        """Change an item if the change's condition holds.
 
         Returns:
-            Whether the condition held; and the record as it was before the request, or `None` if there was none.
+            Whether the condition held; and the item as it was before, or `None` if there was none.
         """
-        names = re.findall(r"#(\w+)", " ".join((condition, *request.values())))
-        given = {"ExpressionAttributeValues": {f":{name}": value for name, value in items.to_item(values).items()}}
         with self._reached():
-            try:
-                answer = getattr(self._client(), operation)(
-                    TableName=self._table,
-                    Key={"id": {"S": action_id}},
-                    ConditionExpression=condition,
-                    ExpressionAttributeNames={f"#{name}": name for name in names},
-                    ReturnValues="ALL_OLD",
-                    ReturnValuesOnConditionCheckFailure="ALL_OLD",
-                    **request,
-                    **(given if values else {}),
-                )
-            except ClientError as error:
-                if not items.is_condition_failure(error):
-                    raise
-                refused: Any = error.response
-                return False, refused.get("Item")
-        return True, answer.get("Attributes")
+            found = self._table.change(change)
+        return (False, found.item) if isinstance(found, Refused) else (True, found)
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
@@ -229,9 +260,22 @@ class DynamoDBRecords:
         although the operation's job may be running.
         """
         try:
-            with aws_errors(f"the ledger's record in table {self._table} could not be read or written"):
+            with aws_errors(f"the ledger's record in table {self._table.name} could not be read or written"):
                 yield
         except Unavailable:
             raise
         except OrchestratorError as error:
             raise Unavailable(str(error)) from None
+
+
+def _demanding(before: Record | None, claim: Change) -> Change:
+    """Return a claim that succeeds only if the record is the given one, or if there is no record."""
+    values = {name: value for name, value in claim.values.items() if name not in ("free", "now")}
+    if before is None:
+        return replace(claim, condition="attribute_not_exists(#state)", values=values)
+    seen = {"seenOwner": before.owner, "seenState": before.state, "seenExpiration": before.expiration}
+    return replace(
+        claim,
+        condition="#owner = :seenOwner AND #state = :seenState AND #expiration = :seenExpiration",
+        values={**values, **seen},
+    )

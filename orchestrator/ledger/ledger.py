@@ -18,6 +18,7 @@ from orchestrator.action import Outcome, OutcomeStatus, repeated
 from orchestrator.errors import OrchestratorError, Unavailable, is_certain
 from orchestrator.job import StartedJob
 from orchestrator.ledger.record import EndingStatus, Record, State, milliseconds
+from orchestrator.ledger.tenant_lock import Overtaken
 from orchestrator.timing import clock, deadline
 
 MAX_ACTION_SECONDS = 50.0
@@ -93,6 +94,9 @@ class Records(Protocol):
           claim may not claim the action after another owner has claimed it; see `Record.may_be_claimed`.
         - The action is not done, and `owner` repeats the latest claim. The response to that claim may have been lost.
 
+        If the job's run is to be followed, and the job has a tenant, the run joins the tenant's lock in the same step
+        (see `tenant_lock`).
+
         Args:
             owner: A text that is unique to this claim and identifies it.
             locked_until: When the lock expires, in milliseconds since 1970.
@@ -102,6 +106,10 @@ class Records(Protocol):
         Returns:
             Whether the claim succeeded; and the action's record as it was before the claim, or `None` if there was
             none.
+
+        Raises:
+            Overtaken: A job of a later operation of the tenant has run.
+            Unavailable: A run of another operation holds the tenant's lock, so the event must wait (`waits_for`).
         """
         ...
 
@@ -147,6 +155,13 @@ class Records(Protocol):
 
     def unfollow(self, run_id: str) -> None:
         """Stop following a run; unknown ids are ignored."""
+        ...
+
+    def give_up(self, record: Record) -> bool:
+        """Stop following a run of which the build system knows nothing, and return True.
+
+        If another delivery has claimed the action since the record was read, or has settled it, return False.
+        """
         ...
 
     def due(self) -> Iterator[Sequence[Record]]:
@@ -216,8 +231,13 @@ class Ledger:
         """Claim the action. If an earlier delivery has performed the action, return the action's outcome instead."""
         locked_for = timedelta(seconds=deadline.seconds_left() + deadline.MARGIN_SECONDS)
         locked_until = milliseconds(clock.now() + locked_for) + 1
-        with _failing_as(prepared.failure):
-            is_mine, before = self._records.claim(action_id, owner, locked_until, prepared.job, follow=prepared.follow)
+        try:
+            with _failing_as(prepared.failure):
+                is_mine, before = self._records.claim(
+                    action_id, owner, locked_until, prepared.job, follow=prepared.follow
+                )
+        except Overtaken:
+            return _overtaken(prepared.job)
         if is_mine:
             is_retry = before is not None and before.first_owner != owner
             since = before.job.since if is_retry and before is not None and before.job is not None else None
@@ -240,4 +260,10 @@ def _failing_as(failure: str) -> Iterator[None]:
     try:
         yield
     except Unavailable as error:
-        raise Unavailable(f"{failure}: {error}") from None
+        raise Unavailable(f"{failure}: {error}", ambiguous=error.ambiguous, waits_for=error.waits_for) from None
+
+
+def _overtaken(job: StartedJob | None) -> Outcome:
+    name = "" if job is None else job.name
+    reason = "a job of a later event has run for the tenant"
+    return Outcome(action="StartJob", status=OutcomeStatus.SUPERSEDED, name=name, reason=reason)

@@ -59,6 +59,7 @@ class EndingStatus(StrEnum):
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
 """Types of the exceptions that `from_item` raises if an item is not a valid record."""
 
+_LOCK = "tenant#"
 # Space for the attributes that `job_attributes` does not build: key, times, and the outcome, which contains the job's
 # name.
 _OTHER_BYTES = 8 * 1024
@@ -218,15 +219,25 @@ def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
     return attributes
 
 
+def lock_key(tenant_id: str | None) -> str:
+    """Return the key of a tenant's lock in the ledger's table."""
+    return f"{_LOCK}{tenant_id}"
+
+
+def is_lock_key(key: str) -> bool:
+    """Whether a key of the ledger's table is the key of a lock, and not of a record."""
+    return key.startswith(_LOCK)
+
+
 def check(job: StartedJob) -> None:
     """Check that a job fits into a record.
 
     Raises:
         InvalidEvent: The names and ids in the job are too large for a DynamoDB item, or the tenant's id is too large
-            for the key of an index.
+            for the key of its lock.
     """
     tenant_id = job.tenant_id or ""
-    items.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
+    items.check_key(f"the lock of tenant {shown(tenant_id)}", lock_key(tenant_id))
     if len(tenant_id) + sum(len(getattr(job, name)) for name in _JOB_TEXTS) < MAX_KEY_BYTES:
         return  # nearly every job is small, and computing the exact size takes time
     size = items.item_bytes(items.to_item(job_attributes(job, follow=True)))

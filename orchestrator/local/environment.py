@@ -23,6 +23,10 @@ TABLES = {
     "IDEMPOTENCY_TABLE": "idempotency-records",
     "TIER_DETAILS_TABLE": "tier-details",
 }
+_QUEUES = {
+    "FAILURE_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/123456789012/orchestrator-failures",
+    "WAITING_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/123456789012/orchestrator-waiting",
+}
 _DEFAULTS = {**TABLES, "CALLBACK_ALLOWED_HOSTS": ".example.com"}
 _INSTALL_MOTO = "needs moto; install this package with its extra: pip install 'tenant-orchestrator[local]'"
 _ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 (only compared with, never bound)
@@ -172,7 +176,7 @@ def _is_address(url: str) -> bool:
 def _sandbox(changes: dict[str, str], jobs: Sequence[str]) -> Iterator[Surroundings]:
     with sandbox.jenkins(jobs) as jenkins, sandbox.control_plane() as plane, standing_in(plane):
         reach_jenkins = {"JENKINS_URL": jenkins.url, "JENKINS_CREDENTIALS_SECRET": sandbox.JENKINS_SECRET}
-        with _environment({**_NO_REAL_ACCOUNT, **reach_jenkins, **changes}):
+        with _environment({**_NO_REAL_ACCOUNT, **_QUEUES, **reach_jenkins, **changes}):
             sandbox.fill(jobs)
             sandbox.leave_jobs_open()
             yield Surroundings(jenkins=jenkins, control_plane=plane)

@@ -111,9 +111,10 @@ _JENKINS_PARAMETERS = (
 
 
 def fill(jobs: Sequence[str] = ()) -> None:
-    """Create what the sample events need in AWS: tables, CodeBuild projects, and a secret.
+    """Create what the sample events need in AWS: tables, queues, CodeBuild projects, and a secret.
 
-    The names of the tables are read from the settings in the environment. A table without a name there is not created.
+    The names of the tables and queues are read from the settings in the environment. What has no name there is not
+    created.
     A new table of tier details gets the items in `TIERS`, and a new table of tenant records gets the item `TENANT`.
     Tables and projects that exist already are not changed.
 
@@ -143,10 +144,12 @@ def fill(jobs: Sequence[str] = ()) -> None:
             if "/" not in name:
                 _create_project(codebuild, name)
         _create_secret(clients.get("secretsmanager", settings.aws_region))
+        for url in filter(None, (settings.waiting_queue_url, settings.failure_queue_url)):
+            clients.get("sqs", settings.aws_region).create_queue(QueueName=url.rpartition("/")[2])
 
 
 def leave_jobs_open() -> None:
-    """Store two unfinished runs in the ledger. Two sample events need these runs.
+    """Store two unfinished runs in the ledger. Two sample events need these runs; no other sample waits for them.
 
     The event `events/scheduled-sweep.json` makes the function check all runs whose check is due. The check of the first
     run is due. The event `events/codebuild-build-state-change.json` reports that the second run has ended.
@@ -164,6 +167,7 @@ def leave_jobs_open() -> None:
         settings.idempotency_table,
         partial(clients.get, "dynamodb", settings.dynamo_db_region or settings.aws_region),
         timedelta(days=30),
+        locks_tenants=False,
     )
     name = TIERS["PREMIUM"]["jobName"]
     with aws_errors("the sandbox could not be set up"):

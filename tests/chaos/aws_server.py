@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from orchestrator.aws.items import to_item
 from orchestrator.local import sandbox
 from orchestrator.local.http_server import Answer, Request
-from tests.chaos.dynamodb import ConditionFailed, DynamoDB, Index, Table
+from tests.chaos.dynamodb import ConditionFailed, DynamoDB, Index, Table, TransactionCanceled
 from tests.chaos.expressions import Unsupported
 
 Publish: TypeAlias = Callable[[Mapping[str, Any]], None]
@@ -81,6 +81,8 @@ class AwsServer:
                 except ConditionFailed as error:
                     item = {} if error.item is None else {"Item": error.item}
                     return failure("ConditionalCheckFailedException", more=item)
+                except TransactionCanceled as canceled:
+                    return failure("TransactionCanceledException", more={"CancellationReasons": canceled.reasons})
             case "secretsmanager", "GetSecretValue":
                 # Each child has its own Jenkins user, so that its requests can be identified.
                 secret = json.dumps({"username": caller, "token": JENKINS_TOKEN})

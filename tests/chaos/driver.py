@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from tests.chaos.aws_server import TENANTS_TABLE, TIERS
+from tests.chaos.aws_server import IDEMPOTENCY_TABLE, TENANTS_TABLE, TIERS
 from tests.chaos.builds import Builds
 from tests.chaos.child import ROOT, Child
 from tests.chaos.faults import Faults
@@ -24,8 +24,9 @@ from tests.chaos.verdict import Facts, Judge, Row, Verdict, describe
 from tests.chaos.world import World
 from tests.support.codebuild_server import TOKEN_LIFETIME_SECONDS
 
-MAX_ATTEMPTS = 15
+MAX_ATTEMPTS, MOST_WAITS = 15, 200
 MUCH_LATER = 3600.0
+LAST_SWEEPS = 20
 TICK_SECONDS = 0.05
 # This share of the deliveries is killed at a random moment within so many seconds, unless it ends before.
 DOOMED = 0.1
@@ -69,6 +70,7 @@ def run(plan: Plan) -> Verdict:
             history=world.history,
             records=world.aws.dynamodb.tables[TENANTS_TABLE],
             given_up=driver.given_up,
+            followed=driver.followed(),
         )
         return _judged(driver, facts, world, time.monotonic() - started)
 
@@ -174,13 +176,19 @@ class Driver:
             self._schedule.add(begin + index / (4 * self._plan.pace), event, start.builder, start.id)
 
     def _last_sweeps(self, workers: list[Future[None]]) -> None:
-        """Sweep when every lock has expired, and again until a sweep publishes nothing."""
-        delay, known = 1.5 * self._plan.lock, -1
-        while known < len(self._world.history.published):
-            known = len(self._world.history.published)
+        """Sweep when every lock has expired, and again until no run is followed."""
+        delay = 1.5 * self._plan.lock
+        for _ in range(LAST_SWEEPS):
             self._sweep(delay)
             self._settle(workers)
+            if not self.followed():
+                return
             delay = 0.5 * self._plan.lock
+
+    def followed(self) -> set[str]:
+        """Return the ids of the starts with a run that is followed, so that their tenant is locked."""
+        records = [*self._world.aws.dynamodb.tables[IDEMPOTENCY_TABLE].values()]
+        return {record["job"]["M"]["start"]["M"]["event_id"]["S"] for record in records if "openJob" in record}
 
     def _add(self, start: Start, due: float) -> None:
         self._schedule.add(due, start.event, start.builder, start.id)
@@ -278,7 +286,8 @@ class Driver:
         with self._lock:
             if result is not None:
                 self.errors[result["error"]] += 1
-            if delivery.attempt < MAX_ATTEMPTS:
+            is_waiting = result is not None and result["error"] == "Waiting"  # it has 13 days to wait
+            if delivery.attempt < (MOST_WAITS if is_waiting else MAX_ATTEMPTS):
                 due = time.monotonic() + pause
                 self._schedule.add(due, delivery.event, delivery.builder, delivery.start, delivery.attempt + 1)
             elif delivery.start is not None and delivery.start == delivery.event.get("id", delivery.start):

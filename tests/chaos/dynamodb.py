@@ -27,6 +27,14 @@ _RETURNS = {
 }
 
 
+class TransactionCanceled(Exception):
+    """Nothing was changed, because an item does not meet its condition; `reasons` has one entry for each item."""
+
+    def __init__(self, reasons: Sequence[Mapping[str, Any]]) -> None:
+        super().__init__("the transaction was cancelled")
+        self.reasons = reasons
+
+
 class ConditionFailed(Exception):
     """The item does not meet the request's condition."""
 
@@ -60,14 +68,18 @@ class DynamoDB:
         self.tables: dict[str, dict[str, Item]] = {name: {} for name in tables}
         self._definitions = tables
         self._lock = threading.Lock()
+        self._tokens: set[str] = set()
 
     def perform(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Perform one operation.
 
         Raises:
             ConditionFailed: Nothing was changed, because the item does not meet the condition.
+            TransactionCanceled: Nothing was changed, because an item does not meet its condition.
             Unsupported: The operation, or a part of it, is not emulated.
         """
+        if operation == "TransactWriteItems":
+            return self._transact(body)
         unknown = body.keys() - _KNOWN.get(operation, frozenset())
         returns = body.get("ReturnValues", "NONE")
         if operation not in _KNOWN or unknown or returns not in _RETURNS.get(operation, ("NONE",)):
@@ -77,6 +89,33 @@ class DynamoDB:
             if operation == "Query":
                 return self._query(body)
             return self._single(operation, body, returns)
+
+    def _transact(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        if body.keys() - {"TransactItems", "ClientRequestToken"}:
+            raise Unsupported(f"TransactWriteItems {sorted(body)}")
+        parts = [(f"{name}Item", part) for entry in body["TransactItems"] for name, part in entry.items()]
+        for operation, part in parts:
+            if operation not in ("UpdateItem", "DeleteItem") or part.keys() - _KNOWN[operation]:
+                raise Unsupported(f"TransactWriteItems {operation} {sorted(part)}")
+            check_placeholders(part)
+        with self._lock:
+            if body.get("ClientRequestToken") in self._tokens:
+                return {}
+            reasons = [self._reason(part) for _, part in parts]
+            if any(reason["Code"] != "None" for reason in reasons):
+                raise TransactionCanceled(reasons)
+            for operation, part in parts:
+                self._single(operation, part, "NONE")
+            self._tokens.add(body.get("ClientRequestToken", ""))
+        return {}
+
+    def _reason(self, part: Mapping[str, Any]) -> dict[str, Any]:
+        key = part["Key"][self._definitions[part["TableName"]].key]["S"]
+        old = self.tables[part["TableName"]].get(key)
+        if "ConditionExpression" not in part or holds(part, old or {}):
+            return {"Code": "None"}
+        shown = old is not None and part.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD"
+        return {"Code": "ConditionalCheckFailed", **({"Item": old} if shown else {})}
 
     def _single(self, operation: str, body: Mapping[str, Any], returns: str) -> dict[str, Any]:
         table = self.tables[body["TableName"]]

@@ -109,7 +109,7 @@ class _Expression:
 
 
 class _Condition(_Expression):
-    """Comparisons, BETWEEN, IN, attribute_exists and attribute_not_exists, with AND, OR, NOT and parentheses."""
+    """Comparisons, BETWEEN, IN and functions of attributes, with AND, OR, NOT and parentheses."""
 
     def result(self) -> bool:
         result = self._any()
@@ -142,6 +142,8 @@ class _Condition(_Expression):
                 is_present = _at(self._item, self._path()) is not None
                 self._expect(")")
                 return is_present is wanted
+        if self._skips("contains"):
+            return self._contains()
         left = self._operand()
         if self._skips("BETWEEN"):
             lower = self._operand()
@@ -150,6 +152,16 @@ class _Condition(_Expression):
         if self._skips("IN"):
             return any(self._compared(left, "=", choice) for choice in self._choices())
         return self._compared(left, self._next(), self._operand())
+
+    def _contains(self) -> bool:
+        self._expect("(")
+        members = _at(self._item, self._path())
+        self._expect(",")
+        given = self._operand()
+        self._expect(")")
+        if given is None or "S" not in given or (members is not None and "SS" not in members):
+            raise Unsupported(f"{self._text}: contains is emulated for string sets")
+        return members is not None and given["S"] in members["SS"]
 
     def _choices(self) -> list[Value | None]:
         self._expect("(")
@@ -172,13 +184,16 @@ class _Condition(_Expression):
 
 
 class _Update(_Expression):
-    """SET with values, attributes and if_not_exists, and REMOVE; all read the item as it was before the update."""
+    """SET with values, attributes and if_not_exists, REMOVE, and ADD and DELETE of string sets.
+
+    All read the item as it was before the update.
+    """
 
     def result(self) -> Item:
         item, changed, clauses = self._item, set[Path](), set[str]()
         while self._tokens:
             clause = self._next()
-            if clause not in ("SET", "REMOVE") or clause in clauses:
+            if clause not in ("SET", "REMOVE", "ADD", "DELETE") or clause in clauses:
                 raise Unsupported(self._text)
             clauses.add(clause)
             more = True
@@ -187,9 +202,21 @@ class _Update(_Expression):
                 if any(path[: len(other)] == other or other[: len(path)] == path for other in changed):
                     raise Unsupported(f"{self._text}: two of its paths overlap")
                 changed.add(path)
-                item = self._replaced(item, path, self._assigned() if clause == "SET" else None)
+                item = self._replaced(item, path, self._value(clause, path))
                 more = self._skips(",")
         return item
+
+    def _value(self, clause: str, path: Path) -> Value | None:
+        if clause == "SET":
+            return self._assigned()
+        if clause == "REMOVE":
+            return None
+        present, given = _at(self._item, path), self._operand()
+        if given is None or "SS" not in given or (present is not None and "SS" not in present):
+            raise Unsupported(f"{self._text}: {clause} is emulated for string sets")
+        members = set(present["SS"] if present is not None else ())
+        members = members | set(given["SS"]) if clause == "ADD" else members - set(given["SS"])
+        return {"SS": sorted(members)} if members else None
 
     def _assigned(self) -> Value:
         self._expect("=")

@@ -14,6 +14,7 @@ _LASTING = 0.6
 # Requests at which senders are killed; the driver also kills at random moments.
 _KILL_POINTS = (
     "UpdateItem idempotency",
+    "TransactWriteItems",
     "StartBuild",
     "buildWithParameters",
     "PutEvents",

@@ -19,8 +19,8 @@ START = {"CODE_BUILD": "StartBuild", "JENKINS": "buildWithParameters"}
 SEARCH = {"CODE_BUILD": "ListBuildsForProject", "JENKINS": "GET /queue"}
 SDK_TRIES = 3
 APART = LOCK_SECONDS / 3
-# An action's record is written twice: by the claim and by the settlement.
-RECORD = "UpdateItem idempotency"
+# The claim is a transaction, which also takes the tenant's lock.
+CLAIM, SETTLEMENT = "TransactWriteItems", "UpdateItem idempotency"
 
 
 @pytest.fixture
@@ -36,12 +36,12 @@ def event(request: pytest.FixtureRequest) -> dict[str, Any]:
 
 
 def test_a_kill_before_the_claim_leaves_one_run(world: World, event: dict[str, Any]) -> None:
-    _killed(world, event, Fault.KILLED_BEFORE, RECORD)
+    _killed(world, event, Fault.KILLED_BEFORE, CLAIM)
     _assert_redelivery_leaves_one_run(world, event)
 
 
 def test_a_kill_after_the_claim_leaves_one_run(world: World, event: dict[str, Any]) -> None:
-    _killed(world, event, Fault.KILLED_AFTER, RECORD)
+    _killed(world, event, Fault.KILLED_AFTER, CLAIM)
     _assert_redelivery_leaves_one_run(world, event)
 
 
@@ -56,14 +56,12 @@ def test_a_kill_before_the_builder_answers_leaves_one_run(world: World, event: d
 
 
 def test_a_kill_before_the_settlement_leaves_one_run(world: World, event: dict[str, Any]) -> None:
-    world.faults.plan(Fault.NONE, on=RECORD)
-    _killed(world, event, Fault.KILLED_BEFORE, RECORD)
+    _killed(world, event, Fault.KILLED_BEFORE, SETTLEMENT)
     _assert_redelivery_leaves_one_run(world, event)
 
 
 def test_a_kill_after_the_settlement_leaves_one_run(world: World, event: dict[str, Any]) -> None:
-    world.faults.plan(Fault.NONE, on=RECORD)
-    _killed(world, event, Fault.KILLED_AFTER, RECORD)
+    _killed(world, event, Fault.KILLED_AFTER, SETTLEMENT)
     _assert_redelivery_leaves_one_run(world, event)
 
 

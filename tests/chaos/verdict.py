@@ -79,6 +79,7 @@ class Facts:
         history: The effects of the deliveries.
         records: The tenants' records, by tenant id.
         given_up: Ids of the start events whose last attempt failed.
+        followed: Ids of the start events with a run that is followed, so that its tenant is locked.
     """
 
     starts: Sequence[Start]
@@ -86,6 +87,7 @@ class Facts:
     history: History
     records: Mapping[str, Item]
     given_up: set[str] = field(default_factory=set)
+    followed: set[str] = field(default_factory=set)
 
 
 class Judge:
@@ -102,6 +104,7 @@ class Judge:
         yield from (("lost", finding) for finding in self._lost(start))
         yield from (("duplicated", finding) for finding in self._duplicated(start))
         yield from (("false", finding) for finding in self._overtaken(start))
+        yield from (("duplicated", finding) for finding in self._side_by_side(start))
         yield from (("false", finding) for finding in self._false_webhooks(start))
         yield from (("false", finding) for finding in self._false_record(start))
 
@@ -132,6 +135,8 @@ class Judge:
             yield "its event was given up"
         elif not runs and not self._is_answered_superseded(start):
             yield "no run, and not superseded"
+        if start.id in self._facts.followed:
+            yield "its tenant is locked for ever"
         if self._later(start) or not runs:
             return
         if not any(webhook.start == start.id for webhook in self._accepted()):
@@ -173,6 +178,16 @@ class Judge:
                     case _:
                         effect_text = "a webhook was accepted"
                 yield f"{effect_text} {effect.began - superseded_at:.2f} s after a later start's job"
+
+    def _side_by_side(self, start: Start) -> Iterator[str]:
+        """Find jobs of the tenant's other starts that were accepted while a run of this start was going on."""
+        others = {other.id for other in self._facts.starts if other.tenant == start.tenant} - {start.id}
+        for event_type in (start.type, DEPLOYMENT):
+            began = self._history.job_of(start.id, event_type)
+            for run in self._runs(start, event_type):
+                for job in self._history.jobs:
+                    if job.start in others and began < job.at < run.ended_at:
+                        yield f"a job of another start began {run.ended_at - job.at:.2f} s before {event_type} ended"
 
     def _false_webhooks(self, start: Start) -> Iterator[str]:
         main, deployment = (self._runs(start, event_type) for event_type in (start.type, DEPLOYMENT))

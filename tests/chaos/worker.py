@@ -35,6 +35,7 @@ _WAITS = {
 _PAUSES = {
     ("orchestrator.ledger.record", "FIRST_CHECK"): 0.3,
     ("orchestrator.ledger.record", "LONGEST_PAUSE"): 0.3,
+    ("orchestrator.endings.sweep", "_END_OF_DOUBT"): 2.0,
 }
 
 

@@ -1,6 +1,6 @@
-"""Fixtures: an emulated CodeBuild, the standard handler, and a movable clock."""
+"""Fixtures: the standard handler, and a movable clock."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,17 +11,7 @@ from orchestrator import (
 )
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.timing import clock
-from tests.support.aws import Requests
 from tests.support.codebuild_server import CodeBuildServer
-from tests.support.endings import PROJECT
-
-
-@pytest.fixture
-def codebuild(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[CodeBuildServer]:
-    """A CodeBuild server that keeps variables, unlike moto's."""
-    with CodeBuildServer([PROJECT], now=datetime.now(UTC).timestamp()) as server:
-        monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", server.url)
-        yield server
 
 
 @pytest.fixture

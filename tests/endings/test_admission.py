@@ -262,6 +262,7 @@ def test_a_deployment_without_a_successful_run_is_ignored(
     assert [body["data"]["status"] for body in control_plane.accepted] == [0]
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_a_redelivered_event_does_not_undo_a_later_one(
     handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
@@ -278,6 +279,7 @@ def test_a_redelivered_event_does_not_undo_a_later_one(
     assert (stored()["status"], stored()["startedBy"]) == ("DEPROVISIONING", "second")
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_a_superseded_success_is_not_followed_by_a_deployment(
     handler: Application, codebuild: CodeBuildServer, aws: Requests
 ) -> None:
@@ -291,6 +293,7 @@ def test_a_superseded_success_is_not_followed_by_a_deployment(
     assert stored()["status"] == "PROVISIONING"
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_a_superseded_failure_sends_no_webhook(
     codebuild: CodeBuildServer, aws: Requests, control_plane: ControlPlane
 ) -> None:
@@ -304,6 +307,7 @@ def test_a_superseded_failure_sends_no_webhook(
     assert stored()["status"] == "PROVISIONING"
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_the_deployment_of_an_older_start_is_superseded(
     codebuild: CodeBuildServer, aws: Requests, control_plane: ControlPlane
 ) -> None:

@@ -46,7 +46,7 @@ def test_a_start_records_the_open_job_without_an_extra_request(
 
     assert [name for name in aws.operations if name != "GetItem"] == [
         "PutItem",
-        "UpdateItem",
+        "TransactWriteItems",
         "StartBuild",
         "UpdateItem",
     ]
@@ -485,7 +485,7 @@ def test_a_record_of_another_version_is_skipped(
     later(HOUR)
 
     assert sweep(handler)["published"] == 3
-    assert capsys.readouterr().out.count("is not followed: record") == 2
+    assert capsys.readouterr().out.count("is not followed: item") == 2
     assert sweep(handler, id="next")["checked"] == 0  # they are postponed
 
 

@@ -33,7 +33,9 @@ from orchestrator.stores.tenants import NoTenantRecords, Refusal
 from orchestrator.timing import deadline
 from tests.support.aws import ACCOUNT_ID, REGION, Requests, published, stored
 from tests.support.builder import Recorder
-from tests.support.events import changed, invoke, json_lines, sample
+from tests.support.codebuild_server import CodeBuildServer
+from tests.support.endings import PROJECT, provisioned
+from tests.support.events import as_event, changed, invoke, json_lines, sample, state_change
 from tests.support.messages import deliver, record
 
 FULL = "CodeBuild's queue is full; a retry may succeed"
@@ -576,3 +578,79 @@ def test_a_waiting_queue_needs_a_failure_queue(queues: Queues, monkeypatch: pyte
 
     with pytest.raises(ConfigurationError, match=r"WAITING_QUEUE_URL.*FAILURE_QUEUE_URL"):
         create_handler(Registry())
+
+
+# A tenant with a job of another event
+
+
+@pytest.fixture
+def builds(codebuild: CodeBuildServer, registry: Registry, queues: Queues) -> Application:
+    """Create a handler that starts builds on the emulated CodeBuild."""
+    return create_handler(registry)
+
+
+def test_an_event_waits_while_a_job_of_another_one_runs_for_its_tenant(
+    builds: Application, queues: Queues, aws: Requests, codebuild: CodeBuildServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    build = provisioned(builds, codebuild)
+    capsys.readouterr()
+
+    answer = invoke(builds, sample("tenant-deprovisioning"))
+
+    assert answer["consumers"][0]["outcomes"][-1] == {
+        "action": "StartJob",
+        "status": "waiting",
+        "reason": "tenant busy",
+    }
+    assert stored()["waitingFor"] == "tenant busy"
+    lines = json_lines(capsys.readouterr().out)
+    assert [line["reason"] for line in lines if "EventsWaiting" in line] == ["tenant busy"]
+    assert deliver(builds, queues.delivery()) == ["message-1"]  # it waits on
+
+    codebuild.finish(build)
+    invoke(builds, state_change(build))
+    assert deliver(builds, queues.delivery()) == ["message-1"]
+    invoke(builds, as_event(published(aws)[-1]))
+    assert deliver(builds, queues.delivery()) == []
+
+    assert [build["projectName"] for build in codebuild.builds] == [PROJECT, "premium-tenant-deprovisioning"]
+    assert "waitingFor" not in stored()
+
+
+def test_the_deployment_after_a_provisioning_does_not_wait(
+    builds: Application, queues: Queues, aws: Requests, codebuild: CodeBuildServer
+) -> None:
+    invoke(builds, changed(sample("tenant-provisioning"), "detail.planConfig.tier", "STANDARD"))
+    (build,) = codebuild.builds
+    codebuild.finish(build)
+    invoke(builds, state_change(build))
+    invoke(builds, as_event(published(aws)[-1]))
+
+    invoke(builds, as_event(published(aws)[-1], event_id="deployment"))
+
+    assert [build["projectName"] for build in codebuild.builds][1:] == ["standard-tenant-deployment"]
+    assert queues.messages() == []
+
+
+def test_an_event_whose_tenant_stays_busy_fails_after_thirteen_days(
+    builds: Application, queues: Queues, aws: Requests, codebuild: CodeBuildServer
+) -> None:
+    provisioned(builds, codebuild)
+    invoke(builds, sample("tenant-deprovisioning"))
+
+    assert deliver(builds, queues.delivery(tries=320, age=LAST)) == []
+
+    (failure,) = published(aws)
+    assert failure["DetailType"] == "TENANT_DEPROVISIONING_FAILURE"
+    assert "has a job of another event that has not ended" in json.loads(failure["Detail"])["reason"]
+    assert len(queues.messages("failures")) == 1
+
+
+def test_without_a_queue_an_event_of_a_busy_tenant_raises(
+    aws: Requests, registry: Registry, codebuild: CodeBuildServer
+) -> None:
+    handler = create_handler(registry)
+    provisioned(handler, codebuild)
+
+    with pytest.raises(Unavailable, match="has a job of another event that has not ended; a retry may succeed"):
+        invoke(handler, sample("tenant-deprovisioning"))

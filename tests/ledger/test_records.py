@@ -475,7 +475,7 @@ def unexpected(_: Claim) -> Outcome:
 # Requests to the table
 
 
-def test_each_claim_is_one_request(table: DynamoDBRecords, aws: Requests, time: Clock) -> None:
+def test_each_claim_is_one_request_and_a_take_over_two(table: DynamoDBRecords, aws: Requests, time: Clock) -> None:
     claims = []
     claims.append(claim(table, "a")[0])
     claims.append(claim(table, "b")[0])
@@ -485,7 +485,7 @@ def test_each_claim_is_one_request(table: DynamoDBRecords, aws: Requests, time: 
     claims.append(claim(table, "c")[0])
 
     assert claims == [True, False, True, False]
-    assert aws.operations == ["UpdateItem"] * 5
+    assert aws.operations == [*["TransactWriteItems"] * 4, "UpdateItem", "TransactWriteItems"]
 
 
 @pytest.fixture
@@ -495,7 +495,7 @@ def first_answers_lost(table: DynamoDBRecords) -> None:
     def repeat_once(attempts: int, **_: Any) -> Any:  # a pause in seconds, or none
         return 0 if attempts == 1 else None
 
-    table._client().meta.events.register_first("needs-retry", repeat_once)
+    table._table.client().meta.events.register_first("needs-retry", repeat_once)
 
 
 @pytest.mark.usefixtures("first_answers_lost")

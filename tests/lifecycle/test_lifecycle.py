@@ -263,6 +263,7 @@ def test_a_deployment_without_a_tier_is_an_error(aws: Requests) -> None:
         invoke(create_handler(lifecycle), event)
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_plan_fields_that_cannot_be_variables_are_not_passed_to_the_deployment_job(
     aws: Requests,
 ) -> None:
@@ -502,6 +503,7 @@ def test_the_event_overrides_the_record(handler: Application, aws: Requests) -> 
     assert (sent["secret"], sent["context"]) == ("another", sandbox.CALLBACK_CONTEXT)
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_the_secret_comes_from_the_record_of_a_subscription(handler: Application, aws: Requests) -> None:
     invoke(handler, sample("tenant-provisioning-subscription"))
 

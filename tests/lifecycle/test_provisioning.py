@@ -106,6 +106,7 @@ def test_the_idempotency_token_is_as_long_as_codebuild_allows(handler: Applicati
     assert len(aws.of("StartBuild")[0]["idempotencyToken"]) == 32
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_another_event_carries_another_idempotency_token(handler: Application, aws: Requests) -> None:
     invoke(handler, sample("tenant-provisioning", id="one"))
     invoke(handler, sample("tenant-provisioning", id="two"))
@@ -119,7 +120,7 @@ def test_the_tenant_record_is_stored_before_the_build_starts(handler: Applicatio
 
     invoke(handler, event)
 
-    assert aws.operations == ["GetItem", "PutItem", "UpdateItem", "StartBuild", "UpdateItem"]
+    assert aws.operations == ["GetItem", "PutItem", "TransactWriteItems", "StartBuild", "UpdateItem"]
     put = aws.of("PutItem")[0]
     record = json.loads(json.dumps(from_item(put["Item"]), default=float))
     tenant = {**event["detail"]["tenant"], "identityProvider": "auth0"}
@@ -143,9 +144,16 @@ def test_a_warm_event_takes_four_calls(handler: Application, aws: Requests) -> N
     invoke(handler, sample("tenant-provisioning", id="one"))
     aws.clear()
 
-    invoke(handler, sample("tenant-provisioning", id="two"))
+    invoke(handler, changed(sample("tenant-provisioning", id="two"), "detail.tenant.id", "t2"))
 
-    assert aws.operations == ["PutItem", "UpdateItem", "StartBuild", "UpdateItem"]
+    assert aws.operations == ["PutItem", "TransactWriteItems", "StartBuild", "UpdateItem"]
+
+
+@pytest.mark.usefixtures("side_by_side")
+def test_without_serialization_the_claim_is_no_transaction(handler: Application, aws: Requests) -> None:
+    invoke(handler, sample("tenant-provisioning"))
+
+    assert aws.operations == ["GetItem", "PutItem", "UpdateItem", "StartBuild", "UpdateItem"]
 
 
 def test_unknown_fields_are_kept_and_passed_on(handler: Application, aws: Requests) -> None:
@@ -330,6 +338,7 @@ def test_a_missing_secret_is_named(aws: Requests, jenkins: JenkinsServer, monkey
         invoke(create_handler(lifecycle), sample("tenant-provisioning-jenkins"))
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_secrets_of_a_jenkins_job_are_never_logged(
     jenkins: JenkinsServer, handler: Application, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -364,6 +373,7 @@ def test_the_settings_of_jenkins_are_used(
     assert [request.path for request in jenkins.requests if "/queue/item/" in request.path] != []
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_the_setting_limits_how_long_a_tier_is_cached(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TIER_DETAILS_MAX_AGE", "0")
     handler = create_handler(lifecycle)

@@ -111,6 +111,7 @@ def test_the_sizes_of_a_subscription_are_limited(aws: Requests) -> None:
 
 
 @pytest.mark.parametrize("job", ["tenant-deployment-job", "tenant-deprovisioning"])
+@pytest.mark.usefixtures("side_by_side")
 def test_the_other_jobs_are_limited_as_well(aws: Requests, job: str) -> None:
     event = changed(sample(job), "detail.tier", "PREMIUM") if "deployment" in job else sample(job)
     invoke(handler_with(None), provisioning({"SIZE": 1, "secret": "s", "context": "c"}))
@@ -127,6 +128,7 @@ def test_the_other_jobs_are_limited_as_well(aws: Requests, job: str) -> None:
     assert "allowedVariables" not in sent
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_a_limited_deployment_gets_the_plan_and_the_variables_of_the_previous_build(aws: Requests) -> None:
     invoke(handler_with(["SIZE"]), provisioning({"SIZE": 1}))
     aws.clear()

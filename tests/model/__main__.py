@@ -2,8 +2,12 @@
 
 import sys
 import time
+from collections.abc import Sequence
+from typing import Any
 
+from tests.model import tenants
 from tests.model.exploration import Exploration
+from tests.model.tenants import FIRST, FOLLOWING, SECOND, THIRD, Job
 from tests.model.worlds import Bounds
 
 LARGE = (
@@ -14,8 +18,16 @@ LARGE = (
 )
 
 
+TENANTS: Sequence[tuple[tuple[Job, ...], dict[str, Any]]] = (
+    ((FIRST, SECOND), {"kills": 1, "ticks": 1, "attempts": 2, "gives_up": True}),
+    ((FIRST, FOLLOWING, SECOND), {"kills": 1}),
+    ((FIRST, FOLLOWING, SECOND), {"ticks": 1, "gives_up": True}),
+    ((FIRST, SECOND, THIRD), {}),
+)
+
+
 def main() -> int:
-    """Print the number of states for each build system and each of the bounds."""
+    """Print the number of states for each build system and each of the bounds, and for the lock of a tenant."""
     for bounds in LARGE:
         for builder in ("CodeBuild", "Jenkins"):
             began = time.monotonic()
@@ -25,6 +37,15 @@ def main() -> int:
             if found.violation is not None:
                 print(*found.trace, sep="\n")
                 return 1
+    for jobs, limits in TENANTS:
+        began = time.monotonic()
+        shared = tenants.Exploration(*jobs, **limits).explore()
+        seconds = time.monotonic() - began
+        named = ", ".join(job.run_id for job in jobs)
+        print(f"{named}, {limits}: {shared.states:,} states, {shared.violation or 'no fault'} ({seconds:.0f} s)")
+        if shared.violation is not None:
+            print(*shared.trace, sep="\n")
+            return 1
     return 0
 
 

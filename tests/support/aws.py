@@ -26,8 +26,9 @@ class Requests(list[tuple[str, dict[str, Any]]]):
 
     @property
     def besides_reports(self) -> list[str]:
-        """The operations, without those that publish a failure and record it."""
-        return [name for name, body in self if name != "PutEvents" and body.get("TableName") != "idempotency"]
+        """The operations, without those that publish a failure, and without those of the ledger."""
+        own = ("PutEvents", "TransactWriteItems")
+        return [name for name, body in self if name not in own and body.get("TableName") != "idempotency"]
 
 
 def stored(tenant_id: str = sandbox.TENANT["tenantId"]) -> dict[str, Any]:

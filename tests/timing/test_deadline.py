@@ -64,12 +64,14 @@ def drip() -> Iterator[DrippingServer]:
 # At Lambda's default time limit.
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_a_codebuild_job_is_started_at_the_default_time_limit(handler: Application, aws: Requests) -> None:
     assert outcome(handler, sample("tenant-provisioning", id="warm"), 60)["status"] == "started"
 
     assert outcome(handler, sample("tenant-provisioning"))["status"] == "started"
 
 
+@pytest.mark.usefixtures("side_by_side")
 def test_a_jenkins_job_is_started_at_the_default_time_limit(jenkins: JenkinsServer, aws: Requests) -> None:
     handler = deciding(StartJob(builder="JENKINS", name=JENKINS_JOB))
     assert outcome(handler, event(id="warm"), 60)["status"] == "started"

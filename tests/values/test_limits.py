@@ -235,6 +235,7 @@ def test_a_time_at_the_beginning_of_the_calendar_is_refused(handler: Application
 
 @pytest.mark.parametrize("time", ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59+14:00"])
 @pytest.mark.parametrize("name", ["tenant-provisioning", "tenant-provisioning-success", "codebuild-build-state-change"])
+@pytest.mark.usefixtures("side_by_side")
 def test_the_last_time_that_utc_has_is_accepted(handler: Application, aws: Requests, name: str, time: str) -> None:
     invoke(handler, sample("tenant-provisioning"))
 
@@ -475,6 +476,7 @@ def test_an_event_of_1_mb_whose_record_fits_is_handled(handler: Application, aws
 
 
 @pytest.mark.parametrize("name", ["tenant-deployment-success", "tenant-provisioning-failure", "tenant-deprovisioning"])
+@pytest.mark.usefixtures("side_by_side")
 def test_an_event_of_1_mb_that_changes_a_record_is_handled(
     handler: Application, aws: Requests, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:

@@ -1,0 +1,165 @@
+"""Changes items of the ledger's table under conditions: one item, or two in one transaction."""
+
+import random
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+
+from botocore.exceptions import ClientError
+
+from orchestrator.aws import items
+from orchestrator.errors import Unavailable
+from orchestrator.timing import deadline
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+Item: TypeAlias = Mapping[str, Any]
+ResultT = TypeVar("ResultT")
+
+# A request that another one gets in the way of is repeated, unlike those that the SDK repeats, after a short pause.
+_TRIES = 5
+_PAUSE_SECONDS = 0.05
+_IN_THE_WAY = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """A change of one item that is made only if a condition holds.
+
+    In the expressions, the placeholder `#x` stands for the item's attribute `x`, and `:x` stands for `values["x"]`.
+
+    Attributes:
+        key: The item's key.
+        condition: The condition expression.
+        values: The values that the expressions use, by name.
+        update: The update expression; `None` deletes the item.
+    """
+
+    key: str
+    condition: str
+    values: Mapping[str, Any]
+    update: str | None
+
+    def request(self, table: str) -> dict[str, Any]:
+        """Build the arguments of the client's method. An entry of a transaction has the same ones."""
+        names = re.findall(r"#(\w+)", f"{self.condition} {self.update or ''}")
+        values = {f":{name}": value for name, value in items.to_item(self.values).items()}
+        return {
+            "TableName": table,
+            "Key": {"id": {"S": self.key}},
+            "ConditionExpression": self.condition,
+            "ExpressionAttributeNames": {f"#{name}": name for name in names},
+            "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            **({"UpdateExpression": self.update} if self.update else {}),
+            **({"ExpressionAttributeValues": values} if values else {}),
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A change was not made, because its condition did not hold; `item` is the item, or `None` if there is none."""
+
+    item: Item | None
+
+
+class Table:
+    """The ledger's table. Every method raises the SDK's errors."""
+
+    def __init__(self, name: str, client: "Callable[[], DynamoDBClient]") -> None:
+        """Store the arguments.
+
+        Args:
+            name: The table's name.
+            client: Returns the DynamoDB client. It is called for each request.
+        """
+        self.name = name
+        self.client = client
+
+    def change(self, change: Change) -> Item | Refused | None:
+        """Change an item.
+
+        Returns:
+            The item as it was before, or `None` if there was none; or else `Refused`.
+
+        Raises:
+            Unavailable: Transactions with the same item were in the way for too long. Nothing was changed.
+        """
+        client = self.client()
+        operation = client.delete_item if change.update is None else client.update_item
+
+        def once() -> Item | Refused | None:
+            try:
+                return operation(**change.request(self.name), ReturnValues="ALL_OLD").get("Attributes")
+            except ClientError as error:
+                if items.is_condition_failure(error):
+                    refused: Any = error.response
+                    return Refused(refused.get("Item"))
+                if error.response["Error"]["Code"] == "TransactionConflictException":
+                    raise _InTheWay from None
+                raise
+
+        return _repeated(once)
+
+    def change_both(self, first: Change, second: Change) -> tuple[Refused | None, Refused | None]:
+        """Change two items in one transaction: both, or none.
+
+        Returns:
+            `Refused` for each change whose condition did not hold. If there is one, nothing was changed.
+
+        Raises:
+            Unavailable: Other requests for the same items were in the way for too long. Nothing was changed.
+        """
+        entries: list[Any] = [
+            {"Delete" if change.update is None else "Update": change.request(self.name)} for change in (first, second)
+        ]
+
+        def once() -> tuple[Refused | None, Refused | None]:
+            try:
+                self.client().transact_write_items(TransactItems=entries)
+            except ClientError as error:
+                return _refusals(error)
+            return None, None
+
+        return _repeated(once)
+
+
+class _InTheWay(Exception):
+    """Another request for the same item was in the way, so nothing was changed."""
+
+
+def _refusals(error: ClientError) -> tuple[Refused | None, Refused | None]:
+    """Return which changes of a transaction were refused.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
+
+    Raises:
+        _InTheWay: Another request was in the way, or there were too many.
+        ClientError: The transaction failed for another reason.
+    """
+    response: Any = error.response
+    reasons = response.get("CancellationReasons", [])
+    codes = {reason.get("Code", "None") for reason in reasons} - {"None"}
+    if codes & _IN_THE_WAY:
+        raise _InTheWay
+    if codes != {"ConditionalCheckFailed"} or len(reasons) != 2:
+        raise error
+    first, second = (
+        Refused(reason.get("Item") or None) if reason.get("Code") == "ConditionalCheckFailed" else None
+        for reason in reasons
+    )
+    return first, second
+
+
+def _repeated(once: Callable[[], ResultT]) -> ResultT:
+    for _ in range(_TRIES):
+        try:
+            return once()
+        except _InTheWay:
+            pause = _PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 (spreads tries, guards no secret)
+            if not deadline.has_time(pause):
+                break
+            time.sleep(pause)
+    raise Unavailable("other requests for the same record were in the way; a retry may succeed")

@@ -1,0 +1,532 @@
+"""A tenant's lock: runs of one operation at a time, in the order of the operations, in a table and in memory."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import boto3
+import pytest
+
+from orchestrator import InvalidEvent, Unavailable
+from orchestrator.action import Outcome, OutcomeStatus
+from orchestrator.aws.clients import Clients
+from orchestrator.errors import WaitReason
+from orchestrator.event import Start
+from orchestrator.job import StartedJob
+from orchestrator.ledger import record
+from orchestrator.ledger.dynamodb import DynamoDBRecords
+from orchestrator.ledger.ledger import Claim, Ledger, Prepared, Records
+from orchestrator.ledger.memory import MemoryRecords
+from orchestrator.ledger.record import EndingStatus, Record, milliseconds
+from orchestrator.ledger.tenant_lock import Overtaken
+from orchestrator.timing import clock
+from tests.support.aws import REGION, Requests
+
+NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+MEMORY = timedelta(days=30)
+LOCK = timedelta(seconds=50)
+AFTER_THE_CLAIMS_LOCK = LOCK + timedelta(seconds=3)
+STARTED = Outcome(action="StartJob", status=OutcomeStatus.STARTED, name="provision", id="7")
+
+
+class Clock:
+    """A clock that only a test moves."""
+
+    def __init__(self) -> None:
+        self.time = NOON
+
+    def now(self) -> datetime:
+        return self.time
+
+    def advance(self, time: timedelta) -> None:
+        self.time += time
+
+
+@pytest.fixture
+def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    time = Clock()
+    monkeypatch.setattr(clock, "now", time.now)
+    return time
+
+
+@pytest.fixture
+def table(aws: Requests, time: Clock) -> DynamoDBRecords:
+    clients = Clients()
+    return DynamoDBRecords("idempotency", lambda: clients.get("dynamodb", REGION), MEMORY)
+
+
+@pytest.fixture(params=["table", "memory"])
+def records(request: pytest.FixtureRequest, time: Clock) -> Records:
+    if request.param == "memory":
+        return MemoryRecords(MEMORY, locks_tenants=True)
+    table: DynamoDBRecords = request.getfixturevalue("table")
+    return table
+
+
+def job(run_id: str, operation: str = "first", minute: int = 0, tenant: str | None = "acme") -> StartedJob:
+    """A job of the operation that began some minutes after noon."""
+    return StartedJob(
+        builder="JENKINS",
+        name="provision",
+        run_id=run_id,
+        since=NOON,
+        event_id=operation,
+        event_type="TENANT_PROVISIONING",
+        tenant_id=tenant,
+        start=Start(event_id=operation, at=NOON + timedelta(minutes=minute)),
+    )
+
+
+FIRST, SECOND, THIRD = job("run-1"), job("run-2", "second", 1), job("run-3", "third", 2)
+
+
+def claim(records: Records, job: StartedJob, owner: str = "a") -> bool:
+    return records.claim(job.run_id, owner, milliseconds(clock.now() + LOCK), job, follow=True)[0]
+
+
+def start(records: Records, job: StartedJob, owner: str = "a") -> None:
+    """Claim the job's start, and store that it was started."""
+    assert claim(records, job, owner)
+    assert records.settle(job.run_id, owner, STARTED)
+
+
+def end(records: Records, job: StartedJob, ending: EndingStatus = EndingStatus.SUCCESS) -> None:
+    """Store that the job's run has ended, and that its ending has been handled."""
+    records.close(job.run_id, ending)
+    records.unfollow(job.run_id)
+
+
+def read(records: Records, job: StartedJob) -> Record:
+    found = records.read(job.run_id)
+    assert found is not None
+    return found
+
+
+def must_wait(records: Records, job: StartedJob, owner: str = "a") -> bool:
+    with pytest.raises(Unavailable, match="has a job of another event that has not ended") as caught:
+        claim(records, job, owner)
+    return caught.value.waits_for is WaitReason.TENANT_BUSY and not caught.value.ambiguous
+
+
+# One operation at a time
+
+
+def test_a_job_of_another_operation_waits_until_the_first_one_has_ended(records: Records) -> None:
+    start(records, FIRST)
+    assert must_wait(records, SECOND)
+    assert records.read(SECOND.run_id) is None  # nothing was claimed
+
+    end(records, FIRST)
+
+    assert claim(records, SECOND)
+    assert must_wait(records, THIRD)
+
+
+def test_a_run_holds_the_lock_until_its_ending_has_been_handled(records: Records) -> None:
+    start(records, FIRST)
+
+    records.close(FIRST.run_id, EndingStatus.SUCCESS)
+    assert must_wait(records, SECOND)
+    records.mark_handled(FIRST.run_id)
+    assert must_wait(records, SECOND)
+    records.unfollow(FIRST.run_id)
+
+    assert claim(records, SECOND)
+
+
+def test_jobs_of_one_operation_run_side_by_side(records: Records) -> None:
+    beside = job("run-9")
+    start(records, FIRST)
+    start(records, beside)
+
+    end(records, FIRST)
+    assert must_wait(records, SECOND)
+    end(records, beside, EndingStatus.FAILURE)
+
+    assert claim(records, SECOND)
+
+
+def test_a_job_that_follows_joins_before_the_first_one_leaves(records: Records) -> None:
+    deployment = job("deployment")
+    start(records, FIRST)
+    records.close(FIRST.run_id, EndingStatus.SUCCESS)
+
+    start(records, deployment)
+    records.unfollow(FIRST.run_id)
+
+    assert must_wait(records, SECOND)
+    end(records, deployment)
+    assert claim(records, SECOND)
+
+
+def test_a_job_that_follows_later_finds_the_lock_free(records: Records) -> None:
+    start(records, FIRST)
+    end(records, FIRST)
+
+    assert claim(records, job("deployment"))
+    assert must_wait(records, SECOND)
+
+
+def test_other_tenants_do_not_wait(records: Records) -> None:
+    start(records, FIRST)
+
+    assert claim(records, job("run-2", "second", 1, tenant="other"))
+
+
+def test_a_job_without_a_tenant_has_no_lock(records: Records) -> None:
+    start(records, job("run-1", tenant=None))
+
+    assert claim(records, job("run-2", "second", 1, tenant=None))
+
+
+def test_a_job_that_is_not_followed_has_no_lock(records: Records) -> None:
+    until = milliseconds(clock.now() + LOCK)
+    assert records.claim(FIRST.run_id, "a", until, FIRST)[0]
+    start(records, SECOND)
+
+    assert records.claim(THIRD.run_id, "a", until, THIRD)[0]
+
+
+# Order
+
+
+def test_a_job_of_an_older_operation_is_overtaken(records: Records) -> None:
+    start(records, SECOND)
+    end(records, SECOND)
+
+    with pytest.raises(Overtaken):
+        claim(records, FIRST)
+    assert records.read(FIRST.run_id) is None
+
+
+def test_an_older_operation_waits_while_it_is_open_whether_it_is_overtaken(records: Records) -> None:
+    assert claim(records, SECOND)
+    assert must_wait(records, FIRST)
+
+    records.release(SECOND.run_id, "a")  # the job was not started
+
+    assert claim(records, FIRST)
+
+
+def test_two_operations_of_the_same_time_go_one_after_the_other(records: Records) -> None:
+    twin = job("run-2", "twin")
+    start(records, FIRST)
+    assert must_wait(records, twin)
+    end(records, FIRST)
+
+    assert claim(records, twin)
+
+
+def test_an_operation_without_a_run_hides_no_earlier_one(records: Records) -> None:
+    start(records, SECOND)
+    end(records, SECOND)
+    claim(records, THIRD)
+    records.release(THIRD.run_id, "a")
+
+    with pytest.raises(Overtaken):
+        claim(records, FIRST)
+
+
+def test_a_deployment_is_overtaken_by_a_later_operation(records: Records) -> None:
+    start(records, FIRST)
+    end(records, FIRST)
+    start(records, SECOND)
+    end(records, SECOND)
+
+    with pytest.raises(Overtaken):
+        claim(records, job("deployment"))
+
+
+# The lock cannot be left behind
+
+
+def test_a_claim_that_is_released_holds_nothing(records: Records) -> None:
+    claim(records, FIRST)
+
+    records.release(FIRST.run_id, "a")
+
+    assert claim(records, SECOND)
+
+
+def test_a_killed_holder_holds_the_lock_until_the_run_is_given_up(records: Records, time: Clock) -> None:
+    claim(records, FIRST)
+    time.advance(timedelta(hours=1))
+    assert must_wait(records, SECOND)
+
+    assert records.give_up(read(records, FIRST))
+
+    assert claim(records, SECOND)
+
+
+def test_a_run_that_is_claimed_again_is_not_given_up(records: Records, time: Clock) -> None:
+    claim(records, FIRST)
+    seen = read(records, FIRST)
+    time.advance(AFTER_THE_CLAIMS_LOCK)
+    assert claim(records, FIRST, "b")
+
+    assert not records.give_up(seen)
+
+    assert must_wait(records, SECOND)
+
+
+def test_a_run_that_was_started_is_not_given_up(records: Records) -> None:
+    claim(records, FIRST)
+    seen = read(records, FIRST)
+    records.settle(FIRST.run_id, "a", STARTED)
+
+    assert not records.give_up(seen)
+
+    assert must_wait(records, SECOND)
+
+
+def test_a_run_that_was_given_up_is_started_later_if_no_other_one_runs(records: Records, time: Clock) -> None:
+    claim(records, FIRST)
+    records.give_up(read(records, FIRST))
+    claim(records, SECOND)
+    time.advance(AFTER_THE_CLAIMS_LOCK)
+    assert must_wait(records, FIRST, "b")
+
+    records.give_up(read(records, SECOND))
+
+    start(records, FIRST, "b")
+    assert must_wait(records, SECOND, "b")
+
+
+def test_a_take_over_keeps_the_lock(records: Records, time: Clock) -> None:
+    claim(records, FIRST)
+    time.advance(AFTER_THE_CLAIMS_LOCK)
+
+    is_mine, before = records.claim(FIRST.run_id, "b", milliseconds(clock.now() + LOCK), FIRST, follow=True)
+
+    assert is_mine
+    assert before is not None
+    assert before.owner == "a"
+    assert must_wait(records, SECOND)
+    records.settle(FIRST.run_id, "b", STARTED)
+    end(records, FIRST)
+    assert claim(records, SECOND)
+
+
+def test_a_take_over_of_a_run_from_before_the_lock_joins_it(aws: Requests, time: Clock) -> None:
+    clients = Clients()
+    without = DynamoDBRecords("idempotency", lambda: clients.get("dynamodb", REGION), MEMORY, locks_tenants=False)
+    records = DynamoDBRecords("idempotency", lambda: clients.get("dynamodb", REGION), MEMORY)
+    claim(without, FIRST)
+    time.advance(AFTER_THE_CLAIMS_LOCK)
+
+    start(records, FIRST, "b")
+
+    assert must_wait(records, SECOND)
+    end(records, FIRST)
+    assert claim(records, SECOND)
+
+
+def test_only_the_owner_releases(records: Records, time: Clock) -> None:
+    claim(records, FIRST)
+    time.advance(AFTER_THE_CLAIMS_LOCK)
+    claim(records, FIRST, "b")
+
+    records.release(FIRST.run_id, "a")
+
+    assert must_wait(records, SECOND)
+
+
+def test_a_claim_repeated_by_its_owner_succeeds_and_another_one_is_refused(records: Records) -> None:
+    assert claim(records, FIRST)
+    assert claim(records, FIRST)
+    assert not claim(records, FIRST, "b")
+
+
+def test_a_done_action_is_not_claimed_again(records: Records, time: Clock) -> None:
+    start(records, FIRST)
+    time.advance(timedelta(hours=1))
+
+    assert not claim(records, FIRST, "b")
+    end(records, FIRST)
+    start(records, SECOND)
+    assert not claim(records, FIRST, "b")  # and not superseded: it has been started
+
+
+@pytest.mark.parametrize("ending", list(EndingStatus))
+def test_an_ending_that_comes_again_leaves_the_lock_of_the_next_one_alone(
+    records: Records, ending: EndingStatus
+) -> None:
+    start(records, FIRST)
+    end(records, FIRST)
+    start(records, SECOND)
+
+    end(records, FIRST, ending)
+
+    assert must_wait(records, THIRD)
+
+
+def test_a_lock_is_free_after_three_days_without_an_ending(records: Records, time: Clock) -> None:
+    start(records, FIRST)
+    time.advance(timedelta(days=3))
+    assert must_wait(records, SECOND)
+
+    time.advance(LOCK)
+
+    assert claim(records, SECOND)
+
+
+def test_the_records_of_expired_runs_hold_nothing(records: Records, time: Clock) -> None:
+    claim(records, FIRST)
+    time.advance(MEMORY + timedelta(seconds=2))
+
+    assert claim(records, SECOND)
+    assert must_wait(records, THIRD)
+
+
+# The ledger
+
+
+def prepared(job: StartedJob, error: Exception | None = None) -> Prepared:
+    def perform(_: Claim) -> Outcome:
+        if error is not None:
+            raise error
+        return STARTED
+
+    return Prepared(perform=perform, action_id=job.run_id, failure="it was not started", job=job, follow=True)
+
+
+def test_an_overtaken_start_is_superseded(records: Records) -> None:
+    start(records, SECOND)
+    end(records, SECOND)
+
+    assert Ledger(records).perform(prepared(FIRST)) == {
+        "action": "StartJob",
+        "status": "superseded",
+        "name": "provision",
+        "reason": "a job of a later event has run for the tenant",
+    }
+
+
+def test_a_start_waits_for_a_busy_tenant(records: Records) -> None:
+    start(records, FIRST)
+
+    with pytest.raises(Unavailable, match="it was not started: tenant 'acme' has a job of another event") as caught:
+        Ledger(records).perform(prepared(SECOND))
+
+    assert (caught.value.waits_for, caught.value.ambiguous) == (WaitReason.TENANT_BUSY, False)
+
+
+def test_a_start_that_certainly_failed_leaves_the_lock_free(records: Records) -> None:
+    with pytest.raises(Unavailable, match="full"):
+        Ledger(records).perform(prepared(FIRST, Unavailable("full", ambiguous=False)))
+
+    assert claim(records, SECOND)
+
+
+def test_a_start_in_doubt_keeps_the_lock(records: Records) -> None:
+    with pytest.raises(Unavailable, match="no answer"):
+        Ledger(records).perform(prepared(FIRST, Unavailable("no answer")))
+
+    assert must_wait(records, SECOND)
+
+
+# The table
+
+
+def test_a_claim_of_a_free_lock_is_one_request(table: DynamoDBRecords, aws: Requests) -> None:
+    start(table, FIRST)
+    end(table, FIRST)
+    aws.clear()
+
+    claim(table, job("deployment"))
+    assert aws.operations == ["TransactWriteItems"]
+    table.settle("deployment", "a", STARTED)
+    end(table, job("deployment"))
+    aws.clear()
+
+    claim(table, SECOND)
+    assert aws.operations == ["TransactWriteItems"]
+
+
+def test_a_lock_that_was_left_behind_costs_three_more_requests(table: DynamoDBRecords, aws: Requests) -> None:
+    claim(table, FIRST)
+    table.release(FIRST.run_id, "a")
+    aws.clear()
+
+    claim(table, SECOND)
+
+    assert aws.operations == ["TransactWriteItems", "GetItem", "UpdateItem", "TransactWriteItems"]
+
+
+def test_a_run_that_joins_while_the_lock_is_cleared_stays_in_it(
+    table: DynamoDBRecords, time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim(table, FIRST)
+    table.give_up(read(table, FIRST))
+    time.advance(AFTER_THE_CLAIMS_LOCK)
+    find = table.read
+
+    def read_and_claim_again(run_id: str) -> Record | None:
+        found = find(run_id)
+        monkeypatch.undo()
+        monkeypatch.setattr(clock, "now", time.now)
+        assert claim(table, FIRST, "b")
+        return found
+
+    monkeypatch.setattr(table, "read", read_and_claim_again)
+
+    assert must_wait(table, SECOND)
+
+
+def test_an_action_that_was_settled_between_two_transactions_is_not_claimed(
+    table: DynamoDBRecords, time: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim(table, FIRST)
+    time.advance(AFTER_THE_CLAIMS_LOCK)
+    change_both: Any = table._table.change_both
+
+    def settle_after(*changes: Any) -> Any:
+        found = change_both(*changes)
+        table.settle(FIRST.run_id, "a", STARTED)
+        return found
+
+    monkeypatch.setattr(table._table, "change_both", settle_after)
+
+    assert not claim(table, FIRST, "b")
+    assert read(table, FIRST).outcome == STARTED
+
+
+def test_a_lock_is_no_record(table: DynamoDBRecords) -> None:
+    claim(table, FIRST)
+
+    assert table.read("tenant#acme") is None
+    table.unfollow("tenant#acme")
+    assert must_wait(table, SECOND)
+
+
+def test_a_lock_that_somebody_has_deleted_is_free(table: DynamoDBRecords) -> None:
+    start(table, FIRST)
+    boto3.client("dynamodb").delete_item(TableName="idempotency", Key={"id": {"S": "tenant#acme"}})
+    assert claim(table, SECOND)
+
+    end(table, FIRST)
+
+    assert must_wait(table, THIRD)
+
+
+def test_a_record_that_somebody_has_deleted_holds_nothing(table: DynamoDBRecords) -> None:
+    start(table, FIRST)
+    boto3.client("dynamodb").delete_item(TableName="idempotency", Key={"id": {"S": FIRST.run_id}})
+
+    assert claim(table, SECOND)
+
+
+def test_without_serialization_no_job_waits(aws: Requests, time: Clock) -> None:
+    clients = Clients()
+    records = DynamoDBRecords("idempotency", lambda: clients.get("dynamodb", REGION), MEMORY, locks_tenants=False)
+    start(records, FIRST)
+    aws.clear()
+
+    start(records, SECOND)
+
+    assert aws.operations == ["UpdateItem", "UpdateItem"]
+
+
+def test_a_tenant_whose_id_is_too_long_for_its_lock_is_refused() -> None:
+    with pytest.raises(InvalidEvent, match=r"the lock of tenant 'xx.*' has 2,049 bytes"):
+        record.check(job("run-1", tenant="x" * 2042))
+    record.check(job("run-1", tenant="x" * 2041))
