@@ -110,7 +110,7 @@ class Settings(BaseModel):
             The URL is checked only when it is used, because `sam local` passes the queue's name instead of its URL.
         waiting_queue_url: URL of the SQS queue in which an event waits if its job cannot be started yet. Without this
             setting, such an event fails, unless it came from a queue. The URL is checked only when it is used.
-        tenant_serialization: Whether a job waits while a job of another operation runs for the same tenant.
+        tenant_serialization: Whether a job waits while a job of another event runs for the same tenant.
         sqs_parallel_records: How many messages of a batch are handled at the same time.
         jenkins_url: Address of the Jenkins server, including the path at which Jenkins is installed, if any.
         jenkins_allow_http: Whether `jenkins_url` may be an `http` address, which means no TLS. For a loopback host,

@@ -78,7 +78,7 @@ class Admission:
             return event
         if is_follow_up:
             return replace(event, start=_succeeded(record, event).start)
-        has_failed = event.type.endswith(FAILURE_SUFFIX) or event.detail.get("CODEBUILD_BUILD_SUCCEEDING") == "0"
+        has_failed = _has_failed(event)
         job = _checked(record, event)
         if record is not None and record.ending is EndingStatus.FAILURE and not has_failed:
             raise UnknownRun(HAS_FAILED)
@@ -103,7 +103,8 @@ class Admission:
         if is_confirmed_ending(event, run_id):
             self._records.unfollow(run_id)
         else:
-            self._records.mark_handled(run_id)
+            has_failed = _has_failed(event)
+            self._records.mark_handled(run_id, EndingStatus.FAILURE if has_failed else EndingStatus.SUCCESS)
 
     def _check_sender(self, event: Event[Mapping[str, Any]]) -> None:
         """If `REQUIRE_RUN_ID` is set, check that this Lambda function published an event that has no run id.
@@ -125,6 +126,10 @@ class Admission:
                 f"{shown(event.type)} event {shown(event.id)}: detail.{RUN_ID_VARIABLE} is missing, and REQUIRE_RUN_ID "
                 "is set; have the job send that variable, or unset REQUIRE_RUN_ID"
             )
+
+
+def _has_failed(event: Event[Mapping[str, Any]]) -> bool:
+    return event.type.endswith(FAILURE_SUFFIX) or event.detail.get("CODEBUILD_BUILD_SUCCEEDING") == "0"
 
 
 def _checked(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJob:

@@ -89,8 +89,8 @@ class EndingPublisher:
     def publish(self, record: Record, ending: Ending, time: datetime) -> Outcome:
         """Publish how a run ended, unless an event about that has been published or handled already.
 
-        If so, the run is no longer followed. Otherwise, it is followed until the published event has been handled. If
-        that event gets lost, the next check stops following the run.
+        If the run has itself reported the ending, and that report has been handled, the run is no longer followed.
+        Otherwise, it is followed until the published event has been handled (see `Admission.finish`).
 
         A failure that the run has reported stands, even if the build system says that the run has succeeded. If the
         build system can only guess the ending, the ending that the run has reported is published.
@@ -107,14 +107,12 @@ class EndingPublisher:
         job, reported = record.started_job, record.ending
         if reported is not None and (ending.is_gone or reported is EndingStatus.FAILURE):
             ending = replace(ending, succeeded=reported is EndingStatus.SUCCESS, reason=HAS_FAILED)
-        if record.is_handled and reported is _status(ending.succeeded):
-            outcome = Outcome(action="PublishEvent", status=OutcomeStatus.ALREADY_PUBLISHED, name=_type(job, ending))
-        else:
-            prepared = self._bus.prepare_as(_event(job, ending), ending_id(job.run_id), start=job.start, time=time)
-            outcome = self._ledger.perform(prepared)
-            close_run(self._records, job, succeeded=ending.succeeded)
-        if outcome["status"] is OutcomeStatus.ALREADY_PUBLISHED:
+        if record.handled is _status(ending.succeeded):
             self._records.unfollow(job.run_id)
+            return Outcome(action="PublishEvent", status=OutcomeStatus.ALREADY_PUBLISHED, name=_type(job, ending))
+        prepared = self._bus.prepare_as(_event(job, ending), ending_id(job.run_id), start=job.start, time=time)
+        outcome = self._ledger.perform(prepared)
+        close_run(self._records, job, succeeded=ending.succeeded)
         return outcome
 
 

@@ -10,8 +10,8 @@ from orchestrator import telemetry
 from orchestrator.action import Outcome, OutcomeStatus, SweepRuns
 from orchestrator.builders.systems import BuildSystems
 from orchestrator.endings.publisher import NO_RECORDS, EndingPublisher
-from orchestrator.errors import JobRejected, OrchestratorError, Unavailable, shown
-from orchestrator.job import Ending, Job
+from orchestrator.errors import ConfigurationError, JobRejected, OrchestratorError, Unavailable, shown
+from orchestrator.job import Ending, Job, Untraceable
 from orchestrator.ledger.ledger import Claim, Prepared, Records
 from orchestrator.ledger.record import Record, State, milliseconds
 from orchestrator.performers.start_job import started
@@ -132,22 +132,32 @@ class Sweep:
 
     def _publish(self, record: Record, ending: Ending) -> Outcome | None:
         current = self._records.read(record.id)  # the index does not contain the ending, and may lag
-        return None if current is None else self._publisher.publish(current, ending, clock.now())
+        if current is None:
+            return None
+        outcome = self._publisher.publish(current, ending, clock.now())
+        if outcome["status"] is OutcomeStatus.ALREADY_PUBLISHED:  # the published event got lost, or nobody handles it
+            self._records.unfollow(record.id)
+        return outcome
 
     def _find(self, record: Record) -> None:
         """Search for the run of a job that may or may not have been started.
 
         If the run is found, a later sweep checks whether it has ended. If the run is not found, later sweeps search
         again, until an hour after the record's lock has expired. From then on, the job counts as never started, and the
-        run is no longer followed.
+        run is no longer followed. If a search is impossible, for example because the job does not keep run ids, the
+        sweeps wait for a day instead of an hour.
         """
-        job = record.started_job
+        job, run, patience = record.started_job, None, _END_OF_DOUBT
         system = self._systems.get(job.builder, job.name)
-        run = system.find(Job(name=job.name, run_id=job.run_id, since=job.since, variables={}))
+        try:
+            run = system.find(Job(name=job.name, run_id=job.run_id, since=job.since, variables={}))
+        except (ConfigurationError, Untraceable) as error:
+            _log(error)
+            patience = _OVERDUE
         if run is not None:
             self._records.adopt(record, started(job.builder, job.name, run))
             return
-        if milliseconds(clock.now() - _END_OF_DOUBT) <= record.locked_until or not self._records.give_up(record):
+        if milliseconds(clock.now() - patience) <= record.locked_until or not self._records.give_up(record):
             return
         if record.state is State.CLAIMED:  # otherwise, the run has itself reported how it ended
             telemetry.logger.warning(

@@ -4,7 +4,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from botocore.exceptions import ClientError
@@ -19,9 +19,8 @@ if TYPE_CHECKING:
 Item: TypeAlias = Mapping[str, Any]
 ResultT = TypeVar("ResultT")
 
-# A request that another one gets in the way of is repeated, unlike those that the SDK repeats, after a short pause.
-_TRIES = 5
-_PAUSE_SECONDS = 0.05
+# The SDK does not repeat a request that met a conflict, so this module does, after these pauses.
+_PAUSES_SECONDS = (0.05, 0.1, 0.2, 0.4)
 _IN_THE_WAY = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"})
 
 
@@ -36,12 +35,14 @@ class Change:
         condition: The condition expression.
         values: The values that the expressions use, by name.
         update: The update expression; `None` deletes the item.
+        names: The attributes that have other names than their placeholders.
     """
 
     key: str
     condition: str
     values: Mapping[str, Any]
     update: str | None
+    names: Mapping[str, str] = field(default_factory=dict)
 
     def request(self, table: str) -> dict[str, Any]:
         """Build the arguments of the client's method. An entry of a transaction has the same ones."""
@@ -51,7 +52,7 @@ class Change:
             "TableName": table,
             "Key": {"id": {"S": self.key}},
             "ConditionExpression": self.condition,
-            "ExpressionAttributeNames": {f"#{name}": name for name in names},
+            "ExpressionAttributeNames": {f"#{name}": self.names.get(name, name) for name in names},
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
             **({"UpdateExpression": self.update} if self.update else {}),
             **({"ExpressionAttributeValues": values} if values else {}),
@@ -63,6 +64,10 @@ class Refused:
     """A change was not made, because its condition did not hold; `item` is the item, or `None` if there is none."""
 
     item: Item | None
+
+
+class Conflict(Exception):
+    """Another request for the same item was in the way, or there were too many, so nothing was changed."""
 
 
 class Table:
@@ -85,7 +90,7 @@ class Table:
             The item as it was before, or `None` if there was none; or else `Refused`.
 
         Raises:
-            Unavailable: Transactions with the same item were in the way for too long. Nothing was changed.
+            Unavailable: Transactions with the same item were in the way each time.
         """
         client = self.client()
         operation = client.delete_item if change.update is None else client.update_item
@@ -98,10 +103,13 @@ class Table:
                     refused: Any = error.response
                     return Refused(refused.get("Item"))
                 if error.response["Error"]["Code"] == "TransactionConflictException":
-                    raise _InTheWay from None
+                    raise Conflict from None
                 raise
 
-        return _repeated(once)
+        try:
+            return _repeated(once)
+        except Conflict:
+            raise Unavailable("transactions with the same item were in the way; a retry may succeed") from None
 
     def change_both(self, first: Change, second: Change) -> tuple[Refused | None, Refused | None]:
         """Change two items in one transaction: both, or none.
@@ -110,7 +118,7 @@ class Table:
             `Refused` for each change whose condition did not hold. If there is one, nothing was changed.
 
         Raises:
-            Unavailable: Other requests for the same items were in the way for too long. Nothing was changed.
+            Conflict: Other requests for the same items were in the way each time. Nothing was changed.
         """
         entries: list[Any] = [
             {"Delete" if change.update is None else "Update": change.request(self.name)} for change in (first, second)
@@ -126,24 +134,20 @@ class Table:
         return _repeated(once)
 
 
-class _InTheWay(Exception):
-    """Another request for the same item was in the way, so nothing was changed."""
-
-
 def _refusals(error: ClientError) -> tuple[Refused | None, Refused | None]:
     """Return which changes of a transaction were refused.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 
     Raises:
-        _InTheWay: Another request was in the way, or there were too many.
+        Conflict: Another request was in the way, or there were too many.
         ClientError: The transaction failed for another reason.
     """
     response: Any = error.response
     reasons = response.get("CancellationReasons", [])
     codes = {reason.get("Code", "None") for reason in reasons} - {"None"}
     if codes & _IN_THE_WAY:
-        raise _InTheWay
+        raise Conflict
     if codes != {"ConditionalCheckFailed"} or len(reasons) != 2:
         raise error
     first, second = (
@@ -154,12 +158,12 @@ def _refusals(error: ClientError) -> tuple[Refused | None, Refused | None]:
 
 
 def _repeated(once: Callable[[], ResultT]) -> ResultT:
-    for _ in range(_TRIES):
+    for pause in _PAUSES_SECONDS:
         try:
             return once()
-        except _InTheWay:
-            pause = _PAUSE_SECONDS * random.uniform(0.5, 1.5)  # noqa: S311 (spreads tries, guards no secret)
+        except Conflict:
+            pause *= random.uniform(0.5, 1)  # noqa: S311 (spreads tries, guards no secret)
             if not deadline.has_time(pause):
-                break
+                raise
             time.sleep(pause)
-    raise Unavailable("other requests for the same record were in the way; a retry may succeed")
+    return once()

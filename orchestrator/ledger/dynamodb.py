@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator import telemetry
 from orchestrator.action import Outcome
@@ -12,7 +12,7 @@ from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import OrchestratorError, Unavailable
 from orchestrator.job import StartedJob
 from orchestrator.ledger import tenant_lock
-from orchestrator.ledger.changes import Change, Item, Refused, Table
+from orchestrator.ledger.changes import Change, Conflict, Item, Refused, Table
 from orchestrator.ledger.record import (
     LONGEST_PAUSE,
     OPEN,
@@ -29,7 +29,7 @@ from orchestrator.ledger.record import (
     latest_free_lock,
     seconds,
 )
-from orchestrator.ledger.tenant_lock import Overtaken, TenantLock, is_holding
+from orchestrator.ledger.tenant_lock import Overtaken, is_holding
 from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 from orchestrator.values.limits import MAX_KEY_BYTES
@@ -37,8 +37,10 @@ from orchestrator.values.limits import MAX_KEY_BYTES
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
 
+ConvertedT = TypeVar("ConvertedT")
+
 _PAGE = 100
-# Each try after the first one demands what the try before it has found.
+# Transactions until a claim gives up. Each but the first one expects the record that the one before has returned.
 _CLAIM_TRIES = 5
 
 
@@ -56,7 +58,7 @@ class DynamoDBRecords:
             table: The table's name. The table needs the index `open-jobs`.
             client: Returns the DynamoDB client. It is called for each request.
             memory: How long a record is kept.
-            locks_tenants: Whether the runs of a tenant that are followed all belong to one operation at a time.
+            locks_tenants: Whether a run must wait while runs of another operation are followed for its tenant.
         """
         self.memory = memory
         self._table = Table(table, client)
@@ -87,45 +89,54 @@ class DynamoDBRecords:
             update=f"SET {', '.join(assigned)} REMOVE #outcome, #ending, #handled",
         )
         if job is not None and follow and job.tenant_id is not None and self._locks_tenants:
-            return self._claim_and_lock(claim, owner, job)
+            return self._claim_and_join(claim, job.tenant_id, job)
         is_mine, before = self._write(claim)
         return is_mine, self._read(before) if before else None
 
-    def _claim_and_lock(self, claim: Change, owner: str, job: StartedJob) -> tuple[bool, Record | None]:
+    def _claim_and_join(self, claim: Change, tenant_id: str, job: StartedJob) -> tuple[bool, Record | None]:
         """Claim an action, and let its job's run join the tenant's lock, in one transaction.
 
-        A transaction that succeeds does not return the items as they were. The first one therefore demands that there
-        is no record. If it is refused, it returns what is there, and the next one demands exactly that.
+        A transaction that succeeds does not return the record as it was. So the first one succeeds only if there is no
+        record. If it is refused, it returns the record, and the next one succeeds only if the record is still the same.
         """
         before: Record | None = None
-        joining = tenant_lock.joining(job, owner, expiration(self.memory))
-        for _ in range(_CLAIM_TRIES):
-            with self._reached():
-                claimed, joined = self._table.change_both(_demanding(before, claim), joining)
-            if claimed is None and joined is None:
-                return True, before
-            if claimed is not None:
-                before = self._read(claimed.item) if claimed.item else None
-                if before is not None and not before.may_be_claimed(owner):
-                    return False, before
-            if joined is not None and joined.item:
-                self._clear(tenant_lock.from_item(joined.item), job)
-        raise tenant_lock.busy(job)
+        owner: str = claim.values["owner"]
+        joining = tenant_lock.joining(tenant_id, job, owner, claim.values["expiration"])
+        try:
+            for _ in range(_CLAIM_TRIES):
+                with self._reached():
+                    claimed, joined = self._table.change_both(_expecting(before, claim), joining)
+                if claimed is None and joined is None:
+                    return True, before
+                if claimed is not None:
+                    before = self._read(claimed.item) if claimed.item else None
+                    if before is not None and not before.may_be_claimed(owner):
+                        return False, before
+                if joined is not None and joined.item:
+                    self._clear(tenant_id, joined.item)
+        except Conflict:
+            pass
+        raise tenant_lock.busy(tenant_id)
 
-    def _clear(self, lock: TenantLock, job: StartedJob) -> None:
-        """Take the runs out of a lock that no longer hold it.
+    def _clear(self, tenant_id: str, item: Item) -> None:
+        """Take the runs that do not hold a tenant's lock out of it.
+
+        Args:
+            tenant_id: The tenant's id.
+            item: The lock, which another operation has had last.
 
         Raises:
-            Overtaken: The lock names no runs, and a job of a later operation has run.
-            Unavailable: A run holds the lock.
+            Overtaken: The lock names no runs, so it was a later event of the same type that kept a run from joining.
+            Unavailable: A run holds the lock, or the lock cannot be read.
         """
+        lock = self._converted(tenant_lock.from_item, item)
         if not lock.runs:
             raise Overtaken
         found = {run_id: self.read(run_id) for run_id in lock.runs}
         if any(map(is_holding, found.values())):
-            raise tenant_lock.busy(job)
+            raise tenant_lock.busy(tenant_id)
         for run_id, record in found.items():
-            self._write(tenant_lock.leaving(job.tenant_id, run_id, record, lock.owner))
+            self._write(tenant_lock.leaving(tenant_id, run_id, record, lock.owner))
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
         """Store an action's outcome, if the claim on the action still belongs to `owner`; see `Records.settle`."""
@@ -161,9 +172,10 @@ class DynamoDBRecords:
         _, before = self._write(Change(key=run_id, condition=condition, values=values, update=update))
         return self._read(before).ending if before else None
 
-    def mark_handled(self, run_id: str) -> None:
+    def mark_handled(self, run_id: str, ending: EndingStatus) -> None:
         """Store that a run's report of its ending has been handled; see `Records.mark_handled`."""
-        self._change_open(run_id, "SET #handled = :yes, #checkAt = :now", yes=True, now=written(clock.now()))
+        update = "SET #handled = :ending, #checkAt = :now"
+        self._change_open(run_id, update, ending=ending, now=written(clock.now()))
 
     def unfollow(self, run_id: str) -> None:
         """Stop following a run, and take it out of its tenant's lock; see `Records.unfollow`."""
@@ -176,8 +188,8 @@ class DynamoDBRecords:
 
     def give_up(self, record: Record) -> bool:
         """Stop following a run that was not found; see `Records.give_up`."""
-        condition = "attribute_exists(#openJob) AND #state = :state AND #owner = :owner"
-        values = {"state": record.state, "owner": record.owner}
+        condition = "attribute_exists(#openJob) AND attribute_not_exists(#outcome) AND #owner = :owner"
+        values = {"owner": record.owner}
         is_given_up, _ = self._write(
             Change(key=record.id, condition=condition, values=values, update="REMOVE #openJob, #checkAt")
         )
@@ -217,9 +229,12 @@ class DynamoDBRecords:
         """Store the outcome of starting a job, after a search has found the job's run; see `Records.adopt`."""
         self._change_open(record.id, "SET #outcome = :outcome", outcome=outcome)
 
-    def _read(self, item: Mapping[str, Any]) -> Record:
+    def _read(self, item: Item) -> Record:
+        return self._converted(from_item, item)
+
+    def _converted(self, convert: Callable[[Item], ConvertedT], item: Item) -> ConvertedT:
         try:
-            return from_item(item)
+            return convert(item)
         except UNREADABLE as error:
             raise Unavailable(
                 f"item {item['id']['S']} in table {self._table.name} cannot be read ({type(error).__name__}): another "
@@ -268,7 +283,7 @@ class DynamoDBRecords:
             raise Unavailable(str(error)) from None
 
 
-def _demanding(before: Record | None, claim: Change) -> Change:
+def _expecting(before: Record | None, claim: Change) -> Change:
     """Return a claim that succeeds only if the record is the given one, or if there is no record."""
     values = {name: value for name, value in claim.values.items() if name not in ("free", "now")}
     if before is None:

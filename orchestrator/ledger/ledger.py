@@ -94,8 +94,8 @@ class Records(Protocol):
           claim may not claim the action after another owner has claimed it; see `Record.may_be_claimed`.
         - The action is not done, and `owner` repeats the latest claim. The response to that claim may have been lost.
 
-        If the job's run is to be followed, and the job has a tenant, the run joins the tenant's lock in the same step
-        (see `tenant_lock`).
+        If the store locks tenants, the job has a tenant, and its run is to be followed, the run joins the tenant's lock
+        in the same step (see `tenant_lock`).
 
         Args:
             owner: A text that is unique to this claim and identifies it.
@@ -108,7 +108,7 @@ class Records(Protocol):
             none.
 
         Raises:
-            Overtaken: A job of a later operation of the tenant has run.
+            Overtaken: The tenant has had a run of a later event of the same type.
             Unavailable: A run of another operation holds the tenant's lock, so the event must wait (`waits_for`).
         """
         ...
@@ -134,8 +134,8 @@ class Records(Protocol):
     def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
         """Store how a run ended; if the ledger has no such run, store nothing.
 
-        If the run is followed, it still is: its next check is due after `FIRST_CHECK`. By then, the event about the
-        ending has been handled.
+        If the run is followed, it still is: its next check is due after `FIRST_CHECK`. By then, an event about the
+        ending has normally been handled.
 
         The call also marks the action that started the run as done, so that no delivery can claim the action and start
         the job again. A failure replaces a stored success, because a run may publish a success and fail afterwards. A
@@ -146,8 +146,8 @@ class Records(Protocol):
         """
         ...
 
-    def mark_handled(self, run_id: str) -> None:
-        """Store that an event in which a followed run reported its ending has been handled.
+    def mark_handled(self, run_id: str, ending: EndingStatus) -> None:
+        """Store that an event in which a followed run reported this ending has been handled.
 
         The run is due for its next check at once, because only the build system knows whether it has really ended.
         """
@@ -160,7 +160,7 @@ class Records(Protocol):
     def give_up(self, record: Record) -> bool:
         """Stop following a run of which the build system knows nothing, and return True.
 
-        If another delivery has claimed the action since the record was read, or has settled it, return False.
+        If another delivery has claimed the action since the record was read, or the run has become known, return False.
         """
         ...
 
@@ -207,7 +207,7 @@ class Ledger:
             return prepared.perform(Claim())
         owner = secrets.token_hex(8)
         with deadline.within(MAX_ACTION_SECONDS):
-            claim = self._claim(prepared, prepared.action_id, owner)
+            claim = self._claim(prepared, prepared.action_id, owner, keeps_claim=keeps_claim)
             if not isinstance(claim, Claim):
                 return claim
             try:
@@ -227,17 +227,24 @@ class Ledger:
                 raise Unavailable("it took too long, and another delivery took over; a retry may succeed")
         return outcome
 
-    def _claim(self, prepared: Prepared, action_id: str, owner: str) -> Claim | Outcome:
+    def _claim(self, prepared: Prepared, action_id: str, owner: str, *, keeps_claim: bool) -> Claim | Outcome:
         """Claim the action. If an earlier delivery has performed the action, return the action's outcome instead."""
         locked_for = timedelta(seconds=deadline.seconds_left() + deadline.MARGIN_SECONDS)
         locked_until = milliseconds(clock.now() + locked_for) + 1
-        try:
-            with _failing_as(prepared.failure):
+        with _failing_as(prepared.failure):
+            try:
                 is_mine, before = self._records.claim(
                     action_id, owner, locked_until, prepared.job, follow=prepared.follow
                 )
-        except Overtaken:
-            return _overtaken(prepared.job)
+            except Overtaken:
+                return _overtaken(prepared.job)
+            except Unavailable as error:
+                if not keeps_claim or error.waits_for is None:
+                    raise
+                # Claim the action without the tenant's lock, so that no copy of the event starts the job meanwhile.
+                is_mine, before = self._records.claim(action_id, owner, locked_until, prepared.job)
+                if is_mine:
+                    raise
         if is_mine:
             is_retry = before is not None and before.first_owner != owner
             since = before.job.since if is_retry and before is not None and before.job is not None else None
@@ -265,5 +272,5 @@ def _failing_as(failure: str) -> Iterator[None]:
 
 def _overtaken(job: StartedJob | None) -> Outcome:
     name = "" if job is None else job.name
-    reason = "a job of a later event has run for the tenant"
+    reason = "a later event of the same type has run its job for the tenant"
     return Outcome(action="StartJob", status=OutcomeStatus.SUPERSEDED, name=name, reason=reason)

@@ -8,26 +8,21 @@ from datetime import timedelta
 from orchestrator.action import Outcome
 from orchestrator.job import StartedJob
 from orchestrator.ledger.record import EndingStatus, Record, State, expiration, first_check
-from orchestrator.ledger.tenant_lock import Overtaken, TenantLock, began, busy, is_holding
 from orchestrator.timing import clock
-from orchestrator.timing.clock import written
 
 # A later claim keeps the values that the first claim gave these fields.
 _KEPT = ("first_owner", "job", "check_at")
 
 
 class MemoryRecords:
-    """Implements `Records` in the memory of this process, and keeps only the newest ten thousand records."""
+    """Implements `Records` in the memory of this process, and keeps only the newest ten thousand records.
+
+    It does not lock tenants: each Lambda environment without a table has only its own records.
+    """
 
     _MOST = 10_000
 
-    def __init__(
-        self,
-        memory: timedelta | None = None,
-        warn: Callable[[str], None] | None = None,
-        *,
-        locks_tenants: bool = False,
-    ) -> None:
+    def __init__(self, memory: timedelta | None = None, warn: Callable[[str], None] | None = None) -> None:
         """Create an empty store.
 
         Args:
@@ -35,13 +30,10 @@ class MemoryRecords:
                 kept for a day. Only tests set this, so that the records are kept for as long as in a table.
             warn: Logs a warning. It is called once, at the first claim, because without a table, an event may start its
                 job twice.
-            locks_tenants: Whether the runs of a tenant that are followed all belong to one operation at a time.
         """
         self.memory = memory
         self._warn = warn
         self._records: dict[str, Record] = {}
-        self._locks_tenants = locks_tenants
-        self._locks: dict[str, TenantLock] = {}
         self._lock = threading.Lock()
 
     def claim(
@@ -58,8 +50,6 @@ class MemoryRecords:
             before = self._records.get(action_id)
             if before is not None and not before.may_be_claimed(owner):
                 return False, before
-            if job is not None and follow and job.tenant_id is not None and self._locks_tenants:
-                self._join(job.tenant_id, job, owner)
             claimed = Record(
                 id=action_id,
                 state=State.CLAIMED,
@@ -77,21 +67,6 @@ class MemoryRecords:
             while len(self._records) > self._MOST:
                 del self._records[next(iter(self._records))]
             return True, before
-
-    def _join(self, tenant_id: str, job: StartedJob, owner: str) -> None:
-        """Let a job's run join the tenant's lock; see `tenant_lock.joining`."""
-        operation, runs, latest = job.start.event_id, frozenset({job.run_id}), ""
-        lock = self._locks.get(tenant_id)
-        if lock is not None:
-            found = [self.read(run_id) for run_id in lock.runs]
-            latest = max(lock.latest, *map(began, found))
-            if lock.operation == operation:
-                runs, latest = runs | lock.runs, lock.latest
-            elif any(map(is_holding, found)):
-                raise busy(job)
-            elif latest > written(job.start.at):
-                raise Overtaken
-        self._locks[tenant_id] = TenantLock(operation=operation, runs=runs, latest=latest, owner=owner)
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
         """Store an action's outcome, if the claim on the action still belongs to `owner`; see `Records.settle`."""
@@ -127,9 +102,9 @@ class MemoryRecords:
                 self._records[run_id] = replace(record, state=State.DONE, ending=ending, check_at=check_at)
             return record.ending
 
-    def mark_handled(self, run_id: str) -> None:
+    def mark_handled(self, run_id: str, ending: EndingStatus) -> None:
         """Store that a run's report of its ending has been handled; see `Records.mark_handled`."""
-        self._change(run_id, is_handled=True, check_at=clock.now())
+        self._change(run_id, handled=ending, check_at=clock.now())
 
     def unfollow(self, run_id: str) -> None:
         """Stop following a run; see `Records.unfollow`."""
@@ -139,7 +114,7 @@ class MemoryRecords:
         """Stop following a run that was not found; see `Records.give_up`."""
         with self._lock:
             found = self._records.get(record.id)
-            if found is None or found.check_at is None or (found.state, found.owner) != (record.state, record.owner):
+            if found is None or found.check_at is None or not found.is_in_doubt or found.owner != record.owner:
                 return False
             self._records[record.id] = replace(found, check_at=None)
             return True

@@ -79,7 +79,7 @@ class Record:
         outcome: The action's outcome, once it is known.
         job: The job that the action starts, if it starts one.
         ending: How the job's run ended, once that is known.
-        is_handled: Whether an event in which the run itself reported its ending has been handled.
+        handled: The ending that the run itself has reported, once the event with that report has been handled.
         check_at: When to check the run next; `None` if the run is not followed.
     """
 
@@ -92,7 +92,7 @@ class Record:
     outcome: Outcome | None = None
     job: StartedJob | None = None
     ending: EndingStatus | None = None
-    is_handled: bool = False
+    handled: EndingStatus | None = None
     check_at: datetime | None = None
 
     @property
@@ -219,7 +219,7 @@ def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
     return attributes
 
 
-def lock_key(tenant_id: str | None) -> str:
+def lock_key(tenant_id: str) -> str:
     """Return the key of a tenant's lock in the ledger's table."""
     return f"{_LOCK}{tenant_id}"
 
@@ -270,7 +270,7 @@ def from_item(item: Mapping[str, Any]) -> Record:
         outcome=_outcome(kept["outcome"]) if "outcome" in kept else None,
         job=None if job is None else _job(job),
         ending=EndingStatus(kept["ending"]) if "ending" in kept else None,
-        is_handled=kept.get("handled", False),
+        handled=EndingStatus(kept["handled"]) if "handled" in kept else None,
         check_at=datetime.fromisoformat(kept["checkAt"]) if OPEN_JOB in kept else None,
     )
 

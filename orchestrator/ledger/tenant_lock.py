@@ -5,28 +5,22 @@ tenant's lock names the operation that has it, and the operation's runs. A run j
 its start is claimed. Jobs of the same operation may run side by side.
 
 The lock is held for as long as one of its runs is followed. So nobody has to give it back, and it cannot be left
-behind: it is free as soon as the last run's record says that the run is over, or is gone. When a run is no longer
-followed, it is also taken out of the lock, but only to spare the next operation from reading the run's record.
+behind: it is free as soon as the last run's record says that the run is over, or is gone. A run that is no longer
+followed is also taken out of the lock. That is not necessary, but the next operation then need not read its record.
 """
 
 from dataclasses import dataclass
-from datetime import timedelta
 
 from orchestrator.aws import items
 from orchestrator.errors import Unavailable, WaitReason, shown
 from orchestrator.job import StartedJob
 from orchestrator.ledger.changes import Change, Item
-from orchestrator.ledger.record import Record, State, lock_key, milliseconds
-from orchestrator.timing import clock
+from orchestrator.ledger.record import Record, State, lock_key
 from orchestrator.timing.clock import written
-
-# Longer than a build can wait and run on CodeBuild. A build system that does not answer must not block a tenant for as
-# long as the run's record is kept.
-_LONGEST_HOLD = timedelta(days=3)
 
 
 class Overtaken(Exception):
-    """A job of a later operation of the tenant has run, so this job must not be started any more."""
+    """The tenant has had a run of a later event of the same type, so this job must not be started any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,53 +28,43 @@ class TenantLock:
     """The lock of one tenant.
 
     Attributes:
-        operation: The id of the event that began the operation that took the lock last.
-        runs: The ids of that operation's runs, except for those that were taken out.
-        latest: The time of the latest operation whose run was taken out after it had been started; an empty text if
-            there is none.
-        owner: The owner of the claim by which a run joined the lock last. It is another text after each claim.
+        runs: The ids of the runs that have joined the lock and were not taken out.
+        owner: The owner of the claim by which a run joined the lock last. If a run joins after the lock was read, the
+            lock has another owner, and what the reader has seen is out of date.
     """
 
-    operation: str
     runs: frozenset[str]
-    latest: str = ""
     owner: str
 
 
 def is_holding(record: Record | None) -> bool:
-    """Whether the run of a record holds the tenant's lock, provided that the lock names the run."""
-    longest = milliseconds(clock.now() - _LONGEST_HOLD)
-    return record is not None and record.check_at is not None and record.locked_until > longest
+    """Whether a run holds the lock that names it. `None` is a run without a record."""
+    return record is not None and record.check_at is not None
 
 
-def began(record: Record | None) -> str:
-    """Return the time of a run's operation; an empty text if the run was never started, or is not known."""
-    if record is None or record.job is None or record.state is not State.DONE:
-        return ""
-    return written(record.job.start.at)
-
-
-def busy(job: StartedJob) -> Unavailable:
+def busy(tenant_id: str) -> Unavailable:
     """Build the error for a job that must wait for a job of another operation."""
     return Unavailable(
-        f"tenant {shown(job.tenant_id)} has a job of another event that has not ended; a retry may succeed",
+        f"tenant {shown(tenant_id)} has a job of another event that has not ended; a retry may succeed",
         ambiguous=False,
         waits_for=WaitReason.TENANT_BUSY,
     )
 
 
-def joining(job: StartedJob, owner: str, expiration: int) -> Change:
+def joining(tenant_id: str, job: StartedJob, owner: str, expiration: int) -> Change:
     """Build the change by which a job's run joins its tenant's lock.
 
-    The change is refused if the lock names runs of another operation, or if a job of a later operation has run.
+    The change is refused if the lock names runs of another operation, or if the tenant has had a run of a later event
+    of the same type.
 
     Args:
+        tenant_id: The tenant's id.
         job: The job.
         owner: The owner of the claim on the job's start.
         expiration: When DynamoDB may delete the lock, in seconds since 1970.
     """
     return Change(
-        key=lock_key(job.tenant_id),
+        key=lock_key(tenant_id),
         condition="attribute_not_exists(#operation) OR #operation = :operation OR "
         "(attribute_not_exists(#runs) AND (attribute_not_exists(#latest) OR #latest <= :at))",
         values={
@@ -91,11 +75,12 @@ def joining(job: StartedJob, owner: str, expiration: int) -> Change:
             "expiration": expiration,
         },
         update="SET #operation = :operation, #owner = :owner, #expiration = :expiration ADD #runs :runs",
+        names={"latest": _latest(job)},
     )
 
 
-def leaving(tenant_id: str | None, run_id: str, record: Record | None, owner: str | None = None) -> Change:
-    """Build the change that takes a run out of its tenant's lock.
+def leaving(tenant_id: str, run_id: str, record: Record | None, owner: str | None = None) -> Change:
+    """Build the change that takes a run out of its tenant's lock. If the run was started, the lock keeps its time.
 
     Args:
         tenant_id: The tenant's id.
@@ -104,26 +89,32 @@ def leaving(tenant_id: str | None, run_id: str, record: Record | None, owner: st
         owner: The lock's owner when the lock was read. If the lock has another owner now, the change is refused. `None`
             allows any owner.
     """
-    latest = began(record)
+    was_started = record is not None and record.job is not None and record.state is State.DONE
+    started = record.job if was_started and record is not None else None
     return Change(
         key=lock_key(tenant_id),
         condition="contains(#runs, :run)" + (" AND #owner = :owner" if owner else ""),
         values={
             "run": run_id,
             "runs": frozenset({run_id}),
-            **({"latest": latest} if latest else {}),
+            **({"at": written(started.start.at)} if started else {}),
             **({"owner": owner} if owner else {}),
         },
-        update=("SET #latest = :latest " if latest else "") + "DELETE #runs :runs",
+        update=("SET #latest = :at " if started else "") + "DELETE #runs :runs",
+        names={"latest": _latest(started)} if started else {},
     )
 
 
 def from_item(item: Item) -> TenantLock:
-    """Convert an item of the ledger's table to a lock."""
+    """Convert an item of the ledger's table to a lock.
+
+    Raises:
+        Exception: The item is not a valid lock. The exception has one of the types in `UNREADABLE`.
+    """
     kept = items.from_item(item)
-    return TenantLock(
-        operation=kept["operation"],
-        runs=frozenset(kept.get("runs", ())),
-        latest=kept.get("latest", ""),
-        owner=kept["owner"],
-    )
+    return TenantLock(runs=frozenset(kept.get("runs", ())), owner=kept["owner"])
+
+
+def _latest(job: StartedJob) -> str:
+    """Return the name of the lock's attribute with the time of the latest event of the job's type that had a run."""
+    return f"latest {job.event_type}"

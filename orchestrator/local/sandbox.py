@@ -113,8 +113,8 @@ _JENKINS_PARAMETERS = (
 def fill(jobs: Sequence[str] = ()) -> None:
     """Create what the sample events need in AWS: tables, queues, CodeBuild projects, and a secret.
 
-    The names of the tables and queues are read from the settings in the environment. What has no name there is not
-    created.
+    The names of the tables and queues are read from the settings in the environment. A table or queue without a name
+    in the settings is not created.
     A new table of tier details gets the items in `TIERS`, and a new table of tenant records gets the item `TENANT`.
     Tables and projects that exist already are not changed.
 

@@ -7,6 +7,7 @@ import pytest
 
 from orchestrator import (
     Application,
+    Event,
     InvalidEvent,
     Registry,
     StartJob,
@@ -300,3 +301,37 @@ def test_a_success_after_a_failure_is_ignored(handler: Application, codebuild: C
 
     assert stored()["status"] == "PROVISIONING_FAILED"
     assert published(aws) == []
+
+
+def test_a_failure_that_was_reported_but_not_handled_is_published(codebuild: CodeBuildServer, aws: Requests) -> None:
+    def fail(event: Event) -> None:
+        raise Unavailable("out of order")
+
+    registry = Registry()
+    registry.include(lifecycle)
+    registry.consumer("TENANT_PROVISIONING_FAILURE", name="broken")(fail)
+    handler = create_handler(registry)
+    build = provisioned(handler, codebuild)
+    invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_SUCCESS"))
+    with pytest.raises(Unavailable, match="out of order"):
+        invoke(handler, as_report(codebuild, build, "TENANT_PROVISIONING_FAILURE"))
+    codebuild.finish(build, "FAILED")
+
+    assert outcome(invoke(handler, state_change(build)), "publish_build_ending")["status"] == "published"
+
+    assert published(aws)[-1]["DetailType"] == "TENANT_PROVISIONING_FAILURE"
+
+
+def test_a_state_change_that_comes_twice_leaves_the_run_followed_until_the_ending_is_handled(
+    handler: Application, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    build = provisioned(handler, codebuild)
+    codebuild.finish(build)
+
+    invoke(handler, state_change(build))
+    invoke(handler, {**state_change(build), "id": "again"})
+
+    (entry,) = published(aws)
+    assert len(open_records()) == 1
+    invoke(handler, as_event(entry))
+    assert open_records() == []

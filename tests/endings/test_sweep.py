@@ -19,7 +19,7 @@ from orchestrator import (
     create_handler,
     telemetry,
 )
-from orchestrator.job import Ending, StartedJob
+from orchestrator.job import Ending, StartedJob, Untraceable
 from orchestrator.ledger import dynamodb
 from orchestrator.ledger.dynamodb import DynamoDBRecords
 from orchestrator.lifecycle import endings
@@ -100,6 +100,29 @@ def test_the_sweep_finds_open_jobs_by_a_query(
 
     assert aws.operations == ["Query", "UpdateItem", "BatchGetBuilds"]
     assert aws.of("Query")[0]["IndexName"] == "open-jobs"
+
+
+@pytest.mark.parametrize("error", [ConfigurationError("no permission"), Untraceable("it has no run ids")])
+def test_a_run_that_cannot_be_searched_for_is_given_up_after_a_day(
+    aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise error
+
+    builds = Builds()
+    monkeypatch.setattr(builds, "start", lambda job: (_ for _ in ()).throw(Unavailable("no answer")))
+    monkeypatch.setattr(builds, "find", refuse)
+    with pytest.raises(Unavailable, match="no answer"):
+        many(builds, 1)
+    handler = create_handler(endings.registry, builders={"MINE": builds})
+
+    later(HOUR * 23)
+    sweep(handler)
+    assert len(open_records()) == 1
+    later(HOUR * 25)
+    sweep(handler, id="next")
+
+    assert open_records() == []
 
 
 def test_a_new_job_is_not_checked_at_once(handler: Application, codebuild: CodeBuildServer, aws: Requests) -> None:

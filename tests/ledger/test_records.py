@@ -282,19 +282,19 @@ def test_a_run_that_has_ended_is_done_before_its_start_is_settled(records: Recor
 def test_a_run_whose_report_was_handled_is_checked_at_once(records: Records, time: Clock) -> None:
     claim(records, "a")
     records.close("run", EndingStatus.SUCCESS)
-    assert (due(records), record(records).is_handled) == ([], False)
+    assert (due(records), record(records).handled) == ([], None)
 
-    records.mark_handled("run")
+    records.mark_handled("run", EndingStatus.SUCCESS)
 
-    assert (due(records), record(records).is_handled) == (["run"], True)
+    assert (due(records), record(records).handled) == (["run"], EndingStatus.SUCCESS)
 
 
 def test_a_report_does_not_make_a_run_followed_again(records: Records, time: Clock) -> None:
     claim(records, "a")
     records.unfollow("run")
 
-    records.mark_handled("run")
-    records.mark_handled("another")
+    records.mark_handled("run", EndingStatus.SUCCESS)
+    records.mark_handled("another", EndingStatus.SUCCESS)
 
     assert (due(records), record(records).check_at) == ([], None)
     assert records.read("another") is None

@@ -1,10 +1,11 @@
-"""A tenant's lock: runs of one operation at a time, in the order of the operations, in a table and in memory."""
+"""A tenant's lock: runs of one operation at a time, in the order of the events."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from orchestrator import InvalidEvent, Unavailable
 from orchestrator.action import Outcome, OutcomeStatus
@@ -14,8 +15,7 @@ from orchestrator.event import Start
 from orchestrator.job import StartedJob
 from orchestrator.ledger import record
 from orchestrator.ledger.dynamodb import DynamoDBRecords
-from orchestrator.ledger.ledger import Claim, Ledger, Prepared, Records
-from orchestrator.ledger.memory import MemoryRecords
+from orchestrator.ledger.ledger import Claim, Ledger, Prepared
 from orchestrator.ledger.record import EndingStatus, Record, milliseconds
 from orchestrator.ledger.tenant_lock import Overtaken
 from orchestrator.timing import clock
@@ -49,20 +49,22 @@ def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def table(aws: Requests, time: Clock) -> DynamoDBRecords:
+def records(aws: Requests, time: Clock) -> DynamoDBRecords:
+    return table()
+
+
+def table(*, locks_tenants: bool = True) -> DynamoDBRecords:
     clients = Clients()
-    return DynamoDBRecords("idempotency", lambda: clients.get("dynamodb", REGION), MEMORY)
+    return DynamoDBRecords("idempotency", lambda: clients.get("dynamodb", REGION), MEMORY, locks_tenants=locks_tenants)
 
 
-@pytest.fixture(params=["table", "memory"])
-def records(request: pytest.FixtureRequest, time: Clock) -> Records:
-    if request.param == "memory":
-        return MemoryRecords(MEMORY, locks_tenants=True)
-    table: DynamoDBRecords = request.getfixturevalue("table")
-    return table
-
-
-def job(run_id: str, operation: str = "first", minute: int = 0, tenant: str | None = "acme") -> StartedJob:
+def job(
+    run_id: str,
+    operation: str = "first",
+    minute: int = 0,
+    tenant: str | None = "acme",
+    event_type: str = "TENANT_PROVISIONING",
+) -> StartedJob:
     """A job of the operation that began some minutes after noon."""
     return StartedJob(
         builder="JENKINS",
@@ -70,7 +72,7 @@ def job(run_id: str, operation: str = "first", minute: int = 0, tenant: str | No
         run_id=run_id,
         since=NOON,
         event_id=operation,
-        event_type="TENANT_PROVISIONING",
+        event_type=event_type,
         tenant_id=tenant,
         start=Start(event_id=operation, at=NOON + timedelta(minutes=minute)),
     )
@@ -79,29 +81,29 @@ def job(run_id: str, operation: str = "first", minute: int = 0, tenant: str | No
 FIRST, SECOND, THIRD = job("run-1"), job("run-2", "second", 1), job("run-3", "third", 2)
 
 
-def claim(records: Records, job: StartedJob, owner: str = "a") -> bool:
+def claim(records: DynamoDBRecords, job: StartedJob, owner: str = "a") -> bool:
     return records.claim(job.run_id, owner, milliseconds(clock.now() + LOCK), job, follow=True)[0]
 
 
-def start(records: Records, job: StartedJob, owner: str = "a") -> None:
+def start(records: DynamoDBRecords, job: StartedJob, owner: str = "a") -> None:
     """Claim the job's start, and store that it was started."""
     assert claim(records, job, owner)
     assert records.settle(job.run_id, owner, STARTED)
 
 
-def end(records: Records, job: StartedJob, ending: EndingStatus = EndingStatus.SUCCESS) -> None:
+def end(records: DynamoDBRecords, job: StartedJob, ending: EndingStatus = EndingStatus.SUCCESS) -> None:
     """Store that the job's run has ended, and that its ending has been handled."""
     records.close(job.run_id, ending)
     records.unfollow(job.run_id)
 
 
-def read(records: Records, job: StartedJob) -> Record:
+def read(records: DynamoDBRecords, job: StartedJob) -> Record:
     found = records.read(job.run_id)
     assert found is not None
     return found
 
 
-def must_wait(records: Records, job: StartedJob, owner: str = "a") -> bool:
+def must_wait(records: DynamoDBRecords, job: StartedJob, owner: str = "a") -> bool:
     with pytest.raises(Unavailable, match="has a job of another event that has not ended") as caught:
         claim(records, job, owner)
     return caught.value.waits_for is WaitReason.TENANT_BUSY and not caught.value.ambiguous
@@ -110,7 +112,7 @@ def must_wait(records: Records, job: StartedJob, owner: str = "a") -> bool:
 # One operation at a time
 
 
-def test_a_job_of_another_operation_waits_until_the_first_one_has_ended(records: Records) -> None:
+def test_a_job_of_another_operation_waits_until_the_first_one_has_ended(records: DynamoDBRecords) -> None:
     start(records, FIRST)
     assert must_wait(records, SECOND)
     assert records.read(SECOND.run_id) is None  # nothing was claimed
@@ -121,19 +123,19 @@ def test_a_job_of_another_operation_waits_until_the_first_one_has_ended(records:
     assert must_wait(records, THIRD)
 
 
-def test_a_run_holds_the_lock_until_its_ending_has_been_handled(records: Records) -> None:
+def test_a_run_holds_the_lock_until_its_ending_has_been_handled(records: DynamoDBRecords) -> None:
     start(records, FIRST)
 
     records.close(FIRST.run_id, EndingStatus.SUCCESS)
     assert must_wait(records, SECOND)
-    records.mark_handled(FIRST.run_id)
+    records.mark_handled(FIRST.run_id, EndingStatus.SUCCESS)
     assert must_wait(records, SECOND)
     records.unfollow(FIRST.run_id)
 
     assert claim(records, SECOND)
 
 
-def test_jobs_of_one_operation_run_side_by_side(records: Records) -> None:
+def test_jobs_of_one_operation_run_side_by_side(records: DynamoDBRecords) -> None:
     beside = job("run-9")
     start(records, FIRST)
     start(records, beside)
@@ -145,7 +147,7 @@ def test_jobs_of_one_operation_run_side_by_side(records: Records) -> None:
     assert claim(records, SECOND)
 
 
-def test_a_job_that_follows_joins_before_the_first_one_leaves(records: Records) -> None:
+def test_a_job_that_follows_joins_before_the_first_one_leaves(records: DynamoDBRecords) -> None:
     deployment = job("deployment")
     start(records, FIRST)
     records.close(FIRST.run_id, EndingStatus.SUCCESS)
@@ -158,7 +160,7 @@ def test_a_job_that_follows_joins_before_the_first_one_leaves(records: Records) 
     assert claim(records, SECOND)
 
 
-def test_a_job_that_follows_later_finds_the_lock_free(records: Records) -> None:
+def test_a_job_that_follows_later_finds_the_lock_free(records: DynamoDBRecords) -> None:
     start(records, FIRST)
     end(records, FIRST)
 
@@ -166,19 +168,19 @@ def test_a_job_that_follows_later_finds_the_lock_free(records: Records) -> None:
     assert must_wait(records, SECOND)
 
 
-def test_other_tenants_do_not_wait(records: Records) -> None:
+def test_other_tenants_do_not_wait(records: DynamoDBRecords) -> None:
     start(records, FIRST)
 
     assert claim(records, job("run-2", "second", 1, tenant="other"))
 
 
-def test_a_job_without_a_tenant_has_no_lock(records: Records) -> None:
+def test_a_job_without_a_tenant_has_no_lock(records: DynamoDBRecords) -> None:
     start(records, job("run-1", tenant=None))
 
     assert claim(records, job("run-2", "second", 1, tenant=None))
 
 
-def test_a_job_that_is_not_followed_has_no_lock(records: Records) -> None:
+def test_a_job_that_is_not_followed_has_no_lock(records: DynamoDBRecords) -> None:
     until = milliseconds(clock.now() + LOCK)
     assert records.claim(FIRST.run_id, "a", until, FIRST)[0]
     start(records, SECOND)
@@ -189,7 +191,7 @@ def test_a_job_that_is_not_followed_has_no_lock(records: Records) -> None:
 # Order
 
 
-def test_a_job_of_an_older_operation_is_overtaken(records: Records) -> None:
+def test_a_job_of_an_older_operation_is_overtaken(records: DynamoDBRecords) -> None:
     start(records, SECOND)
     end(records, SECOND)
 
@@ -198,7 +200,7 @@ def test_a_job_of_an_older_operation_is_overtaken(records: Records) -> None:
     assert records.read(FIRST.run_id) is None
 
 
-def test_an_older_operation_waits_while_it_is_open_whether_it_is_overtaken(records: Records) -> None:
+def test_an_older_operation_waits_while_it_is_open_whether_it_is_overtaken(records: DynamoDBRecords) -> None:
     assert claim(records, SECOND)
     assert must_wait(records, FIRST)
 
@@ -207,7 +209,7 @@ def test_an_older_operation_waits_while_it_is_open_whether_it_is_overtaken(recor
     assert claim(records, FIRST)
 
 
-def test_two_operations_of_the_same_time_go_one_after_the_other(records: Records) -> None:
+def test_two_operations_of_the_same_time_go_one_after_the_other(records: DynamoDBRecords) -> None:
     twin = job("run-2", "twin")
     start(records, FIRST)
     assert must_wait(records, twin)
@@ -216,7 +218,7 @@ def test_two_operations_of_the_same_time_go_one_after_the_other(records: Records
     assert claim(records, twin)
 
 
-def test_an_operation_without_a_run_hides_no_earlier_one(records: Records) -> None:
+def test_an_operation_without_a_run_hides_no_earlier_one(records: DynamoDBRecords) -> None:
     start(records, SECOND)
     end(records, SECOND)
     claim(records, THIRD)
@@ -226,20 +228,29 @@ def test_an_operation_without_a_run_hides_no_earlier_one(records: Records) -> No
         claim(records, FIRST)
 
 
-def test_a_deployment_is_overtaken_by_a_later_operation(records: Records) -> None:
+def test_a_job_of_another_type_is_not_overtaken(records: DynamoDBRecords) -> None:
+    backup = job("backup", "second", 1, event_type="TENANT_BACKUP")
     start(records, FIRST)
+    assert must_wait(records, backup)
     end(records, FIRST)
-    start(records, SECOND)
-    end(records, SECOND)
+    start(records, backup)
+    deployment = job("deployment", event_type="TENANT_DEPLOYMENT")
+    assert must_wait(records, deployment)
+    end(records, backup)
+
+    start(records, deployment)
+    end(records, deployment)
 
     with pytest.raises(Overtaken):
-        claim(records, job("deployment"))
+        claim(records, job("older", "older", -1))
+    with pytest.raises(Overtaken):
+        claim(records, job("older backup", "older", -1, event_type="TENANT_BACKUP"))
 
 
 # The lock cannot be left behind
 
 
-def test_a_claim_that_is_released_holds_nothing(records: Records) -> None:
+def test_a_claim_that_is_released_holds_nothing(records: DynamoDBRecords) -> None:
     claim(records, FIRST)
 
     records.release(FIRST.run_id, "a")
@@ -247,7 +258,7 @@ def test_a_claim_that_is_released_holds_nothing(records: Records) -> None:
     assert claim(records, SECOND)
 
 
-def test_a_killed_holder_holds_the_lock_until_the_run_is_given_up(records: Records, time: Clock) -> None:
+def test_a_killed_holder_holds_the_lock_until_the_run_is_given_up(records: DynamoDBRecords, time: Clock) -> None:
     claim(records, FIRST)
     time.advance(timedelta(hours=1))
     assert must_wait(records, SECOND)
@@ -257,7 +268,7 @@ def test_a_killed_holder_holds_the_lock_until_the_run_is_given_up(records: Recor
     assert claim(records, SECOND)
 
 
-def test_a_run_that_is_claimed_again_is_not_given_up(records: Records, time: Clock) -> None:
+def test_a_run_that_is_claimed_again_is_not_given_up(records: DynamoDBRecords, time: Clock) -> None:
     claim(records, FIRST)
     seen = read(records, FIRST)
     time.advance(AFTER_THE_CLAIMS_LOCK)
@@ -268,7 +279,7 @@ def test_a_run_that_is_claimed_again_is_not_given_up(records: Records, time: Clo
     assert must_wait(records, SECOND)
 
 
-def test_a_run_that_was_started_is_not_given_up(records: Records) -> None:
+def test_a_run_that_was_started_is_not_given_up(records: DynamoDBRecords) -> None:
     claim(records, FIRST)
     seen = read(records, FIRST)
     records.settle(FIRST.run_id, "a", STARTED)
@@ -278,7 +289,7 @@ def test_a_run_that_was_started_is_not_given_up(records: Records) -> None:
     assert must_wait(records, SECOND)
 
 
-def test_a_run_that_was_given_up_is_started_later_if_no_other_one_runs(records: Records, time: Clock) -> None:
+def test_a_run_that_was_given_up_is_started_later_if_no_other_one_runs(records: DynamoDBRecords, time: Clock) -> None:
     claim(records, FIRST)
     records.give_up(read(records, FIRST))
     claim(records, SECOND)
@@ -291,7 +302,7 @@ def test_a_run_that_was_given_up_is_started_later_if_no_other_one_runs(records: 
     assert must_wait(records, SECOND, "b")
 
 
-def test_a_take_over_keeps_the_lock(records: Records, time: Clock) -> None:
+def test_a_take_over_keeps_the_lock(records: DynamoDBRecords, time: Clock) -> None:
     claim(records, FIRST)
     time.advance(AFTER_THE_CLAIMS_LOCK)
 
@@ -307,9 +318,7 @@ def test_a_take_over_keeps_the_lock(records: Records, time: Clock) -> None:
 
 
 def test_a_take_over_of_a_run_from_before_the_lock_joins_it(aws: Requests, time: Clock) -> None:
-    clients = Clients()
-    without = DynamoDBRecords("idempotency", lambda: clients.get("dynamodb", REGION), MEMORY, locks_tenants=False)
-    records = DynamoDBRecords("idempotency", lambda: clients.get("dynamodb", REGION), MEMORY)
+    without, records = table(locks_tenants=False), table()
     claim(without, FIRST)
     time.advance(AFTER_THE_CLAIMS_LOCK)
 
@@ -320,7 +329,7 @@ def test_a_take_over_of_a_run_from_before_the_lock_joins_it(aws: Requests, time:
     assert claim(records, SECOND)
 
 
-def test_only_the_owner_releases(records: Records, time: Clock) -> None:
+def test_only_the_owner_releases(records: DynamoDBRecords, time: Clock) -> None:
     claim(records, FIRST)
     time.advance(AFTER_THE_CLAIMS_LOCK)
     claim(records, FIRST, "b")
@@ -330,13 +339,13 @@ def test_only_the_owner_releases(records: Records, time: Clock) -> None:
     assert must_wait(records, SECOND)
 
 
-def test_a_claim_repeated_by_its_owner_succeeds_and_another_one_is_refused(records: Records) -> None:
+def test_a_claim_repeated_by_its_owner_succeeds_and_another_one_is_refused(records: DynamoDBRecords) -> None:
     assert claim(records, FIRST)
     assert claim(records, FIRST)
     assert not claim(records, FIRST, "b")
 
 
-def test_a_done_action_is_not_claimed_again(records: Records, time: Clock) -> None:
+def test_a_done_action_is_not_claimed_again(records: DynamoDBRecords, time: Clock) -> None:
     start(records, FIRST)
     time.advance(timedelta(hours=1))
 
@@ -348,7 +357,7 @@ def test_a_done_action_is_not_claimed_again(records: Records, time: Clock) -> No
 
 @pytest.mark.parametrize("ending", list(EndingStatus))
 def test_an_ending_that_comes_again_leaves_the_lock_of_the_next_one_alone(
-    records: Records, ending: EndingStatus
+    records: DynamoDBRecords, ending: EndingStatus
 ) -> None:
     start(records, FIRST)
     end(records, FIRST)
@@ -359,17 +368,66 @@ def test_an_ending_that_comes_again_leaves_the_lock_of_the_next_one_alone(
     assert must_wait(records, THIRD)
 
 
-def test_a_lock_is_free_after_three_days_without_an_ending(records: Records, time: Clock) -> None:
+def test_a_run_holds_the_lock_for_as_long_as_it_goes_on(records: DynamoDBRecords, time: Clock) -> None:
     start(records, FIRST)
-    time.advance(timedelta(days=3))
+    time.advance(timedelta(days=20))
+
     assert must_wait(records, SECOND)
 
-    time.advance(LOCK)
 
-    assert claim(records, SECOND)
+def test_a_run_that_was_found_after_all_is_not_given_up(records: DynamoDBRecords, time: Clock) -> None:
+    claim(records, FIRST)
+    seen = read(records, FIRST)
+    records.adopt(seen, STARTED)
+
+    assert not records.give_up(seen)
+
+    assert must_wait(records, SECOND)
 
 
-def test_the_records_of_expired_runs_hold_nothing(records: Records, time: Clock) -> None:
+def test_a_start_that_is_given_up_while_it_waits_is_not_started_by_a_copy(records: DynamoDBRecords) -> None:
+    start(records, FIRST)
+    with pytest.raises(Unavailable, match="has a job of another event"):
+        Ledger(records).perform(prepared(SECOND), keeps_claim=True)
+    end(records, FIRST)
+
+    with pytest.raises(Unavailable, match="another delivery of the event is performing it"):
+        Ledger(records).perform(prepared(SECOND))
+
+
+def test_conflicts_let_the_event_wait(records: DynamoDBRecords, monkeypatch: pytest.MonkeyPatch) -> None:
+    tries: list[float] = []
+
+    def conflict(**_: Any) -> None:
+        answer = {"Error": {"Code": "TransactionCanceledException"}}
+        reasons = [{"Code": "TransactionConflict"}, {"Code": "None"}]
+        raise ClientError({**answer, "CancellationReasons": reasons}, "TransactWriteItems")  # type: ignore[typeddict-item]
+
+    monkeypatch.setattr("time.sleep", tries.append)
+    monkeypatch.setattr(records._table.client(), "transact_write_items", conflict)
+
+    assert must_wait(records, FIRST)
+    assert len(tries) == 4
+
+
+def test_a_record_is_written_after_a_conflict(records: DynamoDBRecords, monkeypatch: pytest.MonkeyPatch) -> None:
+    claim(records, FIRST)
+    client, pauses = records._table.client(), list[float]()
+    update = client.update_item
+
+    def conflict_once(**request: Any) -> Any:
+        if not pauses:
+            raise ClientError({"Error": {"Code": "TransactionConflictException"}}, "UpdateItem")
+        return update(**request)
+
+    monkeypatch.setattr("time.sleep", pauses.append)
+    monkeypatch.setattr(client, "update_item", conflict_once)
+
+    assert records.settle(FIRST.run_id, "a", STARTED)
+    assert len(pauses) == 1
+
+
+def test_the_records_of_expired_runs_hold_nothing(records: DynamoDBRecords, time: Clock) -> None:
     claim(records, FIRST)
     time.advance(MEMORY + timedelta(seconds=2))
 
@@ -389,7 +447,7 @@ def prepared(job: StartedJob, error: Exception | None = None) -> Prepared:
     return Prepared(perform=perform, action_id=job.run_id, failure="it was not started", job=job, follow=True)
 
 
-def test_an_overtaken_start_is_superseded(records: Records) -> None:
+def test_an_overtaken_start_is_superseded(records: DynamoDBRecords) -> None:
     start(records, SECOND)
     end(records, SECOND)
 
@@ -397,11 +455,11 @@ def test_an_overtaken_start_is_superseded(records: Records) -> None:
         "action": "StartJob",
         "status": "superseded",
         "name": "provision",
-        "reason": "a job of a later event has run for the tenant",
+        "reason": "a later event of the same type has run its job for the tenant",
     }
 
 
-def test_a_start_waits_for_a_busy_tenant(records: Records) -> None:
+def test_a_start_waits_for_a_busy_tenant(records: DynamoDBRecords) -> None:
     start(records, FIRST)
 
     with pytest.raises(Unavailable, match="it was not started: tenant 'acme' has a job of another event") as caught:
@@ -410,14 +468,14 @@ def test_a_start_waits_for_a_busy_tenant(records: Records) -> None:
     assert (caught.value.waits_for, caught.value.ambiguous) == (WaitReason.TENANT_BUSY, False)
 
 
-def test_a_start_that_certainly_failed_leaves_the_lock_free(records: Records) -> None:
+def test_a_start_that_certainly_failed_leaves_the_lock_free(records: DynamoDBRecords) -> None:
     with pytest.raises(Unavailable, match="full"):
         Ledger(records).perform(prepared(FIRST, Unavailable("full", ambiguous=False)))
 
     assert claim(records, SECOND)
 
 
-def test_a_start_in_doubt_keeps_the_lock(records: Records) -> None:
+def test_a_start_in_doubt_keeps_the_lock(records: DynamoDBRecords) -> None:
     with pytest.raises(Unavailable, match="no answer"):
         Ledger(records).perform(prepared(FIRST, Unavailable("no answer")))
 
@@ -427,97 +485,104 @@ def test_a_start_in_doubt_keeps_the_lock(records: Records) -> None:
 # The table
 
 
-def test_a_claim_of_a_free_lock_is_one_request(table: DynamoDBRecords, aws: Requests) -> None:
-    start(table, FIRST)
-    end(table, FIRST)
+def test_a_claim_of_a_free_lock_is_one_request(records: DynamoDBRecords, aws: Requests) -> None:
+    start(records, FIRST)
+    end(records, FIRST)
     aws.clear()
 
-    claim(table, job("deployment"))
+    claim(records, job("deployment"))
     assert aws.operations == ["TransactWriteItems"]
-    table.settle("deployment", "a", STARTED)
-    end(table, job("deployment"))
+    records.settle("deployment", "a", STARTED)
+    end(records, job("deployment"))
     aws.clear()
 
-    claim(table, SECOND)
+    claim(records, SECOND)
     assert aws.operations == ["TransactWriteItems"]
 
 
-def test_a_lock_that_was_left_behind_costs_three_more_requests(table: DynamoDBRecords, aws: Requests) -> None:
-    claim(table, FIRST)
-    table.release(FIRST.run_id, "a")
+def test_a_lock_that_was_left_behind_costs_three_more_requests(records: DynamoDBRecords, aws: Requests) -> None:
+    claim(records, FIRST)
+    records.release(FIRST.run_id, "a")
     aws.clear()
 
-    claim(table, SECOND)
+    claim(records, SECOND)
 
     assert aws.operations == ["TransactWriteItems", "GetItem", "UpdateItem", "TransactWriteItems"]
 
 
 def test_a_run_that_joins_while_the_lock_is_cleared_stays_in_it(
-    table: DynamoDBRecords, time: Clock, monkeypatch: pytest.MonkeyPatch
+    records: DynamoDBRecords, time: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim(table, FIRST)
-    table.give_up(read(table, FIRST))
+    claim(records, FIRST)
+    records.give_up(read(records, FIRST))
     time.advance(AFTER_THE_CLAIMS_LOCK)
-    find = table.read
+    find = records.read
 
     def read_and_claim_again(run_id: str) -> Record | None:
         found = find(run_id)
         monkeypatch.undo()
         monkeypatch.setattr(clock, "now", time.now)
-        assert claim(table, FIRST, "b")
+        assert claim(records, FIRST, "b")
         return found
 
-    monkeypatch.setattr(table, "read", read_and_claim_again)
+    monkeypatch.setattr(records, "read", read_and_claim_again)
 
-    assert must_wait(table, SECOND)
+    assert must_wait(records, SECOND)
 
 
 def test_an_action_that_was_settled_between_two_transactions_is_not_claimed(
-    table: DynamoDBRecords, time: Clock, monkeypatch: pytest.MonkeyPatch
+    records: DynamoDBRecords, time: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    claim(table, FIRST)
+    claim(records, FIRST)
     time.advance(AFTER_THE_CLAIMS_LOCK)
-    change_both: Any = table._table.change_both
+    change_both: Any = records._table.change_both
 
     def settle_after(*changes: Any) -> Any:
         found = change_both(*changes)
-        table.settle(FIRST.run_id, "a", STARTED)
+        records.settle(FIRST.run_id, "a", STARTED)
         return found
 
-    monkeypatch.setattr(table._table, "change_both", settle_after)
+    monkeypatch.setattr(records._table, "change_both", settle_after)
 
-    assert not claim(table, FIRST, "b")
-    assert read(table, FIRST).outcome == STARTED
-
-
-def test_a_lock_is_no_record(table: DynamoDBRecords) -> None:
-    claim(table, FIRST)
-
-    assert table.read("tenant#acme") is None
-    table.unfollow("tenant#acme")
-    assert must_wait(table, SECOND)
+    assert not claim(records, FIRST, "b")
+    assert read(records, FIRST).outcome == STARTED
 
 
-def test_a_lock_that_somebody_has_deleted_is_free(table: DynamoDBRecords) -> None:
-    start(table, FIRST)
+def test_a_lock_is_no_record(records: DynamoDBRecords) -> None:
+    claim(records, FIRST)
+
+    assert records.read("tenant#acme") is None
+    records.unfollow("tenant#acme")
+    assert must_wait(records, SECOND)
+
+
+def test_a_lock_that_cannot_be_read_is_named(records: DynamoDBRecords) -> None:
+    item: Any = {"id": {"S": "tenant#acme"}, "operation": {"S": "odd"}, "runs": {"SS": ["run"]}}
+    boto3.client("dynamodb").put_item(TableName="idempotency", Item=item)
+
+    with pytest.raises(Unavailable, match="item tenant#acme in table idempotency cannot be read"):
+        claim(records, FIRST)
+
+
+def test_a_lock_that_somebody_has_deleted_is_free(records: DynamoDBRecords) -> None:
+    start(records, FIRST)
     boto3.client("dynamodb").delete_item(TableName="idempotency", Key={"id": {"S": "tenant#acme"}})
-    assert claim(table, SECOND)
+    assert claim(records, SECOND)
 
-    end(table, FIRST)
+    end(records, FIRST)
 
-    assert must_wait(table, THIRD)
+    assert must_wait(records, THIRD)
 
 
-def test_a_record_that_somebody_has_deleted_holds_nothing(table: DynamoDBRecords) -> None:
-    start(table, FIRST)
+def test_a_record_that_somebody_has_deleted_holds_nothing(records: DynamoDBRecords) -> None:
+    start(records, FIRST)
     boto3.client("dynamodb").delete_item(TableName="idempotency", Key={"id": {"S": FIRST.run_id}})
 
-    assert claim(table, SECOND)
+    assert claim(records, SECOND)
 
 
 def test_without_serialization_no_job_waits(aws: Requests, time: Clock) -> None:
-    clients = Clients()
-    records = DynamoDBRecords("idempotency", lambda: clients.get("dynamodb", REGION), MEMORY, locks_tenants=False)
+    records = table(locks_tenants=False)
     start(records, FIRST)
     aws.clear()
 
