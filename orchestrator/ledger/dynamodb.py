@@ -113,24 +113,25 @@ class DynamoDBRecords:
                     if before is not None and not before.may_be_claimed(owner):
                         return False, before
                 if joined is not None and joined.item:
-                    self._clear(tenant_id, joined.item)
+                    self._clear(tenant_id, job, joined.item)
         except Conflict:
             pass
         raise tenant_lock.busy(tenant_id)
 
-    def _clear(self, tenant_id: str, item: Item) -> None:
+    def _clear(self, tenant_id: str, job: StartedJob, item: Item) -> None:
         """Take the runs that do not hold a tenant's lock out of it.
 
         Args:
             tenant_id: The tenant's id.
-            item: The lock, which another operation has had last.
+            job: The job whose run could not join the lock.
+            item: The lock.
 
         Raises:
-            Overtaken: The lock names no runs, so it was a later event of the same type that kept a run from joining.
-            Unavailable: A run holds the lock, or the lock cannot be read.
+            Overtaken: No runs of another operation kept the job's run from joining, so a later event did.
+            Unavailable: A run of another operation holds the lock, or the lock cannot be read.
         """
         lock = self._converted(tenant_lock.from_item, item)
-        if not lock.runs:
+        if not lock.runs or lock.operation == job.start.event_id:
             raise Overtaken
         found = {run_id: self.read(run_id) for run_id in lock.runs}
         if any(map(is_holding, found.values())):

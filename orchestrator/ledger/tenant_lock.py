@@ -28,11 +28,13 @@ class TenantLock:
     """The lock of one tenant.
 
     Attributes:
+        operation: The id of the event that began the operation that had the lock last.
         runs: The ids of the runs that have joined the lock and were not taken out.
         owner: The owner of the claim by which a run joined the lock last. If a run joins after the lock was read, the
             lock has another owner, and what the reader has seen is out of date.
     """
 
+    operation: str
     runs: frozenset[str]
     owner: str
 
@@ -65,8 +67,8 @@ def joining(tenant_id: str, job: StartedJob, owner: str, expiration: int) -> Cha
     """
     return Change(
         key=lock_key(tenant_id),
-        condition="attribute_not_exists(#operation) OR #operation = :operation OR "
-        "(attribute_not_exists(#runs) AND (attribute_not_exists(#latest) OR #latest <= :at))",
+        condition="(attribute_not_exists(#runs) OR #operation = :operation) AND "
+        "(attribute_not_exists(#latest) OR #latest <= :at)",
         values={
             "operation": job.start.event_id,
             "at": written(job.start.at),
@@ -89,8 +91,7 @@ def leaving(tenant_id: str, run_id: str, record: Record | None, owner: str | Non
         owner: The lock's owner when the lock was read. If the lock has another owner now, the change is refused. `None`
             allows any owner.
     """
-    was_started = record is not None and record.job is not None and record.state is State.DONE
-    started = record.job if was_started and record is not None else None
+    started = record.job if record is not None and record.state is State.DONE else None
     return Change(
         key=lock_key(tenant_id),
         condition="contains(#runs, :run)" + (" AND #owner = :owner" if owner else ""),
@@ -112,7 +113,7 @@ def from_item(item: Item) -> TenantLock:
         Exception: The item is not a valid lock. The exception has one of the types in `UNREADABLE`.
     """
     kept = items.from_item(item)
-    return TenantLock(runs=frozenset(kept.get("runs", ())), owner=kept["owner"])
+    return TenantLock(operation=kept["operation"], runs=frozenset(kept.get("runs", ())), owner=kept["owner"])
 
 
 def _latest(job: StartedJob) -> str:

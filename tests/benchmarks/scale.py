@@ -82,8 +82,8 @@ class Assumptions:
 # US East (N. Virginia), dollars: list prices per million, per GB-second (arm64) and per GB.
 _REQUEST, _GB_SECOND, _SQS_REQUEST, _WRITE, _LOG_GB = 0.20e-6, 13.3334e-6, 0.40e-6, 0.625e-6, 0.50
 _MEMORY_GB = 0.5
-# Write units: the tenant record (3 KB), the lock when it is taken and settled, and the open-jobs index twice.
-_WRITES_A_TRY = 7
+# Write units: the tenant record (3 KB), a transaction of two small items, the settlement, and two indexes twice each.
+_WRITES_A_TRY = 12
 # Write units: the attribute `waitingFor` of the tenant record.
 _WRITES_A_NOTE = 3
 _LOG_GB_A_TRY = 3e-6

@@ -247,6 +247,17 @@ def test_a_job_of_another_type_is_not_overtaken(records: DynamoDBRecords) -> Non
         claim(records, job("older backup", "older", -1, event_type="TENANT_BACKUP"))
 
 
+def test_a_second_job_of_an_older_event_is_overtaken_although_its_operation_has_the_lock(
+    records: DynamoDBRecords,
+) -> None:
+    start(records, SECOND)
+    end(records, SECOND)
+    start(records, job("deployment", event_type="TENANT_DEPLOYMENT"))
+
+    with pytest.raises(Overtaken):
+        claim(records, FIRST)
+
+
 # The lock cannot be left behind
 
 

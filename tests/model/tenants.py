@@ -36,16 +36,13 @@ Items: TypeAlias = tuple[tuple[str, str], ...]
 
 
 class Job(NamedTuple):
-    """A job of the tenant: the one that an event starts, or the one of another type that follows it."""
+    """A job of the tenant; it may follow another one of its operation."""
 
     run_id: str
     operation: str
     minute: int
+    event_type: str = "X"
     follows: str | None = None
-
-    @property
-    def event_type(self) -> str:
-        return "X" if self.follows is None else "Y"
 
     @property
     def started(self) -> StartedJob:
@@ -62,13 +59,14 @@ class Job(NamedTuple):
         )
 
 
-FIRST, FOLLOWING, SECOND, THIRD = (
+FIRST, BESIDE, FOLLOWING, SECOND, THIRD = (
     Job("run-1", "first", 1),
-    Job("run-1b", "first", 1, follows="run-1"),
+    Job("run-1a", "first", 1, event_type="Y"),
+    Job("run-1b", "first", 1, event_type="Y", follows="run-1"),
     Job("run-2", "second", 2),
     Job("run-3", "third", 3),
 )
-JOBS = {job.run_id: job for job in (FIRST, FOLLOWING, SECOND, THIRD)}
+JOBS = {job.run_id: job for job in (FIRST, BESIDE, FOLLOWING, SECOND, THIRD)}
 
 
 class Actor(NamedTuple):
