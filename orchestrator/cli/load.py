@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.errors import ConfigurationError, OrchestratorError
+from orchestrator.registry import Registry
 
 
 def load(place: str) -> Any:
@@ -32,3 +33,18 @@ def load(place: str) -> Any:
         raise ConfigurationError(f"--handler {place}: {error}") from error
     except Exception as error:
         raise ConfigurationError(f"--handler {place}: importing it raised {type(error).__name__}: {error}") from error
+
+
+def load_registry(place: str) -> Registry:
+    """Import a registry, or a handler that has one. `load` explains the argument.
+
+    Raises:
+        ConfigurationError: `load` raised this error, or the attribute is not a registry and has none.
+    """
+    loaded = load(place)
+    registry = loaded if isinstance(loaded, Registry) else getattr(loaded, "registry", None)
+    if not isinstance(registry, Registry):
+        raise ConfigurationError(
+            f"--handler {place}: has no registry; create the handler with create_handler(registry)"
+        )
+    return registry

@@ -12,7 +12,7 @@ import boto3
 import pytest
 
 from orchestrator import Job, Run, StartJob
-from orchestrator.cli.routes import as_mermaid, routes
+from orchestrator.cli.routes import as_mermaid
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local.jenkins import JenkinsServer
 from tests.support.aws import Requests, variables
@@ -48,7 +48,7 @@ def test_a_page_shows_each_example_verbatim(file: Path) -> None:
 
 
 def test_the_page_of_the_lifecycle_draws_the_flow_of_its_consumers() -> None:
-    assert f"```mermaid\n{as_mermaid(routes(lifecycle))}\n```" in LIFECYCLE.read_text()
+    assert f"```mermaid\n{as_mermaid(lifecycle)}\n```" in LIFECYCLE.read_text()
 
 
 def test_the_tests_of_the_example_pass() -> None:

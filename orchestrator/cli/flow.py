@@ -1,0 +1,80 @@
+"""Reads from consumers what follows from them, and gives event types and consumers names that diagrams can use."""
+
+import ast
+import inspect
+import re
+from collections.abc import Callable, Iterable
+
+from orchestrator.consumer import Consumer
+from orchestrator.registry import Registry
+
+# Words of Mermaid's flowcharts that cannot be the name of a node.
+_RESERVED = frozenset(
+    {"call", "class", "classDef", "click", "default", "direction", "end", "flowchart", "graph", "href", "style"}
+    | {"linkStyle", "subgraph"}
+)
+
+
+def follows(consumer: Consumer) -> list[str]:
+    """Return what a consumer can cause: the types of further events, and descriptions of other effects."""
+    return list(dict.fromkeys(filter(None, (*consumer.leads_to, consumer.failure_type))))
+
+
+def following_types(registry: Registry) -> list[str]:
+    """Return the types of all events that can follow from a registry's consumers.
+
+    The texts in `leads_to` are event types and other effects. A text is an event type if it has no space, or if a
+    consumer takes events of that type or publishes its failures under it.
+    """
+    known = {event_type for consumer in registry for event_type in (*consumer.types, consumer.failure_type)}
+    texts = dict.fromkeys(text for consumer in registry for text in follows(consumer))
+    return [text for text in texts if text in known or not re.search(r"\s", text)]
+
+
+def condition(consumer: Consumer) -> str | None:
+    """Describe the condition of a consumer: the name of the function, or the expression of a lambda.
+
+    If the expression cannot be read from the source, the result is `<lambda>`, with the names around it.
+    """
+    if consumer.when is None:
+        return None
+    return (_expression(consumer.when) if inspect.isfunction(consumer.when) else None) or name_of(consumer.when)
+
+
+def name_of(function: object) -> str:
+    """Return the qualified name of a function, or of the class of any other callable."""
+    return getattr(function, "__qualname__", None) or type(function).__qualname__
+
+
+def identifiers(*groups: Iterable[str]) -> list[dict[str, str]]:
+    """Give each text a name that resembles it and has only ASCII letters, digits and underscores.
+
+    Returns:
+        For each group, its texts with their names. Each name is unique among those of all groups.
+    """
+    taken = set(_RESERVED)
+    found: list[dict[str, str]] = []
+    for group in groups:
+        names: dict[str, str] = {}
+        for text in dict.fromkeys(group):
+            plain = re.sub(r"[^A-Za-z0-9]+", "_", text).strip("_") or "unnamed"
+            candidates = (plain, *(f"{plain}_{number}" for number in range(2, len(taken) + 3)))
+            names[text] = next(name for name in candidates if name not in taken)
+            taken.add(names[text])
+        found.append(names)
+    return found
+
+
+def _expression(function: Callable[..., object]) -> str | None:
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_name != "<lambda>":
+        return None
+    try:
+        lines, _ = inspect.findsource(function)
+        tree = ast.parse("".join(lines))
+    except (OSError, SyntaxError):
+        return None
+    places = set(code.co_positions())  # of the instructions; that of the return is the place of the expression
+    bodies = [node.body for node in ast.walk(tree) if isinstance(node, ast.Lambda)]
+    found = [body for body in bodies if (body.lineno, body.end_lineno, body.col_offset, body.end_col_offset) in places]
+    return ast.unparse(found[0]) if len(found) == 1 else None
