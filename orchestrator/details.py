@@ -14,12 +14,14 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetJsonSchemaHandler,
     ModelWrapValidatorHandler,
     PrivateAttr,
+    WithJsonSchema,
     model_validator,
 )
 from pydantic.alias_generators import to_camel
-from pydantic_core import PydanticCustomError
+from pydantic_core import CoreSchema, PydanticCustomError
 
 from orchestrator.event import EventType
 from orchestrator.values.limits import TOO_MANY_DIGITS
@@ -55,7 +57,9 @@ def _number_or_text(value: Any) -> Any:
     return value
 
 
-_Status: TypeAlias = Annotated[Any, AfterValidator(_number_or_text)]
+_Status: TypeAlias = Annotated[
+    Any, AfterValidator(_number_or_text), WithJsonSchema({"type": ["integer", "string", "null"]})
+]
 
 
 class Contact(_Model):
@@ -145,7 +149,17 @@ def _json_object(value: Any) -> Any:
         raise PydanticCustomError("tenant_digits", f"it holds {TOO_MANY_DIGITS}") from None
 
 
-_SentTenant: TypeAlias = Annotated[Tenant, BeforeValidator(_json_object)]
+class _OrJsonText:
+    """Makes the JSON schema of a type accept a text with JSON as well. It does not change what is validated."""
+
+    def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        value = handler(core_schema)
+        return {
+            "anyOf": [value, {"type": "string", "contentMediaType": "application/json", "contentSchema": dict(value)}]
+        }
+
+
+_SentTenant: TypeAlias = Annotated[Tenant, BeforeValidator(_json_object), _OrJsonText()]
 
 
 def _with_plan(detail: Any) -> Any:
@@ -159,6 +173,20 @@ def _with_plan(detail: Any) -> Any:
     if not isinstance(subscription, Mapping) or "plan" not in subscription:
         return detail
     return {**detail, "planConfig": subscription["plan"]}
+
+
+def _or_in_envelope(flat: dict[str, Any]) -> dict[str, Any]:
+    """Return the JSON schema of a detail that may be wrapped as `{type, data}` (see `unwrapped`)."""
+    about = {name: flat.pop(name) for name in ("title", "description")}
+    envelope = {"required": ["data"], "not": {"required": ["tenant"]}, "properties": {"data": flat}}
+    return {
+        **about,
+        "anyOf": [{"title": "flat", **flat}, {"title": "in an envelope", "type": "object", **envelope}],
+    }
+
+
+def _or_null(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"anyOf": [schema, {"type": "null"}]}
 
 
 class ProvisioningDetail(_Model):
@@ -185,6 +213,23 @@ class ProvisioningDetail(_Model):
             raise PydanticCustomError("plan_missing", "planConfig and subscription.plan are both missing")
         return detail
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe all three forms; without this, the schema would be that of form A."""
+        flat = handler(core_schema)
+        plan = flat["properties"]["planConfig"]
+        subscription = {"type": "object", "required": ["plan"], "properties": {"plan": plan}}
+        flat["required"].remove("planConfig")
+        flat["properties"]["planConfig"] = _or_null(plan)
+        flat["anyOf"] = [
+            {"required": ["planConfig"], "properties": {"planConfig": {"type": "object"}}},
+            {
+                "required": ["subscription"],
+                "properties": {"planConfig": {"type": "null"}, "subscription": subscription},
+            },
+        ]
+        return _or_in_envelope(flat)
+
 
 class DeprovisioningDetail(_Model):
     """The detail of TENANT_DEPROVISIONING.
@@ -207,11 +252,29 @@ class DeprovisioningDetail(_Model):
             return {**detail, "tenant": {"id": detail["tenantId"]}}
         return detail
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        """Describe all forms; without this, the schema would be that of a flat detail with `tenant`."""
+        flat = handler(core_schema)
+        del flat["required"]
+        by_id = {"required": ["tenantId"], "properties": {"tenantId": {"type": "string", "minLength": 1}}}
+        wrapped = {"required": ["data"], "properties": {"data": {"type": "object"}}}
+        has_plan = {"required": ["planConfig"], "properties": {"planConfig": {"type": "object"}}}
+        subscription = {"properties": {"plan": flat["properties"]["planConfig"]}}
+        flat["allOf"] = [
+            {"anyOf": [{"required": ["tenant"]}, {**by_id, "not": wrapped}]},
+            {"anyOf": [has_plan, {"properties": {"subscription": subscription}}]},
+        ]
+        return _or_in_envelope(flat)
+
 
 def _flag(value: Any) -> Any:
     if value not in ("0", "1", None):
         raise PydanticCustomError("flag", 'it must be "0" or "1"')
     return value
+
+
+_Flag: TypeAlias = Annotated[str | None, BeforeValidator(_flag), WithJsonSchema({"enum": ["0", "1", None]})]
 
 
 class BuildDetail(_Model):
@@ -226,7 +289,7 @@ class BuildDetail(_Model):
     tier: str | None = None
     reason: str | None = None
     api_endpoint: Annotated[str | None, Field(alias="API_ENDPOINT")] = None
-    build_succeeding: Annotated[str | None, BeforeValidator(_flag), Field(alias="CODEBUILD_BUILD_SUCCEEDING")] = None
+    build_succeeding: Annotated[_Flag, Field(alias="CODEBUILD_BUILD_SUCCEEDING")] = None
     build_id: Annotated[str | None, Field(alias="CODEBUILD_BUILD_ID")] = None
     build_url: Annotated[str | None, Field(alias="BUILD_URL")] = None
     state_bucket: Annotated[str | None, Field(alias="TF_STATE_BUCKET")] = None
