@@ -66,8 +66,8 @@ class Consumer:
             `None`, the function receives the detail as a mapping.
         takes_context: Whether the function has a second parameter.
         failure_type: Type of the event that is published if the consumer fails permanently. `None` publishes no event.
-        leads_to: What may follow from this consumer, such as the types of published events. Only the command
-            `orchestrator routes` uses this, to draw the flow.
+        leads_to: What may follow from this consumer, such as the types of published events. Only the commands
+            `orchestrator routes` and `orchestrator schema` use this.
     """
 
     name: str

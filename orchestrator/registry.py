@@ -48,8 +48,9 @@ class Registry:
                 validated.
             failure_type: Type of the event that is published if this consumer fails permanently. The event contains the
                 reason. Set this if somebody waits for the ending of the consumer's job.
-            leads_to: What may follow from the consumer: types of events, or other texts such as `status webhook`. Only
-                the command `orchestrator routes` reads these texts, to draw the flow.
+            leads_to: What may follow from the consumer: types of events, or other texts such as `status webhook`. A
+                text with a space counts as a type only if a consumer takes events of that type. Only the commands
+                `orchestrator routes` and `orchestrator schema` read these texts.
 
         Raises:
             ConfigurationError: The name is taken, no event type is given, or the callable's signature is not that of a

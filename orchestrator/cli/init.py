@@ -16,6 +16,7 @@ from orchestrator.errors import ConfigurationError
 STARTER = Path(__file__).parent / "starter"
 _CHECKOUT = Path(__file__).parents[2]
 _SHARED = ("template.yaml", "samconfig.toml", "events")
+_NOT_SHARED = "asyncapi.yaml"  # describes the events of the built-in consumers only
 _NAME = "my-tenants"
 _STACK = 'stack_name = "orchestrator"\n'
 _PARAMETERS = """\
@@ -107,13 +108,14 @@ def project(name: str) -> dict[Path, str]:
 def _files(entry: Path) -> list[Path]:
     """Return `entry` itself if it is a file; if it is a folder, return the files in it and in its subfolders.
 
-    From a folder, compiled Python files (`__pycache__`) are left out. Markdown files are left out, too, unless they
-    are directly in the folder `starter`.
+    From a folder, compiled Python files (`__pycache__`) and `_NOT_SHARED` are left out. Markdown files are left out,
+    too, unless they are directly in the folder `starter`.
     """
     if entry.is_file():
         return [entry]
     found = (path for path in entry.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return [path for path in found if path.suffix != ".md" or path.parent == STARTER]
+    shared = (path for path in found if path.name != _NOT_SHARED)
+    return [path for path in shared if path.suffix != ".md" or path.parent == STARTER]
 
 
 def _name(folder: Path) -> str:

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from orchestrator.cli import build, emulate, init, invoke, routes
+from orchestrator.cli import build, emulate, init, invoke, routes, schema
 from orchestrator.cli.output import print_failure
 
 _HANDLER = "orchestrator.handler:lambda_handler"
@@ -54,6 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     init.add_to(commands, debugging)
     invoke.add_to(commands, shared, jobs)
     routes.add_to(commands, shared)
+    schema.add_to(commands, shared)
     emulate.add_to(commands, debugging, jobs)
     build.add_to(commands, debugging)
     return parser

@@ -1,9 +1,11 @@
-"""Prints the results of commands as JSON, and prints each failure as one line on standard error."""
+"""Prints the results of commands as JSON or YAML, and prints each failure as one line on standard error."""
 
 import json
 import sys
 import traceback
 from typing import Any, TextIO
+
+from orchestrator.errors import ConfigurationError
 
 STDIN = "-"
 """On the command line, this file name means standard input."""
@@ -12,6 +14,36 @@ STDIN = "-"
 def print_json(value: Any, stream: TextIO) -> None:
     """Print a value as JSON: indented if `stream` is a terminal, and otherwise in one line."""
     print(json.dumps(value, indent=2 if stream.isatty() else None, ensure_ascii=False), file=stream, flush=True)
+
+
+def print_yaml(value: Any, stream: TextIO) -> None:
+    """Print a value as YAML: mappings keep their order, and values that occur twice are written twice.
+
+    Raises:
+        ConfigurationError: PyYAML is not installed.
+    """
+    try:
+        import yaml
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            "needs PyYAML; install this package with its extra: pip install 'tenant-orchestrator[local]'"
+        ) from None
+
+    class Dumper(yaml.SafeDumper):  # type: ignore[misc]  # PyYAML has no types
+        def ignore_aliases(self, data: object) -> bool:
+            return True
+
+        def represent_text(self, text: str) -> yaml.ScalarNode:
+            return self.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+
+        def represent_items(self, items: list[Any]) -> yaml.SequenceNode:
+            in_one_line = not any(isinstance(item, dict | list) for item in items)
+            return self.represent_sequence("tag:yaml.org,2002:seq", items, flow_style=in_one_line)
+
+    Dumper.add_representer(str, Dumper.represent_text)
+    Dumper.add_multi_representer(str, Dumper.represent_text)  # members of enumerations
+    Dumper.add_representer(list, Dumper.represent_items)
+    yaml.dump(value, stream, Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
 def print_failure(error: Exception, *, debug: bool, file: str | None = None) -> None:

@@ -17,7 +17,8 @@ SCHEDULED = "Scheduled Event"
 
 _SCHEDULERS = ("aws.scheduler", "aws.events")
 
-_ENDINGS = "…_SUCCESS or …_FAILURE of any job"
+ENDINGS = "…_SUCCESS or …_FAILURE of any job"
+"""In `leads_to`, this text stands for the types of all events about endings: an event type and one of two suffixes."""
 
 registry = Registry()
 
@@ -65,13 +66,13 @@ class BuildStateChange(BaseModel):
         return self.arn.rpartition("build/")[2]
 
 
-@registry.consumer(STATE_CHANGE, when=is_of_codebuild, leads_to=[_ENDINGS])
+@registry.consumer(STATE_CHANGE, when=is_of_codebuild, leads_to=[ENDINGS])
 def publish_build_ending(event: Event[BuildStateChange], context: Context) -> PublishEnding | None:
     """Publish how a build ended.
 
     Returns:
         The action that publishes the ending. `None` if the build is still running, or if the build has no run id
-        because the Lambda function did not start it. Also `None` if `PUBLISH_BUILD_ENDINGS` is false: builds then
+        because the Lambda function did not start it. Also `None` if `PUBLISH_BUILDENDINGS` is false: builds then
         publish their endings themselves.
     """
     build = event.detail
@@ -95,7 +96,7 @@ def publish_build_ending(event: Event[BuildStateChange], context: Context) -> Pu
     )
 
 
-@registry.consumer(SCHEDULED, when=is_scheduled, leads_to=[_ENDINGS])
+@registry.consumer(SCHEDULED, when=is_scheduled, leads_to=[ENDINGS])
 def sweep_runs(event: Event) -> SweepRuns:
     """Check the runs that are followed, and publish the endings that no event has reported."""
     return SweepRuns()

@@ -40,6 +40,10 @@ def test_the_project_has_consumers_tests_events_and_all_that_sam_needs(project: 
     }
 
 
+def test_the_contracts_of_the_built_in_consumers_are_not_those_of_the_project(project: Path) -> None:
+    assert list(project.rglob("asyncapi.yaml")) == []
+
+
 def test_its_own_tests_pass(project: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"], cwd=project, capture_output=True, check=False

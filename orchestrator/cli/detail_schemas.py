@@ -1,0 +1,144 @@
+"""Describes the details of a registry's events as JSON Schema, from the models in the consumers' annotations."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic.errors import PydanticInvalidForJsonSchema
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import core_schema
+
+from orchestrator.cli.flow import following_types
+from orchestrator.details import DETAIL_MODELS
+from orchestrator.errors import ConfigurationError, shown
+from orchestrator.event import EventType
+from orchestrator.lifecycle.endings import ENDINGS
+from orchestrator.registry import Registry
+from orchestrator.run import (
+    EVENT_ID_VARIABLE,
+    EVENT_TYPE_VARIABLE,
+    FAILURE_SUFFIX,
+    RUN_ID_VARIABLE,
+    SUCCESS_SUFFIX,
+    TENANT_ID_VARIABLE,
+)
+
+Models = Mapping[str, Sequence[TypeAdapter[Any]]]
+
+
+class EndingDetail(BaseModel):
+    """The detail of an event that the handler publishes about the ending of a run, or about a job that never starts.
+
+    It has the job's variables, and these.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    event_id: Annotated[str, Field(alias=EVENT_ID_VARIABLE, description="id of the event that the job is for")]
+    event_type: Annotated[str, Field(alias=EVENT_TYPE_VARIABLE, description="type of that event")]
+    tenant_id: Annotated[str, Field(alias=TENANT_ID_VARIABLE, description="id of the tenant, or an empty text")]
+    run_id: Annotated[
+        str | None, Field(alias=RUN_ID_VARIABLE, description="id of the run; missing if the job never starts")
+    ] = None
+    reason: Annotated[str | None, Field(description="why it failed")] = None
+    error: Annotated[str | None, Field(description="type of the error, if the job never starts")] = None
+    tenant: Annotated[str | None, Field(description="JSON text with at least the tenant's id")] = None
+
+
+def models_of(registry: Registry) -> Models:
+    """Return, for each event type, the models that an event's detail must fit.
+
+    The types are those that the consumers take, and those that follow from the consumers. For a type that no consumer
+    of the registry takes, the model is that of the lifecycle, or `EndingDetail` if the type is that of an ending. If no
+    model is known, the sequence is empty. The text `ENDINGS` stands for the types of the endings of any job.
+    """
+    models: dict[str, list[TypeAdapter[Any]]] = {}
+    for consumer in registry:
+        for event_type in consumer.types:
+            models.setdefault(event_type, []).extend(filter(None, [consumer.detail]))
+    failures = {consumer.failure_type for consumer in registry}
+    for event_type in following_types(registry):
+        if event_type not in models:
+            models[event_type] = _published(event_type, is_failure=event_type in failures)
+    if any(ENDINGS in consumer.leads_to for consumer in registry):
+        models[ENDINGS] = [TypeAdapter(EndingDetail)]
+    return models
+
+
+def schema_of(event_type: str, adapters: Sequence[TypeAdapter[Any]]) -> dict[str, Any]:
+    """Return the JSON schema of one event type's detail, with the definitions that it needs.
+
+    Raises:
+        ConfigurationError: A model has no JSON schema.
+    """
+    dialect = {"$schema": GenerateJsonSchema.schema_dialect}
+    if len(adapters) == 1:
+        try:
+            return {**dialect, **adapters[0].json_schema(schema_generator=_Generator)}
+        except PydanticInvalidForJsonSchema as error:
+            raise _has_no_schema(event_type, error) from None
+    schemas, definitions = schemas_of({event_type: adapters}, "#/$defs/{model}")
+    return {**dialect, **schemas[event_type], **({"$defs": definitions} if definitions else {})}
+
+
+def schemas_of(models: Models, reference: str) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Return the JSON schema of each event type's detail, and the definitions that the schemas refer to.
+
+    Args:
+        models: What `models_of` returned.
+        reference: Template of the references to definitions, with `{model}` for the name.
+
+    Raises:
+        ConfigurationError: A model has no JSON schema.
+    """
+    schemas: dict[str, dict[str, Any]] = {}
+    mode: Literal["validation"] = "validation"
+    inputs = [
+        ((event_type, number), mode, adapter)
+        for event_type, adapters in models.items()
+        for number, adapter in enumerate(adapters)
+    ]
+    try:
+        found, rest = TypeAdapter.json_schemas(inputs, ref_template=reference, schema_generator=_Generator)
+    except PydanticInvalidForJsonSchema as error:
+        raise _has_no_schema(", ".join(models), error) from None
+    for event_type, adapters in models.items():
+        own = [found[((event_type, number), mode)] for number in range(len(adapters))]
+        unique = [schema for place, schema in enumerate(own) if schema not in own[:place]]
+        schemas[event_type] = unique[0] if len(unique) == 1 else {"allOf": unique} if unique else {"type": "object"}
+    return schemas, rest.get("$defs", {})
+
+
+class _Generator(GenerateJsonSchema):
+    """Leaves out titles that repeat a field's name, and `null` as a default value; keeps the members' natural order."""
+
+    def sort(self, value: dict[str, Any], parent_key: str | None = None) -> dict[str, Any]:
+        return value
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> dict[str, Any]:
+        found = super().nullable_schema(schema)
+        inner = found["anyOf"][0] if "anyOf" in found else {}
+        if isinstance(inner.get("type"), str) and not inner.keys() & {"enum", "const"}:
+            return {**inner, "type": [inner["type"], "null"]}
+        return found
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> dict[str, Any]:
+        found = super().default_schema(schema)
+        return {name: value for name, value in found.items() if name != "default" or value is not None}
+
+
+def _published(event_type: str, *, is_failure: bool) -> list[TypeAdapter[Any]]:
+    if event_type in DETAIL_MODELS:
+        return [TypeAdapter(DETAIL_MODELS[EventType(event_type)])]
+    is_ending = is_failure or event_type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX))
+    return [TypeAdapter(EndingDetail)] if is_ending else []
+
+
+def _has_no_schema(event_types: str, error: PydanticInvalidForJsonSchema) -> ConfigurationError:
+    reason = str(error).partition("\n")[0]
+    return ConfigurationError(
+        f"the detail of {shown(event_types)} has no JSON schema: {reason}; give the field a WithJsonSchema annotation"
+    )
