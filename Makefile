@@ -14,7 +14,7 @@ LAMBDA_REQUIREMENTS ?=
 LAMBDA_AWS_SERVICES ?=
 export LAMBDA_PYTHON LAMBDA_ARCHITECTURE LAMBDA_PACKAGES LAMBDA_REQUIREMENTS LAMBDA_AWS_SERVICES
 
-.PHONY: help test lint types format lock lock-check validate build starter local-invoke smoke chaos model bench scale
+.PHONY: help test lint types format lock lock-check validate build starter contract local-invoke smoke chaos model bench scale
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -47,6 +47,9 @@ build: ## build the function for deployment
 
 starter: ## test, build and run a project of `orchestrator init`, made with the built wheel; 2 minutes
 	$(RUN) python -m tests.starter --sam '$(SAM)'
+
+contract: ## have @asyncapi/parser check the printed contracts; needs npm; half a minute the first time
+	$(RUN) python -m tests.contract
 
 local-invoke: ## run the built function in containers; needs root on Debian; 1 minute, 3 the first time
 	$(RUN) python -m tests.local_invoke --sam '$(SAM)'
