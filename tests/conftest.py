@@ -15,10 +15,10 @@ from moto.backends import get_backend
 from orchestrator import Application, Registry, create_handler
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
+from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from tests.support.aws import ACCOUNT_ID, REGION, Requests
-from tests.support.codebuild_server import CodeBuildServer
 
 _PROJECTS = [
     value for tier in sandbox.TIERS.values() for name, value in tier.items() if name.lower().endswith("jobname")

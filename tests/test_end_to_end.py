@@ -11,12 +11,12 @@ import pytest
 from orchestrator import Application, create_handler
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
+from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.stores.tiers import JOB_ATTRIBUTES
 from orchestrator.timing import clock
 from tests.support.aws import Requests, published, stored
-from tests.support.codebuild_server import CodeBuildServer
 from tests.support.events import as_event, changed, invoke, sample, state_change
 
 PROJECTS = [details[name] for details in sandbox.TIERS.values() for name in JOB_ATTRIBUTES.values() if name in details]

@@ -15,10 +15,10 @@ from orchestrator.builders.jenkins import Jenkins
 from orchestrator.builders.jenkins import connection as jenkins_connection
 from orchestrator.event import Start
 from orchestrator.job import Ending, StartedJob
+from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.http_server import Script
 from orchestrator.local.jenkins import JenkinsServer
 from tests.support.aws import Secrets, no_pause
-from tests.support.codebuild_server import CodeBuildServer
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 JOB = "tenant-provisioning"

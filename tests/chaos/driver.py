@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator.local.codebuild import TOKEN_LIFETIME_SECONDS
 from tests.chaos.aws_server import IDEMPOTENCY_TABLE, TENANTS_TABLE, TIERS
 from tests.chaos.builds import Builds
 from tests.chaos.child import ROOT, Child
@@ -22,7 +23,6 @@ from tests.chaos.lives import BUILDERS, Start, start_of, starts
 from tests.chaos.schedule import SWEEP, Delivery, Schedule
 from tests.chaos.verdict import Facts, Judge, Row, Verdict, describe
 from tests.chaos.world import World
-from tests.support.codebuild_server import TOKEN_LIFETIME_SECONDS
 
 MAX_ATTEMPTS = 15
 # The waiting queue has 13 days to deliver a message.

@@ -18,6 +18,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
+from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.http_server import Answer, LocalServer, Request
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.stores.tiers import JOB_ATTRIBUTES
@@ -28,7 +29,6 @@ from tests.chaos.control_plane import ControlPlane, Received
 from tests.chaos.faults import COUNTED, Fault, Faults, Hold
 from tests.chaos.history import History, JobStarted, Published, Webhook
 from tests.chaos.lives import start_of
-from tests.support.codebuild_server import CodeBuildServer
 
 REGION = "eu-west-1"
 PROJECTS = [tier[name] for tier in aws_server.TIERS.values() for name in JOB_ATTRIBUTES.values() if name in tier]

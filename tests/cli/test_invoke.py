@@ -16,7 +16,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from orchestrator.cli.main import main
-from tests.support.codebuild_server import CodeBuildServer
+from orchestrator.local.codebuild import CodeBuildServer
 from tests.support.events import EVENTS, changed, sample
 
 OWN_HANDLER = """

@@ -10,8 +10,8 @@ from orchestrator import (
     create_handler,
 )
 from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.timing import clock
-from tests.support.codebuild_server import CodeBuildServer
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from orchestrator import (
     create_handler,
 )
 from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from tests.support.aws import Requests, published, stored
-from tests.support.codebuild_server import CodeBuildServer
 from tests.support.endings import PROJECT, TENANT_ID, as_report, assert_ignored, open_records, outcome, provisioned
 from tests.support.events import as_event, changed, invoke, json_lines, sample, state_change
 

@@ -16,9 +16,9 @@ from orchestrator import (
 )
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
+from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.control_plane import ControlPlane
 from tests.support.aws import Requests, published, stored
-from tests.support.codebuild_server import CodeBuildServer
 from tests.support.endings import (
     PROJECT,
     SECRET,

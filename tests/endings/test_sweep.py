@@ -25,12 +25,12 @@ from orchestrator.ledger.dynamodb import DynamoDBRecords
 from orchestrator.lifecycle import endings
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
+from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.jenkins.state import EPOCH
 from orchestrator.local.lambda_context import LocalContext
 from orchestrator.timing import deadline
 from tests.support.aws import Requests, published, stored
-from tests.support.codebuild_server import CodeBuildServer
 from tests.support.endings import HOUR, SECRET, as_report, assert_ignored, open_records, outcome, provisioned
 from tests.support.events import as_event, invoke, json_lines, sample, state_change
 

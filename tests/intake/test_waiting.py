@@ -27,13 +27,13 @@ from orchestrator.errors import WaitReason
 from orchestrator.job import Untraceable
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
+from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.performers.publish_event import EventBus
 from orchestrator.run import Origin
 from orchestrator.stores.tenants import NoTenantRecords, Refusal
 from orchestrator.timing import deadline
 from tests.support.aws import ACCOUNT_ID, REGION, Requests, published, stored
 from tests.support.builder import Recorder
-from tests.support.codebuild_server import CodeBuildServer
 from tests.support.endings import PROJECT, provisioned
 from tests.support.events import as_event, changed, invoke, json_lines, sample, state_change
 from tests.support.messages import deliver, record

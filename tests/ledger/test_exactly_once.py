@@ -31,11 +31,11 @@ from orchestrator.aws.items import from_item
 from orchestrator.ledger.dynamodb import DynamoDBRecords
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
+from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.lambda_context import LocalContext
 from orchestrator.performers.publish_event import EventBus
 from tests.support.aws import Requests
-from tests.support.codebuild_server import CodeBuildServer
 from tests.support.events import changed, invoke, json_lines, sample
 
 PROJECT = "premium-tenant-provisioning"

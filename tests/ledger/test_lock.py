@@ -10,12 +10,12 @@ from botocore import handlers
 
 from orchestrator import Application, PublishEvent, Registry, SendCallback, StartJob, Unavailable, create_handler
 from orchestrator.ledger.dynamodb import DynamoDBRecords
+from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.http_server import Answer, LocalServer
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.timing import clock
 from tests.support.aws import Requests
-from tests.support.codebuild_server import CodeBuildServer
 from tests.support.events import invoke, sample
 
 PROJECT = "premium-tenant-provisioning"

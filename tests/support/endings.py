@@ -10,8 +10,8 @@ import boto3
 
 from orchestrator import Application
 from orchestrator.local import sandbox
+from orchestrator.local.codebuild import CodeBuildServer
 from tests.support.aws import Requests, stored
-from tests.support.codebuild_server import CodeBuildServer
 from tests.support.events import invoke, json_lines, sample
 
 PROJECT = "premium-tenant-provisioning"

@@ -22,6 +22,7 @@ from orchestrator.aws import clients as sdk
 from orchestrator.builders.jenkins import connection as jenkins_connection
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
+from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.lambda_context import LocalContext
@@ -29,7 +30,6 @@ from orchestrator.performers import callbacks
 from orchestrator.timing import deadline
 from tests.support.aws import Requests
 from tests.support.builder import Recorder
-from tests.support.codebuild_server import CodeBuildServer
 from tests.support.dripping import DrippingServer
 from tests.support.events import json_lines, sample
 

@@ -1,32 +1,49 @@
-"""A CodeBuild server for tests; unlike moto's, it keeps variables and idempotency tokens."""
+"""An emulated CodeBuild.
+
+Unlike moto's, it keeps variables and idempotency tokens, and its builds end only when the method `finish` ends them.
+"""
 
 import json
 import threading
 import uuid
 from collections.abc import Collection
-from types import TracebackType
 from typing import Any, Self
 
 from orchestrator.local.http_server import Answer, LocalServer, Request
 
-ACCOUNT = "arn:aws:codebuild:eu-west-1:123456789012"
 TOKEN_LIFETIME_SECONDS = 300
+"""How long CodeBuild recognises a repeated request by its idempotency token."""
+
+_ACCOUNT_ID = "123456789012"
 _PAGE = 100
 
 
 class CodeBuildServer:
-    """Serves the CodeBuild operations that the package uses, on loopback; only `advance` moves its clock.
+    """Serves the CodeBuild operations that the package and its emulation use, on a loopback port.
+
+    Its clock moves only when `advance` is called.
 
     Attributes:
         url: The value for `AWS_ENDPOINT_URL_CODEBUILD`.
-        next: Scripts faults for the next requests.
-        builds: Every build, oldest first.
+        projects: The names of the projects.
+        builds: Every build, oldest first, in the form that CodeBuild returns.
+        now: The clock's time, in seconds since 1970.
+        requests: Every request received, in order.
+        next: Makes the next requests fail; see `http_server.Script`.
     """
 
-    def __init__(self, projects: Collection[str] = (), *, now: float = 0.0) -> None:
+    def __init__(self, projects: Collection[str] = (), *, now: float = 0.0, region: str = "eu-west-1") -> None:
+        """Bind a free port; a `with` block starts and stops the server.
+
+        Args:
+            projects: The names of the first projects. A client can create more.
+            now: The time to which the clock is set at first, in seconds since 1970.
+            region: The region in the ARNs of projects and builds.
+        """
         self.projects = set(projects)
         self.builds: list[dict[str, Any]] = []
         self.now = now
+        self._arn = f"arn:aws:codebuild:{region}:{_ACCOUNT_ID}"
         self._tokens: dict[str, tuple[float, dict[str, Any], dict[str, Any]]] = {}
         self._lock = threading.Lock()
         self._http = LocalServer(self._respond)
@@ -38,19 +55,25 @@ class CodeBuildServer:
         self._http.start()
         return self
 
-    def __exit__(
-        self, error_type: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._http.stop()
 
     def advance(self, seconds: float) -> None:
+        """Move this server's clock forward."""
         self.now += seconds
 
     def variables(self, build: dict[str, Any]) -> dict[str, str]:
+        """Return the names and values of a build's variables."""
         return {entry["name"]: entry["value"] for entry in build["environment"]["environmentVariables"]}
 
     def finish(self, build: dict[str, Any], status: str = "SUCCEEDED", **exported: str) -> None:
-        """End a build with this status, also of its phase BUILD, and with exported variables."""
+        """End a build.
+
+        Args:
+            build: The build, one of `builds`.
+            status: One of CodeBuild's statuses, such as `TIMED_OUT`. The build's phase `BUILD` gets it, too.
+            exported: The variables that the build exports.
+        """
         with self._lock:
             build["buildStatus"] = status
             build["phases"] = [{"phaseType": "BUILD", "phaseStatus": status}, {"phaseType": "COMPLETED"}]
@@ -62,15 +85,22 @@ class CodeBuildServer:
         body = json.loads(request.body)
         with self._lock:
             match operation:
+                case "CreateProject":
+                    return self._create(body)
                 case "StartBuild":
                     return self._start(body)
                 case "ListBuildsForProject":
                     return self._list(body)
-                case "BatchGetBuilds":
-                    wanted = set(body["ids"])
-                    assert len(wanted) <= _PAGE
+                case "BatchGetBuilds" if len(wanted := set(body["ids"])) <= _PAGE:
                     return _json({"builds": [build for build in self.builds if build["id"] in wanted]})
         return _error("InvalidInputException")
+
+    def _create(self, body: dict[str, Any]) -> Answer:
+        name = body["name"]
+        if name in self.projects:
+            return _error("ResourceAlreadyExistsException")
+        self.projects.add(name)
+        return _json({"project": {"name": name, "arn": f"{self._arn}:project/{name}"}})
 
     def _start(self, body: dict[str, Any]) -> Answer:
         project = body["projectName"]
@@ -83,7 +113,7 @@ class CodeBuildServer:
         name = f"{project}:{uuid.uuid4()}"
         build = {
             "id": name,
-            "arn": f"{ACCOUNT}:build/{name}",
+            "arn": f"{self._arn}:build/{name}",
             "projectName": project,
             "buildStatus": "IN_PROGRESS",
             "startTime": self.now,
