@@ -20,11 +20,11 @@ class Recording:
 
     Attributes:
         variables: The variables of every requested build. The keys are the run ids.
-        published: The type and the detail of every published event.
+        published: The entry of every published event, as it was given to PutEvents.
     """
 
     variables: dict[str, Mapping[str, str]] = field(default_factory=dict)
-    published: list[tuple[str, str]] = field(default_factory=list)
+    published: list[Mapping[str, Any]] = field(default_factory=list)
 
     def clear(self) -> None:
         """Remove all builds and events, so that the next invocation starts with none."""
@@ -45,7 +45,7 @@ def recorded() -> Iterator[Recording]:
         recording.variables[params.get("idempotencyToken", "")] = sent
 
     def publish(params: dict[str, Any], **_: Any) -> None:
-        recording.published.extend((entry["DetailType"], entry["Detail"]) for entry in params["Entries"])
+        recording.published.extend(params["Entries"])
 
     # The SDK has no public hook for clients that a user's handler creates later, so botocore's own list is extended.
     entries = [(_START, start), (_PUBLISH, publish)]

@@ -1,7 +1,7 @@
 """Prints a summary of each local invocation: the events, builds and callbacks that it caused."""
 
 from collections.abc import Iterable, Mapping
-from typing import TextIO
+from typing import Any, TextIO
 
 from orchestrator.local.http_server import Request
 
@@ -28,22 +28,22 @@ def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *,
         print(f"   run {run_id} was requested with {len(sent)} variables:", file=stream)
         width = max(map(len, sent), default=0)
         for name, value in sent.items():
-            print(f"     {name:<{width}}  {_cut(value) if values_shown else '…'}", file=stream)
+            print(f"     {name:<{width}}  {cut(value) if values_shown else '…'}", file=stream)
     stream.flush()
 
 
-def events(stream: TextIO | None, published: Iterable[tuple[str, str]], *, values_shown: bool) -> None:
+def events(stream: TextIO | None, published: Iterable[Mapping[str, Any]], *, values_shown: bool) -> None:
     """Print the published events. If `stream` is `None`, print nothing.
 
     Args:
-        published: The type and the detail of each event.
+        published: The entry of each event, as it was given to PutEvents.
         values_shown: Whether to print the events' details as well as their types. Real details may be secret.
     """
     if stream is None:
         return
-    for event_type, detail in published:
-        print(f"   event {_cut(event_type)} was published:", file=stream)
-        print(f"     {_cut(detail, _BODY_LENGTH) if values_shown else '…'}", file=stream)
+    for entry in published:
+        print(f"   event {cut(entry['DetailType'])} was published:", file=stream)
+        print(f"     {cut(entry['Detail'], _BODY_LENGTH) if values_shown else '…'}", file=stream)
 
 
 def callbacks(stream: TextIO | None, requests: Iterable[Request]) -> None:
@@ -52,10 +52,11 @@ def callbacks(stream: TextIO | None, requests: Iterable[Request]) -> None:
         return
     for request in requests:
         print(f"   callback to {request.headers['Host']}{request.path}:", file=stream)
-        print(f"     {_cut(request.body.decode(), _BODY_LENGTH)}", file=stream)
+        print(f"     {cut(request.body.decode(), _BODY_LENGTH)}", file=stream)
 
 
-def _cut(value: str, length: int = _VALUE_LENGTH) -> str:
+def cut(value: str, length: int = _VALUE_LENGTH) -> str:
+    """Shorten a text to at most `length` characters, and escape its control characters."""
     cut = value if len(value) <= length else f"{value[:length]}… ({len(value)} characters)"
     # The value comes from an event. It is escaped, so it can neither move the cursor nor look like a summary line.
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)
