@@ -8,14 +8,16 @@ import logging
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from orchestrator.errors import ConfigurationError, Unavailable
 from orchestrator.local import sandbox
+from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.control_plane import ControlPlane, standing_in
 from orchestrator.local.jenkins import JenkinsServer
+from orchestrator.timing import clock
 
 REGION = "us-east-1"
 TABLES = {
@@ -28,6 +30,7 @@ _QUEUES = {
     "WAITING_QUEUE_URL": f"https://sqs.{REGION}.amazonaws.com/123456789012/orchestrator-waiting",
 }
 _DEFAULTS = {**TABLES, "CALLBACK_ALLOWED_HOSTS": ".example.com"}
+_CALLBACK_URL = "https://control-plane.example.com/webhook"
 _INSTALL_MOTO = "needs moto; install this package with its extra: pip install 'tenant-orchestrator[local]'"
 _ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 (only compared with, never bound)
 _NO_REAL_ACCOUNT = {
@@ -76,12 +79,29 @@ def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
     Raises:
         ConfigurationError: moto is not installed.
     """
-    try:
-        from moto import mock_aws
-    except ImportError:
-        raise ConfigurationError(f"the embedded AWS {_INSTALL_MOTO} (or use --endpoint-url or --aws)") from None
-    with mock_aws(), _sandbox({}, jobs) as surroundings:
+    with _moto(), _sandbox({}, jobs) as surroundings:
         yield surroundings
+
+
+@contextmanager
+def with_codebuild(jobs: Sequence[str] = ()) -> Iterator[tuple[Surroundings, CodeBuildServer]]:
+    """Emulate AWS, Jenkins and the control plane as `embedded` does, with a CodeBuild whose builds the caller ends.
+
+    moto's builds end by themselves, and keep no variables. There are two more differences: no run is open at the
+    beginning, and status webhooks have an address even if no event names one.
+
+    Args:
+        jobs: Names of jobs to create besides those of the sample tiers; see `embedded`.
+
+    Raises:
+        ConfigurationError: moto is not installed.
+    """
+    region = os.environ.get("CODE_BUILD_REGION") or _region()
+    callback_url = os.environ.get("CALLBACK_URL") or _CALLBACK_URL
+    with _moto(), CodeBuildServer(now=clock.now().timestamp(), region=region) as codebuild:
+        changes = {"AWS_ENDPOINT_URL_CODEBUILD": codebuild.url, "CALLBACK_URL": callback_url}
+        with _sandbox(changes, jobs, leaves_jobs_open=False) as surroundings:
+            yield surroundings, codebuild
 
 
 @contextmanager
@@ -151,6 +171,15 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
         server.stop()
 
 
+def _moto() -> AbstractContextManager[object]:
+    try:
+        from moto import mock_aws
+    except ImportError:
+        raise ConfigurationError(f"the embedded AWS {_INSTALL_MOTO} (or use --endpoint-url or --aws)") from None
+    emulation: AbstractContextManager[object] = mock_aws()
+    return emulation
+
+
 def _check_free(host: str, port: int) -> None:
     # moto listens in a thread of its own. If that thread cannot listen, moto's `start` waits forever.
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
@@ -173,12 +202,13 @@ def _is_address(url: str) -> bool:
 
 
 @contextmanager
-def _sandbox(changes: dict[str, str], jobs: Sequence[str]) -> Iterator[Surroundings]:
+def _sandbox(changes: dict[str, str], jobs: Sequence[str], *, leaves_jobs_open: bool = True) -> Iterator[Surroundings]:
     with sandbox.jenkins(jobs) as jenkins, sandbox.control_plane() as plane, standing_in(plane):
         reach_jenkins = {"JENKINS_URL": jenkins.url, "JENKINS_CREDENTIALS_SECRET": sandbox.JENKINS_SECRET}
         with _environment({**_NO_REAL_ACCOUNT, **_QUEUES, **reach_jenkins, **changes}):
             sandbox.fill(jobs)
-            sandbox.leave_jobs_open()
+            if leaves_jobs_open:
+                sandbox.leave_jobs_open()
             yield Surroundings(jenkins=jenkins, control_plane=plane)
 
 
@@ -189,7 +219,7 @@ def _environment(changes: dict[str, str], region: str | None = None) -> Iterator
         for name in list(os.environ):
             if name in _LEADING_AWAY or name.startswith("AWS_ENDPOINT_URL"):
                 del os.environ[name]
-        region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or REGION
+        region = region or _region()
         os.environ.update(changes, AWS_REGION=region, AWS_DEFAULT_REGION=region)
         for name, value in _DEFAULTS.items():
             if not os.environ.get(name):
@@ -198,3 +228,7 @@ def _environment(changes: dict[str, str], region: str | None = None) -> Iterator
     finally:
         os.environ.clear()
         os.environ.update(before)
+
+
+def _region() -> str:
+    return os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or REGION

@@ -209,7 +209,7 @@ def jenkins(jobs: Sequence[str] = ()) -> JenkinsServer:
     Args:
         jobs: Names of jobs to create besides those of the sample tiers.
     """
-    server = JenkinsServer(users={_JENKINS_USER: _JENKINS_TOKEN})
+    server = JenkinsServer(users={_JENKINS_USER: _JENKINS_TOKEN}, now=clock.now().timestamp())
     for name in (*_tier_jobs(), *jobs):
         server.add_job(name, _JENKINS_PARAMETERS)
     return server

@@ -41,6 +41,7 @@ class JenkinsServer:
     Attributes:
         url: Root URL, without a trailing slash.
         users: Each user's API token, by user name. A test may change it while the server runs.
+        jobs: Every job, by full name.
         requests: Every request received, in order.
         next: Its methods make the next requests fail; see `http_server.Script`. For example, `next.drop(on="POST")`
             closes the connection of the next POST without an answer.
@@ -84,6 +85,7 @@ class JenkinsServer:
 
         self._controller = controller = Controller(auto_start=auto_start, now=now)
         self._beans = Beans(controller, f"{self.url}/")
+        self.jobs = controller.jobs
         self.add_job = controller.add_job
         self.enqueue = controller.enqueue
         self.run_queue = controller.run_queue

@@ -1,0 +1,112 @@
+"""The emulated world of tenants whose whole life is followed: services, queues, and a clock that can be moved."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.aws import items
+from orchestrator.aws.clients import Clients
+from orchestrator.ledger.record import OPEN, OPEN_JOB, OPEN_JOBS
+from orchestrator.local.codebuild import CodeBuildServer
+from orchestrator.local.environment import Surroundings, with_codebuild
+from orchestrator.local.http_server import Request
+from orchestrator.local.movable_clock import MovableClock, movable
+from orchestrator.local.recorder import Recording, recorded
+from orchestrator.local.waiting_queue import EmulatedQueue, without_delays
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from types_boto3_dynamodb import DynamoDBClient
+
+
+class World:
+    """The emulated world.
+
+    Attributes:
+        region: The function's region.
+        jenkins: The emulated Jenkins.
+        codebuild: The emulated CodeBuild.
+        waiting_queue: The queue in which events wait.
+        failure_queue: The queue of messages that could not be handled.
+    """
+
+    def __init__(
+        self, surroundings: Surroundings, codebuild: CodeBuildServer, recording: Recording, clock: MovableClock
+    ) -> None:
+        """Store the arguments. The settings are read from the environment, which must be that of the emulation."""
+        settings, clients = Settings.from_environment(), Clients()
+        sqs = clients.get("sqs", settings.aws_region)
+        self.region = sqs.meta.region_name
+        self.jenkins = surroundings.jenkins
+        self.codebuild = codebuild
+        self.waiting_queue = EmulatedQueue(settings.waiting_queue_url or "", sqs)
+        self.failure_queue = EmulatedQueue(settings.failure_queue_url or "", sqs)
+        self._control_plane = surroundings.control_plane
+        self._recording = recording
+        self._clock = clock
+        self._settings = settings
+        self._dynamodb: DynamoDBClient = clients.get("dynamodb", settings.dynamo_db_region or settings.aws_region)
+
+    def jobs(self) -> set[str]:
+        """Return the names of the jobs on both build systems."""
+        return self.codebuild.projects | self.jenkins.jobs.keys()
+
+    def advance(self, time: timedelta) -> None:
+        """Move the clocks of the function and of the build systems forward."""
+        self._clock.advance(time)
+        self.codebuild.advance(time.total_seconds())
+        self.jenkins.advance(time.total_seconds())
+
+    def time_until_check(self) -> timedelta | None:
+        """Return how long it takes until a sweep checks a run; zero if one is due. `None` if no run is followed."""
+        answer = self._dynamodb.query(
+            TableName=self._settings.idempotency_table or "",
+            IndexName=OPEN_JOBS,
+            KeyConditionExpression=f"{OPEN_JOB} = :open",
+            ExpressionAttributeValues={":open": {"S": OPEN}},
+            Limit=1,  # the index is sorted by the time of the next check
+        )
+        due = [datetime.fromisoformat(item["checkAt"]["S"]) for item in answer["Items"]]
+        return max(timedelta(), due[0] - self._clock.now()) if due else None
+
+    def tenant_record(self, tenant_id: str) -> Mapping[str, Any] | None:
+        """Read a tenant's record. Return `None` if there is none."""
+        table = self._settings.data_store_table or ""
+        item = self._dynamodb.get_item(TableName=table, Key={"tenantId": {"S": tenant_id}}).get("Item")
+        return None if item is None else items.from_item(item)
+
+    def take_published(self) -> Sequence[Mapping[str, Any]]:
+        """Return the entries that were given to PutEvents since the last call."""
+        published = list(self._recording.published)
+        self._recording.clear()
+        return published
+
+    def take_callbacks(self) -> Sequence[tuple[Request, bool]]:
+        """Return the callbacks since the last call, each with whether the control plane has accepted it."""
+        requests, accepted = list(self._control_plane.requests), list(self._control_plane.accepted)
+        self._control_plane.requests.clear()
+        self._control_plane.accepted.clear()
+        callbacks = []
+        for request in requests:
+            is_accepted = bool(accepted) and accepted[0] == json.loads(request.body)
+            if is_accepted:
+                accepted.pop(0)
+            callbacks.append((request, is_accepted))
+        return callbacks
+
+
+@contextmanager
+def emulated(jobs: Sequence[str] = ()) -> Iterator[World]:
+    """Emulate the world for the duration of the `with` block.
+
+    Args:
+        jobs: Names of jobs to create besides those of the sample tiers; see `environment.embedded`.
+
+    Raises:
+        ConfigurationError: moto is not installed.
+    """
+    # The hooks of the first two are only in clients that are created later.
+    with recorded() as recording, without_delays(), movable() as clock, with_codebuild(jobs) as emulation:
+        yield World(*emulation, recording, clock)
