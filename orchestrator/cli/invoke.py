@@ -2,16 +2,13 @@
 
 import argparse
 import contextlib
-import json
 import sys
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
 
-from orchestrator.cli.load import load
-from orchestrator.cli.output import STDIN, print_failure, print_json
-from orchestrator.errors import ConfigurationError, InvalidEvent
-from orchestrator.values.limits import read_json
+from orchestrator.cli import event_files
+from orchestrator.cli.follow import follow
+from orchestrator.cli.load import load_handler
+from orchestrator.cli.output import print_failure, print_json
+from orchestrator.errors import ConfigurationError
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
@@ -36,17 +33,38 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
     where.add_argument(
         "--aws", action="store_true", help="use the real AWS and Jenkins that this shell's settings name"
     )
+    where.add_argument(
+        "--follow",
+        action="store_true",
+        help="feed what is published back in and end the emulated jobs, until nothing is left to happen, and print "
+        "each step: on a terminal in place of the answers, otherwise to standard error",
+    )
     parser.add_argument(
-        "-v", "--verbose", action="store_true", help="print the summary even if standard error is not a terminal"
+        "--fail",
+        action="append",
+        default=[],
+        dest="failing",
+        metavar="JOB",
+        help="with --follow: let the runs of this job fail (repeatable)",
+    )
+    parser.add_argument(
+        "-v",
+        "--verbose",
+        action="store_true",
+        help="print the summary even if standard error is not a terminal; with --follow: the function's log",
     )
     parser.set_defaults(run=_invoke)
 
 
 def _invoke(options: argparse.Namespace) -> int:
+    if options.follow:
+        return follow(options)
+    if options.failing:
+        raise ConfigurationError(f"--fail {options.failing[0]}: only --follow ends jobs; add --follow")
     from orchestrator.local import environment, recorder, summary
     from orchestrator.local.lambda_context import LocalContext
 
-    files = _event_files(options.events)
+    files = event_files.find(options.events)
     answers, summary_stream = sys.stdout, sys.stderr if options.verbose or sys.stderr.isatty() else None
     failures, surroundings = 0, None
     with contextlib.ExitStack() as stack:
@@ -56,14 +74,12 @@ def _invoke(options: argparse.Namespace) -> int:
             surroundings = stack.enter_context(environment.emulator(options.endpoint_url, options.jobs))
         elif not options.aws:
             surroundings = stack.enter_context(environment.embedded(options.jobs))
-        handler = load(options.handler)
-        if not callable(handler):
-            raise ConfigurationError(f"--handler {options.handler}: is not a function; name a result of create_handler")
+        handler = load_handler(options.handler)
         for file in files:
             summary.heading(summary_stream, file)
             recording.clear()
             try:
-                answer = handler(_read(file), LocalContext())
+                answer = handler(event_files.read(file), LocalContext())
                 print_json(answer, answers)
             except BrokenPipeError:
                 raise  # the program that reads the answers has exited
@@ -78,35 +94,3 @@ def _invoke(options: argparse.Namespace) -> int:
             summary.events(summary_stream, recording.published, values_shown=not options.aws)
             summary.builds(summary_stream, recording.variables, values_shown=not options.aws)
     return 1 if failures else 0
-
-
-def _event_files(names: Sequence[str]) -> list[str]:
-    files: list[str] = []
-    for name in names:
-        path = Path(name)
-        if name != STDIN and path.is_dir():
-            found = sorted(str(file) for file in path.glob("*.json"))
-            if not found:
-                raise InvalidEvent(f"{name}: contains no .json file; name a file or a folder with events")
-            files += found
-        else:
-            files.append(name)
-    return files
-
-
-def _read(file: str) -> Any:
-    try:
-        text = sys.stdin.read() if file == STDIN else Path(file).read_text(encoding="utf-8")
-        return read_json(text, parse_constant=_refuse_constant)
-    except OSError as error:
-        raise InvalidEvent(f"cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise InvalidEvent("is not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise InvalidEvent(f"is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
-    except (ValueError, RecursionError) as error:
-        raise InvalidEvent(f"cannot be read as JSON ({type(error).__name__})") from None
-
-
-def _refuse_constant(name: str) -> None:
-    raise InvalidEvent(f"is not valid JSON: {name} is not a JSON number")

@@ -2,6 +2,7 @@
 
 import importlib
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -48,3 +49,16 @@ def load_registry(place: str) -> Registry:
             f"--handler {place}: has no registry; create the handler with create_handler(registry)"
         )
     return registry
+
+
+def load_handler(place: str) -> Callable[[Any, Any], Any]:
+    """Import a module, and return the Lambda handler in it; see `load`.
+
+    Raises:
+        ConfigurationError: As of `load`; or the attribute is not a function.
+    """
+    handler = load(place)
+    if not callable(handler):
+        raise ConfigurationError(f"--handler {place}: is not a function; name a result of create_handler")
+    found: Callable[[Any, Any], Any] = handler
+    return found

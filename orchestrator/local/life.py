@@ -1,0 +1,244 @@
+"""Follows what comes of events until nothing is left to happen, as a deployed stack would."""
+
+import json
+from collections import deque
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any
+
+from orchestrator.details import find_tenant_id
+from orchestrator.errors import ConfigurationError, ConsumerFailed, OrchestratorError, Unavailable, of_name, shown
+from orchestrator.intake.message import ERROR_ATTRIBUTE
+from orchestrator.local import messages
+from orchestrator.local.lambda_context import LocalContext
+from orchestrator.local.runs import EmulatedRuns
+from orchestrator.local.story import Story
+from orchestrator.local.world import World
+
+BUS, CODEBUILD, SCHEDULE, WAITING_QUEUE = "the bus", "CodeBuild", "the schedule", "the waiting queue"
+
+# A whole life has some twenty events. Each event or message in a file may begin one.
+_MOST_EVENTS = 50
+# Sweeps and redeliveries in a row that may lead to nothing. After three tries, a message that cannot be handled is in
+# the failure queue.
+_MOST_IDLE_TRIES = 3
+
+
+class Life:
+    """Sends events to a handler, and everything that follows from them.
+
+    Attributes:
+        has_failed: Whether an event could not be handled.
+    """
+
+    def __init__(
+        self,
+        handler: Callable[[Any, Any], Any],
+        world: World,
+        story: Story,
+        *,
+        failing: Collection[str],
+        answered: Callable[[Any], None],
+        failed: Callable[[Exception, str], None],
+    ) -> None:
+        """Store the arguments.
+
+        Args:
+            handler: The Lambda handler.
+            world: The emulated services.
+            story: Prints each step.
+            failing: Names of the jobs whose runs fail. All other runs succeed.
+            answered: Called with each answer of the handler.
+            failed: Called with the error of each event that could not be handled, and the event's file or type.
+        """
+        self.has_failed = False
+        self._handler = handler
+        self._world = world
+        self._story = story
+        self._answered = answered
+        self._failed = failed
+        self._runs = EmulatedRuns(world.codebuild, world.jenkins, failing)
+        self._arrived: deque[tuple[dict[str, Any], str]] = deque()
+        self._tenants: dict[str, None] = {}  # a set that keeps the order
+        self._idle_tries = 0
+        self._events_left = 0
+
+    def begin(self, event: Any, file: str) -> None:
+        """Handle the event, or the batch of SQS messages, of a file. An event gets the present time.
+
+        Args:
+            event: The file's content.
+            file: The file's name.
+        """
+        self._events_left += _MOST_EVENTS * len(_records(event) or [event])
+        event = messages.sent_now(event)
+        count = len(_failed_messages(self._handle(event, file, name=file)))
+        if count:
+            error = f"{count} messages failed, and their queue is not emulated; send each as an event in a file"
+            self._fail(Unavailable(error), file)
+
+    def follow(self) -> None:
+        """Handle everything that comes of the events so far, until nothing is left to happen.
+
+        Raises:
+            ConfigurationError: There are so many events that they probably lead to one another in a circle.
+        """
+        while self._step():
+            pass
+        for message in self._world.failure_queue.receive_all():
+            self._fail(_error(message), _type_in(message))
+        for message in self._world.waiting_queue.receive_all():
+            self._fail(Unavailable("the event still waits, and no emulated job is left to end"), _type_in(message))
+
+    def end(self) -> None:
+        """Print the status of every tenant that an event was about."""
+        for tenant_id in self._tenants:
+            self._story.tenant(tenant_id, self._world.tenant_record(tenant_id))
+
+    def _step(self) -> bool:
+        """Do what happens next. Return `False` if nothing is left.
+
+        Published events come first, then the end of a job. Messages in the waiting queue come last, because they wait
+        for runs to end.
+        """
+        if self._arrived:
+            self._handle(*self._arrived.popleft())
+        elif self._end_job():
+            self._idle_tries = 0
+        elif self._idle_tries >= _MOST_IDLE_TRIES or not (self._sweep() or self._redeliver()):
+            return False
+        return True
+
+    def _handle(self, event: Any, origin: str, *, event_type: str | None = None, name: str | None = None) -> Any:
+        """Handle an event, and notice what comes of it.
+
+        Args:
+            event: The event, or a batch of SQS messages.
+            origin: Where the event comes from.
+            event_type: The event's type, if `event` is a batch with one event.
+            name: What to call the event in error messages; by default, its type.
+
+        Returns:
+            The answer, or `None` if the handler raised an error.
+        """
+        event_type = event_type or _type(event)
+        if self._events_left == 0:
+            raise ConfigurationError(
+                f"--follow stopped at event {shown(event_type)}, because more than "
+                f"{_MOST_EVENTS} events for each one in the files were handled; look for a consumer whose event leads "
+                "to the same event again"
+            )
+        self._events_left -= 1
+        self._tenants.update(dict.fromkeys(_tenant_ids(event)))
+        self._story.event(event_type, origin)
+        answer = None
+        try:
+            answer = self._handler(event, LocalContext())
+            self._answered(answer)
+        except BrokenPipeError:
+            raise  # the program that reads the output has exited
+        except Exception as error:  # a user's handler may raise anything
+            self._fail(error, name or event_type)
+        else:
+            self._story.answer(answer)
+        self._notice()
+        return answer
+
+    def _notice(self) -> None:
+        """Print what has left the function, and let the published events arrive."""
+        for run in self._runs.started():
+            self._story.started(run)
+        for entry in self._world.take_published():
+            self._story.published(entry)
+            self._arrived.append((messages.from_bus(entry, self._world.region), BUS))
+            self._idle_tries = 0
+        for request, is_accepted in self._world.take_callbacks():
+            self._story.callback(request, is_accepted=is_accepted)
+
+    def _end_job(self) -> bool:
+        ending = self._runs.end_next()
+        if ending is None:
+            return False
+        self._story.ended(ending)
+        if ending.event is not None:
+            self._arrived.append((ending.event, CODEBUILD))
+        return True
+
+    def _sweep(self) -> bool:
+        """Send the schedule's event at the time at which a followed run is due. Return whether there is such a run."""
+        left = self._world.time_until_check()
+        if left is None:
+            return False
+        if left:
+            self._world.advance(left)
+            self._story.passed(left)
+        answer = self._handle(messages.scheduled(self._world.region), SCHEDULE)
+        is_swept = isinstance(answer, Mapping) and bool(answer.get("consumers"))
+        self._idle_tries = self._idle_tries + 1 if is_swept else _MOST_IDLE_TRIES
+        return True
+
+    def _redeliver(self) -> bool:
+        """Deliver the messages in the waiting queue, one by one. Return whether there are any."""
+        queue = self._world.waiting_queue
+        received = queue.receive_all()
+        self._idle_tries += 1
+        for message in received:
+            batch = messages.batch(message, queue.url, queue.region)
+            answer = self._handle(batch, WAITING_QUEUE, event_type=_type_in(message))
+            if answer is None or _failed_messages(answer):
+                self._story.waits_on()
+                queue.give_back(message)
+            else:
+                queue.delete(message)
+                self._idle_tries = 0
+        return bool(received)
+
+    def _fail(self, error: Exception, name: str) -> None:
+        self.has_failed = True
+        self._failed(error, name)
+
+
+def _failed_messages(answer: Any) -> Sequence[Any]:
+    return answer.get("batchItemFailures") or () if isinstance(answer, Mapping) else ()
+
+
+def _records(event: Any) -> list[Any]:
+    """Return the messages of a batch; an event has none."""
+    records = event.get("Records") if isinstance(event, Mapping) else None
+    return records if isinstance(records, list) else []
+
+
+def _tenant_ids(event: Any) -> list[str]:
+    """Return the ids of the tenants that an event is about, or the messages of a batch are about."""
+    # The body of a message of the reference connector is only the event's detail.
+    bodies = map(_body, _records(event))
+    events = [event, *(body if "detail" in body else {"detail": body} for body in bodies)]
+    details = [one.get("detail") for one in events if isinstance(one, Mapping)]
+    found = [find_tenant_id(detail) for detail in details if isinstance(detail, Mapping)]
+    return [tenant_id for tenant_id in found if tenant_id is not None]
+
+
+def _body(record: Any) -> Mapping[str, Any]:
+    try:
+        body = json.loads(record["body"])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+    return body if isinstance(body, Mapping) else {}
+
+
+def _type(event: Any) -> str:
+    """Return an event's type, or a text that stands for it."""
+    if records := _records(event):
+        return f"batch of {len(records)}"
+    return str(event.get("detail-type")) if isinstance(event, Mapping) else "without a type"
+
+
+def _type_in(message: Mapping[str, Any]) -> str:
+    """Return the type of the event in an SQS message."""
+    return _type(_body({"body": message["Body"]}))
+
+
+def _error(message: Mapping[str, Any]) -> OrchestratorError:
+    """Return the error with which a message was moved to the failure queue."""
+    texts = {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
+    reason = texts.get("ErrorMessage", "no reason is known")
+    return of_name(texts.get(ERROR_ATTRIBUTE, ""), reason) or ConsumerFailed(reason)

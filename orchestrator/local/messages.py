@@ -1,0 +1,110 @@
+"""Builds what AWS sends to the function: events of the bus, of CodeBuild and of the schedule, and batches from SQS."""
+
+import json
+import uuid
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from orchestrator.timing import clock
+from orchestrator.timing.clock import written
+
+_ACCOUNT_ID = "123456789012"
+
+
+def from_bus(entry: Mapping[str, Any], region: str) -> dict[str, Any]:
+    """Build the event that EventBridge delivers for an entry that was given to PutEvents."""
+    return _event(
+        entry["DetailType"],
+        entry["Source"],
+        region,
+        json.loads(entry["Detail"]),
+        time=entry.get("Time"),
+        resources=list(entry.get("Resources", ())),
+    )
+
+
+def state_change(build: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the event that CodeBuild publishes when a build has ended.
+
+    https://docs.aws.amazon.com/codebuild/latest/userguide/sample-build-notifications.html
+
+    Args:
+        build: The build, in the form that CodeBuild returns.
+    """
+    detail = {
+        "build-status": build["buildStatus"],
+        "project-name": build["projectName"],
+        "build-id": build["arn"],
+        "current-phase": "COMPLETED",
+        "current-phase-context": "[]",
+        "additional-information": {
+            "build-complete": True,
+            "initiator": "orchestrator",
+            "environment": {"environment-variables": build["environment"]["environmentVariables"]},
+        },
+        "version": "1",
+    }
+    region = build["arn"].split(":")[3]
+    return _event("CodeBuild Build State Change", "aws.codebuild", region, detail, resources=[build["arn"]])
+
+
+def scheduled(region: str) -> dict[str, Any]:
+    """Build the event of the schedule that starts a sweep."""
+    schedule = f"arn:aws:scheduler:{region}:{_ACCOUNT_ID}:schedule/default/orchestrator-sweep"
+    return _event("Scheduled Event", "aws.scheduler", region, "{}", resources=[schedule])
+
+
+def batch(message: Mapping[str, Any], queue_url: str, region: str) -> dict[str, Any]:
+    """Build the batch in which Lambda delivers one message of a queue.
+
+    Args:
+        message: The message, as SQS returns it.
+        queue_url: The queue's URL.
+        region: The queue's region.
+    """
+    attributes = message.get("MessageAttributes", {})
+    record = {
+        "messageId": message["MessageId"],
+        "receiptHandle": message["ReceiptHandle"],
+        "body": message["Body"],
+        "attributes": message["Attributes"],
+        "messageAttributes": {
+            name: {"stringValue": value["StringValue"], "dataType": value["DataType"]}
+            for name, value in attributes.items()
+        },
+        "md5OfBody": message["MD5OfBody"],
+        "eventSource": "aws:sqs",
+        "eventSourceARN": f"arn:aws:sqs:{region}:{_ACCOUNT_ID}:{queue_url.rpartition('/')[2]}",
+        "awsRegion": region,
+    }
+    return {"Records": [record]}
+
+
+def sent_now(event: Any) -> Any:
+    """Return an EventBridge event with the present time. Anything else is returned unchanged."""
+    if isinstance(event, dict) and isinstance(event.get("time"), str):
+        return {**event, "time": written(clock.now())}
+    return event
+
+
+def _event(
+    event_type: str,
+    source: str,
+    region: str,
+    detail: Any,
+    *,
+    resources: list[str],
+    time: datetime | None = None,
+) -> dict[str, Any]:
+    return {
+        "version": "0",
+        "id": str(uuid.uuid4()),
+        "detail-type": event_type,
+        "source": source,
+        "account": _ACCOUNT_ID,
+        "time": written(time or clock.now()),
+        "region": region,
+        "resources": resources,
+        "detail": detail,
+    }

@@ -1,0 +1,94 @@
+"""The runs on the emulated CodeBuild and the emulated Jenkins, in the order in which they were started."""
+
+from collections import deque
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.builders.codebuild import SUCCEEDED, console_link
+from orchestrator.local import messages
+from orchestrator.local.codebuild import CodeBuildServer
+from orchestrator.local.jenkins import Build, JenkinsServer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulatedRun:
+    """A run on an emulated build system.
+
+    Attributes:
+        builder: The builder's name.
+        job: The job's name.
+        id: The run's id in the build system, as in the outcome of its start.
+        link: Address of the run's web page.
+        build: The build, as the emulated server keeps it.
+    """
+
+    builder: str
+    job: str
+    id: str
+    link: str | None
+    build: Any
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmulatedEnding:
+    """The end of a run.
+
+    Attributes:
+        run: The run.
+        result: The result, as the build system calls it.
+        event: The event that reports the end; `None` for Jenkins, which sends none.
+    """
+
+    run: EmulatedRun
+    result: str
+    event: dict[str, Any] | None
+
+
+class EmulatedRuns:
+    """Finds the runs that were started, and ends them one by one."""
+
+    def __init__(self, codebuild: CodeBuildServer, jenkins: JenkinsServer, failing: Collection[str]) -> None:
+        """Store the arguments.
+
+        Args:
+            codebuild: The emulated CodeBuild.
+            jenkins: The emulated Jenkins.
+            failing: Names of the jobs whose runs fail. All other runs succeed.
+        """
+        self._codebuild = codebuild
+        self._jenkins = jenkins
+        self._failing = failing
+        self._seen_builds = 0
+        self._running: deque[EmulatedRun] = deque()
+
+    def started(self) -> list[EmulatedRun]:
+        """Return the runs that were started since the last call. Jenkins' queue items become builds."""
+        builds = self._codebuild.builds[self._seen_builds :]
+        self._seen_builds += len(builds)
+        started = [*map(_codebuild_run, builds), *map(self._jenkins_run, self._jenkins.run_queue())]
+        self._running.extend(started)
+        return started
+
+    def end_next(self) -> EmulatedEnding | None:
+        """End the run that was started first, and return its end. Return `None` if no run is left."""
+        if not self._running:
+            return None
+        run = self._running.popleft()
+        has_failed = run.job in self._failing
+        if run.builder == "JENKINS":
+            result = "FAILURE" if has_failed else "SUCCESS"
+            self._jenkins.finish(run.job, run.build.number, result)
+            return EmulatedEnding(run=run, result=result, event=None)
+        result = "FAILED" if has_failed else SUCCEEDED
+        self._codebuild.finish(run.build, result)
+        return EmulatedEnding(run=run, result=result, event=messages.state_change(run.build))
+
+    def _jenkins_run(self, build: Build) -> EmulatedRun:
+        link = f"{self._jenkins.url}/queue/item/{build.queue_id}/"
+        return EmulatedRun(builder="JENKINS", job=build.job.path, id=str(build.queue_id), link=link, build=build)
+
+
+def _codebuild_run(build: dict[str, Any]) -> EmulatedRun:
+    link = console_link(build["arn"])
+    return EmulatedRun(builder="CODE_BUILD", job=build["projectName"], id=build["id"], link=link, build=build)
