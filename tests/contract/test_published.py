@@ -8,8 +8,8 @@ from orchestrator import Application, Event, Registry, StartJob, create_handler
 from orchestrator.cli.asyncapi import document
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.lifecycle.endings import ENDINGS
+from orchestrator.local.codebuild import CodeBuildServer
 from tests.support.aws import Requests, published
-from tests.support.codebuild_server import CodeBuildServer
 from tests.support.contract import problems
 from tests.support.events import as_event, changed, invoke, sample, state_change
 
