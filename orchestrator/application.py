@@ -66,7 +66,8 @@ class Application:
         """Handle one invocation.
 
         Args:
-            event: An EventBridge event, or a batch of SQS messages.
+            event: An EventBridge event, a record of Lambda's failure destination that contains one, or a batch of SQS
+                messages.
             context: Lambda's context object.
 
         Returns:

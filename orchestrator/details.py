@@ -150,7 +150,10 @@ def _json_object(value: Any) -> Any:
 
 
 class _OrJsonText:
-    """Makes the JSON schema of a type accept a text with JSON as well. It does not change what is validated."""
+    """Adds an alternative to the JSON schema of a type: a text that contains the value as JSON.
+
+    Only the schema changes. How the model validates a value stays the same.
+    """
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
         value = handler(core_schema)
@@ -176,7 +179,13 @@ def _with_plan(detail: Any) -> Any:
 
 
 def _or_in_envelope(flat: dict[str, Any]) -> dict[str, Any]:
-    """Return the JSON schema of a detail that may be wrapped as `{type, data}` (see `unwrapped`)."""
+    """Extend the JSON schema of a flat detail, so that it also accepts a detail wrapped as `{type, data}`.
+
+    `unwrapped` unwraps such a detail.
+
+    Args:
+        flat: The schema of the flat detail. Its `title` and `description` are moved to the result.
+    """
     about = {name: flat.pop(name) for name in ("title", "description")}
     envelope = {"required": ["data"], "not": {"required": ["tenant"]}, "properties": {"data": flat}}
     return {
@@ -254,7 +263,10 @@ class DeprovisioningDetail(_Model):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Describe all forms; without this, the schema would be that of a flat detail with `tenant`."""
+        """Describe all forms of the detail.
+
+        Pydantic's own schema would describe only a detail that contains `tenant` and is not wrapped as `{type, data}`.
+        """
         flat = handler(core_schema)
         del flat["required"]
         by_id = {"required": ["tenantId"], "properties": {"tenantId": {"type": "string", "minLength": 1}}}
@@ -362,9 +374,13 @@ def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def find_tier(detail: Mapping[str, Any]) -> str | None:
-    """Read the name of the plan's tier from any event's detail: `planConfig.tier`, or else `subscription.plan.tier`.
+    """Read the name of the plan's tier from any event's detail.
 
-    The detail may be wrapped as `{type, data}`.
+    The name is `planConfig.tier`. If the detail has no `planConfig`, the name is `subscription.plan.tier`. The detail
+    may be wrapped as `{type, data}`.
+
+    Returns:
+        The name. `None` if the name is missing, empty or not a string.
     """
     inner = _with_plan(unwrapped(detail))
     plan = inner.get("planConfig")

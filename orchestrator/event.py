@@ -50,8 +50,8 @@ class Delivery:
     Attributes:
         consumers: Names of the consumers that the event is for. If the tuple is empty, the event is for all consumers
             of its type.
-        has_waited: Whether the event was delivered before: the message has been received more than once, or it was
-            sent for an event that waits for its job.
+        has_waited: Whether the event was delivered before. This is true if the queue's message has been received more
+            than once, or if this function sent the message to let the event wait for its job.
         comes_back: Whether this Lambda function schedules a retry of the message if handling the message fails.
         is_last: Whether the event has waited for too long, so that this delivery counts as the last one.
     """

@@ -182,7 +182,11 @@ def ending_id(run_id: str) -> str:
 
 
 def is_confirmed_ending(event: Event[Any], run_id: str) -> bool:
-    """Whether this package published an event about a run's ending, which the build system then has confirmed."""
+    """Whether this package itself published an event that reports a run's ending.
+
+    The package publishes such an event only if the build system says that the run has ended or is gone. An event that
+    the run sent itself does not prove that.
+    """
     return published_mark(event.source, event.resources) == _PUBLISHED_BY + ending_id(run_id)
 
 

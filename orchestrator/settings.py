@@ -93,8 +93,8 @@ class Settings(BaseModel):
         callback_url: Address of the status webhook. It is used if no event, tenant record or tier names an address.
         deprovisioning_webhook_type: The value of `type` in the body of a status webhook about a deprovisioning. Without
             this setting, no status webhook is sent about a deprovisioning.
-        callback_allowed_hosts: Hosts that callbacks may go to. The entry `.example.com` allows all subdomains of
-            `example.com`.
+        callback_allowed_hosts: Hosts that callbacks may go to, in addition to the host in `callback_url` and the hosts
+            in the tier's item. The entry `.example.com` allows all subdomains of `example.com`.
         idempotency_table: DynamoDB table of the ledger. Without it, each Lambda environment has only its own records,
             in memory, and an event that is delivered twice may start its job twice.
         idempotency_record_max_age: How long the ledger keeps a record, in seconds. A run is followed only while its
@@ -109,7 +109,9 @@ class Settings(BaseModel):
             setting, such a message stays in the queue that it came from, and the redrive policy of that queue applies.
             The URL is checked only when it is used, because `sam local` passes the queue's name instead of its URL.
         waiting_queue_url: URL of the SQS queue in which an event waits if its job cannot be started yet. Without this
-            setting, such an event fails, unless it came from a queue. The URL is checked only when it is used.
+            setting, such an event fails. An event that came from a queue never needs this setting: if
+            `failure_queue_url` is set, it waits in the queue that it came from. The URL is checked only when it is
+            used.
         tenant_serialization: Whether a job waits while a job of another event runs for the same tenant.
         sqs_parallel_records: How many messages of a batch are handled at the same time.
         jenkins_url: Address of the Jenkins server, including the path at which Jenkins is installed, if any.

@@ -48,9 +48,12 @@ class _CurrentStdout(logging.StreamHandler[TextIO]):
 
 
 def _message(text: Any) -> Any:
-    """Parse a log message that begins with `{` or `[`, like a JSON object or list. Return any other message unchanged.
+    """Parse a log message as JSON if it begins with `{` or `[`. Return any other message unchanged.
 
-    Powertools itself would try to parse every message, which costs an exception for each message that is not JSON.
+    By default, Powertools tries to parse every message, which costs an exception for each message that is not JSON.
+
+    Raises:
+        ValueError: The message begins with `{` or `[`, but is not JSON. Powertools then logs the message unchanged.
     """
     return json.loads(text) if text.startswith(("{", "[")) else text
 

@@ -49,7 +49,7 @@ def document(registry: Registry, place: str) -> dict[str, Any]:
 
     Args:
         registry: The registry.
-        place: The module and the name of its handler, for the title.
+        place: The handler's module and name, for the document's title.
 
     Raises:
         ConfigurationError: The model of a detail has no JSON schema.

@@ -29,7 +29,7 @@ Models = Mapping[str, Sequence[TypeAdapter[Any]]]
 class EndingDetail(BaseModel):
     """The detail of an event that the handler publishes about the ending of a run, or about a job that never starts.
 
-    It has the job's variables, and these.
+    The detail has the job's variables, in addition to the properties that this schema declares.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -48,9 +48,13 @@ class EndingDetail(BaseModel):
 def models_of(registry: Registry) -> Models:
     """Return, for each event type, the models that an event's detail must fit.
 
-    The types are those that the consumers take, and those that follow from the consumers. For a type that no consumer
-    of the registry takes, the model is that of the lifecycle, or `EndingDetail` if the type is that of an ending. If no
-    model is known, the sequence is empty. The text `ENDINGS` stands for the types of the endings of any job.
+    The result contains the event types that the registry's consumers take, and those of the events that can follow
+    from the consumers. If no consumer takes a type, its model is the one in `DETAIL_MODELS`. If there is none, the
+    model is `EndingDetail` for an event about an ending or a failure. A type without a known model has an empty
+    sequence.
+
+    If a consumer leads to `ENDINGS`, the result also has the key `ENDINGS`, which stands for the event types of all
+    jobs' endings.
     """
     models: dict[str, list[TypeAdapter[Any]]] = {}
     for consumer in registry:
@@ -86,7 +90,8 @@ def schemas_of(models: Models, reference: str) -> tuple[dict[str, dict[str, Any]
 
     Args:
         models: What `models_of` returned.
-        reference: Template of the references to definitions, with `{model}` for the name.
+        reference: Template of the `$ref` values, such as `#/$defs/{model}`. `{model}` is replaced by the name of the
+            definition.
 
     Raises:
         ConfigurationError: A model has no JSON schema.
@@ -110,7 +115,10 @@ def schemas_of(models: Models, reference: str) -> tuple[dict[str, dict[str, Any]
 
 
 class _Generator(GenerateJsonSchema):
-    """Leaves out titles that repeat a field's name, and `null` as a default value; keeps the members' natural order."""
+    """Generates schemas without the fields' automatic titles and without `null` as a default value.
+
+    The keys of a schema are not sorted. If possible, a nullable type is a list, such as `["string", "null"]`.
+    """
 
     def sort(self, value: dict[str, Any], parent_key: str | None = None) -> dict[str, Any]:
         return value

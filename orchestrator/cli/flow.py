@@ -1,4 +1,4 @@
-"""Reads from consumers what follows from them, and gives event types and consumers names that diagrams can use."""
+"""Finds out which events and effects each consumer can cause, and makes names for the nodes of diagrams."""
 
 import ast
 import inspect
@@ -34,7 +34,8 @@ def following_types(registry: Registry) -> list[str]:
 def condition(consumer: Consumer) -> str | None:
     """Describe the condition of a consumer: the name of the function, or the expression of a lambda.
 
-    If the expression cannot be read from the source, the result is `<lambda>`, with the names around it.
+    If a lambda's expression cannot be read from the source, the result is the lambda's qualified name, such as
+    `register.<locals>.<lambda>`. If the consumer has no condition, the result is `None`.
     """
     if consumer.when is None:
         return None
@@ -47,10 +48,11 @@ def name_of(function: object) -> str:
 
 
 def identifiers(*groups: Iterable[str]) -> list[dict[str, str]]:
-    """Give each text a name that resembles it and has only ASCII letters, digits and underscores.
+    """Derive an identifier from each string. An identifier has only ASCII letters, digits and underscores.
 
     Returns:
-        For each group, its texts with their names. Each name is unique among those of all groups.
+        For each group, a mapping from its strings to their identifiers. No identifier occurs twice, not even in
+        different groups.
     """
     taken = set(_RESERVED)
     found: list[dict[str, str]] = []

@@ -37,10 +37,13 @@ def load(place: str) -> Any:
 
 
 def load_registry(place: str) -> Registry:
-    """Import a registry, or a handler that has one. `load` explains the argument.
+    """Import a registry or a handler, and return the registry or that of the handler.
+
+    Args:
+        place: See `load`.
 
     Raises:
-        ConfigurationError: `load` raised this error, or the attribute is not a registry and has none.
+        ConfigurationError: `load` raised this error, or `place` names neither a registry nor a handler that has one.
     """
     loaded = load(place)
     registry = loaded if isinstance(loaded, Registry) else getattr(loaded, "registry", None)
@@ -55,7 +58,7 @@ def load_handler(place: str) -> Callable[[Any, Any], Any]:
     """Import a module, and return the Lambda handler in it; see `load`.
 
     Raises:
-        ConfigurationError: As of `load`; or the attribute is not a function.
+        ConfigurationError: `load` raised this error; or the attribute is not callable.
     """
     handler = load(place)
     if not callable(handler):

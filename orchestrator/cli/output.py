@@ -17,7 +17,9 @@ def print_json(value: Any, stream: TextIO) -> None:
 
 
 def print_yaml(value: Any, stream: TextIO) -> None:
-    """Print a value as YAML: mappings keep their order, and values that occur twice are written twice.
+    """Print a value as YAML.
+
+    Mappings keep their order. A value that occurs several times is written out each time, without anchors and aliases.
 
     Raises:
         ConfigurationError: PyYAML is not installed.

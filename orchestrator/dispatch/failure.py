@@ -32,8 +32,8 @@ def failure_event(
         error: The failure. Its text becomes `reason` in the new event's detail, and its class name becomes `error`.
 
     Returns:
-        The action that publishes the new event. The new event's detail identifies the tenant. If they are known and
-        fit, it also contains `secret`, `context`, `tier` and `API_ENDPOINT`.
+        The action that publishes the new event. The new event's detail identifies the tenant. It also contains those of
+        `secret`, `context`, `tier` and `API_ENDPOINT` that are known, unless the detail would be too large with them.
         `None` if nobody waits for a job. Nobody waits in three cases: `event` has no tenant id, the error is an
         `UnknownTenant`, or the consumer returned actions and none of them starts a job.
     """

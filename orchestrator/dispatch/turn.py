@@ -46,7 +46,10 @@ class ConsumerResult:
 
     @property
     def waits_for(self) -> WaitReason | None:
-        """Why the consumer's job cannot be started yet. `None` if the consumer did not fail, or failed otherwise."""
+        """Why the consumer's job cannot be started yet.
+
+        `None` if the consumer did not fail, or failed for a reason that waiting does not solve.
+        """
         return self.error.waits_for if isinstance(self.error, Unavailable) else None
 
     @property
@@ -164,8 +167,9 @@ class Turn:
     def _has_started_job(self) -> bool:
         """Return whether an earlier delivery of this event has started the consumer's job.
 
-        If it has, the tenant record may already show a later stage of the operation, such as the tenant's provisioning.
-        The actions that begin the operation (see `begins`) would set the record back, so the caller skips them.
+        If it has, the tenant record may already show a later stage of the operation (for example, of the tenant's
+        provisioning). The actions that begin the operation (see `begins`) would set the record back, so the caller
+        skips them.
 
         The ledger is read only if the actions contain a `StartJob` and an action that begins an operation, and if this
         delivery may be a retry. Otherwise, the result is False.

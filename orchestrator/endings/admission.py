@@ -90,9 +90,9 @@ class Admission:
 
         Call this method after all consumers have handled the event.
 
-        If this function published the event, the build system has said that the run has ended, so the run is no longer
-        followed. If the run itself sent the event, the run may still be going on, and may even fail. It is followed
-        until the build system says that it has ended.
+        If the Lambda function published the event, the build system has said that the run has ended, so the run is no
+        longer followed. If the run itself sent the event, the run may still be going on, and may even fail. The run is
+        then followed until the build system says that it has ended.
 
         Args:
             event: The event that `admit` returned.
@@ -107,7 +107,7 @@ class Admission:
             self._records.mark_handled(run_id, EndingStatus.FAILURE if has_failed else EndingStatus.SUCCESS)
 
     def _check_sender(self, event: Event[Mapping[str, Any]]) -> None:
-        """If `REQUIRE_RUN_ID` is set, check that this Lambda function published an event that has no run id.
+        """If `REQUIRE_RUN_ID` is set and an event has no run id, check that this Lambda function published the event.
 
         For example, if the Lambda function cannot start a job, there is no run. The Lambda function then publishes a
         failure event without a run id. The event's `resources` contain the id of the action that published the event.

@@ -87,13 +87,16 @@ class EndingPublisher:
         return self.publish(record, ending, origin.time)
 
     def publish(self, record: Record, ending: Ending, time: datetime) -> Outcome:
-        """Publish how a run ended, unless an event about that has been published or handled already.
+        """Publish how a run ended, unless that has been published already, or the run's own report has been handled.
 
-        If the run has itself reported the ending, and that report has been handled, the run is no longer followed.
-        Otherwise, it is followed until the published event has been handled (see `Admission.finish`).
+        The ending that counts may differ from `ending`:
 
-        A failure that the run has reported stands, even if the build system says that the run has succeeded. If the
-        build system can only guess the ending, the ending that the run has reported is published.
+        - If the run itself has reported a failure, the failure counts, even if `ending` is a success.
+        - If `ending` is only a guess (`Ending.is_gone`), the ending that the run itself has reported counts, if any.
+
+        If the run itself has reported the ending that counts, and that report has been handled, nothing is published,
+        and the run is no longer followed. Otherwise, the run is followed until the published event has been handled
+        (see `Admission.finish`).
 
         Args:
             record: The run's record.

@@ -95,7 +95,7 @@ class Sweep:
             step: A group from `_steps`.
 
         Returns:
-            The outcomes of publishing, by run id, of the runs that have ended.
+            The outcome of publishing each ending, by run id. A run whose ending could not be published is left out.
         """
         if step[0].is_in_doubt:
             for record in step:
@@ -124,7 +124,10 @@ class Sweep:
         }
 
     def _may_be_guessed(self, record: Record) -> bool:
-        """Return whether a run that is gone counts as ended: it is old, or has itself reported how it ended."""
+        """Return whether a guessed ending may be published for a run that the build system has deleted.
+
+        It may if the run is old enough, or if the ledger already has the run's ending.
+        """
         if record.age > _OVERDUE:
             return True
         current = self._records.read(record.id)  # the index does not contain the ending
@@ -145,7 +148,7 @@ class Sweep:
         If the run is found, a later sweep checks whether it has ended. If the run is not found, later sweeps search
         again, until an hour after the record's lock has expired. From then on, the job counts as never started, and the
         run is no longer followed. If a search is impossible, for example because the job does not keep run ids, the
-        sweeps wait for a day instead of an hour.
+        limit is a day instead of an hour.
         """
         job, run, patience = record.started_job, None, _END_OF_DOUBT
         system = self._systems.get(job.builder, job.name)
@@ -179,7 +182,10 @@ def _group(record: Record) -> tuple[bool, str, str]:
 
 
 def _tried(act: Callable[..., Outcome | None], *arguments: Any) -> Outcome | None:
-    """Call `act` with the arguments, and return its result. If it raises an `OrchestratorError`, log the error."""
+    """Call `act` with the arguments, and return its result.
+
+    If `act` raises an `OrchestratorError`, log the error and return `None`.
+    """
     try:
         return act(*arguments)
     except Unavailable as error:  # another sweep may be publishing the same ending

@@ -189,8 +189,8 @@ class Queue:
 def body_of(event: Any) -> str:
     """Convert an event to JSON that SQS accepts as a message body.
 
-    SQS refuses most control characters. If the JSON has an unprintable character, the JSON is therefore written with
-    printable ASCII characters only, and all others are escaped.
+    SQS refuses most control characters. Therefore, if the JSON contains any unprintable character, all its non-ASCII
+    and control characters are escaped.
     """
     text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
     return text if text.isprintable() else json.dumps(event, separators=(",", ":"))

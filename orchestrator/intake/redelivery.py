@@ -80,8 +80,9 @@ class Redelivery:
           least three times.
         - If the message was not tried (see `Failed.error`), it is moved if it is more than 13 days old.
 
-        The error may be an exception group. The first rule then applies if all of its errors say that the job cannot
-        be started yet, and the second rule if at least one of its errors is an `Unavailable` as in the second rule.
+        The error may be an exception group. If all of its errors say that the job cannot be started yet, the first
+        rule applies. Otherwise, the second rule applies if at least one of its errors is an `Unavailable` and not an
+        `Untraceable`. Otherwise, the third rule applies.
 
         The failure queue gets the message's event, as an EventBridge event with the original id. The message attributes
         `ErrorCode` and `ErrorMessage` hold the error's class name and text. If the message cannot be converted to an

@@ -28,14 +28,16 @@ _IN_THE_WAY = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedT
 class Change:
     """A change of one item that is made only if a condition holds.
 
-    In the expressions, the placeholder `#x` stands for the item's attribute `x`, and `:x` stands for `values["x"]`.
+    In the expressions, the placeholder `#x` stands for the item's attribute `x`, unless `names` has another name for
+    it. The placeholder `:x` stands for `values["x"]`.
 
     Attributes:
         key: The item's key.
         condition: The condition expression.
         values: The values that the expressions use, by name.
         update: The update expression; `None` deletes the item.
-        names: The attributes that have other names than their placeholders.
+        names: Attribute names by placeholder, without `#`. Only placeholders that differ from their attribute's name
+            need an entry.
     """
 
     key: str
@@ -45,7 +47,10 @@ class Change:
     names: Mapping[str, str] = field(default_factory=dict)
 
     def request(self, table: str) -> dict[str, Any]:
-        """Build the arguments of the client's method. An entry of a transaction has the same ones."""
+        """Build the arguments for the DynamoDB client's method `update_item` or `delete_item`.
+
+        The entry `Update` or `Delete` of a `transact_write_items` request has the same arguments.
+        """
         names = re.findall(r"#(\w+)", f"{self.condition} {self.update or ''}")
         values = {f":{name}": value for name, value in items.to_item(self.values).items()}
         return {
@@ -67,11 +72,14 @@ class Refused:
 
 
 class Conflict(Exception):
-    """Another request for the same item was in the way, or there were too many, so nothing was changed."""
+    """Nothing was changed, because another request used the same item, or because DynamoDB throttled the request."""
 
 
 class Table:
-    """The ledger's table. Every method raises the SDK's errors."""
+    """The ledger's table.
+
+    Each method describes how it reports failed conditions and conflicts. Any other error of the SDK is raised as it is.
+    """
 
     def __init__(self, name: str, client: "Callable[[], DynamoDBClient]") -> None:
         """Store the arguments.
@@ -87,10 +95,11 @@ class Table:
         """Change an item.
 
         Returns:
-            The item as it was before, or `None` if there was none; or else `Refused`.
+            If the change was made, the item as it was before, or `None` if there was none. If the condition did not
+            hold, `Refused`.
 
         Raises:
-            Unavailable: Transactions with the same item were in the way each time.
+            Unavailable: At every attempt, a transaction with the same item was in the way.
         """
         client = self.client()
         operation = client.delete_item if change.update is None else client.update_item
@@ -115,10 +124,11 @@ class Table:
         """Change two items in one transaction: both, or none.
 
         Returns:
-            `Refused` for each change whose condition did not hold. If there is one, nothing was changed.
+            One entry for each change: `Refused` if the change's condition did not hold, or else `None`. If either
+            change was refused, nothing was changed.
 
         Raises:
-            Conflict: Other requests for the same items were in the way each time. Nothing was changed.
+            Conflict: Every attempt met other requests for the same items, or was throttled. Nothing was changed.
         """
         entries: list[Any] = [
             {"Delete" if change.update is None else "Update": change.request(self.name)} for change in (first, second)
@@ -140,7 +150,7 @@ def _refusals(error: ClientError) -> tuple[Refused | None, Refused | None]:
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 
     Raises:
-        Conflict: Another request was in the way, or there were too many.
+        Conflict: Another request for one of the items was in the way, or DynamoDB throttled the transaction.
         ClientError: The transaction failed for another reason.
     """
     response: Any = error.response

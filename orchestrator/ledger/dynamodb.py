@@ -96,8 +96,9 @@ class DynamoDBRecords:
     def _claim_and_join(self, claim: Change, tenant_id: str, job: StartedJob) -> tuple[bool, Record | None]:
         """Claim an action, and let its job's run join the tenant's lock, in one transaction.
 
-        A transaction that succeeds does not return the record as it was. So the first one succeeds only if there is no
-        record. If it is refused, it returns the record, and the next one succeeds only if the record is still the same.
+        A transaction that succeeds does not return the record as it was before. Therefore, the first transaction
+        requires that there is no record. If there is one, the transaction is refused and returns the record. The next
+        transaction then requires that the record has not changed since.
         """
         before: Record | None = None
         owner: str = claim.values["owner"]
@@ -127,7 +128,8 @@ class DynamoDBRecords:
             item: The lock.
 
         Raises:
-            Overtaken: No runs of another operation kept the job's run from joining, so a later event did.
+            Overtaken: The lock names no runs of another operation. The job's run could thus not join because the tenant
+                has had a run of a later event of the same type.
             Unavailable: A run of another operation holds the lock, or the lock cannot be read.
         """
         lock = self._converted(tenant_lock.from_item, item)
@@ -199,8 +201,8 @@ class DynamoDBRecords:
     def due(self) -> Iterator[Sequence[Record]]:
         """Read the records of the followed runs whose check is due; see `Records.due`.
 
-        A page has at most a hundred records. If a record cannot be read or has no job, an error is logged and the page
-        leaves the record out.
+        Each sequence is one page of at most a hundred records. If a record cannot be read or has no job, an error is
+        logged, and the page does not contain the record.
 
         Raises:
             ConfigurationError: The index `open-jobs` does not exist, or the function may not read it.
@@ -285,7 +287,10 @@ class DynamoDBRecords:
 
 
 def _expecting(before: Record | None, claim: Change) -> Change:
-    """Return a claim that succeeds only if the record is the given one, or if there is no record."""
+    """Return a copy of a claim that succeeds only if the ledger still has the record `before`.
+
+    If `before` is `None`, the claim succeeds only if the ledger has no record of the action.
+    """
     values = {name: value for name, value in claim.values.items() if name not in ("free", "now")}
     if before is None:
         return replace(claim, condition="attribute_not_exists(#state)", values=values)

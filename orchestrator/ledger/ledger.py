@@ -109,7 +109,8 @@ class Records(Protocol):
 
         Raises:
             Overtaken: The tenant has had a run of a later event of the same type.
-            Unavailable: A run of another operation holds the tenant's lock, so the event must wait (`waits_for`).
+            Unavailable: A run of another operation holds the tenant's lock, so the event must wait. The exception's
+                `waits_for` is set.
         """
         ...
 
@@ -147,9 +148,12 @@ class Records(Protocol):
         ...
 
     def mark_handled(self, run_id: str, ending: EndingStatus) -> None:
-        """Store that an event in which a followed run reported this ending has been handled.
+        """Store that a followed run has itself reported its ending in an event, and that this event has been handled.
 
-        The run is due for its next check at once, because only the build system knows whether it has really ended.
+        The run is then due for a check at once, because only the build system knows whether the run has really ended.
+
+        Args:
+            ending: The ending that the event reported.
         """
         ...
 
@@ -158,9 +162,10 @@ class Records(Protocol):
         ...
 
     def give_up(self, record: Record) -> bool:
-        """Stop following a run of which the build system knows nothing, and return True.
+        """Stop following a run that was not found in the build system, and return True.
 
-        If another delivery has claimed the action since the record was read, or the run has become known, return False.
+        Change nothing and return False if another delivery has claimed the action since the record was read, if the
+        record now has an outcome, or if the run is no longer followed.
         """
         ...
 

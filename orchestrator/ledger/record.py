@@ -175,7 +175,7 @@ def latest_free_lock() -> int:
 
 
 def first_check() -> datetime:
-    """Return when to check a run next that has just been started, or whose ending has just become known."""
+    """Return the time of the next check of a run that has just been started, or whose ending has just become known."""
     return clock.now() + FIRST_CHECK
 
 

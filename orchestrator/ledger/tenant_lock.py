@@ -40,7 +40,10 @@ class TenantLock:
 
 
 def is_holding(record: Record | None) -> bool:
-    """Whether a run holds the lock that names it. `None` is a run without a record."""
+    """Whether the run with this record holds the lock that names the run.
+
+    `None` means that the run has no record. Such a run does not hold the lock.
+    """
     return record is not None and record.check_at is not None
 
 
@@ -82,7 +85,10 @@ def joining(tenant_id: str, job: StartedJob, owner: str, expiration: int) -> Cha
 
 
 def leaving(tenant_id: str, run_id: str, record: Record | None, owner: str | None = None) -> Change:
-    """Build the change that takes a run out of its tenant's lock. If the run was started, the lock keeps its time.
+    """Build the change that takes a run out of its tenant's lock.
+
+    If the run was started, the change also stores in the lock when the run's operation began. `joining` refuses
+    jobs of the same event type whose operation began earlier.
 
     Args:
         tenant_id: The tenant's id.
@@ -117,5 +123,8 @@ def from_item(item: Item) -> TenantLock:
 
 
 def _latest(job: StartedJob) -> str:
-    """Return the name of the lock's attribute with the time of the latest event of the job's type that had a run."""
+    """Return the name of the lock's attribute that holds the time of the latest start for the job's event type.
+
+    The time is that of the event that began the operation. A job of an operation that began earlier is not started.
+    """
     return f"latest {job.event_type}"

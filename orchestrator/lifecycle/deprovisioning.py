@@ -69,10 +69,10 @@ def handle_deprovisioning_failure(event: Event[BuildDetail], context: Context) -
 
 
 def _forgotten(tenant_id: str, context: Context) -> list[Action]:
-    """Build the action that removes `secret` and `context` from the tenant record.
+    """Build the action that removes the attributes `secret` and `context` from the tenant record.
 
-    The two values are removed from the tenant record's top level and from its `environmentOverride`. If they are in
-    neither place, no action is returned.
+    They are removed from the record's top level and from the record's `builderConfig.config.environmentOverride`. If
+    neither place has one of them, the result is an empty list.
     """
     record = context.tenants.get(tenant_id) or {}
     changes: dict[str, Any] = {name: None for name in SIGNING if name in record}

@@ -72,7 +72,7 @@ def publish_build_ending(event: Event[BuildStateChange], context: Context) -> Pu
 
     Returns:
         The action that publishes the ending. `None` if the build is still running, or if the build has no run id
-        because the Lambda function did not start it. Also `None` if `PUBLISH_BUILDENDINGS` is false: builds then
+        because the Lambda function did not start it. Also `None` if `PUBLISH_BUILD_ENDINGS` is false: builds then
         publish their endings themselves.
     """
     build = event.detail

@@ -1,6 +1,7 @@
 """Builds the attributes of a tenant record that describe its status.
 
-Besides the status itself, they are for example the time of the event and the id of the run that led to the status.
+Besides the status itself, these attributes are, for example, the time of the event and the id of the run that led to
+the status.
 """
 
 from collections.abc import Mapping

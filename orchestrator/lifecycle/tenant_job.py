@@ -24,8 +24,9 @@ class Requested:
     Attributes:
         admitted: The variables that the tier's `allowedVariables` admits. No later check refuses their names. Their
             values are already converted to text. If the tier has no `allowedVariables`, `admitted` is empty.
-        others: The remaining variables. When the job is prepared, a variable is refused if its name could change how
-            the build runs (see `orchestrator.builders.refused_names`).
+        others: The variables to which `allowedVariables` does not apply; without `allowedVariables`, all variables.
+            When the job is prepared, one of these is refused if its name could change how the build runs (see
+            `orchestrator.builders.refused_names`).
     """
 
     admitted: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -76,10 +77,14 @@ def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:
 def requested_variables(detail: Mapping[str, Any], tier: Mapping[str, Any]) -> Requested:
     """Read the variables that a detail requests for the tenant's jobs.
 
-    If the detail has `builderConfig` but no `subscription`, the requested variables are only the members of
-    `builderConfig.config.environmentOverride`. Otherwise, they are the members of `planConfig.sizeConfig`, `secret` and
-    `context` at the detail's top level, and the members of `environmentOverride`. If a name occurs more than once, the
-    last of these has precedence.
+    If the detail has `builderConfig` but no `subscription`, the variables are only the members of
+    `builderConfig.config.environmentOverride`. Otherwise, they come from three places:
+
+    1. the members of `planConfig.sizeConfig`
+    2. the detail's own members `secret` and `context`, each as one variable
+    3. the members of `builderConfig.config.environmentOverride`
+
+    If a name occurs in several places, the value from the last place is used.
 
     Args:
         detail: The detail of a TENANT_PROVISIONING event, not wrapped as `{type, data}`, or a tenant record.

@@ -85,10 +85,13 @@ def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
 
 @contextmanager
 def with_codebuild(jobs: Sequence[str] = ()) -> Iterator[tuple[Surroundings, CodeBuildServer]]:
-    """Emulate AWS, Jenkins and the control plane as `embedded` does, with a CodeBuild whose builds the caller ends.
+    """Emulate AWS, Jenkins and the control plane as `embedded` does, but use `CodeBuildServer` for CodeBuild.
 
-    moto's builds end by themselves, and keep no variables. There are two more differences: no run is open at the
-    beginning, and status webhooks have an address even if no event names one.
+    In `embedded`, moto emulates CodeBuild: its builds end by themselves, and do not keep their variables. The builds of
+    `CodeBuildServer` keep their variables, and run until the caller ends them.
+
+    There are two more differences from `embedded`: the ledger has no unfinished runs at the beginning, and status
+    webhooks have an address even if no event names one.
 
     Args:
         jobs: Names of jobs to create besides those of the sample tiers; see `embedded`.

@@ -143,10 +143,11 @@ class LocalServer:
         *,
         ssl_context: ssl.SSLContext | None = None,
     ) -> None:
-        """Bind the port; `start` starts the server.
+        """Bind a free port of 127.0.0.1; `start` starts the server.
 
         Args:
-            respond: Answers a request. Each connection has a thread, so several threads may call it at once.
+            respond: Answers a request. Each connection has its own thread, so several threads may call `respond` at
+                once.
             ssl_context: The context for TLS; `None` serves plain HTTP.
         """
         self.requests: list[Request] = []

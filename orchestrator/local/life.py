@@ -24,7 +24,7 @@ _MOST_IDLE_TRIES = 3
 
 
 class Life:
-    """Sends events to a handler, and everything that follows from them.
+    """Sends events to a handler, then the events that follow from these, until nothing is left to happen.
 
     Attributes:
         has_failed: Whether an event could not be handled.
@@ -63,7 +63,9 @@ class Life:
         self._events_left = 0
 
     def begin(self, event: Any, file: str) -> None:
-        """Handle the event, or the batch of SQS messages, of a file. An event gets the present time.
+        """Handle the content of an event file: an event, or a batch of SQS messages.
+
+        The time of an event is replaced by the present time. A batch is not changed.
 
         Args:
             event: The file's content.
@@ -109,7 +111,7 @@ class Life:
         return True
 
     def _handle(self, event: Any, origin: str, *, event_type: str | None = None, name: str | None = None) -> Any:
-        """Handle an event, and notice what comes of it.
+        """Send an event to the handler, print what happens, and queue the events that the handler publishes.
 
         Args:
             event: The event, or a batch of SQS messages.
@@ -144,7 +146,7 @@ class Life:
         return answer
 
     def _notice(self) -> None:
-        """Print what has left the function, and let the published events arrive."""
+        """Print the started jobs, published events and sent callbacks, and queue the published events for handling."""
         for run in self._runs.started():
             self._story.started(run)
         for entry in self._world.take_published():
@@ -164,7 +166,11 @@ class Life:
         return True
 
     def _sweep(self) -> bool:
-        """Send the schedule's event at the time at which a followed run is due. Return whether there is such a run."""
+        """Advance the clock until a followed run is due for a check, and handle an event of the schedule.
+
+        Returns:
+            Whether any run is followed. If not, nothing is done.
+        """
         left = self._world.time_until_check()
         if left is None:
             return False
@@ -177,7 +183,7 @@ class Life:
         return True
 
     def _redeliver(self) -> bool:
-        """Deliver the messages in the waiting queue, one by one. Return whether there are any."""
+        """Deliver the messages in the waiting queue, one by one. Return whether there were any before the delivery."""
         queue = self._world.waiting_queue
         received = queue.receive_all()
         self._idle_tries += 1
@@ -202,13 +208,13 @@ def _failed_messages(answer: Any) -> Sequence[Any]:
 
 
 def _records(event: Any) -> list[Any]:
-    """Return the messages of a batch; an event has none."""
+    """Return the messages of a batch. For anything else, such as a single event, return an empty list."""
     records = event.get("Records") if isinstance(event, Mapping) else None
     return records if isinstance(records, list) else []
 
 
 def _tenant_ids(event: Any) -> list[str]:
-    """Return the ids of the tenants that an event is about, or the messages of a batch are about."""
+    """Return the ids of the tenants that an event, or the messages of a batch of SQS messages, are about."""
     # The body of a message of the reference connector is only the event's detail.
     bodies = map(_body, _records(event))
     events = [event, *(body if "detail" in body else {"detail": body} for body in bodies)]
@@ -226,7 +232,7 @@ def _body(record: Any) -> Mapping[str, Any]:
 
 
 def _type(event: Any) -> str:
-    """Return an event's type, or a text that stands for it."""
+    """Return an event's type. For a batch of messages, return a text such as `batch of 2`."""
     if records := _records(event):
         return f"batch of {len(records)}"
     return str(event.get("detail-type")) if isinstance(event, Mapping) else "without a type"

@@ -25,7 +25,11 @@ class MovableClock:
 
 @contextmanager
 def movable() -> Iterator[MovableClock]:
-    """Within the `with` block, the function's clock is the one that this yields."""
+    """Replace the function's clock while a `with` block runs.
+
+    Yields:
+        The clock that replaces it. At first, this clock shows the real time.
+    """
     moved = MovableClock()
     with mock.patch.object(clock, "now", moved.now):
         yield moved

@@ -63,7 +63,7 @@ class EmulatedRuns:
         self._running: deque[EmulatedRun] = deque()
 
     def started(self) -> list[EmulatedRun]:
-        """Return the runs that were started since the last call. Jenkins' queue items become builds."""
+        """Start a build for each item in Jenkins' queue, and return all runs that were started since the last call."""
         builds = self._codebuild.builds[self._seen_builds :]
         self._seen_builds += len(builds)
         started = [*map(_codebuild_run, builds), *map(self._jenkins_run, self._jenkins.run_queue())]

@@ -149,7 +149,9 @@ def fill(jobs: Sequence[str] = ()) -> None:
 
 
 def leave_jobs_open() -> None:
-    """Store two unfinished runs in the ledger. Two sample events need these runs; no other sample waits for them.
+    """Store two unfinished runs in the ledger, because two sample events need them.
+
+    The runs are not in their tenant's lock, so no sample event has to wait until the runs have ended.
 
     The event `events/scheduled-sweep.json` makes the function check all runs whose check is due. The check of the first
     run is due. The event `events/codebuild-build-state-change.json` reports that the second run has ended.
@@ -204,7 +206,7 @@ def _leave_open(records: DynamoDBRecords, name: str, run_id: str, build: str) ->
 def jenkins(jobs: Sequence[str] = ()) -> JenkinsServer:
     """Create an emulated Jenkins server with the jobs of the sample tiers. The caller starts the server.
 
-    The function `fill` stores the server's credentials in a secret. The secret's name is in `JENKINS_SECRET`.
+    The function `fill` stores the server's credentials in a secret. The constant `JENKINS_SECRET` is the secret's name.
 
     Args:
         jobs: Names of jobs to create besides those of the sample tiers.

@@ -56,7 +56,10 @@ def callbacks(stream: TextIO | None, requests: Iterable[Request]) -> None:
 
 
 def cut(value: str, length: int = _VALUE_LENGTH) -> str:
-    """Shorten a text to at most `length` characters, and escape its control characters."""
+    """Cut a text after `length` characters, and escape its unprintable characters.
+
+    If the text is cut, an ellipsis and the number of its characters follow.
+    """
     cut = value if len(value) <= length else f"{value[:length]}… ({len(value)} characters)"
     # The value comes from an event. It is escaped, so it can neither move the cursor nor look like a summary line.
     return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)

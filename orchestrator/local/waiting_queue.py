@@ -1,4 +1,4 @@
-"""Reads queues of the emulated SQS, as Lambda does, but without the pauses between two tries."""
+"""Reads queues of the emulated SQS, as Lambda does, but without waiting before a message is delivered again."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -64,8 +64,8 @@ class EmulatedQueue:
 def without_delays() -> Iterator[None]:
     """Within the `with` block, messages can be received as soon as they are sent, whatever delay the sender asks for.
 
-    moto measures the delay in real time, which nobody wants to wait for. Messages are delayed if their SDK client was
-    created before the block.
+    moto measures the delay in real time, which nobody wants to wait for. Only messages sent by an SDK
+    client that was created within the block lose their delay.
     """
 
     def send(params: dict[str, Any], **_: Any) -> None:

@@ -1,4 +1,7 @@
-"""Reads members of the answer to a callback, and inserts them into the bodies of later callbacks; see `FromAnswer`."""
+"""Reads values from the JSON answer to a callback, and inserts them into the bodies of later callbacks.
+
+See `FromAnswer`.
+"""
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,14 +22,14 @@ _MAX_INTEGER = 2**53 - 1
 
 
 def read(body: bytes, names: Iterable[str]) -> dict[str, str | int]:
-    """Read members of a JSON answer, and return their values by name.
+    """Read the members with the given names from a JSON object, and return their values by name.
 
-    Each value must be a text of at most 1024 characters, or an integer whose magnitude is below 2^53.
+    Each value must be a string of at most 1024 characters, or an integer whose absolute value is below 2^53.
 
     Raises:
         ValueError: The answer is larger than `MAX_ANSWER_BYTES`, the answer is not a JSON object, a member is missing,
-            or a member's value is invalid. The error's text begins with a verb, so that the caller can put "its answer"
-            before the text.
+            or a member's value is invalid. The error message begins with a verb, so that the caller can put "its
+            answer" before it.
     """
     if len(body) > MAX_ANSWER_BYTES:
         raise ValueError(f"has more than {MAX_ANSWER_BYTES // 1024} KiB")

@@ -74,8 +74,8 @@ class _Answer:
 
     Attributes:
         status: The HTTP status.
-        body: The answer's body. It is read only if the control plane accepted the callback and `SendCallback.keeps`
-            names members of the JSON object in it; otherwise, `body` is empty.
+        body: The answer's body if the control plane accepted the callback and `SendCallback.keeps` is not empty.
+            Otherwise, the body is not read, and `body` is empty.
         is_repeat: Whether an earlier attempt to send the same callback may have been accepted.
     """
 

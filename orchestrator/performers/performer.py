@@ -37,6 +37,6 @@ def is_action(decided: object, performers: Performers) -> bool:
 def performer_of(action: object, performers: Performers) -> Performer[Any]:
     """Find the performer for an action's class, or else for a base class of that class.
 
-    There must be such a performer, which `is_action` checks.
+    The caller must have checked with `is_action` that there is such a performer.
     """
     return next(performers[cls] for cls in type(action).__mro__ if cls in performers)

@@ -266,8 +266,8 @@ _IS_NOT_BEFORE_START = "#startedBy = :by OR attribute_not_exists(#startedAt) OR 
 def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
     """Whether a tenant record shows a later operation than the one that began with `origin.start`.
 
-    The conditions `_FOLLOWS` and `_IS_NOT_BEFORE_START` express the opposite for DynamoDB. They are met if there is no
-    later operation.
+    The same rule is written twice more, as a condition for DynamoDB: `_FOLLOWS` if `origin.event.start` is known, and
+    `_IS_NOT_BEFORE_START` if it is `None`. The condition is met if this function returns `False`.
     """
     by, at, start = record.get(STARTED_BY), record.get(STARTED_AT), written(origin.start.at)
     if by == origin.start.event_id or at is None:

@@ -56,7 +56,8 @@ def place_of(value: Any, exceeds: Callable[[Any], bool]) -> tuple[int | str, ...
         exceeds: Returns whether a scalar exceeds the limit.
 
     Returns:
-        The path to the scalar: names of members and indexes of lists. `None` if no scalar exceeds the limit.
+        The path to the scalar: the keys of mappings and the indexes of lists that lead to it. `None` if no scalar
+        exceeds the limit.
     """
     if isinstance(value, Mapping):
         members: Any = ((str(name), member) for name, member in value.items())
