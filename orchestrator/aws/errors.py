@@ -48,7 +48,9 @@ _NOT_SET_UP = (
 
 
 @contextmanager
-def aws_errors(failure: str, rejected: type[OrchestratorError] = ConfigurationError) -> Iterator[None]:
+def aws_errors(
+    failure: str, rejected: type[OrchestratorError] = ConfigurationError, *, role: str = "the function's role"
+) -> Iterator[None]:
     """Convert each error of the SDK in the `with` block into an error of this package.
 
     AWS's own text is left out of the messages, because it may repeat the request's values.
@@ -57,6 +59,7 @@ def aws_errors(failure: str, rejected: type[OrchestratorError] = ConfigurationEr
         failure: Start of the error message, such as `tier 'BASIC' could not be read`.
         rejected: The type of the error if AWS or the SDK refuses the request, for example because it is invalid. It is
             used only for reasons that the entries `Unavailable` and `ConfigurationError` under `Raises` do not cover.
+        role: Whose permissions the request needs, for the error message.
 
     Raises:
         Unavailable: AWS was unreachable, failed internally, or throttled the request.
@@ -66,24 +69,24 @@ def aws_errors(failure: str, rejected: type[OrchestratorError] = ConfigurationEr
     try:
         yield
     except exceptions.ClientError as error:
-        raise _from_answer(error, failure, rejected) from None
+        raise _from_answer(error, failure, rejected, role) from None
     except _UNREACHABLE as error:
         raise Unavailable(f"{failure}: AWS was not reached ({type(error).__name__}); a retry may succeed") from None
     except _NOT_SET_UP as error:
         name = type(error).__name__
-        raise ConfigurationError(f"{failure}: {name}; check the function's role, credentials and region") from None
+        raise ConfigurationError(f"{failure}: {name}; check {role}, credentials and region") from None
     except exceptions.BotoCoreError as error:
         raise rejected(f"{failure}: the SDK refused the request ({type(error).__name__})") from None
 
 
-def _from_answer(error: exceptions.ClientError, failure: str, rejected: type[OrchestratorError]) -> OrchestratorError:
+def _from_answer(
+    error: exceptions.ClientError, failure: str, rejected: type[OrchestratorError], role: str
+) -> OrchestratorError:
     code = error.response.get("Error", {}).get("Code", "Unknown")
     if is_temporary(error.response):
         return Unavailable(f"{failure}: AWS answered {code}; a retry may succeed")
     if code in _NOT_ALLOWED:
-        return ConfigurationError(
-            f"{failure}: AWS answered {code}; allow {error.operation_name} to the function's role"
-        )
+        return ConfigurationError(f"{failure}: AWS answered {code}; allow {error.operation_name} to {role}")
     if code == "ResourceNotFoundException":
         return ConfigurationError(f"{failure}: AWS answered {code}; create it or correct its name or region")
     return rejected(f"{failure}: AWS answered {code} to {error.operation_name}; correct the request")

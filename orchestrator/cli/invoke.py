@@ -2,9 +2,13 @@
 
 import argparse
 import contextlib
+import os
 import sys
+from collections.abc import Iterator
 
 from orchestrator.cli import event_files
+from orchestrator.cli.account import STACK_HELP, adopt, opened
+from orchestrator.cli.confirm import add_option, confirm
 from orchestrator.cli.follow import follow
 from orchestrator.cli.load import load_handler
 from orchestrator.cli.output import print_failure, print_json
@@ -23,7 +27,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         help="run the handler on event files",
         description="Run the handler on events. By default, AWS, Jenkins and the control plane are emulated in this "
         "process. Standard output gets the handler's JSON answers, one for each event; everything else goes to "
-        "standard error.",
+        "standard error. With --aws or --stack, it says what it will do and asks first.",
+        epilog="Example: orchestrator invoke --stack my-tenants --yes event.json",
     )
     parser.add_argument("events", nargs="+", metavar="EVENT", help="a JSON file, a folder of them, or - for stdin")
     where = parser.add_mutually_exclusive_group()
@@ -39,6 +44,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         help="feed what is published back in and end the emulated jobs, until nothing is left to happen, and print "
         "each step: on a terminal in place of the answers, otherwise to standard error",
     )
+    where.add_argument("--stack", metavar="NAME", help=f"use the real AWS and Jenkins: {STACK_HELP}")
+    add_option(parser)
     parser.add_argument(
         "--fail",
         action="append",
@@ -66,13 +73,15 @@ def _invoke(options: argparse.Namespace) -> int:
 
     files = event_files.find(options.events)
     answers, summary_stream = sys.stdout, sys.stderr if options.verbose or sys.stderr.isatty() else None
-    failures, surroundings = 0, None
+    failures, surroundings, is_real = 0, None, bool(options.aws or options.stack)
     with contextlib.ExitStack() as stack:
         recording = stack.enter_context(recorder.recorded())
         stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # keeps logs and metrics apart from answers
         if options.endpoint_url:
             surroundings = stack.enter_context(environment.emulator(options.endpoint_url, options.jobs))
-        elif not options.aws:
+        elif is_real:
+            stack.enter_context(_real_account(options, len(files)))
+        else:
             surroundings = stack.enter_context(environment.embedded(options.jobs))
         handler = load_handler(options.handler)
         for file in files:
@@ -91,6 +100,22 @@ def _invoke(options: argparse.Namespace) -> int:
                 surroundings.jenkins.requests.clear()
                 summary.callbacks(summary_stream, surroundings.control_plane.requests)
                 surroundings.control_plane.requests.clear()
-            summary.events(summary_stream, recording.published, values_shown=not options.aws)
-            summary.builds(summary_stream, recording.variables, values_shown=not options.aws)
+            summary.events(summary_stream, recording.published, values_shown=not is_real)
+            summary.builds(summary_stream, recording.variables, values_shown=not is_real)
     return 1 if failures else 0
+
+
+@contextlib.contextmanager
+def _real_account(options: argparse.Namespace, events: int) -> Iterator[None]:
+    """Ask, and use the settings of the stack in the `with` block, if one is named."""
+    account = opened(options)
+    purpose = f"{events} event{'s' * (events != 1)} will be handled in this process, with {account.place}"
+    confirm(f"{purpose}: real jobs are started, records written, webhooks sent and events published", yes=options.yes)
+    before = dict(os.environ)
+    try:
+        if account.deployed is not None:
+            adopt(account.deployed)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

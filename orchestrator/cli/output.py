@@ -3,9 +3,11 @@
 import json
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Any, TextIO
 
 from orchestrator.errors import ConfigurationError
+from orchestrator.local.summary import cut
 
 STDIN = "-"
 """On the command line, this file name means standard input."""
@@ -46,6 +48,13 @@ def print_yaml(value: Any, stream: TextIO) -> None:
     Dumper.add_multi_representer(str, Dumper.represent_text)  # members of enumerations
     Dumper.add_representer(list, Dumper.represent_items)
     yaml.dump(value, stream, Dumper, sort_keys=False, allow_unicode=True, width=120)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> str:
+    """Format rows as a table with a heading. Texts are shortened and escaped; `None` becomes a hyphen."""
+    texts = [tuple(columns), *(tuple(cut(text) if text else "-" for text in row) for row in rows)]
+    widths = [max(len(row[column]) for row in texts) for column in range(len(columns))]
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in texts)
 
 
 def print_failure(error: Exception, *, debug: bool, file: str | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from orchestrator.cli.flow import condition, following_types, follows, identifiers, name_of
 from orchestrator.cli.load import load_registry
-from orchestrator.cli.output import print_json
+from orchestrator.cli.output import print_json, table
 from orchestrator.registry import Registry
 
 _COLUMNS = ("EVENT TYPE", "CONSUMER", "CONDITION", "LEADS TO", "FUNCTION")
@@ -73,14 +73,11 @@ def routes(registry: Registry) -> list[Route]:
 
 def as_table(entries: Sequence[Route]) -> str:
     """Format routes as a table with a heading."""
-    rows: list[Sequence[str]] = [_COLUMNS]
-    for entry in entries:
-        follow = ", ".join(entry["leadsTo"])
-        rows.append(
-            (entry["eventType"], entry["consumer"], entry["condition"] or "-", follow or "-", entry["function"])
-        )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    rows = [
+        (entry["eventType"], entry["consumer"], entry["condition"], ", ".join(entry["leadsTo"]), entry["function"])
+        for entry in entries
+    ]
+    return table(_COLUMNS, rows)
 
 
 def as_mermaid(registry: Registry) -> str:

@@ -21,8 +21,9 @@ from orchestrator.timing import clock, deadline
 # Each request to a build system covers only as many runs as can be postponed and published in the remaining time.
 _MOST_RUNS = 100
 _RUNS_PER_SECOND = 7
-# Longer than any build takes under CodeBuild's default limits, including up to 8 hours in the queue.
-_OVERDUE = timedelta(hours=24)
+OVERDUE = timedelta(hours=24)
+"""A run that is older is overdue: no build takes longer under CodeBuild's default limits, with 8 hours in the queue."""
+
 # This is long after the last retry of a failed event: a job that has not started by then will never start.
 _END_OF_DOUBT = timedelta(hours=1)
 
@@ -59,7 +60,7 @@ class Sweep:
                 for record in step:
                     _tried(self._records.postpone, record)
                 ended = self._check(step)
-                overdue += sum(record.age > _OVERDUE for record in step if record.id not in ended)
+                overdue += sum(record.age > OVERDUE for record in step if record.id not in ended)
                 swept["checked"] += len(step)
                 swept["published"] += sum(outcome["status"] is OutcomeStatus.PUBLISHED for outcome in ended.values())
         except OrchestratorError as error:
@@ -128,7 +129,7 @@ class Sweep:
 
         It may if the run is old enough, or if the ledger already has the run's ending.
         """
-        if record.age > _OVERDUE:
+        if record.age > OVERDUE:
             return True
         current = self._records.read(record.id)  # the index does not contain the ending
         return current is not None and current.ending is not None
@@ -156,7 +157,7 @@ class Sweep:
             run = system.find(Job(name=job.name, run_id=job.run_id, since=job.since, variables={}))
         except (ConfigurationError, Untraceable) as error:
             _log(error)
-            patience = _OVERDUE
+            patience = OVERDUE
         if run is not None:
             self._records.adopt(record, started(job.builder, job.name, run))
             return

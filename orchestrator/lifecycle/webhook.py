@@ -125,8 +125,13 @@ def status_webhook(
         may_be_settled=True,
         tenant_id=event.detail.tenant.id,
         missing=f"no {', no '.join(missing)}" if missing else None,
-        once_per=f"status webhook of run {run_id}" if run_id else None,
+        once_per=once_per_run(run_id) if run_id else None,
     )
+
+
+def once_per_run(run_id: str) -> str:
+    """Return the `once_per` of the status webhook about a run."""
+    return f"status webhook of run {run_id}"
 
 
 def _known(detail: BuildDetail, context: Context, record: Mapping[str, Any] | None) -> _Tenant:

@@ -60,6 +60,6 @@ def cut(value: str, length: int = _VALUE_LENGTH) -> str:
 
     If the text is cut, an ellipsis and the number of its characters follow.
     """
-    cut = value if len(value) <= length else f"{value[:length]}… ({len(value)} characters)"
-    # The value comes from an event. It is escaped, so it can neither move the cursor nor look like a summary line.
-    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in cut)
+    short = value if len(value) <= length else f"{value[:length]}… ({len(value)} characters)"
+    # The value comes from an event or a record. It is escaped, so it can neither move the cursor nor begin a line.
+    return "".join(character if character.isprintable() else ascii(character)[1:-1] for character in short)

@@ -299,7 +299,7 @@ def test_values_of_a_real_account_are_not_shown(run: Run, monkeypatch: pytest.Mo
     event.write_text(json.dumps(sample("tenant-provisioning")))
     with CodeBuildServer(["PREMIUM-job"]) as server:
         monkeypatch.setenv("AWS_ENDPOINT_URL_CODEBUILD", server.url)
-        code, _, err = run("invoke", "--aws", "-v", str(event))
+        code, _, err = run("invoke", "--aws", "--yes", "-v", str(event))
 
     assert code == 0
     assert "secret                   …" in err
@@ -348,7 +348,7 @@ def test_the_real_account_is_used_only_on_request(run: Run, monkeypatch: pytest.
     monkeypatch.delenv("AWS_ACCESS_KEY_ID")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
 
-    code, out, err = run("invoke", "--aws", "-v", str(EVENTS / "tenant-provisioning.json"))
+    code, out, err = run("invoke", "--aws", "--yes", "-v", str(EVENTS / "tenant-provisioning.json"))
 
     assert (code, out) == (1, "")
     assert "NoCredentialsError; check the function's role, credentials and region" in err

@@ -20,6 +20,9 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, NoRegionError, ProfileNotFound
 
+from orchestrator.cli.stack import describe
+from orchestrator.errors import ConfigurationError
+
 EVENTS = Path(__file__).parents[2] / "events"
 UNHANDLED = {"detail-type": "ORCHESTRATOR_SMOKE_TEST", "source": "orchestrator.smoke", "resources": [], "detail": {}}
 ID_PREFIX = "smoke-"
@@ -66,21 +69,16 @@ class Stack:
 def find_stack(client: Callable[[str], Any], name: str) -> Stack:
     cloudformation = client("cloudformation")
     try:
-        (found,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
-    except ClientError as error:
-        if error.response["Error"]["Code"] != "ValidationError":
-            raise
-        raise Failed("it does not exist; set AWS_PROFILE and AWS_REGION to where it is deployed") from None
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
-    if "FunctionArn" not in outputs:
-        raise Failed(f"{found['StackStatus']}, without the output FunctionArn; deploy it first")
+        found = describe(cloudformation, name)
+    except ConfigurationError as error:
+        raise Failed(str(error)) from None
     pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=name)
     resources = [resource for page in pages for resource in page["StackResourceSummaries"]]
     return Stack(
         client=client,
-        name=found["StackName"],
-        parameters={given["ParameterKey"]: given["ParameterValue"] for given in found["Parameters"]},
-        outputs=outputs,
+        name=found.name,
+        parameters=found.parameters,
+        outputs=found.outputs,
         resources={r["LogicalResourceId"]: (r["ResourceType"], r.get("PhysicalResourceId", "")) for r in resources},
     )
 

@@ -405,7 +405,9 @@ def test_a_missing_stack_fails_at_once(account: Account, capsys: pytest.CaptureF
     code = checks.main(["no-such-stack"], account.session)
 
     assert code == 1
-    assert "FAILED  stack: it does not exist; set AWS_PROFILE and AWS_REGION" in capsys.readouterr().out
+    assert (
+        "FAILED  stack: stack 'no-such-stack' does not exist; set AWS_PROFILE and AWS_REGION" in capsys.readouterr().out
+    )
 
 
 @pytest.mark.parametrize(
@@ -462,7 +464,9 @@ def test_the_region_comes_from_aws_region(
 
     checks.main([STACK])
 
-    assert f"region eu-central-1, stack {STACK}\nFAILED  stack: it does not exist" in capsys.readouterr().out
+    assert (
+        f"region eu-central-1, stack {STACK}\nFAILED  stack: stack '{STACK}' does not exist" in capsys.readouterr().out
+    )
 
 
 def test_make_requires_the_stack() -> None:

@@ -1,0 +1,95 @@
+"""The options by which a command finds the function's tables and queues: in a deployed stack or in the environment."""
+
+import argparse
+import os
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator.aws.clients import Clients
+from orchestrator.cli import stack
+from orchestrator.cli.stack import Deployed
+from orchestrator.errors import ConfigurationError
+from orchestrator.settings import Settings
+
+STACK_HELP = "take region, tables, bus, queues and settings from this deployed stack (its name or ARN)"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Account:
+    """The AWS account that a command works on, and the function's settings there.
+
+    Attributes:
+        deployed: The stack; `None` if the settings come from this shell's environment.
+    """
+
+    settings: Settings
+    clients: Clients
+    deployed: Deployed | None = None
+
+    @property
+    def place(self) -> str:
+        """Where the settings come from, for messages."""
+        if self.deployed is None:
+            return "this shell's settings"
+        return f"stack {self.deployed.name} in {self.deployed.region}"
+
+    @property
+    def dynamodb(self) -> Any:
+        """The client for the function's tables."""
+        return self.clients.get("dynamodb", self.settings.dynamo_db_region or self.settings.aws_region)
+
+    @property
+    def sqs(self) -> Any:
+        """The client for the function's queues."""
+        return self.clients.get("sqs", self.settings.aws_region)
+
+    def needed(self, setting: str) -> str:
+        """Return a setting that the command cannot work without.
+
+        Args:
+            setting: The environment variable's name.
+
+        Raises:
+            ConfigurationError: The setting has no value.
+        """
+        value = getattr(self.settings, setting.lower())
+        if not value:
+            raise ConfigurationError(
+                f"{setting} is not set in {self.place}; name a deployed stack with --stack, or set it"
+            )
+        return str(value)
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options `--stack` and `--aws` to a command that always works on AWS."""
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--stack", metavar="NAME", help=STACK_HELP)
+    where.add_argument(
+        "--aws", action="store_true", help="take them from this shell's environment, which is the default"
+    )
+
+
+def opened(options: argparse.Namespace) -> Account:
+    """Return the account that the options name.
+
+    Raises:
+        ConfigurationError: The stack does not exist or may not be read, or a setting is invalid.
+        Unavailable: AWS was not reached.
+    """
+    clients = Clients()
+    if options.stack is None:
+        return Account(settings=Settings.from_environment(), clients=clients)
+    found = stack.deployed(clients, options.stack, os.environ.get("AWS_REGION"))
+    return Account(settings=found.settings, clients=clients, deployed=found)
+
+
+def adopt(found: Deployed) -> None:
+    """Set this process's environment variables to the settings of a deployed function.
+
+    Settings that the function does not have are removed. `JENKINS_CA_BUNDLE` stays as it is, because the function's
+    names a file of the artifact.
+    """
+    for name in map(str.upper, Settings.model_fields):
+        if name != "JENKINS_CA_BUNDLE":
+            os.environ.pop(name, None)
+    os.environ.update(found.environment, AWS_REGION=found.region, AWS_DEFAULT_REGION=found.region)

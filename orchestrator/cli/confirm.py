@@ -1,0 +1,35 @@
+"""Asks before a command acts on a real account."""
+
+import argparse
+import sys
+
+from orchestrator.errors import ConfigurationError
+
+
+class Declined(ConfigurationError):
+    """The person has not agreed, so nothing was done."""
+
+
+def add_option(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--yes`."""
+    parser.add_argument("--yes", action="store_true", help="do not ask before acting on AWS, as a script needs")
+
+
+def confirm(purpose: str, *, yes: bool) -> None:
+    """Say on standard error what the command is about to do, and ask whether to do it.
+
+    Args:
+        purpose: What the command will do, in one sentence without the full stop.
+        yes: Whether the person has agreed on the command line; nothing is asked then.
+
+    Raises:
+        Declined: The answer was not yes, or there is no terminal to ask on.
+    """
+    print(purpose, file=sys.stderr, flush=True)
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Declined("nothing was done: there is no terminal to ask on; add --yes to agree")
+    print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):
+        raise Declined("nothing was done; answer y, or add --yes")

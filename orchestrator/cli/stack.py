@@ -1,0 +1,117 @@
+"""Reads a deployed stack: its parameters and outputs, and the settings of its function."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.aws.errors import aws_errors
+from orchestrator.errors import ConfigurationError, shown
+from orchestrator.settings import Settings
+
+if TYPE_CHECKING:
+    from orchestrator.aws.clients import Clients
+
+YOUR_ROLE = "your role"
+"""For error messages: commands use the permissions of the person who runs them, not those of the function."""
+
+_FUNCTION = "FunctionArn"
+# Variables of a function that mean nothing on another machine, or would change how this process runs.
+_FOREIGN = ("AWS_", "LD_", "PYTHON")
+_FOREIGN_NAMES = ("PATH", "RES_OPTIONS", "JENKINS_CA_BUNDLE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Description:
+    """A stack as CloudFormation describes it."""
+
+    name: str
+    parameters: Mapping[str, str]
+    outputs: Mapping[str, str]
+
+    @property
+    def function(self) -> str:
+        """ARN of the stack's function or, with SnapStart, of the function's alias."""
+        return self.outputs[_FUNCTION]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployed:
+    """A stack's function and its settings.
+
+    Attributes:
+        environment: The function's variables. Values may be secret and are not in `repr`.
+        timeout: How long an invocation may take, in seconds.
+    """
+
+    name: str
+    function: str
+    region: str
+    timeout: int
+    environment: Mapping[str, str] = field(repr=False)
+
+    @property
+    def settings(self) -> Settings:
+        """The function's settings, with its own region."""
+        return Settings.from_environment({**self.environment, "AWS_REGION": self.region})
+
+
+def describe(cloudformation: Any, name: str) -> Description:
+    """Read a stack's description.
+
+    Args:
+        cloudformation: The CloudFormation client.
+        name: The stack's name or ARN.
+
+    Raises:
+        ConfigurationError: There is no such stack, or it is not a deployed stack of this package's template.
+        ClientError: AWS refused the request for another reason.
+    """
+    from botocore.exceptions import ClientError
+
+    try:
+        (found,) = cloudformation.describe_stacks(StackName=name)["Stacks"]
+    except ClientError as error:
+        if error.response["Error"]["Code"] != "ValidationError":
+            raise
+        raise ConfigurationError(
+            f"stack {shown(name)} does not exist; set AWS_PROFILE and AWS_REGION to where it is deployed"
+        ) from None
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in found.get("Outputs", [])}
+    if _FUNCTION not in outputs:
+        raise ConfigurationError(
+            f"stack {shown(name)} is {found['StackStatus']}, without the output {_FUNCTION}; deploy it first"
+        )
+    parameters = {given["ParameterKey"]: given["ParameterValue"] for given in found.get("Parameters", [])}
+    return Description(name=found["StackName"], parameters=parameters, outputs=outputs)
+
+
+def deployed(clients: "Clients", name: str, region: str | None) -> Deployed:
+    """Read a stack, and the configuration of its function.
+
+    Args:
+        clients: The AWS clients.
+        name: The stack's name or ARN.
+        region: The region to look in; `None` uses the SDK's own configuration. The region in an ARN goes before it.
+
+    Raises:
+        ConfigurationError: There is no such stack, or it may not be read.
+        Unavailable: AWS was not reached.
+    """
+    region = name.split(":")[3] if name.startswith("arn:") and name.count(":") >= 5 else region
+    with aws_errors(f"stack {shown(name)} could not be read", role=YOUR_ROLE):
+        found = describe(clients.get("cloudformation", region), name)
+        region = found.function.split(":")[3]
+        function = clients.get("lambda", region).get_function_configuration(FunctionName=found.function)
+    return Deployed(
+        name=found.name,
+        function=found.function,
+        region=region,
+        timeout=function.get("Timeout", 60),
+        environment=_portable(function.get("Environment", {}).get("Variables", {})),
+    )
+
+
+def _portable(variables: Mapping[str, str]) -> dict[str, str]:
+    return {
+        name: value for name, value in variables.items() if not name.startswith(_FOREIGN) and name not in _FOREIGN_NAMES
+    }
