@@ -1,11 +1,11 @@
-"""The command `orchestrator`: writes and builds projects, runs handlers on event files, and emulates AWS."""
+"""The command `orchestrator`: writes and builds projects, runs handlers, emulates AWS, and operates a stack."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from orchestrator.cli import build, emulate, init, invoke, routes, schema
+from orchestrator.cli import build, emulate, init, invoke, jobs, routes, schema, status
 from orchestrator.cli.output import print_failure
 
 _HANDLER = "orchestrator.handler:lambda_handler"
@@ -37,8 +37,8 @@ def _parser() -> argparse.ArgumentParser:
     debugging.add_argument("--debug", action="store_true", help="show tracebacks")
     shared = argparse.ArgumentParser(add_help=False, parents=[debugging])
     shared.add_argument("--handler", default=_HANDLER, metavar="MODULE:NAME", help="the handler (default: %(default)s)")
-    jobs = argparse.ArgumentParser(add_help=False)
-    jobs.add_argument(
+    added_jobs = argparse.ArgumentParser(add_help=False)
+    added_jobs.add_argument(
         "--job",
         action="append",
         default=[],
@@ -47,14 +47,16 @@ def _parser() -> argparse.ArgumentParser:
         help="add a job to the emulated build systems, besides those of the sample tiers (repeatable)",
     )
 
-    parser = argparse.ArgumentParser(prog="orchestrator", description="Write, try and build an orchestrator.")
+    parser = argparse.ArgumentParser(prog="orchestrator", description="Write, try, build and operate an orchestrator.")
     parser.add_argument("--version", action="version", version=f"%(prog)s {version('tenant-orchestrator')}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     init.add_to(commands, debugging)
-    invoke.add_to(commands, shared, jobs)
+    invoke.add_to(commands, shared, added_jobs)
     routes.add_to(commands, shared)
     schema.add_to(commands, shared)
-    emulate.add_to(commands, debugging, jobs)
+    emulate.add_to(commands, debugging, added_jobs)
     build.add_to(commands, debugging)
+    status.add_to(commands, debugging)
+    jobs.add_to(commands, debugging)
     return parser

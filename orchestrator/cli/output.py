@@ -1,4 +1,4 @@
-"""Prints the results of commands as JSON or YAML, and prints each failure as one line on standard error."""
+"""Prints the results of commands as JSON, as YAML or as a table, and each failure as one line on standard error."""
 
 import json
 import sys
@@ -8,6 +8,9 @@ from typing import Any, TextIO
 
 from orchestrator.errors import ConfigurationError
 from orchestrator.local.summary import cut
+
+# Longer than a link to a build, which must stay whole.
+_LONGEST = 2000
 
 STDIN = "-"
 """On the command line, this file name means standard input."""
@@ -52,7 +55,7 @@ def print_yaml(value: Any, stream: TextIO) -> None:
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> str:
     """Format rows as a table with a heading. Texts are shortened and escaped; `None` becomes a hyphen."""
-    texts = [tuple(columns), *(tuple(cut(text) if text else "-" for text in row) for row in rows)]
+    texts = [tuple(columns), *(tuple(cut(text, _LONGEST) if text else "-" for text in row) for row in rows)]
     widths = [max(len(row[column]) for row in texts) for column in range(len(columns))]
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in texts)
 

@@ -31,8 +31,9 @@ OPEN_JOBS, BY_TENANT, WAITING = "open-jobs", "by-tenant", "waiting"
 """Names of the indexes of the ledger's table.
 
 The index `open-jobs` has the keys `openJob` and `checkAt`. The index `by-tenant` has `tenantId` and `since`. The index
-`waiting` has `waitingFor` and `waitingSince`. This package does not read `by-tenant` and `waiting` yet. The table has
-both from the beginning, because each later update of a table can create only one index:
+`waiting` has `waitingFor` and `waitingSince`. The function reads only `open-jobs`; the command `orchestrator status`
+reads `by-tenant`, and nothing reads `waiting` yet. The table has all from the beginning, because each later update of a
+table can create only one index:
 https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTable.html
 """
 

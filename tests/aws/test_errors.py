@@ -131,3 +131,10 @@ def test_a_missing_region_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
     with pytest.raises(ConfigurationError, match="the AWS client for codebuild was not created: NoRegionError"):
         Clients().get("codebuild", None)
+
+
+def test_the_remedy_names_the_role_that_needs_the_permission() -> None:
+    refused = answer("AccessDeniedException")
+
+    with pytest.raises(ConfigurationError, match="allow PutItem to your role"), aws_errors("x", role="your role"):
+        raise refused

@@ -1,0 +1,141 @@
+"""Reads the ledger's table for a person: many records at once, and by its indexes."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from orchestrator.aws import items
+from orchestrator.aws.errors import aws_errors
+from orchestrator.cli.account import Account
+from orchestrator.cli.stack import YOUR_ROLE
+from orchestrator.ledger.record import BY_TENANT, OPEN, OPEN_JOBS, UNREADABLE, Record, from_item, lock_key
+
+# The most keys that one BatchGetItem request may have.
+_PAGE = 100
+
+
+class LedgerTable:
+    """The ledger's table. Every method raises `ConfigurationError` or `Unavailable` if it cannot be read.
+
+    Attributes:
+        unreadable: The ids of the items that were found, but are no records that this version can read.
+    """
+
+    def __init__(self, account: Account) -> None:
+        self.unreadable: set[str] = set()
+        self._table = account.needed("IDEMPOTENCY_TABLE")
+        self._client = account.dynamodb
+
+    def open_jobs(self) -> list[Record]:
+        """Read the records of all runs that are followed, the earliest request first."""
+        keys = self._ids(OPEN_JOBS, "openJob", OPEN)
+        return _in_order(self.read(keys).values())
+
+    def of_tenant(self, tenant_id: str) -> list[Record]:
+        """Read the records of a tenant's jobs, in the order of their requests."""
+        keys = self._ids(BY_TENANT, "tenantId", tenant_id)
+        return _in_order(self.read(keys).values())
+
+    def holder(self, tenant_id: str) -> str | None:
+        """Return the id of the event whose jobs hold the tenant's lock; `None` if the lock names no runs."""
+        lock = self._items([lock_key(tenant_id)]).get(lock_key(tenant_id), {})
+        return lock.get("operation", {}).get("S") if lock.get("runs") else None
+
+    def read(self, ids: Iterable[str]) -> dict[str, Record]:
+        """Read records by their ids. Ids without a record, and records that have expired, are left out."""
+        found: dict[str, Record] = {}
+        for key, item in self._items(ids).items():
+            try:
+                record = from_item(item)
+            except UNREADABLE:
+                self.unreadable.add(key)
+            else:
+                if not record.is_expired:
+                    found[key] = record
+        return found
+
+    def _ids(self, index: str, key: str, value: str) -> list[str]:
+        # Only the ids: the indexes lack some attributes, such as the ending in `open-jobs`.
+        request = {
+            "TableName": self._table,
+            "IndexName": index,
+            "KeyConditionExpression": "#key = :value",
+            "ProjectionExpression": "id",
+            "ExpressionAttributeNames": {"#key": key},
+            "ExpressionAttributeValues": {":value": {"S": value}},
+        }
+        failure = f"the index {index} of table {self._table} could not be read"
+        with aws_errors(failure, role=YOUR_ROLE):
+            pages = self._client.get_paginator("query").paginate(**request)
+            return [item["id"]["S"] for page in pages for item in page["Items"]]
+
+    def _items(self, ids: Iterable[str]) -> dict[str, Mapping[str, Any]]:
+        keys, found = list(dict.fromkeys(ids)), dict[str, Mapping[str, Any]]()
+        for start in range(0, len(keys), _PAGE):
+            left: Any = {
+                self._table: {
+                    "Keys": [{"id": {"S": key}} for key in keys[start : start + _PAGE]],
+                    "ConsistentRead": True,
+                }
+            }
+            while left:
+                with aws_errors(f"table {self._table} could not be read", role=YOUR_ROLE):
+                    answer = self._client.batch_get_item(RequestItems=left)
+                found |= {item["id"]["S"]: item for item in answer["Responses"].get(self._table, [])}
+                left = answer.get("UnprocessedKeys")
+        return found
+
+
+class TenantTable:
+    """The table of tenant records. Only the attributes in `SHOWN` are read, because others may be secret."""
+
+    SHOWN = (
+        "tenantId",
+        "status",
+        "statusAt",
+        "statusRun",
+        "statusBuild",
+        "statusReason",
+        "statusWebhook",
+        "waitingFor",
+        "startedBy",
+        "startedAt",
+        "updatedAt",
+    )
+
+    def __init__(self, account: Account) -> None:
+        self._table = account.needed("DATA_STORE_TABLE")
+        self._client = account.dynamodb
+
+    def get(self, tenant_id: str) -> dict[str, Any] | None:
+        """Read a tenant's record, with `tier` from its plan; `None` if the tenant has none."""
+        with aws_errors(f"table {self._table} could not be read", role=YOUR_ROLE):
+            item = self._client.get_item(
+                TableName=self._table, Key={"tenantId": {"S": tenant_id}}, ConsistentRead=True, **self._projection()
+            ).get("Item")
+        return None if item is None else _record(item)
+
+    def waiting(self) -> Iterator[dict[str, Any]]:
+        """Read the records of the tenants with an event that waits. DynamoDB reads the whole table for that."""
+        with aws_errors(f"table {self._table} could not be read", role=YOUR_ROLE):
+            pages = self._client.get_paginator("scan").paginate(
+                TableName=self._table, FilterExpression="attribute_exists(waitingFor)", **self._projection()
+            )
+            for page in pages:
+                yield from map(_record, page["Items"])
+
+    def _projection(self) -> dict[str, Any]:
+        names = {f"#{name}": name for name in (*self.SHOWN, "planConfig", "tier")}
+        texts = [*(f"#{name}" for name in self.SHOWN), "#planConfig.#tier"]
+        return {"ProjectionExpression": ", ".join(texts), "ExpressionAttributeNames": names}
+
+
+def _record(item: Mapping[str, Any]) -> dict[str, Any]:
+    kept = items.plain(items.from_item(item))
+    plan = kept.pop("planConfig", None)
+    return {**kept, **({"tier": plan["tier"]} if isinstance(plan, dict) and "tier" in plan else {})}
+
+
+def _in_order(records: Iterable[Record]) -> list[Record]:
+    return sorted(
+        (record for record in records if record.job is not None), key=lambda one: (one.started_job.since, one.id)
+    )

@@ -1,0 +1,182 @@
+"""Puts a tenant's story together from its record and the ledger: events, jobs, endings, webhooks and waits."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeAlias
+
+from orchestrator.event import Event, EventType
+from orchestrator.ledger.record import Record, milliseconds
+from orchestrator.lifecycle.provisioning import start_deployment
+from orchestrator.lifecycle.webhook import once_per_run
+from orchestrator.run import RUN_ID_VARIABLE, SUCCESS_SUFFIX, Origin, ending_id
+from orchestrator.timing import clock
+from orchestrator.timing.clock import written
+
+Step: TypeAlias = dict[str, Any]
+"""One step of a story, as JSON.
+
+`at` is its time; `None` if that is not known, or is now. `step` is `event`, `job`, `ending`, `webhook`, `status` or
+`wait`. The other members are those that are known.
+"""
+
+# `start_deployment` publishes at this place among its actions.
+_DEPLOYMENT_POSITION = 1
+
+
+def related(record: Record) -> dict[str, str]:
+    """Return the ids of the ledger's records that follow from a run, by what they are about.
+
+    The ledger cannot be searched for them by tenant, but their ids are made of the run's id.
+    """
+    job = record.started_job
+    event = Event(type=job.event_type + SUCCESS_SUFFIX, detail={"tenantId": job.tenant_id, RUN_ID_VARIABLE: record.id})
+    follow_up = Origin(event=event, consumer=start_deployment.__name__, position=_DEPLOYMENT_POSITION)
+    found = {"ending": ending_id(record.id), "webhook": follow_up.once_per(once_per_run(record.id))}
+    if job.event_type == EventType.TENANT_PROVISIONING:
+        found["deployment"] = follow_up.run_id
+    return found
+
+
+def story(
+    tenant: Mapping[str, Any] | None,
+    runs: Sequence[Record],
+    others: Mapping[str, Record],
+    memory: timedelta,
+    holder: str | None = None,
+) -> list[Step]:
+    """Return the steps of a tenant's story, in order.
+
+    Args:
+        tenant: The tenant's record, with its public attributes only.
+        runs: The records of the tenant's jobs.
+        others: The records of what followed from them, by id (see `related`).
+        memory: How long the ledger keeps a record, from which the times of its steps are computed.
+        holder: The event whose jobs hold the tenant's lock, if there is one.
+    """
+    steps: list[tuple[str, Step]] = []
+    seen: set[str] = set()
+    for run in runs:
+        _append(steps, _steps_of_run(run, others, memory, seen))
+    if tenant is not None:
+        begun = tenant.get("startedBy")
+        if begun and begun not in seen and not any(step.get("operation") == begun for _, step in steps):
+            _append(steps, [_step(tenant.get("startedAt"), "event", eventId=begun, note="began the present operation")])
+        # What the record says is the present state, so it goes last, whatever its time is.
+        latest = max((at for at, _ in steps), default="")
+        sent = {step.get("reason", "") for _, step in steps if step["step"] == "webhook"} - {""}
+        _append(steps, _steps_of_record(tenant, sent, holder), latest)
+    return [step for _, step in sorted(steps, key=_place)]
+
+
+def _steps_of_run(run: Record, others: Mapping[str, Record], memory: timedelta, seen: set[str]) -> Iterable[Step]:
+    job, ids = run.started_job, related(run)
+    if job.event_id not in seen:
+        seen.add(job.event_id)
+        operation = job.start.event_id if job.start.event_id != job.event_id else None
+        yield _step(written(job.since), "event", eventId=job.event_id, eventType=job.event_type, operation=operation)
+    outcome: Mapping[str, Any] = run.outcome or {}
+    yield _step(
+        _settled(run, memory) if run.outcome else None,
+        "job",
+        eventId=job.event_id,
+        builder=job.builder,
+        name=job.name,
+        runId=run.id,
+        id=job.id,
+        status=job_status(run),
+        link=outcome.get("buildLink") or outcome.get("link"),
+        nextCheck=None if run.check_at is None else written(run.check_at),
+    )
+    ending, deployment, webhook = (others.get(ids.get(name, "")) for name in ("ending", "deployment", "webhook"))
+    if run.ending is not None or ending is not None:
+        published: Mapping[str, Any] = (ending.outcome if ending else None) or {}
+        yield _step(
+            _settled(ending, memory) if published and ending else None,
+            "ending",
+            runId=run.id,
+            name=job.name,
+            status=None if run.ending is None else str(run.ending),
+            eventType=published.get("name"),
+            eventId=published.get("id"),
+        )
+    if deployment is not None and deployment.outcome is not None:
+        published = deployment.outcome
+        at = _settled(deployment, memory)
+        # Its id is the bus's; a job that it led to has the same one.
+        seen.add(published.get("id", ""))
+        yield _step(at, "event", eventType=published.get("name"), eventId=published.get("id"), note="published")
+    if webhook is not None:
+        sent: Mapping[str, Any] = webhook.outcome or {}
+        yield _step(
+            _settled(webhook, memory) if sent else None,
+            "webhook",
+            runId=run.id,
+            host=sent.get("name"),
+            status=str(sent["status"]) if sent else "in doubt",
+            reason=sent.get("reason"),
+        )
+
+
+def _steps_of_record(tenant: Mapping[str, Any], sent: set[str], holder: str | None) -> Iterable[Step]:
+    """Yield what the tenant's record says of its status.
+
+    Args:
+        tenant: The record.
+        sent: The reasons of the webhooks in the ledger, which the record repeats. A webhook that was not sent is only
+            in the record.
+        holder: See `story`.
+    """
+    if tenant.get("status"):
+        yield _step(
+            tenant.get("statusAt"),
+            "status",
+            status=tenant["status"],
+            runId=tenant.get("statusRun"),
+            build=tenant.get("statusBuild"),
+            reason=tenant.get("statusReason"),
+        )
+    why = tenant.get("statusWebhook")
+    if why and not any(reason in why for reason in sent):
+        yield _step(None, "webhook", status="not accepted", reason=why)
+    if tenant.get("waitingFor"):
+        yield _step(None, "wait", reason=tenant["waitingFor"], heldBy=holder)
+
+
+def job_status(run: Record) -> str:
+    """Say how far a job is: `in doubt`, `running`, `SUCCESS`, `FAILURE`, or that it is no longer followed."""
+    if run.ending is not None:
+        return str(run.ending)
+    if run.is_in_doubt:
+        return "being started" if run.locked_until > milliseconds(clock.now()) else "in doubt"
+    return "running" if run.check_at is not None else "started, not followed"
+
+
+def _settled(record: Record, memory: timedelta) -> str | None:
+    """Return when a record's outcome was stored; it expires a fixed time after that.
+
+    `None` if the result would be in the future, as when the setting was changed meanwhile.
+    """
+    at = datetime.fromtimestamp(record.expiration, UTC) - memory
+    is_possible = at <= clock.now() and (record.job is None or at >= record.job.since - timedelta(seconds=1))
+    return written(at) if is_possible else None
+
+
+def _step(at: str | None, step: str, **known: Any) -> Step:
+    return {"at": at, "step": step, **{name: value for name, value in known.items() if value is not None}}
+
+
+def _append(steps: list[tuple[str, Step]], chain: Iterable[Step], last: str = "") -> None:
+    """Add steps that follow from one another. A step without a time goes behind the one before it.
+
+    Args:
+        steps: The steps so far, each with the time by which it is sorted.
+        chain: The steps to add.
+        last: The time behind which the first of them goes.
+    """
+    for step in chain:
+        last = max(last, step["at"] or last)
+        steps.append((last, step))
+
+
+def _place(entry: tuple[str, Step]) -> str:
+    return entry[0]
