@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from orchestrator.cli import build, emulate, init, invoke, jobs, routes, schema, status
+from orchestrator.cli import build, emulate, failures, init, invoke, jobs, routes, schema, status
 from orchestrator.cli.output import print_failure
 
 _HANDLER = "orchestrator.handler:lambda_handler"
@@ -59,4 +59,5 @@ def _parser() -> argparse.ArgumentParser:
     build.add_to(commands, debugging)
     status.add_to(commands, debugging)
     jobs.add_to(commands, debugging)
+    failures.add_to(commands, debugging)
     return parser

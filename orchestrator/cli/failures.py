@@ -1,0 +1,83 @@
+"""The command `orchestrator failures`: lists what is in the failure queue."""
+
+import argparse
+import sys
+from collections import Counter
+
+from orchestrator.cli.account import add_options, opened
+from orchestrator.cli.output import print_json, table
+
+LIMIT = 1000
+"""The most messages that are read, unless a person asks for more."""
+
+_COLUMNS = ("REASON", "EVENT", "TENANT", "TYPE", "TIME", "MESSAGE")
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
+    """Add the command `failures` to the parser's commands.
+
+    Args:
+        parents: Parsers that define the options which `failures` shares with other commands.
+    """
+    parser = commands.add_parser(
+        "failures",
+        parents=parents,
+        help="list what is in the failure queue, by reason",
+        description="List the events in the failure queue by reason, event id and tenant; details are never shown. To "
+        "read the messages, the command has to receive them: they are hidden from others while it runs (for five "
+        "minutes if it is killed). It changes nothing else.",
+        epilog="Example: orchestrator failures --stack my-tenants --reason ConfigurationError",
+    )
+    parser.add_argument("--reason", metavar="REASON", help="list only messages that failed for this reason")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    add_limit(parser)
+    add_options(parser)
+    parser.set_defaults(run=_failures)
+
+
+def add_limit(parser: argparse.ArgumentParser) -> None:
+    """Add the option `--limit`."""
+    parser.add_argument(
+        "--limit", type=positive, default=LIMIT, metavar="N", help="read at most N messages (default: %(default)s)"
+    )
+
+
+def positive(text: str) -> int:
+    """Convert an argument to an integer of at least 1.
+
+    Raises:
+        ValueError: It is not one.
+    """
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+def _failures(options: argparse.Namespace) -> int:
+    from orchestrator.cli.failure_queue import FailureQueue
+
+    account = opened(options)
+    queue = FailureQueue(account, account.needed("FAILURE_QUEUE_URL"))
+    print("orchestrator: the messages are hidden from others until the command ends", file=sys.stderr, flush=True)
+    total = queue.count()
+    with queue.received(options.limit) as messages:
+        read = len(messages)
+        chosen = [failed for failed in messages if options.reason in (None, failed.reason)]
+    chosen.sort(key=lambda failed: failed.reason)  # stable: within a reason, the oldest comes first
+    left = max(0, total - read)
+    if options.json:
+        print_json({"failures": [failed.as_json() for failed in chosen], "notRead": left}, sys.stdout)
+        return 0
+    if chosen:
+        rows = [(one.reason, one.name, one.tenant_id, one.event_type, one.time, one.text) for one in chosen]
+        print(table(_COLUMNS, rows))
+        reasons = Counter(failed.reason for failed in chosen)
+        print("\n" + table(("MESSAGES", "REASON"), [(str(number), reason) for reason, number in reasons.most_common()]))
+    else:
+        print(
+            "no message of the failure queue was found" + (f" with reason {options.reason}" if options.reason else "")
+        )
+    if left:
+        print(f"about {left} more were not read: they are hidden now, or beyond --limit")
+    return 0
