@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from orchestrator.cli import build, emulate, failures, init, invoke, jobs, routes, schema, status
+from orchestrator.cli import build, emulate, failures, init, invoke, jobs, redrive, routes, schema, status
 from orchestrator.cli.output import print_failure
 
 _HANDLER = "orchestrator.handler:lambda_handler"
@@ -60,4 +60,5 @@ def _parser() -> argparse.ArgumentParser:
     status.add_to(commands, debugging)
     jobs.add_to(commands, debugging)
     failures.add_to(commands, debugging)
+    redrive.add_to(commands, debugging)
     return parser

@@ -1,0 +1,169 @@
+"""The command `orchestrator redrive`: sends events of the failure queue to the function again."""
+
+import argparse
+import sys
+import time
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.cli import confirm
+from orchestrator.cli.account import Account, add_options, opened
+from orchestrator.cli.failures import add_limit
+from orchestrator.cli.output import print_json, table
+from orchestrator.errors import ConfigurationError, OrchestratorError, shown
+from orchestrator.local.summary import cut
+
+if TYPE_CHECKING:
+    from orchestrator.cli.failure_queue import FailedEvent, FailureQueue
+    from orchestrator.cli.function import DeployedFunction
+
+_COLUMNS = ("EVENT", "TENANT", "TYPE", "REASON")
+# While one event is handled, the messages behind it stay hidden for so much longer than one invocation may take.
+_SPARE_SECONDS = 240
+_RENEWAL_SECONDS = 60
+
+
+def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
+    """Add the command `redrive` to the parser's commands.
+
+    Args:
+        parents: Parsers that define the options which `redrive` shares with other commands.
+    """
+    parser = commands.add_parser(
+        "redrive",
+        parents=parents,
+        help="send events of the failure queue to the function again",
+        description="Invoke the function with events of the failure queue, the oldest first, and delete each message "
+        "after its event was handled. What fails again is kept. The function recognises a redrive: nothing is done "
+        "twice, and a job whose failure to start was published is started now. It says what it will do and asks first.",
+        epilog="Example: orchestrator redrive --stack my-tenants --reason ConfigurationError --dry-run",
+    )
+    parser.add_argument("ids", nargs="*", metavar="ID", help="ids of events, or of messages as `failures --json` has")
+    parser.add_argument("--reason", metavar="REASON", help="all that failed for this reason, as `failures` shows it")
+    parser.add_argument("--all", action="store_true", help="all of the queue")
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be sent")
+    parser.add_argument("--function", metavar="NAME", help="the function's name or ARN, if there is no --stack")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    confirm.add_option(parser)
+    add_limit(parser)
+    add_options(parser)
+    parser.set_defaults(run=_redrive)
+
+
+def _redrive(options: argparse.Namespace) -> int:
+    from orchestrator.cli.failure_queue import FailureQueue
+
+    if [bool(options.ids), options.reason is not None, options.all].count(True) != 1:
+        raise ConfigurationError("name the events to send: their ids, or --reason, or --all (one of the three)")
+    if options.function and options.stack:
+        raise ConfigurationError("--function is for settings without --stack; leave one of the two out")
+    account = opened(options)
+    queue = FailureQueue(account, account.needed("FAILURE_QUEUE_URL"))
+    function = None if options.dry_run else _function(options, account)
+    with queue.received(options.limit) as messages:
+        chosen = _chosen(messages, options)
+    if options.json and function is None:
+        print_json({"wouldBeSent": [failed.as_json() for failed in chosen]}, sys.stdout)
+    elif options.json and not chosen:
+        print_json({"redriven": [], "kept": []}, sys.stdout)
+    else:
+        plan = _table(chosen) if chosen else "no message of the failure queue was found for that"
+        print(plan, file=sys.stderr if options.json else sys.stdout, flush=True)
+    if function is None or not chosen:
+        return 0
+    number = f"{len(chosen)} event{'s' * (len(chosen) != 1)}"
+    confirm.confirm(
+        f"{number} will be sent to {function.name}, and deleted from the failure queue when handled", yes=options.yes
+    )
+    done = _send_all(queue, function, {failed.message_id for failed in chosen}, options)
+    if options.json:
+        print_json({"redriven": [one for one in done if one["redriven"]], "kept": _kept(done)}, sys.stdout)
+    else:
+        print(f"{len(done) - len(_kept(done))} redriven, {len(_kept(done))} kept")
+    return 1 if _kept(done) else 0
+
+
+def _function(options: argparse.Namespace, account: Account) -> "DeployedFunction":
+    from orchestrator.cli.function import DeployedFunction
+
+    found = account.deployed
+    if found is not None:
+        return DeployedFunction(found.function, found.region, found.timeout)
+    if not options.function:
+        raise ConfigurationError("the function to invoke is unknown; name a deployed stack with --stack, or --function")
+    return DeployedFunction(options.function, account.settings.aws_region)
+
+
+def _chosen(messages: Sequence["FailedEvent"], options: argparse.Namespace) -> list["FailedEvent"]:
+    """Return the messages that the options name.
+
+    Raises:
+        ConfigurationError: An id is not among the messages.
+    """
+    if not options.ids:
+        return [failed for failed in messages if options.all or failed.reason == options.reason]
+    known = {name for failed in messages for name in (failed.event_id, failed.message_id)}
+    missing = [name for name in options.ids if name not in known]
+    if missing:
+        raise ConfigurationError(
+            f"{', '.join(map(shown, missing))}: not found in the failure queue; nothing was sent. If another process "
+            "has received it, it is hidden for some minutes"
+        )
+    return [failed for failed in messages if {failed.event_id, failed.message_id} & set(options.ids)]
+
+
+def _send_all(
+    queue: "FailureQueue", function: "DeployedFunction", ids: Collection[str], options: argparse.Namespace
+) -> list[dict[str, Any]]:
+    """Receive the messages once more, and send those that the person has agreed to.
+
+    Between the two times, the messages were visible to others, however long the person took to agree.
+    """
+    done: list[dict[str, Any]] = []
+    with queue.received(options.limit) as messages:
+        ahead = [failed for failed in messages if failed.message_id in ids]
+        renewed, error = float("-inf"), None
+        while ahead:
+            if time.monotonic() - renewed > _RENEWAL_SECONDS:
+                queue.keep_hidden(ahead, function.timeout + _SPARE_SECONDS)
+                renewed = time.monotonic()
+            failed = ahead.pop(0)
+            try:
+                done.append(_sent(queue, function, failed))
+            except OrchestratorError as raised:
+                error = f"{type(raised).__name__}: {raised}"
+                done.append({**failed.as_json(), "redriven": False, "answer": error})
+            if not options.json:
+                _report(done[-1])
+            if error is not None:
+                break
+        gone = set(ids) - {failed["messageId"] for failed in done} - {failed.message_id for failed in ahead}
+        texts = [(failed.message_id, "not tried any more") for failed in ahead]
+        texts += [(message_id, "is not visible any more; another process has received it") for message_id in gone]
+        for message_id, text in texts:
+            done.append({"messageId": message_id, "eventId": None, "redriven": False, "answer": text})
+            if not options.json:
+                _report(done[-1])
+    return done
+
+
+def _sent(queue: "FailureQueue", function: "DeployedFunction", failed: "FailedEvent") -> dict[str, Any]:
+    if failed.payload is None:
+        return {**failed.as_json(), "redriven": False, "answer": "it holds no event; correct its sender"}
+    answer = function.invoke(failed.payload)
+    if answer.is_handled:
+        queue.delete(failed)
+    return {**failed.as_json(), "redriven": answer.is_handled, "answer": answer.text}
+
+
+def _report(done: dict[str, Any]) -> None:
+    name = done.get("eventId") or f"message {done['messageId']}"
+    print(f"{'redriven' if done['redriven'] else 'kept':8}  {cut(name)}  {cut(done['answer'], 1000)}", flush=True)
+
+
+def _kept(done: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [one for one in done if not one["redriven"]]
+
+
+def _table(chosen: Iterable["FailedEvent"]) -> str:
+    return table(_COLUMNS, [(one.name, one.tenant_id, one.event_type, one.reason) for one in chosen])
