@@ -5,6 +5,7 @@ that it could not deliver. The function itself moves messages there (`orchestrat
 after too many deliveries.
 """
 
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -113,14 +114,19 @@ class FailureQueue:
     def received(self, limit: int) -> Iterator[list[FailedEvent]]:
         """Receive the queue's messages, which hides them from others; after the `with` block, show them again.
 
-        If the process is killed, they are visible again five minutes later. The oldest event comes first.
+        If the process is killed, or the person lacks the permission, they are visible again five minutes later. The
+        oldest event comes first.
         """
         found: dict[str, FailedEvent] = {}
         try:
             self._receive(found, limit)
             yield sorted(found.values(), key=_age)
         finally:
-            self._hide([failed for failed in found.values() if failed.message_id not in self._deleted], 0)
+            left = [failed for failed in found.values() if failed.message_id not in self._deleted]
+            try:
+                self._hide(left, 0)
+            except OrchestratorError as error:  # must not take the place of what was found
+                print(f"orchestrator: {type(error).__name__}: {error}", file=sys.stderr)
 
     def keep_hidden(self, messages: Sequence[FailedEvent], seconds: int) -> None:
         """Hide messages that were received for some more time."""

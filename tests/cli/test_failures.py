@@ -1,10 +1,12 @@
 """What is in the failure queue, from each of its sources."""
 
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
 import pytest
+from botocore import handlers
 
 from tests.cli.conftest import SECRETS, TENANT_ID, Command, Deployment
 from tests.support.events import sample
@@ -132,6 +134,25 @@ def test_the_messages_are_visible_again_when_the_command_has_ended(stack: Deploy
 
 def test_the_command_says_that_it_hides_the_messages(stack: Deployment, on_stack: Command) -> None:
     assert "the messages are hidden from others until the command ends" in on_stack("failures").err
+
+
+def test_without_the_permission_to_show_them_again_they_are_listed_all_the_same(
+    stack: Deployment, on_stack: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.fail(EVENT)
+    refuse(monkeypatch, "sqs.ChangeMessageVisibilityBatch")
+
+    result = on_stack("failures")
+
+    assert EVENT["id"] in result.out
+    assert "stay hidden for up to five minutes: AWS answered AccessDenied; allow ChangeMessage" in result.last_error
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
+    """Remove the permission for an operation from every client that is created from now on."""
+    parsed = {"Error": {"Code": "AccessDenied", "Message": "not authorized"}, "ResponseMetadata": {}}
+    entry: Any = (f"before-call.{operation}", lambda **_: (SimpleNamespace(status_code=403), parsed))
+    monkeypatch.setattr(handlers, "BUILTIN_HANDLERS", [*handlers.BUILTIN_HANDLERS, entry])
 
 
 def test_messages_that_another_process_has_received_are_counted(stack: Deployment, on_stack: Command) -> None:
