@@ -28,7 +28,7 @@ class Account:
 
     @property
     def place(self) -> str:
-        """Where the settings come from, for messages."""
+        """Where the settings come from, as words for a message: the stack and its region, or this shell."""
         if self.deployed is None:
             return "this shell's settings"
         return f"stack {self.deployed.name} in {self.deployed.region}"
@@ -86,8 +86,8 @@ def opened(options: argparse.Namespace) -> Account:
 def adopt(found: Deployed) -> None:
     """Set this process's environment variables to the settings of a deployed function.
 
-    Settings that the function does not have are removed. `JENKINS_CA_BUNDLE` stays as it is, because the function's
-    names a file of the artifact.
+    Settings that the function does not have are removed. `JENKINS_CA_BUNDLE` stays as it is, because its value
+    in the function is the path of a file in the artifact.
     """
     for name in map(str.upper, Settings.model_fields):
         if name != "JENKINS_CA_BUNDLE":

@@ -1,8 +1,8 @@
 """Reads the failure queue: which events are in it, why each failed, and in which form it can be sent again.
 
-Messages get there in four ways. Lambda puts the record of a failed invocation there, and an EventBridge rule the event
-that it could not deliver. The function itself moves messages there (`orchestrator.intake.redelivery`), and so does SQS
-after too many deliveries.
+Messages get there in four ways. Lambda sends the record of a failed invocation. An EventBridge rule sends an event that
+it could not deliver. The function itself moves messages there from another queue (`orchestrator.intake.redelivery`).
+SQS moves a message there that it has delivered too often.
 """
 
 import sys
@@ -37,14 +37,16 @@ _MESSAGE_LENGTH = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedEvent:
-    """One message of the failure queue. Neither the message nor its event is in `repr`.
+    """One message of the failure queue. The attributes `receipt`, `event` and `payload` are not in `repr`.
 
     Attributes:
-        reason: The error's class name, the code with which a rule failed, or `UNKNOWN`.
+        reason: Why the event failed: the error's class name, the `ERROR_CODE` from an EventBridge rule, the
+            `condition` in Lambda's record of the invocation, or `UNKNOWN`.
         text: The error's text, if it is known to be safe to show.
         event: The EventBridge event in the message; `None` if the message has no such event.
-        payload: What to send to the function, so that it recognises a redrive; `None` if there is no event.
-        sent: When the message was put into its first queue, in milliseconds since 1970.
+        payload: What to send to the function, so that it recognizes a redrive; `None` if there is no event.
+        sent: The message's `SentTimestamp`, in milliseconds since 1970. If SQS itself moved the message here from
+            another queue, this is the time at which the message was sent to that queue.
     """
 
     message_id: str
@@ -62,7 +64,7 @@ class FailedEvent:
 
     @property
     def name(self) -> str:
-        """The event's id, or else the message's."""
+        """The event's id; if there is none, the word `message` and the message's id."""
         return self.event_id or f"message {self.message_id}"
 
     @property
@@ -99,7 +101,7 @@ class FailedEvent:
 
 
 class FailureQueue:
-    """The failure queue. Every method raises `ConfigurationError` or `Unavailable` if it cannot be used."""
+    """The failure queue. Every method raises `ConfigurationError` or `Unavailable` if the queue cannot be used."""
 
     def __init__(self, account: Account, url: str) -> None:
         self._client = account.sqs
@@ -112,10 +114,11 @@ class FailureQueue:
 
     @contextmanager
     def received(self, limit: int) -> Iterator[list[FailedEvent]]:
-        """Receive the queue's messages, which hides them from others; after the `with` block, show them again.
+        """Receive up to `limit` messages, which hides them from others. The oldest of their events comes first.
 
-        If the process is killed, or the person lacks the permission, they are visible again five minutes later. The
-        oldest event comes first.
+        After the `with` block, the messages that were not deleted are made visible again. If that fails, or if the
+        process is killed, they stay hidden until five minutes after they were received, or until the time set by
+        `keep_hidden`.
         """
         found: dict[str, FailedEvent] = {}
         try:
@@ -129,7 +132,7 @@ class FailureQueue:
                 print(f"orchestrator: {type(error).__name__}: {error}", file=sys.stderr)
 
     def keep_hidden(self, messages: Sequence[FailedEvent], seconds: int) -> None:
-        """Hide messages that were received for some more time."""
+        """Keep messages from `received` hidden for this number of seconds from now."""
         self._hide(messages, seconds)
 
     def delete(self, failed: FailedEvent) -> None:
@@ -249,9 +252,9 @@ def _event(received: Mapping[str, Any], attributes: Mapping[str, str], url: str)
 
 
 def error_of(answer: Any) -> tuple[str, str] | None:
-    """Return the class name and the text of the error in a function's answer; `None` if it holds no error.
+    """Return the class name and the text of the error in a function's answer; `None` if the answer holds no error.
 
-    The text of an error that is not of this package may contain data of an event, so it is not returned.
+    If the text may contain data of an event, a reference to the function's log is returned in its place.
     """
     name = answer.get("errorType") if isinstance(answer, dict) else None
     if not isinstance(name, str) or not name:

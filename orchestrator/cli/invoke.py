@@ -107,7 +107,15 @@ def _invoke(options: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _real_account(options: argparse.Namespace, events: int) -> Iterator[None]:
-    """Ask, and use the settings of the stack in the `with` block, if one is named."""
+    """Ask the person to agree. If the options name a stack, its settings are in the environment in the `with` block.
+
+    Args:
+        options: The command's options.
+        events: The number of events that will be handled, for the question.
+
+    Raises:
+        Declined: The person has not agreed.
+    """
     account = opened(options)
     purpose = f"{events} event{'s' * (events != 1)} will be handled in this process, with {account.place}"
     confirm(f"{purpose}: real jobs are started, records written, webhooks sent and events published", yes=options.yes)

@@ -75,8 +75,13 @@ def jobs(account: Account) -> dict[str, Any]:
     """Read the jobs that are followed, and what waits.
 
     Returns:
-        `jobs`; `waiting`, with `tenants` and the counts of the waiting `queue`, each `None` if its table or queue is
-        not set; and `unreadable`, the ids of records that another version of this package wrote.
+        A dictionary with these keys:
+
+        - `jobs`: the followed jobs.
+        - `waiting`: a dictionary with the keys `tenants` and `queue`. `tenants` has the records of the tenants with an
+          event that waits, or `None` if `DATA_STORE_TABLE` is not set. `queue` has the message counts of the waiting
+          queue, or `None` if `WAITING_QUEUE_URL` is not set.
+        - `unreadable`: the ids of records that this version of the package cannot read.
 
     Raises:
         ConfigurationError: `IDEMPOTENCY_TABLE` is not set, or a table or queue may not be read.

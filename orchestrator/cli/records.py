@@ -1,4 +1,4 @@
-"""Reads the ledger's table for a person: many records at once, and by its indexes."""
+"""Reads the ledger's table and the table of tenant records, for the commands that show them."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -26,12 +26,12 @@ class LedgerTable:
         self._client = account.dynamodb
 
     def open_jobs(self) -> list[Record]:
-        """Read the records of all runs that are followed, the earliest request first."""
+        """Read the records of all runs that are followed, in the order in which their jobs were requested."""
         keys = self._ids(OPEN_JOBS, "openJob", OPEN)
         return _in_order(self.read(keys).values())
 
     def of_tenant(self, tenant_id: str) -> list[Record]:
-        """Read the records of a tenant's jobs, in the order of their requests."""
+        """Read the records of a tenant's jobs, in the order in which the jobs were requested."""
         keys = self._ids(BY_TENANT, "tenantId", tenant_id)
         return _in_order(self.read(keys).values())
 
@@ -86,7 +86,10 @@ class LedgerTable:
 
 
 class TenantTable:
-    """The table of tenant records. Only the attributes in `SHOWN` are read, because others may be secret."""
+    """The table of tenant records.
+
+    Only the attributes in `SHOWN` and the tier in `planConfig` are read, because others may be secret.
+    """
 
     SHOWN = (
         "tenantId",
@@ -107,7 +110,10 @@ class TenantTable:
         self._client = account.dynamodb
 
     def get(self, tenant_id: str) -> dict[str, Any] | None:
-        """Read a tenant's record, with `tier` from its plan; `None` if the tenant has none."""
+        """Read a tenant's record; `None` if the tenant has no record.
+
+        If the record has `planConfig.tier`, the result has it as `tier`.
+        """
         with aws_errors(f"table {self._table} could not be read", role=YOUR_ROLE):
             item = self._client.get_item(
                 TableName=self._table, Key={"tenantId": {"S": tenant_id}}, ConsistentRead=True, **self._projection()

@@ -117,7 +117,7 @@ def _send_all(
 ) -> list[dict[str, Any]]:
     """Receive the messages once more, and send those that the person has agreed to.
 
-    Between the two times, the messages were visible to others, however long the person took to agree.
+    The messages were not kept hidden while the person was asked, so another process may have received some of them.
     """
     done: list[dict[str, Any]] = []
     with queue.received(options.limit) as messages:

@@ -51,7 +51,7 @@ class Deployed:
 
     @property
     def settings(self) -> Settings:
-        """The function's settings, with its own region."""
+        """The function's settings, with the function's region as `AWS_REGION`."""
         return Settings.from_environment({**self.environment, "AWS_REGION": self.region})
 
 
@@ -91,7 +91,8 @@ def deployed(clients: "Clients", name: str, region: str | None) -> Deployed:
     Args:
         clients: The AWS clients.
         name: The stack's name or ARN.
-        region: The region to look in; `None` uses the SDK's own configuration. The region in an ARN goes before it.
+        region: The region to look in; `None` uses the SDK's own configuration. If `name` is an ARN, the ARN's region is
+            used instead.
 
     Raises:
         ConfigurationError: There is no such stack, or it may not be read.

@@ -24,9 +24,17 @@ _DEPLOYMENT_POSITION = 1
 
 
 def related(record: Record) -> dict[str, str]:
-    """Return the ids of the ledger's records that follow from a run, by what they are about.
+    """Return the ids of the ledger's records about what may follow from a run.
 
-    The ledger cannot be searched for them by tenant, but their ids are made of the run's id.
+    The ids are computed from the run's record, because the ledger's index by tenant contains only records of jobs.
+
+    Args:
+        record: The run's record.
+
+    Returns:
+        The id under `ending` for the publishing of the run's ending, under `webhook` for the status webhook, and, for
+        a provisioning run, under `deployment` for the publishing of `TENANT_DEPLOYMENT`. The ledger may lack any of
+        these records.
     """
     job = record.started_job
     event = Event(type=job.event_type + SUCCESS_SUFFIX, detail={"tenantId": job.tenant_id, RUN_ID_VARIABLE: record.id})
@@ -50,8 +58,9 @@ def story(
         tenant: The tenant's record, with its public attributes only.
         runs: The records of the tenant's jobs.
         others: The records of what followed from them, by id (see `related`).
-        memory: How long the ledger keeps a record, from which the times of its steps are computed.
-        holder: The event whose jobs hold the tenant's lock, if there is one.
+        memory: How long the ledger keeps a record. The times of steps are computed from this and from the time at
+            which a record expires.
+        holder: The id of the event whose jobs hold the tenant's lock; `None` if there is none.
     """
     steps: list[tuple[str, Step]] = []
     seen: set[str] = set()
@@ -118,12 +127,12 @@ def _steps_of_run(run: Record, others: Mapping[str, Record], memory: timedelta, 
 
 
 def _steps_of_record(tenant: Mapping[str, Any], sent: set[str], holder: str | None) -> Iterable[Step]:
-    """Yield what the tenant's record says of its status.
+    """Yield the steps that the tenant's record tells of: its status, a webhook that was not accepted, and a wait.
 
     Args:
         tenant: The record.
-        sent: The reasons of the webhooks in the ledger, which the record repeats. A webhook that was not sent is only
-            in the record.
+        sent: The reasons in the webhook steps that come from the ledger. If the record repeats one of them, its webhook
+            already has a step. A webhook that was never sent is only in the record.
         holder: See `story`.
     """
     if tenant.get("status"):
@@ -143,7 +152,10 @@ def _steps_of_record(tenant: Mapping[str, Any], sent: set[str], holder: str | No
 
 
 def job_status(run: Record) -> str:
-    """Say how far a job is: `in doubt`, `running`, `SUCCESS`, `FAILURE`, or that it is no longer followed."""
+    """Return a run's status.
+
+    It is `being started`, `in doubt`, `running`, `SUCCESS`, `FAILURE`, or `started, not followed`.
+    """
     if run.ending is not None:
         return str(run.ending)
     if run.is_in_doubt:
@@ -152,9 +164,10 @@ def job_status(run: Record) -> str:
 
 
 def _settled(record: Record, memory: timedelta) -> str | None:
-    """Return when a record's outcome was stored; it expires a fixed time after that.
+    """Return when a record's outcome was stored: the time `memory` before the record expires.
 
-    `None` if the result would be in the future, as when the setting was changed meanwhile.
+    Return `None` if that time cannot be right, because it is in the future or before the job was requested. This
+    happens, for example, if `IDEMPOTENCY_RECORD_MAX_AGE` was changed after the outcome was stored.
     """
     at = datetime.fromtimestamp(record.expiration, UTC) - memory
     is_possible = at <= clock.now() and (record.job is None or at >= record.job.since - timedelta(seconds=1))
@@ -166,12 +179,15 @@ def _step(at: str | None, step: str, **known: Any) -> Step:
 
 
 def _append(steps: list[tuple[str, Step]], chain: Iterable[Step], last: str = "") -> None:
-    """Add steps that follow from one another. A step without a time goes behind the one before it.
+    """Add steps whose order must be kept when all steps are sorted by time.
+
+    Each added step gets its own time for sorting. If that is earlier than the time of the step before it, or if the
+    step has no time, it gets the time of the step before it.
 
     Args:
-        steps: The steps so far, each with the time by which it is sorted.
-        chain: The steps to add.
-        last: The time behind which the first of them goes.
+        steps: The steps so far, each with the time by which it is sorted. The new steps are added to this list.
+        chain: The steps to add, in order.
+        last: The earliest time for sorting that an added step can get.
     """
     for step in chain:
         last = max(last, step["at"] or last)

@@ -80,7 +80,7 @@ class Record:
         outcome: The action's outcome, once it is known.
         job: The job that the action starts, if it starts one.
         ending: How the job's run ended, once that is known.
-        handled: The ending that the run itself has reported, once the event with that report has been handled.
+        handled: The ending that the run itself reported in an event. Set only after that event has been handled.
         check_at: When to check the run next; `None` if the run is not followed.
     """
 

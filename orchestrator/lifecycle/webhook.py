@@ -130,7 +130,7 @@ def status_webhook(
 
 
 def once_per_run(run_id: str) -> str:
-    """Return the `once_per` of the status webhook about a run."""
+    """Return the value of `SendCallback.once_per` for the status webhook about a run."""
     return f"status webhook of run {run_id}"
 
 

@@ -58,7 +58,7 @@ def callbacks(stream: TextIO | None, requests: Iterable[Request]) -> None:
 def cut(value: str, length: int = _VALUE_LENGTH) -> str:
     """Cut a text after `length` characters, and escape its unprintable characters.
 
-    If the text is cut, an ellipsis and the number of its characters follow.
+    If the text is cut, an ellipsis and the length of the whole text follow.
     """
     short = value if len(value) <= length else f"{value[:length]}… ({len(value)} characters)"
     # The value comes from an event or a record. It is escaped, so it can neither move the cursor nor begin a line.
