@@ -132,7 +132,7 @@ class FailureQueue:
                 print(f"orchestrator: {type(error).__name__}: {error}", file=sys.stderr)
 
     def keep_hidden(self, messages: Sequence[FailedEvent], seconds: int) -> None:
-        """Keep messages from `received` hidden for this number of seconds from now."""
+        """Hide messages, which the method `received` has returned, from others for so many seconds from now."""
         self._hide(messages, seconds)
 
     def delete(self, failed: FailedEvent) -> None:

@@ -135,8 +135,8 @@ class Records(Protocol):
     def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
         """Store how a run ended; if the ledger has no such run, store nothing.
 
-        If the run is followed, it still is: its next check is due after `FIRST_CHECK`. By then, an event about the
-        ending has normally been handled.
+        A followed run stays followed, and its next check is due when `FIRST_CHECK` has passed from now on. By then, an
+        event about the ending has normally been handled.
 
         The call also marks the action that started the run as done, so that no delivery can claim the action and start
         the job again. A failure replaces a stored success, because a run may publish a success and fail afterwards. A
