@@ -39,12 +39,12 @@ _NOT_ALLOWED = frozenset(
 _UNREACHABLE = (exceptions.ConnectionError, exceptions.HTTPClientError, exceptions.CredentialRetrievalError)
 
 
-_NOT_SET_UP = (
-    exceptions.NoCredentialsError,
-    exceptions.NoRegionError,
-    exceptions.PartialCredentialsError,
-    exceptions.ProfileNotFound,
-)
+_NOT_SET_UP = {
+    exceptions.NoCredentialsError: "set AWS_PROFILE, or give the function a role",
+    exceptions.NoRegionError: "set AWS_REGION",
+    exceptions.PartialCredentialsError: "correct the AWS credentials",
+    exceptions.ProfileNotFound: "correct AWS_PROFILE",
+}
 
 
 @contextmanager
@@ -72,9 +72,9 @@ def aws_errors(
         raise _from_answer(error, failure, rejected, role) from None
     except _UNREACHABLE as error:
         raise Unavailable(f"{failure}: AWS was not reached ({type(error).__name__}); a retry may succeed") from None
-    except _NOT_SET_UP as error:
-        name = type(error).__name__
-        raise ConfigurationError(f"{failure}: {name}; check {role}, credentials and region") from None
+    except tuple(_NOT_SET_UP) as error:
+        remedy = next(_NOT_SET_UP[cls] for cls in type(error).__mro__ if cls in _NOT_SET_UP)
+        raise ConfigurationError(f"{failure}: {type(error).__name__}; {remedy}") from None
     except exceptions.BotoCoreError as error:
         raise rejected(f"{failure}: the SDK refused the request ({type(error).__name__})") from None
 

@@ -25,9 +25,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         "jobs",
         parents=parents,
         help="list the jobs that are open, waiting, in doubt or overdue",
-        description="List the jobs that the function follows: open; in doubt, where nobody knows whether the job was "
-        "started; overdue, for more than a day. And the tenants whose event waits for its job, from the tenant "
-        "records; that reads their whole table. The messages of the waiting queue are only counted: to see one, a "
+        description="List the jobs that are open, overdue (open for more than a day) or in doubt (it is unknown "
+        "whether they were started), and the tenants whose event waits for its job. The latter reads the whole table "
+        "of tenant records. The messages of the waiting queue are only counted: to see one, a "
         "person would have to receive it, and the function would not get it meanwhile. The command only reads.",
         epilog="Example: orchestrator jobs --stack my-tenants",
     )

@@ -38,7 +38,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         "twice, and a job whose failure to start was published is started now. It says what it will do and asks first.",
         epilog="Example: orchestrator redrive --stack my-tenants --reason ConfigurationError --dry-run",
     )
-    parser.add_argument("ids", nargs="*", metavar="ID", help="ids of events, or of messages as `failures --json` has")
+    parser.add_argument(
+        "ids", nargs="*", metavar="ID", help="ids of events, or message ids as `failures --json` prints them"
+    )
     parser.add_argument("--reason", metavar="REASON", help="all that failed for this reason, as `failures` shows it")
     parser.add_argument("--all", action="store_true", help="all of the queue")
     parser.add_argument("--dry-run", action="store_true", help="only show what would be sent")
@@ -54,7 +56,7 @@ def _redrive(options: argparse.Namespace) -> int:
     from orchestrator.cli.failure_queue import FailureQueue
 
     if [bool(options.ids), options.reason is not None, options.all].count(True) != 1:
-        raise ConfigurationError("name the events to send: their ids, or --reason, or --all (one of the three)")
+        raise ConfigurationError("name the events to send by one of these: their ids, --reason, or --all")
     if options.function and options.stack:
         raise ConfigurationError("--function is for settings without --stack; leave one of the two out")
     account = opened(options)

@@ -129,7 +129,7 @@ def test_a_client_is_built_once_with_time_limits() -> None:
 def test_a_missing_region_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_DEFAULT_REGION")
 
-    with pytest.raises(ConfigurationError, match="the AWS client for codebuild was not created: NoRegionError"):
+    with pytest.raises(ConfigurationError, match="codebuild was not created: NoRegionError; set AWS_REGION"):
         Clients().get("codebuild", None)
 
 

@@ -94,7 +94,7 @@ def test_missing_credentials_are_an_error_in_one_line(command: Command, monkeypa
     result = command("jobs", "--stack", STACK)
 
     assert result.err.count("\n") == 1
-    assert "could not be read: NoCredentialsError; check your role, credentials and region" in result.err
+    assert "could not be read: NoCredentialsError; set AWS_PROFILE, or give the function a role" in result.err
 
 
 def test_invoke_uses_the_settings_of_the_stack(

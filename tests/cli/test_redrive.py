@@ -215,7 +215,7 @@ def test_one_choice_is_needed(stack: Deployment, on_stack: Command, arguments: l
     result = on_stack("redrive", *arguments)
 
     assert result.code == 1
-    assert "name the events to send: their ids, or --reason, or --all" in result.err
+    assert "name the events to send by one of these: their ids, --reason, or --all" in result.err
 
 
 def test_a_dry_run_only_shows_what_would_be_sent(stack: Deployment, on_stack: Command, invoked: list[Any]) -> None:
