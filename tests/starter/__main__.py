@@ -128,7 +128,9 @@ def handled(project: Project, runtime: Path) -> Any:
         }
         function = stack.enter_context(Function(project.artifact, runtime, variables, "app.lambda_handler"))
         event = json.loads((project.folder / "events" / _EVENT).read_text())
-        return function.invoke({**event, "id": str(uuid.uuid4())}).body  # the emulated AWS keeps what it has seen
+        # The emulated AWS keeps what it has seen, so each call needs another event, of another tenant.
+        own = {"id": str(uuid.uuid4()), "detail": {**event["detail"], "tenantId": str(uuid.uuid4())}}
+        return function.invoke({**event, **own}).body
 
 
 def check(step: str, answer: Any) -> None:
