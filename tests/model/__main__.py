@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.model import tenants
 from tests.model.exploration import Exploration
-from tests.model.tenants import FIRST, FOLLOWING, SECOND, THIRD, Job
+from tests.model.tenants import BESIDE, FIRST, FOLLOWING, SECOND, THIRD, Job
 from tests.model.worlds import Bounds
 
 LARGE = (
@@ -20,6 +20,7 @@ LARGE = (
 
 TENANTS: Sequence[tuple[tuple[Job, ...], dict[str, Any]]] = (
     ((FIRST, SECOND), {"kills": 1, "ticks": 1, "attempts": 2, "gives_up": True}),
+    ((FIRST, BESIDE, SECOND), {}),
     ((FIRST, FOLLOWING, SECOND), {"kills": 1}),
     ((FIRST, FOLLOWING, SECOND), {"ticks": 1, "gives_up": True}),
     ((FIRST, SECOND, THIRD), {}),
