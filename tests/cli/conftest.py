@@ -10,6 +10,7 @@ import boto3
 import pytest
 
 from orchestrator.aws.items import to_item
+from orchestrator.cli import failure_queue
 from orchestrator.cli.main import main
 from orchestrator.local import sandbox
 from orchestrator.local.control_plane import ControlPlane
@@ -106,6 +107,7 @@ class Deployment:
 def stack(monkeypatch: pytest.MonkeyPatch, control_plane: ControlPlane) -> Iterator[Deployment]:
     """Deploy the stack, with the sandbox's tiers and projects."""
     monkeypatch.delenv("CALLBACK_ALLOWED_HOSTS")
+    monkeypatch.setattr(failure_queue, "_WAIT_SECONDS", 0)  # the emulated SQS has one server
     with deployed_account({"CallbackAllowedHosts": "127.0.0.1"}, monkeypatch) as account:
         deployment = Deployment(account, control_plane)
         for rule in ("StartRule", "EndingRule"):  # moto's rules cannot invoke functions
