@@ -127,7 +127,7 @@ def _steps_of_run(run: Record, others: Mapping[str, Record], memory: timedelta, 
 
 
 def _steps_of_record(tenant: Mapping[str, Any], sent: set[str], holder: str | None) -> Iterable[Step]:
-    """Yield the steps that the tenant's record tells of: its status, a webhook that was not accepted, and a wait.
+    """Yield the steps that are in the tenant's record: its status, a webhook that was not accepted, and a wait.
 
     Args:
         tenant: The record.

@@ -1,7 +1,7 @@
 """Keeps the ledger's records in a DynamoDB table."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -187,7 +187,8 @@ class DynamoDBRecords:
             return
         record = self._read(before)
         if record.state is State.DONE and record.job is not None and record.job.tenant_id is not None:
-            self._write(tenant_lock.leaving(record.job.tenant_id, run_id, record))
+            with suppress(Unavailable):  # the run does not hold the lock any more, whether the lock names it or not
+                self._write(tenant_lock.leaving(record.job.tenant_id, run_id, record))
 
     def give_up(self, record: Record) -> bool:
         """Stop following a run that was not found; see `Records.give_up`."""

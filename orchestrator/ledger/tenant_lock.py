@@ -4,9 +4,10 @@ An operation is an event together with all that follows from it, such as a provi
 tenant's lock names the operation that has it, and the operation's runs. A run joins the lock in the same step in which
 its start is claimed. Jobs of the same operation may run side by side.
 
-The lock is held for as long as one of its runs is followed. So nobody has to give it back, and it cannot be left
-behind: it is free as soon as the last run's record says that the run is over, or is gone. A run that is no longer
-followed is also taken out of the lock. That is not necessary, but the next operation then need not read its record.
+The lock is held while one of its runs is followed. It is free as soon as the records of all its runs say that the runs
+are over, or are gone. So no process has to release the lock, and a process that is killed cannot leave a tenant locked.
+A run that is no longer followed is also taken out of the lock. That is not necessary, but the next operation then need
+not read the run's record.
 """
 
 from dataclasses import dataclass

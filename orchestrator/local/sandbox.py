@@ -142,7 +142,7 @@ def fill(jobs: Sequence[str] = ()) -> None:
                 dynamodb.put_item(TableName=settings.tier_details_table, Item=item)
         for name in (*_tier_jobs(), *jobs):
             if "/" not in name:
-                _create_project(codebuild, name)
+                create_project(codebuild, name)
         _create_secret(clients.get("secretsmanager", settings.aws_region))
         for url in filter(None, (settings.waiting_queue_url, settings.failure_queue_url)):
             clients.get("sqs", settings.aws_region).create_queue(QueueName=url.rpartition("/")[2])
@@ -267,7 +267,8 @@ def _create_table(
     return True
 
 
-def _create_project(codebuild: "CodeBuildClient", name: str) -> None:
+def create_project(codebuild: "CodeBuildClient", name: str) -> None:
+    """Create a CodeBuild project, unless it exists already."""
     try:
         codebuild.create_project(
             name=name,

@@ -117,7 +117,7 @@ def stack(monkeypatch: pytest.MonkeyPatch, control_plane: ControlPlane) -> Itera
             deployment.put("TierDetailsTable", {"tier": tier, **details})
             for attribute, name in details.items():
                 if attribute.lower().endswith("jobname"):
-                    create_project(name)
+                    sandbox.create_project(client("codebuild"), name)
         yield deployment
 
 
@@ -125,20 +125,6 @@ def remove_targets(rule: str) -> None:
     events = client("events")
     targets = events.list_targets_by_rule(Rule=rule)["Targets"]
     events.remove_targets(Rule=rule, Ids=[target["Id"] for target in targets])
-
-
-def create_project(name: str) -> None:
-    client("codebuild").create_project(
-        name=name,
-        source={"type": "S3", "location": "example-bucket/build.zip"},
-        artifacts={"type": "NO_ARTIFACTS"},
-        environment={
-            "type": "LINUX_CONTAINER",
-            "image": "aws/codebuild/standard:7.0",
-            "computeType": "BUILD_GENERAL1_SMALL",
-        },
-        serviceRole="arn:aws:iam::123456789012:role/codebuild",
-    )
 
 
 @pytest.fixture

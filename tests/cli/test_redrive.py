@@ -9,7 +9,8 @@ import boto3
 import pytest
 
 from orchestrator.aws.items import from_item
-from tests.cli.conftest import SECRETS, TENANT_ID, Command, Deployment, create_project
+from orchestrator.local import sandbox
+from tests.cli.conftest import SECRETS, TENANT_ID, Command, Deployment
 from tests.smoke.account import client
 from tests.support.events import changed, sample
 from tests.template.stack import STACK
@@ -69,7 +70,7 @@ def test_the_function_recognises_a_redrive(stack: Deployment, on_stack: Command,
     project = "premium-tenant-provisioning"
     client("codebuild").delete_project(name=project)
     stack.send(late)
-    create_project(project)
+    sandbox.create_project(client("codebuild"), project)
     stack.send(late)
     assert stack.runs() == []
     stack.fail(lambda_record(late) if "requestPayload" in body else late)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextvars import Context
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -17,35 +17,15 @@ from orchestrator.ledger.ledger import Claim, Ledger, Prepared, Records
 from orchestrator.ledger.memory import MemoryRecords
 from orchestrator.ledger.record import FIRST_CHECK, EndingStatus, Record, State, milliseconds
 from orchestrator.timing import clock
+from tests.ledger.conftest import NOON, Clock
 from tests.support.aws import REGION, Requests
 
-NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MEMORY = timedelta(days=30)
 LOCK = timedelta(seconds=50)
 TOLERANCE = timedelta(seconds=2)
 TICK = timedelta(milliseconds=1)
 STARTED = Outcome(action="StartJob", status=OutcomeStatus.STARTED, builder="JENKINS", name="provision", id="7")
 FOUND = Outcome(action="StartJob", status=OutcomeStatus.ALREADY_STARTED, builder="JENKINS", name="provision", id="8")
-
-
-class Clock:
-    """A clock that only a test moves."""
-
-    def __init__(self) -> None:
-        self.time = NOON
-
-    def now(self) -> datetime:
-        return self.time
-
-    def advance(self, time: timedelta) -> None:
-        self.time += time
-
-
-@pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    time = Clock()
-    monkeypatch.setattr(clock, "now", time.now)
-    return time
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A tenant's lock: runs of one operation at a time, in the order of the events."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import boto3
@@ -19,33 +19,13 @@ from orchestrator.ledger.ledger import Claim, Ledger, Prepared
 from orchestrator.ledger.record import EndingStatus, Record, milliseconds
 from orchestrator.ledger.tenant_lock import Overtaken
 from orchestrator.timing import clock
+from tests.ledger.conftest import NOON, Clock
 from tests.support.aws import REGION, Requests
 
-NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MEMORY = timedelta(days=30)
 LOCK = timedelta(seconds=50)
 AFTER_THE_CLAIMS_LOCK = LOCK + timedelta(seconds=3)
 STARTED = Outcome(action="StartJob", status=OutcomeStatus.STARTED, name="provision", id="7")
-
-
-class Clock:
-    """A clock that only a test moves."""
-
-    def __init__(self) -> None:
-        self.time = NOON
-
-    def now(self) -> datetime:
-        return self.time
-
-    def advance(self, time: timedelta) -> None:
-        self.time += time
-
-
-@pytest.fixture
-def time(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    time = Clock()
-    monkeypatch.setattr(clock, "now", time.now)
-    return time
 
 
 @pytest.fixture
@@ -444,6 +424,26 @@ def test_the_records_of_expired_runs_hold_nothing(records: DynamoDBRecords, time
 
     assert claim(records, SECOND)
     assert must_wait(records, THIRD)
+
+
+def test_an_ending_counts_as_handled_although_its_run_could_not_be_taken_out_of_the_lock(
+    records: DynamoDBRecords, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start(records, FIRST)
+    client = records._table.client()
+    update = client.update_item
+
+    def conflict(**request: Any) -> Any:
+        if request["Key"]["id"]["S"].startswith("tenant#"):
+            raise ClientError({"Error": {"Code": "TransactionConflictException"}}, "UpdateItem")
+        return update(**request)
+
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    with monkeypatch.context() as busy:
+        busy.setattr(client, "update_item", conflict)
+        end(records, FIRST)
+
+    assert claim(records, SECOND)
 
 
 # The ledger
