@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from orchestrator import telemetry
 from orchestrator.action import Outcome, OutcomeStatus
@@ -18,16 +18,48 @@ from orchestrator.intake import eventbridge
 from orchestrator.registry import Registry
 from orchestrator.run import FAILURE_SUFFIX, SUCCESS_SUFFIX
 from orchestrator.settings import Settings
-from orchestrator.stores.tenants import TenantLookup
+from orchestrator.stores.tenants import TenantReader, TenantRecords
 from orchestrator.stores.tiers import TierDetails
 from orchestrator.timing import deadline
 
 if TYPE_CHECKING:
+    from types_boto3_events import EventBridgeClient
+    from types_boto3_sqs import SQSClient
+
     from orchestrator.intake.batch import Batches, Parse
     from orchestrator.intake.waiting import Waiting
+    from orchestrator.job import Builder
+    from orchestrator.ledger.ledger import Records
+    from orchestrator.performers.callbacks import Callbacks
 
 
 _NEVER_WAITING = ("aws.codebuild", "aws.events", "aws.scheduler")
+
+
+class Ports(TypedDict):
+    """Everything through which an application reaches the world, and its settings.
+
+    Attributes:
+        settings: The settings.
+        tiers: The source of tier details.
+        tenants: The store of tenant records.
+        records: The ledger's store.
+        built_in: Functions that create the built-in builders, by the builder's name.
+        builders: The registered builders, by name.
+        events: Returns the client for the bus.
+        sqs: Returns the client for the queues.
+        callbacks: Returns what sends callbacks.
+    """
+
+    settings: Settings
+    tiers: TierDetails
+    tenants: TenantRecords
+    records: "Records"
+    built_in: "Mapping[str, Callable[[], Builder]]"
+    builders: "Mapping[str, Builder]"
+    events: "Callable[[], EventBridgeClient]"
+    sqs: "Callable[[], SQSClient]"
+    callbacks: "Callable[[], Callbacks]"
 
 
 class Application:
@@ -35,6 +67,8 @@ class Application:
 
     Attributes:
         registry: The registry of the consumers. Further consumers can be registered at any time.
+        ports: What the application was built with. To change them has no effect.
+        dispatcher: Runs the consumers.
     """
 
     __name__ = "lambda_handler"  # read by decorators such as Powertools' Tracer
@@ -42,10 +76,8 @@ class Application:
     def __init__(
         self,
         registry: Registry,
+        ports: Ports,
         *,
-        settings: Settings,
-        tiers: TierDetails,
-        tenants: TenantLookup,
         dispatcher: Dispatcher,
         admission: Admission,
         batches: "Callable[[], Batches]",
@@ -53,10 +85,11 @@ class Application:
         time_limit: deadline.TimeLimit,
     ) -> None:
         self.registry = registry
-        self._settings = settings
-        self._tiers = tiers
-        self._tenants = tenants
-        self._dispatcher = dispatcher
+        self.ports = ports
+        self.dispatcher = dispatcher
+        self._settings = ports["settings"]
+        self._tiers = ports["tiers"]
+        self._tenants = TenantReader(ports["tenants"])
         self._admission = admission
         self._batches = batches
         self._waiting = waiting
@@ -93,23 +126,37 @@ class Application:
             received = parse(raw, getattr(lambda_context, "aws_request_id", None))
         with telemetry.log_keys(received, lambda_context):
             try:
-                with _logged_failures():
-                    event = self._admission.admit(received)
+                event, results = self.process(received, lambda_context)
             except UnknownRun as doubt:
                 _log_ignored(received, str(doubt))
                 return _answer(received, ())
-            context = Context(
-                settings=self._settings,
-                tiers=self._tiers,
-                tenants=self._tenants,
-                logger=telemetry.logger,
-                lambda_context=lambda_context,
-            )
-            results = self._let_wait(received, event, self._dispatch(event, context))
             _log_results(event, results)
         _raise_failures(event, results)
         self._admission.finish(event)
         return _answer(event, results)
+
+    def process(
+        self, received: Event[Mapping[str, Any]], lambda_context: Any
+    ) -> tuple[Event[Mapping[str, Any]], Sequence[ConsumerResult]]:
+        """Admit an event, run its consumers, and let it wait if need be.
+
+        Returns:
+            The event as it was admitted, and the results of its consumers. Their failures are not raised.
+
+        Raises:
+            UnknownRun: The event is about a run that is not ours, so it must be ignored.
+            OrchestratorError: The event could not be admitted.
+        """
+        with _logged_failures():
+            event = self._admission.admit(received)
+        context = Context(
+            settings=self._settings,
+            tiers=self._tiers,
+            tenants=self._tenants,
+            logger=telemetry.logger,
+            lambda_context=lambda_context,
+        )
+        return event, self._let_wait(received, event, self._dispatch(event, context))
 
     def _dispatch(self, event: Event[Mapping[str, Any]], context: Context) -> Sequence[ConsumerResult]:
         """Dispatch the event to the consumers of its type.
@@ -120,8 +167,8 @@ class Application:
         consumers = self.registry.consumers_of(event.type)
         names = event.delivery.consumers if event.delivery is not None else ()
         if not names:
-            return self._dispatcher.dispatch(event, consumers, context)
-        results = self._dispatcher.dispatch(event, [one for one in consumers if one.name in names], context)
+            return self.dispatcher.dispatch(event, consumers, context)
+        results = self.dispatcher.dispatch(event, [one for one in consumers if one.name in names], context)
         registered = {consumer.name for consumer in consumers}
         return [*results, *(_gone(event, name) for name in names if name not in registered)]
 

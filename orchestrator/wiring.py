@@ -3,7 +3,7 @@
 import importlib
 import os
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from orchestrator.action import (
     SweepRuns,
     UpdateTenant,
 )
-from orchestrator.application import Application
+from orchestrator.application import Application, Ports
 from orchestrator.aws.clients import Clients
 from orchestrator.builders.codebuild import CodeBuild
 from orchestrator.builders.systems import BuildSystems
@@ -39,7 +39,7 @@ from orchestrator.performers.start_job import JobStarter
 from orchestrator.performers.write_tenant import TenantWriter
 from orchestrator.registry import Registry
 from orchestrator.settings import Settings
-from orchestrator.stores.tenants import DynamoDBTenantRecords, NoTenantRecords, TenantReader, TenantRecords
+from orchestrator.stores.tenants import DynamoDBTenantRecords, NoTenantRecords, TenantRecords
 from orchestrator.stores.tiers import DynamoDBTierDetails, StaticTierDetails, TierDetails
 from orchestrator.timing.deadline import TimeLimit
 
@@ -78,18 +78,35 @@ def create_handler(
     settings = settings or Settings.from_environment()
     clients = Clients()
     dynamodb = partial(clients.get, "dynamodb", settings.dynamo_db_region or settings.aws_region)
-    tiers = tiers or _tier_details(settings, dynamodb)
-    tenants = tenants or _tenant_records(settings, dynamodb)
-    records = _records(settings, dynamodb)
-    ledger = Ledger(records)
-    bus = EventBus(
-        settings.event_bus_name, partial(clients.get, "events", settings.event_bus_aws_region or settings.aws_region)
+    ports = Ports(
+        settings=settings,
+        tiers=tiers or _tier_details(settings, dynamodb),
+        tenants=tenants or _tenant_records(settings, dynamodb),
+        records=_records(settings, dynamodb),
+        built_in={
+            "CODE_BUILD": partial(_codebuild, settings, clients),
+            "JENKINS": partial(_jenkins, settings, clients),
+        },
+        builders=builders or {},
+        events=partial(clients.get, "events", settings.event_bus_aws_region or settings.aws_region),
+        sqs=partial(clients.get, "sqs", settings.aws_region),
+        callbacks=cache(partial(_callbacks, settings)),
     )
-    built_in: dict[str, Callable[[], Builder]] = {
-        "CODE_BUILD": partial(_codebuild, settings, clients),
-        "JENKINS": partial(_jenkins, settings, clients),
-    }
-    systems = BuildSystems(built_in, builders or {}, settings.default_builder)
+    application = assemble(registry, ports)
+    _prepare_for_snapshot()
+    return application
+
+
+def assemble(registry: Registry, ports: Ports) -> Application:
+    """Build an application on its ports.
+
+    Raises:
+        ConfigurationError: A builder lacks a method, or `DEFAULT_BUILDER` names none.
+    """
+    settings, records, tenants = ports["settings"], ports["records"], ports["tenants"]
+    ledger = Ledger(records)
+    bus = EventBus(settings.event_bus_name, ports["events"])
+    systems = BuildSystems(ports["built_in"], ports["builders"], settings.default_builder)
     publisher = EndingPublisher(systems, bus, ledger, records)
     writer = TenantWriter(tenants)
     performers: Performers = {
@@ -97,20 +114,17 @@ def create_handler(
         SaveTenant: writer,
         UpdateTenant: writer,
         PublishEvent: bus,
-        SendCallback: CallbackSender(cache(partial(_callbacks, settings)), tenants),
+        SendCallback: CallbackSender(ports["callbacks"], tenants),
         PublishEnding: publisher,
         SweepRuns: Sweep(publisher, systems, records),
     }
-    _prepare_for_snapshot()
     return Application(
         registry,
-        settings=settings,
-        tiers=tiers,
-        tenants=TenantReader(tenants),
+        ports,
         dispatcher=Dispatcher(performers, ledger, records),
         admission=Admission(records, require_run_id=settings.require_run_id),
-        batches=cache(partial(_batches, settings, clients)),
-        waiting=cache(partial(_waiting, settings, clients, tenants)),
+        batches=cache(partial(_batches, ports)),
+        waiting=cache(partial(_waiting, ports)),
         time_limit=TimeLimit(JENKINS_CALL_SECONDS if settings.jenkins_url else AWS_CALL_SECONDS),
     )
 
@@ -163,25 +177,25 @@ def _callbacks(settings: Settings) -> "Callbacks":
     return Callbacks(AllowedHosts(settings.callback_allowed_hosts, own_host))
 
 
-def _batches(settings: Settings, clients: Clients) -> "Batches":
+def _batches(ports: Ports) -> "Batches":
     from orchestrator.intake.batch import Batches
     from orchestrator.intake.redelivery import Redelivery
 
-    failure_queue = _queue("FAILURE_QUEUE_URL", settings.failure_queue_url, settings, clients)
+    failure_queue = _queue("FAILURE_QUEUE_URL", ports["settings"].failure_queue_url, ports)
     redelivery = None if failure_queue is None else Redelivery(failure_queue)
-    return Batches(settings.sqs_parallel_records, redelivery)
+    return Batches(ports["settings"].sqs_parallel_records, redelivery)
 
 
-def _waiting(settings: Settings, clients: Clients, tenants: TenantRecords) -> "Waiting":
+def _waiting(ports: Ports) -> "Waiting":
     from orchestrator.intake.waiting import Waiting
 
-    return Waiting(_queue("WAITING_QUEUE_URL", settings.waiting_queue_url, settings, clients), tenants)
+    return Waiting(_queue("WAITING_QUEUE_URL", ports["settings"].waiting_queue_url, ports), ports["tenants"])
 
 
-def _queue(setting: str, url: str | None, settings: Settings, clients: Clients) -> "Queue | None":
+def _queue(setting: str, url: str | None, ports: Ports) -> "Queue | None":
     from orchestrator.intake.message import Queue
 
-    return None if url is None else Queue(setting, url.rstrip("/"), partial(clients.get, "sqs", settings.aws_region))
+    return None if url is None else Queue(setting, url.rstrip("/"), ports["sqs"])
 
 
 def _prepare_for_snapshot() -> None:

@@ -20,10 +20,14 @@ _MAX_SIDE_BY_SIDE = 32
 
 
 class Dispatcher:
-    """Runs consumers in threads, which are kept from one event to the next."""
+    """Runs consumers in threads, which are kept from one event to the next.
+
+    Attributes:
+        performers: What performs the consumers' actions.
+    """
 
     def __init__(self, performers: Performers, ledger: Ledger, records: Records) -> None:
-        self._performers = performers
+        self.performers = performers
         self._ledger = ledger
         self._records = records
         self._threads: ThreadPoolExecutor | None = None
@@ -48,7 +52,7 @@ class Dispatcher:
         consumers = list(consumers)
         turns: list[Turn] = []
         for consumer in consumers:
-            turn = Turn(consumer, event, context, self._performers, self._ledger, self._records)
+            turn = Turn(consumer, event, context, self.performers, self._ledger, self._records)
             # Each consumer gets its own copy, so that it cannot change the detail that another one reads.
             seen = event if len(consumers) == 1 else replace(event, detail=deepcopy(event.detail))
             if turn.accept(seen):
