@@ -29,7 +29,6 @@ from orchestrator.ledger.record import (
     latest_free_lock,
     seconds,
 )
-from orchestrator.ledger.tenant_lock import Overtaken, is_holding
 from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 from orchestrator.values.limits import MAX_KEY_BYTES
@@ -128,17 +127,11 @@ class DynamoDBRecords:
             item: The lock.
 
         Raises:
-            Overtaken: The lock names no runs of another operation. The job's run could thus not join because the tenant
-                has had a run of a later event of the same type.
+            Overtaken: See `tenant_lock.removable`.
             Unavailable: A run of another operation holds the lock, or the lock cannot be read.
         """
         lock = self._converted(tenant_lock.from_item, item)
-        if not lock.runs or lock.operation == job.start.event_id:
-            raise Overtaken
-        found = {run_id: self.read(run_id) for run_id in lock.runs}
-        if any(map(is_holding, found.values())):
-            raise tenant_lock.busy(tenant_id)
-        for run_id, record in found.items():
+        for run_id, record in tenant_lock.removable(tenant_id, job, lock, self.read).items():
             self._write(tenant_lock.leaving(tenant_id, run_id, record, lock.owner))
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:

@@ -10,7 +10,8 @@ A run that is no longer followed is also taken out of the lock. That is not nece
 not read the run's record.
 """
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 
 from orchestrator.aws import items
 from orchestrator.errors import Unavailable, WaitReason, shown
@@ -18,6 +19,8 @@ from orchestrator.job import StartedJob
 from orchestrator.ledger.changes import Change, Item
 from orchestrator.ledger.record import Record, State, lock_key
 from orchestrator.timing.clock import written
+
+_LATEST = "latest "
 
 
 class Overtaken(Exception):
@@ -33,11 +36,24 @@ class TenantLock:
         runs: The ids of the runs that have joined the lock and were not taken out.
         owner: The owner of the claim by which a run joined the lock last. If a run joins after the lock was read, the
             lock has another owner, and what the reader has seen is out of date.
+        latest: By event type, when the operation of the latest run that has left the lock began.
     """
 
     operation: str
     runs: frozenset[str]
     owner: str
+    latest: Mapping[str, str] = field(default_factory=dict)
+
+    def admits(self, job: StartedJob) -> bool:
+        """Whether a job's run may join the lock as it is. The condition of `joining` says the same to DynamoDB."""
+        is_free = not self.runs or self.operation == job.start.event_id
+        return is_free and self.latest.get(job.event_type, "") <= written(job.start.at)
+
+    def emptied(self, runs: Mapping[str, Record | None]) -> "TenantLock":
+        """Return the lock as it is after `leaving` has taken its runs out; `runs` has their records."""
+        started = [record.job for record in runs.values() if record is not None and record.state is State.DONE]
+        latest = {job.event_type: written(job.start.at) for job in started if job is not None}
+        return replace(self, runs=frozenset(), latest={**self.latest, **latest})
 
 
 def is_holding(record: Record | None) -> bool:
@@ -46,6 +62,30 @@ def is_holding(record: Record | None) -> bool:
     `None` means that the run has no record. Such a run does not hold the lock.
     """
     return record is not None and record.check_at is not None
+
+
+def removable(
+    tenant_id: str, job: StartedJob, lock: TenantLock, read: Callable[[str], Record | None]
+) -> dict[str, Record | None]:
+    """Return the runs that do not hold a lock any more, with their records, if none holds it.
+
+    Args:
+        tenant_id: The tenant's id.
+        job: The job whose run could not join the lock.
+        lock: The lock.
+        read: Reads a run's record.
+
+    Raises:
+        Overtaken: The lock names no runs of another operation. The job's run could thus not join because the tenant
+            has had a run of a later event of the same type.
+        Unavailable: A run of another operation holds the lock.
+    """
+    if not lock.runs or lock.operation == job.start.event_id:
+        raise Overtaken
+    found = {run_id: read(run_id) for run_id in lock.runs}
+    if any(map(is_holding, found.values())):
+        raise busy(tenant_id)
+    return found
 
 
 def busy(tenant_id: str) -> Unavailable:
@@ -120,7 +160,12 @@ def from_item(item: Item) -> TenantLock:
         Exception: The item is not a valid lock. The exception has one of the types in `UNREADABLE`.
     """
     kept = items.from_item(item)
-    return TenantLock(operation=kept["operation"], runs=frozenset(kept.get("runs", ())), owner=kept["owner"])
+    return TenantLock(
+        operation=kept["operation"],
+        runs=frozenset(kept.get("runs", ())),
+        owner=kept["owner"],
+        latest={name.removeprefix(_LATEST): at for name, at in kept.items() if name.startswith(_LATEST)},
+    )
 
 
 def _latest(job: StartedJob) -> str:
@@ -128,4 +173,4 @@ def _latest(job: StartedJob) -> str:
 
     The time is that of the event that began the operation. A job of an operation that began earlier is not started.
     """
-    return f"latest {job.event_type}"
+    return f"{_LATEST}{job.event_type}"

@@ -196,7 +196,7 @@ class DynamoDBTenantRecords:
             "ExpressionAttributeValues": _start_values(origin),
         }
         written_before = self._written("put_item", tenant_id, request, "saved")
-        return None if written_before is None else _refused_start(written_before, origin)
+        return None if written_before is None else refusal(action, written_before, origin) or _OVERTAKEN
 
     def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
         """Change a tenant record; see `TenantRecords.update`."""
@@ -204,18 +204,8 @@ class DynamoDBTenantRecords:
         if before is None:
             return None
         if not before:
-            raise UnknownTenant(
-                f"tenant {shown(action.tenant_id)} has no record in table {self._table}: this function did not "
-                "provision it; correct the event's tenant, or add its record"
-            )
-        if action.starts:
-            return _refused_start(before, origin)
-        status = before.get(_STATUS)
-        if _is_later(before, origin):
-            return Refusal(reason=_LATER, supersedes=origin.event.start is not None or action.status is not None)
-        if status in (*action.ahead, *action.final):
-            return Refusal(reason=f"the tenant record says {status}", supersedes=status in action.final)
-        return Refusal(reason="a later event has changed the record")
+            raise unknown_tenant(action.tenant_id, f"table {self._table}")
+        return refusal(action, before, origin) or (_OVERTAKEN if action.starts else _CHANGED)
 
     def _written(
         self, operation: str, tenant_id: str, request: Mapping[str, Any], done: str
@@ -247,7 +237,40 @@ class DynamoDBTenantRecords:
         return None
 
 
+def refusal(action: SaveTenant | UpdateTenant, record: Mapping[str, Any], origin: Origin) -> Refusal | None:
+    """Return why an action must not write a tenant record.
+
+    The conditions of the requests say the same to DynamoDB.
+
+    Args:
+        action: The action.
+        record: The tenant record as it is stored; empty if there is none.
+        origin: Where the action comes from.
+
+    Returns:
+        The reason; `None` if the record may be written.
+    """
+    if isinstance(action, SaveTenant) or action.starts:
+        return _refused_start(record, origin)
+    status = record.get(_STATUS)
+    if _is_later(record, origin):
+        return Refusal(reason=_LATER, supersedes=origin.event.start is not None or action.status is not None)
+    if status in (*action.ahead, *action.final):
+        return Refusal(reason=f"the tenant record says {status}", supersedes=status in action.final)
+    return _CHANGED if _is_plain(action) and str(record.get(UPDATED_AT, "")) > written(origin.time) else None
+
+
+def unknown_tenant(tenant_id: str, place: str) -> UnknownTenant:
+    """Build the error for an update of a tenant that has no record in `place`."""
+    return UnknownTenant(
+        f"tenant {shown(tenant_id)} has no record in {place}: this function did not provision it; correct the event's "
+        "tenant, or add its record"
+    )
+
+
 _LATER = "a later event began another operation for the tenant"
+_OVERTAKEN = Refusal(reason=_LATER, supersedes=True)
+_CHANGED = Refusal(reason="a later event has changed the record")
 _MAY_START = (
     "(attribute_not_exists(#startedAt) OR #startedAt <= :start) AND "
     "(attribute_not_exists(#startedBy) OR #startedBy <> :by)"
@@ -275,10 +298,14 @@ def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
     return at > start or (at == start and by is not None and origin.event.start is not None)
 
 
-def _refused_start(record: Mapping[str, Any], origin: Origin) -> Refusal:
+def _refused_start(record: Mapping[str, Any], origin: Origin) -> Refusal | None:
     if record.get(STARTED_BY) == origin.start.event_id:
         return Refusal(reason="an earlier delivery of this event wrote the record")
-    return Refusal(reason=_LATER, supersedes=True)
+    return _OVERTAKEN if str(record.get(STARTED_AT, "")) > written(origin.start.at) else None
+
+
+def _is_plain(action: UpdateTenant) -> bool:
+    return action.status is None and not action.starts and set(action.changes) != {WAITING_FOR}
 
 
 def _started(origin: Origin) -> dict[str, str]:
@@ -313,7 +340,7 @@ def _update(action: UpdateTenant, origin: Origin) -> dict[str, Any]:
         conditions.append(f"({_IS_NOT_BEFORE_START if origin.event.start is None else _FOLLOWS})")
         if action.create:
             kept = {STARTED_AT: written(origin.start.at)}
-    if action.status is None and not action.starts and set(action.changes) != {WAITING_FOR}:
+    if _is_plain(action):
         new[UPDATED_AT] = written(origin.time)
         conditions.append("(attribute_not_exists(#updatedAt) OR #updatedAt <= :at)")
         names["#updatedAt"] = UPDATED_AT

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ledger import dynamodb, tenant_lock
+from orchestrator.ledger import tenant_lock
 from orchestrator.ledger.changes import Change
 from orchestrator.ledger.dynamodb import DynamoDBRecords
 from orchestrator.ledger.record import Record
@@ -43,7 +43,7 @@ def test_a_lock_that_counts_as_free_before_its_run_is_started_is_found(monkeypat
     def is_started(record: Record | None) -> bool:
         return record is not None and record.check_at is not None and record.state == "done"
 
-    monkeypatch.setattr(dynamodb, "is_holding", is_started)
+    monkeypatch.setattr(tenant_lock, "is_holding", is_started)
 
     found = explore(FIRST, SECOND)
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,9 +14,11 @@ from orchestrator import (
     SaveTenant,
     UpdateTenant,
 )
+from orchestrator.aws.items import to_item
 from orchestrator.event import Start
 from orchestrator.run import Origin
-from orchestrator.stores.tenants import DynamoDBTenantRecords, Refusal
+from orchestrator.stores.tenants import DynamoDBTenantRecords, Refusal, refusal
+from orchestrator.timing.clock import written
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
@@ -219,3 +222,27 @@ def test_the_record_of_a_failed_start_is_replaced_by_a_retry_of_its_event(
     assert superseded(records.save(save(), origin("older", NOON - SECOND_LATER)))
     assert records.save(save(status="A", size=1), origin("first")) is None
     assert (records.get("t1") or {}).keys() == {"tenantId", "status", "size", "startedBy", "startedAt"}
+
+
+WRITES: list[SaveTenant | UpdateTenant] = [save(two=2), START, change(two=2), change(waitingFor="x")]
+
+
+@pytest.mark.parametrize("write", [*WRITES, reach("B", ahead=("C",), final=("D",))], ids=range(5))
+@pytest.mark.parametrize("start", [None, FIRST, Start(event_id="second", at=NOON)], ids=["none", "own", "another"])
+def test_a_refusal_is_foreseen_as_dynamodb_decides(
+    records: DynamoDBTenantRecords,
+    dynamodb: "Callable[[], DynamoDBClient]",
+    write: SaveTenant | UpdateTenant,
+    start: Start | None,
+) -> None:
+    times = [None, *(written(NOON + seconds * SECOND_LATER) for seconds in (-1, 0, 1))]
+    statuses = ("A", "C", "D") if isinstance(write, UpdateTenant) and write.status else ("A",)
+    updates = times if write == change(two=2) else [None]
+    for by, started, status, updated in product((None, "first", "other"), times, statuses, updates):
+        stored = {"startedBy": by, "startedAt": started, "status": status, "updatedAt": updated}
+        record = {name: value for name, value in stored.items() if value is not None}
+        dynamodb().put_item(TableName="tenants", Item=to_item({"tenantId": "t1", **record}))
+        foreseen = refusal(write, record, origin("first", start=start))
+
+        decided = records.save if isinstance(write, SaveTenant) else records.update
+        assert foreseen == decided(write, origin("first", start=start)), record  # type: ignore[arg-type]  # of one of both
