@@ -65,11 +65,11 @@ class Registry:
 
         return register
 
-    def include(self, other: "Registry", *, replace: bool = False) -> None:
+    def include(self, other: "Registry | Iterable[Consumer]", *, replace: bool = False) -> None:
         """Add all consumers of another registry.
 
         Args:
-            other: The other registry, for example `orchestrator.lifecycle.registry`.
+            other: The other registry, for example `orchestrator.lifecycle.registry`; or the consumers themselves.
             replace: Whether to replace consumers that have the same names.
 
         Raises:

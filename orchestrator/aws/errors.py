@@ -85,11 +85,20 @@ def _from_answer(
     code = error.response.get("Error", {}).get("Code", "Unknown")
     if is_temporary(error.response):
         return Unavailable(f"{failure}: AWS answered {code}; a retry may succeed")
-    if code in _NOT_ALLOWED:
+    if is_denied(error.response):
         return ConfigurationError(f"{failure}: AWS answered {code}; allow {error.operation_name} to {role}")
     if code == "ResourceNotFoundException":
         return ConfigurationError(f"{failure}: AWS answered {code}; create it or correct its name or region")
     return rejected(f"{failure}: AWS answered {code} to {error.operation_name}; correct the request")
+
+
+def is_denied(answer: Mapping[str, Any]) -> bool:
+    """Return whether AWS refused a request because of missing permissions or wrong credentials.
+
+    Args:
+        answer: AWS's answer to the request, as the SDK parsed it.
+    """
+    return answer.get("Error", {}).get("Code") in _NOT_ALLOWED
 
 
 def is_temporary(answer: Mapping[str, Any]) -> bool:

@@ -1,7 +1,9 @@
 """The options by which a command finds the function's tables and queues: in a deployed stack or in the environment."""
 
 import argparse
+import contextlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,13 +85,24 @@ def opened(options: argparse.Namespace) -> Account:
     return Account(settings=found.settings, clients=clients, deployed=found)
 
 
-def adopt(found: Deployed) -> None:
-    """Set this process's environment variables to the settings of a deployed function.
+@contextlib.contextmanager
+def adopted(found: Deployed | None) -> Iterator[None]:
+    """Within the `with` block, this process's environment variables have the settings of a deployed function.
 
     Settings that the function does not have are removed. `JENKINS_CA_BUNDLE` stays as it is, because its value
     in the function is the path of a file in the artifact.
+
+    Args:
+        found: The function's stack; `None` leaves the environment variables as they are.
     """
-    for name in map(str.upper, Settings.model_fields):
-        if name != "JENKINS_CA_BUNDLE":
-            os.environ.pop(name, None)
-    os.environ.update(found.environment, AWS_REGION=found.region, AWS_DEFAULT_REGION=found.region)
+    before = dict(os.environ)
+    try:
+        if found is not None:
+            for name in map(str.upper, Settings.model_fields):
+                if name != "JENKINS_CA_BUNDLE":
+                    os.environ.pop(name, None)
+            os.environ.update(found.environment, AWS_REGION=found.region, AWS_DEFAULT_REGION=found.region)
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)

@@ -2,12 +2,11 @@
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
 
 from orchestrator.cli import event_files
-from orchestrator.cli.account import STACK_HELP, adopt, opened
+from orchestrator.cli.account import STACK_HELP, adopted, opened
 from orchestrator.cli.confirm import add_option, confirm
 from orchestrator.cli.follow import follow
 from orchestrator.cli.load import load_handler
@@ -119,11 +118,5 @@ def _real_account(options: argparse.Namespace, events: int) -> Iterator[None]:
     account = opened(options)
     purpose = f"{events} event{'s' * (events != 1)} will be handled in this process, with {account.place}"
     confirm(f"{purpose}: real jobs are started, records written, webhooks sent and events published", yes=options.yes)
-    before = dict(os.environ)
-    try:
-        if account.deployed is not None:
-            adopt(account.deployed)
+    with adopted(account.deployed):
         yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)

@@ -1,13 +1,17 @@
 """Imports the handler or registry that the option `--handler` names."""
 
 import importlib
+import inspect
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from orchestrator.errors import ConfigurationError, OrchestratorError
 from orchestrator.registry import Registry
+
+if TYPE_CHECKING:
+    from orchestrator.application import Application
 
 
 def load(place: str) -> Any:
@@ -52,6 +56,27 @@ def load_registry(place: str) -> Registry:
             f"--handler {place}: has no registry; create the handler with create_handler(registry)"
         )
     return registry
+
+
+def load_application(place: str) -> "Application":
+    """Import a handler, and return it without decorators around it.
+
+    Of a registry, or of a function that has one but is no result of `create_handler`, a handler is created with the
+    settings in the environment.
+
+    Args:
+        place: See `load`.
+
+    Raises:
+        ConfigurationError: `load` raised this error, `place` names nothing that has a registry, or a setting is
+            invalid.
+    """
+    from orchestrator.application import Application
+    from orchestrator.wiring import create_handler
+
+    loaded = load(place)
+    inner = inspect.unwrap(loaded) if callable(loaded) else loaded
+    return inner if isinstance(inner, Application) else create_handler(load_registry(place))
 
 
 def load_handler(place: str) -> Callable[[Any, Any], Any]:

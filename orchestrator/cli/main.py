@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from importlib.metadata import version
 
-from orchestrator.cli import build, emulate, failures, init, invoke, jobs, redrive, routes, schema, status
+from orchestrator.cli import build, emulate, explain, failures, init, invoke, jobs, redrive, routes, schema, status
 from orchestrator.cli.output import print_failure
 
 _HANDLER = "orchestrator.handler:lambda_handler"
@@ -53,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
 
     init.add_to(commands, debugging)
     invoke.add_to(commands, shared, added_jobs)
+    explain.add_to(commands, shared)
     routes.add_to(commands, shared)
     schema.add_to(commands, shared)
     emulate.add_to(commands, debugging, added_jobs)

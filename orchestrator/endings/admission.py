@@ -66,8 +66,7 @@ class Admission:
                 function did not publish the event.
             Unavailable: The ledger cannot be read or written.
         """
-        is_follow_up = event.type == EventType.TENANT_DEPLOYMENT
-        if not is_follow_up and not event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)):
+        if not is_about_run(event):
             return event
         run_id = named_run(event)
         if run_id is None:
@@ -76,7 +75,7 @@ class Admission:
         record = self._records.read(run_id)
         if record is None and self._records.memory is None:
             return event
-        if is_follow_up:
+        if event.type == EventType.TENANT_DEPLOYMENT:
             return replace(event, start=_succeeded(record, event).start)
         has_failed = _has_failed(event)
         job = _checked(record, event)
@@ -126,6 +125,11 @@ class Admission:
                 f"{shown(event.type)} event {shown(event.id)}: detail.{RUN_ID_VARIABLE} is missing, and REQUIRE_RUN_ID "
                 "is set; have the job send that variable, or unset REQUIRE_RUN_ID"
             )
+
+
+def is_about_run(event: Event[Any]) -> bool:
+    """Whether an event reports a run's ending, or is the TENANT_DEPLOYMENT event that follows a run."""
+    return event.type == EventType.TENANT_DEPLOYMENT or event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX))
 
 
 def _has_failed(event: Event[Mapping[str, Any]]) -> bool:

@@ -106,18 +106,28 @@ class _Failures:
         self._comes_back = comes_back
 
     def handle(self, record: SQSRecord) -> None:
-        is_last = self._comes_back and is_last_try(record)
+        parse, is_last = parsing(record, comes_back=self._comes_back)
         if is_last:
             self.last_tries.add(record.message_id)
         try:
-            comes_back = self._comes_back and not is_last
-            self._handle(partial(message.parse, comes_back=comes_back, is_last=is_last), record)
+            self._handle(parse, record)
         except Exception as error:
             self.errors[record.message_id] = error
             if not isinstance(error, OrchestratorError | ExceptionGroup):  # these are already logged
                 text = f"SQS message {shown(record.message_id)} could not be handled ({type(error).__name__})"
                 telemetry.logger.error(text, error=type(error).__name__)
             raise
+
+
+def parsing(record: SQSRecord, *, comes_back: bool) -> tuple[Parse, bool]:
+    """Return what converts a message to an event, and whether this is the message's last try.
+
+    Args:
+        record: The message.
+        comes_back: Whether a `Redelivery` schedules the retries of failed messages.
+    """
+    is_last = comes_back and is_last_try(record)
+    return partial(message.parse, comes_back=comes_back and not is_last, is_last=is_last), is_last
 
 
 class _SideBySide(BatchProcessor):

@@ -47,17 +47,7 @@ class JobStarter:
                 a record of the ledger.
             JobRejected: The job's name is malformed.
         """
-        system = self._systems.get(action.builder, action.name)
-        system.check(action.name)
-        tenant_id = action.tenant_id or find_tenant_id(origin.event.detail)
-        own = {
-            RUN_ID_VARIABLE: origin.run_id,
-            EVENT_ID_VARIABLE: origin.event.id,
-            EVENT_TYPE_VARIABLE: origin.event.type,
-            TENANT_ID_VARIABLE: tenant_id or "",
-        }
-        variables = job_variables(variables_of(action.trusted_variables), action.variables, own)
-        job = Job(name=action.name, run_id=origin.run_id, since=origin.time, variables=variables)
+        system, job = self.job(action, origin)
         kept = StartedJob(
             builder=system.name,
             name=job.name,
@@ -65,7 +55,7 @@ class JobStarter:
             since=job.since,
             event_id=origin.event.id,
             event_type=origin.event.type,
-            tenant_id=tenant_id,
+            tenant_id=job.variables[TENANT_ID_VARIABLE] or None,
             start=origin.start,
             follow=action.follow,
         )
@@ -77,6 +67,19 @@ class JobStarter:
             job=kept,
             follow=action.follow and system.can_be_followed,
         )
+
+    def job(self, action: StartJob, origin: Origin) -> tuple[BuildSystem, Job]:
+        """Return the job that an action starts, and the build system that runs it; `prepare` has the errors."""
+        system = self._systems.get(action.builder, action.name)
+        system.check(action.name)
+        own = {
+            RUN_ID_VARIABLE: origin.run_id,
+            EVENT_ID_VARIABLE: origin.event.id,
+            EVENT_TYPE_VARIABLE: origin.event.type,
+            TENANT_ID_VARIABLE: action.tenant_id or find_tenant_id(origin.event.detail) or "",
+        }
+        variables = job_variables(variables_of(action.trusted_variables), action.variables, own)
+        return system, Job(name=action.name, run_id=origin.run_id, since=origin.time, variables=variables)
 
     def _start(self, system: BuildSystem, job: Job, claim: Claim) -> Outcome:
         run = self._earlier_run(system, job, claim) or system.start(job)

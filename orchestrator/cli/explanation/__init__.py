@@ -1,0 +1,200 @@
+"""Explains what a handler would do with an event, and why, as JSON that holds no secrets and no whole details."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+
+from orchestrator.application import Application
+from orchestrator.cli.explanation import actions, settings
+from orchestrator.cli.explanation.knowledge import Knowledge
+from orchestrator.cli.flow import condition
+from orchestrator.cli.rehearsal.ports import ledger_table
+from orchestrator.cli.rehearsal.run import Rehearsal, Watched, rehearse
+from orchestrator.details import find_tenant_id
+from orchestrator.dispatch.turn import ConsumerResult
+from orchestrator.endings.admission import is_about_run
+from orchestrator.errors import InvalidEvent, OrchestratorError
+from orchestrator.event import Event
+from orchestrator.intake import eventbridge
+from orchestrator.intake.batch import parsing
+from orchestrator.intake.message import tries
+from orchestrator.run import Origin, named_run
+from orchestrator.stores.tiers import DynamoDBTierDetails, StaticTierDetails
+from orchestrator.timing import clock
+from orchestrator.timing.clock import written
+
+REFUSED, IGNORED, NOT_TAKEN = "refused", "ignored", "not taken"
+HANDLED, WAITS, FAILS = "handled", "waits", "fails"
+"""What would become of an event."""
+
+
+def explain(application: Application, raw: Any) -> list[dict[str, Any]]:
+    """Explain an event, or each message of a batch as if it came alone.
+
+    Args:
+        application: The handler. It is not called; its ports are only read.
+        raw: What Lambda would pass to the handler.
+
+    Returns:
+        One explanation for the event, or one for each message of the batch.
+    """
+    explainer = Explainer(application)
+    if not eventbridge.is_sqs_batch(raw):
+        return [explainer.event(raw)]
+    return [explainer.message(SQSRecord(record)) for record in raw["Records"]]
+
+
+class Explainer:
+    """Explains events to one handler."""
+
+    def __init__(self, application: Application) -> None:
+        self._application = application
+        self._ports = application.ports
+        self._table = ledger_table(application.ports)
+        self._known = Knowledge(application.ports, self._table)
+
+    def event(self, raw: Any) -> dict[str, Any]:
+        """Explain an EventBridge event, or a record of Lambda's failure destination."""
+        try:
+            received = eventbridge.parse(raw)
+        except OrchestratorError as error:
+            return _refused(error)
+        return self._explained(received)
+
+    def message(self, record: SQSRecord) -> dict[str, Any]:
+        """Explain a message of a queue."""
+        parse, _ = parsing(record, comes_back=self._ports["settings"].failure_queue_url is not None)
+        known = {"messageId": record.message_id, "tries": tries(record)}
+        try:
+            received = parse(record, None)
+        except OrchestratorError as error:
+            return {**known, **_refused(error)}
+        return {**known, **self._explained(received)}
+
+    def _explained(self, received: Event[Mapping[str, Any]]) -> dict[str, Any]:
+        rehearsal = rehearse(self._application, received, self._table)
+        event, tenant_id = rehearsal.event, find_tenant_id(rehearsal.event.detail)
+        found: dict[str, Any] = {
+            **_verdict(rehearsal),
+            **self._about(rehearsal),
+            "isAboutRun": is_about_run(received),
+            "run": self._run(received),
+            "tenant": None if tenant_id is None else self._known.of_tenant(tenant_id),
+            "tenantLock": None if tenant_id is None else self._known.of_lock(tenant_id),
+            "operation": Origin(event=event, consumer="", position=0).start.event_id,
+            "consumers": [self._consumer(rehearsal, watched) for watched in rehearsal.watched],
+            "published": [self._published(entry) for entry in rehearsal.asked.published],
+            "callbacks": [actions.callback(action) for action in rehearsal.asked.callbacks],
+        }
+        names = {watched.consumer.name for watched in rehearsal.watched}
+        for result in rehearsal.results:
+            if result.consumer not in names and result.error is not None:  # it is not registered any more
+                gone = {"name": result.consumer, "takes": False, "tiers": [], "actions": [], **_error(result.error)}
+                found["consumers"].append(gone)
+        return {**found, "settings": settings.that_mattered(rehearsal, found, self._ports["settings"])}
+
+    def _about(self, rehearsal: Rehearsal) -> dict[str, Any]:
+        received, memory = rehearsal.received, self._ports["records"].memory
+        age = clock.now() - received.time
+        delivery = received.delivery
+        return {
+            "eventId": received.id,
+            "eventType": received.type,
+            "source": received.source,
+            "time": written(received.time),
+            "ageSeconds": round(age.total_seconds()),
+            "replayName": received.replay_name,
+            "redrive": received.redrive is not None,
+            "mayBeRepeat": Origin(event=received, consumer="", position=0).may_be_retry,
+            "isOlderThanLedger": memory is not None and age > memory,
+            "isLastTry": delivery is not None and delivery.is_last,
+            "onlyFor": list(delivery.consumers) if delivery is not None else [],
+            "otherTypes": [] if rehearsal.watched else self._types(),
+        }
+
+    def _types(self) -> list[str]:
+        return list(dict.fromkeys(event_type for one in self._application.registry for event_type in one.types))
+
+    def _run(self, received: Event[Mapping[str, Any]]) -> dict[str, Any] | None:
+        """Return what is known of the run that an event about a run names."""
+        run_id = named_run(received) if is_about_run(received) else None
+        return None if run_id is None else self._known.of_run(run_id)
+
+    def _consumer(self, rehearsal: Rehearsal, watched: Watched) -> dict[str, Any]:
+        consumer = watched.consumer
+        result = next((one for one in rehearsal.results if one.consumer == consumer.name), None)
+        found: dict[str, Any] = {
+            "name": consumer.name,
+            "condition": condition(consumer),
+            "conditionIs": "failed" if watched.has_condition_failed else watched.condition,
+            "takes": watched.was_called,
+            "tiers": [self._tier(rehearsal, watched, name) for name in watched.tiers],
+            "actions": [],
+        }
+        return found if result is None else {**found, **self._result(rehearsal, watched, result)}
+
+    def _result(self, rehearsal: Rehearsal, watched: Watched, result: ConsumerResult) -> dict[str, Any]:
+        failure = actions.failure_outcome(result)
+        return {
+            "actions": actions.explained(rehearsal, watched, result, self._known),
+            **({} if result.error is None else _error(result.error)),
+            "waitsFor": _waits_for(result),
+            "publishesFailure": failure and {"eventType": failure["name"], "outcome": failure["status"]},
+        }
+
+    def _tier(self, rehearsal: Rehearsal, watched: Watched, name: str) -> dict[str, Any]:
+        return {
+            "name": name,
+            "from": actions.tier_from(rehearsal, watched, name),
+            "source": self._source_of_tiers(),
+            "attributes": sorted(watched.tiers[name]),
+        }
+
+    def _source_of_tiers(self) -> str:
+        tiers, table = self._ports["tiers"], self._ports["settings"].tier_details_table
+        if isinstance(tiers, DynamoDBTierDetails) and table is not None:
+            return f"table {table}"
+        if isinstance(tiers, StaticTierDetails):
+            return "the handler's code, or its default without TIER_DETAILS_TABLE"
+        return f"the handler's {type(tiers).__name__}"
+
+    def _published(self, entry: Mapping[str, Any]) -> dict[str, Any]:
+        takers = self._application.registry.consumers_of(entry["DetailType"])
+        return {
+            "eventType": entry["DetailType"],
+            "source": entry["Source"],
+            "bus": entry["EventBusName"],
+            "detail": sorted(json.loads(entry["Detail"])),
+            "takenBy": [consumer.name for consumer in takers],
+        }
+
+
+def _verdict(rehearsal: Rehearsal) -> dict[str, Any]:
+    if isinstance(rehearsal.refused, InvalidEvent):
+        return _refused(rehearsal.refused)
+    if rehearsal.refused is not None:
+        return {"verdict": FAILS, **_error(rehearsal.refused)}
+    if rehearsal.ignored is not None:
+        return {"verdict": IGNORED, "reason": rehearsal.ignored}
+    if not rehearsal.results:
+        return {"verdict": NOT_TAKEN}
+    if any(result.has_failed for result in rehearsal.results):
+        return {"verdict": FAILS}
+    return {"verdict": WAITS if any(result.is_waiting for result in rehearsal.results) else HANDLED}
+
+
+def _refused(error: OrchestratorError) -> dict[str, Any]:
+    return {"verdict": REFUSED, **_error(error)}
+
+
+def _error(error: OrchestratorError) -> dict[str, Any]:
+    return {"error": type(error).__name__, "reason": str(error)}
+
+
+def _waits_for(result: ConsumerResult) -> str | None:
+    """Return what the consumer's job would have to wait for, whether or not the event can wait."""
+    if result.is_waiting:
+        return result.outcomes[-1]["reason"]
+    return None if result.waits_for is None else str(result.waits_for)

@@ -1,0 +1,190 @@
+"""Explains what would become of each action of a consumer, and why."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from orchestrator.action import (
+    Outcome,
+    OutcomeStatus,
+    PublishEnding,
+    PublishEvent,
+    SaveTenant,
+    SendCallback,
+    StartJob,
+    UpdateTenant,
+)
+from orchestrator.cli.explanation import values
+from orchestrator.cli.explanation.knowledge import NO_RECORD, WAITING, Knowledge
+from orchestrator.cli.rehearsal.run import Rehearsal, Watched
+from orchestrator.details import find_tier, unwrapped
+from orchestrator.dispatch.turn import ConsumerResult
+from orchestrator.errors import OrchestratorError
+from orchestrator.ledger.ledger import Prepared
+from orchestrator.performers import answers
+from orchestrator.performers.performer import is_action, performer_of
+from orchestrator.performers.start_job import JobStarter
+from orchestrator.run import FAILURE_SUFFIX, SUCCESS_SUFFIX, Origin
+from orchestrator.stores.tenants import STARTED_BY, WAITING_FOR
+
+FAILS, NOT_REACHED = "fails", "not reached"
+"""What may become of an action, besides the statuses of outcomes."""
+
+
+def explained(rehearsal: Rehearsal, watched: Watched, result: ConsumerResult, known: Knowledge) -> list[dict[str, Any]]:
+    """Explain the actions of a consumer, in order."""
+    actions = [action for action in watched.actions or () if is_action(action, rehearsal.performers)]
+    prepared = [_prepared(rehearsal, watched, action, place) for place, action in enumerate(actions)]
+    refused = next((place for place, one in enumerate(prepared) if isinstance(one, OrchestratorError)), None)
+    fates = _fates(result, len(actions), refused)
+    found = []
+    for place, (action, ready, fate) in enumerate(zip(actions, prepared, fates, strict=True)):
+        about = {} if isinstance(ready, OrchestratorError) else _about(rehearsal, watched, action, place, ready, known)
+        found.append({"action": type(action).__name__, **fate, **_described(action, fate), **about})
+    return found
+
+
+def failure_outcome(result: ConsumerResult) -> Outcome | None:
+    """Return the outcome of publishing the consumer's failure, if that is published."""
+    return next((outcome for outcome in result.outcomes if "error" in outcome), None)
+
+
+def _origin(rehearsal: Rehearsal, watched: Watched, place: int) -> Origin:
+    return Origin(event=rehearsal.event, consumer=watched.consumer.name, position=place)
+
+
+def _prepared(rehearsal: Rehearsal, watched: Watched, action: Any, place: int) -> Prepared | OrchestratorError:
+    try:
+        performer = performer_of(action, rehearsal.performers)
+        return performer.prepare(answers.blank(action), _origin(rehearsal, watched, place))
+    except OrchestratorError as error:
+        return error
+
+
+def _fates(result: ConsumerResult, actions: int, refused: int | None) -> Sequence[dict[str, Any]]:
+    """Return what becomes of each action.
+
+    Args:
+        result: The consumer's result.
+        actions: The number of its actions.
+        refused: The place of the first action that could not be prepared. No action is performed then.
+    """
+    waits = next((one for one in result.outcomes if one["status"] is OutcomeStatus.WAITING), None)
+    performed = [one for one in result.outcomes if "error" not in one and one is not waits]
+    fates: list[dict[str, Any]] = [_fate(outcome) for outcome in performed[:actions]]
+    if refused is not None:
+        fates = [{"outcome": NOT_REACHED} for _ in range(refused)]
+    if waits is not None:
+        fates.append(_fate(waits))
+    elif result.error is not None:
+        fates.append({"outcome": FAILS, "error": type(result.error).__name__, "reason": str(result.error)})
+    return [*fates, *({"outcome": NOT_REACHED} for _ in range(actions - len(fates)))][:actions]
+
+
+def _fate(outcome: Outcome) -> dict[str, Any]:
+    reason = {"reason": outcome["reason"]} if "reason" in outcome else {}
+    counts = {name: value for name, value in outcome.items() if name in ("checked", "published")}
+    return {"outcome": str(outcome["status"]), **reason, **counts}
+
+
+def _described(action: Any, fate: Mapping[str, Any]) -> dict[str, Any]:
+    """Describe an action by what it holds itself."""
+    match action:
+        case StartJob():
+            return {"builder": action.builder, "name": action.name}
+        case SaveTenant():
+            return {"tenantId": action.tenant_id, "status": _status(action.record), "attributes": sorted(action.record)}
+        case UpdateTenant():
+            removed = sorted(name for name, value in action.changes.items() if value is None)
+            changed = sorted(action.changes.keys() - set(removed))
+            status = _status(action.changes)
+            return {"tenantId": action.tenant_id, "status": status, "attributes": changed, "removed": removed}
+        case PublishEvent():
+            return {"eventType": action.type, "source": action.source, "detail": sorted(action.detail)}
+        case SendCallback():
+            return callback(action)
+        case PublishEnding():
+            return {"builder": action.builder, "name": action.name, "runId": action.run_id, "build": action.build}
+        case _:
+            return {}
+
+
+def callback(action: SendCallback) -> dict[str, Any]:
+    """Describe a callback: its host, the names of its body's members and, for a status webhook, the status."""
+    try:
+        host = urlsplit(action.url).hostname
+    except ValueError:
+        host = None
+    data = action.body.get("data")
+    status = data.get("status") if "initiatorId" in action.body and isinstance(data, Mapping) else None
+    webhook = {} if status is None else {"webhookStatus": status}
+    return {"host": host, "body": sorted(map(str, action.body)), **webhook}
+
+
+def _about(
+    rehearsal: Rehearsal, watched: Watched, action: Any, place: int, prepared: Prepared, known: Knowledge
+) -> dict[str, Any]:
+    """Describe an action by what it takes to perform it, and by what is known of it already."""
+    about: dict[str, Any] = {"identity": prepared.action_id, "ledger": known.of_action(prepared.action_id)}
+    origin = _origin(rehearsal, watched, place)
+    if isinstance(action, PublishEnding):
+        about["run"] = known.of_run(action.run_id)
+    starter = performer_of(action, rehearsal.performers)
+    if not isinstance(action, StartJob) or not isinstance(starter, JobStarter) or prepared.job is None:
+        return about
+    if about["ledger"]["state"] == NO_RECORD and prepared.job.tenant_id is not None:
+        record = known.ports["tenants"].get(prepared.job.tenant_id) or {}
+        if record.get(WAITING_FOR) and record.get(STARTED_BY) == origin.start.event_id:
+            about["ledger"] = {"state": WAITING, "for": record[WAITING_FOR]}
+    _, job = starter.job(action, origin)
+    tiers = watched.tiers.values()
+    records = [record for record in watched.records.values() if record is not None]
+    event_type = rehearsal.event.type
+    return {
+        **about,
+        "builder": prepared.job.builder,
+        "builderFrom": _builder_from(rehearsal, watched, action),
+        "nameFrom": _name_from(watched, action),
+        "runId": job.run_id,
+        "tenantId": prepared.job.tenant_id,
+        "followedBy": [event_type + SUCCESS_SUFFIX, event_type + FAILURE_SUFFIX] if prepared.follow else [],
+        "variables": values.variables(
+            action, job.variables, tiers=tiers, detail=rehearsal.event.detail, records=records
+        ),
+    }
+
+
+def _builder_from(rehearsal: Rehearsal, watched: Watched, action: StartJob) -> str:
+    if action.builder is None:
+        return "DEFAULT_BUILDER"
+    places = [
+        (values.EVENT, [unwrapped(rehearsal.event.detail).get("builderConfig")]),
+        (values.RECORD, [(record or {}).get("builderConfig") for record in watched.records.values()]),
+        (values.TIER, [{"type": tier.get("builder")} for tier in watched.tiers.values()]),
+    ]
+    for place, configs in places:
+        if any(isinstance(config, Mapping) and config.get("type") == action.builder for config in configs):
+            return place
+    return values.CONSUMER
+
+
+def _name_from(watched: Watched, action: StartJob) -> str:
+    for tier in watched.tiers.values():
+        for attribute, value in tier.items():
+            if value == action.name:
+                return f"{attribute} of tier {tier.get('tier')}"
+    return values.CONSUMER
+
+
+def tier_from(rehearsal: Rehearsal, watched: Watched, name: str) -> str:
+    """Say where the name of a tier comes from."""
+    detail = rehearsal.event.detail
+    if name in (find_tier(detail), detail.get("tier")):
+        return values.EVENT
+    is_recorded = any(find_tier(record) == name for record in watched.records.values() if record is not None)
+    return values.RECORD if is_recorded else values.CONSUMER
+
+
+def _status(attributes: Mapping[str, Any]) -> str | None:
+    status = attributes.get("status")
+    return status if isinstance(status, str) else None

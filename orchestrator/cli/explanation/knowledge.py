@@ -1,0 +1,110 @@
+"""Says what the ledger, a tenant's record and a tenant's lock know before an event is handled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from orchestrator.application import Ports
+from orchestrator.cli.records import LedgerTable, TenantTable
+from orchestrator.cli.story import job_status
+from orchestrator.errors import Unavailable
+from orchestrator.ledger.record import Record, State, lock_key, milliseconds
+from orchestrator.ledger.tenant_lock import is_holding
+from orchestrator.timing import clock
+from orchestrator.timing.clock import written
+from orchestrator.values.limits import MAX_KEY_BYTES
+
+NEVER_KEPT, NO_TABLE, NO_RECORD, UNREADABLE = "not kept", "no table", "no record", "unreadable"
+BEING_PERFORMED, IN_DOUBT, DONE, WAITING = "being performed", "in doubt", "done", "waiting"
+"""What the ledger may know of an action; `WAITING` is known from the tenant record."""
+
+
+@dataclass(frozen=True, slots=True)
+class Knowledge:
+    """What is stored about an event's actions and its tenant.
+
+    Attributes:
+        ports: The handler's ports, which are only read.
+        table: The ledger's table, if it has one.
+    """
+
+    ports: Ports
+    table: LedgerTable | None
+
+    def of_action(self, action_id: str | None) -> dict[str, Any]:
+        """Return what the ledger knows of an action: `state`, and what belongs to it.
+
+        Args:
+            action_id: The action's identity; `None` if it has no record, because every delivery performs it.
+        """
+        if action_id is None:
+            return {"state": NEVER_KEPT}
+        if self.ports["records"].memory is None:
+            return {"state": NO_TABLE}
+        try:
+            record = self.ports["records"].read(action_id)
+        except Unavailable as error:
+            return {"state": UNREADABLE, "reason": str(error)}
+        return {"state": NO_RECORD} if record is None else _known(record)
+
+    def of_run(self, run_id: str) -> dict[str, Any]:
+        """Return what the ledger knows of a run that an event names."""
+        record = self._record(run_id)
+        return {"runId": run_id, "isKnown": False} if record is None or record.job is None else _run(record)
+
+    def of_tenant(self, tenant_id: str) -> dict[str, Any]:
+        """Return what the tenant's record says about its status, and the tier in it."""
+        record = self.ports["tenants"].get(tenant_id) if _is_key(tenant_id) else None
+        if record is None:
+            return {"tenantId": tenant_id, "hasRecord": False}
+        plan = record.get("planConfig")
+        tier = {"tier": plan["tier"]} if isinstance(plan, Mapping) and "tier" in plan else {}
+        shown = {name: record[name] for name in TenantTable.SHOWN if name in record and name != "tenantId"}
+        return {"tenantId": tenant_id, "hasRecord": True, **shown, **tier}
+
+    def of_lock(self, tenant_id: str) -> dict[str, Any] | None:
+        """Return which operation's runs hold the tenant's lock; `None` if none do."""
+        lock = self.table.lock(tenant_id) if self.table is not None and _is_key(tenant_id) else None
+        if lock is None:
+            return None
+        records = filter(None, map(self._record, sorted(lock.runs)))
+        held = [_run(record) for record in records if is_holding(record)]
+        return {"operation": lock.operation, "runs": held} if held else None
+
+    def _record(self, action_id: str) -> Record | None:
+        try:
+            return self.ports["records"].read(action_id)
+        except Unavailable:  # the rehearsal has met the same record, and says so
+            return None
+
+
+def _is_key(tenant_id: str) -> bool:
+    return len(lock_key(tenant_id).encode()) <= MAX_KEY_BYTES
+
+
+def _known(record: Record) -> dict[str, Any]:
+    if record.state is State.CLAIMED:
+        is_locked = record.locked_until > milliseconds(clock.now())
+        until = written(datetime.fromtimestamp(record.locked_until / 1000, UTC))
+        return {"state": BEING_PERFORMED if is_locked else IN_DOUBT, "lockedUntil": until}
+    outcome: Mapping[str, Any] = record.known_outcome
+    kept = ("status", "id", "reason", "error")
+    known = {"outcome": {name: str(outcome[name]) for name in kept if name in outcome}}
+    link = outcome.get("buildLink") or outcome.get("link")
+    run = {"run": job_status(record)} if record.job is not None else {}
+    return {"state": DONE, **known, **run, **({"link": link} if link else {})}
+
+
+def _run(record: Record) -> dict[str, Any]:
+    job = record.started_job
+    return {
+        "runId": job.run_id,
+        "isKnown": True,
+        "builder": job.builder,
+        "name": job.name,
+        "run": job_status(record),
+        "eventId": job.event_id,
+        "eventType": job.event_type,
+        "since": written(job.since),
+    }

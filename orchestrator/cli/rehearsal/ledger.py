@@ -1,0 +1,110 @@
+"""Answers as the ledger's store would, from what it holds, and stores nothing."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import timedelta
+
+from orchestrator.action import Outcome
+from orchestrator.cli.records import LedgerTable
+from orchestrator.job import StartedJob
+from orchestrator.ledger.ledger import Records
+from orchestrator.ledger.record import EndingStatus, Record, State, expiration
+from orchestrator.ledger.tenant_lock import Overtaken, removable
+from orchestrator.timing import clock
+
+
+class ReadOnlyRecords:
+    """Implements `Records` on the records of another store, which it does not change.
+
+    It keeps only in itself what a claim changes, because two actions of an event may have the same identity.
+    """
+
+    def __init__(self, records: Records, table: LedgerTable | None, *, locks_tenants: bool) -> None:
+        """Store the arguments.
+
+        Args:
+            records: The store.
+            table: The store's table; `None` if it has none.
+            locks_tenants: Whether a run must wait while runs of another operation are followed for its tenant.
+        """
+        self.memory: timedelta | None = records.memory
+        self._records = records
+        self._table = table
+        self._locks_tenants = locks_tenants
+        self._changed: dict[str, Record] = {}
+
+    def claim(
+        self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
+    ) -> tuple[bool, Record | None]:
+        """Return or raise what a claim would; see `Records.claim`."""
+        before = self.read(action_id)
+        if before is not None and not before.may_be_claimed(owner):
+            return False, before
+        if follow and job is not None:
+            self._join(job)
+        self._changed[action_id] = Record(
+            id=action_id,
+            state=State.CLAIMED,
+            owner=owner,
+            first_owner=owner if before is None else before.first_owner,
+            locked_until=locked_until,
+            expiration=expiration(self.memory),
+            job=job,
+        )
+        return True, before
+
+    def _join(self, job: StartedJob) -> None:
+        """Raise what a run would meet in its tenant's lock, if anything."""
+        if self._table is None or job.tenant_id is None or not self._locks_tenants:
+            return
+        lock = self._table.lock(job.tenant_id)
+        if lock is None or lock.admits(job):
+            return
+        if not lock.emptied(removable(job.tenant_id, job, lock, self.read)).admits(job):
+            raise Overtaken
+
+    def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
+        """Store the outcome for this object only."""
+        self._changed[action_id] = replace(self._changed[action_id], state=State.DONE, outcome=outcome)
+        return True
+
+    def release(self, action_id: str, owner: str) -> None:
+        """Forget the claim."""
+        self._changed.pop(action_id, None)
+
+    def read(self, action_id: str) -> Record | None:
+        """Read an action's record, as this object would have changed it."""
+        return self._changed.get(action_id) or self._records.read(action_id)
+
+    def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
+        """Return the ending that is stored."""
+        record = self.read(run_id)
+        return None if record is None else record.ending
+
+    def mark_handled(self, run_id: str, ending: EndingStatus) -> None:
+        """Do nothing."""
+
+    def unfollow(self, run_id: str) -> None:
+        """Do nothing."""
+
+    def give_up(self, record: Record) -> bool:
+        """Return what the real method would, if nothing changes meanwhile."""
+        return record.is_in_doubt and record.check_at is not None
+
+    def due(self) -> Iterator[Sequence[Record]]:
+        """Read the records of the followed runs whose check is due, in one page."""
+        if self._table is None:
+            return
+        found = [one for one in self._table.open_jobs() if one.check_at is not None and one.check_at <= clock.now()]
+        if found:
+            yield sorted(found, key=_check)
+
+    def postpone(self, record: Record) -> None:
+        """Do nothing."""
+
+    def adopt(self, record: Record, outcome: Outcome) -> None:
+        """Do nothing."""
+
+
+def _check(record: Record) -> str:
+    return str(record.check_at)

@@ -1,0 +1,171 @@
+"""Replaces an application's ports by ports that only read, and record what they are asked to do."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.action import OutcomeStatus, SaveTenant, SendCallback, UpdateTenant
+from orchestrator.application import Ports
+from orchestrator.aws.clients import Clients
+from orchestrator.cli.account import Account
+from orchestrator.cli.records import LedgerTable
+from orchestrator.cli.rehearsal.ledger import ReadOnlyRecords
+from orchestrator.job import Builder, Job, Run
+from orchestrator.ledger.dynamodb import DynamoDBRecords
+from orchestrator.run import Origin
+from orchestrator.settings import Settings
+from orchestrator.stores.tenants import (
+    STARTED_AT,
+    STARTED_BY,
+    NoTenantRecords,
+    Refusal,
+    TenantRecords,
+    checks_records,
+    refusal,
+    unknown_tenant,
+)
+from orchestrator.timing.clock import written
+
+if TYPE_CHECKING:
+    from orchestrator.performers.callbacks import Callbacks
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the application has asked its ports to do.
+
+    Attributes:
+        published: The entries of PutEvents.
+        callbacks: The callbacks that would be sent.
+        waiting: The messages that would be sent to the waiting queue.
+    """
+
+    published: list[Mapping[str, Any]] = field(default_factory=list, repr=False)
+    callbacks: list[SendCallback] = field(default_factory=list)
+    waiting: list[Mapping[str, Any]] = field(default_factory=list, repr=False)
+
+
+def only_reading(ports: Ports, table: LedgerTable | None) -> tuple[Ports, Asked]:
+    """Return ports that read through the given ones and change nothing, and the record of what they are asked to do.
+
+    Args:
+        ports: The ports of the real application.
+        table: The ledger's table; see `ledger_table`.
+    """
+    asked = Asked()
+    client: Any = partial(_Client, asked)
+    callbacks: Any = partial(_Callbacks, ports["callbacks"], asked.callbacks)
+    tenants = ports["tenants"]
+    records = ReadOnlyRecords(ports["records"], table, locks_tenants=ports["settings"].tenant_serialization)
+    replaced = Ports(
+        settings=ports["settings"],
+        tiers=ports["tiers"],
+        tenants=tenants if isinstance(tenants, NoTenantRecords) else ReadOnlyTenants(tenants, ports["settings"]),
+        records=records,
+        built_in={name: partial(_unstarted, make) for name, make in ports["built_in"].items()},
+        builders={name: Unstarted(builder) for name, builder in ports["builders"].items()},
+        events=client,
+        sqs=client,
+        callbacks=callbacks,
+    )
+    return replaced, asked
+
+
+def ledger_table(ports: Ports) -> LedgerTable | None:
+    """Return the table of a handler's ledger; `None` if it has none."""
+    if not isinstance(ports["records"], DynamoDBRecords):
+        return None
+    return LedgerTable(Account(settings=ports["settings"], clients=Clients()))
+
+
+class ReadOnlyTenants:
+    """Implements `TenantRecords` on the records of another store, and keeps changes only in itself."""
+
+    def __init__(self, tenants: TenantRecords, settings: Settings) -> None:
+        table = settings.data_store_table
+        self._tenants = tenants
+        self._place = "the store of tenant records" if table is None else f"table {table}"
+        self._changed: dict[str, Mapping[str, Any]] = {}
+        self.check: Callable[..., None] | None = tenants.check if checks_records(tenants) else None
+
+    def get(self, tenant_id: str) -> Mapping[str, Any] | None:
+        """Read a tenant record, as this object would have changed it."""
+        return self._changed.get(tenant_id) or self._tenants.get(tenant_id)
+
+    def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
+        """Return why the record would not be saved."""
+        return self._write(action, action.record, origin, {})
+
+    def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
+        """Return why the record would not be changed."""
+        record = self.get(action.tenant_id)
+        if record is None and not action.create:
+            raise unknown_tenant(action.tenant_id, self._place)
+        return self._write(action, action.changes, origin, record or {})
+
+    def _write(
+        self, action: SaveTenant | UpdateTenant, new: Mapping[str, Any], origin: Origin, kept: Mapping[str, Any]
+    ) -> Refusal | None:
+        refused = refusal(action, self.get(action.tenant_id) or {}, origin)
+        if refused is None:
+            begun = isinstance(action, SaveTenant) or action.starts
+            started = {STARTED_BY: origin.start.event_id, STARTED_AT: written(origin.start.at)} if begun else {}
+            changed = {**kept, **new, **started}
+            self._changed[action.tenant_id] = {name: value for name, value in changed.items() if value is not None}
+        return refused
+
+
+class Unstarted:
+    """A builder that starts nothing. Everything else is done by the real builder."""
+
+    def __init__(self, builder: Builder) -> None:
+        self._builder = builder
+
+    def start(self, job: Job) -> Run:
+        """Return a run of which nothing is known."""
+        return Run()
+
+    def find(self, job: Job) -> Run | None:
+        """Search for an earlier run of the job."""
+        return self._builder.find(job)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._builder, name)
+
+
+def _unstarted(make: Callable[[], Builder]) -> Builder:
+    return Unstarted(make())
+
+
+class _Client:
+    """Takes the place of the clients of EventBridge and SQS."""
+
+    def __init__(self, asked: Asked) -> None:
+        self._asked = asked
+
+    def put_events(self, Entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:  # noqa: N803 (the SDK's name)
+        self._asked.published.extend(Entries)
+        return {"Entries": [{"EventId": ""} for _ in Entries]}
+
+    def send_message(self, **message: Any) -> None:
+        self._asked.waiting.append(message)
+
+
+class _Callbacks:
+    """Checks callbacks as the real `Callbacks` does, and sends none."""
+
+    def __init__(self, callbacks: "Callable[[], Callbacks]", sent: list[SendCallback]) -> None:
+        self._callbacks = callbacks
+        self._sent = sent
+
+    def check(self, action: SendCallback) -> str:
+        return self._callbacks().check(action)
+
+    def send(self, action: SendCallback, *, is_repeat: bool = False) -> OutcomeStatus:
+        self._sent.append(action)
+        return OutcomeStatus.SENT
+
+    def ask(self, action: SendCallback) -> dict[str, str | int]:
+        self._sent.append(action)
+        return dict.fromkeys(action.keeps, "")

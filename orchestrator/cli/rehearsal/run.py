@@ -1,0 +1,164 @@
+"""Rehearses one event: runs a handler's consumers on it with ports that only read, and watches each of them."""
+
+import inspect
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from orchestrator.application import Application
+from orchestrator.cli.records import LedgerTable
+from orchestrator.cli.rehearsal.ports import Asked, only_reading
+from orchestrator.consumer import Consumer, Context
+from orchestrator.dispatch.turn import ConsumerResult
+from orchestrator.endings.admission import UnknownRun
+from orchestrator.errors import OrchestratorError
+from orchestrator.event import Event
+from orchestrator.local.lambda_context import LocalContext
+from orchestrator.performers.performer import Performers
+from orchestrator.registry import Registry
+from orchestrator.wiring import assemble
+
+
+class Watched:
+    """Takes the place of a consumer's condition and function: calls them, and keeps what they saw and returned.
+
+    Attributes:
+        consumer: The consumer.
+        condition: Whether the condition is true; `None` if there is none, or it was not reached or raised an exception.
+        has_condition_failed: Whether the condition raised an exception.
+        was_called: Whether the function was called.
+        actions: What the function returned; `None` if it was not called, or raised an exception.
+        tiers: The details of each tier that the function has read, by name.
+        records: Each tenant record that the function has read, by tenant id.
+        settings: The names of the settings that the function has read.
+    """
+
+    def __init__(self, consumer: Consumer) -> None:
+        self.__module__ = getattr(consumer.function, "__module__", "")  # an error names the last line in this module
+        self.consumer = consumer
+        self.condition: bool | None = None
+        self.has_condition_failed = False
+        self.was_called = False
+        self.actions: tuple[Any, ...] | None = None
+        self.tiers: dict[str, Mapping[str, Any]] = {}
+        self.records: dict[str, Mapping[str, Any] | None] = {}
+        self.settings: set[str] = set()
+
+    def as_consumer(self) -> Consumer:
+        """Return the consumer with this object in place of its condition and function."""
+        when = None if self.consumer.when is None else self.when
+        return replace(self.consumer, when=when, function=self, takes_context=True)
+
+    def when(self, event: Event[Any]) -> bool:
+        """Return what the consumer's condition says."""
+        condition = self.consumer.when
+        self.has_condition_failed = True
+        self.condition = condition is None or bool(condition(event))
+        self.has_condition_failed = False
+        return self.condition
+
+    def __call__(self, event: Event[Any], context: Context) -> Any:
+        """Return what the consumer's function decides."""
+        self.was_called = True
+        settings: Any = _Watching(context.settings, self.settings)
+        seen = replace(
+            context,
+            settings=settings,
+            tiers=_Reads(context.tiers.get, self.tiers),
+            tenants=_Reads(context.tenants.get, self.records),
+        )
+        decision = self.consumer.decide(event, seen)
+        return self._awaited(decision) if inspect.iscoroutine(decision) else self._kept(decision)
+
+    async def _awaited(self, decision: Awaitable[Any]) -> Any:
+        return self._kept(await decision)
+
+    def _kept(self, decision: Any) -> Any:
+        if decision is None:
+            self.actions = ()
+            return None
+        self.actions = tuple(decision) if isinstance(decision, Iterable) else (decision,)
+        return self.actions
+
+
+class _Watching:
+    """Reads the attributes of an object, and keeps their names."""
+
+    def __init__(self, watched: Any, names: set[str]) -> None:
+        self._watched = watched
+        self._names = names
+
+    def __getattr__(self, name: str) -> Any:
+        self._names.add(name)
+        return getattr(self._watched, name)
+
+
+class _Reads:
+    """Reads by a key, and keeps what was found."""
+
+    def __init__(self, get: Callable[[str], Any], found: dict[str, Any]) -> None:
+        self._get = get
+        self._found = found
+
+    def get(self, key: str) -> Any:
+        found = self._get(key)
+        self._found[key] = found
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """What a handler would do with an event.
+
+    Attributes:
+        received: The event as it was received.
+        event: The event as it was admitted, or as received if it was not.
+        watched: The consumers that the event is for, in the order of their registration.
+        results: The results of those that take the event, or fail at the question whether they do.
+        performers: What prepares the consumers' actions, and performs them without acting.
+        asked: What the handler would do in the world.
+        ignored: Why the event is ignored; `None` if it is not.
+        refused: The error because of which the event is not admitted; `None` if it is.
+    """
+
+    received: Event[Mapping[str, Any]]
+    event: Event[Mapping[str, Any]]
+    watched: Sequence[Watched]
+    results: Sequence[ConsumerResult] = ()
+    performers: Performers = field(repr=False)
+    asked: Asked = field(repr=False)
+    ignored: str | None = None
+    refused: OrchestratorError | None = None
+
+
+def rehearse(
+    application: Application, received: Event[Mapping[str, Any]], table: LedgerTable | None = None
+) -> Rehearsal:
+    """Run a handler's consumers on an event without acting.
+
+    Args:
+        application: The handler.
+        received: The event.
+        table: The table of the handler's ledger, if it has one.
+    """
+    ports, asked = only_reading(application.ports, table)
+    names = received.delivery.consumers if received.delivery is not None else ()
+    consumers = application.registry.consumers_of(received.type)
+    watched = [Watched(consumer) for consumer in consumers if not names or consumer.name in names]
+    registry = Registry()
+    registry.include([one.as_consumer() for one in watched])
+    rehearsed = assemble(registry, ports)
+    found = Rehearsal(
+        received=received,
+        event=received,
+        watched=watched,
+        performers=rehearsed.dispatcher.performers,
+        asked=asked,
+    )
+    try:
+        event, results = rehearsed.process(received, LocalContext())
+    except UnknownRun as doubt:
+        return replace(found, ignored=str(doubt))
+    except OrchestratorError as error:
+        return replace(found, refused=error)
+    return replace(found, event=event, results=results)
