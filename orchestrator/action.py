@@ -28,6 +28,9 @@ class StartJob:
         follow: Whether to follow the run until it ends, and to publish an event about its ending. The type of that
             event is the type of the consumer's event, with the suffix `_SUCCESS` or `_FAILURE`. If one event starts two
             jobs, set `follow` to `False` for the second job, so that only the ending of the first job is published.
+        slot: Name of a limit that the run counts towards. Runs with the same `slot` are counted together, whichever
+            consumers start them. Only runs that are followed can be counted.
+        slots: How many runs with this `slot` may go on at the same time. If so many do, the event waits.
     """
 
     name: str
@@ -36,6 +39,8 @@ class StartJob:
     trusted_variables: Mapping[str, Any] = field(default_factory=dict, repr=False)
     tenant_id: str | None = None
     follow: bool = True
+    slot: str | None = None
+    slots: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from orchestrator.intake.waiting import Waiting
     from orchestrator.job import Builder
     from orchestrator.ledger.ledger import Records
+    from orchestrator.ledger.waiting_line import WaitingLine
     from orchestrator.performers.callbacks import Callbacks
 
 
@@ -44,6 +45,7 @@ class Ports(TypedDict):
         tiers: The source of tier details.
         tenants: The store of tenant records.
         records: The ledger's store.
+        line: Wakes events that wait; `None` if the ledger has no table.
         built_in: Functions that create the built-in builders, by the builder's name.
         builders: The registered builders, by name.
         events: Returns the client for the bus.
@@ -55,6 +57,7 @@ class Ports(TypedDict):
     tiers: TierDetails
     tenants: TenantRecords
     records: "Records"
+    line: "WaitingLine | None"
     built_in: "Mapping[str, Callable[[], Builder]]"
     builders: "Mapping[str, Builder]"
     events: "Callable[[], EventBridgeClient]"
@@ -206,6 +209,9 @@ class Application:
             return [_waiting(result, delivery) if result in waits else result for result in results]
         if delivery is not None and delivery.has_waited:
             self._waiting().note(event, None)
+            for outcome in (outcome for result in results for outcome in result.outcomes):
+                if outcome["status"] is OutcomeStatus.STARTED:
+                    self._waiting().wake_next(outcome["builder"])
         return results
 
 

@@ -1,6 +1,8 @@
 """Defines the exceptions of this package. Each message is one line that is safe to log."""
 
 import traceback
+from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 from botocore.exceptions import UnknownServiceError
@@ -44,6 +46,26 @@ class WaitReason(StrEnum):
     BUILD_QUEUE_FULL = "build queue full"
     BUILD_SYSTEM_DOWN = "build system down"
     TENANT_BUSY = "tenant busy"
+    SLOT_FULL = "slot full"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wait:
+    """A job that cannot be started yet, and what it waits for.
+
+    Attributes:
+        reason: Why the job cannot be started.
+        key: The key of what it waits for; see `orchestrator.ledger.gate.key_of`.
+        run_id: The id of the job's run.
+        since: The time of the job's event.
+        was_tried: Whether starting the job was tried.
+    """
+
+    reason: WaitReason
+    key: str
+    run_id: str
+    since: datetime
+    was_tried: bool
 
 
 class Unavailable(OrchestratorError):
@@ -53,12 +75,21 @@ class Unavailable(OrchestratorError):
         ambiguous: Whether the service may have acted although it did not answer. Pass `False` only if the service
             certainly did not act.
         waits_for: Why the event's job cannot be started yet; `None` for other failures.
+        wait: The job that cannot be started yet. The ledger sets it.
     """
 
-    def __init__(self, message: str, *, ambiguous: bool = True, waits_for: WaitReason | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        ambiguous: bool = True,
+        waits_for: WaitReason | None = None,
+        wait: Wait | None = None,
+    ) -> None:
         super().__init__(message)
         self.ambiguous = ambiguous
         self.waits_for = waits_for
+        self.wait = wait
 
 
 class ConsumerFailed(OrchestratorError):

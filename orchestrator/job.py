@@ -49,6 +49,19 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Slot:
+    """A limit on how many runs go on at the same time.
+
+    Attributes:
+        name: The slot's name. Runs with a slot of the same name are counted together.
+        size: How many of these runs may go on at the same time.
+    """
+
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartedJob:
     """A job as the ledger stores it, so that its run can be followed until the run ends.
 
@@ -64,6 +77,7 @@ class StartedJob:
         tenant_id: The tenant that the job is for, if any.
         start: The event that began the operation that the job is part of, such as the tenant's provisioning.
         follow: Whether to publish how the run ends, as in `StartJob`.
+        slot: The limit that the run counts towards, if any.
     """
 
     builder: str
@@ -76,6 +90,7 @@ class StartedJob:
     tenant_id: str | None = None
     start: Start
     follow: bool = True
+    slot: Slot | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

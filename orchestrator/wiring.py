@@ -29,9 +29,11 @@ from orchestrator.endings.publisher import EndingPublisher
 from orchestrator.endings.sweep import Sweep
 from orchestrator.errors import ConfigurationError
 from orchestrator.job import Builder
+from orchestrator.ledger.changes import Table
 from orchestrator.ledger.dynamodb import DynamoDBRecords
 from orchestrator.ledger.ledger import Ledger, Records
 from orchestrator.ledger.memory import MemoryRecords
+from orchestrator.ledger.waiting_line import WaitingLine
 from orchestrator.performers.performer import Performers
 from orchestrator.performers.publish_event import EventBus
 from orchestrator.performers.send_callback import CallbackSender
@@ -78,18 +80,21 @@ def create_handler(
     settings = settings or Settings.from_environment()
     clients = Clients()
     dynamodb = partial(clients.get, "dynamodb", settings.dynamo_db_region or settings.aws_region)
+    sqs = partial(clients.get, "sqs", settings.aws_region)
+    line = _waiting_line(settings, dynamodb, sqs)
     ports = Ports(
         settings=settings,
         tiers=tiers or _tier_details(settings, dynamodb),
         tenants=tenants or _tenant_records(settings, dynamodb),
-        records=_records(settings, dynamodb),
+        records=_records(settings, dynamodb, line),
+        line=line,
         built_in={
             "CODE_BUILD": partial(_codebuild, settings, clients),
             "JENKINS": partial(_jenkins, settings, clients),
         },
         builders=builders or {},
         events=partial(clients.get, "events", settings.event_bus_aws_region or settings.aws_region),
-        sqs=partial(clients.get, "sqs", settings.aws_region),
+        sqs=sqs,
         callbacks=cache(partial(_callbacks, settings)),
     )
     application = assemble(registry, ports)
@@ -158,15 +163,26 @@ def _tenant_records(settings: Settings, dynamodb: Any) -> TenantRecords:
     return DynamoDBTenantRecords(settings.data_store_table, dynamodb)
 
 
-def _records(settings: Settings, dynamodb: Any) -> Records:
+def _waiting_line(settings: Settings, dynamodb: Any, sqs: Any) -> WaitingLine | None:
+    if settings.idempotency_table is None:
+        return None
+    return WaitingLine(Table(settings.idempotency_table, dynamodb), _memory(settings), sqs)
+
+
+def _records(settings: Settings, dynamodb: Any, line: WaitingLine | None) -> Records:
     if settings.idempotency_table is None:
         return MemoryRecords(warn=telemetry.logger.warning)
     return DynamoDBRecords(
         settings.idempotency_table,
         dynamodb,
-        timedelta(seconds=settings.idempotency_record_max_age),
+        _memory(settings),
         locks_tenants=settings.tenant_serialization,
+        line=line,
     )
+
+
+def _memory(settings: Settings) -> timedelta:
+    return timedelta(seconds=settings.idempotency_record_max_age)
 
 
 def _callbacks(settings: Settings) -> "Callbacks":
@@ -182,14 +198,15 @@ def _batches(ports: Ports) -> "Batches":
     from orchestrator.intake.redelivery import Redelivery
 
     failure_queue = _queue("FAILURE_QUEUE_URL", ports["settings"].failure_queue_url, ports)
-    redelivery = None if failure_queue is None else Redelivery(failure_queue)
+    redelivery = None if failure_queue is None else Redelivery(failure_queue, ports["line"])
     return Batches(ports["settings"].sqs_parallel_records, redelivery)
 
 
 def _waiting(ports: Ports) -> "Waiting":
     from orchestrator.intake.waiting import Waiting
 
-    return Waiting(_queue("WAITING_QUEUE_URL", ports["settings"].waiting_queue_url, ports), ports["tenants"])
+    queue = _queue("WAITING_QUEUE_URL", ports["settings"].waiting_queue_url, ports)
+    return Waiting(queue, ports["tenants"], ports["line"])
 
 
 def _queue(setting: str, url: str | None, ports: Ports) -> "Queue | None":

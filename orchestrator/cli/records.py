@@ -7,9 +7,8 @@ from orchestrator.aws import items
 from orchestrator.aws.errors import aws_errors
 from orchestrator.cli.account import Account
 from orchestrator.cli.stack import YOUR_ROLE
-from orchestrator.ledger import tenant_lock
-from orchestrator.ledger.record import BY_TENANT, OPEN, OPEN_JOBS, UNREADABLE, Record, from_item, lock_key
-from orchestrator.ledger.tenant_lock import TenantLock
+from orchestrator.ledger.gate import lock_key, runs_in
+from orchestrator.ledger.record import BY_TENANT, OPEN, OPEN_JOBS, UNREADABLE, Record, from_item
 
 # The most keys that one BatchGetItem request may have.
 _PAGE = 100
@@ -37,22 +36,14 @@ class LedgerTable:
         keys = self._ids(BY_TENANT, "tenantId", tenant_id)
         return _in_order(self.read(keys).values())
 
-    def lock(self, tenant_id: str) -> TenantLock | None:
-        """Read a tenant's lock; `None` if the tenant has none that this version can read."""
-        key = lock_key(tenant_id)
-        item = self._items([key]).get(key)
-        if item is None:
-            return None
-        try:
-            return tenant_lock.from_item(item)
-        except UNREADABLE:
-            self.unreadable.add(key)
-            return None
+    def gate(self, key: str) -> Mapping[str, Any]:
+        """Read the item of a gate; empty if there is none."""
+        return self._items([key]).get(key, {})
 
     def holder(self, tenant_id: str) -> str | None:
         """Return the id of the event whose jobs hold the tenant's lock; `None` if the lock names no runs."""
-        lock = self.lock(tenant_id)
-        return lock.operation if lock is not None and lock.runs else None
+        lock = self.gate(lock_key(tenant_id))
+        return lock.get("operation", {}).get("S") if runs_in(lock) else None
 
     def read(self, ids: Iterable[str]) -> dict[str, Record]:
         """Read records by their ids. Ids without a record, and records that have expired, are left out."""

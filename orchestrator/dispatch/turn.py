@@ -151,7 +151,9 @@ class Turn:
                 continue
             if answers.awaited(action):
                 ready = self._prepare(answers.fill(action, kept), position)
-            outcome = self._ledger.perform(ready, keeps_claim=self._may_be_given_up()).copy()
+            outcome = self._ledger.perform(
+                ready, keeps_claim=self._may_be_given_up(), has_waited=self._may_wait_longer()
+            ).copy()
             # The answer may be personal data, so it is not part of the outcome; only actions that need it get it.
             kept.update(outcome.pop("answer", {}))
             self._outcomes.append(outcome)
@@ -246,6 +248,11 @@ class Turn:
         starts the job.
         """
         return self._is_last_delivery() and self._consumer.failure_type is not None
+
+    def _may_wait_longer(self) -> bool:
+        """Return whether the event has waited, and waits again if its job cannot be started."""
+        delivery = self._event.delivery
+        return delivery is not None and delivery.has_waited and delivery.comes_back
 
     def _is_last_delivery(self) -> bool:
         return self._event.delivery is not None and self._event.delivery.is_last

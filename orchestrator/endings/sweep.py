@@ -29,7 +29,7 @@ _END_OF_DOUBT = timedelta(hours=1)
 
 
 class Sweep:
-    """Checks the followed runs, and publishes how they ended; it is the performer of `SweepRuns`."""
+    """Checks the followed runs, publishes how they ended, and wakes events; it is the performer of `SweepRuns`."""
 
     def __init__(self, publisher: EndingPublisher, systems: BuildSystems, records: Records) -> None:
         self._publisher = publisher
@@ -43,6 +43,8 @@ class Sweep:
 
     def _perform(self, claim: Claim) -> Outcome:
         """Check the runs that are due, the longest overdue first, until the invocation's time is up.
+
+        Then wake the events for which there is room.
 
         If one build system fails, the error is logged, and the runs of the other build systems are still checked. The
         error is not raised, because no retry is needed: a later scheduled sweep checks the same runs again.
@@ -63,6 +65,7 @@ class Sweep:
                 overdue += sum(record.age > OVERDUE for record in step if record.id not in ended)
                 swept["checked"] += len(step)
                 swept["published"] += sum(outcome["status"] is OutcomeStatus.PUBLISHED for outcome in ended.values())
+            self._records.wake()
         except OrchestratorError as error:
             _log(error)
             swept["reason"] = str(error)

@@ -9,17 +9,19 @@ until the message is delivered again.
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from orchestrator import telemetry
 from orchestrator.aws.errors import aws_errors
-from orchestrator.errors import InvalidEvent, OrchestratorError, Unavailable, shown
+from orchestrator.errors import InvalidEvent, OrchestratorError, Unavailable, Wait, shown
 from orchestrator.intake import message
 from orchestrator.intake.message import Queue
 from orchestrator.job import Untraceable
+from orchestrator.ledger.waiting_line import WaitingLine
+from orchestrator.timing import clock
 
 if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
@@ -31,6 +33,11 @@ MAX_AGE_SECONDS = 13 * 86400
 # A quarter less than this is still longer than an action's lock, which a message that comes back would meet.
 FIRST_WAIT_SECONDS = 75
 LONGEST_WAIT_SECONDS = 3600
+# A message that is woken when its job can be started comes back by itself only after so long. It must still be in the
+# queue then, after its last try (see MAX_AGE_SECONDS), and SQS hides no message for longer than 12 hours.
+LONGEST_SLEEP_SECONDS = 11 * 3600
+# When a message comes back whose job has got room while the message was put to sleep.
+_SOON_SECONDS = 5
 # A message whose last try failed for another reason than that its job waits is tried for so much longer.
 _GRACE_SECONDS = 12 * 3600
 # The most entries that one ChangeMessageVisibilityBatch request may have.
@@ -58,19 +65,24 @@ class Failed:
 class Redelivery:
     """Delays the retries of failed messages, and moves a message to the failure queue once a retry is pointless."""
 
-    def __init__(self, failure_queue: Queue) -> None:
-        """Store the argument.
+    def __init__(self, failure_queue: Queue, line: WaitingLine | None) -> None:
+        """Store the arguments.
 
         Args:
             failure_queue: The failure queue. Its SQS client is also used for the queues that the messages come from.
+            line: Wakes messages whose job waits; `None` if no message is woken.
         """
         self._queue = failure_queue
         self._client = failure_queue.client
+        self._line = line
 
     def arrange(self, failures: Sequence[Failed]) -> set[str]:
         """Schedule the retries of failed messages, or move them to the failure queue.
 
         A message is retried after about a minute. After each further failure, the wait is twice as long, up to an hour.
+        If all that failed is that a job cannot be started yet, the wait is up to eleven hours, and ends as soon as
+        there may be room for the job (see `orchestrator.ledger.waiting_line`).
+
         The error decides when a message is moved to the failure queue instead:
 
         - After an `Unavailable` that says that the job cannot be started yet (`waits_for`), the message is moved if
@@ -137,30 +149,65 @@ class Redelivery:
         self._queue.send(body, attributes, failure, **fifo)
 
     def _space_out(self, failures: Sequence[Failed]) -> None:
-        waiting = sum(_age_seconds(failed.record) > LONGEST_WAIT_SECONDS for failed in failures if failed.error)
-        if waiting:
-            telemetry.count("EventsWaitingLong", value=waiting)
-        failure = "the visibility timeout of failed SQS messages was not set, so their queue's own applies"
+        late = sum(_age_seconds(failed.record) > LONGEST_WAIT_SECONDS for failed in failures if failed.error)
+        if late:
+            telemetry.count("EventsWaitingLong", value=late)
         for page in (failures[start : start + _PAGE] for start in range(0, len(failures), _PAGE)):
-            try:
-                client = self._client()
-                with aws_errors(failure):
-                    answer = client.change_message_visibility_batch(
-                        QueueUrl=_queue_url(client, page[0].record),
-                        Entries=[
-                            {
-                                "Id": str(place),
-                                "ReceiptHandle": failed.record.receipt_handle,
-                                "VisibilityTimeout": _wait_seconds(failed),
-                            }
-                            for place, failed in enumerate(page)
-                        ],
-                    )
-            except OrchestratorError as error:
-                telemetry.logger.warning(str(error), error=type(error).__name__)
-                return
-            if answer.get("Failed"):
-                telemetry.logger.warning(f"{failure} (SQS refused {len(answer['Failed'])} of {len(page)})")
+            until = {failed.record.message_id: clock.now() + self._pause(failed) for failed in page}
+            hidden = self._hide(page, until)
+            self._hide([failed for failed in hidden if self._has_room(failed, until[failed.record.message_id])], {})
+
+    def _pause(self, failed: Failed) -> timedelta:
+        if failed.error is None:  # it needs no delay: the failed one of its FIFO group holds it up
+            return timedelta()
+        longest = LONGEST_WAIT_SECONDS if self._line is None or not _waits(failed.error) else LONGEST_SLEEP_SECONDS
+        return timedelta(seconds=wait_seconds(message.tries(failed.record), longest))
+
+    def _has_room(self, failed: Failed, until: datetime) -> bool:
+        """Let a hidden message be woken if its jobs wait; return whether there is room for one of them by now."""
+        waits = _waits(failed.error)
+        if self._line is None or not waits:
+            return False
+        client = self._client()
+        queue = _queue_url(client, failed.record)
+        try:
+            has_to_wait = [self._line.join(one, queue, failed.record.receipt_handle, until) for one in waits]
+        except OrchestratorError as error:
+            telemetry.logger.warning(str(error), error=type(error).__name__)
+            return False
+        return not all(has_to_wait)
+
+    def _hide(self, failures: Sequence[Failed], until: Mapping[str, datetime]) -> Sequence[Failed]:
+        """Hide messages, at most ten; return those that are hidden.
+
+        Args:
+            failures: The messages.
+            until: When a message becomes visible, by the message's id. The others do so in a few seconds.
+        """
+        failure = "the visibility timeout of failed SQS messages was not set, so their queue's own applies"
+        if not failures:
+            return ()
+        try:
+            client = self._client()
+            with aws_errors(failure):
+                answer = client.change_message_visibility_batch(
+                    QueueUrl=_queue_url(client, failures[0].record),
+                    Entries=[
+                        {
+                            "Id": str(place),
+                            "ReceiptHandle": failed.record.receipt_handle,
+                            "VisibilityTimeout": _seconds_until(until.get(failed.record.message_id)),
+                        }
+                        for place, failed in enumerate(failures)
+                    ],
+                )
+        except OrchestratorError as error:
+            telemetry.logger.warning(str(error), error=type(error).__name__)
+            return ()
+        refused = {int(entry["Id"]) for entry in answer.get("Failed", ())}
+        if refused:
+            telemetry.logger.warning(f"{failure} (SQS refused {len(refused)} of {len(failures)})")
+        return [failed for place, failed in enumerate(failures) if place not in refused]
 
 
 def is_last_try(record: SQSRecord) -> bool:
@@ -193,6 +240,19 @@ def _is_waiting(error: BaseException) -> bool:
     return isinstance(error, Unavailable) and error.waits_for is not None
 
 
+def _waits(error: BaseException | None) -> Sequence[Wait]:
+    """Return the jobs that wait. If an error says something else, return none: the message is retried for that."""
+    errors = error.exceptions if isinstance(error, BaseExceptionGroup) else (error,)
+    waits = [one.wait for one in errors if isinstance(one, Unavailable) and one.wait is not None]
+    return waits if len(waits) == len(errors) else ()
+
+
+def _seconds_until(time: datetime | None) -> int:
+    if time is None:
+        return random.randint(1, _SOON_SECONDS)  # noqa: S311 (spreads messages, guards no secret)
+    return round((time - clock.now()).total_seconds())
+
+
 def _age_seconds(record: SQSRecord) -> float:
     now = datetime.now(UTC).timestamp()
     return now - float(_attribute(record, "SentTimestamp", str(now * 1000))) / 1000
@@ -203,22 +263,18 @@ def _attribute(record: SQSRecord, name: str, otherwise: str) -> str:
     return text
 
 
-def wait_seconds(tries: int) -> int:
+def wait_seconds(tries: int, longest: int = LONGEST_WAIT_SECONDS) -> int:
     """Return the time to wait, in seconds, before a message is tried again.
 
-    The wait is 75 seconds after the first try. It doubles with each further try, up to an hour. Each wait is then
-    shortened at random by up to a quarter, so that messages that failed together come back at different times.
+    The wait is 75 seconds after the first try, and doubles with each further try. Each wait is then shortened at random
+    by up to a quarter, so that messages that failed together come back at different times.
 
     Args:
         tries: How many times the message has been tried.
+        longest: The longest wait, in seconds.
     """
-    longest: int = min(FIRST_WAIT_SECONDS * 2 ** min(tries - 1, 16), LONGEST_WAIT_SECONDS)
-    return round(longest * random.uniform(0.75, 1))  # noqa: S311 (spreads messages, guards no secret)
-
-
-def _wait_seconds(failed: Failed) -> int:
-    # An untried message needs no delay: the failed one of its FIFO group holds it up.
-    return 0 if failed.error is None else wait_seconds(message.tries(failed.record))
+    wait: int = min(FIRST_WAIT_SECONDS * 2 ** min(tries - 1, 16), longest)
+    return round(wait * random.uniform(0.75, 1))  # noqa: S311 (spreads messages, guards no secret)
 
 
 def _queue_name(record: SQSRecord) -> str:

@@ -12,6 +12,8 @@ from orchestrator.event import Event
 from orchestrator.intake import eventbridge, message
 from orchestrator.intake.message import Queue
 from orchestrator.intake.redelivery import wait_seconds
+from orchestrator.ledger.gate import builder_key
+from orchestrator.ledger.waiting_line import WaitingLine
 from orchestrator.run import Origin
 from orchestrator.stores.tenants import WAITING_FOR, TenantRecords
 
@@ -19,15 +21,17 @@ from orchestrator.stores.tenants import WAITING_FOR, TenantRecords
 class Waiting:
     """Sends events to the waiting queue, and stores in the tenant record what an event waits for (`waitingFor`)."""
 
-    def __init__(self, queue: Queue | None, tenants: TenantRecords) -> None:
+    def __init__(self, queue: Queue | None, tenants: TenantRecords, line: WaitingLine | None) -> None:
         """Store the arguments.
 
         Args:
             queue: The waiting queue, if there is one.
             tenants: The tenant records.
+            line: Wakes further events that wait; `None` if no event is woken.
         """
         self._queue = queue
         self._tenants = tenants
+        self._line = line
 
     def send(self, event: Event[Mapping[str, Any]], consumers: Sequence[str]) -> bool:
         """Send an event to the waiting queue, for the consumers that wait.
@@ -58,6 +62,11 @@ class Waiting:
             telemetry.logger.error(f"{failure} ({type(error).__name__})", error=type(error).__name__)
             return False
         return True
+
+    def wake_next(self, builder: str) -> None:
+        """Wake one event that waits for a build system, after an event that had waited has started its job."""
+        if self._line is not None:
+            self._line.wake(builder_key(builder), 1)
 
     def note(self, event: Event[Mapping[str, Any]], reason: WaitReason | None) -> None:
         """Store in the tenant record what the event waits for. If that fails, only log the failure.

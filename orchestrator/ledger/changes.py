@@ -1,16 +1,18 @@
-"""Changes items of the ledger's table under conditions: one item, or two in one transaction."""
+"""Changes items of the ledger's table under conditions: one item, or several in one transaction."""
 
 import random
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from botocore.exceptions import ClientError
 
 from orchestrator.aws import items
-from orchestrator.errors import Unavailable
+from orchestrator.aws.errors import aws_errors
+from orchestrator.errors import OrchestratorError, Unavailable
 from orchestrator.timing import deadline
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ class Change:
 
     Attributes:
         key: The item's key.
-        condition: The condition expression.
+        condition: The condition expression; `None` changes the item whatever it is.
         values: The values that the expressions use, by name.
         update: The update expression; `None` deletes the item.
         names: Attribute names by placeholder, without `#`. Only placeholders that differ from their attribute's name
@@ -41,7 +43,7 @@ class Change:
     """
 
     key: str
-    condition: str
+    condition: str | None
     values: Mapping[str, Any]
     update: str | None
     names: Mapping[str, str] = field(default_factory=dict)
@@ -51,14 +53,14 @@ class Change:
 
         The entry `Update` or `Delete` of a `transact_write_items` request has the same arguments.
         """
-        names = re.findall(r"#(\w+)", f"{self.condition} {self.update or ''}")
+        names = re.findall(r"#(\w+)", f"{self.condition or ''} {self.update or ''}")
         values = {f":{name}": value for name, value in items.to_item(self.values).items()}
         return {
             "TableName": table,
             "Key": {"id": {"S": self.key}},
-            "ConditionExpression": self.condition,
             "ExpressionAttributeNames": {f"#{name}": self.names.get(name, name) for name in names},
             "ReturnValuesOnConditionCheckFailure": "ALL_OLD",
+            **({"ConditionExpression": self.condition} if self.condition else {}),
             **({"UpdateExpression": self.update} if self.update else {}),
             **({"ExpressionAttributeValues": values} if values else {}),
         }
@@ -78,7 +80,9 @@ class Conflict(Exception):
 class Table:
     """The ledger's table.
 
-    Each method describes how it reports failed conditions and conflicts. Any other error of the SDK is raised as it is.
+    Every method raises `Unavailable` if the table cannot be used, whatever the reason, so that the event is retried. A
+    permanent error would not be retried. Instead, the function would publish that the tenant's operation failed,
+    although the operation's job may be running.
     """
 
     def __init__(self, name: str, client: "Callable[[], DynamoDBClient]") -> None:
@@ -91,20 +95,22 @@ class Table:
         self.name = name
         self.client = client
 
+    def get(self, key: str) -> Item | None:
+        """Read an item; return `None` if there is none."""
+        with self._reached():
+            return self.client().get_item(TableName=self.name, Key={"id": {"S": key}}, ConsistentRead=True).get("Item")
+
     def change(self, change: Change) -> Item | Refused | None:
         """Change an item.
 
         Returns:
             If the change was made, the item as it was before, or `None` if there was none. If the condition did not
             hold, `Refused`.
-
-        Raises:
-            Unavailable: At every attempt, a transaction with the same item was in the way.
         """
-        client = self.client()
-        operation = client.delete_item if change.update is None else client.update_item
 
         def once() -> Item | Refused | None:
+            client = self.client()
+            operation = client.delete_item if change.update is None else client.update_item
             try:
                 return operation(**change.request(self.name), ReturnValues="ALL_OLD").get("Attributes")
             except ClientError as error:
@@ -115,36 +121,79 @@ class Table:
                     raise Conflict from None
                 raise
 
-        try:
-            return _repeated(once)
-        except Conflict:
-            raise Unavailable("transactions with the same item were in the way; a retry may succeed") from None
+        with self._reached():
+            try:
+                return _repeated(once)
+            except Conflict:
+                raise Unavailable("transactions with the same item were in the way; a retry may succeed") from None
 
-    def change_both(self, first: Change, second: Change) -> tuple[Refused | None, Refused | None]:
-        """Change two items in one transaction: both, or none.
+    def change_all(self, changes: Sequence[Change]) -> list[Refused | None]:
+        """Change several items in one transaction: all, or none.
 
         Returns:
-            One entry for each change: `Refused` if the change's condition did not hold, or else `None`. If either
-            change was refused, nothing was changed.
+            One entry for each change: `Refused` if the change's condition did not hold, or else `None`. If any change
+            was refused, nothing was changed.
 
         Raises:
             Conflict: Every attempt met other requests for the same items, or was throttled. Nothing was changed.
         """
         entries: list[Any] = [
-            {"Delete" if change.update is None else "Update": change.request(self.name)} for change in (first, second)
+            {"Delete" if change.update is None else "Update": change.request(self.name)} for change in changes
         ]
 
-        def once() -> tuple[Refused | None, Refused | None]:
+        def once() -> list[Refused | None]:
             try:
                 self.client().transact_write_items(TransactItems=entries)
             except ClientError as error:
                 return _refusals(error)
-            return None, None
+            return [None] * len(entries)
 
-        return _repeated(once)
+        with self._reached():
+            return _repeated(once)
+
+    def pages(
+        self, index: str, key: tuple[str, str], *, up_to: tuple[str, str] | None = None, size: int
+    ) -> Iterator[Sequence[Item]]:
+        """Read the entries of an index that have a key, in the order of the index's second key.
+
+        Args:
+            index: The index's name.
+            key: Name and value of the index's first key.
+            up_to: Name of the index's second key, and its greatest value.
+            size: How many entries a page has at most.
+
+        Raises:
+            ConfigurationError: The index does not exist, or the function may not read it.
+        """
+        last = " AND #last <= :last" if up_to else ""
+        request: dict[str, Any] = {
+            "TableName": self.name,
+            "IndexName": index,
+            "KeyConditionExpression": f"#key = :key{last}",
+            "ExpressionAttributeNames": {"#key": key[0], **({"#last": up_to[0]} if up_to else {})},
+            "ExpressionAttributeValues": {":key": {"S": key[1]}, **({":last": {"S": up_to[1]}} if up_to else {})},
+            "Limit": size,
+        }
+        while True:
+            with aws_errors(f"table {self.name} could not be read; it needs the index {index}"):
+                answer = self.client().query(**request)
+            yield answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return
+            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        try:
+            with aws_errors(f"the ledger's record in table {self.name} could not be read or written"):
+                yield
+        except Unavailable:
+            raise
+        except OrchestratorError as error:
+            raise Unavailable(str(error)) from None
 
 
-def _refusals(error: ClientError) -> tuple[Refused | None, Refused | None]:
+def _refusals(error: ClientError) -> list[Refused | None]:
     """Return which changes of a transaction were refused.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
@@ -158,13 +207,12 @@ def _refusals(error: ClientError) -> tuple[Refused | None, Refused | None]:
     codes = {reason.get("Code", "None") for reason in reasons} - {"None"}
     if codes & _IN_THE_WAY:
         raise Conflict
-    if codes != {"ConditionalCheckFailed"} or len(reasons) != 2:
+    if codes != {"ConditionalCheckFailed"}:
         raise error
-    first, second = (
+    return [
         Refused(reason.get("Item") or None) if reason.get("Code") == "ConditionalCheckFailed" else None
         for reason in reasons
-    )
-    return first, second
+    ]
 
 
 def _repeated(once: Callable[[], ResultT]) -> ResultT:

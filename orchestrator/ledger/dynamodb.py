@@ -1,21 +1,23 @@
 """Keeps the ledger's records in a DynamoDB table."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orchestrator import telemetry
 from orchestrator.action import Outcome
-from orchestrator.aws.errors import aws_errors
-from orchestrator.errors import OrchestratorError, Unavailable
+from orchestrator.errors import Unavailable
 from orchestrator.job import StartedJob
-from orchestrator.ledger import tenant_lock
+from orchestrator.ledger import gate
 from orchestrator.ledger.changes import Change, Conflict, Item, Refused, Table
+from orchestrator.ledger.gate import Gate
+from orchestrator.ledger.gates import Gates
 from orchestrator.ledger.record import (
     LONGEST_PAUSE,
+    NOT_FOLLOWED,
     OPEN,
+    OPEN_JOB,
     OPEN_JOBS,
     UNREADABLE,
     EndingStatus,
@@ -24,11 +26,12 @@ from orchestrator.ledger.record import (
     expiration,
     first_check,
     from_item,
-    is_lock_key,
+    is_run_id,
     job_attributes,
     latest_free_lock,
     seconds,
 )
+from orchestrator.ledger.waiting_line import WaitingLine
 from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 from orchestrator.values.limits import MAX_KEY_BYTES
@@ -49,7 +52,13 @@ class DynamoDBRecords:
     memory: timedelta | None
 
     def __init__(
-        self, table: str, client: "Callable[[], DynamoDBClient]", memory: timedelta, *, locks_tenants: bool = True
+        self,
+        table: str,
+        client: "Callable[[], DynamoDBClient]",
+        memory: timedelta,
+        *,
+        locks_tenants: bool = True,
+        line: WaitingLine | None = None,
     ) -> None:
         """Store the arguments.
 
@@ -58,18 +67,20 @@ class DynamoDBRecords:
             client: Returns the DynamoDB client. It is called for each request.
             memory: How long a record is kept.
             locks_tenants: Whether a run must wait while runs of another operation are followed for its tenant.
+            line: Wakes the events that wait for a gate; `None` if no event is woken.
         """
         self.memory = memory
         self._table = Table(table, client)
-        self._locks_tenants = locks_tenants
+        self._line = line
+        self._gates = Gates(self._table, self.read, line, locks_tenants=locks_tenants)
 
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
         """Claim an action in one atomic step, which is one conditional request; see `Records.claim`.
 
-        If the job's run must join the tenant's lock, the request is a transaction. Further requests are needed only if
-        it is refused.
+        If the job's run must join gates, the request is a transaction. Further requests are needed only if it is
+        refused.
         """
         new = {
             "state": State.CLAIMED,
@@ -77,7 +88,7 @@ class DynamoDBRecords:
             "lockedUntil": locked_until,
             "expiration": expiration(self.memory),
         }
-        kept = {"firstOwner": owner, **job_attributes(job, follow=follow)}
+        kept = {"firstOwner": owner, **job_attributes(job, follow=follow), **({"follower": owner} if follow else {})}
         assigned = [f"#{name} = :{name}" for name in new]
         assigned += [f"#{name} = if_not_exists(#{name}, :{name})" for name in kept]
         claim = Change(
@@ -87,13 +98,14 @@ class DynamoDBRecords:
             values={**new, **kept, "free": latest_free_lock(), "now": seconds(clock.now())},
             update=f"SET {', '.join(assigned)} REMOVE #outcome, #ending, #handled",
         )
-        if job is not None and follow and job.tenant_id is not None and self._locks_tenants:
-            return self._claim_and_join(claim, job.tenant_id, job)
+        gates = self._gates.of(job) if job is not None and follow else []
+        if gates:
+            return self._claim_and_join(claim, gates)
         is_mine, before = self._write(claim)
         return is_mine, self._read(before) if before else None
 
-    def _claim_and_join(self, claim: Change, tenant_id: str, job: StartedJob) -> tuple[bool, Record | None]:
-        """Claim an action, and let its job's run join the tenant's lock, in one transaction.
+    def _claim_and_join(self, claim: Change, gates: Sequence[Gate]) -> tuple[bool, Record | None]:
+        """Claim an action, and let its job's run join its gates, in one transaction.
 
         A transaction that succeeds does not return the record as it was before. Therefore, the first transaction
         requires that there is no record. If there is one, the transaction is refused and returns the record. The next
@@ -101,38 +113,33 @@ class DynamoDBRecords:
         """
         before: Record | None = None
         owner: str = claim.values["owner"]
-        joining = tenant_lock.joining(tenant_id, job, owner, claim.values["expiration"])
         try:
             for _ in range(_CLAIM_TRIES):
-                with self._reached():
-                    claimed, joined = self._table.change_both(_expecting(before, claim), joining)
-                if claimed is None and joined is None:
+                member = gate.member_of(claim.key, (before and before.follower) or owner)
+                joining = [one.joining(member, claim.values["expiration"]) for one in gates]
+                claimed, *joined = self._table.change_all([_expecting(before, claim), *joining])
+                if claimed is None and not any(joined):
                     return True, before
                 if claimed is not None:
                     before = self._read(claimed.item) if claimed.item else None
                     if before is not None and not before.may_be_claimed(owner):
                         return False, before
-                if joined is not None and joined.item:
-                    self._clear(tenant_id, job, joined.item)
+                for full, refused in zip(gates, joined, strict=True):
+                    if refused is not None and refused.item:
+                        self._gates.make_room(full, refused.item)
         except Conflict:
             pass
-        raise tenant_lock.busy(tenant_id)
+        raise gates[-1].busy()
 
-    def _clear(self, tenant_id: str, job: StartedJob, item: Item) -> None:
-        """Take the runs that do not hold a tenant's lock out of it.
+    def check_turn(self, run_id: str) -> None:
+        """Check that a job that has waited should be tried again; see `Records.check_turn`."""
+        if self._line is not None:
+            self._line.check_turn(run_id, self._gates.take_out_gone)
 
-        Args:
-            tenant_id: The tenant's id.
-            job: The job whose run could not join the lock.
-            item: The lock.
-
-        Raises:
-            Overtaken: See `tenant_lock.removable`.
-            Unavailable: A run of another operation holds the lock, or the lock cannot be read.
-        """
-        lock = self._converted(tenant_lock.from_item, item)
-        for run_id, record in tenant_lock.removable(tenant_id, job, lock, self.read).items():
-            self._write(tenant_lock.leaving(tenant_id, run_id, record, lock.owner))
+    def wake(self) -> None:
+        """Wake the events for which there is room; see `Records.wake`."""
+        if self._line is not None:
+            self._line.sweep(self._gates.take_out_gone)
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
         """Store an action's outcome, if the claim on the action still belongs to `owner`; see `Records.settle`."""
@@ -145,17 +152,16 @@ class DynamoDBRecords:
         """Delete the record of an action that is not done; see `Records.release`."""
         condition = "#owner = :owner AND #state = :claimed"
         values = {"owner": owner, "claimed": State.CLAIMED}
-        self._write(Change(key=action_id, condition=condition, values=values, update=None))
+        was_deleted, before = self._write(Change(key=action_id, condition=condition, values=values, update=None))
+        if was_deleted and before:
+            self._gates.leave(self._read(before))
 
     def read(self, action_id: str) -> Record | None:
         """Read an action's record; see `Records.read`."""
-        if len(action_id.encode()) > MAX_KEY_BYTES or is_lock_key(action_id):
+        if len(action_id.encode()) > MAX_KEY_BYTES or not is_run_id(action_id):
             return None  # no record has such a key; the id may come from an event, whose sender made it up
-        with self._reached():
-            answer = self._table.client().get_item(
-                TableName=self._table.name, Key={"id": {"S": action_id}}, ConsistentRead=True
-            )
-        record = self._read(answer["Item"]) if "Item" in answer else None
+        item = self._table.get(action_id)
+        record = None if item is None else self._read(item)
         return None if record is None or record.is_expired else record
 
     def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
@@ -174,22 +180,20 @@ class DynamoDBRecords:
         self._change_open(run_id, update, ending=ending, now=written(clock.now()))
 
     def unfollow(self, run_id: str) -> None:
-        """Stop following a run, and take it out of its tenant's lock; see `Records.unfollow`."""
-        was_followed, before = self._change_open(run_id, "REMOVE #openJob, #checkAt")
-        if not was_followed or not before or not self._locks_tenants:
-            return
-        record = self._read(before)
-        if record.state is State.DONE and record.job is not None and record.job.tenant_id is not None:
-            with suppress(Unavailable):  # the run does not hold the lock any more, whether the lock names it or not
-                self._write(tenant_lock.leaving(record.job.tenant_id, run_id, record))
+        """Stop following a run, and take it out of its gates; see `Records.unfollow`."""
+        was_followed, before = self._change_open(run_id, NOT_FOLLOWED)
+        if was_followed and before:
+            record = self._read(before)
+            if (
+                record.state is State.DONE
+            ):  # otherwise, its start may be claimed again, and the run is in its gates then
+                self._gates.leave(record)
 
     def give_up(self, record: Record) -> bool:
         """Stop following a run that was not found; see `Records.give_up`."""
         condition = "attribute_exists(#openJob) AND attribute_not_exists(#outcome) AND #owner = :owner"
         values = {"owner": record.owner}
-        is_given_up, _ = self._write(
-            Change(key=record.id, condition=condition, values=values, update="REMOVE #openJob, #checkAt")
-        )
+        is_given_up, _ = self._write(Change(key=record.id, condition=condition, values=values, update=NOT_FOLLOWED))
         return is_given_up
 
     def due(self) -> Iterator[Sequence[Record]]:
@@ -201,22 +205,8 @@ class DynamoDBRecords:
         Raises:
             ConfigurationError: The index `open-jobs` does not exist, or the function may not read it.
         """
-        request: dict[str, Any] = {
-            "TableName": self._table.name,
-            "IndexName": OPEN_JOBS,
-            "KeyConditionExpression": "openJob = :open AND checkAt <= :now",
-            "ExpressionAttributeValues": {":open": {"S": OPEN}, ":now": {"S": written(clock.now())}},
-            "Limit": _PAGE,
-        }
-        while True:
-            with aws_errors(
-                f"open jobs could not be read from table {self._table.name}; it needs the index {OPEN_JOBS}"
-            ):
-                answer = self._table.client().query(**request)
-            yield list(filter(None, map(self._open_job, answer["Items"])))
-            if "LastEvaluatedKey" not in answer:
-                return
-            request["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+        for page in self._table.pages(OPEN_JOBS, (OPEN_JOB, OPEN), up_to=("checkAt", written(clock.now())), size=_PAGE):
+            yield list(filter(None, map(self._open_job, page)))
 
     def postpone(self, record: Record) -> None:
         """Postpone the next check of a run; see `Records.postpone`."""
@@ -227,11 +217,8 @@ class DynamoDBRecords:
         self._change_open(record.id, "SET #outcome = :outcome", outcome=outcome)
 
     def _read(self, item: Item) -> Record:
-        return self._converted(from_item, item)
-
-    def _converted(self, convert: Callable[[Item], ConvertedT], item: Item) -> ConvertedT:
         try:
-            return convert(item)
+            return from_item(item)
         except UNREADABLE as error:
             raise Unavailable(
                 f"item {item['id']['S']} in table {self._table.name} cannot be read ({type(error).__name__}): another "
@@ -260,24 +247,8 @@ class DynamoDBRecords:
         Returns:
             Whether the condition held; and the item as it was before, or `None` if there was none.
         """
-        with self._reached():
-            found = self._table.change(change)
+        found = self._table.change(change)
         return (False, found.item) if isinstance(found, Refused) else (True, found)
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        """Turn every error that a request to the table raises into an `Unavailable`, so that the event is retried.
-
-        A permanent error would not be retried. Instead, the function would publish that the tenant's operation failed,
-        although the operation's job may be running.
-        """
-        try:
-            with aws_errors(f"the ledger's record in table {self._table.name} could not be read or written"):
-                yield
-        except Unavailable:
-            raise
-        except OrchestratorError as error:
-            raise Unavailable(str(error)) from None
 
 
 def _expecting(before: Record | None, claim: Change) -> Change:
@@ -289,8 +260,10 @@ def _expecting(before: Record | None, claim: Change) -> Change:
     if before is None:
         return replace(claim, condition="attribute_not_exists(#state)", values=values)
     seen = {"seenOwner": before.owner, "seenState": before.state, "seenExpiration": before.expiration}
-    return replace(
-        claim,
-        condition="#owner = :seenOwner AND #state = :seenState AND #expiration = :seenExpiration",
-        values={**values, **seen},
-    )
+    condition = "#owner = :seenOwner AND #state = :seenState AND #expiration = :seenExpiration AND "
+    if before.follower is None:
+        condition += "attribute_not_exists(#follower)"
+    else:
+        condition += "#follower = :seenFollower"
+        seen["seenFollower"] = before.follower
+    return replace(claim, condition=condition, values={**values, **seen})

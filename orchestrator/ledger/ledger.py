@@ -15,10 +15,10 @@ from typing import Protocol
 
 from orchestrator import telemetry
 from orchestrator.action import Outcome, OutcomeStatus, repeated
-from orchestrator.errors import OrchestratorError, Unavailable, is_certain
+from orchestrator.errors import OrchestratorError, Unavailable, Wait, is_certain
 from orchestrator.job import StartedJob
+from orchestrator.ledger.gate import Overtaken, key_of
 from orchestrator.ledger.record import EndingStatus, Record, State, milliseconds
-from orchestrator.ledger.tenant_lock import Overtaken
 from orchestrator.timing import clock, deadline
 
 MAX_ACTION_SECONDS = 50.0
@@ -94,8 +94,8 @@ class Records(Protocol):
           claim may not claim the action after another owner has claimed it; see `Record.may_be_claimed`.
         - The action is not done, and `owner` repeats the latest claim. The response to that claim may have been lost.
 
-        If the store locks tenants, the job has a tenant, and its run is to be followed, the run joins the tenant's lock
-        in the same step (see `tenant_lock`).
+        If the store has gates, and the job's run is to be followed, the run joins its gates in the same step (see
+        `orchestrator.ledger.gate`).
 
         Args:
             owner: A text that is unique to this claim and identifies it.
@@ -109,8 +109,7 @@ class Records(Protocol):
 
         Raises:
             Overtaken: The tenant has had a run of a later event of the same type.
-            Unavailable: A run of another operation holds the tenant's lock, so the event must wait. The exception's
-                `waits_for` is set.
+            Unavailable: A gate has no room, so the event must wait. The exception's `waits_for` is set.
         """
         ...
 
@@ -177,6 +176,22 @@ class Records(Protocol):
         """Schedule the next check of the record's run: it is due when `record.pause` has passed from now on."""
         ...
 
+    def check_turn(self, run_id: str) -> None:
+        """Check that a job whose event has waited should be tried again.
+
+        Raises:
+            Unavailable: There is no room for the job yet. The exception's `waits_for` is set.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Let as many of the events be delivered again that wait for a gate as there is room for.
+
+        Raises:
+            ConfigurationError: An index of the table does not exist, or the function may not read it.
+        """
+        ...
+
     def adopt(self, record: Record, outcome: Outcome) -> None:
         """Store the outcome of starting a job when a search has found the job's run.
 
@@ -193,11 +208,13 @@ class Ledger:
     def __init__(self, records: Records) -> None:
         self._records = records
 
-    def perform(self, prepared: Prepared, *, keeps_claim: bool = False) -> Outcome:
+    def perform(self, prepared: Prepared, *, keeps_claim: bool = False, has_waited: bool = False) -> Outcome:
         """Perform an action, unless an earlier delivery has performed it.
 
         Args:
             prepared: The action.
+            has_waited: Whether the action's event may have waited. The action is then not even tried if there is no
+                room for its job yet.
             keeps_claim: Whether to keep the claim if the action fails, so that no other delivery can perform it while
                 the failure is published.
 
@@ -205,14 +222,22 @@ class Ledger:
             The outcome. If an earlier delivery performed the action, the outcome's status begins with `already`.
 
         Raises:
-            Unavailable: Another delivery is performing the action, or the action's record cannot be stored.
+            Unavailable: Another delivery is performing the action, or the action's record cannot be stored, or the
+                action's job cannot be started yet (the exception's `wait` is set).
             Exception: Any exception that `prepared.perform` raises.
         """
         if prepared.action_id is None:
             return prepared.perform(Claim())
+        if has_waited and prepared.job is not None:
+            with _failing_as(prepared.failure), _naming(prepared.job, was_tried=False):
+                self._records.check_turn(prepared.action_id)
+        with _naming(prepared.job):
+            return self._perform(prepared, prepared.action_id, keeps_claim=keeps_claim)
+
+    def _perform(self, prepared: Prepared, action_id: str, *, keeps_claim: bool) -> Outcome:
         owner = secrets.token_hex(8)
         with deadline.within(MAX_ACTION_SECONDS):
-            claim = self._claim(prepared, prepared.action_id, owner, keeps_claim=keeps_claim)
+            claim = self._claim(prepared, action_id, owner, keeps_claim=keeps_claim)
             if not isinstance(claim, Claim):
                 return claim
             try:
@@ -221,14 +246,14 @@ class Ledger:
                 # Keep the claim of a retry: only its record shows that there was an earlier delivery. Keep the claim
                 # after an ambiguous failure, too: the action may still be going on, so no delivery may repeat it now.
                 if is_certain(error) and not claim.is_retry and not keeps_claim:
-                    self._release(prepared.action_id, owner)
+                    self._release(action_id, owner)
                 raise
         if outcome["status"] in _NOTHING_DONE:  # a later delivery may still perform the action
             if not claim.is_retry:
-                self._release(prepared.action_id, owner)
+                self._release(action_id, owner)
             return outcome
         with _failing_as(prepared.failure):
-            if not self._records.settle(prepared.action_id, owner, outcome):
+            if not self._records.settle(action_id, owner, outcome):
                 raise Unavailable("it took too long, and another delivery took over; a retry may succeed")
         return outcome
 
@@ -272,7 +297,29 @@ def _failing_as(failure: str) -> Iterator[None]:
     try:
         yield
     except Unavailable as error:
-        raise Unavailable(f"{failure}: {error}", ambiguous=error.ambiguous, waits_for=error.waits_for) from None
+        raise Unavailable(
+            f"{failure}: {error}", ambiguous=error.ambiguous, waits_for=error.waits_for, wait=error.wait
+        ) from None
+
+
+@contextmanager
+def _naming(job: StartedJob | None, *, was_tried: bool = True) -> Iterator[None]:
+    """If an `Unavailable` says that a job cannot be started yet, let it also say which job."""
+    try:
+        yield
+    except Unavailable as error:
+        if error.waits_for is None or job is None:
+            raise
+        wait = Wait(
+            reason=error.waits_for,
+            key=key_of(error.waits_for, job),
+            run_id=job.run_id,
+            since=job.since,
+            was_tried=was_tried,
+        )
+        raise Unavailable(
+            str(error), ambiguous=error.ambiguous, waits_for=error.waits_for, wait=wait
+        ) from error.__cause__
 
 
 def _overtaken(job: StartedJob | None) -> Outcome:

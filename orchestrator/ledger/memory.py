@@ -11,13 +11,13 @@ from orchestrator.ledger.record import EndingStatus, Record, State, expiration, 
 from orchestrator.timing import clock
 
 # A later claim keeps the values that the first claim gave these fields.
-_KEPT = ("first_owner", "job", "check_at")
+_KEPT = ("first_owner", "job", "check_at", "follower")
 
 
 class MemoryRecords:
     """Implements `Records` in the memory of this process, and keeps only the newest ten thousand records.
 
-    It does not lock tenants: each Lambda environment without a table has only its own records.
+    It has no gates: each Lambda environment without a table has only its own records. So no event waits for one.
     """
 
     _MOST = 10_000
@@ -59,6 +59,7 @@ class MemoryRecords:
                 expiration=expiration(self.memory),
                 job=job,
                 check_at=first_check() if follow else None,
+                follower=owner if follow else None,
             )
             if before is not None:
                 kept = {name: getattr(before, name) or getattr(claimed, name) for name in _KEPT}
@@ -108,7 +109,7 @@ class MemoryRecords:
 
     def unfollow(self, run_id: str) -> None:
         """Stop following a run; see `Records.unfollow`."""
-        self._change(run_id, check_at=None)
+        self._change(run_id, check_at=None, follower=None)
 
     def give_up(self, record: Record) -> bool:
         """Stop following a run that was not found; see `Records.give_up`."""
@@ -116,7 +117,7 @@ class MemoryRecords:
             found = self._records.get(record.id)
             if found is None or found.check_at is None or not found.is_in_doubt or found.owner != record.owner:
                 return False
-            self._records[record.id] = replace(found, check_at=None)
+            self._records[record.id] = replace(found, check_at=None, follower=None)
             return True
 
     def due(self) -> Iterator[Sequence[Record]]:
@@ -129,6 +130,12 @@ class MemoryRecords:
     def postpone(self, record: Record) -> None:
         """Postpone the next check of a run; see `Records.postpone`."""
         self._change(record.id, check_at=clock.now() + record.pause)
+
+    def check_turn(self, run_id: str) -> None:
+        """Do nothing: every event may be tried."""
+
+    def wake(self) -> None:
+        """Do nothing: no event waits for a gate."""
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
         """Store the outcome of starting a job, after a search has found the job's run; see `Records.adopt`."""

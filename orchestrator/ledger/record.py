@@ -10,7 +10,7 @@ from orchestrator.action import Outcome, OutcomeStatus
 from orchestrator.aws import items
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Start
-from orchestrator.job import StartedJob
+from orchestrator.job import Slot, StartedJob
 from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 from orchestrator.values.limits import MAX_ITEM_BYTES, MAX_KEY_BYTES
@@ -31,14 +31,15 @@ OPEN_JOBS, BY_TENANT, WAITING = "open-jobs", "by-tenant", "waiting"
 """Names of the indexes of the ledger's table.
 
 The index `open-jobs` has the keys `openJob` and `checkAt`. The index `by-tenant` has `tenantId` and `since`. The index
-`waiting` has `waitingFor` and `waitingSince`. The function reads only `open-jobs`; the command `orchestrator status`
-reads `by-tenant`, and nothing reads `waiting` yet. The table has all from the beginning, because each later update of a
-table can create only one index:
-https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_UpdateTable.html
+`waiting` has `waitingFor` and `waitingSince`. The function does not read `by-tenant`; the command `orchestrator status`
+does.
 """
 
 OPEN_JOB, OPEN = "openJob", "open"
 """The attribute that only the record of a followed run has, and its value."""
+
+NOT_FOLLOWED = f"REMOVE #{OPEN_JOB}, #checkAt, #follower"
+"""The update expression that ends the following of a run."""
 
 
 class State(StrEnum):
@@ -60,7 +61,6 @@ class EndingStatus(StrEnum):
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
 """Types of the exceptions that `from_item` raises if an item is not a valid record."""
 
-_LOCK = "tenant#"
 # Space for the attributes that `job_attributes` does not build: key, times, and the outcome, which contains the job's
 # name.
 _OTHER_BYTES = 8 * 1024
@@ -82,6 +82,8 @@ class Record:
         ending: How the job's run ended, once that is known.
         handled: The ending that the run itself reported in an event. Set only after that event has been handled.
         check_at: When to check the run next; `None` if the run is not followed.
+        follower: The owner of the claim since which the run is followed; `None` if the run is not followed. A run that
+            is followed again after it was given up has another one.
     """
 
     id: str
@@ -95,6 +97,7 @@ class Record:
     ending: EndingStatus | None = None
     handled: EndingStatus | None = None
     check_at: datetime | None = None
+    follower: str | None = None
 
     @property
     def started_job(self) -> StartedJob:
@@ -212,6 +215,8 @@ def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
     start = {"event_id": job.start.event_id, "at": written(job.start.at)}
     texts = {name: getattr(job, name) for name in _JOB_TEXTS}
     attributes: dict[str, Any] = {"job": {**texts, "since": written(job.since), "start": start, "follow": job.follow}}
+    if job.slot is not None:
+        attributes["job"]["slot"] = {"name": job.slot.name, "size": job.slot.size}
     if job.tenant_id is not None:
         attributes["job"]["tenant_id"] = job.tenant_id
         attributes |= {"tenantId": job.tenant_id, "since": written(job.since)}
@@ -220,26 +225,18 @@ def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
     return attributes
 
 
-def lock_key(tenant_id: str) -> str:
-    """Return the key of a tenant's lock in the ledger's table."""
-    return f"{_LOCK}{tenant_id}"
-
-
-def is_lock_key(key: str) -> bool:
-    """Whether a key of the ledger's table is the key of a lock, and not of a record."""
-    return key.startswith(_LOCK)
+def is_run_id(key: str) -> bool:
+    """Whether a key of the ledger's table may be that of a record. The keys of all other items contain a `#`."""
+    return bool(key) and "#" not in key
 
 
 def check(job: StartedJob) -> None:
     """Check that a job fits into a record.
 
     Raises:
-        InvalidEvent: The names and ids in the job are too large for a DynamoDB item, or the tenant's id is too large
-            for the key of its lock.
+        InvalidEvent: The names and ids in the job are too large for a DynamoDB item.
     """
-    tenant_id = job.tenant_id or ""
-    items.check_key(f"the lock of tenant {shown(tenant_id)}", lock_key(tenant_id))
-    if len(tenant_id) + sum(len(getattr(job, name)) for name in _JOB_TEXTS) < MAX_KEY_BYTES:
+    if len(job.tenant_id or "") + sum(len(getattr(job, name)) for name in _JOB_TEXTS) < MAX_KEY_BYTES:
         return  # nearly every job is small, and computing the exact size takes time
     size = items.item_bytes(items.to_item(job_attributes(job, follow=True)))
     if size > MAX_ITEM_BYTES - _OTHER_BYTES:
@@ -273,14 +270,21 @@ def from_item(item: Mapping[str, Any]) -> Record:
         ending=EndingStatus(kept["ending"]) if "ending" in kept else None,
         handled=EndingStatus(kept["handled"]) if "handled" in kept else None,
         check_at=datetime.fromisoformat(kept["checkAt"]) if OPEN_JOB in kept else None,
+        follower=kept.get("follower"),
     )
 
 
 def _job(kept: Mapping[str, Any]) -> StartedJob:
     start = Start(event_id=kept["start"]["event_id"], at=datetime.fromisoformat(kept["start"]["at"]))
     texts: dict[str, Any] = {name: kept[name] for name in _JOB_TEXTS}
-    since = datetime.fromisoformat(kept["since"])
-    return StartedJob(**texts, tenant_id=kept.get("tenant_id"), since=since, start=start, follow=kept["follow"])
+    return StartedJob(
+        **texts,
+        tenant_id=kept.get("tenant_id"),
+        since=datetime.fromisoformat(kept["since"]),
+        start=start,
+        follow=kept["follow"],
+        slot=Slot(**kept["slot"]) if "slot" in kept else None,
+    )
 
 
 def _outcome(kept: Mapping[str, Any]) -> Outcome:

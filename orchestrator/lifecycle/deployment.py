@@ -15,7 +15,7 @@ from orchestrator.lifecycle.status import TenantStatus, reached
 from orchestrator.lifecycle.tenant_job import requested_variables, tier_name
 from orchestrator.lifecycle.webhook import WEBHOOK, conclude
 from orchestrator.registry import Registry
-from orchestrator.stores.tiers import builder_name, has_job, job_name
+from orchestrator.stores.tiers import builder_name, has_job, job_name, slot_of
 
 # Variables that the deployment job gets from the provisioning build. The rest of that build's environment, such as its
 # PATH and HOME, is not passed on.
@@ -100,10 +100,13 @@ def _job(event: Event[BuildDetail], tier: Mapping[str, Any], record: Mapping[str
     plan, builder = (record.get(name) or {} for name in ("planConfig", "builderConfig"))
     requested = requested_variables(record, tier)
     sent = {name: event.detail.as_sent[name] for name in PASSED_ON if event.detail.as_sent.get(name) is not None}
+    slot, slots = slot_of(tier, event.type) or (None, None)
     return StartJob(
         name=job_name(tier, event.type),
         builder=builder.get("type") or builder_name(tier),
         trusted_variables={**tier, **requested.admitted},
         variables={**requested.others, **({"planConfig": plan} if plan else {}), **sent},
         tenant_id=event.detail.tenant.id,
+        slot=slot,
+        slots=slots,
     )

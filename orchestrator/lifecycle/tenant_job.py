@@ -9,7 +9,7 @@ from orchestrator.builders.refused_names import OWN_FAMILY, family_of
 from orchestrator.builders.variables import event_text, is_name
 from orchestrator.details import BuildDetail, ProvisioningDetail
 from orchestrator.errors import InvalidEvent, shown
-from orchestrator.stores.tiers import ALLOWED_VARIABLES, allowed_variables, builder_name, job_name
+from orchestrator.stores.tiers import ALLOWED_VARIABLES, allowed_variables, builder_name, job_name, slot_of
 
 IDENTITY_PROVIDER_FEATURE = "IdP"
 
@@ -41,16 +41,19 @@ def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, A
         are the tier's variables, the variables that the detail requests, and the variable `tenant`.
 
     Raises:
-        ConfigurationError: The tier names no job for the event type.
+        ConfigurationError: The tier names no job for the event type, or limits its jobs by a malformed attribute.
         InvalidEvent: The detail requests a variable that the tier does not allow.
     """
     requested = requested_variables(detail.model_dump(by_alias=True, exclude_unset=True), tier)
+    slot, slots = slot_of(tier, event_type) or (None, None)
     return StartJob(
         name=job_name(tier, event_type),
         builder=(detail.builder_config and detail.builder_config.type) or builder_name(tier),
         trusted_variables={**tier, **requested.admitted},
         variables={**requested.others, "tenant": tenant_of(detail)},
         tenant_id=detail.tenant.id,
+        slot=slot,
+        slots=slots,
     )
 
 

@@ -9,8 +9,8 @@ from orchestrator.builders.systems import BuildSystem, BuildSystems
 from orchestrator.builders.variables import job_variables
 from orchestrator.details import find_tenant_id
 from orchestrator.errors import ConfigurationError, Unavailable, shown
-from orchestrator.job import Job, Run, StartedJob, Untraceable
-from orchestrator.ledger import record
+from orchestrator.job import Job, Run, Slot, StartedJob, Untraceable
+from orchestrator.ledger import gate, record
 from orchestrator.ledger.ledger import Claim, Prepared
 from orchestrator.run import (
     EVENT_ID_VARIABLE,
@@ -21,6 +21,9 @@ from orchestrator.run import (
 )
 from orchestrator.stores.tiers import variables_of
 from orchestrator.timing import clock
+
+# The item that names a slot's runs has at most 400 KB, and a name some 50 bytes.
+_MOST_SLOTS = 5000
 
 
 class JobStarter:
@@ -41,13 +44,14 @@ class JobStarter:
         """Check a job and its variables, and prepare its start.
 
         Raises:
-            ConfigurationError: The builder is unknown, or one of `action.trusted_variables` has a malformed name or a
-                value that cannot be converted to text.
+            ConfigurationError: The builder is unknown, one of `action.trusted_variables` has a malformed name or a
+                value that cannot be converted to text, or the job's slot is malformed or cannot be counted.
             InvalidEvent: One of `action.variables` has a name or value that is not allowed, or the job is too large for
                 a record of the ledger.
             JobRejected: The job's name is malformed.
         """
         system, job = self.job(action, origin)
+        follow = action.follow and system.can_be_followed
         kept = StartedJob(
             builder=system.name,
             name=job.name,
@@ -58,14 +62,16 @@ class JobStarter:
             tenant_id=job.variables[TENANT_ID_VARIABLE] or None,
             start=origin.start,
             follow=action.follow,
+            slot=self._slot(action, follow=follow),
         )
         record.check(kept)
+        gate.check(kept)
         return Prepared(
             perform=partial(self._start, system, job),
             action_id=origin.run_id,
             failure=f"job {shown(action.name)} was not started",
             job=kept,
-            follow=action.follow and system.can_be_followed,
+            follow=follow,
         )
 
     def job(self, action: StartJob, origin: Origin) -> tuple[BuildSystem, Job]:
@@ -80,6 +86,26 @@ class JobStarter:
         }
         variables = job_variables(variables_of(action.trusted_variables), action.variables, own)
         return system, Job(name=action.name, run_id=origin.run_id, since=origin.time, variables=variables)
+
+    def _slot(self, action: StartJob, *, follow: bool) -> Slot | None:
+        if action.slot is None and action.slots is None:
+            return None
+        if not action.slot or type(action.slots) is not int or not 0 < action.slots <= _MOST_SLOTS:
+            raise ConfigurationError(
+                f"job {shown(action.name)} has a malformed slot; give it a name in slot, and a whole number from 1 to "
+                f"{_MOST_SLOTS:,} in slots"
+            )
+        if not follow:
+            raise ConfigurationError(
+                f"job {shown(action.name)} has slot {shown(action.slot)}, but its run is not followed, so nobody would "
+                "know when it ends; set follow to True, and have its builder implement endings"
+            )
+        if self._memory is None:
+            raise ConfigurationError(
+                f"job {shown(action.name)} has slot {shown(action.slot)}, but IDEMPOTENCY_TABLE is not set, so its "
+                "runs cannot be counted; set it to a DynamoDB table with the key id"
+            )
+        return Slot(name=action.slot, size=action.slots)
 
     def _start(self, system: BuildSystem, job: Job, claim: Claim) -> Outcome:
         run = self._earlier_run(system, job, claim) or system.start(job)

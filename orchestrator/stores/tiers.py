@@ -35,6 +35,16 @@ ALLOWED_VARIABLES = "allowedVariables"
 An entry such as `APP_*` allows all names that begin with `APP_`. Without this attribute, the tier sets no limit.
 """
 
+MAX_CONCURRENT = "maxConcurrent"
+"""Attribute of a tier: how many jobs of the tier may run at the same time."""
+
+MAX_CONCURRENT_BY_TYPE = "maxConcurrentByType"
+"""Attribute of a tier: how many jobs for one event type may run at the same time, by event type.
+
+The jobs for these types do not count towards `maxConcurrent`.
+"""
+
+_NO_VARIABLES = frozenset({ALLOWED_VARIABLES, MAX_CONCURRENT, MAX_CONCURRENT_BY_TYPE})
 _PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 
 
@@ -77,9 +87,34 @@ def builder_name(tier: Mapping[str, Any]) -> str | None:
     return None if tier.get("builder") is None else _text(tier, "builder", "its build system")
 
 
+def slot_of(tier: Mapping[str, Any], event_type: str) -> tuple[str, int] | None:
+    """Read the limit on how many of a tier's jobs for an event type may run at the same time.
+
+    Returns:
+        `StartJob.slot` and `StartJob.slots`; `None` if the tier sets no limit.
+
+    Raises:
+        ConfigurationError: The limit is malformed.
+    """
+    name = tier.get("tier")
+    by_type = tier.get(MAX_CONCURRENT_BY_TYPE, {})
+    if isinstance(by_type, Mapping) and event_type in by_type:
+        slot, limit = f"tier {name} {event_type}", by_type[event_type]
+    else:
+        slot, limit = f"tier {name}", tier.get(MAX_CONCURRENT)
+    if limit is None and isinstance(by_type, Mapping):
+        return None
+    if isinstance(by_type, Mapping) and re.fullmatch(r"[1-9][0-9]{0,8}", str(limit)):
+        return slot, int(limit)
+    raise ConfigurationError(
+        f"tier {shown(name)} has a malformed limit; make {MAX_CONCURRENT} a whole number, and "
+        f"{MAX_CONCURRENT_BY_TYPE} a map from event types to such numbers"
+    )
+
+
 def variables_of(tier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variables that a tier's jobs get: all attributes of the tier except `allowedVariables`."""
-    return {name: value for name, value in tier.items() if name != ALLOWED_VARIABLES}
+    """Return the variables that a tier's jobs get: all attributes of the tier except those that limit something."""
+    return {name: value for name, value in tier.items() if name not in _NO_VARIABLES}
 
 
 def allowed_variables(tier: Mapping[str, Any]) -> tuple[str, ...] | None:

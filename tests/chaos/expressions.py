@@ -90,6 +90,13 @@ class _Expression:
         return token
 
     def _operand(self) -> Value | None:
+        if self._skips("size"):
+            self._expect("(")
+            members = _at(self._item, self._path())
+            self._expect(")")
+            if members is not None and "SS" not in members:
+                raise Unsupported(f"{self._text}: size is emulated for string sets")
+            return None if members is None else {"N": str(len(members["SS"]))}
         if self._tokens and self._tokens[0].startswith(":"):
             return self._values[self._next()]
         return _at(self._item, self._path())

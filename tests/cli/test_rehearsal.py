@@ -15,10 +15,10 @@ from orchestrator.cli.records import LedgerTable
 from orchestrator.cli.rehearsal.ledger import ReadOnlyRecords
 from orchestrator.errors import Unavailable
 from orchestrator.event import Start
-from orchestrator.job import StartedJob
+from orchestrator.job import Slot, StartedJob
 from orchestrator.ledger.dynamodb import DynamoDBRecords
+from orchestrator.ledger.gate import Overtaken
 from orchestrator.ledger.record import milliseconds
-from orchestrator.ledger.tenant_lock import Overtaken
 from orchestrator.settings import Settings
 from orchestrator.timing import clock
 from tests.support.aws import REGION, Requests
@@ -38,6 +38,7 @@ def job(run_id: str, operation: str, minutes: int = 0, event_type: str = "TENANT
         event_type=event_type,
         tenant_id="t1",
         start=Start(event_id=operation, at=at),
+        slot=Slot(name="ring 1", size=1),
     )
 
 
@@ -64,7 +65,7 @@ def ended(records: DynamoDBRecords) -> None:
 def ended_but_still_in_the_lock(records: DynamoDBRecords) -> None:
     running(records)
     boto3.client("dynamodb").update_item(
-        TableName="idempotency", Key={"id": {"S": "one"}}, UpdateExpression="REMOVE openJob, checkAt"
+        TableName="idempotency", Key={"id": {"S": "one"}}, UpdateExpression="REMOVE openJob, checkAt, follower"
     )
 
 
@@ -93,10 +94,20 @@ def nothing(records: DynamoDBRecords) -> None:
         job("two", "second", minutes=1),
         job("two", "second", minutes=-1),
         job("two", "second", minutes=-1, event_type="TENANT_DEPROVISIONING"),
+        replace(job("two", "second"), tenant_id="t2", slot=None),
+        replace(job("two", "second"), tenant_id=None, slot=None),
         replace(job("two", "second"), tenant_id="t2"),
-        replace(job("two", "second"), tenant_id=None),
     ],
-    ids=["the same run", "same operation", "later", "earlier", "earlier of another type", "other tenant", "no tenant"],
+    ids=[
+        "the same run",
+        "same operation",
+        "later",
+        "earlier",
+        "earlier of another type",
+        "other tenant",
+        "no tenant",
+        "a slot",
+    ],
 )
 def test_a_claim_is_foreseen(
     records: DynamoDBRecords, before: Callable[[DynamoDBRecords], None], claim: StartedJob

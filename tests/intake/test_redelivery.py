@@ -302,7 +302,7 @@ def arranged(sqs: Any, error: Exception | None, **changes: Any) -> set[str]:
     message = {**connector_record("X", {"number": 1}), **changes}
     message["attributes"] = {**message["attributes"], "ApproximateReceiveCount": "3"}
     message["attributes"]["SentTimestamp"] = str(round(datetime.now(UTC).timestamp() * 1000))
-    redelivery = Redelivery(Queue("FAILURE_QUEUE_URL", FAILURES, lambda: sqs))
+    redelivery = Redelivery(Queue("FAILURE_QUEUE_URL", FAILURES, lambda: sqs), None)
     return redelivery.arrange([Failed(record=SQSRecord(message), error=error)])
 
 
@@ -381,7 +381,7 @@ def test_a_message_that_cannot_be_kept_does_not_affect_the_others_of_its_batch()
         failed.record["attributes"].update(ApproximateReceiveCount="3", SentTimestamp=str(time.time_ns() // 10**6))
     del broken["attributes"]["SentTimestamp"]
 
-    assert Redelivery(Queue("FAILURE_QUEUE_URL", FAILURES, lambda: sqs)).arrange(failures) == {"message-2"}
+    assert Redelivery(Queue("FAILURE_QUEUE_URL", FAILURES, lambda: sqs), None).arrange(failures) == {"message-2"}
 
 
 def test_text_of_any_language_is_not_escaped_if_it_is_valid() -> None:

@@ -89,6 +89,7 @@ def test_an_unclaimed_action_is_claimed(records: Records) -> None:
         expiration=int((NOON + MEMORY).timestamp()),
         job=job(),
         check_at=NOON + FIRST_CHECK,
+        follower="a",
     )
 
 

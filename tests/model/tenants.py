@@ -1,4 +1,4 @@
-"""Explores how the events of one tenant share its lock.
+"""Explores how events share a tenant's lock or a slot, and how those that wait are woken.
 
 The real `Ledger` and `DynamoDBRecords` send their requests to an emulated table. Each request is one step, and the
 steps of all actors are interleaved in every way. As in `attempts`, an actor runs again from the beginning with the
@@ -19,14 +19,17 @@ from botocore.exceptions import ClientError
 
 from orchestrator import telemetry
 from orchestrator.action import Outcome, OutcomeStatus
-from orchestrator.errors import OrchestratorError, Unavailable
+from orchestrator.errors import OrchestratorError, Unavailable, Wait
 from orchestrator.event import Start
-from orchestrator.job import StartedJob
+from orchestrator.job import Slot, StartedJob
+from orchestrator.ledger.changes import Table as LedgerTable
 from orchestrator.ledger.dynamodb import DynamoDBRecords
 from orchestrator.ledger.ledger import Claim, Ledger, Prepared
 from orchestrator.ledger.record import EndingStatus, State, from_item
+from orchestrator.ledger.waiting_line import WaitingLine
+from orchestrator.local.sandbox import LEDGER_INDEXES
 from orchestrator.timing import clock, deadline
-from tests.chaos.dynamodb import ConditionFailed, DynamoDB, Table, TransactionCanceled
+from tests.chaos.dynamodb import ConditionFailed, DynamoDB, Index, Table, TransactionCanceled
 
 NOW = datetime(2026, 11, 24, 9, tzinfo=UTC)
 TICK = timedelta(minutes=1)
@@ -36,13 +39,15 @@ Items: TypeAlias = tuple[tuple[str, str], ...]
 
 
 class Job(NamedTuple):
-    """A job of the tenant; it may follow another one of its operation."""
+    """A job; it may follow another one of its operation, and may have a slot of a size."""
 
     run_id: str
     operation: str
     minute: int
     event_type: str = "X"
     follows: str | None = None
+    tenant: str | None = "acme"
+    slot: int | None = None
 
     @property
     def started(self) -> StartedJob:
@@ -54,8 +59,9 @@ class Job(NamedTuple):
             since=start.at,
             event_id=self.operation,
             event_type=self.event_type,
-            tenant_id="acme",
+            tenant_id=self.tenant,
             start=start,
+            slot=None if self.slot is None else Slot(name="ring", size=self.slot),
         )
 
 
@@ -66,7 +72,11 @@ FIRST, BESIDE, FOLLOWING, SECOND, THIRD = (
     Job("run-2", "second", 2),
     Job("run-3", "third", 3),
 )
-JOBS = {job.run_id: job for job in (FIRST, BESIDE, FOLLOWING, SECOND, THIRD)}
+# Jobs of three tenants, and what a slot has room for.
+RING = tuple(Job(f"run-{name}", name, minute, tenant=name, slot=1) for minute, name in enumerate("abc"))
+PAIR = tuple(job._replace(run_id=f"pair-{job.operation}", slot=2) for job in RING)
+PROBE = Job("run-probe", "probe", 9, tenant=None, slot=1)
+JOBS = {job.run_id: job for job in (FIRST, BESIDE, FOLLOWING, SECOND, THIRD, *RING, *PAIR, PROBE)}
 
 
 class Actor(NamedTuple):
@@ -87,13 +97,17 @@ class Actor(NamedTuple):
 
 
 class World(NamedTuple):
-    """A state: the table's items as JSON, the runs that were started, and those of them that have ended."""
+    """A state: the table's items as JSON, the runs that were started, those of them that have ended, and what sleeps.
+
+    `hidden` has the runs of the events whose messages are hidden.
+    """
 
     actors: tuple[Actor, ...]
     items: Items = ()
     started: tuple[str, ...] = ()
     ended: frozenset[str] = frozenset()
     overtaken: frozenset[str] = frozenset()
+    hidden: frozenset[str] = frozenset()
     ticks: int = 0
     kills: int = 0
 
@@ -122,9 +136,17 @@ class Found(NamedTuple):
 
 
 class Exploration:
-    """Explores all worlds of some jobs of one tenant."""
+    """Explores all worlds of some jobs."""
 
-    def __init__(self, *jobs: Job, kills: int = 0, ticks: int = 0, attempts: int = 1, gives_up: bool = False) -> None:
+    def __init__(
+        self,
+        *jobs: Job,
+        kills: int = 0,
+        ticks: int = 0,
+        attempts: int = 1,
+        gives_up: bool = False,
+        wakes: bool = False,
+    ) -> None:
         """Choose the jobs and the bounds.
 
         Args:
@@ -133,13 +155,15 @@ class Exploration:
             ticks: How many minutes may pass.
             attempts: How often each event is delivered.
             gives_up: Whether sweeps give runs up that were not found.
+            wakes: Whether events that wait sleep until they are woken.
         """
         self._max_ticks = ticks
         starts = [Actor("start", job.run_id, attempts) for job in jobs]
         ends = [Actor("end", job.run_id, 2) for job in jobs]
         sweeps = [Actor("sweep", job.run_id, 1) for job in jobs if gives_up]
         self._first = World((*starts, *ends, *sweeps), kills=kills)
-        self._database = DynamoDB({LEDGER: Table("id", {})})
+        indexes = {name: Index(*keys) for name, keys in LEDGER_INDEXES.items()}
+        self._database = DynamoDB({LEDGER: Table("id", indexes)})
         self._answers: deque[str] = deque()
         self._owner, self._tick = "", 0
         client: Any = SimpleNamespace(
@@ -147,8 +171,12 @@ class Exploration:
             delete_item=self._asking("DeleteItem"),
             get_item=self._asking("GetItem"),
             transact_write_items=self._asking("TransactWriteItems"),
+            query=self._asking("Query"),
         )
-        self._records = DynamoDBRecords(LEDGER, lambda: client, timedelta(days=30))
+        sqs: Any = SimpleNamespace(change_message_visibility=self._asking("ChangeMessageVisibility"))
+        memory = timedelta(days=30)
+        self._line = WaitingLine(LedgerTable(LEDGER, lambda: client), memory, lambda: sqs) if wakes else None
+        self._records = DynamoDBRecords(LEDGER, lambda: client, memory, line=self._line)
         self._ledger = Ledger(self._records)
         self._probed: dict[World, str | None] = {}
         self._stepped: dict[Actor, object] = {}
@@ -173,15 +201,23 @@ class Exploration:
     # What is wrong
 
     def _violation(self, world: World) -> str | None:
-        running = {JOBS[run_id].operation for run_id in world.started if run_id not in world.ended}
-        if len(running) > 1:
-            return "jobs of two operations run at the same time"
+        running = [JOBS[run_id] for run_id in world.started if run_id not in world.ended]
+        for tenant in {job.tenant for job in running} - {None}:
+            if len({job.operation for job in running if job.tenant == tenant}) > 1:
+                return "jobs of two operations run at the same time"
+        if any(len(running) > job.slot for job in running if job.slot is not None):
+            return "more jobs run than the slot has room for"
         if len(set(world.started)) < len(world.started):
             return "a job was started twice"
-        minutes = [JOBS[run_id].minute for run_id in world.started if JOBS[run_id].event_type == "X"]
+        minutes = [JOBS[run_id].minute for run_id in world.started if JOBS[run_id][3:6] == ("X", None, "acme")]
         if minutes != sorted(minutes):
             return "a job was started after one of a later event"
-        return self._probe(world)
+        return self._sleeping(world) if self._line is not None else self._probe(world)
+
+    def _sleeping(self, world: World) -> str | None:
+        """If nothing is left to happen, no event may be asleep."""
+        is_over = next(self._steps(world), None) is None
+        return "an event is never woken" if is_over and world.hidden - set(world.started) - world.overtaken else None
 
     def _probe(self, world: World) -> str | None:
         """Let everything come to its end without faults; then each event must be done, and the tenant free."""
@@ -203,8 +239,10 @@ class Exploration:
             is_due = job.follows is None or (job.follows in world.started)
             if is_due and actor.run_id not in world.started and actor.run_id not in world.overtaken:
                 return f"{actor.run_id} is never started"
-        world = self._completed(world, Actor("start", THIRD.run_id, 1))
-        return None if THIRD.run_id in world.started else "the tenant is never free again"
+        slots = {JOBS[actor.run_id].slot for actor in due} - {None}
+        last = PROBE if slots else THIRD
+        world = self._completed(world, Actor("start", last.run_id, 1))
+        return None if last.run_id in world.started else "the tenant or slot is never free again"
 
     def _ended(self, world: World) -> World:
         """End all runs, and let the sweep do what it does."""
@@ -232,7 +270,7 @@ class Exploration:
                 if world.kills:
                     killed = actor._replace(began=None, history=(), attempts=actor.attempts - 1)
                     yield f"{actor.name} is killed", _changed(world, killed)._replace(kills=world.kills - 1)
-            elif actor.attempts and self._may_begin(world, actor):
+            elif actor.attempts and actor.run_id not in world.hidden and self._may_begin(world, actor):
                 yield self._move(world, actor._replace(began=world.ticks))
         for run_id in set(world.started) - world.ended:
             yield f"{run_id} ends", world._replace(ended=world.ended | {run_id})
@@ -299,8 +337,22 @@ class Exploration:
                 raise Unavailable("it is too late", ambiguous=False)
             return Outcome(action="StartJob", status=OutcomeStatus.STARTED)
 
-        job = JOBS[run_id].started
-        return self._ledger.perform(Prepared(perform=perform, action_id=run_id, job=job, follow=True))
+        prepared = Prepared(perform=perform, action_id=run_id, job=JOBS[run_id].started, follow=True)
+        if self._line is None:
+            return self._ledger.perform(prepared)
+        try:
+            return self._ledger.perform(prepared, has_waited=True)
+        except Unavailable as error:
+            if error.wait is not None:
+                self._sleep(error.wait)
+            raise
+
+    def _sleep(self, wait: Wait) -> None:
+        """Do with the event's message what `Redelivery` does."""
+        assert self._line is not None
+        self._ask("hide", wait.run_id)
+        if not self._line.join(wait, "queue", wait.run_id, NOW + timedelta(hours=11)):
+            self._ask("show", wait.run_id)
 
     def _end(self, run_id: str) -> None:
         self._records.close(run_id, EndingStatus.SUCCESS)
@@ -334,6 +386,10 @@ class Exploration:
                 if actor.began != world.ticks:
                     return world, json.dumps(False)
                 return world._replace(started=(*world.started, run_id)), json.dumps(True)
+            case Request("hide", {"run_id": run_id}):
+                return world._replace(hidden=world.hidden | {run_id}), json.dumps(None)
+            case Request("show", {"run_id": run_id}) | Request("ChangeMessageVisibility", {"ReceiptHandle": run_id}):
+                return world._replace(hidden=world.hidden - {run_id}), json.dumps(None)
         key = world.items, actor
         if key not in self._answered:
             self._answered[key] = self._performed(world.items, request)

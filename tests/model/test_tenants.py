@@ -3,17 +3,19 @@
 `make model` explores larger bounds.
 """
 
-from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from orchestrator.ledger import tenant_lock
+from orchestrator.errors import Wait
+from orchestrator.ledger import gate
 from orchestrator.ledger.changes import Change
 from orchestrator.ledger.dynamodb import DynamoDBRecords
-from orchestrator.ledger.record import Record
-from tests.model.tenants import FIRST, FOLLOWING, SECOND, Exploration, Found, Job
+from orchestrator.ledger.record import NOT_FOLLOWED, Record
+from orchestrator.ledger.waiting_line import WaitingLine
+from tests.model.tenants import FIRST, FOLLOWING, NOW, PAIR, RING, SECOND, Exploration, Found, Job
 
 
 def explore(*jobs: Job, **bounds: Any) -> Found:
@@ -40,10 +42,10 @@ def test_the_jobs_of_a_tenant_start_one_by_one_and_in_order(jobs: tuple[Job, ...
 
 
 def test_a_lock_that_counts_as_free_before_its_run_is_started_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    def is_started(record: Record | None) -> bool:
+    def is_started(member: str, record: Record | None) -> bool:
         return record is not None and record.check_at is not None and record.state == "done"
 
-    monkeypatch.setattr(tenant_lock, "is_holding", is_started)
+    monkeypatch.setattr(gate, "is_in", is_started)
 
     found = explore(FIRST, SECOND)
 
@@ -51,14 +53,14 @@ def test_a_lock_that_counts_as_free_before_its_run_is_started_is_found(monkeypat
 
 
 def test_a_lock_that_does_not_remember_a_later_job_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    leaving: Callable[..., Change] = tenant_lock.leaving
-    monkeypatch.setattr(tenant_lock, "leaving", lambda *arguments: leaving(*arguments[:2], None, *arguments[3:]))
+    leaving = gate.leaving
+    monkeypatch.setattr(gate, "leaving", lambda key, member, record: leaving(key, member, None))
 
     assert explore(FIRST, SECOND).violation == "a job was started after one of a later event"
 
 
 def test_a_lock_that_is_never_taken_from_another_operation_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    joining = tenant_lock.joining
+    joining = gate.TenantLock.joining
 
     def for_ever(*arguments: Any) -> Change:
         change = joining(*arguments)
@@ -66,42 +68,22 @@ def test_a_lock_that_is_never_taken_from_another_operation_is_found(monkeypatch:
         condition = "attribute_not_exists(#operation) OR #operation = :operation"
         return replace(change, condition=condition, values=values, names={})
 
-    monkeypatch.setattr(tenant_lock, "joining", for_ever)
+    monkeypatch.setattr(gate.TenantLock, "joining", for_ever)
 
-    assert explore(FIRST, SECOND).violation == "the tenant is never free again"
+    assert explore(FIRST, SECOND).violation == "the tenant or slot is never free again"
 
 
 def test_a_run_that_is_taken_out_although_it_has_joined_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    leaving: Callable[..., Change] = tenant_lock.leaving
-
-    def leave(tenant_id: str, run_id: str, record: Record | None, owner: str | None = None) -> Change:
-        return leaving(tenant_id, run_id, record)
-
-    monkeypatch.setattr(tenant_lock, "leaving", leave)
+    monkeypatch.setattr(gate, "member_of", lambda run_id, follower: f"{run_id}#x")
 
     found = explore(FIRST, SECOND, ticks=1, attempts=2, gives_up=True)
 
-    assert (found.violation, found.trace) == (
-        "jobs of two operations run at the same time",
-        [
-            "start run-1: TransactWriteItems",
-            "a minute passes",
-            "start run-1: start",
-            "start run-1: DeleteItem; over",
-            "start run-2: TransactWriteItems",
-            "start run-2: GetItem",
-            "start run-1: TransactWriteItems",
-            "start run-1: start",
-            "start run-2: UpdateItem",
-            "start run-2: TransactWriteItems",
-            "start run-2: start",
-        ],
-    )
+    assert found.violation == "jobs of two operations run at the same time"
 
 
 def test_a_run_that_is_given_up_although_it_was_claimed_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def give_up(records: DynamoDBRecords, record: Record) -> bool:
-        records._change_open(record.id, "REMOVE #openJob, #checkAt")
+        records._change_open(record.id, NOT_FOLLOWED)
         return True
 
     monkeypatch.setattr(DynamoDBRecords, "give_up", give_up)
@@ -109,3 +91,73 @@ def test_a_run_that_is_given_up_although_it_was_claimed_again_is_found(monkeypat
     found = explore(FIRST, SECOND, ticks=1, attempts=2, gives_up=True)
 
     assert found.violation == "jobs of two operations run at the same time"
+
+
+# Slots
+
+
+@pytest.mark.parametrize(
+    ("jobs", "bounds"),
+    [
+        (RING[:2], {"kills": 1, "attempts": 2, "ticks": 1, "gives_up": True}),
+        (PAIR, {}),
+    ],
+    ids=["killed", "two of three"],
+)
+def test_no_more_jobs_run_than_a_slot_has_room_for(jobs: tuple[Job, ...], bounds: dict[str, Any]) -> None:
+    found = explore(*jobs, **bounds)
+
+    assert (found.violation, found.trace) == (None, [])
+
+
+def test_a_slot_that_is_joined_without_its_size_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    joining = gate.SlotGate.joining
+
+    def join(*arguments: Any) -> Change:
+        change = joining(*arguments)
+        values = {name: value for name, value in change.values.items() if name != "run"}
+        return replace(change, condition=None, values=values)
+
+    monkeypatch.setattr(gate.SlotGate, "joining", join)
+
+    assert explore(*RING[:2]).violation == "more jobs run than the slot has room for"
+
+
+# Waking
+
+
+@pytest.mark.parametrize(
+    ("jobs", "bounds"),
+    [
+        ((FIRST, SECOND), {"attempts": 3}),
+        (RING[:2], {"attempts": 3}),
+    ],
+    ids=["tenant", "slot"],
+)
+def test_no_event_sleeps_once_there_is_room(jobs: tuple[Job, ...], bounds: dict[str, Any]) -> None:
+    found = explore(*jobs, wakes=True, **bounds)
+
+    assert (found.violation, found.trace) == (None, [])
+
+
+def test_an_event_that_sleeps_without_a_second_look_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "room_in", lambda key, item, leaving=0: leaving)
+
+    assert explore(*RING[:2], wakes=True, attempts=3).violation == "an event is never woken"
+
+
+def test_a_message_that_is_hidden_too_late_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    def sleep(self: Exploration, wait: Wait) -> None:
+        assert self._line is not None
+        has_to_wait = self._line.join(wait, "queue", wait.run_id, NOW + timedelta(hours=11))
+        self._ask("hide" if has_to_wait else "show", wait.run_id)
+
+    monkeypatch.setattr(Exploration, "_sleep", sleep)
+
+    assert explore(*RING[:2], wakes=True, attempts=3).violation == "an event is never woken"
+
+
+def test_a_run_that_leaves_without_waking_anybody_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WaitingLine, "wake", lambda *_: None)
+
+    assert explore(FIRST, SECOND, wakes=True, attempts=3).violation == "an event is never woken"

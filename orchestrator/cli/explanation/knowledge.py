@@ -9,8 +9,8 @@ from orchestrator.application import Ports
 from orchestrator.cli.records import LedgerTable, TenantTable
 from orchestrator.cli.story import job_status
 from orchestrator.errors import Unavailable
-from orchestrator.ledger.record import Record, State, lock_key, milliseconds
-from orchestrator.ledger.tenant_lock import is_holding
+from orchestrator.ledger.gate import is_in, lock_key, run_of, runs_in
+from orchestrator.ledger.record import Record, State, milliseconds
 from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 from orchestrator.values.limits import MAX_KEY_BYTES
@@ -65,12 +65,12 @@ class Knowledge:
 
     def of_lock(self, tenant_id: str) -> dict[str, Any] | None:
         """Return which operation's runs hold the tenant's lock; `None` if none do."""
-        lock = self.table.lock(tenant_id) if self.table is not None and _is_key(tenant_id) else None
-        if lock is None:
+        if self.table is None or not _is_key(tenant_id):
             return None
-        records = filter(None, map(self._record, sorted(lock.runs)))
-        held = [_run(record) for record in records if is_holding(record)]
-        return {"operation": lock.operation, "runs": held} if held else None
+        lock = self.table.gate(lock_key(tenant_id))
+        records = {member: self._record(run_of(member)) for member in sorted(runs_in(lock))}
+        held = [_run(record) for member, record in records.items() if record is not None and is_in(member, record)]
+        return {"operation": lock["operation"]["S"], "runs": held} if held else None
 
     def _record(self, action_id: str) -> Record | None:
         try:

@@ -7,9 +7,9 @@ from datetime import timedelta
 from orchestrator.action import Outcome
 from orchestrator.cli.records import LedgerTable
 from orchestrator.job import StartedJob
+from orchestrator.ledger import gate
 from orchestrator.ledger.ledger import Records
 from orchestrator.ledger.record import EndingStatus, Record, State, expiration
-from orchestrator.ledger.tenant_lock import Overtaken, removable
 from orchestrator.timing import clock
 
 
@@ -54,14 +54,20 @@ class ReadOnlyRecords:
         return True, before
 
     def _join(self, job: StartedJob) -> None:
-        """Raise what a run would meet in its tenant's lock, if anything."""
-        if self._table is None or job.tenant_id is None or not self._locks_tenants:
+        """Raise what a run would meet in its gates, if anything."""
+        if self._table is None:
             return
-        lock = self._table.lock(job.tenant_id)
-        if lock is None or lock.admits(job):
-            return
-        if not lock.emptied(removable(job.tenant_id, job, lock, self.read)).admits(job):
-            raise Overtaken
+        for one in gate.gates_of(job, locks_tenants=self._locks_tenants):
+            item = self._table.gate(one.key)
+            if one.admits(item):
+                continue
+            one.check_full(item)
+            records = {member: self.read(gate.run_of(member)) for member in gate.runs_in(item)}
+            gone = {member: record for member, record in records.items() if not gate.is_in(member, record)}
+            item = gate.without(one.key, item, gone)
+            if not one.admits(item):
+                one.check_full(item)
+                raise one.busy()
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
         """Store the outcome for this object only."""
@@ -100,6 +106,12 @@ class ReadOnlyRecords:
             yield sorted(found, key=_check)
 
     def postpone(self, record: Record) -> None:
+        """Do nothing."""
+
+    def check_turn(self, run_id: str) -> None:
+        """Do nothing: the claim says whether there is room."""
+
+    def wake(self) -> None:
         """Do nothing."""
 
     def adopt(self, record: Record, outcome: Outcome) -> None:

@@ -63,6 +63,7 @@ def only_reading(ports: Ports, table: LedgerTable | None) -> tuple[Ports, Asked]
         tiers=ports["tiers"],
         tenants=tenants if isinstance(tenants, NoTenantRecords) else ReadOnlyTenants(tenants, ports["settings"]),
         records=records,
+        line=None,
         built_in={name: partial(_unstarted, make) for name, make in ports["built_in"].items()},
         builders={name: Unstarted(builder) for name, builder in ports["builders"].items()},
         events=client,

@@ -1,0 +1,296 @@
+"""Defines gates, which limit which runs go on at the same time.
+
+A tenant's lock lets through the runs of one operation. An operation is an event together with all that follows from it,
+such as a provisioning and the deployment after it. A slot lets through a number of runs, whatever they are for.
+
+Both are items of the ledger's table. The item names the runs that have joined the gate. A run joins in the same step in
+which its start is claimed, and is in the gate while it is followed. Whoever finds the gate full reads the records of
+its runs, and takes those out that are not followed any more. So no process has to take its run out, and a process that
+is killed cannot leave a gate full. A run is also taken out when it is over. That saves others the reading, and lets the
+next event that waits be woken at once (see `orchestrator.ledger.waiting_line`).
+"""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from orchestrator.aws import items
+from orchestrator.errors import Unavailable, WaitReason, shown
+from orchestrator.job import Slot, StartedJob
+from orchestrator.ledger.changes import Change, Item
+from orchestrator.ledger.record import Record, State
+from orchestrator.timing.clock import written
+
+_TENANT, _SLOT, _BUILDER = "tenant#", "slot#", "builder#"
+
+# How many of a full gate's runs one delivery looks at.
+_MOST_LOOKED_AT = 10
+
+
+class Overtaken(Exception):
+    """The tenant has had a run of a later event of the same type, so this job must not be started any more."""
+
+
+class Gate(Protocol):
+    """A gate, as the job sees it that wants to join."""
+
+    @property
+    def key(self) -> str:
+        """The key of the gate's item in the ledger's table."""
+        ...
+
+    def joining(self, member: str, expiration: int) -> Change:
+        """Build the change by which a run joins the gate. It is refused if the gate has no room for the run.
+
+        Args:
+            member: The run, as `member_of` names it.
+            expiration: When DynamoDB may delete the gate's item, in seconds since 1970.
+        """
+        ...
+
+    def admits(self, item: Item) -> bool:
+        """Whether the run may join the gate as it is. The condition of `joining` says the same to DynamoDB."""
+        ...
+
+    def check_full(self, item: Item) -> None:
+        """Check that the gate has no room, if that is the reason why the job could not join.
+
+        Raises:
+            Overtaken: The gate has room, but the job comes too late for it.
+        """
+        ...
+
+    def busy(self) -> Unavailable:
+        """Build the error for a job that must wait."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TenantLock:
+    """The lock of a job's tenant. It lets through the runs of one operation at a time.
+
+    The lock also keeps, for each event type, when the operation began whose run has left last. A job of an operation
+    that began earlier may not join any more.
+    """
+
+    tenant_id: str
+    job: StartedJob
+
+    @property
+    def key(self) -> str:
+        """The key of the lock's item."""
+        return _TENANT + self.tenant_id
+
+    def joining(self, member: str, expiration: int) -> Change:
+        """Build the change by which a run joins; see `Gate.joining`."""
+        return Change(
+            key=self.key,
+            condition="(attribute_not_exists(#runs) OR #operation = :operation) AND "
+            "(attribute_not_exists(#latest) OR #latest <= :at)",
+            values={
+                "operation": self.job.start.event_id,
+                "at": written(self.job.start.at),
+                "runs": frozenset({member}),
+                "expiration": expiration,
+            },
+            update="SET #operation = :operation, #expiration = :expiration ADD #runs :runs",
+            names={"latest": _latest(self.job)},
+        )
+
+    def admits(self, item: Item) -> bool:
+        """Whether the run may join the lock as it is; see `Gate.admits`."""
+        return self._is_free(item) and item.get(_latest(self.job), {}).get("S", "") <= written(self.job.start.at)
+
+    def check_full(self, item: Item) -> None:
+        """Check that runs of another operation are in the lock; see `Gate.check_full`."""
+        if self._is_free(item):
+            raise Overtaken
+
+    def _is_free(self, item: Item) -> bool:
+        return not runs_in(item) or item["operation"] == {"S": self.job.start.event_id}
+
+    def busy(self) -> Unavailable:
+        """Build the error for a job that must wait."""
+        return _busy(
+            f"tenant {shown(self.tenant_id)} has a job of another event that has not ended", WaitReason.TENANT_BUSY
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SlotGate:
+    """The slot of a job. It lets through a number of runs at a time."""
+
+    slot: Slot
+
+    @property
+    def key(self) -> str:
+        """The key of the slot's item."""
+        return _SLOT + self.slot.name
+
+    def joining(self, member: str, expiration: int) -> Change:
+        """Build the change by which a run joins; see `Gate.joining`."""
+        return Change(
+            key=self.key,
+            condition="attribute_not_exists(#runs) OR contains(#runs, :run) OR size(#runs) < :size",
+            values={
+                "run": member,
+                "runs": frozenset({member}),
+                "size": self.slot.size,
+                "expiration": expiration,
+            },
+            update="SET #size = :size, #expiration = :expiration ADD #runs :runs",
+        )
+
+    def admits(self, item: Item) -> bool:
+        """Whether the run may join the slot as it is; see `Gate.admits`."""
+        return len(runs_in(item)) < self.slot.size
+
+    def check_full(self, item: Item) -> None:
+        """Do nothing: a slot refuses a run only if it is full."""
+
+    def busy(self) -> Unavailable:
+        """Build the error for a job that must wait."""
+        return _busy(f"slot {shown(self.slot.name)} has its {self.slot.size} runs", WaitReason.SLOT_FULL)
+
+
+def gates_of(job: StartedJob, *, locks_tenants: bool) -> list[Gate]:
+    """Return the gates that a job's run must join.
+
+    Args:
+        job: The job.
+        locks_tenants: Whether tenants have locks.
+    """
+    gates: list[Gate] = []
+    if locks_tenants and job.tenant_id is not None:
+        gates.append(TenantLock(job.tenant_id, job))
+    if job.slot is not None:
+        gates.append(SlotGate(job.slot))
+    return gates
+
+
+def key_of(reason: WaitReason, job: StartedJob) -> str:
+    """Return the key of what a job waits for: a tenant's lock, a slot, or a build system."""
+    if reason is WaitReason.TENANT_BUSY and job.tenant_id is not None:
+        return _TENANT + job.tenant_id
+    if reason is WaitReason.SLOT_FULL and job.slot is not None:
+        return _SLOT + job.slot.name
+    return builder_key(job.builder)
+
+
+def builder_key(builder: str) -> str:
+    """Return the key of the item that exists while events wait for a build system."""
+    return _BUILDER + builder
+
+
+def is_build_system(key: str) -> bool:
+    """Whether a key is that of a build system; see `builder_key`."""
+    return key.startswith(_BUILDER)
+
+
+def lock_key(tenant_id: str) -> str:
+    """Return the key of a tenant's lock."""
+    return _TENANT + tenant_id
+
+
+def member_of(run_id: str, follower: str) -> str:
+    """Return the name of a run in a gate.
+
+    If a run is given up and later followed again, its name is another one. So a name that is gone never comes back, and
+    may be taken out of the gate at any time.
+
+    Args:
+        run_id: The run's id.
+        follower: See `Record.follower`.
+    """
+    return f"{run_id}#{follower}"
+
+
+def is_in(member: str, record: Record | None) -> bool:
+    """Whether the run with this name in a gate is still followed.
+
+    Args:
+        member: The name; see `member_of`.
+        record: The run's record, if there is one.
+    """
+    return record is not None and record.follower is not None and member == member_of(record.id, record.follower)
+
+
+def run_of(member: str) -> str:
+    """Return the id of the run with this name in a gate."""
+    return member.partition("#")[0]
+
+
+def runs_in(item: Item) -> frozenset[str]:
+    """Return the names of the runs that a gate's item names."""
+    return frozenset(item.get("runs", {}).get("SS", ()))
+
+
+def some_runs_in(item: Item) -> list[str]:
+    """Return the names of ten of the runs that a gate's item names, chosen at random, or of all if they are fewer."""
+    runs = sorted(runs_in(item))
+    return runs if len(runs) <= _MOST_LOOKED_AT else random.sample(runs, _MOST_LOOKED_AT)
+
+
+def room_in(key: str, item: Item, leaving: int = 0) -> int | None:
+    """Return how many more runs may join a gate; `None` if only the build system knows.
+
+    Args:
+        key: The gate's key.
+        item: The gate's item.
+        leaving: How many of the runs in the item have left.
+    """
+    if is_build_system(key):
+        return None
+    size = int(item["size"]["N"]) if "size" in item else 1
+    return max(0, size - len(runs_in(item)) + leaving)
+
+
+def leaving(key: str, member: str, record: Record | None) -> Change:
+    """Build the change that takes a run out of a gate.
+
+    If the run was started, and the gate is its tenant's lock, the lock also keeps when the run's operation began. A job
+    of the same event type whose operation began earlier may not join any more.
+
+    Args:
+        key: The gate's key.
+        member: The run, as `member_of` names it.
+        record: The run's record, if there is one.
+    """
+    job = record.job if record is not None and record.state is State.DONE else None
+    keeps_order = job is not None and job.tenant_id is not None and key == lock_key(job.tenant_id)
+    values: dict[str, Any] = {"run": member, "runs": frozenset({member})}
+    return Change(
+        key=key,
+        condition="contains(#runs, :run)",
+        values={**values, "at": written(job.start.at)} if job is not None and keeps_order else values,
+        update=("SET #latest = :at " if keeps_order else "") + "DELETE #runs :runs",
+        names={"latest": _latest(job)} if job is not None and keeps_order else {},
+    )
+
+
+def without(key: str, item: Item, members: Mapping[str, Record | None]) -> Item:
+    """Return a gate's item as it is after `leaving` has taken these runs out; `members` has their records."""
+    latest = [change for one in members.items() if "at" in (change := leaving(key, *one)).values]
+    times = {change.names["latest"]: {"S": change.values["at"]} for change in latest}
+    return {**item, **times, "runs": {"SS": sorted(runs_in(item) - members.keys())}}
+
+
+def check(job: StartedJob) -> None:
+    """Check that the keys of a job's gates are not too long for a DynamoDB table.
+
+    Raises:
+        InvalidEvent: A key is too long.
+    """
+    if job.tenant_id is not None:
+        items.check_key(f"the lock of tenant {shown(job.tenant_id)}", lock_key(job.tenant_id))
+    if job.slot is not None:
+        items.check_key(f"the slot {shown(job.slot.name)}", _SLOT + job.slot.name)
+
+
+def _latest(job: StartedJob) -> str:
+    return f"latest {job.event_type}"
+
+
+def _busy(what: str, reason: WaitReason) -> Unavailable:
+    return Unavailable(f"{what}; a retry may succeed", ambiguous=False, waits_for=reason)
