@@ -151,7 +151,7 @@ class SlotGate:
 
     def busy(self) -> Unavailable:
         """Build the error for a job that must wait."""
-        return _busy(f"slot {shown(self.slot.name)} has its {self.slot.size} runs", WaitReason.SLOT_FULL)
+        return _busy(f"slot {shown(self.slot.name)} is full (runs at a time: {self.slot.size})", WaitReason.SLOT_FULL)
 
 
 def gates_of(job: StartedJob, *, locks_tenants: bool) -> list[Gate]:

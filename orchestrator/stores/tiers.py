@@ -45,6 +45,7 @@ The jobs for these types do not count towards `maxConcurrent`.
 """
 
 _NO_VARIABLES = frozenset({ALLOWED_VARIABLES, MAX_CONCURRENT, MAX_CONCURRENT_BY_TYPE})
+_COUNT = re.compile(r"[1-9][0-9]{0,8}")
 _PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 
 
@@ -96,19 +97,14 @@ def slot_of(tier: Mapping[str, Any], event_type: str) -> tuple[str, int] | None:
     Raises:
         ConfigurationError: The limit is malformed.
     """
-    name = tier.get("tier")
-    by_type = tier.get(MAX_CONCURRENT_BY_TYPE, {})
+    name, limit, by_type = f"tier {tier.get('tier')}", tier.get(MAX_CONCURRENT), tier.get(MAX_CONCURRENT_BY_TYPE)
     if isinstance(by_type, Mapping) and event_type in by_type:
-        slot, limit = f"tier {name} {event_type}", by_type[event_type]
-    else:
-        slot, limit = f"tier {name}", tier.get(MAX_CONCURRENT)
-    if limit is None and isinstance(by_type, Mapping):
-        return None
-    if isinstance(by_type, Mapping) and re.fullmatch(r"[1-9][0-9]{0,8}", str(limit)):
-        return slot, int(limit)
+        name, limit = f"{name} {event_type}", by_type[event_type]
+    if (by_type is None or isinstance(by_type, Mapping)) and (limit is None or _COUNT.fullmatch(str(limit))):
+        return None if limit is None else (name, int(limit))
     raise ConfigurationError(
-        f"tier {shown(name)} has a malformed limit; make {MAX_CONCURRENT} a whole number, and "
-        f"{MAX_CONCURRENT_BY_TYPE} a map from event types to such numbers"
+        f"{name} has a malformed limit; make {MAX_CONCURRENT} a whole number, and {MAX_CONCURRENT_BY_TYPE} a map from "
+        "event types to whole numbers"
     )
 
 

@@ -65,7 +65,9 @@ def end(records: DynamoDBRecords, job: StartedJob) -> None:
 
 
 def must_wait(records: DynamoDBRecords, job: StartedJob) -> bool:
-    with pytest.raises(Unavailable, match=r"slot 'ring 1' has its \d runs; a retry may succeed") as caught:
+    with pytest.raises(
+        Unavailable, match=r"slot 'ring 1' is full \(runs at a time: \d\); a retry may succeed"
+    ) as caught:
         claim(records, job)
     assert records.read(job.run_id) is None
     return caught.value.waits_for is WaitReason.SLOT_FULL and not caught.value.ambiguous
@@ -188,7 +190,7 @@ def test_the_ledger_says_which_job_waits(records: DynamoDBRecords) -> None:
         perform=lambda _: STARTED, action_id=waits.run_id, failure="it was not started", job=waits, follow=True
     )
 
-    with pytest.raises(Unavailable, match="it was not started: slot 'ring 1' has its 1 runs") as caught:
+    with pytest.raises(Unavailable, match="it was not started: slot 'ring 1' is full") as caught:
         Ledger(records).perform(prepared)
 
     wait = caught.value.wait

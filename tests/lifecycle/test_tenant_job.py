@@ -14,6 +14,7 @@ from orchestrator import (
     Registry,
     StartJob,
     StaticTierDetails,
+    Unavailable,
     create_handler,
 )
 from orchestrator.lifecycle import registry as lifecycle
@@ -178,3 +179,13 @@ def test_a_consumer_may_pass_on_a_whole_tier(aws: Requests) -> None:
 
     sent = variables(aws.of("StartBuild")[0])
     assert {name for name in sent if not name.startswith("ORCHESTRATOR_")} == {"jobName", "size", "OTHER"}
+
+
+def test_the_jobs_of_a_tier_wait_for_its_slot(aws: Requests) -> None:
+    handler = handler_with(None, maxConcurrent=1)
+    invoke(handler, sample("tenant-provisioning"))
+    other = changed(changed(sample("tenant-provisioning"), "detail.tenant.id", "another"), "id", "another")
+
+    with pytest.raises(Unavailable, match="slot 'tier PREMIUM' is full"):
+        invoke(handler, other)
+    assert "maxConcurrent" not in variables(aws.of("StartBuild")[0])
