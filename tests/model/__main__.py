@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.model import tenants
 from tests.model.exploration import Exploration
-from tests.model.tenants import BESIDE, FIRST, FOLLOWING, SECOND, THIRD, Job
+from tests.model.tenants import BESIDE, FIRST, FOLLOWING, PAIR, RING, SECOND, THIRD, Job
 from tests.model.worlds import Bounds
 
 LARGE = (
@@ -18,17 +18,23 @@ LARGE = (
 )
 
 
-TENANTS: Sequence[tuple[tuple[Job, ...], dict[str, Any]]] = (
+SHARED: Sequence[tuple[tuple[Job, ...], dict[str, Any]]] = (
     ((FIRST, SECOND), {"kills": 1, "ticks": 1, "attempts": 2, "gives_up": True}),
     ((FIRST, BESIDE, SECOND), {}),
     ((FIRST, FOLLOWING, SECOND), {"kills": 1}),
     ((FIRST, FOLLOWING, SECOND), {"ticks": 1, "gives_up": True}),
     ((FIRST, SECOND, THIRD), {}),
+    (RING[:2], {"kills": 1, "ticks": 1, "attempts": 2, "gives_up": True}),
+    (RING, {}),
+    (PAIR, {"kills": 1}),
+    ((FIRST, SECOND, THIRD), {"attempts": 3, "wakes": True}),
+    (RING, {"attempts": 3, "wakes": True}),
+    (PAIR, {"attempts": 3, "wakes": True}),
 )
 
 
 def main() -> int:
-    """Print the number of states for each build system and each of the bounds, and for the lock of a tenant."""
+    """Print the number of states for each build system and each of the bounds, and for locks, slots and wake-ups."""
     for bounds in LARGE:
         for builder in ("CodeBuild", "Jenkins"):
             began = time.monotonic()
@@ -38,7 +44,7 @@ def main() -> int:
             if found.violation is not None:
                 print(*found.trace, sep="\n")
                 return 1
-    for jobs, limits in TENANTS:
+    for jobs, limits in SHARED:
         began = time.monotonic()
         shared = tenants.Exploration(*jobs, **limits).explore()
         seconds = time.monotonic() - began
