@@ -260,6 +260,7 @@ class Outcome(TypedDict, total=False):
             the host that it was sent to. If a callback was not sent because `SendCallback.missing` was set, `name` is
             the tenant's id.
         id: The run's id in the build system, or the published event's id.
+        runId: The run's id in this package, which the job has as the variable `ORCHESTRATOR_RUN_ID`.
         link: Address of a web page about the run.
         buildNumber: Number of the Jenkins build. It is missing if the run is still waiting in Jenkins' queue.
         buildLink: Address of the Jenkins build's web page.
@@ -278,6 +279,7 @@ class Outcome(TypedDict, total=False):
     builder: str
     name: str
     id: str
+    runId: str
     link: str
     buildNumber: int
     buildLink: str

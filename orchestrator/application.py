@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from orchestrator import telemetry
@@ -131,9 +132,12 @@ class Application:
             try:
                 event, results = self.process(received, lambda_context)
             except UnknownRun as doubt:
-                _log_ignored(received, str(doubt))
+                _log_ignored(received, str(doubt), {"not_taken": str(doubt)})
                 return _answer(received, ())
-            _log_results(event, results)
+            if not results:
+                self._log_not_taken(event)
+            else:
+                _log_results(event, results)
         _raise_failures(event, results)
         self._admission.finish(event)
         return _answer(event, results)
@@ -175,6 +179,15 @@ class Application:
         registered = {consumer.name for consumer in consumers}
         return [*results, *(_gone(event, name) for name in names if name not in registered)]
 
+    def _log_not_taken(self, event: Event[Mapping[str, Any]]) -> None:
+        """Log and count an event that no consumer takes, with the reason."""
+        # All of the type's consumers have been asked, so their conditions were false.
+        names = [consumer.name for consumer in self.registry.consumers_of(event.type)]
+        telemetry.logger.warning(
+            "no consumer takes this event", event_source=event.source, not_taken=_why_not(names), declined=names
+        )
+        telemetry.count("EventUnhandled")
+
     def _let_wait(
         self,
         received: Event[Mapping[str, Any]],
@@ -213,6 +226,17 @@ class Application:
                 if outcome["status"] is OutcomeStatus.STARTED:
                     self._waiting().wake_next(outcome["builder"])
         return results
+
+
+def _why_not(declined: Sequence[str]) -> str:
+    """Say why no consumer takes an event, from the names of its type's consumers."""
+    match declined:
+        case []:
+            return "its type has no consumer"
+        case [name]:
+            return f"the condition of {name} is false"
+        case _:
+            return f"the conditions of {', '.join(declined)} are false"
 
 
 def _may_wait(event: Event[Any]) -> bool:
@@ -265,10 +289,6 @@ def _logged_failures() -> Iterator[None]:
 
 def _log_results(event: Event[Any], results: Sequence[ConsumerResult]) -> None:
     """Log the results of an event's consumers, and count them in the metrics."""
-    if not results:
-        telemetry.logger.warning("no consumer takes this event", event_source=event.source)
-        telemetry.count("EventUnhandled")
-        return
     for result in results:
         for outcome in result.outcomes:
             _log_outcome(event, result.consumer, outcome)
@@ -309,8 +329,8 @@ def _log_outcome(event: Event[Any], consumer: str, outcome: Outcome) -> None:
             telemetry.logger.warning(f"tenant {shown(outcome.get('name'))}: the callback was {outcome['reason']}")
 
 
-def _log_ignored(event: Event[Any], reason: str) -> None:
-    telemetry.logger.warning(f"{event.type} is ignored: {reason}", event_source=event.source)
+def _log_ignored(event: Event[Any], reason: str, keys: Mapping[str, str] = MappingProxyType({})) -> None:
+    telemetry.logger.warning(f"{event.type} is ignored: {reason}", extra={"event_source": event.source, **keys})
     telemetry.count("EndingIgnored")
 
 

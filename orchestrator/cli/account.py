@@ -6,11 +6,13 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from orchestrator.aws.clients import Clients
+from orchestrator.aws.errors import aws_errors
 from orchestrator.cli import stack
 from orchestrator.cli.stack import Deployed
-from orchestrator.errors import ConfigurationError
+from orchestrator.errors import ConfigurationError, shown
 from orchestrator.settings import Settings
 
 STACK_HELP = "take region, tables, bus, queues and settings from this deployed stack (its name or ARN)"
@@ -45,6 +47,25 @@ class Account:
         """The client for the function's queues."""
         return self.clients.get("sqs", self.settings.aws_region)
 
+    def check_credentials(self) -> None:
+        """Check, without a request to AWS, that there are credentials and a region.
+
+        Raises:
+            ConfigurationError: Credentials or region are missing, or the credentials cannot be loaded.
+            Unavailable: The source of the credentials was not reached.
+        """
+        import boto3
+        from botocore.exceptions import NoCredentialsError, NoRegionError
+
+        with aws_errors("nothing was done", role=stack.YOUR_ROLE):
+            session = boto3.Session()
+            credentials = session.get_credentials()
+            if credentials is None:
+                raise NoCredentialsError
+            credentials.get_frozen_credentials()
+            if not (self.settings.aws_region or session.region_name):
+                raise NoRegionError
+
     def needed(self, setting: str) -> str:
         """Return a setting that the command cannot work without.
 
@@ -60,6 +81,28 @@ class Account:
                 f"{setting} is not set in {self.place}; name a deployed stack with --stack, or set it"
             )
         return str(value)
+
+    def queue_url(self, setting: str) -> str:
+        """Return the URL of a queue that the command cannot work without.
+
+        Args:
+            setting: The environment variable's name.
+
+        Raises:
+            ConfigurationError: The setting has no value, or its value cannot be a queue's URL.
+        """
+        url = self.needed(setting)
+        try:
+            parts = urlsplit(url)
+            is_url = parts.scheme in ("http", "https") and bool(parts.hostname) and bool(parts.path.strip("/"))
+        except ValueError:
+            is_url = False
+        if not is_url:
+            raise ConfigurationError(
+                f"{setting} in {self.place} is {shown(url)}, which is not the URL of a queue; write it as "
+                "https://sqs.REGION.amazonaws.com/ACCOUNT/NAME"
+            )
+        return url
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

@@ -15,21 +15,24 @@ def add_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--yes", action="store_true", help="do not ask before acting on AWS, as a script needs")
 
 
-def confirm(purpose: str, *, yes: bool) -> None:
+def confirm(purpose: str, *, yes: bool, quiet: bool = False) -> None:
     """Say on standard error what the command is about to do, and ask whether to do it.
 
     Args:
         purpose: What the command will do, in one sentence without the full stop.
         yes: Whether the person has agreed on the command line; nothing is asked then.
+        quiet: Whether to say nothing if nothing is asked.
 
     Raises:
         Declined: The answer was not yes, or there is no terminal to ask on.
     """
+    if yes and quiet:
+        return
     print(purpose, file=sys.stderr, flush=True)
     if yes:
         return
     if not sys.stdin.isatty():
-        raise Declined("nothing was done: there is no terminal to ask on; add --yes to agree")
+        raise Declined("nothing was done, for there is no terminal to ask on; add --yes to agree")
     print("Go on? [y/N] ", end="", file=sys.stderr, flush=True)
     if sys.stdin.readline().strip().lower() not in ("y", "yes"):
         raise Declined("nothing was done; answer y, or add --yes")

@@ -1,14 +1,51 @@
 """Finds and reads the event files that the command line names."""
 
+import codecs
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orchestrator.cli.output import STDIN
 from orchestrator.errors import InvalidEvent
 from orchestrator.values.limits import read_json
+
+# PowerShell's `>` writes UTF-16, and Windows' editors may put a byte-order mark before UTF-8.
+_ENCODINGS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_MARK = "\ufeff"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventFile:
+    """An event file that was read.
+
+    Attributes:
+        name: The file's name, as on the command line, or in the folder that the command line names.
+        event: The JSON in the file.
+        error: Why the file could not be read; `None` if it could.
+    """
+
+    name: str
+    event: Any = field(default=None, repr=False)
+    error: InvalidEvent | None = None
+
+
+def load(names: Sequence[str]) -> list[EventFile]:
+    """Find and read the event files that the command line names (see `find`).
+
+    Raises:
+        InvalidEvent: A folder has no `.json` file.
+    """
+    return [_loaded(name) for name in find(names)]
+
+
+def _loaded(name: str) -> EventFile:
+    try:
+        return EventFile(name=name, event=read(name))
+    except InvalidEvent as error:
+        return EventFile(name=name, error=error)
 
 
 def find(names: Sequence[str]) -> list[str]:
@@ -31,22 +68,26 @@ def find(names: Sequence[str]) -> list[str]:
 
 
 def read(file: str) -> Any:
-    """Read the JSON in an event file.
+    """Read the JSON in an event file, which is UTF-8 with or without a byte-order mark, or UTF-16 with one.
 
     Raises:
         InvalidEvent: The file cannot be read, or is not JSON.
     """
     try:
-        text = sys.stdin.read() if file == STDIN else Path(file).read_text(encoding="utf-8")
-        return read_json(text, parse_constant=_refuse_constant)
+        text = sys.stdin.read() if file == STDIN else _decoded(Path(file).read_bytes())
+        return read_json(text.removeprefix(_MARK), parse_constant=_refuse_constant)
     except OSError as error:
         raise InvalidEvent(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise InvalidEvent("is not UTF-8 text") from None
+        raise InvalidEvent("is neither UTF-8 text nor UTF-16 with a byte-order mark") from None
     except json.JSONDecodeError as error:
         raise InvalidEvent(f"is not valid JSON: {error.msg} in line {error.lineno}, column {error.colno}") from None
     except (ValueError, RecursionError) as error:
         raise InvalidEvent(f"cannot be read as JSON ({type(error).__name__})") from None
+
+
+def _decoded(content: bytes) -> str:
+    return content.decode(_ENCODINGS.get(content[:2], "utf-8"))
 
 
 def _refuse_constant(name: str) -> None:

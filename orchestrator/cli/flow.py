@@ -42,6 +42,16 @@ def condition(consumer: Consumer) -> str | None:
     return (_expression(consumer.when) if inspect.isfunction(consumer.when) else None) or name_of(consumer.when)
 
 
+def conditions_of(handler: object) -> dict[str, str]:
+    """Return the conditions of a handler's consumers as texts, by the consumer's name.
+
+    Consumers without a condition are left out. A handler that this package did not create has no known consumers.
+    """
+    registry = getattr(handler, "registry", None)
+    consumers = registry if isinstance(registry, Registry) else ()
+    return {one.name: text for one in consumers if (text := condition(one)) is not None}
+
+
 def name_of(function: object) -> str:
     """Return the qualified name of a function, or of the class of any other callable."""
     return getattr(function, "__qualname__", None) or type(function).__qualname__

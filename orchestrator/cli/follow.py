@@ -2,17 +2,16 @@
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Collection
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli import event_files
+from orchestrator.cli.flow import conditions_of
 from orchestrator.cli.load import load_handler
-from orchestrator.cli.output import print_failure, print_json
-from orchestrator.errors import ConfigurationError, OrchestratorError
+from orchestrator.cli.output import log_to, print_failure, print_json
+from orchestrator.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from orchestrator.local.world import World
@@ -22,46 +21,48 @@ def follow(options: argparse.Namespace) -> int:
     """Run the handler on event files and on everything that follows from them, and print the tenants' story.
 
     If standard output is a terminal, it gets the story. Otherwise, it gets the handler's answers, and standard error
-    gets the story.
+    gets the story. With `--quiet`, standard output gets the answers, and nothing the story.
 
     Args:
         options: The options of `orchestrator invoke`.
 
     Returns:
-        The exit code: 1 if an event could not be handled.
+        The exit code: 1 if an event could not be handled, or if a job that should have failed was not started.
 
     Raises:
         ConfigurationError: The handler cannot be loaded, or no emulated job has the name in `--fail`.
     """
+    from orchestrator.local import results
     from orchestrator.local.life import Life
     from orchestrator.local.story import Story
     from orchestrator.local.world import emulated
 
-    files = event_files.find(options.events)
+    files = event_files.load(options.events)
     stdout = sys.stdout
-    shows_story = stdout.isatty()
+    shows_story = stdout.isatty() and not options.quiet
     has_failed = False
     with contextlib.ExitStack() as stack:
-        log = sys.stderr if options.verbose else stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
         world = stack.enter_context(emulated(options.jobs))
         _check(options.failing, world)
-        stack.enter_context(contextlib.redirect_stdout(log))
+        stack.enter_context(log_to(sys.stderr if options.verbose else None))
+        handler = load_handler(options.handler)
+        story = stdout if shows_story else None if options.quiet else sys.stderr
         life = Life(
-            load_handler(options.handler),
+            handler,
             world,
-            Story(stdout if shows_story else sys.stderr),
+            Story(story),
+            results=stack.enter_context(results.recorded(conditions_of(handler))),
             failing=options.failing,
+            is_strict=options.strict,
             answered=_ignore if shows_story else partial(print_json, stream=stdout),
             failed=partial(_print_failure, options.debug),
         )
         for file in files:
-            try:
-                event = event_files.read(file)
-            except OrchestratorError as error:
+            if file.error is not None:
                 has_failed = True
-                _print_failure(options.debug, error, file)
+                _print_failure(options.debug, file.error, file.name)
             else:
-                life.begin(event, file)
+                life.begin(file.event, file.name)
         try:
             life.follow()
         finally:

@@ -3,15 +3,22 @@
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from orchestrator.cli import event_files
 from orchestrator.cli.account import STACK_HELP, adopted, opened
 from orchestrator.cli.confirm import add_option, confirm
+from orchestrator.cli.event_files import EventFile
+from orchestrator.cli.flow import conditions_of
 from orchestrator.cli.follow import follow
 from orchestrator.cli.load import load_handler
-from orchestrator.cli.output import print_failure, print_json
+from orchestrator.cli.output import log_to
 from orchestrator.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from orchestrator.cli.report import Report
+    from orchestrator.local.environment import Surroundings
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
@@ -25,8 +32,9 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         parents=parents,
         help="run the handler on event files",
         description="Run the handler on events. By default, AWS, Jenkins and the control plane are emulated in this "
-        "process. Standard output gets the handler's JSON answers, one for each event; everything else goes to "
-        "standard error. With --aws or --stack, it says what it will do and asks first.",
+        "process. A terminal gets a summary of each event. If standard output is no terminal, it gets the handler's "
+        "JSON answers instead, one for each event, and everything else goes to standard error. With --aws or --stack, "
+        "the command says what it will do and asks first.",
         epilog="Example: orchestrator invoke --stack my-tenants --yes event.json",
     )
     parser.add_argument("events", nargs="+", metavar="EVENT", help="a JSON file, a folder of them, or - for stdin")
@@ -41,7 +49,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         "--follow",
         action="store_true",
         help="feed what is published back in and end the emulated jobs, until nothing is left to happen, and print "
-        "each step: on a terminal in place of the answers, otherwise to standard error",
+        "each step in place of the summary",
     )
     where.add_argument("--stack", metavar="NAME", help=f"use the real AWS and Jenkins: {STACK_HELP}")
     add_option(parser)
@@ -54,69 +62,110 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         help="with --follow: let the runs of this job fail (repeatable)",
     )
     parser.add_argument(
+        "--strict", action="store_true", help="an event in a file that no consumer takes has failed: exit code 1"
+    )
+    parser.add_argument(
         "-v",
         "--verbose",
         action="store_true",
-        help="print the summary even if standard error is not a terminal; with --follow: the function's log",
+        help="print the function's log to standard error, and the variables of builds, the events and the callbacks",
     )
     parser.set_defaults(run=_invoke)
 
 
 def _invoke(options: argparse.Namespace) -> int:
+    if options.quiet and options.verbose:
+        raise ConfigurationError("--quiet and --verbose contradict each other; leave one of the two out")
     if options.follow:
         return follow(options)
     if options.failing:
         raise ConfigurationError(f"--fail {options.failing[0]}: only --follow ends jobs; add --follow")
-    from orchestrator.local import environment, recorder, summary
-    from orchestrator.local.lambda_context import LocalContext
+    from orchestrator.cli.report import Report
 
-    files = event_files.find(options.events)
-    answers, summary_stream = sys.stdout, sys.stderr if options.verbose or sys.stderr.isatty() else None
-    failures, surroundings, is_real = 0, None, bool(options.aws or options.stack)
+    files, report = event_files.load(options.events), Report(options)
+    if options.aws or options.stack:  # nothing is done if one file cannot be read
+        for file in files:
+            if file.error is not None:
+                report.failed(file, file.error)
+        if report.has_failed:
+            return 1
+    _handle(files, report, options)
+    report.end()
+    return 1 if report.has_failed else 0
+
+
+def _handle(files: Sequence[EventFile], report: "Report", options: argparse.Namespace) -> None:
+    from orchestrator.local import recorder, results
+    from orchestrator.local.lambda_context import LocalContext
+    from orchestrator.local.terminal import ProgressBar
+
+    bar = ProgressBar("events", len(files), shown=not (options.quiet or options.verbose))
     with contextlib.ExitStack() as stack:
         recording = stack.enter_context(recorder.recorded())
-        stack.enter_context(contextlib.redirect_stdout(sys.stderr))  # keeps logs and metrics apart from answers
-        if options.endpoint_url:
-            surroundings = stack.enter_context(environment.emulator(options.endpoint_url, options.jobs))
-        elif is_real:
-            stack.enter_context(_real_account(options, len(files)))
-        else:
-            surroundings = stack.enter_context(environment.embedded(options.jobs))
+        stack.enter_context(log_to(sys.stderr if options.verbose else None))
+        surroundings, place = stack.enter_context(_surroundings(options))
         handler = load_handler(options.handler)
+        recorded = stack.enter_context(results.recorded(conditions_of(handler)))
+        if place is not None:
+            confirm(_purpose(len(files), place), yes=options.yes, quiet=options.quiet)
         for file in files:
-            summary.heading(summary_stream, file)
+            if file.error is not None:
+                report.failed(file, file.error)
+                continue
+            report.begin(file)
             recording.clear()
+            recorded.clear()
             try:
-                answer = handler(event_files.read(file), LocalContext())
-                print_json(answer, answers)
+                with bar.step():
+                    answer = handler(file.event, LocalContext())
+                report.answered(file, answer, recorded)
             except BrokenPipeError:
                 raise  # the program that reads the answers has exited
             except Exception as error:  # a user's handler may raise anything
-                failures += 1
-                print_failure(error, debug=options.debug, file=file)
+                report.failed(file, error, recorded)
             if surroundings is not None:
                 recording.variables.update(recorder.jenkins_variables(surroundings.jenkins))
+            report.details(recording, surroundings)
+            if surroundings is not None:
                 surroundings.jenkins.requests.clear()
-                summary.callbacks(summary_stream, surroundings.control_plane.requests)
                 surroundings.control_plane.requests.clear()
-            summary.events(summary_stream, recording.published, values_shown=not is_real)
-            summary.builds(summary_stream, recording.variables, values_shown=not is_real)
-    return 1 if failures else 0
 
 
 @contextlib.contextmanager
-def _real_account(options: argparse.Namespace, events: int) -> Iterator[None]:
-    """Ask the person to agree. If the options name a stack, its settings are in the environment in the `with` block.
+def _surroundings(options: argparse.Namespace) -> "Iterator[tuple[Surroundings | None, str | None]]":
+    """Set this process's environment up as the options say, for the duration of the `with` block.
 
-    Args:
-        options: The command's options.
-        events: The number of events that will be handled, for the question.
+    Returns:
+        The emulated services and `None`, or `None` and where the real ones are, as words for a message.
+    """
+    from orchestrator.local import environment
 
-    Raises:
-        Declined: The person has not agreed.
+    if options.endpoint_url:
+        with environment.emulator(options.endpoint_url, options.jobs) as surroundings:
+            yield surroundings, None
+    elif options.aws or options.stack:
+        with _real_account(options) as place:
+            yield None, place
+    else:
+        with environment.embedded(options.jobs) as surroundings:
+            yield surroundings, None
+
+
+@contextlib.contextmanager
+def _real_account(options: argparse.Namespace) -> Iterator[str]:
+    """Check that the account can be used, and adopt the settings of the stack that the options name, if any.
+
+    Returns:
+        Where the settings come from, as words for a message.
     """
     account = opened(options)
-    purpose = f"{events} event{'s' * (events != 1)} will be handled in this process, with {account.place}"
-    confirm(f"{purpose}: real jobs are started, records written, webhooks sent and events published", yes=options.yes)
+    account.check_credentials()
     with adopted(account.deployed):
-        yield
+        yield account.place
+
+
+def _purpose(events: int, place: str) -> str:
+    return (
+        f"{events} event{'s' * (events != 1)} will be handled in this process, with {place}: real jobs are started, "
+        "records written, webhooks sent and events published"
+    )

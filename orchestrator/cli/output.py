@@ -1,13 +1,18 @@
 """Prints the results of commands as JSON, as YAML or as a table, and each failure as one line on standard error."""
 
 import json
+import os
+import shutil
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
 from typing import Any, TextIO
 
 from orchestrator.errors import ConfigurationError
 from orchestrator.local.summary import cut
+from orchestrator.local.terminal import Lines
 
 # Longer than a link to a build, which must stay whole.
 _LONGEST = 2000
@@ -53,11 +58,41 @@ def print_yaml(value: Any, stream: TextIO) -> None:
     yaml.dump(value, stream, Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str | None]]) -> str:
-    """Format rows as a table with a heading. Texts are shortened and escaped; `None` becomes a hyphen."""
+def table(columns: Sequence[str], rows: Sequence[Sequence[str | None]], width: int | None = None) -> str:
+    """Format rows as a table with a heading. Texts are shortened and escaped; `None` becomes a hyphen.
+
+    Args:
+        width: The number of characters that fit into a line. If the table is wider, each row becomes a block, with one
+            line for each column, because a folded table hides where a row begins, and breaks ids and links.
+    """
     texts = [tuple(columns), *(tuple(cut(text, _LONGEST) if text else "-" for text in row) for row in rows)]
     widths = [max(len(row[column]) for row in texts) for column in range(len(columns))]
+    if width is not None and sum(widths) + 2 * (len(widths) - 1) > width:
+        label = max(map(len, columns))
+        blocks = [[f"{name:{label}}  {text}" for name, text in zip(columns, row, strict=True)] for row in texts[1:]]
+        return "\n\n".join("\n".join(block) for block in blocks)
     return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in texts)
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | None]], stream: TextIO) -> None:
+    """Print rows as a table. If the table is too wide for the terminal, print each row as a block."""
+    width = shutil.get_terminal_size().columns if stream.isatty() else None
+    Lines(stream).print(table(columns, rows, width))
+
+
+@contextmanager
+def log_to(stream: TextIO | None) -> Iterator[None]:
+    """Write what the function prints, such as its log, to `stream`; `None` drops it."""
+    with ExitStack() as stack:
+        log = stream or stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+        stack.enter_context(redirect_stdout(log))
+        yield
+
+
+def print_note(text: str, *, quiet: bool) -> None:
+    """Print one line on standard error about what the command does, unless the option `--quiet` was given."""
+    if not quiet:
+        print(f"orchestrator: {text}", file=sys.stderr, flush=True)
 
 
 def print_failure(error: Exception, *, debug: bool, file: str | None = None) -> None:
@@ -72,6 +107,15 @@ def print_failure(error: Exception, *, debug: bool, file: str | None = None) -> 
         traceback.print_exception(error, file=sys.stderr)
     # The message of an exception group already includes its members' messages. str() would add their number.
     text = error.message if isinstance(error, ExceptionGroup) else str(error)
-    where = "" if file is None else f"{'stdin' if file == STDIN else file}: "
-    line = " ".join(f"{type(error).__name__}: {text}".split())
-    print(f"orchestrator: {where}{line}", file=sys.stderr)
+    print_failed(type(error).__name__, text, file=file)
+
+
+def print_failed(name: str, text: str, *, file: str | None = None) -> None:
+    """Print the name and the text of an error as `print_failure` does."""
+    line = " ".join(f"{name}: {text}".split())
+    Lines(sys.stderr).print(f"orchestrator: {'' if file is None else f'{shown_file(file)}: '}{line}", "failure")
+
+
+def shown_file(file: str) -> str:
+    """Return the name of an event file for a message."""
+    return "stdin" if file == STDIN else cut(file)

@@ -27,6 +27,7 @@ from orchestrator.performers.performer import Performers, is_action, performer_o
 from orchestrator.run import Origin
 
 _CHANGED_RECORD = (OutcomeStatus.SAVED, OutcomeStatus.UPDATED)
+_HAS_RUN = (OutcomeStatus.STARTED, OutcomeStatus.ALREADY_STARTED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,6 +155,8 @@ class Turn:
             outcome = self._ledger.perform(
                 ready, keeps_claim=self._may_be_given_up(), has_waited=self._may_wait_longer()
             ).copy()
+            if outcome["status"] in _HAS_RUN:
+                outcome["runId"] = self._origin(position).run_id
             # The answer may be personal data, so it is not part of the outcome; only actions that need it get it.
             kept.update(outcome.pop("answer", {}))
             self._outcomes.append(outcome)

@@ -2,14 +2,16 @@
 
 import json
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
+from orchestrator.action import OutcomeStatus
 from orchestrator.details import find_tenant_id
 from orchestrator.errors import ConfigurationError, ConsumerFailed, OrchestratorError, Unavailable, of_name, shown
 from orchestrator.intake.message import ERROR_ATTRIBUTE
 from orchestrator.local import messages
 from orchestrator.local.lambda_context import LocalContext
+from orchestrator.local.results import Handled, NoConsumer, NotTaken, Result
 from orchestrator.local.runs import EmulatedRuns
 from orchestrator.local.story import Story
 from orchestrator.local.world import World
@@ -36,7 +38,9 @@ class Life:
         world: World,
         story: Story,
         *,
+        results: list[Result],
         failing: Collection[str],
+        is_strict: bool,
         answered: Callable[[Any], None],
         failed: Callable[[Exception, str], None],
     ) -> None:
@@ -46,7 +50,9 @@ class Life:
             handler: The Lambda handler.
             world: The emulated services.
             story: Prints each step.
+            results: To which the results that the function logs are added (see `results.recorded`).
             failing: Names of the jobs whose runs fail. All other runs succeed.
+            is_strict: Whether an event in a file that no consumer takes has failed.
             answered: Called with each answer of the handler.
             failed: Called with the error of each event that could not be handled, and the event's file or type.
         """
@@ -54,6 +60,8 @@ class Life:
         self._handler = handler
         self._world = world
         self._story = story
+        self._results = results
+        self._is_strict = is_strict
         self._answered = answered
         self._failed = failed
         self._runs = EmulatedRuns(world.codebuild, world.jenkins, failing)
@@ -71,7 +79,7 @@ class Life:
             event: The file's content.
             file: The file's name.
         """
-        self._events_left += _MOST_EVENTS * len(_records(event) or [event])
+        self._events_left += _MOST_EVENTS * len(messages.records(event) or [event])
         event = messages.sent_now(event)
         count = len(_failed_messages(self._handle(event, file, name=file)))
         if count:
@@ -92,9 +100,11 @@ class Life:
             self._fail(Unavailable("the event still waits, and no emulated job is left to end"), _type_in(message))
 
     def end(self) -> None:
-        """Print the status of every tenant that an event was about."""
+        """Print the status of every tenant that an event was about, and report the jobs that could not be failed."""
         for tenant_id in self._tenants:
             self._story.tenant(tenant_id, self._world.tenant_record(tenant_id))
+        for job in self._runs.never_started():
+            self._fail(ConfigurationError("no event started this job, so no run of it has failed"), f"--fail {job}")
 
     def _step(self) -> bool:
         """Do what happens next. Return `False` if nothing is left.
@@ -117,12 +127,12 @@ class Life:
             event: The event, or a batch of SQS messages.
             origin: Where the event comes from.
             event_type: The event's type, if `event` is a batch with one event.
-            name: What to call the event in error messages; by default, its type.
+            name: The event's file, for error messages; `None` if the event is not from a file.
 
         Returns:
             The answer, or `None` if the handler raised an error.
         """
-        event_type = event_type or _type(event)
+        event_type = event_type or messages.type_of(event)
         if self._events_left == 0:
             raise ConfigurationError(
                 f"--follow stopped at event {shown(event_type)}, because more than "
@@ -133,6 +143,7 @@ class Life:
         self._tenants.update(dict.fromkeys(_tenant_ids(event)))
         self._story.event(event_type, origin)
         answer = None
+        self._results.clear()
         try:
             answer = self._handler(event, LocalContext())
             self._answered(answer)
@@ -140,13 +151,18 @@ class Life:
             raise  # the program that reads the output has exited
         except Exception as error:  # a user's handler may raise anything
             self._fail(error, name or event_type)
-        else:
-            self._story.answer(answer)
+        untaken = [one for one in self._results if isinstance(one, NotTaken) and self._is_strict and name is not None]
+        self._story.results([result for result in self._results if result not in untaken])
+        for result in untaken:
+            self._fail(NoConsumer(result.text), name or event_type)
         self._notice()
         return answer
 
     def _notice(self) -> None:
-        """Print the started jobs, published events and sent callbacks, and queue the published events for handling."""
+        """Print the changed records, started jobs, published events and sent callbacks, and queue the events."""
+        changed = _changed_records(self._results)
+        for tenant_id in changed:
+            self._story.changed(tenant_id, self._world.tenant_record(tenant_id), is_alone=len(changed) == 1)
         for run in self._runs.started():
             self._story.started(run)
         for entry in self._world.take_published():
@@ -203,20 +219,21 @@ class Life:
         self._failed(error, name)
 
 
+def _changed_records(results: Iterable[Result]) -> list[str]:
+    """Return the ids of the tenants whose records were changed, each once."""
+    outcomes = [outcome for result in results if isinstance(result, Handled) for outcome in result.outcomes]
+    changed = [one["name"] for one in outcomes if one["status"] in (OutcomeStatus.SAVED, OutcomeStatus.UPDATED)]
+    return list(dict.fromkeys(changed))
+
+
 def _failed_messages(answer: Any) -> Sequence[Any]:
     return answer.get("batchItemFailures") or () if isinstance(answer, Mapping) else ()
-
-
-def _records(event: Any) -> list[Any]:
-    """Return the messages of a batch. For anything else, such as a single event, return an empty list."""
-    records = event.get("Records") if isinstance(event, Mapping) else None
-    return records if isinstance(records, list) else []
 
 
 def _tenant_ids(event: Any) -> list[str]:
     """Return the ids of the tenants that an event, or the messages of a batch of SQS messages, are about."""
     # The body of a message of the reference connector is only the event's detail.
-    bodies = map(_body, _records(event))
+    bodies = map(_body, messages.records(event))
     events = [event, *(body if "detail" in body else {"detail": body} for body in bodies)]
     details = [one.get("detail") for one in events if isinstance(one, Mapping)]
     found = [find_tenant_id(detail) for detail in details if isinstance(detail, Mapping)]
@@ -231,16 +248,9 @@ def _body(record: Any) -> Mapping[str, Any]:
     return body if isinstance(body, Mapping) else {}
 
 
-def _type(event: Any) -> str:
-    """Return an event's type. For a batch of messages, return a text such as `batch of 2`."""
-    if records := _records(event):
-        return f"batch of {len(records)}"
-    return str(event.get("detail-type")) if isinstance(event, Mapping) else "without a type"
-
-
 def _type_in(message: Mapping[str, Any]) -> str:
     """Return the type of the event in an SQS message."""
-    return _type(_body({"body": message["Body"]}))
+    return messages.type_of(_body({"body": message["Body"]}))
 
 
 def _error(message: Mapping[str, Any]) -> OrchestratorError:

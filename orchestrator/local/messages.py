@@ -1,4 +1,4 @@
-"""Builds what AWS sends to the function: events of the bus, of CodeBuild and of the schedule, and batches from SQS."""
+"""Builds and reads what AWS sends to the function: events of the bus, CodeBuild and the schedule, and SQS batches."""
 
 import json
 import uuid
@@ -86,6 +86,19 @@ def sent_now(event: Any) -> Any:
     if isinstance(event, dict) and isinstance(event.get("time"), str):
         return {**event, "time": written(clock.now())}
     return event
+
+
+def records(event: Any) -> list[Any]:
+    """Return the messages of a batch. For anything else, such as a single event, return an empty list."""
+    found = event.get("Records") if isinstance(event, Mapping) else None
+    return found if isinstance(found, list) else []
+
+
+def type_of(event: Any) -> str:
+    """Return an event's type. For a batch of messages, return a text such as `batch of 2`."""
+    if found := records(event):
+        return f"batch of {len(found)}"
+    return str(event.get("detail-type")) if isinstance(event, Mapping) else "without a type"
 
 
 def _event(

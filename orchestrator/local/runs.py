@@ -9,6 +9,7 @@ from orchestrator.builders.codebuild import SUCCEEDED, console_link
 from orchestrator.local import messages
 from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.jenkins import Build, JenkinsServer
+from orchestrator.run import RUN_ID_VARIABLE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class EmulatedRun:
         builder: The builder's name.
         job: The job's name.
         id: The run's id in the build system, as in the outcome of its start.
+        run_id: The run's id in this package; `None` if the package did not start the run.
         link: Address of the run's web page.
         build: The build, as the emulated server keeps it.
     """
@@ -26,6 +28,7 @@ class EmulatedRun:
     builder: str
     job: str
     id: str
+    run_id: str | None
     link: str | None
     build: Any
 
@@ -61,14 +64,20 @@ class EmulatedRuns:
         self._failing = failing
         self._seen_builds = 0
         self._running: deque[EmulatedRun] = deque()
+        self._jobs: set[str] = set()
 
     def started(self) -> list[EmulatedRun]:
         """Start a build for each item in Jenkins' queue, and return all runs that were started since the last call."""
         builds = self._codebuild.builds[self._seen_builds :]
         self._seen_builds += len(builds)
-        started = [*map(_codebuild_run, builds), *map(self._jenkins_run, self._jenkins.run_queue())]
+        started = [*map(self._codebuild_run, builds), *map(self._jenkins_run, self._jenkins.run_queue())]
         self._running.extend(started)
+        self._jobs.update(run.job for run in started)
         return started
+
+    def never_started(self) -> list[str]:
+        """Return the names of the jobs whose runs should fail, but that were never started."""
+        return [job for job in dict.fromkeys(self._failing) if job not in self._jobs]
 
     def end_next(self) -> EmulatedEnding | None:
         """End the run that was started first, and return its end. Return `None` if no run is left."""
@@ -86,9 +95,21 @@ class EmulatedRuns:
 
     def _jenkins_run(self, build: Build) -> EmulatedRun:
         link = f"{self._jenkins.url}/queue/item/{build.queue_id}/"
-        return EmulatedRun(builder="JENKINS", job=build.job.path, id=str(build.queue_id), link=link, build=build)
+        return EmulatedRun(
+            builder="JENKINS",
+            job=build.job.path,
+            id=str(build.queue_id),
+            run_id=build.values.get(RUN_ID_VARIABLE),
+            link=link,
+            build=build,
+        )
 
-
-def _codebuild_run(build: dict[str, Any]) -> EmulatedRun:
-    link = console_link(build["arn"])
-    return EmulatedRun(builder="CODE_BUILD", job=build["projectName"], id=build["id"], link=link, build=build)
+    def _codebuild_run(self, build: dict[str, Any]) -> EmulatedRun:
+        return EmulatedRun(
+            builder="CODE_BUILD",
+            job=build["projectName"],
+            id=build["id"],
+            run_id=self._codebuild.variables(build).get(RUN_ID_VARIABLE),
+            link=console_link(build["arn"]),
+            build=build,
+        )

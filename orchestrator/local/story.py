@@ -1,17 +1,27 @@
 """Prints what happens to tenants, one line for each step, in the order in which it happens."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, TextIO
 
 from orchestrator.action import OutcomeStatus
 from orchestrator.local.http_server import Request
+from orchestrator.local.results import Failed, Handled, NotTaken, Result
 from orchestrator.local.runs import EmulatedEnding, EmulatedRun
-from orchestrator.local.summary import cut
+from orchestrator.local.summary import cut, handled_lines, job_lines
+from orchestrator.local.terminal import Lines
 
-# Outcomes that leave no trace outside the function, so only the handler's answer shows them.
-_WITHOUT_TRACE = (OutcomeStatus.SUPERSEDED, OutcomeStatus.IGNORED, OutcomeStatus.SKIPPED)
+# What comes of these is printed where it arrives: at a build system, on the bus, or at the control plane. A change of a
+# tenant record is printed with the record's new status.
+_SEEN_ELSEWHERE = (
+    OutcomeStatus.STARTED,
+    OutcomeStatus.PUBLISHED,
+    OutcomeStatus.SENT,
+    OutcomeStatus.REFUSED,
+    OutcomeStatus.SAVED,
+    OutcomeStatus.UPDATED,
+)
 
 
 class Story:
@@ -20,8 +30,9 @@ class Story:
     Values of events are not printed, except for names, ids and the status of a webhook.
     """
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+    def __init__(self, stream: TextIO | None) -> None:
+        """Store the stream to print to; `None` prints nothing."""
+        self._lines = Lines(stream)
 
     def event(self, event_type: str, origin: str) -> None:
         """Print that an event is handled.
@@ -32,25 +43,34 @@ class Story:
         """
         self._print(f"event {cut(event_type)}, from {cut(origin)}")
 
-    def answer(self, answer: Any) -> None:
-        """Print what the handler's answer says about consumers and actions that did nothing."""
-        consumers = answer.get("consumers") if isinstance(answer, Mapping) else None
-        if consumers is None:
-            return
-        if not consumers:
-            self._print("  no consumer takes it, or it is ignored")
-        for outcome in (outcome for consumer in consumers for outcome in consumer["outcomes"]):
-            reason = cut(outcome.get("reason", "no reason"))
-            if outcome["status"] == OutcomeStatus.WAITING:
-                self._print(f"  waits: {reason}")
-            elif outcome["status"] in _WITHOUT_TRACE:
-                self._print(f"  {cut(outcome['action'])} {outcome['status']}: {reason}")
+    def results(self, results: Sequence[Result]) -> None:
+        """Print what the function has logged about consumers and actions that did nothing, and about what waits."""
+        for result in results:
+            match result:
+                case NotTaken():
+                    self._print(f"  {result.text}")
+                case Handled():
+                    for line in handled_lines(result, left_out=_SEEN_ELSEWHERE):
+                        self._print(line)
+                case Failed():
+                    pass  # an error is printed apart from the story
+
+    def changed(self, tenant_id: str, record: Mapping[str, Any] | None, *, is_alone: bool) -> None:
+        """Print that a tenant record was changed, with its status.
+
+        Args:
+            tenant_id: The tenant's id.
+            record: The tenant record.
+            is_alone: Whether the event has changed no other record, so that the tenant need not be named.
+        """
+        status = cut(str((record or {}).get("status", "changed")))
+        self._print(f"  tenant record: {status}" if is_alone else f"  tenant record of {cut(tenant_id)}: {status}")
 
     def started(self, run: EmulatedRun) -> None:
         """Print that a job was started."""
-        self._print(f"  job started: {_named(run)}, {cut(run.id)}")
-        if run.link is not None:
-            self._print(f"    {run.link}")
+        job = {"builder": run.builder, "name": run.job, "runId": run.run_id, "id": run.id, "link": run.link}
+        for line in job_lines("started", {name: value for name, value in job.items() if value is not None}):
+            self._print(line)
 
     def published(self, entry: Mapping[str, Any]) -> None:
         """Print that an event was published."""
@@ -93,7 +113,7 @@ class Story:
         self._print(f"tenant {cut(tenant_id)}: {cut(str(record.get('status', 'no status')))}{because}")
 
     def _print(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+        self._lines.print(line)
 
 
 def _named(run: EmulatedRun) -> str:

@@ -1,29 +1,76 @@
-"""Prints a summary of each local invocation: the events, builds and callbacks that it caused."""
+"""Says in lines what came of an event: its jobs, records, events and callbacks, and what waits; with `-v` in detail."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any, TextIO
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, TextIO
 
+from orchestrator.action import OutcomeStatus
 from orchestrator.local.http_server import Request
+
+if TYPE_CHECKING:
+    from orchestrator.local.results import Handled
 
 _VALUE_LENGTH = 200
 _BODY_LENGTH = 2000
 
 
-def heading(stream: TextIO | None, file: str) -> None:
-    """Print the name of an event file as a heading. If `stream` is `None`, print nothing."""
-    if stream is not None:
-        print(f"\n== {file}", file=stream, flush=True)
+def handled_lines(result: "Handled", left_out: Collection[OutcomeStatus] = ()) -> Iterator[str]:
+    """Yield the lines about an event that was handled, or that waits.
+
+    Args:
+        result: What its consumers did.
+        left_out: The statuses of outcomes that get no line.
+    """
+    for name in result.idle:
+        yield f"  {cut(name)}: nothing to do"
+    for outcome in result.outcomes:
+        if outcome["status"] not in left_out:
+            yield from _outcome_lines(outcome)
 
 
-def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *, values_shown: bool) -> None:
-    """Print the requested builds with their variables. If `stream` is `None`, print nothing.
+def _outcome_lines(outcome: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines about one outcome. Everything about it is said once; values of events are left out."""
+    status, name = str(outcome["status"]), cut(str(outcome.get("name")))
+    reason = f": {cut(outcome['reason'])}" if "reason" in outcome else ""
+    match outcome["status"]:
+        case OutcomeStatus.STARTED | OutcomeStatus.ALREADY_STARTED:
+            yield from job_lines(status, outcome)
+        case OutcomeStatus.SAVED | OutcomeStatus.UPDATED:
+            yield f"  tenant record {status}: {name}"
+        case OutcomeStatus.PUBLISHED | OutcomeStatus.ALREADY_PUBLISHED:
+            yield f"  {status}: {name}"
+        case OutcomeStatus.SENT | OutcomeStatus.ALREADY_SENT:
+            yield f"  callback {status} to {name}"
+        case OutcomeStatus.SWEPT:
+            yield f"  swept: {outcome.get('checked')} runs checked, {outcome.get('published')} endings published"
+        case OutcomeStatus.WAITING:
+            yield f"  waits{reason}"
+        case _:
+            yield f"  {outcome['action']} {status}{reason}"
+
+
+def job_lines(status: str, job: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the lines about a job.
+
+    Args:
+        status: What happened to the job, such as `started`.
+        job: The members of the job's outcome.
+    """
+    yield f"  job {status}: {cut(str(job.get('builder')))} {cut(str(job.get('name')))}"
+    if "runId" in job:
+        yield f"    run {cut(str(job['runId']))}"
+    if "id" in job:
+        yield f"    id {cut(str(job['id']))}"
+    if link := job.get("buildLink") or job.get("link"):
+        yield f"    {cut(str(link), _BODY_LENGTH)}"
+
+
+def builds(stream: TextIO, variables: Mapping[str, Mapping[str, str]], *, values_shown: bool) -> None:
+    """Print the requested builds with their variables.
 
     Args:
         variables: The variables of each build, by run id.
         values_shown: Whether to print the variables' values as well as their names. Real values may be secret.
     """
-    if stream is None:
-        return
     for run_id, sent in variables.items():
         print(f"   run {run_id} was requested with {len(sent)} variables:", file=stream)
         width = max(map(len, sent), default=0)
@@ -32,24 +79,20 @@ def builds(stream: TextIO | None, variables: Mapping[str, Mapping[str, str]], *,
     stream.flush()
 
 
-def events(stream: TextIO | None, published: Iterable[Mapping[str, Any]], *, values_shown: bool) -> None:
-    """Print the published events. If `stream` is `None`, print nothing.
+def events(stream: TextIO, published: Iterable[Mapping[str, Any]], *, values_shown: bool) -> None:
+    """Print the published events.
 
     Args:
         published: The entry of each event, as it was given to PutEvents.
         values_shown: Whether to print the events' details as well as their types. Real details may be secret.
     """
-    if stream is None:
-        return
     for entry in published:
         print(f"   event {cut(entry['DetailType'])} was published:", file=stream)
         print(f"     {cut(entry['Detail'], _BODY_LENGTH) if values_shown else '…'}", file=stream)
 
 
-def callbacks(stream: TextIO | None, requests: Iterable[Request]) -> None:
-    """Print the callbacks that the emulated control plane received. If `stream` is `None`, print nothing."""
-    if stream is None:
-        return
+def callbacks(stream: TextIO, requests: Iterable[Request]) -> None:
+    """Print the callbacks that the emulated control plane received."""
     for request in requests:
         print(f"   callback to {request.headers['Host']}{request.path}:", file=stream)
         print(f"     {cut(request.body.decode(), _BODY_LENGTH)}", file=stream)

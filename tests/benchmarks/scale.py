@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from orchestrator.intake.redelivery import MAX_AGE_SECONDS, wait_seconds
+from orchestrator.local.terminal import ProgressBar
 from tests.support.lambda_runtime import ROOT
 
 
@@ -479,9 +480,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         f"{'tries/event':>13}{'throttled':>11}{'$/1,000':>9}"
     )
     outcomes: dict[tuple[int, str], Outcome] = {}
-    for (builds, mode), simulate in scenarios().items():
+    bursts_ahead = scenarios()
+    bar = ProgressBar("bursts", len(bursts_ahead))
+    for (builds, mode), simulate in bursts_ahead.items():
         random.seed(1)
-        outcome = outcomes[builds, mode] = simulate(Quotas(running_builds=builds), burst)
+        with bar.step():
+            outcome = outcomes[builds, mode] = simulate(Quotas(running_builds=builds), burst)
         print(
             f"{builds:<16,}{mode:<32}{len(outcome.started):>9,}{len(outcome.failed):>9,}"
             f"{duration(max(outcome.first_tries)):>13}{duration(max(outcome.started)):>12}"
@@ -494,11 +498,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         per_second = builds / burst.build_seconds
         print(f"{builds:<16,}{per_second * 3600:>26,.0f}{largest:>21,}{per_second * MAX_AGE_SECONDS:>13,.0f}")
     print(f"\n{'a steady day':<16}{'mode':<32}{'events':>9}{'failed':>9}{'median wait':>13}{'longest wait':>14}")
+    modes = (("direct", _direct_by_10), ("buffered, concurrency 10", _buffered_by_10))
+    bar = ProgressBar("days", len(_LOADS) * len(modes))
     for load in _LOADS:
-        for mode, simulate in (("direct", _direct_by_10), ("buffered, concurrency 10", _buffered_by_10)):
+        for mode, simulate in modes:
             random.seed(1)
             day = steady(load, _RUNNING_BUILDS[0], burst)
-            outcome = simulate(Quotas(running_builds=_RUNNING_BUILDS[0]), day)
+            with bar.step():
+                outcome = simulate(Quotas(running_builds=_RUNNING_BUILDS[0]), day)
             waits = sorted(outcome.waits)
             print(
                 f"{f'{load:.0%} of {_RUNNING_BUILDS[0]}':<16}{mode:<32}{day.tenants:>9,}{len(outcome.failed):>9,}"

@@ -117,9 +117,75 @@ def test_invoke_acts_on_a_real_account_only_with_consent(
 
     assert (result.code, result.out) == (1, "")
     assert result.last_error == (
-        "orchestrator: Declined: nothing was done: there is no terminal to ask on; add --yes to agree"
+        "orchestrator: Declined: nothing was done, for there is no terminal to ask on; add --yes to agree"
     )
     assert stack.runs() == []
+
+
+def test_invoke_reads_every_file_before_it_asks(stack: Deployment, command: Command, event: str) -> None:
+    result = command("invoke", "--stack", STACK, "--yes", event, "absent.json")
+
+    assert (result.code, result.out) == (1, "")
+    assert result.err == "orchestrator: absent.json: InvalidEvent: cannot be read: No such file or directory\n"
+    assert stack.runs() == []
+
+
+@pytest.mark.parametrize(
+    ("variable", "error"),
+    [
+        ("AWS_ACCESS_KEY_ID", "NoCredentialsError; set AWS_PROFILE, or give the function a role"),
+        ("AWS_DEFAULT_REGION", "NoRegionError; set AWS_REGION"),
+    ],
+)
+def test_invoke_looks_for_credentials_and_region_before_it_asks(
+    command: Command, event: str, monkeypatch: pytest.MonkeyPatch, variable: str, error: str
+) -> None:
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in (variable, "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+
+    result = command("invoke", "--aws", event)
+
+    assert (result.code, result.out) == (1, "")
+    assert result.err == f"orchestrator: ConfigurationError: nothing was done: {error}\n"
+
+
+def test_invoke_loads_the_handler_before_it_asks(command: Command, event: str) -> None:
+    result = command("invoke", "--aws", "--handler", "absent:x", event)
+
+    assert result.err == "orchestrator: ConfigurationError: --handler absent:x: module absent does not exist\n"
+
+
+def test_a_script_that_agrees_can_have_it_quiet(stack: Deployment, command: Command, event: str) -> None:
+    result = command("invoke", "--stack", STACK, "--yes", "--quiet", event)
+
+    assert (result.code, result.err) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["two words", "9lives", "https://x.example.com", "", "arn:aws:s3:::bucket"])
+def test_a_name_that_no_stack_can_have_is_refused_without_a_request(command: Command, name: str) -> None:
+    result = command("jobs", "--stack", name)
+
+    assert result.code == 1
+    assert result.err == (
+        f"orchestrator: ConfigurationError: --stack {name!r} is neither a stack's name, which has letters, digits and "
+        "hyphens, nor its ARN\n"
+    )
+
+
+@pytest.mark.parametrize("url", ["orchestrator-failures", "https://sqs.eu-west-1.amazonaws.com", "http://[x/1/q"])
+def test_what_is_no_url_of_a_queue_is_refused_without_a_request(
+    command: Command, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("FAILURE_QUEUE_URL", url)
+
+    result = command("failures")
+
+    assert result.code == 1
+    assert result.err == (
+        f"orchestrator: ConfigurationError: FAILURE_QUEUE_URL in this shell's settings is {url!r}, which is not the "
+        "URL of a queue; write it as https://sqs.REGION.amazonaws.com/ACCOUNT/NAME\n"
+    )
 
 
 def test_invoke_goes_on_when_the_person_agrees(

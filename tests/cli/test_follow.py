@@ -126,15 +126,18 @@ def test_a_tenant_without_a_deployment_job_is_deployed_after_its_provisioning(fo
     done = follow(PROVISIONING)
 
     assert done.code == 0
-    assert done.steps == [
+    assert [step for step in done.steps if not step.startswith("    ")] == [
         "event TENANT_PROVISIONING",
+        "  tenant record: PROVISIONING",
         "  job started: CODE_BUILD premium-tenant-provisioning",
         "job ended: CODE_BUILD premium-tenant-provisioning",
         "event CodeBuild Build State Change",
         "  published: TENANT_PROVISIONING_SUCCESS",
         "event TENANT_PROVISIONING_SUCCESS",
+        "  tenant record: PROVISIONED",
         "  published: TENANT_DEPLOYMENT",
         "event TENANT_DEPLOYMENT",
+        "  tenant record: DEPLOYED",
         "  webhook to control-plane.example.com: status 1",
         f"tenant {TENANT_ID}: DEPLOYED",
     ]
@@ -152,12 +155,23 @@ def test_standard_output_has_one_answer_for_each_event(follow: Follow) -> None:
     assert len({answer["eventId"] for answer in done.answers}) == 4
 
 
-def test_a_started_job_is_printed_with_the_id_and_link_of_the_answer(follow: Follow) -> None:
-    done = follow(PROVISIONING)
+@pytest.mark.parametrize(
+    ("file", "job"),
+    [
+        (PROVISIONING, "CODE_BUILD premium-tenant-provisioning"),
+        (ENTERPRISE, "JENKINS tenants/enterprise-provisioning"),
+    ],
+)
+def test_a_started_job_is_printed_with_the_ids_and_the_link_of_the_answer(follow: Follow, file: str, job: str) -> None:
+    done = follow(file)
 
     outcome = done.answers[0]["consumers"][0]["outcomes"][-1]
-    place = done.story.index(f"  job started: CODE_BUILD premium-tenant-provisioning, {outcome['id']}")
-    assert done.story[place + 1] == f"    {outcome['link']}"
+    place = done.story.index(f"  job started: {job}")
+    assert done.story[place + 1 : place + 4] == [
+        f"    run {outcome['runId']}",
+        f"    id {outcome['id']}",
+        f"    {outcome['link']}",
+    ]
 
 
 def test_a_tenant_with_a_deployment_job_is_deployed_when_that_job_has_ended(follow: Follow) -> None:
@@ -198,14 +212,6 @@ def test_on_jenkins_a_sweep_finds_the_end_of_each_job(follow: Follow) -> None:
     assert done.types.count("Scheduled Event") == 2
 
 
-def test_a_job_on_jenkins_is_printed_with_the_id_and_link_of_the_answer(follow: Follow) -> None:
-    done = follow(ENTERPRISE)
-
-    outcome = done.answers[0]["consumers"][0]["outcomes"][-1]
-    place = done.story.index(f"  job started: JENKINS tenants/enterprise-provisioning, {outcome['id']}")
-    assert done.story[place + 1] == f"    {outcome['link']}"
-
-
 @pytest.mark.parametrize(
     ("file", "job"),
     [(PROVISIONING, "premium-tenant-provisioning"), (ENTERPRISE, "tenants/enterprise-provisioning")],
@@ -220,10 +226,23 @@ def test_a_job_that_is_to_fail_fails_the_provisioning(follow: Follow, file: str,
 
 
 def test_several_jobs_can_fail(follow: Follow) -> None:
-    done = follow("--fail", "premium-tenant-provisioning", "--fail", "standard-tenant-deployment", STANDARD)
+    jobs = ("tenants/enterprise-provisioning", "standard-tenant-deployment")
 
-    assert done.types[-1] == "TENANT_DEPLOYMENT_FAILURE"
-    assert f"tenant {TENANT_ID}: DEPLOYMENT_FAILED (" in done.story[-1]
+    done = follow("--fail", jobs[0], "--fail", jobs[1], STANDARD, ENTERPRISE)
+
+    assert done.code == 0
+    assert f"tenant {TENANT_ID}: DEPLOYMENT_FAILED (" in done.story[-2]
+    assert ": PROVISIONING_FAILED (" in done.story[-1]
+
+
+def test_a_job_that_is_to_fail_but_is_never_started_is_an_error(follow: Follow) -> None:
+    done = follow("--fail", "standard-tenant-deployment", PROVISIONING)
+
+    assert done.code == 1
+    assert done.story[-1] == (
+        "orchestrator: --fail standard-tenant-deployment: ConfigurationError: no event started this job, so no run of "
+        "it has failed"
+    )
 
 
 def test_a_deprovisioning_waits_until_the_provisioning_has_ended(follow: Follow) -> None:
@@ -317,7 +336,7 @@ def test_a_job_of_ones_own_ends_too(follow: Follow, event_file: Callable[..., st
 
     assert done.code == 0
     assert done.types == ["TENANT_SUSPENDED", "CodeBuild Build State Change", "TENANT_SUSPENDED_SUCCESS"]
-    assert "  no consumer takes it" in done.steps
+    assert "  no consumer takes it: its type has no consumer" in done.steps
 
 
 def test_without_consumers_of_endings_a_run_ends_unnoticed(follow: Follow, event_file: Callable[..., str]) -> None:
@@ -333,7 +352,7 @@ def test_a_tenant_without_a_record_is_printed_as_such(follow: Follow, event_file
 
     assert done.story == [
         "event TENANT_RENAMED, from event.json",
-        "  no consumer takes it, or it is ignored",
+        "  no consumer takes it: its type has no consumer",
         "tenant t9: no record",
     ]
 
@@ -346,6 +365,7 @@ def test_callbacks_other_than_webhooks_are_printed_with_their_host_only(follow: 
     )
 
     assert [line for line in done.story if line.startswith("  ")] == [
+        "  tenant record: DEPLOYED",
         "  callback to control-plane.example.com",
         "  callback to acme.example.com",
         "  callback to acme.example.com",
@@ -418,12 +438,57 @@ def test_verbose_adds_the_log_of_the_function(follow: Follow) -> None:
 
 def test_on_a_terminal_standard_output_has_the_story(follow: Follow, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
 
     done = follow(PROVISIONING)
 
     assert done.story == []
     assert done.out.splitlines()[-1] == f"tenant {TENANT_ID}: DEPLOYED"
     assert "{" not in done.out
+
+
+def test_quiet_leaves_the_story_out(follow: Follow) -> None:
+    done = follow("--quiet", PROVISIONING)
+
+    assert (done.code, done.story) == (0, [])
+    assert done.types[-1] == "TENANT_DEPLOYMENT"
+
+
+def test_an_event_that_is_delivered_again_by_a_queue_has_its_outcome_in_the_story(
+    follow: Follow, tmp_path: Path
+) -> None:
+    later = {**sample("tenant-provisioning"), "id": "later"}
+    (tmp_path / "later.json").write_text(json.dumps(later))
+
+    done = follow(PROVISIONING, DEPROVISIONING, "later.json")
+
+    place = done.story.index("event TENANT_DEPROVISIONING, from the waiting queue")
+    assert done.story[place + 1].startswith("  UpdateTenant superseded: ")
+
+
+def test_the_story_has_the_outcomes_of_each_message_of_a_batch(follow: Follow) -> None:
+    done = follow(str(EVENTS / "sqs-batch.json"))
+
+    place = done.story.index(f"event batch of 2, from {EVENTS / 'sqs-batch.json'}")
+    assert [line.partition(" of ")[0] for line in done.story[place + 1 : place + 3]] == ["  tenant record"] * 2
+    assert all(line.endswith(": PROVISIONING") for line in done.story[place + 1 : place + 3])
+
+
+def test_a_strict_run_fails_for_an_event_of_a_file_that_nobody_takes_but_not_for_what_follows(
+    follow: Follow, event_file: Callable[..., str]
+) -> None:
+    unknown = event_file("TENANT_RENAMED", {"tenantId": "t9"}, "renamed.json")
+    suspended = event_file("TENANT_SUSPENDED", {"id": "t1"}, "suspended.json")
+    own = ("--strict", "--handler", "own:lambda_handler", "--job", "suspend-tenant")
+
+    assert follow(*own, suspended).code == 0
+    done = follow(*own, unknown)
+
+    assert done.code == 1
+    assert done.story[:2] == [
+        "event TENANT_RENAMED, from renamed.json",
+        "orchestrator: renamed.json: NoConsumer: no consumer takes it: its type has no consumer",
+    ]
 
 
 def test_the_clock_is_the_real_one_again_afterwards(follow: Follow) -> None:

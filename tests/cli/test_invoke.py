@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import boto3
 import pytest
 from moto.server import ThreadedMotoServer
 
+from orchestrator import telemetry
 from orchestrator.cli.main import main
 from orchestrator.local.codebuild import CodeBuildServer
 from tests.support.events import EVENTS, changed, sample
@@ -31,6 +33,25 @@ def scale_down(event: Event) -> StartJob:
 lambda_handler = create_handler(registry)
 not_a_handler = 7
 """
+
+FAILING = """
+@registry.consumer("TENANT_SUSPENDED")
+def fail(event: Event) -> None:
+    raise KeyError("do-not-tell")
+"""
+
+MOVING = """
+from orchestrator.lifecycle import registry as lifecycle
+
+registry.include(lifecycle)
+
+@registry.consumer("TENANT_MOVED", when=lambda event: event.detail["region"] == "eu")
+def move(event: Event) -> None:
+    return None
+"""
+
+PROVISIONING = str(EVENTS / "tenant-provisioning.json")
+UNKNOWN_RUN = {"tenantId": "t1", "region": "us", "ORCHESTRATOR_RUN_ID": "0" * 32}
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +90,19 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
     return run
 
 
+@pytest.fixture
+def run_on_terminal(run: Run, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the command with a terminal, which knows no colours, as standard output and standard error."""
+
+    def run_on_terminal(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+        monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+        monkeypatch.setenv("TERM", "dumb")
+        return run(*arguments)
+
+    return run_on_terminal
+
+
 def started(answer: str) -> dict[str, Any]:
     (consumer,) = json.loads(answer)["consumers"]
     outcome: dict[str, Any] = consumer["outcomes"][-1]
@@ -89,35 +123,147 @@ def test_the_installed_command_runs_an_event() -> None:
 
     assert started(done.stdout)["name"] == "premium-tenant-provisioning"
     assert done.stdout.count("\n") == 1
-    assert '"message":"event handled"' in done.stderr
+    assert done.stderr == ""
 
 
-def test_stdout_has_only_the_answer_and_logs_go_to_stderr(run: Run) -> None:
+def test_stdout_has_only_the_answer(run: Run) -> None:
     code, out, err = run("invoke", str(EVENTS / "tenant-provisioning.json"))
 
-    assert code == 0
+    assert (code, err) == (0, "")
     assert started(out)["status"] == "started"
-    assert [json.loads(line) for line in err.splitlines()]
 
 
-def test_on_a_terminal_the_answer_is_indented_and_the_variables_are_shown(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+def test_on_a_terminal_a_summary_takes_the_place_of_the_answer(run_on_terminal: Run) -> None:
+    code, out, err = run_on_terminal("invoke", PROVISIONING)
 
-    _, out, err = run("invoke", str(EVENTS / "tenant-provisioning.json"))
+    answer_lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert answer_lines[:3] == [
+        f"event TENANT_PROVISIONING, from {PROVISIONING}",
+        "  tenant record saved: 4b1f6c0e-3c1d-4a58-9a55-7d9f0e6a2c11",
+        "  job started: CODE_BUILD premium-tenant-provisioning",
+    ]
+    assert [line.split()[0] for line in answer_lines[3:5]] == ["run", "id"]
+    assert answer_lines[5].startswith("    https://eu-west-1.console.aws.amazon.com/")
+    assert len(answer_lines) == 6
 
+
+def test_a_quiet_terminal_gets_the_answer(run_on_terminal: Run) -> None:
+    code, out, err = run_on_terminal("invoke", "--quiet", PROVISIONING)
+
+    assert (code, err) == (0, "")
     assert out.startswith('{\n  "eventId": ')
+
+
+def test_verbose_shows_the_log_and_the_variables_without_a_terminal(run: Run) -> None:
+    _, _, err = run("invoke", "-v", PROVISIONING)
+
+    assert '"message":"event handled"' in err
+    assert "was requested with 16 variables" in err
     assert "tokenExpirationSeconds   3600" in err
     assert "ORCHESTRATOR_TENANT_ID   4b1f6c0e" in err
     assert "… (6" in err  # the tenant's JSON is cut
 
 
-def test_verbose_shows_the_variables_without_a_terminal(run: Run) -> None:
-    _, _, err = run("invoke", "-v", str(EVENTS / "tenant-provisioning.json"))
+def test_quiet_and_verbose_contradict_each_other(run: Run) -> None:
+    assert run("invoke", "-q", "-v", PROVISIONING)[0] == 1
 
-    assert "was requested with 16 variables" in err
+
+def test_a_failure_is_shown_once_beside_what_the_other_consumers_did(
+    run_on_terminal: Run, tmp_path: Path, own_event: str
+) -> None:
+    (tmp_path / "own.py").write_text(OWN_HANDLER + FAILING)
+
+    code, out, err = run_on_terminal("invoke", "--handler", "own:lambda_handler", own_event)
+
+    assert code == 1
+    assert "  job started: CODE_BUILD basic-tenant-provisioning" in out
+    assert "KeyError" not in out
+    assert err.count("KeyError") == err.count("\n") == 1
+
+
+def test_several_files_are_counted(run_on_terminal: Run, tmp_path: Path) -> None:
+    (tmp_path / "bad.json").write_text("[]")
+    (tmp_path / "renamed.json").write_text(json.dumps(sample("tenant-provisioning", **{"detail-type": "RENAMED"})))
+
+    _, out, _ = run_on_terminal(
+        "invoke", "bad.json", "renamed.json", PROVISIONING, str(EVENTS / "scheduled-sweep.json")
+    )
+
+    assert out.splitlines()[-1] == "4 files: 2 handled, 1 failed, 1 not taken"
+
+
+def test_a_batch_has_its_outcomes_in_the_summary_and_its_failures_are_errors(
+    run_on_terminal: Run, tmp_path: Path
+) -> None:
+    batch = json.loads((EVENTS / "sqs-batch.json").read_text())
+    batch["Records"][0]["body"] = "{"
+    (tmp_path / "batch.json").write_text(json.dumps(batch))
+
+    code, out, err = run_on_terminal("invoke", "batch.json")
+
+    assert code == 1
+    assert "  job started: CODE_BUILD basic-tenant-provisioning" in out
+    assert err.startswith("orchestrator: batch.json: InvalidEvent: ")
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_file_with_a_byte_order_mark_is_read(run: Run, tmp_path: Path, encoding: str) -> None:
+    (tmp_path / "event.json").write_text(json.dumps(sample("tenant-provisioning")), encoding=encoding)
+
+    code, out, _ = run("invoke", "event.json")
+
+    assert (code, started(out)["status"]) == (0, "started")
+
+
+def test_standard_input_with_a_byte_order_mark_is_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("\ufeff" + json.dumps(sample("tenant-provisioning"))))
+
+    assert run("invoke", "-")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("event_type", "text"),
+    [
+        ("TENANT_RENAMED", "no consumer takes it: its type has no consumer"),
+        (
+            "TENANT_MOVED",
+            "no consumer takes it: the condition of move is false (event.detail['region'] == 'eu')",
+        ),
+        ("TENANT_DEPLOYMENT_SUCCESS", "ignored: the ledger has no record of that run"),
+    ],
+)
+def test_an_event_that_nobody_takes_says_why_and_is_an_error_only_if_strict(
+    run: Run, tmp_path: Path, event_type: str, text: str
+) -> None:
+    (tmp_path / "own.py").write_text(OWN_HANDLER + MOVING)
+    event = sample("tenant-deployment-success", **{"detail-type": event_type, "detail": UNKNOWN_RUN})
+    (tmp_path / "event.json").write_text(json.dumps(event))
+    arguments = ("invoke", "--handler", "own:lambda_handler", "event.json")
+
+    code, out, err = run(*arguments)
+
+    assert (code, json.loads(out)["consumers"]) == (0, [])
+    assert err == f"orchestrator: event.json: {text}\n"
+    assert run(*arguments, "--strict")[::2] == (1, f"orchestrator: event.json: NoConsumer: {text}\n")
+    assert run(*arguments, "--quiet")[2] == ""
+
+
+def test_why_nobody_takes_an_event_is_said_whatever_the_level_of_the_log(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "event.json").write_text(json.dumps(sample("tenant-provisioning", **{"detail-type": "RENAMED"})))
+    level = telemetry.logger.log_level
+    telemetry.logger.setLevel("CRITICAL")
+    try:
+        _, _, err = run("invoke", "-v", "event.json")
+        assert telemetry.logger.log_level == logging.CRITICAL
+    finally:
+        telemetry.logger.setLevel(level)
+
+    assert "no consumer takes it: its type has no consumer" in err
+    assert '"level"' not in err
 
 
 def test_the_jenkins_sample_runs_on_an_embedded_jenkins(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,7 +333,8 @@ def test_debug_shows_the_traceback(run: Run, tmp_path: Path) -> None:
         (b"{", "is not valid JSON: Expecting property name enclosed in double quotes in line 1, column 2"),
         (b"", "is not valid JSON: Expecting value in line 1, column 1"),
         (b'{"a": NaN}', "is not valid JSON: NaN is not a JSON number"),
-        (b"\xff", "is not UTF-8 text"),
+        (b"\xff", "is neither UTF-8 text nor UTF-16 with a byte-order mark"),
+        (b"\xff\xfe\x00", "is neither UTF-8 text nor UTF-16 with a byte-order mark"),
     ],
 )
 def test_a_file_that_is_not_json_is_named(run: Run, tmp_path: Path, content: bytes, message: str) -> None:

@@ -328,8 +328,9 @@ def test_a_custom_builder_is_found_by_its_name(registry: Registry) -> None:
     answer = invoke(create_handler(registry, builders={"GITHUB": own}), event())
 
     assert [job.name for job in own.jobs] == ["x"]
+    run_id = own.jobs[0].variables["ORCHESTRATOR_RUN_ID"]
     assert answer["consumers"][0]["outcomes"] == [
-        {"action": "StartJob", "status": "started", "builder": "GITHUB", "name": "x", "id": "x#1"}
+        {"action": "StartJob", "status": "started", "builder": "GITHUB", "name": "x", "id": "x#1", "runId": run_id}
     ]
 
 
@@ -448,6 +449,7 @@ def test_an_event_without_a_consumer_is_logged_and_counted(
     assert answer["consumers"] == []
     assert (log["level"], log["message"]) == ("WARNING", "no consumer takes this event")
     assert (log["event_type"], log["correlation_id"]) == ("TENANT_SUSPENDED", answer["eventId"])
+    assert (log["not_taken"], log["declined"]) == ("its type has no consumer", [])
     assert metric["EventUnhandled"] == [1.0]
     assert SECRET not in str(log)
 
@@ -459,7 +461,20 @@ def test_an_event_whose_conditions_do_not_hold_counts_as_unhandled(
 
     invoke(handler, event())
 
-    assert json_lines(capsys.readouterr().out)[1]["EventUnhandled"] == [1.0]
+    log, metric = json_lines(capsys.readouterr().out)
+    assert (log["not_taken"], log["declined"]) == ("the condition of a is false", ["a"])
+    assert metric["EventUnhandled"] == [1.0]
+
+
+def test_several_conditions_that_do_not_hold_are_all_named(
+    registry: Registry, handler: Application, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        registry.consumer("TENANT_SUSPENDED", name=name, when=lambda event: False)(job("x"))
+
+    invoke(handler, event())
+
+    assert json_lines(capsys.readouterr().out)[0]["not_taken"] == "the conditions of a, b are false"
 
 
 def test_a_repr_shows_no_secret() -> None:

@@ -237,6 +237,7 @@ def test_a_retry_after_a_kill_finds_the_job_that_was_started(
         "builder": "CODE_BUILD",
         "name": "x",
         "id": "x#1",
+        "runId": builds.started[0],
     }
 
 
@@ -338,7 +339,9 @@ def test_a_record_lasts_thirty_days_and_is_readable(handler: Application, event:
     assert record.pop("lockedUntil") / 1000 > datetime.now(UTC).timestamp()
     assert record.pop("owner") == record.pop("firstOwner")
     since = record.pop("since")
-    assert record.pop("outcome") == outcomes(invoke(handler, event))[0] | {"status": "started"}
+    stored = outcomes(invoke(handler, event))[0] | {"status": "started"}
+    assert stored.pop("runId") == record["id"]
+    assert record.pop("outcome") == stored
     assert record == {
         "id": record["id"],
         "state": "done",

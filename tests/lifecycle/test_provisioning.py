@@ -97,6 +97,7 @@ def test_the_answer_names_the_build_and_links_to_it(handler: Application, aws: R
         "id": build_id,
         "link": "https://eu-west-1.console.aws.amazon.com/codesuite/codebuild/123456789012/projects/"
         f"premium-tenant-provisioning/build/{build_id.replace(':', '%3A')}/?region=eu-west-1",
+        "runId": aws.of("StartBuild")[0]["idempotencyToken"],
     }
 
 

@@ -1,0 +1,119 @@
+"""Reports what came of each event of `orchestrator invoke`: a summary for a person, or the answers for a program."""
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, TextIO
+
+from orchestrator.cli.event_files import EventFile
+from orchestrator.cli.output import print_failed, print_failure, print_json, print_note, shown_file
+from orchestrator.local import messages, summary
+from orchestrator.local.environment import Surroundings
+from orchestrator.local.recorder import Recording
+from orchestrator.local.results import Failed, Handled, NoConsumer, NotTaken, Result
+from orchestrator.local.terminal import Lines
+
+
+class Report:
+    """Prints a summary of each event if a person reads it, and each answer as JSON if a program does.
+
+    If standard output is a terminal, it gets the summary, and nobody the answers. Otherwise, it gets the answers, and
+    standard error gets the summary if it is a terminal, or if the person has asked for it.
+    """
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        """Choose the streams.
+
+        Args:
+            options: The options of `orchestrator invoke`.
+        """
+        self._options = options
+        self._counts: Counter[str] = Counter()
+        self._answers, stream = _streams(options)
+        self._lines = None if stream is None else Lines(stream)
+        self._details = stream if options.verbose else None
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether an event could not be handled."""
+        return self._counts["failed"] > 0
+
+    def begin(self, file: EventFile) -> None:
+        """Report that the event in a file is handled next."""
+        if self._lines is not None:
+            self._lines.print(f"event {summary.cut(messages.type_of(file.event))}, from {shown_file(file.name)}")
+
+    def answered(self, file: EventFile, answer: Any, results: Sequence[Result]) -> None:
+        """Report that the handler has answered.
+
+        Args:
+            file: The event's file.
+            answer: The answer.
+            results: What the function has logged.
+        """
+        if self._answers is not None:
+            print_json(answer, self._answers)
+        untaken = [result for result in results if isinstance(result, NotTaken)]
+        self._report(results)
+        for one in untaken:
+            self._report_not_taken(file, one.text)
+        # An answer to a batch raises no error: it names the messages that come back.
+        failed = [result for result in results if isinstance(result, Failed)]
+        for failure in failed:
+            print_failed(failure.error, failure.text, file=file.name)
+        waits = any(isinstance(result, Handled) and result.waits for result in results)
+        has_failed = failed or (untaken and self._options.strict)
+        self._counts["failed" if has_failed else "not taken" if untaken else "waiting" if waits else "handled"] += 1
+
+    def failed(self, file: EventFile, error: Exception, results: Sequence[Result] = ()) -> None:
+        """Report that a file or its event could not be handled, and what the event's other consumers did."""
+        self._report(results)
+        print_failure(error, debug=self._options.debug, file=file.name)
+        self._counts["failed"] += 1
+
+    def end(self) -> None:
+        """Report how many of several events were handled."""
+        total = self._counts.total()
+        if self._lines is not None and total > 1:
+            counts = ", ".join(f"{number} {status}" for status, number in self._counts.most_common())
+            self._lines.print(f"{total} files: {counts}", "heading")
+
+    def details(self, recording: Recording, surroundings: Surroundings | None) -> None:
+        """Report the callbacks, the published events and the requested builds with their values, if that is wanted.
+
+        Args:
+            recording: The events and builds.
+            surroundings: The emulated services; `None` for the real ones, whose values may be secret and are not shown.
+        """
+        if self._details is not None:
+            if surroundings is not None:
+                summary.callbacks(self._details, surroundings.control_plane.requests)
+            is_emulated = surroundings is not None
+            summary.events(self._details, recording.published, values_shown=is_emulated)
+            summary.builds(self._details, recording.variables, values_shown=is_emulated)
+
+    def _report(self, results: Sequence[Result]) -> None:
+        for result in results:
+            if isinstance(result, Handled) and self._lines is not None:
+                if len(results) > 1:  # those of a batch
+                    self._lines.print(f"  event {summary.cut(result.event_type)}")
+                for line in summary.handled_lines(result):
+                    self._lines.print(line)
+
+    def _report_not_taken(self, file: EventFile, text: str) -> None:
+        if self._options.strict:
+            print_failure(NoConsumer(text), debug=False, file=file.name)
+        elif self._lines is not None:
+            self._lines.print(f"  {text}")
+        else:
+            print_note(f"{shown_file(file.name)}: {text}", quiet=self._options.quiet)
+
+
+def _streams(options: argparse.Namespace) -> tuple[TextIO | None, TextIO | None]:
+    """Return the stream for the answers and the stream for the summary; `None` where it is not to be printed."""
+    if options.quiet:
+        return sys.stdout, None
+    if sys.stdout.isatty():
+        return None, sys.stdout
+    return sys.stdout, sys.stderr if sys.stderr.isatty() or options.verbose else None

@@ -1,0 +1,45 @@
+"""The colours of lines and progress bars on a terminal. Only `terminal` imports this module, because it needs rich."""
+
+from typing import TextIO
+
+from rich.console import Console
+from rich.highlighter import RegexHighlighter
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.theme import Theme
+
+_STYLES = {
+    "heading": "bold",
+    "failure": "red",
+    "word.good": "green",
+    "word.bad": "red",
+    "word.waits": "yellow",
+    "word.event": "bold cyan",
+    "word.link": "underline blue",
+}
+
+
+class _Words(RegexHighlighter):
+    """Marks the words that say how something stands, the types of events, and links."""
+
+    base_style = "word."
+    highlights = (
+        r"(?P<link>https?://\S+)",
+        r"^ *event (?P<event>[^,]+)",
+        r"\b(?P<good>DEPLOYED|DEPROVISIONED|PROVISIONED|SUCCEEDED|SUCCESS|started|redriven|handled)\b",
+        r"\b(?P<bad>FAILURE|FAILED|FAULT|STOPPED|TIMED_OUT|UNSTABLE|ABORTED|overdue|refused|failed|kept)\b",
+        r"\b(?P<bad>\w+_FAILED|no consumer takes it)\b",
+        r"\b(?P<waits>waits|waiting|in doubt|superseded|ignored|skipped|not accepted)\b",
+    )
+
+
+def console(stream: TextIO) -> Console:
+    """Create a console for a terminal. It does not read markup, because its lines can contain texts from events."""
+    return Console(file=stream, theme=Theme(_STYLES), highlighter=_Words(), markup=False, emoji=False, soft_wrap=True)
+
+
+def progress(console: Console, description: str, total: int) -> Progress:
+    """Create a progress bar that disappears when it is stopped."""
+    columns = (TextColumn(description), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Progress(*columns, console=console, transient=True, redirect_stdout=False)
+    bar.add_task(description, total=total)
+    return bar

@@ -1,0 +1,130 @@
+"""Records what the function logs about each event: what its consumers did, what failed, and why no consumer took it.
+
+A handler's answer does not have all of that: there is none if a consumer failed, and that to a batch has no outcomes.
+"""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from orchestrator import application, telemetry
+from orchestrator.action import OutcomeStatus
+from orchestrator.errors import OrchestratorError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handled:
+    """At least one consumer took the event.
+
+    Attributes:
+        outcomes: The outcomes of the actions, in order, of one consumer after the other.
+        idle: The names of the consumers that had nothing to do.
+    """
+
+    event_type: str
+    outcomes: Sequence[Mapping[str, Any]]
+    idle: Sequence[str]
+
+    @property
+    def waits(self) -> bool:
+        """Whether a job of the event cannot be started yet."""
+        return any(outcome["status"] == OutcomeStatus.WAITING for outcome in self.outcomes)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The event is invalid, or one of its consumers failed.
+
+    Attributes:
+        error: Class name of the error.
+        text: The error's text.
+    """
+
+    error: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotTaken:
+    """No consumer took the event.
+
+    Attributes:
+        text: What a person reads about it, with the reason.
+    """
+
+    event_type: str
+    text: str
+
+
+Result: TypeAlias = Handled | Failed | NotTaken
+
+
+class NoConsumer(OrchestratorError):
+    """No consumer takes an event, and the person has asked for an error then."""
+
+
+@contextmanager
+def recorded(conditions: Mapping[str, str]) -> Iterator[list[Result]]:
+    """Record the results of all events that are handled in the `with` block, whatever the level of the log is.
+
+    Args:
+        conditions: The conditions of consumers as texts, by the consumer's name.
+    """
+    results: list[Result] = []
+    logger, listener = telemetry.logger._logger, _Listener(results, conditions)  # Powertools' own removes no handlers
+    level, handlers = logger.level, list(logger.handlers)
+    for handler in handlers:
+        handler.setLevel(level)
+    logger.setLevel(min(level, logging.INFO))
+    logger.addHandler(listener)
+    try:
+        yield results
+    finally:
+        logger.removeHandler(listener)
+        logger.setLevel(level)
+        for handler in handlers:
+            handler.setLevel(logging.NOTSET)
+
+
+class _Listener(logging.Handler):
+    def __init__(self, results: list[Result], conditions: Mapping[str, str]) -> None:
+        super().__init__()
+        self._results = results
+        self._conditions = conditions
+
+    def emit(self, record: logging.LogRecord) -> None:
+        result = self._result(record)
+        if result is not None:
+            self._results.append(result)
+
+    def _result(self, record: logging.LogRecord) -> Result | None:
+        """Read a result from a log line. Return `None` if the line has none, such as the line of a consumer."""
+        known = vars(record)
+        if record.pathname != application.__file__:
+            return None
+        if "not_taken" in known:
+            text = self._not_taken(known["not_taken"], known.get("declined"))
+            return NotTaken(event_type=known["event_type"], text=text)
+        if "consumers" in known:
+            consumers = known["consumers"]
+            outcomes = [outcome for consumer in consumers for outcome in consumer["outcomes"]]
+            idle = [one["name"] for one in consumers if not one["outcomes"] and not one["failed"]]
+            return Handled(event_type=known["event_type"], outcomes=outcomes, idle=idle)
+        if "error" in known:
+            return Failed(error=known["error"], text=record.getMessage())
+        return None
+
+    def _not_taken(self, reason: str, declined: Sequence[str] | None) -> str:
+        """Say why no consumer took an event.
+
+        Args:
+            reason: The function's own words.
+            declined: The names of the event type's consumers, whose conditions were all false. `None` if the event was
+                ignored before its consumers were asked.
+        """
+        if declined is None:
+            return f"ignored: {reason}"
+        texts = "; ".join(self._conditions[name] for name in declined if name in self._conditions)
+        return f"no consumer takes it: {reason}{f' ({texts})' if texts else ''}"

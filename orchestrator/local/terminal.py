@@ -1,0 +1,89 @@
+"""Prints lines and progress bars: on a terminal in colours, if rich is installed, and elsewhere as plain text."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+
+class Lines:
+    """Prints lines to a stream.
+
+    On a terminal, words such as `DEPLOYED` and `failed` are coloured. Apart from that, the text is the same everywhere.
+    A line is never broken, so that links stay whole.
+    """
+
+    def __init__(self, stream: TextIO | None) -> None:
+        """Create the printer.
+
+        Args:
+            stream: The stream; `None` prints nothing.
+        """
+        self._stream = stream
+        self._console = _console(stream)
+
+    def print(self, line: str, style: str = "") -> None:
+        """Print a line.
+
+        Args:
+            line: The line, or several.
+            style: The name of the whole line's style in `orchestrator.local.colours`; by default, only its words have
+                colours.
+        """
+        if self._console is not None:
+            self._console.print(line, style=style or None)
+        elif self._stream is not None:
+            print(line, file=self._stream, flush=True)
+
+
+class ProgressBar:
+    """A progress bar on standard error, if that is a terminal and rich is installed.
+
+    The bar is only visible during the `with` blocks of `step`. Between two steps, lines can be printed as usual.
+    """
+
+    def __init__(self, description: str, total: int, *, shown: bool = True) -> None:
+        """Create the bar.
+
+        Args:
+            description: What the steps are about, such as `events`.
+            total: The number of steps. With one step, there is no bar.
+            shown: Whether to show the bar at all.
+        """
+        self._progress = _progress(description, total) if shown and total > 1 else None
+
+    @contextmanager
+    def step(self) -> Iterator[None]:
+        """Show the bar during the `with` block, and count the block as one step."""
+        if self._progress is None:
+            yield
+            return
+        self._progress.start()
+        try:
+            yield
+        finally:
+            self._progress.advance(self._progress.task_ids[0])
+            self._progress.stop()
+
+
+def _console(stream: TextIO | None) -> "Console | None":
+    if stream is None or not stream.isatty():
+        return None
+    try:
+        from orchestrator.local import colours
+    except ModuleNotFoundError:  # rich is only in the extra `local`
+        return None
+    return colours.console(stream)
+
+
+def _progress(description: str, total: int) -> "Progress | None":
+    console = _console(sys.stderr)
+    if console is None:
+        return None
+    from orchestrator.local import colours
+
+    return colours.progress(console, description, total)
