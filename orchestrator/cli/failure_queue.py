@@ -103,9 +103,9 @@ class FailedEvent:
 class FailureQueue:
     """The failure queue. Every method raises `ConfigurationError` or `Unavailable` if the queue cannot be used."""
 
-    def __init__(self, account: Account, url: str) -> None:
+    def __init__(self, account: Account) -> None:
+        self._url = account.queue_url("FAILURE_QUEUE_URL")
         self._client = account.sqs
-        self._url = url
         self._deleted: set[str] = set()
 
     def count(self) -> int:

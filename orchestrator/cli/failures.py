@@ -5,7 +5,9 @@ import sys
 from collections import Counter
 
 from orchestrator.cli.account import add_options, opened
-from orchestrator.cli.output import print_json, table
+from orchestrator.cli.arguments import positive
+from orchestrator.cli.output import print_json, print_note, print_table
+from orchestrator.local.summary import cut
 
 LIMIT = 1000
 """The most messages that are read, unless a person asks for more."""
@@ -28,7 +30,8 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         "minutes if it is killed). It changes nothing else.",
         epilog="Example: orchestrator failures --stack my-tenants --reason ConfigurationError",
     )
-    parser.add_argument("--reason", metavar="REASON", help="list only messages that failed for this reason")
+    parser.add_argument("--reason", metavar="REASON", help="list only events that failed for this reason")
+    parser.add_argument("--tenant", metavar="TENANT", help="list only events of this tenant")
     parser.add_argument("--json", action="store_true", help="print JSON")
     add_limit(parser)
     add_options(parser)
@@ -42,28 +45,21 @@ def add_limit(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def positive(text: str) -> int:
-    """Convert an argument to an integer of at least 1.
-
-    Raises:
-        ValueError: It is not one.
-    """
-    number = int(text)
-    if number < 1:
-        raise ValueError
-    return number
-
-
 def _failures(options: argparse.Namespace) -> int:
     from orchestrator.cli.failure_queue import FailureQueue
 
     account = opened(options)
-    queue = FailureQueue(account, account.needed("FAILURE_QUEUE_URL"))
-    print("orchestrator: the messages are hidden from others until the command ends", file=sys.stderr, flush=True)
+    queue = FailureQueue(account)
     total = queue.count()
+    if total:
+        print_note("the messages are hidden from others until the command ends", quiet=options.quiet)
     with queue.received(options.limit) as messages:
         read = len(messages)
-        chosen = [failed for failed in messages if options.reason in (None, failed.reason)]
+        chosen = [
+            failed
+            for failed in messages
+            if options.reason in (None, failed.reason) and options.tenant in (None, failed.tenant_id)
+        ]
     chosen.sort(key=lambda failed: failed.reason)  # stable: within a reason, the oldest comes first
     left = max(0, total - read)
     if options.json:
@@ -71,13 +67,14 @@ def _failures(options: argparse.Namespace) -> int:
         return 0
     if chosen:
         rows = [(one.reason, one.name, one.tenant_id, one.event_type, one.time, one.text) for one in chosen]
-        print(table(_COLUMNS, rows))
+        print_table(_COLUMNS, rows, sys.stdout)
         reasons = Counter(failed.reason for failed in chosen)
-        print("\n" + table(("MESSAGES", "REASON"), [(str(number), reason) for reason, number in reasons.most_common()]))
+        print()
+        print_table(("MESSAGES", "REASON"), [(str(number), one) for one, number in reasons.most_common()], sys.stdout)
     else:
-        print(
-            "no message of the failure queue was found" + (f" with reason {options.reason}" if options.reason else "")
-        )
+        reason = f" with reason {cut(options.reason)}" if options.reason else ""
+        tenant = f" of tenant {cut(options.tenant)}" if options.tenant else ""
+        print(f"no message{tenant}{reason} was found in the failure queue")
     if left:
         print(f"about {left} more were not read: they are hidden now, or beyond --limit")
     return 0

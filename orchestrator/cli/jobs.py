@@ -5,7 +5,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.cli.account import Account, add_options, opened
-from orchestrator.cli.output import print_json, table
+from orchestrator.cli.output import print_json, print_table
 from orchestrator.timing.clock import written
 
 if TYPE_CHECKING:
@@ -52,14 +52,18 @@ def _jobs(options: argparse.Namespace) -> int:
         )
         for job in found["jobs"]
     ]
-    print(table(_COLUMNS, rows) if rows else "no job is open")
+    if rows:
+        print_table(_COLUMNS, rows, sys.stdout)
+    else:
+        print("no job is open")
     for run_id in found["unreadable"]:
         print(
             f"orchestrator: record {run_id} cannot be read: another version of this package wrote it", file=sys.stderr
         )
     waiting = found["waiting"]
     if waiting["tenants"]:
-        print(f"\n{table(_WAITING_COLUMNS, [_waiting_row(tenant) for tenant in waiting['tenants']])}")
+        print()
+        print_table(_WAITING_COLUMNS, [_waiting_row(tenant) for tenant in waiting["tenants"]], sys.stdout)
     elif waiting["tenants"] is not None:
         print("no tenant's event waits")
     queue = waiting["queue"]
@@ -134,5 +138,6 @@ def _waiting_row(tenant: dict[str, Any]) -> tuple[str | None, ...]:
 def _waiting_queue(account: Account) -> dict[str, int] | None:
     from orchestrator.cli.failure_queue import counts
 
-    url = account.settings.waiting_queue_url
-    return None if url is None else counts(account.sqs, url)
+    if account.settings.waiting_queue_url is None:
+        return None
+    return counts(account.sqs, account.queue_url("WAITING_QUEUE_URL"))

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.cli import confirm
 from orchestrator.cli.account import Account, add_options, opened
 from orchestrator.cli.failures import add_limit
-from orchestrator.cli.output import print_json, table
+from orchestrator.cli.output import print_json, print_table
 from orchestrator.errors import ConfigurationError, OrchestratorError, shown
 from orchestrator.local.summary import cut
+from orchestrator.local.terminal import Lines, ProgressBar
 
 if TYPE_CHECKING:
     from orchestrator.cli.failure_queue import FailedEvent, FailureQueue
@@ -42,6 +43,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         "ids", nargs="*", metavar="ID", help="ids of events, or message ids as `failures --json` prints them"
     )
     parser.add_argument("--reason", metavar="REASON", help="all that failed for this reason, as `failures` shows it")
+    parser.add_argument("--tenant", metavar="TENANT", help="all of this tenant")
     parser.add_argument("--all", action="store_true", help="all of the queue")
     parser.add_argument("--dry-run", action="store_true", help="only show what would be sent")
     parser.add_argument("--function", metavar="NAME", help="the function's name or ARN, if there is no --stack")
@@ -55,12 +57,13 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
 def _redrive(options: argparse.Namespace) -> int:
     from orchestrator.cli.failure_queue import FailureQueue
 
-    if [bool(options.ids), options.reason is not None, options.all].count(True) != 1:
-        raise ConfigurationError("name the events to send by one of these: their ids, --reason, or --all")
+    chosen_by = (bool(options.ids), options.reason is not None, options.tenant is not None, options.all)
+    if chosen_by.count(True) != 1:
+        raise ConfigurationError("name the events to send by one of these: their ids, --reason, --tenant, or --all")
     if options.function and options.stack:
         raise ConfigurationError("--function is for settings without --stack; leave one of the two out")
     account = opened(options)
-    queue = FailureQueue(account, account.needed("FAILURE_QUEUE_URL"))
+    queue = FailureQueue(account)
     function = None if options.dry_run else _function(options, account)
     with queue.received(options.limit) as messages:
         chosen = _chosen(messages, options)
@@ -68,20 +71,24 @@ def _redrive(options: argparse.Namespace) -> int:
         print_json({"wouldBeSent": [failed.as_json() for failed in chosen]}, sys.stdout)
     elif options.json and not chosen:
         print_json({"redriven": [], "kept": []}, sys.stdout)
-    else:
-        plan = _table(chosen) if chosen else "no message of the failure queue was found for that"
-        print(plan, file=sys.stderr if options.json else sys.stdout, flush=True)
+    elif not chosen:
+        print("no such message was found in the failure queue", flush=True)
+    elif function is None or not (options.quiet and options.yes):
+        rows = [(one.name, one.tenant_id, one.event_type, one.reason) for one in chosen]
+        print_table(_COLUMNS, rows, sys.stderr if options.json else sys.stdout)
     if function is None or not chosen:
         return 0
     number = f"{len(chosen)} event{'s' * (len(chosen) != 1)}"
     confirm.confirm(
-        f"{number} will be sent to {function.name}, and deleted from the failure queue when handled", yes=options.yes
+        f"{number} will be sent to {function.name}, and deleted from the failure queue when handled",
+        yes=options.yes,
+        quiet=options.quiet,
     )
     done = _send_all(queue, function, {failed.message_id for failed in chosen}, options)
     if options.json:
         print_json({"redriven": [one for one in done if one["redriven"]], "kept": _kept(done)}, sys.stdout)
     else:
-        print(f"{len(done) - len(_kept(done))} redriven, {len(_kept(done))} kept")
+        Lines(sys.stdout).print(f"{len(done) - len(_kept(done))} redriven, {len(_kept(done))} kept")
     return 1 if _kept(done) else 0
 
 
@@ -103,7 +110,11 @@ def _chosen(messages: Sequence["FailedEvent"], options: argparse.Namespace) -> l
         ConfigurationError: An id is not among the messages.
     """
     if not options.ids:
-        return [failed for failed in messages if options.all or failed.reason == options.reason]
+        return [
+            failed
+            for failed in messages
+            if options.all or options.reason == failed.reason or options.tenant == failed.tenant_id is not None
+        ]
     known = {name for failed in messages for name in (failed.event_id, failed.message_id)}
     missing = [name for name in options.ids if name not in known]
     if missing:
@@ -125,13 +136,15 @@ def _send_all(
     with queue.received(options.limit) as messages:
         ahead = [failed for failed in messages if failed.message_id in ids]
         renewed, error = float("-inf"), None
+        bar = ProgressBar("events", len(ahead), shown=not options.quiet)
         while ahead:
             if time.monotonic() - renewed > _RENEWAL_SECONDS:
                 queue.keep_hidden(ahead, function.timeout + _SPARE_SECONDS)
                 renewed = time.monotonic()
             failed = ahead.pop(0)
             try:
-                done.append(_sent(queue, function, failed))
+                with bar.step():
+                    done.append(_sent(queue, function, failed))
             except OrchestratorError as raised:
                 error = f"{type(raised).__name__}: {raised}"
                 done.append({**failed.as_json(), "redriven": False, "answer": error})
@@ -160,12 +173,9 @@ def _sent(queue: "FailureQueue", function: "DeployedFunction", failed: "FailedEv
 
 def _report(done: dict[str, Any]) -> None:
     name = done.get("eventId") or f"message {done['messageId']}"
-    print(f"{'redriven' if done['redriven'] else 'kept':8}  {cut(name)}  {cut(done['answer'], 1000)}", flush=True)
+    status = "redriven" if done["redriven"] else "kept"
+    Lines(sys.stdout).print(f"{status:8}  {cut(name)}  {cut(done['answer'], 1000)}")
 
 
 def _kept(done: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     return [one for one in done if not one["redriven"]]
-
-
-def _table(chosen: Iterable["FailedEvent"]) -> str:
-    return table(_COLUMNS, [(one.name, one.tenant_id, one.event_type, one.reason) for one in chosen])

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from orchestrator.cli.flow import condition, following_types, follows, identifiers, name_of
 from orchestrator.cli.load import load_registry
-from orchestrator.cli.output import print_json, table
+from orchestrator.cli.output import print_json, print_table
 from orchestrator.registry import Registry
 
 _COLUMNS = ("EVENT TYPE", "CONSUMER", "CONDITION", "LEADS TO", "FUNCTION")
@@ -33,8 +33,10 @@ def _routes(options: argparse.Namespace) -> int:
     entries = routes(registry)
     if options.json:
         print_json(entries, sys.stdout)
+    elif options.mermaid:
+        print(as_mermaid(registry))
     else:
-        print(as_mermaid(registry) if options.mermaid else as_table(entries))
+        print_table(_COLUMNS, _rows(entries), sys.stdout)
     return 0
 
 
@@ -71,13 +73,11 @@ def routes(registry: Registry) -> list[Route]:
     ]
 
 
-def as_table(entries: Sequence[Route]) -> str:
-    """Format routes as a table with a heading."""
-    rows = [
+def _rows(entries: Sequence[Route]) -> list[tuple[str | None, ...]]:
+    return [
         (entry["eventType"], entry["consumer"], entry["condition"], ", ".join(entry["leadsTo"]), entry["function"])
         for entry in entries
     ]
-    return table(_COLUMNS, rows)
 
 
 def as_mermaid(registry: Registry) -> str:

@@ -35,7 +35,7 @@ def _schema(options: argparse.Namespace) -> int:
         return 0
     models = models_of(registry)
     if options.json_schema not in models:
-        known = ", ".join(models) or "none"
+        known = ", ".join(f"'{event_type}'" for event_type in models) or "none"
         raise ConfigurationError(
             f"--json-schema {shown(options.json_schema)}: the handler has no such event type; name one of: {known}"
         )

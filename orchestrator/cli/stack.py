@@ -1,5 +1,6 @@
 """Reads a deployed stack: its parameters and outputs, and the settings of its function."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 YOUR_ROLE = "your role"
 """For error messages: commands use the permissions of the person who runs them, not those of the function."""
 
+# https://docs.aws.amazon.com/AWSCloudFormation/latest/APIReference/API_CreateStack.html
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9-]{0,127}|arn:[a-z-]+:cloudformation:[a-z0-9-]+:\d{12}:stack/[^\s]+")
 _FUNCTION = "FunctionArn"
 # Variables of a function that mean nothing on another machine, or would change how this process runs.
 _FOREIGN = ("AWS_", "LD_", "PYTHON")
@@ -95,10 +98,14 @@ def deployed(clients: "Clients", name: str, region: str | None) -> Deployed:
             used instead.
 
     Raises:
-        ConfigurationError: There is no such stack, or it may not be read.
+        ConfigurationError: `name` cannot be a stack's, there is no such stack, or it may not be read.
         Unavailable: AWS was not reached.
     """
-    region = name.split(":")[3] if name.startswith("arn:") and name.count(":") >= 5 else region
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"--stack {shown(name)} is neither a stack's name, which has letters, digits and hyphens, nor its ARN"
+        )
+    region = name.split(":")[3] if name.startswith("arn:") else region
     with aws_errors(f"stack {shown(name)} could not be read", role=YOUR_ROLE):
         found = describe(clients.get("cloudformation", region), name)
         region = found.function.split(":")[3]

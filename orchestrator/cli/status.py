@@ -9,6 +9,7 @@ from orchestrator.cli.account import Account, add_options, opened
 from orchestrator.cli.output import print_json
 from orchestrator.errors import ConfigurationError, UnknownTenant, shown
 from orchestrator.local.summary import cut
+from orchestrator.local.terminal import Lines
 
 if TYPE_CHECKING:
     from orchestrator.ledger.record import Record
@@ -42,10 +43,11 @@ def _status(options: argparse.Namespace) -> int:
     tenant = found["record"] or {}
     at = f" since {cut(str(tenant['statusAt']))}" if "statusAt" in tenant else ""
     tier = f", tier {cut(str(tenant['tier']))}" if "tier" in tenant else ""
-    print(f"tenant {cut(options.tenant)}: {cut(str(tenant.get('status', 'no record')))}{at}{tier}")
+    lines = Lines(sys.stdout)
+    lines.print(f"tenant {cut(options.tenant)}: {cut(str(tenant.get('status', 'no record')))}{at}{tier}")
     for step in found["steps"]:
         at = "now" if step["step"] == "wait" else step["at"] or "(time unknown)"
-        print(f"{cut(at):24}  {step['step']:7}  {cut(_text(step), 2000)}")
+        lines.print(f"{cut(at):24}  {step['step']:7}  {cut(_text(step), 2000)}")
     return 0
 
 
@@ -79,7 +81,10 @@ def status(account: Account, tenant_id: str) -> dict[str, Any]:
         others = ledger.read(key for run in runs for key in related(run).values())
         holder = ledger.holder(tenant_id)
     if record is None and not runs:
-        raise UnknownTenant(f"tenant {shown(tenant_id)} has no record and no job in {account.place}; check its id")
+        raise UnknownTenant(
+            f"tenant {shown(tenant_id)} has no record and no job in {account.place}; check its id, and whether its "
+            "events are among `orchestrator failures`"
+        )
     memory = timedelta(seconds=settings.idempotency_record_max_age)
     return {"tenantId": tenant_id, "record": record, "steps": story(record, runs, others, memory, holder)}
 

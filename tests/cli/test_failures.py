@@ -133,7 +133,22 @@ def test_the_messages_are_visible_again_when_the_command_has_ended(stack: Deploy
 
 
 def test_the_command_says_that_it_hides_the_messages(stack: Deployment, on_stack: Command) -> None:
-    assert "the messages are hidden from others until the command ends" in on_stack("failures").err
+    stack.fail(EVENT)
+
+    assert on_stack("failures").err == ("orchestrator: the messages are hidden from others until the command ends\n")
+    assert on_stack("failures", "--quiet").err == ""
+
+
+def test_nothing_is_said_to_be_hidden_before_the_queue_was_reached(
+    stack: Deployment, on_stack: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack.fail(EVENT)
+    refuse(monkeypatch, "sqs.GetQueueAttributes")
+
+    result = on_stack("failures")
+
+    assert result.code == 1
+    assert "hidden" not in result.err
 
 
 def test_without_the_permission_to_show_them_again_they_are_listed_all_the_same(
@@ -180,6 +195,16 @@ def test_only_messages_of_the_reason_are_listed(stack: Deployment, on_stack: Com
     assert [failure["reason"] for failure in found] == ["InvalidEvent"]
 
 
+def test_only_messages_of_the_tenant_are_listed(stack: Deployment, on_stack: Command) -> None:
+    stack.fail(EVENT, ErrorCode="JobRejected")
+    stack.fail({**EVENT, "id": "other", "detail": {"tenantId": "t9"}}, ErrorCode="JobRejected")
+
+    found = on_stack("failures", "--json", "--tenant", "t9").json["failures"]
+
+    assert [failure["eventId"] for failure in found] == ["other"]
+    assert on_stack("failures", "--tenant", "t8").out == "no message of tenant t8 was found in the failure queue\n"
+
+
 def test_the_reasons_are_counted(stack: Deployment, on_stack: Command) -> None:
     stack.fail(EVENT, ErrorCode="JobRejected")
     stack.fail({**EVENT, "id": "other"}, ErrorCode="JobRejected")
@@ -188,5 +213,5 @@ def test_the_reasons_are_counted(stack: Deployment, on_stack: Command) -> None:
 
 
 def test_an_empty_queue_is_said_to_be_empty(stack: Deployment, on_stack: Command) -> None:
-    assert on_stack("failures").out == "no message of the failure queue was found\n"
+    assert on_stack("failures").out == "no message was found in the failure queue\n"
     assert json.loads(on_stack("failures", "--json").out) == {"failures": [], "notRead": 0}

@@ -102,6 +102,25 @@ def test_what_fails_again_is_kept_and_visible(stack: Deployment, on_stack: Comma
     assert stack.failed() == 1
 
 
+def test_the_events_of_one_tenant_are_redriven(stack: Deployment, on_stack: Command) -> None:
+    stack.fail(lambda_record(EVENT))
+    stack.fail(lambda_record({**BROKEN, "detail": {"tenantId": "t9"}}))
+
+    result = on_stack("redrive", "--tenant", TENANT_ID, "--yes", "--json").json
+
+    assert [done["eventId"] for done in result["redriven"]] == [EVENT["id"]]
+    assert result["kept"] == []
+
+
+def test_a_quiet_script_gets_only_the_results(stack: Deployment, on_stack: Command) -> None:
+    stack.fail(lambda_record(EVENT))
+
+    result = on_stack("redrive", "--all", "--yes", "--quiet")
+
+    assert result.err == ""
+    assert [line.split()[0] for line in result.out.splitlines()] == ["redriven", "1"]
+
+
 def test_a_failure_does_not_keep_the_others_from_being_redriven(stack: Deployment, on_stack: Command) -> None:
     stack.fail(lambda_record({**BROKEN, "time": "2026-01-01T00:00:00Z"}))
     stack.fail(lambda_record(EVENT))
@@ -216,7 +235,7 @@ def test_one_choice_is_needed(stack: Deployment, on_stack: Command, arguments: l
     result = on_stack("redrive", *arguments)
 
     assert result.code == 1
-    assert "name the events to send by one of these: their ids, --reason, or --all" in result.err
+    assert "name the events to send by one of these: their ids, --reason, --tenant, or --all" in result.err
 
 
 def test_a_dry_run_only_shows_what_would_be_sent(stack: Deployment, on_stack: Command, invoked: list[Any]) -> None:
@@ -239,7 +258,7 @@ def test_it_says_what_it_will_do_and_does_nothing_without_consent(
 
     assert result.code == 1
     assert "1 event will be sent to arn:aws:lambda:eu-west-1:123456789012:function:" in result.err
-    assert "nothing was done: there is no terminal to ask on; add --yes to agree" in result.last_error
+    assert "nothing was done, for there is no terminal to ask on; add --yes to agree" in result.last_error
     assert (invoked, stack.failed()) == ([], 1)
 
 

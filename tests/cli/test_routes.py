@@ -1,9 +1,13 @@
 """The registry as a table, as JSON and as a diagram."""
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 
 from orchestrator import Event, Registry
-from orchestrator.cli.routes import as_mermaid, as_table, routes
+from orchestrator.cli.main import main
+from orchestrator.cli.routes import as_mermaid, routes
 
 
 def is_premium(event: Event) -> bool:
@@ -30,13 +34,44 @@ def test_each_type_of_each_consumer_is_a_route(registry: Registry) -> None:
     assert routes(registry)[0]["function"] == "tests.cli.test_routes:registry.<locals>.<lambda>"
 
 
-def test_a_table_has_a_row_for_each_route(registry: Registry) -> None:
-    heading, first, *_, last = as_table(routes(registry)).splitlines()
+@pytest.fixture
+def own_registry(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "own_routes", SimpleNamespace(registry=registry))
 
+
+def routes_on_terminal(monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "dumb")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    main(["routes", "--handler", "own_routes:registry"])
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_table_has_a_row_for_each_route(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["routes", "--handler", "own_routes:registry"])
+
+    heading, first, *_, last = capsys.readouterr().out.splitlines()
     assert heading.split() == ["EVENT", "TYPE", "CONSUMER", "CONDITION", "LEADS", "TO", "FUNCTION"]
     assert first.startswith("A           one       -           -            tests.cli.test_routes:")
     assert "is_premium  A, a <b>, C  tests.cli.test_routes:" in last
-    assert as_table([]).split() == heading.split()
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_terminal_that_is_too_narrow_for_the_table_gets_a_block_for_each_route(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    routes_on_terminal(monkeypatch, 60)
+
+    first, _, last = capsys.readouterr().out.split("\n\n")
+    assert first.splitlines()[:4] == ["EVENT TYPE  A", "CONSUMER    one", "CONDITION   -", "LEADS TO    -"]
+    assert last.splitlines()[1:4] == ['CONSUMER    two "x"', "CONDITION   is_premium", "LEADS TO    A, a <b>, C"]
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_wide_terminal_gets_the_table(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    routes_on_terminal(monkeypatch, 200)
+
+    assert len(capsys.readouterr().out.splitlines()) == 4
 
 
 def test_a_diagram_draws_each_type_and_consumer_once_by_its_name(registry: Registry) -> None:

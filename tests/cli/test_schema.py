@@ -159,7 +159,7 @@ def test_an_unknown_type_is_one_line_with_the_known_ones(capsys: pytest.CaptureF
     line = capsys.readouterr().err
     assert line.startswith(
         "orchestrator: ConfigurationError: --json-schema 'TENANT_LOST': the handler has no such event type; "
-        "name one of: TENANT_PROVISIONING, "
+        "name one of: 'TENANT_PROVISIONING', "
     )
     assert line.count("\n") == 1
 

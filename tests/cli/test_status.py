@@ -139,7 +139,7 @@ def test_a_tenant_that_nobody_knows_is_an_error(stack: Deployment, on_stack: Com
     assert (result.code, result.out) == (1, "")
     assert result.err == (
         f"orchestrator: UnknownTenant: tenant 'nobody' has no record and no job in stack {STACK} in eu-west-1; "
-        "check its id\n"
+        "check its id, and whether its events are among `orchestrator failures`\n"
     )
 
 
