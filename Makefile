@@ -14,7 +14,7 @@ LAMBDA_REQUIREMENTS ?=
 LAMBDA_AWS_SERVICES ?=
 export LAMBDA_PYTHON LAMBDA_ARCHITECTURE LAMBDA_PACKAGES LAMBDA_REQUIREMENTS LAMBDA_AWS_SERVICES
 
-.PHONY: help test lint types format lock lock-check validate build starter contract local-invoke smoke chaos model bench scale
+.PHONY: help test lint types format lock lock-check validate build starter contract local-invoke smoke chaos model bench scale picture
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -66,6 +66,9 @@ model: ## check every way in which two deliveries of an event can interleave; a 
 
 bench: ## compare cold and warm starts with alternatives, also npm's if installed; about 5 minutes
 	@.ci/bench $(RUN)
+
+picture: ## draw README's picture of a terminal again
+	$(RUN) python -m tests.docs.picture
 
 scale: ## simulate a burst of events; 6 minutes
 	$(RUN) --with matplotlib==3.10.7 python -m tests.benchmarks.scale \
