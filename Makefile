@@ -14,7 +14,7 @@ LAMBDA_REQUIREMENTS ?=
 LAMBDA_AWS_SERVICES ?=
 export LAMBDA_PYTHON LAMBDA_ARCHITECTURE LAMBDA_PACKAGES LAMBDA_REQUIREMENTS LAMBDA_AWS_SERVICES
 
-.PHONY: help test lint types format lock lock-check validate build starter contract local-invoke smoke chaos model bench scale picture
+.PHONY: help test lint types format lock lock-check validate build starter contract local-invoke smoke chaos model bench scale picture tenants
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -69,6 +69,9 @@ bench: ## compare cold and warm starts with alternatives, also npm's if installe
 
 picture: ## draw README's picture of a terminal again
 	$(RUN) python -m tests.docs.picture
+
+tenants: ## ask the operators' commands about a hundred tenants in mixed states; 1 minute
+	TENANTS=100 $(RUN) pytest -n 0 tests/cli/test_tenants.py
 
 scale: ## simulate a burst of events; 6 minutes
 	$(RUN) --with matplotlib==3.10.7 python -m tests.benchmarks.scale \

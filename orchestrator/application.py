@@ -184,7 +184,7 @@ class Application:
         # All of the type's consumers have been asked, so their conditions were false.
         names = [consumer.name for consumer in self.registry.consumers_of(event.type)]
         telemetry.logger.warning(
-            "no consumer takes this event", event_source=event.source, not_taken=_why_not(names), declined=names
+            "no consumer takes this event", event_source=event.source, not_taken=_why_not(event, names), declined=names
         )
         telemetry.count("EventUnhandled")
 
@@ -228,11 +228,11 @@ class Application:
         return results
 
 
-def _why_not(declined: Sequence[str]) -> str:
+def _why_not(event: Event[Any], declined: Sequence[str]) -> str:
     """Say why no consumer takes an event, from the names of its type's consumers."""
     match declined:
         case []:
-            return "its type has no consumer"
+            return f"its type {shown(event.type)} has no consumer"
         case [name]:
             return f"the condition of {name} is false"
         case _:

@@ -26,9 +26,9 @@ class _Words(RegexHighlighter):
         r"(?P<link>https?://\S+)",
         r"^ *event (?P<event>[^,]+)",
         r"\b(?P<good>DEPLOYED|DEPROVISIONED|PROVISIONED|SUCCEEDED|SUCCESS|started|redriven|handled)\b",
-        r"\b(?P<bad>FAILURE|FAILED|FAULT|STOPPED|TIMED_OUT|UNSTABLE|ABORTED|overdue|refused|failed|kept)\b",
+        r"\b(?P<bad>FAILURE|FAILED|FAULT|STOPPED|TIMED_OUT|UNSTABLE|ABORTED|overdue|refused|failed|fails|kept)\b",
         r"\b(?P<bad>\w+_FAILED|no consumer takes it)\b",
-        r"\b(?P<waits>waits|waiting|in doubt|superseded|ignored|skipped|not accepted)\b",
+        r"\b(?P<waits>waits?|waiting|in doubt|superseded|ignored|skipped|not accepted)\b",
     )
 
 

@@ -336,7 +336,7 @@ def test_a_job_of_ones_own_ends_too(follow: Follow, event_file: Callable[..., st
 
     assert done.code == 0
     assert done.types == ["TENANT_SUSPENDED", "CodeBuild Build State Change", "TENANT_SUSPENDED_SUCCESS"]
-    assert "  no consumer takes it: its type has no consumer" in done.steps
+    assert "  no consumer takes it: its type 'TENANT_SUSPENDED_SUCCESS' has no consumer" in done.steps
 
 
 def test_without_consumers_of_endings_a_run_ends_unnoticed(follow: Follow, event_file: Callable[..., str]) -> None:
@@ -352,7 +352,7 @@ def test_a_tenant_without_a_record_is_printed_as_such(follow: Follow, event_file
 
     assert done.story == [
         "event TENANT_RENAMED, from event.json",
-        "  no consumer takes it: its type has no consumer",
+        "  no consumer takes it: its type 'TENANT_RENAMED' has no consumer",
         "tenant t9: no record",
     ]
 
@@ -487,7 +487,7 @@ def test_a_strict_run_fails_for_an_event_of_a_file_that_nobody_takes_but_not_for
     assert done.code == 1
     assert done.story[:2] == [
         "event TENANT_RENAMED, from renamed.json",
-        "orchestrator: renamed.json: NoConsumer: no consumer takes it: its type has no consumer",
+        "orchestrator: renamed.json: NoConsumer: no consumer takes it: its type 'TENANT_RENAMED' has no consumer",
     ]
 
 

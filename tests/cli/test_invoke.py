@@ -226,7 +226,7 @@ def test_standard_input_with_a_byte_order_mark_is_read(run: Run, monkeypatch: py
 @pytest.mark.parametrize(
     ("event_type", "text"),
     [
-        ("TENANT_RENAMED", "no consumer takes it: its type has no consumer"),
+        ("TENANT_RENAMED", "no consumer takes it: its type 'TENANT_RENAMED' has no consumer"),
         (
             "TENANT_MOVED",
             "no consumer takes it: the condition of move is false (event.detail['region'] == 'eu')",
@@ -262,7 +262,7 @@ def test_why_nobody_takes_an_event_is_said_whatever_the_level_of_the_log(
     finally:
         telemetry.logger.setLevel(level)
 
-    assert "no consumer takes it: its type has no consumer" in err
+    assert "no consumer takes it: its type 'RENAMED' has no consumer" in err
     assert '"level"' not in err
 
 

@@ -1,6 +1,7 @@
 """Redriving events of the failure queue: the deployed function handles them, and only then they are deleted."""
 
 import json
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -119,6 +120,21 @@ def test_a_quiet_script_gets_only_the_results(stack: Deployment, on_stack: Comma
 
     assert result.err == ""
     assert [line.split()[0] for line in result.out.splitlines()] == ["redriven", "1"]
+
+
+def test_a_terminal_has_a_progress_bar_while_events_are_handled(
+    stack: Deployment, on_stack: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(2):
+        stack.fail(lambda_record({**EVENT, "id": f"e{number}"}))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("TERM", "xterm")
+
+    result = on_stack("redrive", "--all", "--yes")
+
+    assert "1/2" in result.err
+    assert "━" not in result.out
+    assert result.out.splitlines()[-1] == "2 redriven, 0 kept"
 
 
 def test_a_failure_does_not_keep_the_others_from_being_redriven(stack: Deployment, on_stack: Command) -> None:

@@ -59,6 +59,7 @@ def _without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_without_rich_a_terminal_gets_plain_lines_and_no_progress_bar(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.delitem(sys.modules, "orchestrator.handler", raising=False)
     (tmp_path / "again.json").write_text(json.dumps(sample("tenant-provisioning")))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

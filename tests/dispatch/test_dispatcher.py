@@ -449,7 +449,7 @@ def test_an_event_without_a_consumer_is_logged_and_counted(
     assert answer["consumers"] == []
     assert (log["level"], log["message"]) == ("WARNING", "no consumer takes this event")
     assert (log["event_type"], log["correlation_id"]) == ("TENANT_SUSPENDED", answer["eventId"])
-    assert (log["not_taken"], log["declined"]) == ("its type has no consumer", [])
+    assert (log["not_taken"], log["declined"]) == ("its type 'TENANT_SUSPENDED' has no consumer", [])
     assert metric["EventUnhandled"] == [1.0]
     assert SECRET not in str(log)
 
