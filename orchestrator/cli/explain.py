@@ -2,16 +2,15 @@
 
 import argparse
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from orchestrator.cli import event_files
 from orchestrator.cli.account import STACK_HELP, adopted, opened
 from orchestrator.cli.load import load_application
-from orchestrator.cli.output import print_failure, print_json
+from orchestrator.cli.output import log_to, print_failure, print_json
+from orchestrator.local.terminal import Lines, ProgressBar
 
 if TYPE_CHECKING:
     from orchestrator.application import Application
@@ -48,11 +47,12 @@ def _explain(options: argparse.Namespace) -> int:
 
     files = event_files.find(options.events)
     output, failures, is_first = sys.stdout, 0, True
+    printed, bar = Lines(output), ProgressBar("events", len(files), shown=not options.quiet)
     with _surroundings(options), _loaded(options) as (application, guard):
         for file in files:
             try:
                 event = event_files.read(file)
-                with guard.checked():
+                with bar.step(), guard.checked():
                     found = explain(application, event)
             except Exception as error:  # a handler's own stores may raise anything
                 failures += 1
@@ -63,7 +63,7 @@ def _explain(options: argparse.Namespace) -> int:
                     print_json(explanation, output)
                 else:
                     heading = [f"== {file}"] if len(files) > 1 else []
-                    print("\n".join([*([] if is_first else [""]), *heading, *lines(explanation)]), file=output)
+                    printed.print("\n".join([*([] if is_first else [""]), *heading, *lines(explanation)]))
                 is_first = False
     return 1 if failures else 0
 
@@ -87,6 +87,5 @@ def _loaded(options: argparse.Namespace) -> Iterator[tuple["Application", "Guard
 
     with contextlib.ExitStack() as stack:
         guard = stack.enter_context(only_reading())
-        nowhere: Any = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
-        stack.enter_context(contextlib.redirect_stdout(nowhere))
+        stack.enter_context(log_to(None))
         yield load_application(options.handler), guard
