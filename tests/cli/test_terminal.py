@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator import local
 from orchestrator.cli.main import main
 from tests.support.events import EVENTS, sample
 from tests.support.lambda_runtime import ROOT
@@ -50,8 +51,7 @@ def _without_rich(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "rich"]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.delitem(sys.modules, "orchestrator.local.colours", raising=False)
-    for name in [name for name in sys.modules if name.startswith("rich.")]:
-        monkeypatch.setitem(sys.modules, name, None)
+    monkeypatch.delattr(local, "colours", raising=False)
     monkeypatch.setitem(sys.modules, "rich", None)
 
 
