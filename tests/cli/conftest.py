@@ -108,20 +108,22 @@ def stack(monkeypatch: pytest.MonkeyPatch, control_plane: ControlPlane) -> Itera
     """Deploy the stack, with the sandbox's tiers and projects."""
     monkeypatch.delenv("CALLBACK_ALLOWED_HOSTS")
     monkeypatch.setattr(failure_queue, "_WAIT_SECONDS", 0)  # the emulated SQS has one server
-    with deployed_account({"CallbackAllowedHosts": "127.0.0.1"}, monkeypatch) as account:
-        deployment = Deployment(account, control_plane)
-        for rule in ("StartRule", "EndingRule"):  # moto's rules cannot invoke functions
-            remove_targets(account.names[rule])
-        for tier in ("PREMIUM", "STANDARD"):
-            details = sandbox.TIERS[tier]
-            deployment.put("TierDetailsTable", {"tier": tier, **details})
-            for attribute, name in details.items():
-                if attribute.lower().endswith("jobname"):
-                    sandbox.create_project(client("codebuild"), name)
-        yield deployment
+    with deployed_account({"CallbackAllowedHosts": "127.0.0.1"}, monkeypatch, _prepare) as account:
+        yield Deployment(account, control_plane)
 
 
-def remove_targets(rule: str) -> None:
+def _prepare(names: Mapping[str, str]) -> None:
+    for rule in ("StartRule", "EndingRule"):  # moto's rules cannot invoke functions
+        _remove_targets(names[rule])
+    for tier in ("PREMIUM", "STANDARD"):
+        details = sandbox.TIERS[tier]
+        client("dynamodb").put_item(TableName=names["TierDetailsTable"], Item=to_item({"tier": tier, **details}))
+        for attribute, name in details.items():
+            if attribute.lower().endswith("jobname"):
+                sandbox.create_project(client("codebuild"), name)
+
+
+def _remove_targets(rule: str) -> None:
     events = client("events")
     targets = events.list_targets_by_rule(Rule=rule)["Targets"]
     events.remove_targets(Rule=rule, Ids=[target["Id"] for target in targets])

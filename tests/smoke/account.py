@@ -8,7 +8,7 @@ metrics, as on AWS. moto itself takes messages from the waiting queue and invoke
 import contextlib
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
@@ -21,15 +21,26 @@ from moto.awslambda.models import LambdaFunction
 from orchestrator import Registry, Settings, create_handler
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local.lambda_context import LocalContext
+from tests.support.emulated import filled
 from tests.support.events import json_lines, sample
 from tests.template.stack import STACK, deployed, transformed
 
 
 @contextlib.contextmanager
-def deployed_account(parameters: Mapping[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator["Account"]:
-    """Emulate an account with the stack."""
+def deployed_account(
+    parameters: Mapping[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    prepare: Callable[[Mapping[str, str]], None] = lambda names: None,
+) -> Iterator["Account"]:
+    """Emulate an account with the stack; `prepare` adds to its resources, whose names it is given."""
+
+    def deploy() -> tuple[dict[str, str], list[dict[str, str]]]:
+        names = deployed(parameters)
+        prepare(names)
+        return names, _added(names)
+
     with mock_aws():
-        account = Account(parameters, deployed(parameters))
+        account = Account(parameters, *filled(("account", frozenset(parameters.items()), prepare), deploy))
         monkeypatch.setattr(LambdaFunction, "_invoke_lambda", lambda _, event: account.invoke(event))
         yield account
 
@@ -46,9 +57,12 @@ class Account:
         log_changes: Fields to replace in each log line.
     """
 
-    def __init__(self, parameters: Mapping[str, str], names: dict[str, str]) -> None:
+    def __init__(
+        self, parameters: Mapping[str, str], names: Mapping[str, str], added: Sequence[Mapping[str, str]]
+    ) -> None:
         self.parameters = parameters
-        self.names = names
+        self.names = {**names, **{resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in added}}
+        self._added = added
         self.requests: list[tuple[str, dict[str, Any]]] = []
         self.ingests_logs = True
         self.log_changes: dict[str, str] = {}
@@ -59,13 +73,6 @@ class Account:
         function = client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
         settings = Settings.from_environment(function["Environment"]["Variables"])
         self.handler: Callable[[Any, Any], Any] = create_handler(registry, settings=settings)
-        self.logs.create_log_stream(logGroupName=names["OrchestratorLogGroup"], logStreamName="environment")
-        # Resources that moto's CloudFormation does not create, as CloudFormation lists them.
-        self._added = [
-            *[{"LogicalResourceId": name, **self._create_alarm(name)} for name in self._alarms()],
-            {"LogicalResourceId": "SweepSchedule", **self._create_schedule(function["FunctionArn"])},
-        ]
-        names |= {resource["LogicalResourceId"]: resource["PhysicalResourceId"] for resource in self._added}
         self.session = boto3.Session()
         self.session.events.register("before-parameter-build", self._record)
         self.session.events.register("after-call.cloudformation.ListStackResources", self._complete)
@@ -118,34 +125,6 @@ class Account:
                 }
                 self.metrics.put_metric_data(Namespace=definition["Namespace"], MetricData=[data])
 
-    def _alarms(self) -> list[str]:
-        resources = transformed()["Resources"]
-        return [name for name, body in resources.items() if body["Type"] == "AWS::CloudWatch::Alarm"]
-
-    def _create_alarm(self, logical_id: str) -> dict[str, str]:
-        name = f"{STACK}-{logical_id}"
-        self.metrics.put_metric_alarm(
-            AlarmName=name,
-            Namespace="AWS/Lambda",
-            MetricName="Errors",
-            Statistic="Sum",
-            Period=300,
-            EvaluationPeriods=1,
-            Threshold=0,
-            ComparisonOperator="GreaterThanThreshold",
-        )
-        self.metrics.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="nothing has failed")
-        return {"ResourceType": "AWS::CloudWatch::Alarm", "PhysicalResourceId": name}
-
-    def _create_schedule(self, target: str) -> dict[str, str]:
-        client("scheduler").create_schedule(
-            Name=f"{STACK}-SweepSchedule",
-            ScheduleExpression="rate(5 minutes)",
-            FlexibleTimeWindow={"Mode": "OFF"},
-            Target={"Arn": target, "RoleArn": "arn:aws:iam::123456789012:role/sweep"},
-        )
-        return {"ResourceType": "AWS::Scheduler::Schedule", "PhysicalResourceId": f"{STACK}-SweepSchedule"}
-
     def _record(self, params: dict[str, Any], model: Any, **_: Any) -> None:
         self.requests.append((model.name, dict(params)))
 
@@ -158,6 +137,45 @@ class Account:
                     resource["PhysicalResourceId"] = (
                         f"{self.parameters['EventBusName']}|{resource['PhysicalResourceId']}"
                     )
+
+
+def _added(names: Mapping[str, str]) -> list[dict[str, str]]:
+    """Create what moto's CloudFormation does not; return it as CloudFormation lists it."""
+    client("logs").create_log_stream(logGroupName=names["OrchestratorLogGroup"], logStreamName="environment")
+    function = client("lambda").get_function_configuration(FunctionName=names["OrchestratorFunction"])
+    metrics = client("cloudwatch")
+    resources = transformed()["Resources"]
+    alarms = [name for name, body in resources.items() if body["Type"] == "AWS::CloudWatch::Alarm"]
+    return [
+        *[{"LogicalResourceId": name, **_create_alarm(metrics, name)} for name in alarms],
+        {"LogicalResourceId": "SweepSchedule", **_create_schedule(function["FunctionArn"])},
+    ]
+
+
+def _create_alarm(metrics: Any, logical_id: str) -> dict[str, str]:
+    name = f"{STACK}-{logical_id}"
+    metrics.put_metric_alarm(
+        AlarmName=name,
+        Namespace="AWS/Lambda",
+        MetricName="Errors",
+        Statistic="Sum",
+        Period=300,
+        EvaluationPeriods=1,
+        Threshold=0,
+        ComparisonOperator="GreaterThanThreshold",
+    )
+    metrics.set_alarm_state(AlarmName=name, StateValue="OK", StateReason="nothing has failed")
+    return {"ResourceType": "AWS::CloudWatch::Alarm", "PhysicalResourceId": name}
+
+
+def _create_schedule(target: str) -> dict[str, str]:
+    client("scheduler").create_schedule(
+        Name=f"{STACK}-SweepSchedule",
+        ScheduleExpression="rate(5 minutes)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={"Arn": target, "RoleArn": "arn:aws:iam::123456789012:role/sweep"},
+    )
+    return {"ResourceType": "AWS::Scheduler::Schedule", "PhysicalResourceId": f"{STACK}-SweepSchedule"}
 
 
 def client(service: str) -> Any:
