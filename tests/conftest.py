@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from botocore import handlers, session
+from botocore import handlers
 from moto import mock_aws
 
 from orchestrator import Application, Registry, create_handler
@@ -18,6 +18,7 @@ from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from tests.support.aws import REGION, Requests
 from tests.support.emulated import filled
+from tests.support.once import make_once
 
 _PROJECTS = [
     value for tier in sandbox.TIERS.values() for name, value in tier.items() if name.lower().endswith("jobname")
@@ -25,10 +26,10 @@ _PROJECTS = [
 
 
 @pytest.fixture(autouse=True, scope="session")
-def _service_models_read_once() -> None:
-    """Share one loader among all SDK sessions: each test creates sessions, but the service models never change."""
-    loader = session.create_loader()
-    session.create_loader = lambda search_path_string=None: loader
+def _made_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        make_once(patch)
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ from typing import Any
 
 import boto3
 import pytest
-from cfnlint.api import lint
 from moto import mock_aws
 
 from orchestrator import EventType, PublishEvent, Settings
@@ -40,6 +39,8 @@ def template() -> dict[str, Any]:
 
 
 def test_the_transformed_template_has_no_lint_errors(template: dict[str, Any]) -> None:
+    from cfnlint.api import lint  # takes seconds to import
+
     assert [str(match) for match in lint(json.dumps(template), regions=["eu-west-1"])] == []
 
 
