@@ -565,7 +565,7 @@ def test_a_sweep_in_a_short_invocation_checks_as_many_jobs_as_it_can_report(
     aws: Requests, later: Callable[[timedelta], None]
 ) -> None:
     builds = Builds()
-    handler = many(builds, 40)
+    handler = many(builds, 24)
     later(HOUR)
 
     answer = handler(sample("scheduled-sweep"), LocalContext(timeout=3))

@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 from botocore import hooks, session
 from moto.core import models
+from moto.kms import utils
 
 
 def make_once(patch: pytest.MonkeyPatch) -> None:
-    """Share the service models, what is known of event handlers, and the context with the system's certificates.
+    """Share the service models, what is known of event handlers, keys, and the context with the system's certificates.
 
     A test that changes a context creates it with `ssl.SSLContext`.
     """
@@ -22,6 +23,8 @@ def make_once(patch: pytest.MonkeyPatch) -> None:
     aliaser: Any = hooks.EventAliaser
     patch.setattr(aliaser, "_alias_event_name", _once_for_name(aliaser._alias_event_name))
     patch.setattr(ssl, "create_default_context", _once_without_arguments(ssl.create_default_context))
+    # Keys that nothing encrypts with: each table has one.
+    patch.setattr(utils, "RSAPrivateKey", functools.cache(utils.RSAPrivateKey))
     # For each of these, moto creates hundreds of patterns for the library `requests`; boto3 needs none of them.
     patch.setattr(models, "RESPONSES_METHODS", [])
 
