@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from botocore import handlers
+from hypothesis import settings
 from moto import mock_aws
 
 from orchestrator import Application, Registry, create_handler
@@ -23,6 +24,10 @@ from tests.support.once import make_once
 _PROJECTS = [
     value for tier in sandbox.TIERS.values() for name, value in tier.items() if name.lower().endswith("jobname")
 ]
+
+# No test is timed: the machine may be busy.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -213,7 +213,7 @@ def test_the_json_schema_allows_what_the_model_takes(model: type[BaseModel]) -> 
     (event_type, *_) = (event_type for event_type, found in DETAIL_MODELS.items() if found is model)
     schema = schema_of(event_type, models_of(lifecycle)[event_type])
 
-    @settings(max_examples=500, deadline=None)
+    @settings(max_examples=500)
     @given(detail=DETAILS)
     def compare(detail: Any) -> None:
         try:

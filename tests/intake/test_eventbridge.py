@@ -274,7 +274,7 @@ def test_a_tenants_id_that_no_variable_can_hold_is_refused(handler: Application,
 
 
 @pytest.mark.parametrize("file", SAMPLES, ids=lambda file: file.stem)
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_mutated_sample_is_handled_or_refused_with_a_clear_error(
     handler: Application, aws: Requests, capsys: pytest.CaptureFixture[str], file: Any, data: st.DataObject

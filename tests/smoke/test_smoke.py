@@ -357,7 +357,7 @@ def test_a_function_that_raises_fails_and_is_sent_no_event_that_would_reach_the_
 def test_a_failed_sweep_fails_with_its_reason(account: Account, check: Check) -> None:
     client("dynamodb").delete_table(TableName=account.names["IdempotencyTable"])
 
-    assert "no sweep; open jobs could not be read from table" in check().of("scheduled event")
+    assert "could not be read; it needs the index open-jobs" in check().of("scheduled event")
 
 
 def test_an_error_in_the_log_of_an_event_fails(account: Account, check: Check) -> None:
