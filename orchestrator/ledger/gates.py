@@ -57,7 +57,7 @@ class Gates:
             raise full.busy()
 
     def leave(self, record: Record) -> None:
-        """Take a run that is over out of its gates, and wake the next event that waits.
+        """Take a run that is over out of its gates.
 
         A failure is only logged, because the run does not count any more, whether the gates name it or not.
         """
@@ -66,21 +66,22 @@ class Gates:
         member = gate.member_of(record.id, record.follower)
         for one in self.of(record.job):
             try:
-                item = self._table.change(gate.leaving(one.key, member, record))
+                self._take_out(one.key, member, record)
             except Unavailable as error:
                 telemetry.logger.info(str(error))
-                continue
-            if item is None or isinstance(item, Refused) or OPEN_JOB not in item or self._line is None:
-                continue  # the gate does not name the run, or no event waits for it
-            if gate.room_in(one.key, item, leaving=1) and deadline.has_time():
-                self._line.wake(one.key, 1)
 
     def take_out_gone(self, key: str, item: Item) -> int:
         """Look at some runs in a gate, and take those out that are not followed any more; return their number."""
-        taken = 0
-        for member in gate.some_runs_in(item):
-            record = self._read(gate.run_of(member))
-            if not gate.is_in(member, record):
-                self._table.change(gate.leaving(key, member, record))
-                taken += 1
-        return taken
+        records = {member: self._read(gate.run_of(member)) for member in gate.some_runs_in(item)}
+        gone = {member: record for member, record in records.items() if not gate.is_in(member, record)}
+        for member, record in gone.items():
+            self._take_out(key, member, record)
+        return len(gone)
+
+    def _take_out(self, key: str, member: str, record: Record | None) -> None:
+        """Take a run out of a gate, and wake the next event that waits for the gate."""
+        item = self._table.change(gate.leaving(key, member, record))
+        if item is None or isinstance(item, Refused) or OPEN_JOB not in item or self._line is None:
+            return  # the gate does not name the run, or no event waits for it
+        if gate.room_in(key, item, leaving=1) and deadline.has_time():
+            self._line.wake(key, 1)

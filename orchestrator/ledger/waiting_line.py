@@ -167,7 +167,8 @@ class WaitingLine:
             if not deadline.has_time():
                 break
             item = self._table.get(key) or {}
-            room = gate.room_in(key, item, leaving=take_out_gone(key, item))
+            take_out_gone(key, item)  # this wakes an event for each run that is gone
+            room = gate.room_in(key, item)
             most = _TRIED_AT_ONCE if room is None else room
             first = self._first(key, most)
             if not first:

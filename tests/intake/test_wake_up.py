@@ -17,6 +17,7 @@ from orchestrator.errors import Wait, WaitReason
 from orchestrator.intake import redelivery
 from orchestrator.job import Ending, StartedJob
 from orchestrator.ledger.changes import Table
+from orchestrator.ledger.gates import Gates
 from orchestrator.ledger.waiting_line import WaitingLine
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.timing import clock
@@ -231,6 +232,24 @@ def test_a_wake_up_that_got_lost_is_made_up_for_by_the_sweep(
     world.sweep()
 
     assert world.deliver() == ["event-2", "event-3"]
+
+
+def test_whoever_takes_a_run_out_of_its_gate_wakes_the_next_event(
+    world: World, builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.send(2, "acme")
+    world.send(5, "acme")
+    world.deliver()
+    with monkeypatch.context() as killed:
+        killed.setattr(Gates, "leave", lambda *_: None)
+        killed.setattr(WaitingLine, "sweep", lambda *_: None)
+        end(world, builds, 0)
+    assert world.deliver() == []
+
+    world.send(-3600, "acme")  # it comes too late, so it does not join the lock that it has cleared
+
+    assert world.deliver() == ["event--3600", "event-5"]
+    assert len(builds.jobs) == 2
 
 
 def test_runs_that_are_gone_make_room_at_the_sweep(world: World, builds: Builds) -> None:
