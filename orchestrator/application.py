@@ -217,14 +217,15 @@ class Application:
             can_wait = bool(waits) and _may_wait(event) and self._waiting().send(received, names)
         else:
             can_wait = bool(waits) and delivery.comes_back
+        if delivery is not None and delivery.has_waited:
+            for outcome in (outcome for result in results for outcome in result.outcomes):
+                if outcome["status"] is OutcomeStatus.STARTED:
+                    self._waiting().wake_next(outcome["builder"])
         if can_wait:
             self._waiting().note(event, waits[0].waits_for)
             return [_waiting(result, delivery) if result in waits else result for result in results]
         if delivery is not None and delivery.has_waited:
             self._waiting().note(event, None)
-            for outcome in (outcome for result in results for outcome in result.outcomes):
-                if outcome["status"] is OutcomeStatus.STARTED:
-                    self._waiting().wake_next(outcome["builder"])
         return results
 
 

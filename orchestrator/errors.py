@@ -1,9 +1,11 @@
 """Defines the exceptions of this package. Each message is one line that is safe to log."""
 
 import traceback
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from botocore.exceptions import UnknownServiceError
 
@@ -51,18 +53,22 @@ class WaitReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """A job that cannot be started yet, and what it waits for.
+    """A job that cannot be started yet, and the gate that it waits for (see `orchestrator.ledger.gate`).
 
     Attributes:
         reason: Why the job cannot be started.
-        key: The key of what it waits for; see `orchestrator.ledger.gate.key_of`.
+        key: The key of the gate's item in the ledger's table.
+        is_full: Whether the gate, whose item is given, has no room for the job.
+        size: How many runs the gate lets through, if that is a number.
         run_id: The id of the job's run.
-        since: The time of the job's event.
+        since: When the job's operation began.
         was_tried: Whether starting the job was tried.
     """
 
     reason: WaitReason
     key: str
+    is_full: Callable[[Mapping[str, Any]], bool]
+    size: int | None = None
     run_id: str
     since: datetime
     was_tried: bool

@@ -42,9 +42,9 @@ class Sweep:
         return Prepared(perform=self._perform)
 
     def _perform(self, claim: Claim) -> Outcome:
-        """Check the runs that are due, the longest overdue first, until the invocation's time is up.
+        """Wake the events for which there is room, in at most half of the invocation's time.
 
-        Then wake the events for which there is room.
+        Then check the runs that are due, the longest overdue first, until the time is up.
 
         If one build system fails, the error is logged, and the runs of the other build systems are still checked. The
         error is not raised, because no retry is needed: a later scheduled sweep checks the same runs again.
@@ -56,6 +56,8 @@ class Sweep:
         swept = Outcome(action="SweepRuns", status=OutcomeStatus.SWEPT, checked=0, published=0)
         overdue = 0
         try:
+            with deadline.within(deadline.seconds_left() / 2):
+                self._records.wake()
             for step in self._steps():
                 # Runs are postponed before the check. Otherwise, runs whose check takes too long or fails would come
                 # first in every sweep.
@@ -65,7 +67,6 @@ class Sweep:
                 overdue += sum(record.age > OVERDUE for record in step if record.id not in ended)
                 swept["checked"] += len(step)
                 swept["published"] += sum(outcome["status"] is OutcomeStatus.PUBLISHED for outcome in ended.values())
-            self._records.wake()
         except OrchestratorError as error:
             _log(error)
             swept["reason"] = str(error)

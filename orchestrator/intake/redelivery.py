@@ -36,6 +36,9 @@ LONGEST_WAIT_SECONDS = 3600
 # A message that is woken when its job can be started comes back by itself only after so long. It must still be in the
 # queue then, after its last try (see MAX_AGE_SECONDS), and SQS hides no message for longer than 12 hours.
 LONGEST_SLEEP_SECONDS = 11 * 3600
+# A message that has been received more often is not woken any more, because the queue's redrive policy moves it to the
+# failure queue after 500 times.
+_MOST_WOKEN = 400
 # When a message comes back whose job has got room while the message was put to sleep.
 _SOON_SECONDS = 5
 # A message whose last try failed for another reason than that its job waits is tried for so much longer.
@@ -153,37 +156,45 @@ class Redelivery:
         if late:
             telemetry.count("EventsWaitingLong", value=late)
         for page in (failures[start : start + _PAGE] for start in range(0, len(failures), _PAGE)):
-            until = {failed.record.message_id: clock.now() + self._pause(failed) for failed in page}
-            hidden = self._hide(page, until)
-            self._hide([failed for failed in hidden if self._has_room(failed, until[failed.record.message_id])], {})
+            pauses = {failed.record.message_id: self._pause(failed) for failed in page}
+            hidden = self._hide(page, pauses)
+            sooner = {failed.record.message_id: self._put_to_sleep(failed, pauses) for failed in hidden}
+            changed = {name: pause for name, pause in sooner.items() if pause is not None}
+            self._hide([failed for failed in hidden if failed.record.message_id in changed], changed)
 
-    def _pause(self, failed: Failed) -> timedelta:
+    def _pause(self, failed: Failed) -> int:
+        """Return for how many seconds to hide a message."""
         if failed.error is None:  # it needs no delay: the failed one of its FIFO group holds it up
-            return timedelta()
-        longest = LONGEST_WAIT_SECONDS if self._line is None or not _waits(failed.error) else LONGEST_SLEEP_SECONDS
-        return timedelta(seconds=wait_seconds(message.tries(failed.record), longest))
+            return 0
+        sleeps = self._line is not None and _waits(failed.error)
+        return wait_seconds(message.tries(failed.record), LONGEST_SLEEP_SECONDS if sleeps else LONGEST_WAIT_SECONDS)
 
-    def _has_room(self, failed: Failed, until: datetime) -> bool:
-        """Let a hidden message be woken if its jobs wait; return whether there is room for one of them by now."""
-        waits = _waits(failed.error)
-        if self._line is None or not waits:
-            return False
+    def _put_to_sleep(self, failed: Failed, pauses: Mapping[str, int]) -> int | None:
+        """Let a hidden message be woken if its jobs wait.
+
+        Args:
+            failed: The message.
+            pauses: For how many seconds messages are hidden, by the message's id.
+
+        Returns:
+            For how many seconds to hide the message instead: for a few, if there is room for one of its jobs by now,
+            and for no more than an hour, if nothing can wake it. `None` if nothing changes.
+        """
+        waits, tries = _waits(failed.error), message.tries(failed.record)
+        if self._line is None or not waits or tries > _MOST_WOKEN:
+            return None
         client = self._client()
         queue = _queue_url(client, failed.record)
+        until = clock.now() + timedelta(seconds=pauses[failed.record.message_id])
         try:
             has_to_wait = [self._line.join(one, queue, failed.record.receipt_handle, until) for one in waits]
         except OrchestratorError as error:
             telemetry.logger.warning(str(error), error=type(error).__name__)
-            return False
-        return not all(has_to_wait)
+            return wait_seconds(tries)
+        return None if all(has_to_wait) else random.randint(1, _SOON_SECONDS)  # noqa: S311 (guards no secret)
 
-    def _hide(self, failures: Sequence[Failed], until: Mapping[str, datetime]) -> Sequence[Failed]:
-        """Hide messages, at most ten; return those that are hidden.
-
-        Args:
-            failures: The messages.
-            until: When a message becomes visible, by the message's id. The others do so in a few seconds.
-        """
+    def _hide(self, failures: Sequence[Failed], pauses: Mapping[str, int]) -> Sequence[Failed]:
+        """Hide messages, at most ten, for so many seconds (by the message's id); return those that are hidden."""
         failure = "the visibility timeout of failed SQS messages was not set, so their queue's own applies"
         if not failures:
             return ()
@@ -196,7 +207,7 @@ class Redelivery:
                         {
                             "Id": str(place),
                             "ReceiptHandle": failed.record.receipt_handle,
-                            "VisibilityTimeout": _seconds_until(until.get(failed.record.message_id)),
+                            "VisibilityTimeout": pauses[failed.record.message_id],
                         }
                         for place, failed in enumerate(failures)
                     ],
@@ -245,12 +256,6 @@ def _waits(error: BaseException | None) -> Sequence[Wait]:
     errors = error.exceptions if isinstance(error, BaseExceptionGroup) else (error,)
     waits = [one.wait for one in errors if isinstance(one, Unavailable) and one.wait is not None]
     return waits if len(waits) == len(errors) else ()
-
-
-def _seconds_until(time: datetime | None) -> int:
-    if time is None:
-        return random.randint(1, _SOON_SECONDS)  # noqa: S311 (spreads messages, guards no secret)
-    return round((time - clock.now()).total_seconds())
 
 
 def _age_seconds(record: SQSRecord) -> float:

@@ -38,6 +38,7 @@ class Change:
         condition: The condition expression; `None` changes the item whatever it is.
         values: The values that the expressions use, by name.
         update: The update expression; `None` deletes the item.
+        only_checks: Whether the item is not changed, but only its condition is checked. Only a transaction can do that.
         names: Attribute names by placeholder, without `#`. Only placeholders that differ from their attribute's name
             need an entry.
     """
@@ -47,11 +48,17 @@ class Change:
     values: Mapping[str, Any]
     update: str | None
     names: Mapping[str, str] = field(default_factory=dict)
+    only_checks: bool = False
+
+    @property
+    def kind(self) -> str:
+        """The name of the change in a `transact_write_items` request."""
+        return "ConditionCheck" if self.only_checks else "Delete" if self.update is None else "Update"
 
     def request(self, table: str) -> dict[str, Any]:
         """Build the arguments for the DynamoDB client's method `update_item` or `delete_item`.
 
-        The entry `Update` or `Delete` of a `transact_write_items` request has the same arguments.
+        The entry of a `transact_write_items` request has the same arguments.
         """
         names = re.findall(r"#(\w+)", f"{self.condition or ''} {self.update or ''}")
         values = {f":{name}": value for name, value in items.to_item(self.values).items()}
@@ -137,9 +144,7 @@ class Table:
         Raises:
             Conflict: Every attempt met other requests for the same items, or was throttled. Nothing was changed.
         """
-        entries: list[Any] = [
-            {"Delete" if change.update is None else "Update": change.request(self.name)} for change in changes
-        ]
+        entries: list[Any] = [{change.kind: change.request(self.name)} for change in changes]
 
         def once() -> list[Refused | None]:
             try:

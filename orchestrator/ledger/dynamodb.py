@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from orchestrator import telemetry
 from orchestrator.action import Outcome
@@ -38,8 +38,6 @@ from orchestrator.values.limits import MAX_KEY_BYTES
 
 if TYPE_CHECKING:
     from types_boto3_dynamodb import DynamoDBClient
-
-ConvertedT = TypeVar("ConvertedT")
 
 _PAGE = 100
 # Transactions until a claim gives up. Each but the first one expects the record that the one before has returned.
@@ -88,7 +86,9 @@ class DynamoDBRecords:
             "lockedUntil": locked_until,
             "expiration": expiration(self.memory),
         }
-        kept = {"firstOwner": owner, **job_attributes(job, follow=follow), **({"follower": owner} if follow else {})}
+        if follow:
+            new["follower"] = owner
+        kept = {"firstOwner": owner, **job_attributes(job, follow=follow)}
         assigned = [f"#{name} = :{name}" for name in new]
         assigned += [f"#{name} = if_not_exists(#{name}, :{name})" for name in kept]
         claim = Change(
@@ -115,7 +115,7 @@ class DynamoDBRecords:
         owner: str = claim.values["owner"]
         try:
             for _ in range(_CLAIM_TRIES):
-                member = gate.member_of(claim.key, (before and before.follower) or owner)
+                member = gate.member_of(claim.key, _follower(before) or owner)
                 joining = [one.joining(member, claim.values["expiration"]) for one in gates]
                 claimed, *joined = self._table.change_all([_expecting(before, claim), *joining])
                 if claimed is None and not any(joined):
@@ -124,6 +124,7 @@ class DynamoDBRecords:
                     before = self._read(claimed.item) if claimed.item else None
                     if before is not None and not before.may_be_claimed(owner):
                         return False, before
+                    continue  # the run may be in its gates, under the name that its record has
                 for full, refused in zip(gates, joined, strict=True):
                     if refused is not None and refused.item:
                         self._gates.make_room(full, refused.item)
@@ -131,15 +132,15 @@ class DynamoDBRecords:
             pass
         raise gates[-1].busy()
 
-    def check_turn(self, run_id: str) -> None:
+    def check_turn(self, job: StartedJob) -> None:
         """Check that a job that has waited should be tried again; see `Records.check_turn`."""
-        if self._line is not None:
-            self._line.check_turn(run_id, self._gates.take_out_gone)
+        if self._line is not None and self.read(job.run_id) is None:
+            self._line.check_turn(job, self._gates.of(job), self._gates.clear)
 
     def wake(self) -> None:
         """Wake the events for which there is room; see `Records.wake`."""
         if self._line is not None:
-            self._line.sweep(self._gates.take_out_gone)
+            self._line.sweep(self._gates.clear)
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
         """Store an action's outcome, if the claim on the action still belongs to `owner`; see `Records.settle`."""
@@ -251,6 +252,11 @@ class DynamoDBRecords:
         return (False, found.item) if isinstance(found, Refused) else (True, found)
 
 
+def _follower(before: Record | None) -> str | None:
+    """Return since which claim a run is followed, if a claim that finds this record goes on following it."""
+    return None if before is None or before.is_expired else before.follower
+
+
 def _expecting(before: Record | None, claim: Change) -> Change:
     """Return a copy of a claim that succeeds only if the ledger still has the record `before`.
 
@@ -266,4 +272,6 @@ def _expecting(before: Record | None, claim: Change) -> Change:
     else:
         condition += "#follower = :seenFollower"
         seen["seenFollower"] = before.follower
-    return replace(claim, condition=condition, values={**values, **seen})
+    follower = _follower(before)
+    kept = {"follower": follower} if follower else {}
+    return replace(claim, condition=condition, values={**values, **seen, **kept})

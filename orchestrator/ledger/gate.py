@@ -13,13 +13,15 @@ next event that waits be woken at once (see `orchestrator.ledger.waiting_line`).
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from orchestrator.aws import items
-from orchestrator.errors import Unavailable, WaitReason, shown
+from orchestrator.errors import Unavailable, Wait, WaitReason, shown
 from orchestrator.job import Slot, StartedJob
 from orchestrator.ledger.changes import Change, Item
-from orchestrator.ledger.record import Record, State
+from orchestrator.ledger.record import Record, State, seconds
+from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 
 _TENANT, _SLOT, _BUILDER = "tenant#", "slot#", "builder#"
@@ -27,21 +29,36 @@ _TENANT, _SLOT, _BUILDER = "tenant#", "slot#", "builder#"
 # How many of a full gate's runs one delivery looks at.
 _MOST_LOOKED_AT = 10
 
+# For so long after a refusal, a build system is not asked by an event that comes back by itself.
+_REFUSAL = timedelta(minutes=1)
+
 
 class Overtaken(Exception):
     """The tenant has had a run of a later event of the same type, so this job must not be started any more."""
 
 
-class Gate(Protocol):
-    """A gate, as the job sees it that wants to join."""
+class Awaited(Protocol):
+    """What a job waits for, as that job sees it."""
 
     @property
     def key(self) -> str:
-        """The key of the gate's item in the ledger's table."""
+        """The key of its item in the ledger's table."""
         ...
 
+    def is_full(self, item: Item) -> bool:
+        """Whether there is no room for the job's run, according to the item."""
+        ...
+
+    def busy(self) -> Unavailable:
+        """Build the error for a job that must wait."""
+        ...
+
+
+class Gate(Awaited, Protocol):
+    """A gate that a run joins."""
+
     def joining(self, member: str, expiration: int) -> Change:
-        """Build the change by which a run joins the gate. It is refused if the gate has no room for the run.
+        """Build the change by which the job's run joins the gate. It is refused if the gate does not admit the run.
 
         Args:
             member: The run, as `member_of` names it.
@@ -53,25 +70,13 @@ class Gate(Protocol):
         """Whether the run may join the gate as it is. The condition of `joining` says the same to DynamoDB."""
         ...
 
-    def check_full(self, item: Item) -> None:
-        """Check that the gate has no room, if that is the reason why the job could not join.
-
-        Raises:
-            Overtaken: The gate has room, but the job comes too late for it.
-        """
-        ...
-
-    def busy(self) -> Unavailable:
-        """Build the error for a job that must wait."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class TenantLock:
     """The lock of a job's tenant. It lets through the runs of one operation at a time.
 
     The lock also keeps, for each event type, when the operation began whose run has left last. A job of an operation
-    that began earlier may not join any more.
+    that began earlier is not admitted any more, although the lock is not full.
     """
 
     tenant_id: str
@@ -80,7 +85,7 @@ class TenantLock:
     @property
     def key(self) -> str:
         """The key of the lock's item."""
-        return _TENANT + self.tenant_id
+        return lock_key(self.tenant_id)
 
     def joining(self, member: str, expiration: int) -> Change:
         """Build the change by which a run joins; see `Gate.joining`."""
@@ -98,17 +103,14 @@ class TenantLock:
             names={"latest": _latest(self.job)},
         )
 
+    def is_full(self, item: Item) -> bool:
+        """Whether runs of another operation are in the lock."""
+        return bool(runs_in(item)) and item["operation"] != {"S": self.job.start.event_id}
+
     def admits(self, item: Item) -> bool:
         """Whether the run may join the lock as it is; see `Gate.admits`."""
-        return self._is_free(item) and item.get(_latest(self.job), {}).get("S", "") <= written(self.job.start.at)
-
-    def check_full(self, item: Item) -> None:
-        """Check that runs of another operation are in the lock; see `Gate.check_full`."""
-        if self._is_free(item):
-            raise Overtaken
-
-    def _is_free(self, item: Item) -> bool:
-        return not runs_in(item) or item["operation"] == {"S": self.job.start.event_id}
+        latest = item.get(_latest(self.job), {}).get("S", "")
+        return not self.is_full(item) and latest <= written(self.job.start.at)
 
     def busy(self) -> Unavailable:
         """Build the error for a job that must wait."""
@@ -122,6 +124,7 @@ class SlotGate:
     """The slot of a job. It lets through a number of runs at a time."""
 
     slot: Slot
+    run_id: str
 
     @property
     def key(self) -> str:
@@ -142,16 +145,40 @@ class SlotGate:
             update="SET #size = :size, #expiration = :expiration ADD #runs :runs",
         )
 
+    def is_full(self, item: Item) -> bool:
+        """Whether as many other runs are in the slot as it lets through."""
+        runs = runs_in(item)
+        return len(runs) >= self.slot.size and self.run_id not in map(run_of, runs)
+
     def admits(self, item: Item) -> bool:
         """Whether the run may join the slot as it is; see `Gate.admits`."""
-        return len(runs_in(item)) < self.slot.size
-
-    def check_full(self, item: Item) -> None:
-        """Do nothing: a slot refuses a run only if it is full."""
+        return not self.is_full(item)
 
     def busy(self) -> Unavailable:
         """Build the error for a job that must wait."""
         return _busy(f"slot {shown(self.slot.name)} is full (runs at a time: {self.slot.size})", WaitReason.SLOT_FULL)
+
+
+@dataclass(frozen=True, slots=True)
+class BuildSystem:
+    """A build system that has refused a job. It says only to the next job whether it has room again."""
+
+    builder: str
+    reason: WaitReason
+
+    @property
+    def key(self) -> str:
+        """The key of the item that exists while events wait for the build system."""
+        return builder_key(self.builder)
+
+    def is_full(self, item: Item) -> bool:
+        """Whether the build system has refused a job in the last minute."""
+        refused = item.get("refusedAt", {}).get("S")
+        return refused is not None and clock.now() - datetime.fromisoformat(refused) <= _REFUSAL
+
+    def busy(self) -> Unavailable:
+        """Build the error for a job that must wait."""
+        return _busy(f"build system {shown(self.builder)} has just refused a job ({self.reason})", self.reason)
 
 
 def gates_of(job: StartedJob, *, locks_tenants: bool) -> list[Gate]:
@@ -165,17 +192,32 @@ def gates_of(job: StartedJob, *, locks_tenants: bool) -> list[Gate]:
     if locks_tenants and job.tenant_id is not None:
         gates.append(TenantLock(job.tenant_id, job))
     if job.slot is not None:
-        gates.append(SlotGate(job.slot))
+        gates.append(SlotGate(job.slot, job.run_id))
     return gates
 
 
-def key_of(reason: WaitReason, job: StartedJob) -> str:
-    """Return the key of what a job waits for: a tenant's lock, a slot, or a build system."""
+def wait_of(reason: WaitReason, job: StartedJob, *, was_tried: bool) -> Wait:
+    """Say what a job waits for: its tenant's lock, its slot, or its build system.
+
+    Args:
+        reason: Why the job cannot be started.
+        job: The job.
+        was_tried: Whether starting it was tried.
+    """
+    awaited: Awaited = BuildSystem(job.builder, reason)
     if reason is WaitReason.TENANT_BUSY and job.tenant_id is not None:
-        return _TENANT + job.tenant_id
-    if reason is WaitReason.SLOT_FULL and job.slot is not None:
-        return _SLOT + job.slot.name
-    return builder_key(job.builder)
+        awaited = TenantLock(job.tenant_id, job)
+    elif reason is WaitReason.SLOT_FULL and job.slot is not None:
+        awaited = SlotGate(job.slot, job.run_id)
+    return Wait(
+        reason=reason,
+        key=awaited.key,
+        is_full=awaited.is_full,
+        size=job.slot.size if isinstance(awaited, SlotGate) and job.slot is not None else None,
+        run_id=job.run_id,
+        since=job.start.at,
+        was_tried=was_tried,
+    )
 
 
 def builder_key(builder: str) -> str:
@@ -221,6 +263,11 @@ def run_of(member: str) -> str:
     return member.partition("#")[0]
 
 
+def follower_of(member: str) -> str:
+    """Return the follower in the name of a run in a gate; see `member_of`."""
+    return member.partition("#")[2]
+
+
 def runs_in(item: Item) -> frozenset[str]:
     """Return the names of the runs that a gate's item names."""
     return frozenset(item.get("runs", {}).get("SS", ()))
@@ -232,18 +279,17 @@ def some_runs_in(item: Item) -> list[str]:
     return runs if len(runs) <= _MOST_LOOKED_AT else random.sample(runs, _MOST_LOOKED_AT)
 
 
-def room_in(key: str, item: Item, leaving: int = 0) -> int | None:
+def room_in(key: str, item: Item) -> int | None:
     """Return how many more runs may join a gate; `None` if only the build system knows.
 
     Args:
         key: The gate's key.
         item: The gate's item.
-        leaving: How many of the runs in the item have left.
     """
     if is_build_system(key):
         return None
     size = int(item["size"]["N"]) if "size" in item else 1
-    return max(0, size - len(runs_in(item)) + leaving)
+    return max(0, size - len(runs_in(item)))
 
 
 def leaving(key: str, member: str, record: Record | None) -> Change:
@@ -266,6 +312,22 @@ def leaving(key: str, member: str, record: Record | None) -> Change:
         values={**values, "at": written(job.start.at)} if job is not None and keeps_order else values,
         update=("SET #latest = :at " if keeps_order else "") + "DELETE #runs :runs",
         names={"latest": _latest(job)} if job is not None and keeps_order else {},
+    )
+
+
+def gone(run_id: str, follower: str) -> Change:
+    """Build the check that a run with a name in a gate is not followed any more.
+
+    It belongs into the transaction that takes the run out. Two reads, of the gate and then of the record, might see
+    only one half of the transaction by which the run is just joining:
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation
+    """
+    return Change(
+        key=run_id,
+        condition="attribute_not_exists(#follower) OR #follower <> :follower OR #expiration < :now",
+        values={"follower": follower, "now": seconds(clock.now())},
+        update=None,
+        only_checks=True,
     )
 
 

@@ -1,14 +1,15 @@
 """Lets runs join their gates and leave them, in the ledger's table."""
 
 from collections.abc import Callable
+from contextlib import suppress
 
 from orchestrator import telemetry
 from orchestrator.errors import Unavailable
 from orchestrator.job import StartedJob
 from orchestrator.ledger import gate
-from orchestrator.ledger.changes import Item, Refused, Table
-from orchestrator.ledger.gate import Gate
-from orchestrator.ledger.record import OPEN_JOB, Record
+from orchestrator.ledger.changes import Conflict, Item, Refused, Table
+from orchestrator.ledger.gate import Gate, Overtaken
+from orchestrator.ledger.record import OPEN_JOB, Record, is_run_id
 from orchestrator.ledger.waiting_line import WaitingLine
 from orchestrator.timing import deadline
 
@@ -42,7 +43,7 @@ class Gates:
         return gate.gates_of(job, locks_tenants=self._locks_tenants)
 
     def make_room(self, full: Gate, item: Item) -> None:
-        """Take runs out of a full gate that are not followed any more.
+        """Take runs out of a gate that has refused a job, if they are not followed any more.
 
         Args:
             full: The gate.
@@ -52,12 +53,13 @@ class Gates:
             Overtaken: The gate has room, but the job comes too late for it.
             Unavailable: No run could be taken out.
         """
-        full.check_full(item)
-        if not self.take_out_gone(full.key, item):
+        if not full.is_full(item):
+            raise Overtaken
+        if self.clear(full.key, item) is item:
             raise full.busy()
 
     def leave(self, record: Record) -> None:
-        """Take a run that is over out of its gates.
+        """Take a run that is over out of its gates, and wake the next event that waits for each.
 
         A failure is only logged, because the run does not count any more, whether the gates name it or not.
         """
@@ -66,22 +68,34 @@ class Gates:
         member = gate.member_of(record.id, record.follower)
         for one in self.of(record.job):
             try:
-                self._take_out(one.key, member, record)
+                item = self._table.change(gate.leaving(one.key, member, record))
             except Unavailable as error:
                 telemetry.logger.info(str(error))
+                continue
+            if item is not None and not isinstance(item, Refused):
+                self._wake_next(one.key, gate.without(one.key, item, {member: record}))
 
-    def take_out_gone(self, key: str, item: Item) -> int:
-        """Look at some runs in a gate, and take those out that are not followed any more; return their number."""
-        records = {member: self._read(gate.run_of(member)) for member in gate.some_runs_in(item)}
-        gone = {member: record for member, record in records.items() if not gate.is_in(member, record)}
-        for member, record in gone.items():
-            self._take_out(key, member, record)
-        return len(gone)
+    def clear(self, key: str, item: Item) -> Item:
+        """Look at some runs in a gate, take those out that are not followed any more, and wake an event for each.
 
-    def _take_out(self, key: str, member: str, record: Record | None) -> None:
-        """Take a run out of a gate, and wake the next event that waits for the gate."""
-        item = self._table.change(gate.leaving(key, member, record))
-        if item is None or isinstance(item, Refused) or OPEN_JOB not in item or self._line is None:
-            return  # the gate does not name the run, or no event waits for it
-        if gate.room_in(key, item, leaving=1) and deadline.has_time():
+        Returns:
+            The gate's item without these runs; the same object if no run could be taken out.
+        """
+        for member in gate.some_runs_in(item):
+            run_id, follower = gate.run_of(member), gate.follower_of(member)
+            record = self._read(run_id)
+            if not is_run_id(run_id) or not follower:  # a person wrote it
+                changes = [gate.leaving(key, member, None)]
+            elif gate.is_in(member, record):
+                continue
+            else:
+                changes = [gate.gone(run_id, follower), gate.leaving(key, member, record)]
+            with suppress(Conflict):  # the run is just joining, or leaving
+                if not any(self._table.change_all(changes)):
+                    item = gate.without(key, item, {member: record})
+                    self._wake_next(key, item)
+        return item
+
+    def _wake_next(self, key: str, item: Item) -> None:
+        if OPEN_JOB in item and self._line is not None and gate.room_in(key, item) and deadline.has_time():
             self._line.wake(key, 1)

@@ -15,9 +15,9 @@ from typing import Protocol
 
 from orchestrator import telemetry
 from orchestrator.action import Outcome, OutcomeStatus, repeated
-from orchestrator.errors import OrchestratorError, Unavailable, Wait, is_certain
+from orchestrator.errors import OrchestratorError, Unavailable, is_certain
 from orchestrator.job import StartedJob
-from orchestrator.ledger.gate import Overtaken, key_of
+from orchestrator.ledger.gate import Overtaken, wait_of
 from orchestrator.ledger.record import EndingStatus, Record, State, milliseconds
 from orchestrator.timing import clock, deadline
 
@@ -176,8 +176,8 @@ class Records(Protocol):
         """Schedule the next check of the record's run: it is due when `record.pause` has passed from now on."""
         ...
 
-    def check_turn(self, run_id: str) -> None:
-        """Check that a job whose event has waited should be tried again.
+    def check_turn(self, job: StartedJob) -> None:
+        """Check that a job whose event has waited should be tried again. A job that has a record always should.
 
         Raises:
             Unavailable: There is no room for the job yet. The exception's `waits_for` is set.
@@ -230,7 +230,7 @@ class Ledger:
             return prepared.perform(Claim())
         if has_waited and prepared.job is not None:
             with _failing_as(prepared.failure), _naming(prepared.job, was_tried=False):
-                self._records.check_turn(prepared.action_id)
+                self._records.check_turn(prepared.job)
         with _naming(prepared.job):
             return self._perform(prepared, prepared.action_id, keeps_claim=keeps_claim)
 
@@ -271,7 +271,7 @@ class Ledger:
             except Unavailable as error:
                 if not keeps_claim or error.waits_for is None:
                     raise
-                # Claim the action without the tenant's lock, so that no copy of the event starts the job meanwhile.
+                # Claim the action without its gates, so that no copy of the event starts the job meanwhile.
                 is_mine, before = self._records.claim(action_id, owner, locked_until, prepared.job)
                 if is_mine:
                     raise
@@ -310,13 +310,7 @@ def _naming(job: StartedJob | None, *, was_tried: bool = True) -> Iterator[None]
     except Unavailable as error:
         if error.waits_for is None or job is None:
             raise
-        wait = Wait(
-            reason=error.waits_for,
-            key=key_of(error.waits_for, job),
-            run_id=job.run_id,
-            since=job.since,
-            was_tried=was_tried,
-        )
+        wait = wait_of(error.waits_for, job, was_tried=was_tried)
         raise Unavailable(
             str(error), ambiguous=error.ambiguous, waits_for=error.waits_for, wait=wait
         ) from error.__cause__

@@ -131,7 +131,7 @@ class MemoryRecords:
         """Postpone the next check of a run; see `Records.postpone`."""
         self._change(record.id, check_at=clock.now() + record.pause)
 
-    def check_turn(self, run_id: str) -> None:
+    def check_turn(self, job: StartedJob) -> None:
         """Do nothing: every event may be tried."""
 
     def wake(self) -> None:

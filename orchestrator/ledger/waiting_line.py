@@ -6,11 +6,14 @@ which the message can be made visible earlier:
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
 
 A message is hidden first, then its item is written, and then the gate is looked at once more. If a run leaves the gate
-in between, either the process that takes the run out finds the item, or the second look finds the room. Whatever else
-goes wrong costs only time, because the message becomes visible by itself at the end of its timeout.
+in between, either the process that takes the run out finds the item, or the second look finds the room. The item is
+found by an index that may lag behind the table. If that makes both miss it, or if something else goes wrong, it costs
+only time: the sweep looks again, and the message becomes visible by itself at the end of its timeout.
 """
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,9 +21,11 @@ from botocore.exceptions import ClientError
 
 from orchestrator import telemetry
 from orchestrator.aws.errors import aws_errors
-from orchestrator.errors import OrchestratorError, Unavailable, Wait, WaitReason
+from orchestrator.errors import OrchestratorError, Wait, WaitReason
+from orchestrator.job import StartedJob
 from orchestrator.ledger import gate
 from orchestrator.ledger.changes import Change, Item, Refused, Table
+from orchestrator.ledger.gate import Awaited
 from orchestrator.ledger.record import OPEN_JOBS, WAITING, expiration, seconds
 from orchestrator.timing import clock, deadline
 from orchestrator.timing.clock import written
@@ -31,10 +36,10 @@ if TYPE_CHECKING:
 AWAITED = "awaited"
 """Value of the attribute `openJob` of a gate for which events wait; `checkAt` is when the last of them began to."""
 
-TakeOutGone: TypeAlias = Callable[[str, Item], int]
-"""The type of functions that take runs out of a gate that are not followed any more, and return their number.
+Clear: TypeAlias = Callable[[str, Item], Item]
+"""The type of functions that take runs out of a gate that are not followed any more, and wake an event for each.
 
-The arguments are the gate's key and item.
+The arguments are the gate's key and item. The result is the item without these runs.
 """
 
 _KEY = "waiting#"
@@ -46,7 +51,6 @@ _SPARE = 10
 # job wakes the next one.
 _TRIED_AT_ONCE = 10
 _LONG = timedelta(hours=1)
-_REFUSAL = timedelta(minutes=1)
 _PAGE = 1000
 # How SQS says that a receipt handle is of no use any more, in its two protocols:
 # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
@@ -69,7 +73,7 @@ class WaitingLine:
 
         Args:
             table: The ledger's table. It needs the indexes `open-jobs` and `waiting`.
-            memory: How long an item is kept for a gate that has none yet.
+            memory: How long the item of a gate is kept after an event has begun to wait for it.
             sqs: Returns the SQS client. It is called for each request.
         """
         self._table = table
@@ -91,52 +95,50 @@ class WaitingLine:
         Raises:
             Unavailable: The table could not be written, so the message becomes visible only by itself.
         """
-        key, own_key = wait.key, _KEY + wait.run_id
-        item = {
-            "waitingFor": key,
+        own = {
+            "waitingFor": wait.key,
             # A build system takes jobs in any order. So the one that was tried longest ago is tried next.
-            "waitingSince": written(clock.now() if gate.is_build_system(key) else wait.since),
+            "waitingSince": written(clock.now() if gate.is_build_system(wait.key) else wait.since),
             "reason": wait.reason,
             "queue": queue,
             "receipt": receipt,
             "expiration": seconds(until),
         }
-        mark = {"openJob": AWAITED, "checkAt": written(clock.now())}
-        if wait.was_tried:
-            mark["refusedAt"] = mark["checkAt"]
-        self._table.change(_setting(own_key, item))
-        found = self._table.change(_setting(key, mark, once={"expiration": expiration(self._memory)}))
-        room = gate.room_in(key, {} if found is None or isinstance(found, Refused) else found)
-        if room:
-            self._take(own_key, receipt)
-        return not room
+        now = written(clock.now())
+        mark = {"openJob": AWAITED, "checkAt": now, "expiration": expiration(self._memory)}
+        if wait.size is not None:
+            mark["size"] = wait.size
+        if gate.is_build_system(wait.key) and wait.was_tried:
+            mark["refusedAt"] = now
+        self._table.change(_setting(_KEY + wait.run_id, own))
+        found = self._table.change(_setting(wait.key, mark))
+        item = {} if found is None or isinstance(found, Refused) else found
+        is_full = gate.is_build_system(wait.key) or wait.is_full(item)
+        if not is_full:
+            self._take(_KEY + wait.run_id, receipt)
+        return is_full
 
-    def check_turn(self, run_id: str, take_out_gone: TakeOutGone) -> None:
+    def check_turn(self, job: StartedJob, gates: Sequence[Awaited], clear: Clear) -> None:
         """Check that a job that has waited should be tried again.
 
-        If the event was woken, it should. If its message became visible by itself, it should only if its gate has room.
-        For a build system, it should if no job has been refused in the last minute.
+        If the event was woken, it should. If its message became visible by itself, it should only if there is room.
 
         Args:
-            run_id: The id of the job's run.
-            take_out_gone: See `TakeOutGone`.
+            job: The job.
+            gates: The gates that the job's run must join.
+            clear: See `Clear`.
 
         Raises:
             Unavailable: The job should not be tried (`waits_for` is set), or the table could not be reached.
         """
-        own = self._table.get(_KEY + run_id)
+        own = self._table.get(_KEY + job.run_id)
         if own is None:
             return
         key = own["waitingFor"]["S"]
-        item = self._table.get(key) or {}
-        room = gate.room_in(key, item, leaving=take_out_gone(key, item))
-        if room is None:
-            refused = item.get("refusedAt", {}).get("S")
-            room = refused is None or clock.now() - datetime.fromisoformat(refused) > _REFUSAL
-        if not room:
-            reason = WaitReason(own["reason"]["S"])
-            raise Unavailable(f"{reason}; a retry may succeed", ambiguous=False, waits_for=reason)
-        self._take(_KEY + run_id, own["receipt"]["S"])
+        for awaited in (*gates, gate.BuildSystem(job.builder, WaitReason(own["reason"]["S"]))):
+            if awaited.key == key and awaited.is_full(clear(key, self._table.get(key) or {})):
+                raise awaited.busy()
+        self._take(_KEY + job.run_id, own["receipt"]["S"])
 
     def wake(self, key: str, most: int) -> None:
         """Make the messages of the first events that wait for a gate visible. A failure is only logged.
@@ -145,40 +147,42 @@ class WaitingLine:
             key: The gate's key.
             most: How many messages at most.
         """
-        try:
+        with _logged():
             self._wake(self._first(key, most), most)
-        except OrchestratorError as error:
-            telemetry.logger.warning(str(error), error=type(error).__name__)
 
-    def sweep(self, take_out_gone: TakeOutGone) -> None:
+    def sweep(self, clear: Clear) -> None:
         """For every gate for which events wait, wake as many events as there is room for.
 
-        Also count the gates whose first event has waited for more than an hour.
+        Also count the gates whose first event has waited for more than an hour. A gate's failure is only logged.
 
         Args:
-            take_out_gone: See `TakeOutGone`.
+            clear: See `Clear`.
 
         Raises:
-            OrchestratorError: The table or its indexes could not be used.
+            OrchestratorError: The table or its index could not be read.
         """
         long = 0
         entries = [entry for page in self._table.pages(OPEN_JOBS, ("openJob", AWAITED), size=_PAGE) for entry in page]
+        random.shuffle(entries)  # so that each gate's turn comes, even if the time is too short for all
         for key in (entry["id"]["S"] for entry in entries):
             if not deadline.has_time():
                 break
-            item = self._table.get(key) or {}
-            take_out_gone(key, item)  # this wakes an event for each run that is gone
-            room = gate.room_in(key, item)
-            most = _TRIED_AT_ONCE if room is None else room
-            first = self._first(key, most)
-            if not first:
-                self._forget(key, item)
-                continue
-            has_waited = [one for one in first if clock.now() - _since(one) > _LONG]
-            long += bool(has_waited)
-            # Without room to count, an event would be woken at every sweep, and go to the failure queue at last.
-            self._wake(has_waited if room is None else first, most)
+            with _logged():
+                long += self._sweep(key, clear)
         telemetry.count("EventsWaitingLong", value=long)
+
+    def _sweep(self, key: str, clear: Clear) -> bool:
+        """Wake the events that wait for one gate; return whether the first one has waited for more than an hour."""
+        item = clear(key, self._table.get(key) or {})
+        room = gate.room_in(key, item)
+        most = _TRIED_AT_ONCE if room is None else room
+        first = self._first(key, most)
+        if not first:
+            self._forget(key, item)
+        has_waited = [one for one in first if clock.now() - _since(one) > _LONG]
+        # Without room to count, an event would be woken at every sweep, and go to the failure queue at last.
+        self._wake(has_waited if room is None else first, most)
+        return bool(has_waited)
 
     def _forget(self, key: str, item: Item) -> None:
         """Store that no event waits for a gate any more, unless one may have begun to wait just now."""
@@ -195,8 +199,9 @@ class WaitingLine:
         for item in waiting:
             if woken == most or not deadline.has_time():
                 return
-            is_mine = self._take(item["id"]["S"], item["receipt"]["S"])
-            woken += is_mine and int(item["expiration"]["N"]) > seconds(clock.now()) and self._show(item)
+            is_hidden = int(item["expiration"]["N"]) > seconds(clock.now()) and self._show(item)
+            # Another process may have woken the same event. Then the next one is woken, too.
+            woken += self._take(item["id"]["S"], item["receipt"]["S"]) and is_hidden
 
     def _take(self, key: str, receipt: str) -> bool:
         """Delete the item of a waiting event, unless it has another receipt by now; return whether it was deleted."""
@@ -217,13 +222,18 @@ class WaitingLine:
         return True
 
 
+@contextmanager
+def _logged() -> Iterator[None]:
+    try:
+        yield
+    except OrchestratorError as error:
+        telemetry.logger.warning(str(error), error=type(error).__name__)
+
+
 def _since(item: Item) -> datetime:
     return datetime.fromisoformat(item["waitingSince"]["S"])
 
 
-def _setting(key: str, values: dict[str, Any], once: dict[str, Any] | None = None) -> Change:
-    """Build a change that sets attributes; those in `once` only if the item lacks them."""
-    once = once or {}
-    assigned = [f"#{name} = :{name}" for name in values]
-    assigned += [f"#{name} = if_not_exists(#{name}, :{name})" for name in once]
-    return Change(key=key, condition=None, values={**values, **once}, update=f"SET {', '.join(assigned)}")
+def _setting(key: str, values: Mapping[str, Any]) -> Change:
+    update = f"SET {', '.join(f'#{name} = :{name}' for name in values)}"
+    return Change(key=key, condition=None, values=values, update=update)

@@ -95,7 +95,8 @@ class DynamoDB:
             raise Unsupported(f"TransactWriteItems {sorted(body)}")
         parts = [(f"{name}Item", part) for entry in body["TransactItems"] for name, part in entry.items()]
         for operation, part in parts:
-            if operation not in ("UpdateItem", "DeleteItem") or part.keys() - _KNOWN[operation]:
+            known = _KNOWN["DeleteItem" if operation == "ConditionCheckItem" else operation]
+            if operation not in ("UpdateItem", "DeleteItem", "ConditionCheckItem") or part.keys() - known:
                 raise Unsupported(f"TransactWriteItems {operation} {sorted(part)}")
             check_placeholders(part)
         with self._lock:
@@ -105,7 +106,8 @@ class DynamoDB:
             if any(reason["Code"] != "None" for reason in reasons):
                 raise TransactionCanceled(reasons)
             for operation, part in parts:
-                self._single(operation, part, "NONE")
+                if operation != "ConditionCheckItem":
+                    self._single(operation, part, "NONE")
             self._tokens.add(body.get("ClientRequestToken", ""))
         return {}
 

@@ -98,7 +98,7 @@ def test_the_sweep_finds_open_jobs_by_a_query(
 
     sweep(handler)
 
-    assert aws.operations == ["Query", "UpdateItem", "BatchGetBuilds", "Query"]
+    assert aws.operations == ["Query", "Query", "UpdateItem", "BatchGetBuilds"]
     assert [query["IndexName"] for query in aws.of("Query")] == ["open-jobs", "open-jobs"]
 
 

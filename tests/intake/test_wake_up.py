@@ -307,6 +307,82 @@ def test_room_that_comes_while_a_message_is_put_to_sleep_wakes_it(
     assert [sleep < timedelta(seconds=6) for sleep in world.sleeps()] == [True]
 
 
+def limited(world: World, slots: int) -> None:
+    """Limit the runs by another number from now on."""
+    world.handler.registry.remove("deploy")
+
+    @world.handler.registry.consumer("DEPLOY", name="deploy")
+    def deploy(event: Event) -> StartJob:
+        return StartJob(name="deploy", slot="ring 1", slots=slots)
+
+
+def test_a_number_that_is_lowered_lets_events_sleep(world: World, builds: Builds) -> None:
+    limited(world, 3)
+    for number in range(2):
+        world.send(number)
+    world.deliver()
+    limited(world, 1)
+    world.send(2)
+    world.deliver()
+
+    assert [sleep > HOUR for sleep in world.sleeps()] == [True]
+    end(world, builds, 0)
+    assert world.deliver() == []
+    end(world, builds, 1)
+    assert world.deliver() == ["event-2"]
+
+
+def test_a_number_that_is_raised_is_noticed_when_an_event_is_tried(world: World, builds: Builds) -> None:
+    for number in range(5):
+        world.send(number)
+    world.deliver()
+    limited(world, 4)
+    world.send(9)
+
+    assert world.deliver() == ["event-9"]
+    world.sweep()
+    assert world.deliver() == ["event-2"]
+
+
+def test_an_event_that_was_received_too_often_is_not_woken(
+    world: World, builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redelivery, "_MOST_WOKEN", 0)
+    for number in range(3):
+        world.send(number)
+    world.deliver()
+
+    assert items() == []
+    assert [sleep > HOUR for sleep in world.sleeps()] == [True]
+
+
+def test_an_event_that_cannot_be_woken_comes_back_within_the_hour(
+    world: World, builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> bool:
+        raise Unavailable("the table is throttled")
+
+    monkeypatch.setattr(WaitingLine, "join", fail)
+    for number in range(3):
+        world.send(number)
+    world.deliver()
+
+    assert [sleep <= HOUR for sleep in world.sleeps()] == [True]
+
+
+def test_a_job_in_doubt_is_tried_again_although_its_slot_is_full(world: World, builds: Builds) -> None:
+    world.send(0)
+    world.deliver()
+    builds.refusal = Unavailable("no answer")
+    world.send(1)
+    assert world.deliver() == []
+    builds.refusal = None
+    world.advance(2 * MINUTE)
+    world.come_back()
+
+    assert world.deliver() == ["event-1"]
+
+
 def test_the_sleep_doubles_up_to_eleven_hours(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redelivery, "FIRST_WAIT_SECONDS", 75)
     for number in range(3):
@@ -413,7 +489,14 @@ def line(aws: Requests) -> WaitingLine:
 
 def wait(number: int, key: str = "tenant#acme") -> Wait:
     since = datetime(2026, 11, 24, 9, number, tzinfo=UTC)
-    return Wait(reason=WaitReason.TENANT_BUSY, key=key, run_id=f"run-{number}", since=since, was_tried=True)
+    return Wait(
+        reason=WaitReason.TENANT_BUSY,
+        key=key,
+        is_full=lambda item: "runs" in item,
+        run_id=f"run-{number}",
+        since=since,
+        was_tried=True,
+    )
 
 
 def lock(*runs: str) -> None:
@@ -475,6 +558,7 @@ def test_two_processes_wake_two_events(line: WaitingLine, monkeypatch: pytest.Mo
     line._wake(first, 1)
 
     assert visible(queue) == 2
+    assert items() == []
 
 
 def test_a_gate_with_room_lets_no_message_sleep(line: WaitingLine) -> None:
@@ -493,12 +577,12 @@ def test_a_gate_for_which_nothing_waits_is_forgotten_after_a_while(
     queue, receipts = hidden(1)
     line.join(wait(0), queue, receipts[0], datetime.now(UTC) + HOUR)
     line.wake("tenant#acme", 1)
-    line.sweep(lambda key, item: 0)
+    line.sweep(lambda key, item: item)
     assert awaited() == ["tenant#acme"]
 
     later = datetime.now(UTC) + 3 * MINUTE
     monkeypatch.setattr(clock, "now", lambda: later)
-    line.sweep(lambda key, item: 0)
+    line.sweep(lambda key, item: item)
 
     assert awaited() == []
 

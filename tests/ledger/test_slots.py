@@ -129,6 +129,14 @@ def test_a_repeated_claim_takes_no_second_place(records: DynamoDBRecords, time: 
     assert must_wait(records, job(3))
 
 
+def test_a_take_over_finds_its_own_place_in_a_full_slot(records: DynamoDBRecords, time: Clock) -> None:
+    claim(records, job(1, size=1))
+    time.advance(LOCK + timedelta(seconds=3))
+
+    assert claim(records, job(1, size=1), "b")
+    assert must_wait(records, job(2, size=1))
+
+
 def test_a_claim_that_is_released_gives_its_place_back(records: DynamoDBRecords) -> None:
     claim(records, job(1, size=1))
 
@@ -195,7 +203,7 @@ def test_the_ledger_says_which_job_waits(records: DynamoDBRecords) -> None:
 
     wait = caught.value.wait
     assert wait is not None
-    assert (wait.key, wait.run_id, wait.since, wait.was_tried) == ("slot#ring 1", "run-2", NOON, True)
+    assert (wait.key, wait.size, wait.run_id, wait.since, wait.was_tried) == ("slot#ring 1", 1, "run-2", NOON, True)
 
 
 def test_the_name_of_a_slot_must_fit_into_a_key() -> None:

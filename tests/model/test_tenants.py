@@ -41,11 +41,17 @@ def test_the_jobs_of_a_tenant_start_one_by_one_and_in_order(jobs: tuple[Job, ...
 # Defects are found
 
 
+def unchecked(run_id: str, follower: str) -> Change:
+    """A check that a run is gone which always holds."""
+    return Change(key=run_id, condition="attribute_not_exists(#nothing)", values={}, update=None, only_checks=True)
+
+
 def test_a_lock_that_counts_as_free_before_its_run_is_started_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def is_started(member: str, record: Record | None) -> bool:
         return record is not None and record.check_at is not None and record.state == "done"
 
     monkeypatch.setattr(gate, "is_in", is_started)
+    monkeypatch.setattr(gate, "gone", unchecked)
 
     found = explore(FIRST, SECOND)
 
@@ -75,6 +81,7 @@ def test_a_lock_that_is_never_taken_from_another_operation_is_found(monkeypatch:
 
 def test_a_run_that_is_taken_out_although_it_has_joined_again_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate, "member_of", lambda run_id, follower: f"{run_id}#x")
+    monkeypatch.setattr(gate, "gone", unchecked)
 
     found = explore(FIRST, SECOND, ticks=1, attempts=2, gives_up=True)
 
@@ -141,7 +148,8 @@ def test_no_event_sleeps_once_there_is_room(jobs: tuple[Job, ...], bounds: dict[
 
 
 def test_an_event_that_sleeps_without_a_second_look_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate, "room_in", lambda key, item, leaving=0: leaving)
+    join = WaitingLine.join
+    monkeypatch.setattr(WaitingLine, "join", lambda *arguments: join(*arguments) or True)
 
     assert explore(*RING[:2], wakes=True, attempts=3).violation == "an event is never woken"
 

@@ -8,6 +8,7 @@ from orchestrator.action import Outcome
 from orchestrator.cli.records import LedgerTable
 from orchestrator.job import StartedJob
 from orchestrator.ledger import gate
+from orchestrator.ledger.gate import Overtaken
 from orchestrator.ledger.ledger import Records
 from orchestrator.ledger.record import EndingStatus, Record, State, expiration
 from orchestrator.timing import clock
@@ -61,12 +62,14 @@ class ReadOnlyRecords:
             item = self._table.gate(one.key)
             if one.admits(item):
                 continue
-            one.check_full(item)
+            if not one.is_full(item):
+                raise Overtaken
             records = {member: self.read(gate.run_of(member)) for member in gate.runs_in(item)}
             gone = {member: record for member, record in records.items() if not gate.is_in(member, record)}
             item = gate.without(one.key, item, gone)
-            if not one.admits(item):
-                one.check_full(item)
+            if not one.is_full(item) and not one.admits(item):
+                raise Overtaken
+            if one.is_full(item):
                 raise one.busy()
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
@@ -108,7 +111,7 @@ class ReadOnlyRecords:
     def postpone(self, record: Record) -> None:
         """Do nothing."""
 
-    def check_turn(self, run_id: str) -> None:
+    def check_turn(self, job: StartedJob) -> None:
         """Do nothing: the claim says whether there is room."""
 
     def wake(self) -> None:
