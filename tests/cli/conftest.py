@@ -20,6 +20,7 @@ from tests.template.stack import STACK
 
 TENANT_ID = sandbox.TENANT["tenantId"]
 SECRETS = (sandbox.CALLBACK_SECRET, sandbox.CALLBACK_CONTEXT, "Acme Robotics")
+_TIERS = ("PREMIUM", "STANDARD")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,18 +110,24 @@ def stack(monkeypatch: pytest.MonkeyPatch, control_plane: ControlPlane) -> Itera
     monkeypatch.delenv("CALLBACK_ALLOWED_HOSTS")
     monkeypatch.setattr(failure_queue, "_WAIT_SECONDS", 0)  # the emulated SQS has one server
     with deployed_account({"CallbackAllowedHosts": "127.0.0.1"}, monkeypatch, _prepare) as account:
+        _create_projects()  # a test may have a CodeBuild of its own, of which no copy is made
         yield Deployment(account, control_plane)
 
 
 def _prepare(names: Mapping[str, str]) -> None:
     for rule in ("StartRule", "EndingRule"):  # moto's rules cannot invoke functions
         _remove_targets(names[rule])
-    for tier in ("PREMIUM", "STANDARD"):
+    for tier in _TIERS:
         details = sandbox.TIERS[tier]
         client("dynamodb").put_item(TableName=names["TierDetailsTable"], Item=to_item({"tier": tier, **details}))
-        for attribute, name in details.items():
+
+
+def _create_projects() -> None:
+    codebuild = client("codebuild")
+    for tier in _TIERS:
+        for attribute, name in sandbox.TIERS[tier].items():
             if attribute.lower().endswith("jobname"):
-                sandbox.create_project(client("codebuild"), name)
+                sandbox.create_project(codebuild, name)
 
 
 def _remove_targets(rule: str) -> None:

@@ -40,7 +40,7 @@ _filled: dict[Hashable, _Filled] = {}
 
 
 def filled(key: Hashable, fill: Callable[[], T]) -> T:
-    """Run `fill` in an empty account, and return its result; with the same key again, restore what it left."""
+    """Run `fill` in an empty account; with the same key again, restore what it left in moto, and what it returned."""
     if key not in _filled:
         result = fill()
         moto: Any = BackendDict
