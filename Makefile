@@ -14,7 +14,7 @@ LAMBDA_REQUIREMENTS ?=
 LAMBDA_AWS_SERVICES ?=
 export LAMBDA_PYTHON LAMBDA_ARCHITECTURE LAMBDA_PACKAGES LAMBDA_REQUIREMENTS LAMBDA_AWS_SERVICES
 
-.PHONY: help test lint types format lock lock-check validate build starter contract local-invoke smoke chaos model bench scale picture tenants
+.PHONY: help test lint types format lock lock-check validate build starter contract local-invoke smoke chaos model bench picture tenants scale
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 

@@ -1,13 +1,14 @@
 """Helps to test consumers. It creates events and contexts, and records the actions that consumers return.
 
 >>> from orchestrator import Event, Registry, StartJob
->>> from orchestrator.testing import RecordingDispatcher, make_event
+>>> from orchestrator.testing import Recorded, RecordingDispatcher, make_event
 >>> registry = Registry()
 >>> @registry.consumer("TENANT_SUSPENDED")
 ... def scale_down(event: Event) -> StartJob:
 ...     return StartJob(name="scale-down")
->>> RecordingDispatcher(registry).dispatch(make_event("TENANT_SUSPENDED"))
-[Recorded(consumer='scale_down', action=StartJob(name='scale-down', builder=None, tenant_id=None, follow=True))]
+>>> recorded = RecordingDispatcher(registry).dispatch(make_event("TENANT_SUSPENDED"))
+>>> recorded == [Recorded(consumer="scale_down", action=StartJob(name="scale-down"))]
+True
 """
 
 from orchestrator.ledger.ledger import Ledger

@@ -23,12 +23,6 @@ TIERS_TABLE = "tiers"
 WAITING_QUEUE = "waiting"
 JENKINS_TOKEN = "a-token-of-no-worth"
 TIERS = {tier: details for tier, details in sandbox.TIERS.items() if "builder" not in details}
-# As in the template.
-_OPEN_JOBS = Index(
-    hash_key="openJob",
-    range_key="checkAt",
-    attributes=("job", "outcome", "state", "owner", "firstOwner", "lockedUntil", "expiration"),
-)
 
 
 class AwsServer:
@@ -46,7 +40,7 @@ class AwsServer:
         """
         self.dynamodb = DynamoDB(
             {
-                IDEMPOTENCY_TABLE: Table("id", {"open-jobs": _OPEN_JOBS}),
+                IDEMPOTENCY_TABLE: Table("id", {name: Index(*keys) for name, keys in sandbox.LEDGER_INDEXES.items()}),
                 TENANTS_TABLE: Table("tenantId", {}),
                 TIERS_TABLE: Table("tier", {}),
             }
@@ -95,6 +89,8 @@ class AwsServer:
                 if body["QueueUrl"].endswith(WAITING_QUEUE):
                     send(_record(body))
                 return _json({"MessageId": str(uuid.uuid4()), "MD5OfMessageBody": _md5(body["MessageBody"])})
+            case "AmazonSQS", "ChangeMessageVisibility":
+                return _json({})
             case "AmazonSQS", "ChangeMessageVisibilityBatch":
                 return _json({"Successful": [{"Id": entry["Id"]} for entry in body["Entries"]], "Failed": []})
         raise Unsupported(f"{service} {operation}")

@@ -190,7 +190,11 @@ class Driver:
     def followed(self) -> set[str]:
         """Return the ids of the starts with a run that is followed, so that their tenant is locked."""
         records = [*self._world.aws.dynamodb.tables[IDEMPOTENCY_TABLE].values()]
-        return {record["job"]["M"]["start"]["M"]["event_id"]["S"] for record in records if "openJob" in record}
+        return {
+            record["job"]["M"]["start"]["M"]["event_id"]["S"]
+            for record in records
+            if "job" in record and "openJob" in record
+        }
 
     def _add(self, start: Start, due: float) -> None:
         self._schedule.add(due, start.event, start.builder, start.id)
