@@ -1,7 +1,6 @@
 """The Lambda handler: parses an event, dispatches it to its consumers, logs the results, and raises failures."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType
@@ -15,7 +14,7 @@ from orchestrator.dispatch.turn import ConsumerResult
 from orchestrator.endings.admission import Admission, UnknownRun
 from orchestrator.errors import ConfigurationError, OrchestratorError, shown
 from orchestrator.event import Delivery, Event
-from orchestrator.intake import eventbridge
+from orchestrator.intake import envelopes, eventbridge
 from orchestrator.registry import Registry
 from orchestrator.run import FAILURE_SUFFIX, SUCCESS_SUFFIX
 from orchestrator.settings import Settings
@@ -103,31 +102,55 @@ class Application:
         """Handle one invocation.
 
         Args:
-            event: An EventBridge event, a record of Lambda's failure destination that contains one, or a batch of SQS
-                messages.
+            event: An EventBridge event, an array of events from a custom event bus, a record of Lambda's failure
+                destination that contains one or the other, or a batch of SQS messages.
             context: Lambda's context object.
 
         Returns:
             For an EventBridge event, `eventId`, `eventType`, and `consumers`: a list with the `name` and `outcomes` of
             each consumer that ran. An outcome with the status `waiting` means that its job cannot be started yet, and
-            that the event is in the waiting queue. For a batch, `batchItemFailures`, which names the messages that SQS
-            must deliver again.
+            that the event is in the waiting queue. For an array, `events`: a list with such an answer for each event.
+            For a batch, `batchItemFailures`, which names the messages that SQS must deliver again.
 
         Raises:
             OrchestratorError: The EventBridge event is invalid, the ledger could not be read or written, or one
-                consumer failed. The failure of one consumer does not keep the event's other consumers from running.
-            ExceptionGroup: Several consumers of the EventBridge event failed. The failures of a batch's messages are
-                not raised: `batchItemFailures` reports them.
+                consumer failed. The failure of one consumer does not keep the event's other consumers from running, and
+                the failure of one event does not keep the array's other events from being handled.
+            ExceptionGroup: Several consumers of the EventBridge event failed, or several events of the array. The
+                failures of a batch's messages are not raised: `batchItemFailures` reports them.
         """
         self._time_limit.check(context)
         with deadline.of_invocation(context), telemetry.quiet_libraries():
             if eventbridge.is_sqs_batch(event):
-                return self._batches().process(event, partial(self._handle, context))
-            return self._handle(context, eventbridge.parse, event)
+                return self._batches().process(event, partial(self._handle_all, context))
+            parse = partial(eventbridge.parse, delivery_id=getattr(context, "aws_request_id", None))
+            return self._handle_all(context, parse, event)
 
-    def _handle(self, lambda_context: Any, parse: "Parse", raw: Any) -> dict[str, Any]:
-        with _logged_failures():
-            received = parse(raw, getattr(lambda_context, "aws_request_id", None))
+    def _handle_all(self, lambda_context: Any, parse: "Parse", payload: Any) -> dict[str, Any]:
+        """Handle the event in a payload or, one after the other, the events of an array.
+
+        The sender of an array receives one answer for all of its events. So the failure of an event is raised only
+        after the others were handled. The sender then sends all of them again, and the ledger has the outcomes of those
+        that were handled.
+        """
+        members = envelopes.members(payload)
+        if members is None:
+            return self._handle(lambda_context, partial(parse, payload))
+        answers: list[dict[str, Any]] = []
+        errors: list[Exception] = []
+        for number, member in enumerate(members, 1):
+            try:
+                answers.append(
+                    self._handle(lambda_context, partial(parse, member, f"event {number} of {len(members)}"))
+                )
+            except Exception as error:
+                errors.append(error)
+        _raise_together(f"{len(errors)} of {len(members)} events failed", errors)
+        return {"events": answers}
+
+    def _handle(self, lambda_context: Any, parse: Callable[[], Event[Mapping[str, Any]]]) -> dict[str, Any]:
+        with telemetry.failures_logged():
+            received = parse()
         with telemetry.log_keys(received, lambda_context):
             try:
                 event, results = self.process(received, lambda_context)
@@ -154,7 +177,7 @@ class Application:
             UnknownRun: The event is about a run that is not ours, so it must be ignored.
             OrchestratorError: The event could not be admitted.
         """
-        with _logged_failures():
+        with telemetry.failures_logged():
             event = self._admission.admit(received)
         context = Context(
             settings=self._settings,
@@ -272,22 +295,6 @@ def _answer(event: Event[Any], results: Sequence[ConsumerResult]) -> dict[str, A
     }
 
 
-@contextmanager
-def _logged_failures() -> Iterator[None]:
-    """Log and count an `OrchestratorError` that the `with` block raises, and raise it again.
-
-    The `with` block runs before any consumer does. `_log_results` logs the failures of consumers.
-    """
-    try:
-        yield
-    except OrchestratorError as error:
-        name = type(error).__name__
-        telemetry.logger.error(str(error), error=name)
-        telemetry.count("EventFailed", {"error": name})
-        telemetry.count("FailedEvents")
-        raise
-
-
 def _log_results(event: Event[Any], results: Sequence[ConsumerResult]) -> None:
     """Log the results of an event's consumers, and count them in the metrics."""
     for result in results:
@@ -337,8 +344,20 @@ def _log_ignored(event: Event[Any], reason: str, keys: Mapping[str, str] = Mappi
 
 def _raise_failures(event: Event[Mapping[str, Any]], results: Sequence[ConsumerResult]) -> None:
     errors = [result.error for result in results if result.error is not None]
+    _raise_together(f"{len(errors)} consumers of {event.type} event {event.id} failed", errors)
+
+
+def _raise_together(failure: str, errors: Sequence[Exception]) -> None:
+    """Raise an error, or several as a group. The group's message begins with `failure`."""
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        texts = "; ".join(f"{type(error).__name__}: {error}" for error in errors)
-        raise ExceptionGroup(f"{len(errors)} consumers of {event.type} event {event.id} failed: {texts}", errors)
+        raise ExceptionGroup(f"{failure}: {'; '.join(map(_text, errors))}", errors)
+
+
+def _text(error: Exception) -> str:
+    """Return an error's class name and, unless other code has raised it, its text, which then is safe to log."""
+    name = type(error).__name__
+    if isinstance(error, ExceptionGroup):
+        return str(error.message)
+    return f"{name}: {error}" if isinstance(error, OrchestratorError) else name

@@ -79,9 +79,10 @@ class Event(Generic[DetailT_co]):
         region: The AWS region that the event comes from.
         resources: ARNs of the AWS resources that the event is about. The list is often empty. If this package published
             the event, the list contains URNs instead, by which the package recognizes the event.
-        replay_name: Name of the archive replay that sent the event again. It is `None` for a live event.
+        replay_name: Name of the archive replay that sent the event again, or `custom event bus` if such a bus did. For
+            a live event, it is `None`.
         redrive: A text that identifies the redelivery, if somebody had the event delivered again. There are three ways:
-            an archive is replayed, a message from the failure queue is sent again, or a record of Lambda's failure
+            an event is replayed, a message from the failure queue is sent again, or a record of Lambda's failure
             destination is sent. `redrive` is `None` for the first delivery and for AWS's own retries.
         start: The event that began the operation to which this event belongs. `start` is known for an event about a run
             in the ledger, and for an event that this function published. For any other event, `start` is `None`.

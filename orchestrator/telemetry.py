@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.metrics import EphemeralMetrics, MetricUnit
 
+from orchestrator.errors import OrchestratorError
 from orchestrator.event import Event
 
 SERVICE = os.environ.get("POWERTOOLS_SERVICE_NAME") or "orchestrator"
@@ -149,6 +150,22 @@ def log_keys(event: Event[Any], lambda_context: Any) -> Iterator[None]:
         yield
     finally:
         _event_keys.reset(token)
+
+
+@contextmanager
+def failures_logged() -> Iterator[None]:
+    """Log and count an `OrchestratorError` that the `with` block raises, and raise it again.
+
+    The `with` block runs before any consumer does. `Application` logs the failures of consumers.
+    """
+    try:
+        yield
+    except OrchestratorError as error:
+        name = type(error).__name__
+        logger.error(str(error), error=name)
+        count("EventFailed", {"error": name})
+        count("FailedEvents")
+        raise
 
 
 _LIBRARIES = ("aws_lambda_powertools", "boto3", "botocore", "urllib3")

@@ -34,7 +34,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         epilog="Example: orchestrator explain --stack my-tenants event.json",
     )
     parser.add_argument("events", nargs="+", metavar="EVENT", help="a JSON file, a folder of them, or - for stdin")
-    parser.add_argument("--json", action="store_true", help="print JSON, one value for each event or message")
+    parser.add_argument("--json", action="store_true", help="print JSON, one value for each event")
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--aws", action="store_true", help="read the real AWS that this shell's settings name")
     where.add_argument("--stack", metavar="NAME", help=f"read the real AWS: {STACK_HELP}")

@@ -96,7 +96,7 @@ class Report:
     def _report(self, results: Sequence[Result]) -> None:
         for result in results:
             if isinstance(result, Handled) and self._lines is not None:
-                if len(results) > 1:  # those of a batch
+                if len(results) > 1:  # those of an array or a batch
                     self._lines.print(f"  event {summary.cut(result.event_type)}")
                 for line in summary.handled_lines(result):
                     self._lines.print(line)

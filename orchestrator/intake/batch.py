@@ -19,10 +19,10 @@ from orchestrator.event import Event
 from orchestrator.intake import message
 from orchestrator.intake.redelivery import Failed, Redelivery, is_last_try
 
-Parse: TypeAlias = Callable[[Any, str | None], Event[Mapping[str, Any]]]
-"""The type of functions that convert an invocation's payload, or an SQS message, to an event.
+Parse: TypeAlias = Callable[..., Event[Mapping[str, Any]]]
+"""The type of functions that convert the payload of an invocation or of an SQS message to an event.
 
-The second argument is Lambda's id of the invocation, or `None` if it is unknown.
+The first argument is the payload. The second is how error messages call the event; it may be left out.
 """
 
 
@@ -42,13 +42,13 @@ class Batches:
         self._parallel = parallel
         self._redelivery = redelivery
 
-    def process(self, batch: Mapping[str, Any], handle: Callable[[Parse, SQSRecord], Any]) -> dict[str, Any]:
+    def process(self, batch: Mapping[str, Any], handle: Callable[[Parse, Any], Any]) -> dict[str, Any]:
         """Handle every message of a batch.
 
         Args:
             batch: The invocation's payload, with the messages in `Records`.
-            handle: Handles one message. It is called with two arguments: a function that converts the message to an
-                event, and the message itself. It raises an exception if the message could not be handled.
+            handle: Handles one message. It is called with two arguments: a function that converts the message's payload
+                to an event, and the payload. It raises an exception if the message could not be handled.
 
         Returns:
             The answer to Lambda: `{"batchItemFailures": [{"itemIdentifier": …}, …]}`. It lists the ids of the messages
@@ -93,7 +93,7 @@ class _Failures:
         last_tries: The ids of the messages that were tried for the last time.
     """
 
-    def __init__(self, handle: Callable[[Parse, SQSRecord], Any], *, comes_back: bool) -> None:
+    def __init__(self, handle: Callable[[Parse, Any], Any], *, comes_back: bool) -> None:
         """Store the arguments.
 
         Args:
@@ -110,7 +110,9 @@ class _Failures:
         if is_last:
             self.last_tries.add(record.message_id)
         try:
-            self._handle(parse, record)
+            with telemetry.failures_logged():
+                payload = message.as_eventbridge_event(record)
+            self._handle(parse, payload)
         except Exception as error:
             self.errors[record.message_id] = error
             if not isinstance(error, OrchestratorError | ExceptionGroup):  # these are already logged
@@ -120,14 +122,14 @@ class _Failures:
 
 
 def parsing(record: SQSRecord, *, comes_back: bool) -> tuple[Parse, bool]:
-    """Return what converts a message to an event, and whether this is the message's last try.
+    """Return what converts the payload of a message to an event, and whether this is the message's last try.
 
     Args:
         record: The message.
         comes_back: Whether a `Redelivery` schedules the retries of failed messages.
     """
     is_last = comes_back and is_last_try(record)
-    return partial(message.parse, comes_back=comes_back and not is_last, is_last=is_last), is_last
+    return partial(message.parse, record, comes_back=comes_back and not is_last, is_last=is_last), is_last
 
 
 class _SideBySide(BatchProcessor):

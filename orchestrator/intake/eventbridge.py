@@ -11,9 +11,13 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from orchestrator.errors import InvalidEvent, json_type
 from orchestrator.event import Event
+from orchestrator.intake import envelopes
 from orchestrator.run import published_start, publishes_failure
 from orchestrator.values.limits import TOO_MANY_DIGITS, has_too_many_digits
 from orchestrator.values.validation import explain, path_of
+
+BUS_REPLAY = "custom event bus"
+"""The name of every replay by a custom event bus, whose replays have no names of their own."""
 
 _EARLIEST_YEAR = 2000
 _DEEPEST = 64
@@ -29,53 +33,58 @@ def is_sqs_batch(raw: object) -> bool:
     )
 
 
-def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]]:
+def parse(payload: object, name: str = "event", *, delivery_id: str | None = None) -> Event[Mapping[str, Any]]:
     """Convert an EventBridge event to the canonical event.
 
     Args:
-        raw: The event, or a record that Lambda sent to its failure destination
-            (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html). The record contains the
-            event.
-        request_id: Lambda's id of the invocation. If `raw` is a record, the id becomes part of `Event.redrive`. If
-            Lambda itself retries, the id stays the same. If somebody sends the record again, the id is a new one.
+        payload: The event, also in an envelope (see `envelopes`).
+        name: How error messages call the event.
+        delivery_id: An id that AWS's own retries of the delivery have in common, such as Lambda's id of the invocation.
+            If a person has had the event delivered again, the id becomes part of `Event.redrive`.
 
     Raises:
-        InvalidEvent: `raw` is not an EventBridge event, or contains a value that cannot be stored or sent. The message
-            names each wrong field.
+        InvalidEvent: `payload` is not an EventBridge event, or contains a value that cannot be stored or sent. The
+            message names each wrong field.
     """
-    redrive = None
-    while isinstance(raw, dict) and "requestContext" in raw and "requestPayload" in raw:
-        redrive = "record" if request_id is None else f"record {request_id}"
-        raw = raw["requestPayload"]
-    if not isinstance(raw, dict):
+    content = envelopes.opened(payload)
+    raw = content.event
+    if envelopes.is_undelivered(raw):
         raise InvalidEvent(
-            f"event: {json_type(raw)} is not an EventBridge event (a JSON object); send one like those in events/"
+            f"{name}: the failure record of a custom event bus has only the ids of its events; have the bus send them "
+            "again, by a subscriber that starts at a point in time"
         )
+    if not isinstance(raw, dict):
+        form = "an empty list" if raw == [] else json_type(raw)
+        raise InvalidEvent(
+            f"{name}: {form} is not an EventBridge event (a JSON object); send one like those in events/"
+        )
+    if "aws:EventId" in content.metadata:
+        raw = {**raw, "id": content.event_id}
     detail = raw.get("detail")
     # EventBridge Scheduler sends the text "{}" for an empty detail, which Powertools' model accepts.
     is_empty = detail == "{}" and raw.get("source") == "aws.scheduler"
     if "detail" in raw and not isinstance(detail, dict) and not is_empty:
-        raise InvalidEvent(f"event: detail is {json_type(detail)}; it must be a JSON object")
+        raise InvalidEvent(f"{name}: detail is {json_type(detail)}; it must be a JSON object")
     if "time" in raw and not isinstance(raw["time"], str):
-        raise InvalidEvent(f"event: time is {json_type(raw['time'])}; it must be a text, as in 2026-11-24T09:00:00Z")
+        raise InvalidEvent(f"{name}: time is {json_type(raw['time'])}; it must be a text, as in 2026-11-24T09:00:00Z")
     try:
         model = powertools_parse(event=raw, model=EventBridgeModel)
     except ValidationError as error:
-        raise InvalidEvent(f"event: {explain(error)}; send an EventBridge event like those in events/") from None
-    for name, value in (("id", model.id), ("detail-type", model.detail_type), ("source", model.source)):
+        raise InvalidEvent(f"{name}: {explain(error)}; send an EventBridge event like those in events/") from None
+    for field, value in (("id", model.id), ("detail-type", model.detail_type), ("source", model.source)):
         if not value.strip() or not value.isprintable():
-            raise InvalidEvent(f"event: {name} is empty or contains control characters; send printable text")
+            raise InvalidEvent(f"{name}: {field} is empty or contains control characters; send printable text")
     time = model.time if model.time.tzinfo else model.time.replace(tzinfo=UTC)
     if time.year < _EARLIEST_YEAR:
-        raise InvalidEvent(f"event: time is before the year {_EARLIEST_YEAR}; send the time of the event")
+        raise InvalidEvent(f"{name}: time is before the year {_EARLIEST_YEAR}; send the time of the event")
     try:
         time.astimezone(UTC)
     except OverflowError:
-        raise InvalidEvent("event: time is after the year 9999 in UTC; send the time of the event") from None
+        raise InvalidEvent(f"{name}: time is after the year 9999 in UTC; send the time of the event") from None
     detail = detail if isinstance(detail, dict) else {}
     fault = None if _passes_fast_check(detail) else _find_fault(detail)
     if fault is not None:
-        raise InvalidEvent(f"event: {path_of('detail', fault[0])} {fault[1]}")
+        raise InvalidEvent(f"{name}: {path_of('detail', fault[0])} {fault[1]}")
     return Event(
         id=model.id,
         type=model.detail_type,
@@ -84,12 +93,23 @@ def parse(raw: object, request_id: str | None = None) -> Event[Mapping[str, Any]
         account=model.account,
         region=model.region,
         resources=model.resources,
-        replay_name=model.replay_name,
-        redrive=f"replay {model.replay_name}" if model.replay_name else redrive,
+        replay_name=model.replay_name or (BUS_REPLAY if content.is_replay else None),
+        redrive=_redrive(content, model.replay_name, delivery_id),
         start=published_start(model.source, model.resources),
         is_own_failure=publishes_failure(model.source, model.resources),
         detail=detail,
     )
+
+
+def _redrive(content: envelopes.Content, replay_name: str | None, delivery_id: str | None) -> str | None:
+    """Return the text for `Event.redrive`. The record of a failed replay was sent by a person once more."""
+    if content.has_failed:
+        return "record" if delivery_id is None else f"record {delivery_id}"
+    if replay_name:
+        return f"replay {replay_name}"
+    if content.is_replay:
+        return f"replay {delivery_id or BUS_REPLAY}"
+    return None
 
 
 def as_json(event: Event[Mapping[str, Any]]) -> dict[str, Any]:

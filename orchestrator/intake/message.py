@@ -37,24 +37,25 @@ REDRIVE_ATTRIBUTE = "OrchestratorRedrive"
 
 
 def parse(
-    record: SQSRecord, request_id: str | None = None, *, comes_back: bool = False, is_last: bool = False
+    record: SQSRecord, payload: Any, name: str = "event", *, comes_back: bool = False, is_last: bool = False
 ) -> Event[Mapping[str, Any]]:
-    """Convert an SQS message to the canonical event; see `as_eventbridge_event`.
+    """Convert the event in an SQS message to the canonical event.
 
     If the message has the attribute `ErrorCode`, it comes from the failure queue, so somebody has sent it again. The
     attribute `redrive` of its event is then set (see `Event.redrive`).
 
     Args:
         record: The message.
-        request_id: Lambda's id of the invocation; see `eventbridge.parse`.
+        payload: The event, taken out of what `as_eventbridge_event` returned for the message.
+        name: See `eventbridge.parse`.
         comes_back: See `Delivery.comes_back`.
         is_last: See `Delivery.is_last`.
 
     Raises:
-        InvalidEvent: The body is neither an event nor an event's detail.
+        InvalidEvent: `payload` is not an event, or the message's attributes are wrong.
     """
-    event = eventbridge.parse(as_eventbridge_event(record), request_id)
-    redrive = event.redrive or _attribute(record, REDRIVE_ATTRIBUTE)
+    event = eventbridge.parse(payload, name, delivery_id=record.message_id)
+    redrive = _attribute(record, REDRIVE_ATTRIBUTE)
     if redrive is None and record.message_attributes.get(ERROR_ATTRIBUTE) is not None:
         redrive = f"message {record.message_id}"
     consumers = _consumers(record)
@@ -64,7 +65,7 @@ def parse(
         comes_back=comes_back,
         is_last=is_last,
     )
-    return replace(event, redrive=redrive, delivery=delivery)
+    return replace(event, redrive=redrive or event.redrive, delivery=delivery)
 
 
 def _consumers(record: SQSRecord) -> tuple[str, ...]:
@@ -91,7 +92,7 @@ def tries(record: SQSRecord) -> int:
 def as_eventbridge_event(record: SQSRecord) -> Any:
     """Return the EventBridge event that a message contains, decoded from JSON.
 
-    If the message has no attribute `EventType`, its body is the whole event.
+    If the message has no attribute `EventType`, its body is the whole event, also in an envelope (see `envelopes`).
 
     If the message has the attribute `EventType`, it comes from the reference connector, and its body is only
     the event's detail. The attribute `EventId` contains the event's id; without that attribute, the event

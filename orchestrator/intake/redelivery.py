@@ -253,9 +253,10 @@ def _is_waiting(error: BaseException) -> bool:
 
 def _waits(error: BaseException | None) -> Sequence[Wait]:
     """Return the jobs that wait. If an error says something else, return none: the message is retried for that."""
-    errors = error.exceptions if isinstance(error, BaseExceptionGroup) else (error,)
-    waits = [one.wait for one in errors if isinstance(one, Unavailable) and one.wait is not None]
-    return waits if len(waits) == len(errors) else ()
+    if isinstance(error, BaseExceptionGroup):
+        waits = [_waits(one) for one in error.exceptions]
+        return [wait for some in waits for wait in some] if all(waits) else ()
+    return (error.wait,) if isinstance(error, Unavailable) and error.wait is not None else ()
 
 
 def _age_seconds(record: SQSRecord) -> float:

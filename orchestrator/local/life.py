@@ -71,15 +71,15 @@ class Life:
         self._events_left = 0
 
     def begin(self, event: Any, file: str) -> None:
-        """Handle the content of an event file: an event, or a batch of SQS messages.
+        """Handle the content of an event file: an event, an array of events, or a batch of SQS messages.
 
-        The time of an event is replaced by the present time. A batch is not changed.
+        The time of each event is replaced by the present time. A batch is not changed.
 
         Args:
             event: The file's content.
             file: The file's name.
         """
-        self._events_left += _MOST_EVENTS * len(messages.records(event) or [event])
+        self._events_left += _MOST_EVENTS * len(messages.records(event) or messages.events(event))
         event = messages.sent_now(event)
         count = len(_failed_messages(self._handle(event, file, name=file)))
         if count:
@@ -124,7 +124,7 @@ class Life:
         """Send an event to the handler, print what happens, and queue the events that the handler publishes.
 
         Args:
-            event: The event, or a batch of SQS messages.
+            event: The event, an array of events, or a batch of SQS messages.
             origin: Where the event comes from.
             event_type: The event's type, if `event` is a batch with one event.
             name: The event's file, for error messages; `None` if the event is not from a file.
@@ -230,11 +230,11 @@ def _failed_messages(answer: Any) -> Sequence[Any]:
     return answer.get("batchItemFailures") or () if isinstance(answer, Mapping) else ()
 
 
-def _tenant_ids(event: Any) -> list[str]:
-    """Return the ids of the tenants that an event, or the messages of a batch of SQS messages, are about."""
+def _tenant_ids(payload: Any) -> list[str]:
+    """Return the ids of the tenants that an event, an array, or a batch of SQS messages is about."""
     # The body of a message of the reference connector is only the event's detail.
-    bodies = map(_body, messages.records(event))
-    events = [event, *(body if "detail" in body else {"detail": body} for body in bodies)]
+    bodies = map(_body, messages.records(payload))
+    events = [*messages.events(payload), *(body if "detail" in body else {"detail": body} for body in bodies)]
     details = [one.get("detail") for one in events if isinstance(one, Mapping)]
     found = [find_tenant_id(detail) for detail in details if isinstance(detail, Mapping)]
     return [tenant_id for tenant_id in found if tenant_id is not None]

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from orchestrator.intake import envelopes
 from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 
@@ -81,11 +82,15 @@ def batch(message: Mapping[str, Any], queue_url: str, region: str) -> dict[str, 
     return {"Records": [record]}
 
 
-def sent_now(event: Any) -> Any:
-    """Return an EventBridge event with the present time. Anything else is returned unchanged."""
-    if isinstance(event, dict) and isinstance(event.get("time"), str):
-        return {**event, "time": written(clock.now())}
-    return event
+def sent_now(payload: Any) -> Any:
+    """Return an EventBridge event or an array of events with the present time, and anything else unchanged."""
+    if isinstance(payload, list):
+        return [sent_now(member) for member in payload]
+    if isinstance(payload, dict) and isinstance(payload.get("Data"), dict):
+        return {**payload, "Data": sent_now(payload["Data"])}
+    if isinstance(payload, dict) and isinstance(payload.get("time"), str):
+        return {**payload, "time": written(clock.now())}
+    return payload
 
 
 def records(event: Any) -> list[Any]:
@@ -94,11 +99,19 @@ def records(event: Any) -> list[Any]:
     return found if isinstance(found, list) else []
 
 
-def type_of(event: Any) -> str:
-    """Return an event's type. For a batch of messages, return a text such as `batch of 2`."""
-    if found := records(event):
+def events(payload: Any) -> list[Any]:
+    """Return the event in a payload, or the events of its array."""
+    return [envelopes.opened(member).event for member in envelopes.members(payload) or [payload]]
+
+
+def type_of(payload: Any) -> str:
+    """Return an event's type. For several events or messages, return a text such as `array of 2` or `batch of 2`."""
+    if found := records(payload):
         return f"batch of {len(found)}"
-    return str(event.get("detail-type")) if isinstance(event, Mapping) else "without a type"
+    first, *others = events(payload)
+    if others:
+        return f"array of {1 + len(others)}"
+    return str(first.get("detail-type")) if isinstance(first, Mapping) else "without a type"
 
 
 def _event(

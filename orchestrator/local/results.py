@@ -60,6 +60,8 @@ class NotTaken:
 
 Result: TypeAlias = Handled | Failed | NotTaken
 
+_LOGGING_RESULTS = (application.__file__, telemetry.__file__)
+
 
 class NoConsumer(OrchestratorError):
     """No consumer takes an event, and the person has asked for an error then."""
@@ -102,7 +104,7 @@ class _Listener(logging.Handler):
     def _result(self, record: logging.LogRecord) -> Result | None:
         """Read a result from a log line. Return `None` if the line has none, such as the line of a consumer."""
         known = vars(record)
-        if record.pathname != application.__file__:
+        if record.pathname not in _LOGGING_RESULTS:
             return None
         if "not_taken" in known:
             text = self._not_taken(known["not_taken"], known.get("declined"))

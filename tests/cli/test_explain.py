@@ -15,8 +15,10 @@ from botocore import handlers
 from orchestrator import Application
 from orchestrator.cli.explanation import explain
 from orchestrator.cli.load import load_application
+from orchestrator.intake.eventbridge import BUS_REPLAY
 from orchestrator.local import environment
 from orchestrator.local.codebuild import CodeBuildServer
+from orchestrator.local.messages import sent_now
 from orchestrator.local.recorder import jenkins_variables, recorded
 from orchestrator.timing import clock
 from orchestrator.timing.clock import written
@@ -24,7 +26,7 @@ from tests.cli.conftest import SECRETS, TENANT_ID, Command, Deployment, Result
 from tests.smoke.account import client
 from tests.support.aws import Requests
 from tests.support.endings import as_report
-from tests.support.events import EVENTS, changed, invoke, sample
+from tests.support.events import EVENTS, changed, invoke, sample, with_metadata
 from tests.support.messages import connector_record, record
 from tests.template.stack import STACK
 
@@ -495,9 +497,10 @@ def test_an_event_older_than_the_ledgers_records_is_searched_for(
     ("change", "note"),
     [
         ({"replay-name": "after-the-outage"}, "sent again by the replay after-the-outage"),
+        ({"replay-name": BUS_REPLAY}, "sent again by a replay of a custom event bus"),
         ({"time": "2100-01-01T00:00:00Z"}, "its time is in the future"),
     ],
-    ids=["replay", "future"],
+    ids=["replay", "replay of a bus", "future"],
 )
 def test_how_an_event_comes_is_noted(explained: Callable[..., Result], change: dict[str, str], note: str) -> None:
     assert note in explained(sample("tenant-provisioning", **change)).out
@@ -522,6 +525,33 @@ def test_each_message_of_a_batch_is_explained(explained: Callable[..., Result]) 
     assert [one["messageId"] for one in found] == ["message-1", "message-2", "message-3"]
     assert [one["verdict"] for one in found] == ["handled", "handled", "refused"]
     assert "message message-3, delivered for the first time" in explained({"Records": batch}).out
+
+
+def test_each_event_of_an_array_is_explained(explained: Callable[..., Result]) -> None:
+    array = [with_metadata(sample("tenant-provisioning")), {}, sample("tenant-deployment")]
+
+    result = explained(array, "--json")
+
+    found = [json.loads(line) for line in result.out.splitlines()]
+    assert [(one["place"], one["of"]) for one in found] == [(1, 3), (2, 3), (3, 3)]
+    assert [one["verdict"] for one in found] == ["handled", "refused", "handled"]
+    assert "InvalidEvent: event 2 of 3: " in explained(array).out
+    assert "array, event 3 of 3" in explained(array).out.splitlines()
+
+
+def test_each_event_of_an_array_in_a_message_is_explained(explained: Callable[..., Result]) -> None:
+    batch = [
+        record([sample("tenant-provisioning"), sample("tenant-deployment")], 1),
+        record(sample("tenant-deprovisioning"), 2),
+    ]
+
+    found = [json.loads(line) for line in explained({"Records": batch}, "--json").out.splitlines()]
+
+    assert [(one["messageId"], one.get("place"), one["eventType"]) for one in found] == [
+        ("message-1", 1, "TENANT_PROVISIONING"),
+        ("message-1", 2, "TENANT_DEPLOYMENT"),
+        ("message-2", None, "TENANT_DEPROVISIONING"),
+    ]
 
 
 def test_a_message_that_waited_goes_only_to_its_consumers(explained: Callable[..., Result]) -> None:
@@ -550,24 +580,27 @@ def test_the_last_try_of_a_message_is_noted(explained: Callable[..., Result]) ->
 
 @pytest.mark.parametrize("name", sorted(file.stem for file in EVENTS.glob("*.json") if file.stem != "sqs-batch"))
 def test_the_handler_does_what_was_explained(name: str) -> None:
-    event = sample(name)
+    event = sent_now(json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8")))
     with recorded() as recording, environment.embedded() as surroundings:
         handler = load_application("orchestrator.handler:lambda_handler")
         recording.clear()
 
-        (found,) = explain(handler, event)
+        found = explain(handler, event)
         assert (recording.published, surroundings.control_plane.requests, recording.variables) == ([], [], {})
         answer = invoke(handler, event)
 
-    expected = {one["name"]: outcomes(one["actions"]) for one in found["consumers"] if one["takes"]}
-    assert expected == {one["name"]: outcomes(one["outcomes"]) for one in answer["consumers"]}
-    assert [one["eventType"] for one in found["published"]] == [entry["DetailType"] for entry in recording.published]
-    called = [request.headers["Host"] for request in surroundings.control_plane.requests]
-    assert [one["host"] for one in found["callbacks"]] == called
+    consumers = [consumer for one in found for consumer in one["consumers"]]
+    called = [consumer for one in answer.get("events", [answer]) for consumer in one["consumers"]]
+    expected = [(one["name"], outcomes(one["actions"])) for one in consumers if one["takes"]]
+    assert expected == [(one["name"], outcomes(one["outcomes"])) for one in called]
+    types = [one["eventType"] for explanation in found for one in explanation["published"]]
+    assert types == [entry["DetailType"] for entry in recording.published]
+    hosts = [one["host"] for explanation in found for one in explanation["callbacks"]]
+    assert hosts == [request.headers["Host"] for request in surroundings.control_plane.requests]
     sent = {**recording.variables, **jenkins_variables(surroundings.jenkins)}
     described = {
         one["runId"]: {variable["name"] for variable in one["variables"]}
-        for consumer in found["consumers"]
+        for consumer in consumers
         for one in consumer["actions"]
         if one["action"] == "StartJob"
     }

@@ -419,6 +419,22 @@ def test_the_messages_of_a_batch_are_followed(follow: Follow) -> None:
     assert [line.partition(": ")[2] for line in done.steps[-2:]] == ["DEPLOYED", "DEPLOYED"]
 
 
+def test_the_events_of_an_array_are_followed(follow: Follow) -> None:
+    done = follow(str(EVENTS / "custom-event-bus.json"))
+
+    assert done.code == 0
+    assert done.story[0].startswith("event array of 2, from ")
+    assert [line.partition(": ")[2] for line in done.steps[-2:]] == ["DEPLOYED", "DEPLOYED"]
+
+
+def test_what_an_array_does_not_lead_to_is_printed_for_each_event(follow: Follow, tmp_path: Path) -> None:
+    unknown = sample("tenant-provisioning", **{"detail-type": "TENANT_RENAMED"})
+    (tmp_path / "array.json").write_text(json.dumps([unknown, unknown]))
+
+    nothing = "  no consumer takes it: its type 'TENANT_RENAMED' has no consumer"
+    assert follow("array.json").story.count(nothing) == 2
+
+
 def test_a_batch_with_a_message_that_fails_has_failed(follow: Follow, tmp_path: Path) -> None:
     batch = json.loads((EVENTS / "sqs-batch.json").read_text())
     batch["Records"][0]["body"] = "{"

@@ -313,7 +313,7 @@ def test_a_failed_event_is_reported_in_one_line_and_the_others_still_run(run: Ru
 
     (line,) = [line for line in err.splitlines() if line.startswith("orchestrator: ")]
     assert code == 1
-    assert line.startswith(f"orchestrator: {bad}: InvalidEvent: event: a list is not an EventBridge event")
+    assert line.startswith(f"orchestrator: {bad}: InvalidEvent: event: an empty list is not an EventBridge event")
     assert started(out)["status"] == "started"
     assert "Traceback" not in err
 

@@ -30,7 +30,8 @@ from tests.support.events import EVENTS, changed, sample
 
 COMMITTED = EVENTS / "asyncapi.yaml"
 DOCUMENT: dict[str, Any] = yaml.safe_load(COMMITTED.read_text(encoding="utf-8"))
-SINGLE = sorted(file for file in EVENTS.glob("*.json") if file.name != "sqs-batch.json")
+SEVERAL = ("sqs-batch.json", "custom-event-bus.json")
+SINGLE = sorted(file for file in EVENTS.glob("*.json") if file.name not in SEVERAL)
 
 
 def accepts(schema: dict[str, Any], detail: Any) -> bool:
@@ -55,6 +56,12 @@ def test_the_events_in_the_sample_of_a_batch_fit_the_document() -> None:
     assert problems(DOCUMENT, json.loads(whole["body"])) == []
     event = sample("tenant-provisioning", detail=json.loads(connector["body"]))
     assert problems(DOCUMENT, event) == []
+
+
+def test_the_events_in_the_sample_of_an_array_fit_the_document() -> None:
+    array = json.loads((EVENTS / "custom-event-bus.json").read_text(encoding="utf-8"))
+
+    assert [problems(DOCUMENT, member["Data"]) for member in array] == [[], []]
 
 
 @pytest.mark.parametrize("field", DOCUMENT["components"]["schemas"]["EventBridgeEvent"]["required"])

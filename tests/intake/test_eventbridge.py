@@ -24,7 +24,7 @@ from orchestrator.details import BuildDetail
 from orchestrator.intake import eventbridge
 from orchestrator.lifecycle import registry as lifecycle
 from tests.support.aws import Requests
-from tests.support.events import SAMPLES, changed, invoke, sample
+from tests.support.events import SAMPLES, changed, failed_invocation, invoke, sample, with_metadata
 
 OVERRIDE = "detail.builderConfig.config.environmentOverride"
 
@@ -44,7 +44,9 @@ def refused(handler: Application, event: Any, error_type: type[OrchestratorError
     ("event", "reason"),
     [
         (None, "null is not an EventBridge event"),
-        ([], "a list is not an EventBridge event"),
+        ([], "an empty list is not an EventBridge event"),
+        ([[]], "event 1 of 1: an empty list is not an EventBridge event"),
+        ([[{}]], "event 1 of 1: a list is not an EventBridge event"),
         ("text", "a text is not an EventBridge event"),
         (7, "a number is not an EventBridge event"),
         (True, "a boolean is not an EventBridge event"),
@@ -285,20 +287,23 @@ def test_a_mutated_sample_is_handled_or_refused_with_a_clear_error(
         lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5), inner, max_size=2),
         max_leaves=4,
     )
-    event = sample(file.stem, id=str(uuid.uuid4()))
+    event: Any = sample(file.stem, id=str(uuid.uuid4()))
+    event = data.draw(st.sampled_from([event, [event], [with_metadata(event)], failed_invocation([event])]))
     paths = list(_paths(event))
     for path in data.draw(st.lists(st.sampled_from(paths), min_size=1, max_size=3)):
         _mutate(event, path, data.draw(st.just(...) | junk))
 
+    errors: tuple[Exception, ...] = ()
+    message = ""
     try:
         json.dumps(handler(event, None))
-        message = ""
-        failure = None
     except OrchestratorError as error:
-        message, failure = str(error), error
+        errors, message = (error,), str(error)
+    except ExceptionGroup as group:  # an array may have taken the place of the event
+        errors, message = group.exceptions, str(group)
     assert message.isprintable()
-    assert not isinstance(failure, ConsumerFailed)
-    assert failure is None or "StartBuild" not in aws.operations
+    assert all(isinstance(error, OrchestratorError) and not isinstance(error, ConsumerFailed) for error in errors)
+    assert not errors or "StartBuild" not in aws.operations
     output = message + capsys.readouterr().out
     assert not [secret for secret in SECRETS if secret in output]
 
@@ -349,14 +354,7 @@ def test_every_sample_passes_the_fast_check() -> None:
 
 def test_an_event_in_the_record_of_its_failure_is_handled_like_the_event(handler: Application, aws: Requests) -> None:
     event = sample("tenant-provisioning")
-    record = {
-        "version": "1.0",
-        "timestamp": "2026-11-24T09:05:00.000Z",
-        "requestContext": {"requestId": "1", "condition": "RetriesExhausted", "approximateInvokeCount": 3},
-        "requestPayload": event,
-        "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
-        "responsePayload": {"errorType": "ConfigurationError", "errorMessage": "…"},
-    }
+    record = failed_invocation(event)
 
     assert invoke(handler, record)["eventId"] == event["id"]
     assert invoke(handler, {**record, "requestPayload": record})["eventId"] == event["id"]

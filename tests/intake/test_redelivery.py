@@ -319,7 +319,8 @@ def test_a_message_that_its_reason_makes_too_large_is_sent_without_it() -> None:
         name: {"stringValue": attribute["StringValue"], "dataType": "String"}
         for name, attribute in request["MessageAttributes"].items()
     }
-    event = message.parse(SQSRecord(again))
+    sent = SQSRecord(again)
+    event = message.parse(sent, message.as_eventbridge_event(sent))
     assert (event.id, event.type) == ("message-1", "X")
     assert event.time.timestamp() == pytest.approx(datetime.now(UTC).timestamp(), abs=60)
 

@@ -64,14 +64,23 @@ class World:
 
     def send(self, number: int, tenant: str | None = None) -> None:
         """Send an event of a second after the one before to the queue."""
-        event = {
+        self._send(self._event(number, tenant))
+
+    def send_array(self, *numbers: int) -> None:
+        """Send an array of such events to the queue."""
+        self._send([self._event(number) for number in numbers])
+
+    def _send(self, body: Any) -> None:
+        self._sqs.send_message(QueueUrl=self._queue, MessageBody=json.dumps(body))
+
+    def _event(self, number: int, tenant: str | None = None) -> dict[str, Any]:
+        return {
             **sample("tenant-provisioning"),
             "id": f"event-{number}",
             "detail-type": "DEPLOY",
             "time": (self.now - HOUR + timedelta(seconds=number)).strftime("%Y-%m-%dT%H:%M:%SZ"),
             "detail": {"tenantId": tenant or f"tenant-{number}"},
         }
-        self._sqs.send_message(QueueUrl=self._queue, MessageBody=json.dumps(event))
 
     def deliver(self) -> list[str]:
         """Deliver the messages that are visible; return the ids of the events that were handled."""
@@ -87,7 +96,8 @@ class World:
             for message in messages:
                 if message["MessageId"] not in failed:
                     self._sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
-                    handled.append(json.loads(message["Body"])["id"])
+                    body = json.loads(message["Body"])
+                    handled += [event["id"] for event in (body if isinstance(body, list) else [body])]
             time.sleep(0.002)
         return handled
 
@@ -204,6 +214,33 @@ def test_the_first_event_is_woken_whenever_it_came(world: World, builds: Builds)
     end(world, builds, 1)
 
     assert world.deliver() == ["event-7"]
+
+
+def test_an_array_sleeps_until_a_run_leaves_the_slot_of_any_of_its_events(world: World, builds: Builds) -> None:
+    world.send(0)
+    world.send(1)
+    world.send_array(2, 3)
+    assert world.deliver() == ["event-0", "event-1"]
+
+    end(world, builds, 0)
+    assert world.deliver() == []
+    assert builds.tenants == ["tenant-0", "tenant-1", "tenant-2"]
+    end(world, builds, 1)
+
+    assert world.deliver() == ["event-2", "event-3"]
+    assert builds.tenants == ["tenant-0", "tenant-1", "tenant-2", "tenant-3"]
+
+
+def test_each_job_of_each_event_of_an_array_may_wake_it(world: World, builds: Builds) -> None:
+    @world.handler.registry.consumer("DEPLOY")
+    def deploy_again(event: Event) -> StartJob:
+        return StartJob(name="deploy-again")
+
+    builds.refusal = full()
+    world.send_array(0, 1)
+
+    assert world.deliver() == []
+    assert len(items()) == 4
 
 
 def test_an_event_sleeps_until_its_tenant_is_free(world: World, builds: Builds) -> None:

@@ -53,6 +53,42 @@ def sample(name: str, **changes: Any) -> dict[str, Any]:
     return {**json.loads((EVENTS / f"{name}.json").read_text(encoding="utf-8")), "time": now, **changes}
 
 
+def with_metadata(event: Mapping[str, Any], **metadata: str) -> dict[str, Any]:
+    """Put an event into the envelope of a custom event bus whose subscriber has the transformer `WITH_METADATA`."""
+    system = {"ContentType": "application/eventbridge+json", "aws:EventId": event["id"], "aws:DeliveryType": "LIVE"}
+    return {"Data": event, "Metadata": {}, "SystemMetadata": {**system, **metadata}}
+
+
+def failed_invocation(payload: Any, error: str = "ConfigurationError", text: str = "…") -> dict[str, Any]:
+    """Build the record that Lambda sends after the last try of an asynchronous invocation."""
+    return {
+        "version": "1.0",
+        "timestamp": "2026-11-24T09:05:00.000Z",
+        "requestContext": {"requestId": "1", "condition": "RetriesExhausted", "approximateInvokeCount": 3},
+        "requestPayload": payload,
+        "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
+        "responsePayload": {"errorType": error, "errorMessage": text, "stackTrace": ["do-not-tell"]},
+    }
+
+
+def undelivered(*events: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the record that a custom event bus sends to its subscriber's failure queue."""
+    return {
+        "version": "1.0",
+        "busArn": "arn:aws:events:eu-west-1:123456789012:event-busv2/saas/EXAMPLE1234567890abcdefgh",
+        "subscriberArn": "arn:aws:events:eu-west-1:123456789012:subscriber/orchestrator/EXAMPLEabcdef1234567890",
+        "targetArn": "arn:aws:lambda:eu-west-1:123456789012:function:orchestrator",
+        "errorCode": "THROTTLING",
+        "errorMessage": "The delivery failed.",
+        "exhaustedRetryCondition": "MaximumEventAgeInSeconds",
+        "retryAttempts": 4,
+        "failedMessages": [
+            {"eventId": event["id"], "eventGroupId": None, "timestamp": event["time"], "targetRequestId": "r"}
+            for event in events
+        ],
+    }
+
+
 def changed(event: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
     """Copy an event and replace the value at a dotted path; `...` removes it."""
     event = copy.deepcopy(event)

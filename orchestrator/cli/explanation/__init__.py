@@ -1,7 +1,8 @@
 """Explains what a handler would do with an event, and why, as JSON that holds no secrets and no whole details."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
@@ -17,9 +18,9 @@ from orchestrator.dispatch.turn import ConsumerResult
 from orchestrator.endings.admission import is_about_run
 from orchestrator.errors import InvalidEvent, OrchestratorError
 from orchestrator.event import Event
-from orchestrator.intake import eventbridge
-from orchestrator.intake.batch import parsing
-from orchestrator.intake.message import tries
+from orchestrator.intake import envelopes, eventbridge
+from orchestrator.intake.batch import Parse, parsing
+from orchestrator.intake.message import as_eventbridge_event, tries
 from orchestrator.run import Origin, named_run
 from orchestrator.stores.tiers import DynamoDBTierDetails, StaticTierDetails
 from orchestrator.timing import clock
@@ -31,19 +32,19 @@ HANDLED, WAITS, FAILS = "handled", "waits", "fails"
 
 
 def explain(application: Application, raw: Any) -> list[dict[str, Any]]:
-    """Explain an event, or each message of a batch as if it came alone.
+    """Explain an event, or each event of an array or of the messages of a batch as if it came alone.
 
     Args:
         application: The handler. It is not called; its ports are only read.
         raw: What Lambda would pass to the handler.
 
     Returns:
-        One explanation for the event, or one for each message of the batch.
+        One explanation for each event.
     """
     explainer = Explainer(application)
     if not eventbridge.is_sqs_batch(raw):
-        return [explainer.event(raw)]
-    return [explainer.message(SQSRecord(record)) for record in raw["Records"]]
+        return explainer.events(raw)
+    return [found for record in raw["Records"] for found in explainer.message(SQSRecord(record))]
 
 
 class Explainer:
@@ -55,23 +56,33 @@ class Explainer:
         self._table = ledger_table(application.ports)
         self._known = Knowledge(application.ports, self._table)
 
-    def event(self, raw: Any) -> dict[str, Any]:
-        """Explain an EventBridge event, or a record of Lambda's failure destination."""
-        try:
-            received = eventbridge.parse(raw)
-        except OrchestratorError as error:
-            return _refused(error)
-        return self._explained(received)
+    def events(self, payload: Any, parse: Parse = eventbridge.parse) -> list[dict[str, Any]]:
+        """Explain the event in a payload, or the events of an array."""
+        members = envelopes.members(payload)
+        if members is None:
+            return [self._event(partial(parse, payload))]
+        count = len(members)
+        return [
+            {"place": place, "of": count, **self._event(partial(parse, member, f"event {place} of {count}"))}
+            for place, member in enumerate(members, 1)
+        ]
 
-    def message(self, record: SQSRecord) -> dict[str, Any]:
-        """Explain a message of a queue."""
+    def message(self, record: SQSRecord) -> list[dict[str, Any]]:
+        """Explain the event in a message of a queue, or the events of its array."""
         parse, _ = parsing(record, comes_back=self._ports["settings"].failure_queue_url is not None)
         known = {"messageId": record.message_id, "tries": tries(record)}
         try:
-            received = parse(record, None)
+            payload = as_eventbridge_event(record)
         except OrchestratorError as error:
-            return {**known, **_refused(error)}
-        return {**known, **self._explained(received)}
+            return [{**known, **_refused(error)}]
+        return [{**known, **found} for found in self.events(payload, parse)]
+
+    def _event(self, parse: Callable[[], Event[Mapping[str, Any]]]) -> dict[str, Any]:
+        try:
+            received = parse()
+        except OrchestratorError as error:
+            return _refused(error)
+        return self._explained(received)
 
     def _explained(self, received: Event[Mapping[str, Any]]) -> dict[str, Any]:
         rehearsal = rehearse(self._application, received, self._table)

@@ -6,6 +6,7 @@ from typing import Any
 
 from orchestrator.cli.explanation import FAILS, HANDLED, IGNORED, NOT_TAKEN, REFUSED, WAITS, actions, knowledge
 from orchestrator.cli.output import table
+from orchestrator.intake.eventbridge import BUS_REPLAY
 from orchestrator.local.summary import cut
 
 _WIDTH = 118
@@ -37,6 +38,8 @@ def lines(explanation: Mapping[str, Any]) -> list[str]:
 def _lines(found: Mapping[str, Any]) -> Iterator[str]:
     if "messageId" in found:
         yield f"message {_text(found['messageId'])}, delivered for the {_ordinal(found['tries'])} time"
+    if "place" in found:
+        yield f"array, event {found['place']} of {found['of']}"
     if "eventType" in found:
         yield f"{_text(found['eventType'])} {_text(found['eventId'])}, from {_text(found['source'])} at {found['time']}"
         yield from (f"  {note}" for note in _notes(found))
@@ -63,7 +66,9 @@ def _lines(found: Mapping[str, Any]) -> Iterator[str]:
 
 def _notes(found: Mapping[str, Any]) -> Iterator[str]:
     age = found["ageSeconds"]
-    if found["replayName"] is not None:
+    if found["replayName"] == BUS_REPLAY:
+        yield "sent again by a replay of a custom event bus"
+    elif found["replayName"] is not None:
         yield f"sent again by the replay {_text(found['replayName'])}"
     elif found["redrive"]:
         yield "sent again by a person, from the failure queue or as a record of a failed invocation"

@@ -1,0 +1,79 @@
+"""Takes events out of their envelopes: arrays, metadata of a custom event bus, and records of failed invocations.
+
+Two services put events into envelopes:
+
+- An EventBridge custom event bus sends Lambda an array of events, unless the subscriber's `MaxBatchSize` is 1. With the
+  transformer `WITH_METADATA`, each event is in the field `Data`, beside what the bus knows about it
+  (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-custom-bus-addressing.html).
+- Lambda's failure destination receives a record of the failed invocation, which contains the invocation's payload
+  (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeGuard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What an envelope contains. Nothing in it has been validated.
+
+    Attributes:
+        event: What should be an EventBridge event. If there was no envelope, it is the payload itself.
+        metadata: What the custom event bus knows about the event (`SystemMetadata`); empty without such metadata.
+        has_failed: Whether the event was in the record of a failed invocation.
+    """
+
+    event: Any
+    metadata: dict[str, Any]
+    has_failed: bool
+
+    @property
+    def is_replay(self) -> bool:
+        """Whether the custom event bus has read the event from its history."""
+        return self.metadata.get("aws:DeliveryType") == "REPLAY"
+
+    @property
+    def event_id(self) -> Any:
+        """The event's id: the one in the metadata or, without that, the event's own."""
+        own = self.event.get("id") if isinstance(self.event, dict) else None
+        return self.metadata.get("aws:EventId", own)
+
+
+def is_record(payload: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a payload is the record that Lambda's failure destination received about a failed invocation."""
+    return isinstance(payload, dict) and "requestContext" in payload and "requestPayload" in payload
+
+
+def is_undelivered(payload: object) -> TypeGuard[dict[str, Any]]:
+    """Whether a payload is the record of a custom event bus about events that it could not deliver.
+
+    The record has only the events' ids, not the events
+    (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-custom-bus-retry.html).
+    """
+    return isinstance(payload, dict) and "subscriberArn" in payload and isinstance(payload.get("failedMessages"), list)
+
+
+def members(payload: Any) -> Sequence[Any] | None:
+    """Split the array in a payload. Return `None` if there is no array, or an empty one.
+
+    If the array is in the record of a failed invocation, each of the returned payloads is a record with one event.
+    """
+    inner = _without_records(payload)
+    if not isinstance(inner, list) or not inner:
+        return None
+    return [{**payload, "requestPayload": member} for member in inner] if is_record(payload) else inner
+
+
+def opened(payload: Any) -> Content:
+    """Take the event out of a payload that contains one event."""
+    event, metadata = _without_records(payload), {}
+    if isinstance(event, dict) and "Data" in event and isinstance(event.get("SystemMetadata"), dict):
+        event, metadata = event["Data"], event["SystemMetadata"]
+    return Content(event=event, metadata=metadata, has_failed=is_record(payload))
+
+
+def _without_records(payload: Any) -> Any:
+    while is_record(payload):  # the record of a redrive that failed contains the record that was sent
+        payload = payload["requestPayload"]
+    return payload
