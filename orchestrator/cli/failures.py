@@ -53,11 +53,11 @@ def _failures(options: argparse.Namespace) -> int:
     total = queue.count()
     if total:
         print_note("the messages are hidden from others until the command ends", quiet=options.quiet)
-    with queue.received(options.limit) as messages:
-        read = len(messages)
+    with queue.received(options.limit) as events:
+        read = len({failed.message_id for failed in events})
         chosen = [
             failed
-            for failed in messages
+            for failed in events
             if options.reason in (None, failed.reason) and options.tenant in (None, failed.tenant_id)
         ]
     chosen.sort(key=lambda failed: failed.reason)  # stable: within a reason, the oldest comes first
@@ -70,7 +70,7 @@ def _failures(options: argparse.Namespace) -> int:
         print_table(_COLUMNS, rows, sys.stdout)
         reasons = Counter(failed.reason for failed in chosen)
         print()
-        print_table(("MESSAGES", "REASON"), [(str(number), one) for one, number in reasons.most_common()], sys.stdout)
+        print_table(("EVENTS", "REASON"), [(str(number), one) for one, number in reasons.most_common()], sys.stdout)
     else:
         reason = f" with reason {cut(options.reason)}" if options.reason else ""
         tenant = f" of tenant {cut(options.tenant)}" if options.tenant else ""

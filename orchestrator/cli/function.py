@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.aws.errors import aws_errors
-from orchestrator.cli.failure_queue import error_of
+from orchestrator.cli.failed_event import error_of
 from orchestrator.cli.stack import YOUR_ROLE
 
 # Lambda's longest time limit, for a function whose own limit is unknown.

@@ -3,6 +3,7 @@
 import argparse
 import sys
 import time
+from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,13 +16,15 @@ from orchestrator.local.summary import cut
 from orchestrator.local.terminal import Lines, ProgressBar
 
 if TYPE_CHECKING:
-    from orchestrator.cli.failure_queue import FailedEvent, FailureQueue
+    from orchestrator.cli.failed_event import FailedEvent
+    from orchestrator.cli.failure_queue import FailureQueue
     from orchestrator.cli.function import DeployedFunction
 
 _COLUMNS = ("EVENT", "TENANT", "TYPE", "REASON")
 # While one event is handled, the messages behind it stay hidden for so much longer than one invocation may take.
 _SPARE_SECONDS = 240
 _RENEWAL_SECONDS = 60
+_GONE = "is not visible any more; another process has received it"
 
 
 def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *parents: argparse.ArgumentParser) -> None:
@@ -35,7 +38,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         parents=parents,
         help="send events of the failure queue to the function again",
         description="Invoke the function with events of the failure queue, the oldest first, and delete each message "
-        "after its event was handled. What fails again is kept. The function recognises a redrive: nothing is done "
+        "after its events were handled. What fails again is kept. The function recognises a redrive: nothing is done "
         "twice, and a job whose failure to start was published is started now. It says what it will do and asks first.",
         epilog="Example: orchestrator redrive --stack my-tenants --reason ConfigurationError --dry-run",
     )
@@ -65,8 +68,8 @@ def _redrive(options: argparse.Namespace) -> int:
     account = opened(options)
     queue = FailureQueue(account)
     function = None if options.dry_run else _function(options, account)
-    with queue.received(options.limit) as messages:
-        chosen = _chosen(messages, options)
+    with queue.received(options.limit) as events:
+        chosen = _chosen(events, options)
     if options.json and function is None:
         print_json({"wouldBeSent": [failed.as_json() for failed in chosen]}, sys.stdout)
     elif options.json and not chosen:
@@ -103,75 +106,72 @@ def _function(options: argparse.Namespace, account: Account) -> "DeployedFunctio
     return DeployedFunction(options.function, account.settings.aws_region)
 
 
-def _chosen(messages: Sequence["FailedEvent"], options: argparse.Namespace) -> list["FailedEvent"]:
-    """Return the messages that the options name.
+def _chosen(events: Sequence["FailedEvent"], options: argparse.Namespace) -> list["FailedEvent"]:
+    """Return the events that the options name, with all other events of their messages.
 
     Raises:
-        ConfigurationError: An id is not among the messages.
+        ConfigurationError: An id is not among the events and messages.
     """
-    if not options.ids:
-        return [
-            failed
-            for failed in messages
-            if options.all or options.reason == failed.reason or options.tenant == failed.tenant_id is not None
-        ]
-    known = {name for failed in messages for name in (failed.event_id, failed.message_id)}
+    known = {name for failed in events for name in (failed.event_id, failed.message_id)}
     missing = [name for name in options.ids if name not in known]
     if missing:
         raise ConfigurationError(
             f"{', '.join(map(shown, missing))}: not found in the failure queue; nothing was sent. If another process "
             "has received it, it is hidden for some minutes"
         )
-    return [failed for failed in messages if {failed.event_id, failed.message_id} & set(options.ids)]
+    named = {failed.message_id for failed in events if _is_named(failed, options)}
+    return [failed for failed in events if failed.message_id in named]
+
+
+def _is_named(failed: "FailedEvent", options: argparse.Namespace) -> bool:
+    if options.ids:
+        return failed.event_id in options.ids or failed.message_id in options.ids
+    return bool(options.all or options.reason == failed.reason or options.tenant == failed.tenant_id is not None)
 
 
 def _send_all(
     queue: "FailureQueue", function: "DeployedFunction", ids: Collection[str], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Receive the messages once more, and send those that the person has agreed to.
+    """Receive the messages once more, and send the events of those that the person has agreed to.
 
     The messages were not kept hidden while the person was asked, so another process may have received some of them.
     """
+    from orchestrator.cli.function import Answer
+
     done: list[dict[str, Any]] = []
-    with queue.received(options.limit) as messages:
-        ahead = [failed for failed in messages if failed.message_id in ids]
-        renewed, error = float("-inf"), None
+    with queue.received(options.limit) as events:
+        ahead = [failed for failed in events if failed.message_id in ids]
+        gone = set(ids) - {failed.message_id for failed in ahead}
+        left = Counter(failed.message_id for failed in ahead)
+        renewed, is_over = float("-inf"), False
         bar = ProgressBar("events", len(ahead), shown=not options.quiet)
-        while ahead:
+        while ahead and not is_over:
             if time.monotonic() - renewed > _RENEWAL_SECONDS:
                 queue.keep_hidden(ahead, function.timeout + _SPARE_SECONDS)
                 renewed = time.monotonic()
             failed = ahead.pop(0)
             try:
                 with bar.step():
-                    done.append(_sent(queue, function, failed))
-            except OrchestratorError as raised:
-                error = f"{type(raised).__name__}: {raised}"
-                done.append({**failed.as_json(), "redriven": False, "answer": error})
-            if not options.json:
-                _report(done[-1])
-            if error is not None:
-                break
-        gone = set(ids) - {failed["messageId"] for failed in done} - {failed.message_id for failed in ahead}
-        texts = [(failed.message_id, "not tried any more") for failed in ahead]
-        texts += [(message_id, "is not visible any more; another process has received it") for message_id in gone]
-        for message_id, text in texts:
-            done.append({"messageId": message_id, "eventId": None, "redriven": False, "answer": text})
-            if not options.json:
-                _report(done[-1])
+                    obstacle = Answer(False, failed.obstacle)
+                    answer = obstacle if failed.payload is None else function.invoke(failed.payload)
+                left[failed.message_id] -= answer.is_handled
+                if not left[failed.message_id]:
+                    queue.delete(failed)
+            except OrchestratorError as error:
+                answer, is_over = Answer(False, f"{type(error).__name__}: {error}"), True
+            done.append({**failed.as_json(), "redriven": answer.is_handled, "answer": answer.text})
+            _report(done[-1], options)
+        kept = [(failed.as_json(), "not tried any more") for failed in ahead]
+        kept += [({"messageId": message_id, "eventId": None}, _GONE) for message_id in gone]
+        for one, text in kept:
+            done.append({**one, "redriven": False, "answer": text})
+            _report(done[-1], options)
     return done
 
 
-def _sent(queue: "FailureQueue", function: "DeployedFunction", failed: "FailedEvent") -> dict[str, Any]:
-    if failed.payload is None:
-        return {**failed.as_json(), "redriven": False, "answer": "it holds no event; correct its sender"}
-    answer = function.invoke(failed.payload)
-    if answer.is_handled:
-        queue.delete(failed)
-    return {**failed.as_json(), "redriven": answer.is_handled, "answer": answer.text}
-
-
-def _report(done: dict[str, Any]) -> None:
+def _report(done: dict[str, Any], options: argparse.Namespace) -> None:
+    if options.json:
+        return
     name = done.get("eventId") or f"message {done['messageId']}"
     status = "redriven" if done["redriven"] else "kept"
     Lines(sys.stdout).print(f"{status:8}  {cut(name)}  {cut(done['answer'], 1000)}")

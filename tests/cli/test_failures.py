@@ -9,20 +9,13 @@ import pytest
 from botocore import handlers
 
 from tests.cli.conftest import SECRETS, TENANT_ID, Command, Deployment
-from tests.support.events import sample
+from tests.support.events import failed_invocation, sample, undelivered, with_metadata
 
 EVENT = sample("tenant-provisioning")
 
 
 def lambda_record(error: str = "ConfigurationError", text: str = "tier 'X' is unknown") -> dict[str, Any]:
-    """The record that Lambda sends after the last try of an asynchronous invocation."""
-    return {
-        "version": "1.0",
-        "requestContext": {"requestId": "r1", "condition": "RetriesExhausted", "approximateInvokeCount": 3},
-        "requestPayload": EVENT,
-        "responseContext": {"statusCode": 200, "functionError": "Unhandled"},
-        "responsePayload": {"errorType": error, "errorMessage": text, "stackTrace": ["do-not-tell"]},
-    }
+    return failed_invocation(EVENT, error, text)
 
 
 def only(on_stack: Command) -> dict[str, Any]:
@@ -215,3 +208,41 @@ def test_the_reasons_are_counted(stack: Deployment, on_stack: Command) -> None:
 def test_an_empty_queue_is_said_to_be_empty(stack: Deployment, on_stack: Command) -> None:
     assert on_stack("failures").out == "no message was found in the failure queue\n"
     assert json.loads(on_stack("failures", "--json").out) == {"failures": [], "notRead": 0}
+
+
+ANOTHER = {**EVENT, "id": "another", "time": "2026-11-24T08:00:00Z"}
+
+
+@pytest.mark.parametrize("enclosed", [lambda event: event, with_metadata], ids=["raw", "with metadata"])
+def test_every_event_of_an_array_is_listed_with_its_id(stack: Deployment, on_stack: Command, enclosed: Any) -> None:
+    message_id = stack.fail(failed_invocation([enclosed(EVENT), enclosed(ANOTHER)]))
+
+    result = on_stack("failures", "--json").json
+
+    listed = [(failure["eventId"], failure["tenantId"], failure["messageId"]) for failure in result["failures"]]
+    assert listed == [("another", TENANT_ID, message_id), (EVENT["id"], TENANT_ID, message_id)]
+    assert result["notRead"] == 0
+
+
+def test_an_event_with_metadata_has_the_id_by_which_the_function_knows_it(stack: Deployment, on_stack: Command) -> None:
+    stack.fail(failed_invocation(with_metadata(EVENT, **{"aws:EventId": "of the bus"})))
+
+    assert only(on_stack)["eventId"] == "of the bus"
+
+
+@pytest.mark.parametrize("attributes", [{}, {"ERROR_CODE": "THROTTLING", "ERROR_MESSAGE": "The delivery failed."}])
+def test_events_that_a_custom_event_bus_could_not_deliver_are_listed_by_id(
+    stack: Deployment, on_stack: Command, attributes: dict[str, str]
+) -> None:
+    stack.fail(undelivered(EVENT, ANOTHER), **attributes)
+
+    failures = on_stack("failures", "--json").json["failures"]
+
+    assert {failure["eventId"] for failure in failures} == {EVENT["id"], "another"}
+    assert {(failure["reason"], failure["message"]) for failure in failures} == {("THROTTLING", "The delivery failed.")}
+
+
+def test_a_record_of_the_bus_without_events_is_listed_by_the_message(stack: Deployment, on_stack: Command) -> None:
+    message_id = stack.fail(undelivered())
+
+    assert only(on_stack)["messageId"] == message_id

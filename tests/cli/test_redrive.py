@@ -13,7 +13,7 @@ from orchestrator.aws.items import from_item
 from orchestrator.local import sandbox
 from tests.cli.conftest import SECRETS, TENANT_ID, Command, Deployment
 from tests.smoke.account import client
-from tests.support.events import changed, sample
+from tests.support.events import changed, failed_invocation, sample, undelivered, with_metadata
 from tests.template.stack import STACK
 
 EVENT = sample("tenant-provisioning")
@@ -21,10 +21,8 @@ BROKEN = changed({**EVENT, "id": "broken"}, "detail.planConfig.tier", "UNKNOWN")
 DETAIL = EVENT["detail"]
 
 
-def lambda_record(event: Any) -> dict[str, Any]:
-    """The record that Lambda sends after the last try of an asynchronous invocation."""
-    error = {"errorType": "ConfigurationError", "errorMessage": "job 'x' is missing"}
-    return {"requestContext": {"condition": "RetriesExhausted"}, "requestPayload": event, "responsePayload": error}
+def lambda_record(payload: Any) -> dict[str, Any]:
+    return failed_invocation(payload, "ConfigurationError", "job 'x' is missing")
 
 
 @pytest.fixture
@@ -333,3 +331,56 @@ def test_secrets_and_details_are_not_shown(stack: Deployment, on_stack: Command,
 
     assert not [secret for secret in SECRETS if secret in result.out + result.err]
     assert form == [] or json.loads(result.out)
+
+
+def array(*events: dict[str, Any]) -> dict[str, Any]:
+    """The record of an array that a custom event bus has sent."""
+    return lambda_record([with_metadata(event) for event in events])
+
+
+def test_the_events_of_an_array_are_sent_one_by_one(stack: Deployment, on_stack: Command, invoked: list[Any]) -> None:
+    stack.fail(array(BROKEN, EVENT))
+
+    result = on_stack("redrive", "--all", "--yes")
+
+    assert [payload["requestPayload"]["Data"]["id"] for payload in invoked] == ["broken", EVENT["id"]]
+    assert result.out.splitlines()[-1] == "1 redriven, 1 kept"
+    assert (result.code, len(stack.runs()), stack.failed()) == (1, 1, 1)
+
+
+def test_an_array_is_deleted_when_all_its_events_were_handled(stack: Deployment, on_stack: Command) -> None:
+    stack.fail(array(EVENT, {**EVENT, "id": "again"}))
+
+    result = on_stack("redrive", "--all", "--yes")
+
+    assert result.out.splitlines()[-1] == "2 redriven, 0 kept"
+    assert (result.code, stack.failed()) == (0, 0)
+
+
+def test_an_event_is_sent_with_the_others_of_its_array(stack: Deployment, on_stack: Command) -> None:
+    stack.fail(array(BROKEN, EVENT))
+    stack.fail(lambda_record({**EVENT, "id": "of another message"}))
+
+    plan = on_stack("redrive", EVENT["id"], "--dry-run", "--json").json
+
+    assert {one["eventId"] for one in plan["wouldBeSent"]} == {"broken", EVENT["id"]}
+
+
+def test_a_tenants_event_is_sent_with_those_of_other_tenants_in_its_array(stack: Deployment, on_stack: Command) -> None:
+    stack.fail(array(EVENT, changed({**EVENT, "id": "of another tenant"}, "detail.tenant.id", "another")))
+    stack.fail(lambda_record(changed({**EVENT, "id": "of another message"}, "detail.tenant.id", "another")))
+
+    plan = on_stack("redrive", "--tenant", TENANT_ID, "--dry-run", "--json").json
+
+    assert {one["eventId"] for one in plan["wouldBeSent"]} == {EVENT["id"], "of another tenant"}
+
+
+def test_what_the_bus_could_not_deliver_is_kept_and_the_answer_says_what_to_do(
+    stack: Deployment, on_stack: Command, invoked: list[Any]
+) -> None:
+    stack.fail(undelivered(EVENT))
+
+    result = on_stack("redrive", EVENT["id"], "--yes")
+
+    assert "have the bus send it again, then delete the message" in result.out
+    assert (result.code, invoked, stack.failed()) == (1, [], 1)
