@@ -35,6 +35,8 @@ DOOMED = 0.1
 DOOM_SECONDS = 0.03
 # Published events are delivered within a second, this share of them twice.
 _TWICE = 0.15
+# This share of the deliveries comes as an array of a custom event bus, half of these with the event twice.
+_ARRAYS = 0.2
 _SWEEP = json.loads((ROOT / "events" / "scheduled-sweep.json").read_text(encoding="utf-8"))
 
 
@@ -275,8 +277,9 @@ class Driver:
             pause = self._plan.lock * self._random.uniform(1.05, 1.6)
             if delivery.start == delivery.event.get("id"):
                 self._world.history.delivered.setdefault(delivery.event["id"], time.monotonic())
+            payload = self._payload(delivery.event)
         child.busy_with = delivery.builder
-        result = child.deliver(delivery.event, doom)
+        result = child.deliver(payload, doom)
         with self._lock:
             row = self.rows[delivery.builder]
             row.deliveries += 1
@@ -285,7 +288,9 @@ class Driver:
         if delivery.builder == SWEEP and (is_ok or delivery.attempt == MAX_ATTEMPTS):
             self._swept = time.monotonic()
         if result is not None and result["ok"]:
-            outcomes = (outcome for consumer in result["answer"]["consumers"] for outcome in consumer["outcomes"])
+            answers = result["answer"].get("events", [result["answer"]])
+            consumers = (consumer for answer in answers for consumer in answer["consumers"])
+            outcomes = (outcome for consumer in consumers for outcome in consumer["outcomes"])
             handled = Handled(start=delivery.start, ended=time.monotonic(), outcomes=tuple(outcomes))
             self._world.history.handled.append(handled)
             return True
@@ -298,3 +303,12 @@ class Driver:
             elif delivery.start is not None and delivery.start == delivery.event.get("id", delivery.start):
                 self.given_up.add(delivery.start)
         return result is not None
+
+    def _payload(self, event: Mapping[str, Any]) -> Any:
+        """Return what Lambda hands over: the event or, at random, an array from a custom event bus."""
+        if "Records" in event or self._random.random() >= _ARRAYS:
+            return event
+        system = {"aws:EventId": event["id"], "aws:DeliveryType": "REPLAY" if "replay-name" in event else "LIVE"}
+        own = {name: value for name, value in event.items() if name != "replay-name"}
+        member = {"Data": own, "Metadata": {}, "SystemMetadata": system}
+        return [member] * self._random.choice((1, 2))
