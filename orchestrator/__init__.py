@@ -12,6 +12,7 @@ from orchestrator.action import (
 )
 from orchestrator.application import Application
 from orchestrator.consumer import Context
+from orchestrator.ending_event import Ended, EndingEvent
 from orchestrator.errors import (
     ConfigurationError,
     ConsumerFailed,
@@ -37,7 +38,9 @@ __all__ = [
     "Context",
     "Decision",
     "DynamoDBTierDetails",
+    "Ended",
     "Ending",
+    "EndingEvent",
     "Event",
     "EventType",
     "FromAnswer",

@@ -105,7 +105,8 @@ class PublishEvent:
         detail: The event's detail. It may be secret and is not in `repr`.
         source: The event's source. A retry may publish the event twice, and this function may receive both events. If
             the source is `orchestrator` or begins with `saas.tenant.provisioning.`, the function recognizes the second
-            event as a repeat. With any other source, the function handles both events.
+            event as a repeat. With any other source, the function handles both events, unless an `EndingEvent`
+            declares that type and that source.
         failure: The error of a consumer, if the event reports that the consumer failed. The ledger stores the error in
             the action's record, so that a redelivery fails with the same error.
         once_per: A key that identifies the action, such as `deployment after run 1`. Of all actions with the same

@@ -11,12 +11,12 @@ from orchestrator.action import Outcome, OutcomeStatus
 from orchestrator.consumer import Context
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.turn import ConsumerResult
+from orchestrator.ending_event import reports_ending
 from orchestrator.endings.admission import Admission, UnknownRun
 from orchestrator.errors import ConfigurationError, OrchestratorError, shown
 from orchestrator.event import Delivery, Event
 from orchestrator.intake import envelopes, eventbridge
 from orchestrator.registry import Registry
-from orchestrator.run import FAILURE_SUFFIX, SUCCESS_SUFFIX
 from orchestrator.settings import Settings
 from orchestrator.stores.tenants import TenantReader, TenantRecords
 from orchestrator.stores.tiers import TierDetails
@@ -237,7 +237,7 @@ class Application:
         waits = [result for result in results if result.waits_for is not None]
         if delivery is None:
             names = [result.consumer for result in waits]
-            can_wait = bool(waits) and _may_wait(event) and self._waiting().send(received, names)
+            can_wait = bool(waits) and self._may_wait(event) and self._waiting().send(received, names)
         else:
             can_wait = bool(waits) and delivery.comes_back
         if delivery is not None and delivery.has_waited:
@@ -251,6 +251,15 @@ class Application:
             self._waiting().note(event, None)
         return results
 
+    def _may_wait(self, event: Event[Any]) -> bool:
+        """Return whether the event may be sent to the waiting queue.
+
+        Three kinds of events may not: events about the endings of runs, events about the state changes of builds, and
+        events of schedules. These events report that runs have ended, or lead to a search for such runs. Events in the
+        waiting queue may be waiting for a run to end, so an event of these kinds must not wait behind them.
+        """
+        return not reports_ending(event.type, self.registry) and event.source not in _NEVER_WAITING
+
 
 def _why_not(event: Event[Any], declined: Sequence[str]) -> str:
     """Say why no consumer takes an event, from the names of its type's consumers."""
@@ -261,16 +270,6 @@ def _why_not(event: Event[Any], declined: Sequence[str]) -> str:
             return f"the condition of {name} is false"
         case _:
             return f"the conditions of {', '.join(declined)} are false"
-
-
-def _may_wait(event: Event[Any]) -> bool:
-    """Return whether the event may be sent to the waiting queue.
-
-    Three kinds of events may not: events about the endings of runs, events about the state changes of builds, and
-    events of schedules. These events report that runs have ended, or lead to a search for such runs. Events in the
-    waiting queue may be waiting for a run to end, so an event of these kinds must not wait behind them.
-    """
-    return not event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)) and event.source not in _NEVER_WAITING
 
 
 def _gone(event: Event[Any], consumer: str) -> ConsumerResult:

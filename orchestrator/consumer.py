@@ -11,8 +11,10 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from orchestrator.action import Action, Decision, Following
+from orchestrator.ending_event import EndingEvent
 from orchestrator.errors import ConfigurationError, InvalidEvent, shown
 from orchestrator.event import Event
+from orchestrator.job import DeclaredEnding
 from orchestrator.values.validation import explain
 
 if TYPE_CHECKING:
@@ -65,7 +67,8 @@ class Consumer:
         detail: Converts the event's detail to the model in the function's annotation, and validates it. If this is
             `None`, the function receives the detail as a mapping.
         takes_context: Whether the function has a second parameter.
-        failure_type: Type of the event that is published if the consumer fails permanently. `None` publishes no event.
+        ending: The event that reports how the consumer's jobs ended, also if a job could not be started. If it is
+            `None`, that event has the default form, and none is published about a job that could not be started.
         leads_to: What may follow from this consumer, such as the types of published events. Only the commands
             `orchestrator routes` and `orchestrator schema` use this.
     """
@@ -76,8 +79,19 @@ class Consumer:
     when: Condition | None = field(default=None, repr=False)
     detail: TypeAdapter[Any] | None = field(default=None, repr=False)
     takes_context: bool = field(default=False, repr=False)
-    failure_type: str | None = field(default=None, repr=False)
+    ending: EndingEvent | None = field(default=None, repr=False)
     leads_to: tuple[str, ...] = field(default=(), repr=False)
+
+    @property
+    def ending_types(self) -> tuple[str, ...]:
+        """The types of the events that the argument `ending` declares; empty without a declaration."""
+        if self.ending is None:
+            return ()
+        return tuple(ending for event_type in self.types for ending in self.ending.types(event_type))
+
+    def declared(self, event: Event[Mapping[str, Any]]) -> DeclaredEnding | None:
+        """Return what the ledger must store with a job of an event; see `EndingEvent.declared`."""
+        return None if self.ending is None else self.ending.declared(self.name, event.detail)
 
     def accept(self, event: Event[Mapping[str, Any]]) -> Event[Any] | None:
         """Validate the detail of an event, and check the condition `when`.
@@ -116,7 +130,7 @@ def describe(
     types: tuple[str, ...],
     name: str | None = None,
     when: Condition | None = None,
-    failure_type: str | None = None,
+    ending: EndingEvent | None = None,
     leads_to: Iterable[str] = (),
 ) -> Consumer:
     """Check a callable, and create a consumer from it. `Registry.consumer` explains the arguments.
@@ -134,8 +148,8 @@ def describe(
         raise ConfigurationError(f'{who} has no event types; name them: @registry.consumer("TENANT_…", …)')
     if when is not None and not _is_condition(when):
         raise ConfigurationError(f"{who}: when= must be a plain function that takes the event and returns a boolean")
-    if failure_type is not None and not _is_type(failure_type):
-        raise ConfigurationError(f"{who}: failure_type= must be an event type")
+    if ending is not None:
+        _check_ending(ending, who)
     leads_to = [leads_to] if isinstance(leads_to, str) else list(leads_to)
     if not all(map(_is_type, leads_to)):
         raise ConfigurationError(f"{who}: leads_to= must be a list of texts, such as event types")
@@ -148,7 +162,7 @@ def describe(
         when=when,
         detail=_detail_adapter(function, parameters[0], who),
         takes_context=len(parameters) == 2,
-        failure_type=None if failure_type is None else str.__str__(failure_type),
+        ending=ending,
         leads_to=tuple(str.__str__(follows) for follows in leads_to),
     )
 
@@ -163,6 +177,22 @@ def _is_condition(when: object) -> bool:
     except ValueError:  # some built-in callables have no signature
         return True
     return True
+
+
+def _check_ending(ending: object, who: str) -> None:
+    if not isinstance(ending, EndingEvent):
+        raise ConfigurationError(f"{who}: ending= must be an EndingEvent")
+    for name in ("success", "failure", "source"):
+        text = getattr(ending, name)
+        if text is not None and not _is_type(text):
+            raise ConfigurationError(f"{who}: {name} of ending= must be a text that is not empty")
+    if ending.success is not None and ending.success == ending.failure:
+        raise ConfigurationError(f"{who}: success and failure of ending= must be two types of events")
+    detail: object = ending.detail
+    if not callable(detail) or inspect.iscoroutinefunction(detail):
+        raise ConfigurationError(f"{who}: detail of ending= must be a plain function that takes an Ended")
+    if isinstance(ending.keeps, str) or not all(map(_is_type, ending.keeps)):
+        raise ConfigurationError(f"{who}: keeps of ending= must be a list of names")
 
 
 def _is_type(text: object) -> bool:

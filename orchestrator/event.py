@@ -44,6 +44,19 @@ class Start:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnding:
+    """What an event reports about the ending of a run.
+
+    Attributes:
+        run_id: The run's id in the ledger.
+        succeeded: Whether the run succeeded.
+    """
+
+    run_id: str
+    succeeded: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """How a queue delivered an event.
 
@@ -86,7 +99,9 @@ class Event(Generic[DetailT_co]):
             destination is sent. `redrive` is `None` for the first delivery and for AWS's own retries.
         start: The event that began the operation to which this event belongs. `start` is known for an event about a run
             in the ledger, and for an event that this function published. For any other event, `start` is `None`.
+        published_by: Identity of the action by which this function published the event; `None` if it did not.
         is_own_failure: Whether this function published this event because a consumer failed before its job was started.
+        run_ending: The run whose ending the event reports; `None` if it reports none, or names no run.
         delivery: How a queue delivered the event; `None` if the event did not come from a queue.
     """
 
@@ -101,5 +116,7 @@ class Event(Generic[DetailT_co]):
     replay_name: str | None = None
     redrive: str | None = None
     start: Start | None = None
+    published_by: str | None = None
     is_own_failure: bool = False
+    run_ending: RunEnding | None = None
     delivery: Delivery | None = None

@@ -62,6 +62,19 @@ class Slot:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeclaredEnding:
+    """What the ledger stores with a job whose consumer declares the event about the job's ending.
+
+    Attributes:
+        consumer: The name of the consumer, whose `EndingEvent` describes that event.
+        kept: The members of the consumer's event that `EndingEvent.keeps` names, by name.
+    """
+
+    consumer: str
+    kept: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class StartedJob:
     """A job as the ledger stores it, so that its run can be followed until the run ends.
 
@@ -78,6 +91,7 @@ class StartedJob:
         start: The event that began the operation that the job is part of, such as the tenant's provisioning.
         follow: Whether to publish how the run ends, as in `StartJob`.
         slot: The limit that the run counts towards, if any.
+        declared: Which consumer declares the event about the run's ending. `None` if the event has the default form.
     """
 
     builder: str
@@ -91,6 +105,7 @@ class StartedJob:
     start: Start
     follow: bool = True
     slot: Slot | None = None
+    declared: DeclaredEnding | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

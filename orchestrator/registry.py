@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from orchestrator.consumer import Condition, Consumer, ConsumerFunction, describe
+from orchestrator.ending_event import EndingEvent
 from orchestrator.errors import ConfigurationError, shown
 
 FunctionT = TypeVar("FunctionT", bound=ConsumerFunction)
@@ -25,13 +26,14 @@ class Registry:
     def __init__(self) -> None:
         self._by_name: dict[str, Consumer] = {}
         self._by_type: dict[str, dict[str, Consumer]] = {}
+        self._endings: dict[str, dict[str, EndingEvent]] = {}
 
     def consumer(
         self,
         *types: str,
         name: str | None = None,
         when: Condition | None = None,
-        failure_type: str | None = None,
+        ending: EndingEvent | None = None,
         leads_to: Iterable[str] = (),
     ) -> Callable[[FunctionT], FunctionT]:
         """Return a decorator that registers a callable as a consumer, and returns the callable unchanged.
@@ -46,10 +48,12 @@ class Registry:
                 be started twice.
             when: A condition on the event. It gets the same event as the consumer, so the event's detail is already
                 validated.
-            failure_type: Type of the event that is published if this consumer fails permanently. The event contains the
-                reason. Set this if somebody waits for the ending of the consumer's job.
-            leads_to: What may follow from the consumer: types of events, or other texts such as `status webhook`. A
-                text with a space counts as a type only if a consumer takes events of that type. Only the commands
+            ending: The event that reports how the consumer's job ended. If this is given, that event is also published
+                if the consumer fails permanently before its job is started. Set this if somebody waits for the ending
+                of the consumer's job; `EndingEvent()` is the default form. If it is `None`, the endings of runs are
+                published in the default form, and no event is published about a job that could not be started.
+            leads_to: What else may follow from the consumer: types of events, or other texts such as `status webhook`.
+                A text with a space counts as a type only if a consumer takes events of that type. Only the commands
                 `orchestrator routes` and `orchestrator schema` read these texts.
 
         Raises:
@@ -60,7 +64,7 @@ class Registry:
             raise ConfigurationError('a consumer has no event types; name them: @registry.consumer("TENANT_…", …)')
 
         def register(function: FunctionT) -> FunctionT:
-            self._add(describe(function, types, name, when, failure_type, leads_to))
+            self._add(describe(function, types, name, when, ending, leads_to))
             return function
 
         return register
@@ -96,20 +100,33 @@ class Registry:
             raise ConfigurationError(
                 f"consumer {shown(name)} is not registered; correct the name (registered: {known})"
             )
-        for event_type in consumer.types:
-            del self._by_type[event_type][name]
-            if not self._by_type[event_type]:
-                del self._by_type[event_type]
+        for index, texts in ((self._by_type, consumer.types), (self._endings, _declared_types(consumer))):
+            for text in texts:
+                del index[text][name]
+                if not index[text]:
+                    del index[text]
 
     def consumers_of(self, event_type: str) -> tuple[Consumer, ...]:
         """Return all consumers of an event type in order of registration. Conditions (`when`) are not checked."""
         return tuple(self._by_type.get(event_type, {}).values())
+
+    def ending_of(self, consumer: str) -> EndingEvent | None:
+        """Return the declaration of a consumer; see `Declarations.ending_of`."""
+        found = self._by_name.get(consumer)
+        return None if found is None else found.ending
+
+    def endings_of_type(self, event_type: str) -> tuple[EndingEvent, ...]:
+        """Return the declarations with a type; see `Declarations.endings_of_type`."""
+        return tuple(self._endings.get(event_type, {}).values())
 
     def _add(self, consumer: Consumer) -> None:
         self._refuse_taken(consumer.name)
         self._by_name[consumer.name] = consumer
         for event_type in consumer.types:
             self._by_type.setdefault(event_type, {})[consumer.name] = consumer
+        if consumer.ending is not None:
+            for event_type in _declared_types(consumer):
+                self._endings.setdefault(event_type, {})[consumer.name] = consumer.ending
 
     def _refuse_taken(self, name: str) -> None:
         if name in self._by_name:
@@ -130,3 +147,9 @@ class Registry:
     def __repr__(self) -> str:
         routes = (f"{event_type} -> {', '.join(by_name)}" for event_type, by_name in self._by_type.items())
         return f"Registry({'; '.join(routes)})"
+
+
+def _declared_types(consumer: Consumer) -> tuple[str, ...]:
+    """Return the types of events about endings that a consumer names; those with the default suffixes are left out."""
+    ending = consumer.ending
+    return () if ending is None else tuple(text for text in (ending.success, ending.failure) if text is not None)

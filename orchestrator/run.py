@@ -2,14 +2,15 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from orchestrator.details import find_tenant_id
 from orchestrator.event import Event, Start
+from orchestrator.job import DeclaredEnding
 from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 
@@ -26,13 +27,16 @@ TENANT_ID_VARIABLE = "ORCHESTRATOR_TENANT_ID"
 """Name of the job variable that holds the id of the tenant that the job is for."""
 
 SUCCESS_SUFFIX, FAILURE_SUFFIX = "_SUCCESS", "_FAILURE"
-"""An event about a run's ending has the type of the event that started the run, and one of these suffixes."""
+"""By default, an event about a job's ending has the type of the event that the job was for, and one of these suffixes.
+"""
 
 OWN_SOURCE = "orchestrator"
-"""Source of the events that this package publishes, except for events whose source begins with `REFERENCE_SOURCES`."""
+"""Source of the events that this package publishes, if neither `REFERENCE_SOURCES` nor a consumer gives another one."""
 
 REFERENCE_SOURCES = "saas.tenant.provisioning."
-"""Events about runs' endings have a source with this prefix, as in https://github.com/sourcefuse/arc-saas-sandbox."""
+"""By default, events about runs' endings have a source with this prefix, as in
+https://github.com/sourcefuse/arc-saas-sandbox.
+"""
 
 BEFORE_FIRST_RETRY = timedelta(seconds=30)
 """An event younger than this is no retry. Lambda waits one minute before it retries a failed event for the first time.
@@ -56,12 +60,14 @@ class Origin:
         position: The action's position among the consumer's actions, from 0.
         is_failure: Whether the action publishes the event about the consumer's failure. The consumer does not return
             such an action, so `position` is not used.
+        declared: What is stored with a job that the action starts, if the consumer declares the event about its ending.
     """
 
     event: Event[Mapping[str, Any]]
     consumer: str
     position: int
     is_failure: bool = False
+    declared: DeclaredEnding | None = None
 
     @property
     def time(self) -> datetime:
@@ -121,50 +127,24 @@ def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:
     return [*found, _FAILURE] if is_failure else found
 
 
-def published_mark(source: str, resources: Sequence[str]) -> str | None:
-    """Find the URN that identifies the action that published an event.
+def is_own_source(source: str) -> bool:
+    """Whether this package publishes events under a source, even if no consumer names it."""
+    return source == OWN_SOURCE or source.startswith(REFERENCE_SOURCES)
 
-    Returns:
-        The URN. `None` if `resources` does not contain such a URN, or if `source` shows that this package did not
-        publish the event.
+
+def recognised(event: Event[Any]) -> Event[Any]:
+    """Read the URNs that `marks` has built for an event, and return the event with what they say.
+
+    The attributes `start`, `published_by` and `is_own_failure` of the returned event are set. Call this only if the
+    event's source is one under which this package publishes: another sender may copy the URNs.
     """
-    return next(_marked(source, resources, _PUBLISHED_BY), None)
-
-
-def published_start(source: str, resources: Sequence[str]) -> Start | None:
-    """Read the start of an operation, such as a tenant's provisioning, from an event that this package published.
-
-    Args:
-        source: The published event's source.
-        resources: The published event's resources.
-
-    Returns:
-        The id and time of the event that began the operation. `None` if `resources` does not contain them, or if
-        `source` shows that this package did not publish the event.
-    """
-    for mark in _marked(source, resources, _STARTED_BY):
-        time, _, event_id = mark.removeprefix(_STARTED_BY).partition("/")
-        with suppress(ValueError):
-            return Start(event_id=event_id, at=datetime.fromisoformat(time).astimezone(UTC))
-    return None
-
-
-def publishes_failure(source: str, resources: Sequence[str]) -> bool:
-    """Whether an event with this source and these resources was published by this package after a consumer failed."""
-    return any(_marked(source, resources, _FAILURE))
-
-
-def ending_run(event: Event[Any]) -> str | None:
-    """Read the run id from an event about the ending of a run.
-
-    Args:
-        event: Any event, with its detail as received.
-
-    Returns:
-        The run id. `None` if the event's type does not end in `_SUCCESS` or `_FAILURE`, or if the event's detail does
-        not have the member `ORCHESTRATOR_RUN_ID`.
-    """
-    return named_run(event) if event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)) else None
+    published_by = next(_marked(event, _PUBLISHED_BY), None)
+    return replace(
+        event,
+        start=_start(event),
+        published_by=published_by and published_by.removeprefix(_PUBLISHED_BY),
+        is_own_failure=any(_marked(event, _FAILURE)),
+    )
 
 
 def named_run(event: Event[Any]) -> str | None:
@@ -181,27 +161,24 @@ def ending_id(run_id: str) -> str:
     return _digest("ending", run_id)
 
 
-def is_confirmed_ending(event: Event[Any], run_id: str) -> bool:
-    """Whether this package itself published an event that reports a run's ending.
-
-    The package publishes such an event only if the build system says that the run has ended or is gone. An event that
-    the run sent itself does not prove that.
-    """
-    return published_mark(event.source, event.resources) == _PUBLISHED_BY + ending_id(run_id)
-
-
 def _identity(event: Event[Any]) -> str:
-    run_id = ending_run(event)
-    if run_id is not None:
+    if event.run_ending is not None:
         # The build itself, its state change and the sweep may each lead to an event about the same ending.
-        return ending_id(run_id)
+        return ending_id(event.run_ending.run_id)
     # An event that is published twice has two ids from EventBridge, but the same mark.
-    return published_mark(event.source, event.resources) or event.id
+    return event.published_by or event.id
 
 
-def _marked(source: str, resources: Sequence[str], prefix: str) -> Any:
-    is_own = source == OWN_SOURCE or source.startswith(REFERENCE_SOURCES)
-    return (resource for resource in resources if is_own and resource.startswith(prefix))
+def _start(event: Event[Any]) -> Start | None:
+    for mark in _marked(event, _STARTED_BY):
+        time, _, event_id = mark.removeprefix(_STARTED_BY).partition("/")
+        with suppress(ValueError):
+            return Start(event_id=event_id, at=datetime.fromisoformat(time).astimezone(UTC))
+    return None
+
+
+def _marked(event: Event[Any], prefix: str) -> Iterator[str]:
+    return (resource for resource in event.resources if resource.startswith(prefix))
 
 
 def _digest(*parts: str | int | None) -> str:

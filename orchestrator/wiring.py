@@ -112,7 +112,7 @@ def assemble(registry: Registry, ports: Ports) -> Application:
     ledger = Ledger(records)
     bus = EventBus(settings.event_bus_name, ports["events"])
     systems = BuildSystems(ports["built_in"], ports["builders"], settings.default_builder)
-    publisher = EndingPublisher(systems, bus, ledger, records)
+    publisher = EndingPublisher(systems, bus, ledger, records, registry)
     writer = TenantWriter(tenants)
     performers: Performers = {
         StartJob: JobStarter(systems, records.memory),
@@ -127,7 +127,7 @@ def assemble(registry: Registry, ports: Ports) -> Application:
         registry,
         ports,
         dispatcher=Dispatcher(performers, ledger, records),
-        admission=Admission(records, require_run_id=settings.require_run_id),
+        admission=Admission(records, registry, require_run_id=settings.require_run_id),
         batches=cache(partial(_batches, ports)),
         waiting=cache(partial(_waiting, ports)),
         time_limit=TimeLimit(JENKINS_CALL_SECONDS if settings.jenkins_url else AWS_CALL_SECONDS),

@@ -9,7 +9,7 @@ import pytest
 from pydantic import BaseModel
 from typing_extensions import TypedDict
 
-from orchestrator import ConfigurationError, Context, Event, Registry, StartJob
+from orchestrator import ConfigurationError, Context, Ended, EndingEvent, Event, Registry, StartJob
 from orchestrator.registry import FunctionT
 
 if TYPE_CHECKING:
@@ -282,10 +282,38 @@ def test_a_method_and_a_callable_object_can_be_consumers() -> None:
     assert all(consumer.detail is not None for consumer in registry)
 
 
-@pytest.mark.parametrize("failure_type", ["", " ", 7])
-def test_an_invalid_failure_type_is_refused(failure_type: Any) -> None:
-    with pytest.raises(ConfigurationError, match="consumer 'start': failure_type= must be an event type"):
-        Registry().consumer("X", name="start", failure_type=failure_type)(lambda event: None)
+async def later(ended: Ended) -> dict[str, Any]:
+    return {}
+
+
+@pytest.mark.parametrize(
+    ("ending", "reason"),
+    [
+        ("X_FAILURE", "ending= must be an EndingEvent"),
+        (EndingEvent(success=" "), "success of ending= must be a text that is not empty"),
+        (EndingEvent(failure=7), "failure of ending= must be a text that is not empty"),  # type: ignore[arg-type]  # wrong
+        (EndingEvent(source=""), "source of ending= must be a text that is not empty"),
+        (EndingEvent(success="X", failure="X"), "success and failure of ending= must be two types of events"),
+        (EndingEvent(detail=later), "detail of ending= must be a plain function"),  # type: ignore[arg-type]  # wrong
+        (EndingEvent(keeps="id"), "keeps of ending= must be a list of names"),
+    ],
+)
+def test_a_malformed_declaration_of_an_ending_is_refused(ending: Any, reason: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^consumer 'start': {reason}"):
+        Registry().consumer("X", name="start", ending=ending)(lambda event: None)
+
+
+def test_a_removed_consumer_declares_no_ending_any_more() -> None:
+    registry = Registry()
+    ending = EndingEvent(success="X done", failure="X failed")
+    registry.consumer("X", name="start", ending=ending)(lambda event: None)
+    registry.consumer("Y", name="other", ending=EndingEvent(success="X done"))(lambda event: None)
+    assert (registry.ending_of("start"), registry.endings_of_type("X failed")) == (ending, (ending,))
+
+    registry.remove("start")
+
+    assert (registry.ending_of("start"), registry.endings_of_type("X failed")) == (None, ())
+    assert registry.endings_of_type("X done") == (EndingEvent(success="X done"),)
 
 
 def test_a_decorator_without_event_types_is_refused() -> None:

@@ -29,7 +29,8 @@ Models = Mapping[str, Sequence[TypeAdapter[Any]]]
 class EndingDetail(BaseModel):
     """The detail of an event that the handler publishes about the ending of a run, or about a job that never starts.
 
-    The detail has the job's variables, in addition to the properties that this schema declares.
+    In addition to the properties that this schema declares, the detail has the job's variables, or what the consumer
+    declares in their place.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -60,10 +61,10 @@ def models_of(registry: Registry) -> Models:
     for consumer in registry:
         for event_type in consumer.types:
             models.setdefault(event_type, []).extend(filter(None, [consumer.detail]))
-    failures = {consumer.failure_type for consumer in registry}
+    endings = {event_type for consumer in registry for event_type in consumer.ending_types}
     for event_type in following_types(registry):
         if event_type not in models:
-            models[event_type] = _published(event_type, is_failure=event_type in failures)
+            models[event_type] = _published(event_type, is_declared=event_type in endings)
     if any(ENDINGS in consumer.leads_to for consumer in registry):
         models[ENDINGS] = [TypeAdapter(EndingDetail)]
     return models
@@ -138,10 +139,10 @@ class _Generator(GenerateJsonSchema):
         return {name: value for name, value in found.items() if name != "default" or value is not None}
 
 
-def _published(event_type: str, *, is_failure: bool) -> list[TypeAdapter[Any]]:
+def _published(event_type: str, *, is_declared: bool) -> list[TypeAdapter[Any]]:
     if event_type in DETAIL_MODELS:
         return [TypeAdapter(DETAIL_MODELS[EventType(event_type)])]
-    is_ending = is_failure or event_type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX))
+    is_ending = is_declared or event_type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX))
     return [TypeAdapter(EndingDetail)] if is_ending else []
 
 

@@ -17,16 +17,16 @@ _RESERVED = frozenset(
 
 def follows(consumer: Consumer) -> list[str]:
     """Return what a consumer can cause: the types of further events, and descriptions of other effects."""
-    return list(dict.fromkeys(filter(None, (*consumer.leads_to, consumer.failure_type))))
+    return list(dict.fromkeys((*consumer.ending_types, *consumer.leads_to)))
 
 
 def following_types(registry: Registry) -> list[str]:
     """Return the types of all events that can follow from a registry's consumers.
 
     The texts in `leads_to` are event types and other effects. A text is an event type if it has no space, or if a
-    consumer takes events of that type or publishes its failures under it.
+    consumer takes events of that type or declares it as that of an ending.
     """
-    known = {event_type for consumer in registry for event_type in (*consumer.types, consumer.failure_type)}
+    known = {event_type for consumer in registry for event_type in (*consumer.types, *consumer.ending_types)}
     texts = dict.fromkeys(text for consumer in registry for text in follows(consumer))
     return [text for text in texts if text in known or not re.search(r"\s", text)]
 

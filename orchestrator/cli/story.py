@@ -4,11 +4,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
-from orchestrator.event import Event, EventType
+from orchestrator.event import Event, EventType, RunEnding
 from orchestrator.ledger.record import Record, milliseconds
 from orchestrator.lifecycle.provisioning import start_deployment
 from orchestrator.lifecycle.webhook import once_per_run
-from orchestrator.run import RUN_ID_VARIABLE, SUCCESS_SUFFIX, Origin, ending_id
+from orchestrator.run import SUCCESS_SUFFIX, Origin, ending_id
 from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 
@@ -37,7 +37,11 @@ def related(record: Record) -> dict[str, str]:
         these records.
     """
     job = record.started_job
-    event = Event(type=job.event_type + SUCCESS_SUFFIX, detail={"tenantId": job.tenant_id, RUN_ID_VARIABLE: record.id})
+    event = Event(
+        type=job.event_type + SUCCESS_SUFFIX,
+        detail={"tenantId": job.tenant_id},
+        run_ending=RunEnding(run_id=record.id, succeeded=True),
+    )
     follow_up = Origin(event=event, consumer=start_deployment.__name__, position=_DEPLOYMENT_POSITION)
     found = {"ending": ending_id(record.id), "webhook": follow_up.once_per(once_per_run(record.id))}
     if job.event_type == EventType.TENANT_PROVISIONING:

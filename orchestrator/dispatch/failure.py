@@ -7,10 +7,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from orchestrator.action import Action, Following, PublishEvent, StartJob
+from orchestrator.consumer import Consumer
 from orchestrator.details import Tenant, find_tenant_id, find_tier, given_variables
-from orchestrator.errors import OrchestratorError, UnknownTenant
+from orchestrator.ending_event import DEFAULT, Ended
+from orchestrator.errors import OrchestratorError, UnknownTenant, shown
 from orchestrator.event import Event
-from orchestrator.run import EVENT_ID_VARIABLE, EVENT_TYPE_VARIABLE, OWN_SOURCE, TENANT_ID_VARIABLE
+from orchestrator.run import EVENT_ID_VARIABLE, EVENT_TYPE_VARIABLE, TENANT_ID_VARIABLE
 from orchestrator.values.limits import MAX_ENTRY_BYTES
 from orchestrator.values.text import to_json
 
@@ -21,22 +23,27 @@ _PASSED_ON = ("tenant", "secret", "context", "tier", "API_ENDPOINT")
 
 
 def failure_event(
-    event_type: str, event: Event[Mapping[str, Any]], actions: Iterable[Action | Following], error: OrchestratorError
+    consumer: Consumer, event: Event[Mapping[str, Any]], actions: Iterable[Action | Following], error: OrchestratorError
 ) -> PublishEvent | None:
-    """Build the event about a consumer's failure.
+    """Build the event about a consumer's failure. Its form is the one that the consumer's `ending` declares.
 
     Args:
-        event_type: The type of the event that is built, such as `TENANT_PROVISIONING_FAILURE`.
+        consumer: The consumer.
         event: The event that the consumer could not handle.
         actions: The actions that the consumer returned; empty if the consumer failed before it returned any.
         error: The failure. Its text becomes `reason` in the new event's detail, and its class name becomes `error`.
 
     Returns:
-        The action that publishes the new event. The new event's detail identifies the tenant. It also contains those of
-        `secret`, `context`, `tier` and `API_ENDPOINT` that are known, unless the detail would be too large with them.
+        The action that publishes the new event. The new event's detail identifies the tenant. In the default form, it
+        also contains those of `secret`, `context`, `tier` and `API_ENDPOINT` that are known, unless the detail would be
+        too large with them.
         `None` if nobody waits for a job. Nobody waits in three cases: `event` has no tenant id, the error is an
         `UnknownTenant`, or the consumer returned actions and none of them starts a job.
+
+    Raises:
+        OrchestratorError: The function in the consumer's `ending` failed.
     """
+    ending = consumer.ending or DEFAULT
     actions = list(actions)
     tenant_id = find_tenant_id(event.detail)
     # Without a job, something else failed, such as a callback. A failure event would then revoke the job's success.
@@ -47,9 +54,10 @@ def failure_event(
     for source in (given_variables(event.detail), *(_job_variables(action) for action in actions)):
         known.update((name, source[name]) for name in _PASSED_ON if source.get(name) is not None)
     known.setdefault("tier", find_tier(event.detail))
-    detail = {name: value if isinstance(value, str) else _json(value) for name, value in known.items() if value}
-    if not _is_tenant(detail.get("tenant", "")):
-        detail["tenant"] = json.dumps({"id": tenant_id})
+    variables = {name: value if isinstance(value, str) else _json(value) for name, value in known.items() if value}
+    only_id = json.dumps({"id": tenant_id})
+    if not _is_tenant(variables.get("tenant", "")):
+        variables["tenant"] = only_id
     failure = {
         "reason": str(error),
         "error": type(error).__name__,
@@ -57,8 +65,16 @@ def failure_event(
         EVENT_TYPE_VARIABLE: event.type,
         TENANT_ID_VARIABLE: tenant_id,
     }
-    detail = _cut({**detail, **failure}, tenant_id)
-    return PublishEvent(type=event_type, detail=detail, source=OWN_SOURCE, failure=error)
+    ended = Ended(
+        succeeded=False,
+        event_type=event.type,
+        tenant_id=tenant_id,
+        reason=str(error),
+        variables=_cut(variables, only_id, _MAX_DETAIL_BYTES - _size(failure)),
+        kept=ending.kept(event.detail),
+    )
+    detail = {"tenant": only_id, **ending.detail_of(ended, f"consumer {shown(consumer.name)}"), **failure}
+    return PublishEvent(type=ending.type_of(ended), detail=detail, source=ending.source_of(None), failure=error)
 
 
 def _is_tenant(text: str) -> bool:
@@ -69,18 +85,21 @@ def _is_tenant(text: str) -> bool:
     return True
 
 
-def _cut(detail: dict[str, str], tenant_id: str) -> dict[str, str]:
-    """Shorten a detail that is too large for an event; return any other detail unchanged.
+def _cut(variables: dict[str, str], only_id: str, limit: int) -> dict[str, str]:
+    """Shorten variables that are too large for an event; return any others unchanged.
 
-    First, the value of `tenant` is replaced by an object that has only the tenant's id. If the detail is still too
-    large, the other variables in `_PASSED_ON` are removed, the longest first, until the detail fits.
+    First, the value of `tenant` is replaced by `only_id`, an object that has only the tenant's id. If the variables are
+    still too large, the others are removed, the longest first, until they fit.
+
+    Args:
+        limit: The most bytes that the variables may have as JSON.
     """
-    if _size(detail) <= _MAX_DETAIL_BYTES:
-        return detail
-    cut = {**detail, "tenant": json.dumps({"id": tenant_id})}
-    for name in sorted(_PASSED_ON, key=lambda name: len(cut.get(name, "")), reverse=True):
-        if name != "tenant" and _size(cut) > _MAX_DETAIL_BYTES:
-            cut.pop(name, None)
+    if _size(variables) <= limit:
+        return variables
+    cut = {**variables, "tenant": only_id}
+    for name in sorted(variables, key=lambda name: len(variables[name]), reverse=True):
+        if name != "tenant" and _size(cut) > limit:
+            del cut[name]
     return cut
 
 

@@ -167,7 +167,8 @@ class Turn:
         return performer_of(action, self._performers).prepare(action, self._origin(position))
 
     def _origin(self, position: int) -> Origin:
-        return Origin(event=self._event, consumer=self._consumer.name, position=position)
+        consumer, event = self._consumer, self._event
+        return Origin(event=event, consumer=consumer.name, position=position, declared=consumer.declared(event))
 
     def _has_started_job(self) -> bool:
         """Return whether an earlier delivery of this event has started the consumer's job.
@@ -197,7 +198,7 @@ class Turn:
         The control plane has been informed that the job was not started, so the job must not start now.
         """
         origin = self._failure_origin()
-        if self._consumer.failure_type is None or not origin.may_be_retry:
+        if self._consumer.ending is None or not origin.may_be_retry:
             return
         record = self._records.read(origin.run_id)
         if record is None or record.outcome is None:
@@ -209,7 +210,7 @@ class Turn:
     def _failed(self, raised: BaseException) -> ConsumerResult:
         """Return the result for an exception that ended the turn.
 
-        If the consumer has a `failure_type`, and the control plane waits for a job that will certainly not be started,
+        If the consumer declares an `ending`, and the control plane waits for a job that will certainly not be started,
         publish the failure as an event. A job will certainly not be started in two cases: the failure is permanent, or
         the job still cannot be started at the event's last delivery. A replay publishes the failure only if it has
         changed a tenant record, or if this is its last delivery.
@@ -228,12 +229,12 @@ class Turn:
         is_idle_replay = self._event.replay_name is not None and not is_last
         is_idle_replay = is_idle_replay and not any(outcome["status"] in _CHANGED_RECORD for outcome in self._outcomes)
         is_final = is_permanent(error) or (is_last and result.waits_for is not None and is_certain(error))
-        if self._consumer.failure_type is None or not is_final or is_idle_replay:
-            return result
-        publish = failure_event(self._consumer.failure_type, self._event, self._actions, error)
-        if publish is None:
+        if self._consumer.ending is None or not is_final or is_idle_replay:
             return result
         try:
+            publish = failure_event(self._consumer, self._event, self._actions, error)
+            if publish is None:
+                return result
             prepared = performer_of(publish, self._performers).prepare(publish, self._failure_origin())
             self._outcomes.append(self._ledger.perform(prepared))
         except OrchestratorError as second:
@@ -246,11 +247,11 @@ class Turn:
     def _may_be_given_up(self) -> bool:
         """Return whether to give up a job that cannot be started now.
 
-        A job is given up if the delivery is the event's last, and the consumer has a `failure_type`. The consumer's
-        failure event is then published. The ledger keeps the claim on the job's action, so that no other delivery
-        starts the job.
+        A job is given up if the delivery is the event's last, and the consumer declares an `ending`. The event about
+        the consumer's failure is then published. The ledger keeps the claim on the job's action, so that no other
+        delivery starts the job.
         """
-        return self._is_last_delivery() and self._consumer.failure_type is not None
+        return self._is_last_delivery() and self._consumer.ending is not None
 
     def _may_wait_longer(self) -> bool:
         """Return whether the event has waited, and waits again if its job cannot be started."""

@@ -5,21 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 from orchestrator.details import find_tenant_id
+from orchestrator.ending_event import Declarations, declaration_of, reports_ending
 from orchestrator.endings.publisher import HAS_FAILED, close_run, ending_variables, project_name
 from orchestrator.errors import InvalidEvent, shown
-from orchestrator.event import Event, EventType
+from orchestrator.event import Event, EventType, RunEnding
 from orchestrator.job import StartedJob
 from orchestrator.ledger.ledger import Records
 from orchestrator.ledger.record import EndingStatus, Record
-from orchestrator.run import (
-    FAILURE_SUFFIX,
-    RUN_ID_VARIABLE,
-    SUCCESS_SUFFIX,
-    ending_run,
-    is_confirmed_ending,
-    named_run,
-    published_mark,
-)
+from orchestrator.run import FAILURE_SUFFIX, RUN_ID_VARIABLE, ending_id, named_run, recognised
 
 
 class UnknownRun(Exception):
@@ -37,48 +30,60 @@ class Admission:
     follows a successful run.
     """
 
-    def __init__(self, records: Records, *, require_run_id: bool = False) -> None:
+    def __init__(self, records: Records, declarations: Declarations, *, require_run_id: bool = False) -> None:
         self._records = records
+        self._declarations = declarations
         self._require_run_id = require_run_id
 
     def admit(self, event: Event[Mapping[str, Any]]) -> Event[Mapping[str, Any]]:
         """Check an event about a run, and store the run's ending if the event reports one.
 
-        An event is returned unchanged in three cases:
+        If a consumer declares the event's type and source (see `EndingEvent`), this function may have published the
+        event. What it has written into the event's `resources` is then read (see `recognised`).
+
+        Otherwise, the event is returned unchanged in two cases:
 
         - The event is not about a run.
         - The event contains no run id. (If `REQUIRE_RUN_ID` is set, see `InvalidEvent` below.)
-        - `IDEMPOTENCY_TABLE` is not set, and this Lambda environment has no record of the run. Each environment then
-          keeps its own records in memory, so another environment may have the record.
+
+        If `IDEMPOTENCY_TABLE` is not set, and this Lambda environment has no record of the run, the event is not
+        checked. Each environment then keeps its own records in memory, so another environment may have the record.
 
         This method does not stop the sweep from checking the run, because the event's consumers may still fail. Call
         `finish` after the consumers have handled the event.
 
         Returns:
-            The event. If the run has a record, the event's `start` (the event that began the operation) is taken from
-            the record. If the event reports an ending, the `ORCHESTRATOR_…` variables in the detail are taken from the
-            record, too: the run id, event id, event type and tenant id.
+            The event. If it reports a run's ending, its `run_ending` is set. If the run has a record, the event's
+            `start` (the event that began the operation) is taken from the record. If the event reports an ending, the
+            `ORCHESTRATOR_…` variables in the detail are taken from the record, too: the run id, event id, event type
+            and tenant id.
 
         Raises:
             UnknownRun: The record contradicts the event, or the run's job was started with `follow=False`, or the
                 ledger has no record of the run although `IDEMPOTENCY_TABLE` is set.
             InvalidEvent: The event is about a run but contains no run id, `REQUIRE_RUN_ID` is set, and this Lambda
                 function did not publish the event.
+            ConfigurationError: The run's consumer has declared the event about the ending, and declares none any more.
             Unavailable: The ledger cannot be read or written.
         """
-        if not is_about_run(event):
+        if any(ending.source == event.source for ending in self._declarations.endings_of_type(event.type)):
+            event = recognised(event)
+        if not is_about_run(event, self._declarations):
             return event
         run_id = named_run(event)
         if run_id is None:
             self._check_sender(event)
             return event
         record = self._records.read(run_id)
+        is_follow_up = event.type == EventType.TENANT_DEPLOYMENT
+        has_failed = self._has_failed(event)
+        if not is_follow_up:
+            event = replace(event, run_ending=RunEnding(run_id=run_id, succeeded=not has_failed))
         if record is None and self._records.memory is None:
             return event
-        if event.type == EventType.TENANT_DEPLOYMENT:
+        if is_follow_up:
             return replace(event, start=_succeeded(record, event).start)
-        has_failed = _has_failed(event)
-        job = _checked(record, event)
+        job = self._checked(record, event)
         if record is not None and record.ending is EndingStatus.FAILURE and not has_failed:
             raise UnknownRun(HAS_FAILED)
         close_run(self._records, job, succeeded=not has_failed)
@@ -96,14 +101,14 @@ class Admission:
         Args:
             event: The event that `admit` returned.
         """
-        run_id = ending_run(event)
-        if run_id is None or event.start is None:
+        ending = event.run_ending
+        if ending is None or event.start is None:
             return
-        if is_confirmed_ending(event, run_id):
-            self._records.unfollow(run_id)
+        if event.published_by == ending_id(ending.run_id):
+            self._records.unfollow(ending.run_id)
         else:
-            has_failed = _has_failed(event)
-            self._records.mark_handled(run_id, EndingStatus.FAILURE if has_failed else EndingStatus.SUCCESS)
+            reported = EndingStatus.SUCCESS if ending.succeeded else EndingStatus.FAILURE
+            self._records.mark_handled(ending.run_id, reported)
 
     def _check_sender(self, event: Event[Mapping[str, Any]]) -> None:
         """If `REQUIRE_RUN_ID` is set and an event has no run id, check that this Lambda function published the event.
@@ -118,39 +123,56 @@ class Admission:
         """
         if not self._require_run_id:
             return
-        mark = published_mark(event.source, event.resources)
-        sent = None if mark is None else self._records.read(mark.rpartition(":")[2])
+        sent = None if event.published_by is None else self._records.read(event.published_by)
         if sent is None:
             raise InvalidEvent(
                 f"{shown(event.type)} event {shown(event.id)}: detail.{RUN_ID_VARIABLE} is missing, and REQUIRE_RUN_ID "
                 "is set; have the job send that variable, or unset REQUIRE_RUN_ID"
             )
 
+    def _has_failed(self, event: Event[Mapping[str, Any]]) -> bool:
+        """Return whether an event reports a failure: by its type, or by what a build says in the detail."""
+        if event.detail.get("CODEBUILD_BUILD_SUCCEEDING") == "0":
+            return True
+        endings = self._declarations.endings_of_type(event.type)
+        if endings:
+            return any(ending.failure == event.type for ending in endings)
+        return event.type.endswith(FAILURE_SUFFIX)
 
-def is_about_run(event: Event[Any]) -> bool:
+    def _checked(self, record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJob:
+        """Check that a run's record agrees with an event about the run's ending, and return the run's job.
+
+        Raises:
+            UnknownRun: There is no record, the record contradicts the event, or the job was started with
+                `follow=False`.
+            ConfigurationError: The run's consumer has declared the event, and declares none any more.
+        """
+        if record is None or record.job is None:
+            raise UnknownRun("the ledger has no record of that run")
+        job, detail = record.started_job, event.detail
+        if not job.follow:
+            raise UnknownRun(
+                f"job {shown(job.name)} was started with follow=False, so events about its ending are ignored"
+            )
+        if event.type not in declaration_of(job, self._declarations).types(job.event_type):
+            raise UnknownRun(f"that run was started for {shown(job.event_type)}")
+        if find_tenant_id(detail) not in (None, job.tenant_id):
+            raise UnknownRun("that run belongs to another tenant")
+        _check_build(job, detail)
+        return job
+
+
+def is_about_run(event: Event[Any], declarations: Declarations) -> bool:
     """Whether an event reports a run's ending, or is the TENANT_DEPLOYMENT event that follows a run."""
-    return event.type == EventType.TENANT_DEPLOYMENT or event.type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX))
+    return event.type == EventType.TENANT_DEPLOYMENT or reports_ending(event.type, declarations)
 
 
-def _has_failed(event: Event[Mapping[str, Any]]) -> bool:
-    return event.type.endswith(FAILURE_SUFFIX) or event.detail.get("CODEBUILD_BUILD_SUCCEEDING") == "0"
-
-
-def _checked(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJob:
-    """Check that a run's record agrees with an event about the run's ending, and return the run's job.
+def _check_build(job: StartedJob, detail: Mapping[str, Any]) -> None:
+    """Check that a detail names no other build or job than the one of a run.
 
     Raises:
-        UnknownRun: There is no record, the record contradicts the event, or the job was started with `follow=False`.
+        UnknownRun: It names another one.
     """
-    if record is None or record.job is None:
-        raise UnknownRun("the ledger has no record of that run")
-    job, detail = record.started_job, event.detail
-    if not job.follow:
-        raise UnknownRun(f"job {shown(job.name)} was started with follow=False, so events about its ending are ignored")
-    if event.type not in (job.event_type + SUCCESS_SUFFIX, job.event_type + FAILURE_SUFFIX):
-        raise UnknownRun(f"that run was started for {shown(job.event_type)}")
-    if find_tenant_id(detail) not in (None, job.tenant_id):
-        raise UnknownRun("that run belongs to another tenant")
     build, project = detail.get("CODEBUILD_BUILD_ID"), project_name(job.name)
     if build is not None and job.builder == "CODE_BUILD":
         if build != job.id if job.id is not None else not str(build).startswith(f"{project}:"):
@@ -159,7 +181,6 @@ def _checked(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJ
         raise UnknownRun(f"that run is one of Jenkins job {shown(job.name)}, and the event names a CodeBuild build")
     if job.builder == "JENKINS" and detail.get("JOB_NAME") not in (None, job.name):
         raise UnknownRun(f"that run is one of Jenkins job {shown(job.name)}, and the event names another job")
-    return job
 
 
 def _succeeded(record: Record | None, event: Event[Mapping[str, Any]]) -> StartedJob:

@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator import telemetry
 from orchestrator.action import Outcome, OutcomeStatus, PublishEnding, PublishEvent
 from orchestrator.builders.systems import BuildSystems
+from orchestrator.ending_event import Declarations, Ended, EndingEvent, declaration_of
 from orchestrator.errors import Unavailable, shown
 from orchestrator.job import Ending, StartedJob
 from orchestrator.ledger.ledger import Claim, Ledger, Prepared, Records
@@ -18,10 +19,7 @@ from orchestrator.performers.publish_event import EventBus
 from orchestrator.run import (
     EVENT_ID_VARIABLE,
     EVENT_TYPE_VARIABLE,
-    FAILURE_SUFFIX,
-    REFERENCE_SOURCES,
     RUN_ID_VARIABLE,
-    SUCCESS_SUFFIX,
     TENANT_ID_VARIABLE,
     Origin,
     ending_id,
@@ -37,13 +35,16 @@ Each Lambda environment then has records of its own, and none of them has a list
 
 
 class EndingPublisher:
-    """Performs `PublishEnding`: publishes events about the endings of runs."""
+    """Performs `PublishEnding`: publishes events about the endings of runs, as their jobs' consumers declare them."""
 
-    def __init__(self, systems: BuildSystems, bus: EventBus, ledger: Ledger, records: Records) -> None:
+    def __init__(
+        self, systems: BuildSystems, bus: EventBus, ledger: Ledger, records: Records, declarations: Declarations
+    ) -> None:
         self._systems = systems
         self._bus = bus
         self._ledger = ledger
         self._records = records
+        self._declarations = declarations
         self._has_warned = False
 
     def prepare(self, action: PublishEnding, origin: Origin) -> Prepared:
@@ -105,15 +106,18 @@ class EndingPublisher:
 
         Raises:
             Unavailable: The bus did not accept the event, or another delivery is publishing it.
-            ConfigurationError: The bus does not exist, or the function may not publish to it.
+            ConfigurationError: The bus does not exist, or the function may not publish to it. Or the consumer that
+                declared the event about this ending declares none any more.
+            OrchestratorError: The function of that declaration failed.
         """
         job, reported = record.started_job, record.ending
         if reported is not None and (ending.is_gone or reported is EndingStatus.FAILURE):
             ending = replace(ending, succeeded=reported is EndingStatus.SUCCESS, reason=HAS_FAILED)
+        declared, ended = declaration_of(job, self._declarations), _ended(job, ending)
         if record.handled is _status(ending.succeeded):
             self._records.unfollow(job.run_id)
-            return Outcome(action="PublishEvent", status=OutcomeStatus.ALREADY_PUBLISHED, name=_type(job, ending))
-        prepared = self._bus.prepare_as(_event(job, ending), ending_id(job.run_id), start=job.start, time=time)
+            return Outcome(action="PublishEvent", status=OutcomeStatus.ALREADY_PUBLISHED, name=declared.type_of(ended))
+        prepared = self._bus.prepare_as(_event(job, declared, ended), ending_id(job.run_id), start=job.start, time=time)
         outcome = self._ledger.perform(prepared)
         close_run(self._records, job, succeeded=ending.succeeded)
         return outcome
@@ -164,10 +168,6 @@ def _status(succeeded: bool) -> EndingStatus:
     return EndingStatus.SUCCESS if succeeded else EndingStatus.FAILURE
 
 
-def _type(job: StartedJob, ending: Ending) -> str:
-    return job.event_type + (SUCCESS_SUFFIX if ending.succeeded else FAILURE_SUFFIX)
-
-
 def _is_about(action: PublishEnding, record: Record) -> bool:
     if record.job is None:
         return False
@@ -184,14 +184,25 @@ def _nothing(action: PublishEnding, status: OutcomeStatus, reason: str) -> Outco
     return Outcome(action="PublishEnding", status=status, name=action.name, reason=reason)
 
 
-def _event(job: StartedJob, ending: Ending) -> PublishEvent:
+def _ended(job: StartedJob, ending: Ending) -> Ended:
+    return Ended(
+        succeeded=ending.succeeded,
+        event_type=job.event_type,
+        tenant_id=job.tenant_id,
+        reason=ending.reason,
+        variables=ending.variables,
+        kept={} if job.declared is None else job.declared.kept,
+    )
+
+
+def _event(job: StartedJob, declared: EndingEvent, ended: Ended) -> PublishEvent:
     """Build the event about a run's ending.
 
-    The event's detail holds the run's variables, so that the event looks like one that the job itself has sent. After
-    a failure, the detail also holds the `reason`.
+    In the default form, the event's detail holds the run's variables, so that the event looks like one that the job
+    itself has sent. In any form, it holds the `reason` after a failure.
     """
-    detail: dict[str, Any] = {**ending.variables, **ending_variables(job, ending.variables)}
-    if not ending.succeeded:
-        detail["reason"] = ending.reason
-    source = REFERENCE_SOURCES + job.builder.replace("_", "").lower()
-    return PublishEvent(type=_type(job, ending), detail=detail, source=source)
+    detail = declared.detail_of(ended, f"job {shown(job.name)}")
+    detail |= ending_variables(job, detail)
+    if not ended.succeeded:
+        detail["reason"] = ended.reason
+    return PublishEvent(type=declared.type_of(ended), detail=detail, source=declared.source_of(job.builder))

@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from orchestrator.errors import InvalidEvent, json_type
 from orchestrator.event import Event
 from orchestrator.intake import envelopes
-from orchestrator.run import published_start, publishes_failure
+from orchestrator.run import is_own_source, recognised
 from orchestrator.values.limits import TOO_MANY_DIGITS, has_too_many_digits
 from orchestrator.values.validation import explain, path_of
 
@@ -85,7 +85,7 @@ def parse(payload: object, name: str = "event", *, delivery_id: str | None = Non
     fault = None if _passes_fast_check(detail) else _find_fault(detail)
     if fault is not None:
         raise InvalidEvent(f"{name}: {path_of('detail', fault[0])} {fault[1]}")
-    return Event(
+    event: Event[Mapping[str, Any]] = Event(
         id=model.id,
         type=model.detail_type,
         source=model.source,
@@ -95,10 +95,9 @@ def parse(payload: object, name: str = "event", *, delivery_id: str | None = Non
         resources=model.resources,
         replay_name=model.replay_name or (BUS_REPLAY if content.is_replay else None),
         redrive=_redrive(content, model.replay_name, delivery_id),
-        start=published_start(model.source, model.resources),
-        is_own_failure=publishes_failure(model.source, model.resources),
         detail=detail,
     )
+    return recognised(event) if is_own_source(event.source) else event
 
 
 def _redrive(content: envelopes.Content, replay_name: str | None, delivery_id: str | None) -> str | None:

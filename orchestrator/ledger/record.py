@@ -10,7 +10,7 @@ from orchestrator.action import Outcome, OutcomeStatus
 from orchestrator.aws import items
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Start
-from orchestrator.job import Slot, StartedJob
+from orchestrator.job import DeclaredEnding, Slot, StartedJob
 from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 from orchestrator.values.limits import MAX_ITEM_BYTES, MAX_KEY_BYTES
@@ -220,6 +220,8 @@ def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
     if job.tenant_id is not None:
         attributes["job"]["tenant_id"] = job.tenant_id
         attributes |= {"tenantId": job.tenant_id, "since": written(job.since)}
+    if job.declared is not None:
+        attributes["job"]["declared"] = {"consumer": job.declared.consumer, "kept": dict(job.declared.kept)}
     if follow:
         attributes |= {OPEN_JOB: OPEN, "checkAt": written(first_check())}
     return attributes
@@ -236,12 +238,15 @@ def check(job: StartedJob) -> None:
     Raises:
         InvalidEvent: The names and ids in the job are too large for a DynamoDB item.
     """
-    if len(job.tenant_id or "") + sum(len(getattr(job, name)) for name in _JOB_TEXTS) < MAX_KEY_BYTES:
+    kept = () if job.declared is None else (job.declared.consumer, *job.declared.kept.values())
+    texts = (job.tenant_id or "", *kept, *(getattr(job, name) for name in _JOB_TEXTS))
+    if sum(map(len, texts)) < MAX_KEY_BYTES:
         return  # nearly every job is small, and computing the exact size takes time
     size = items.item_bytes(items.to_item(job_attributes(job, follow=True)))
     if size > MAX_ITEM_BYTES - _OTHER_BYTES:
         raise InvalidEvent(
-            f"job {shown(job.name)} cannot be followed: the names of job, event and tenant in its record have "
+            f"job {shown(job.name)} cannot be followed: the names of job, event and tenant in its record, and what is "
+            f"kept of the event, have "
             f"{size:,} bytes, and a DynamoDB item has at most {MAX_ITEM_BYTES:,}; correct the event"
         )
 
@@ -284,6 +289,7 @@ def _job(kept: Mapping[str, Any]) -> StartedJob:
         start=start,
         follow=kept["follow"],
         slot=Slot(**kept["slot"]) if "slot" in kept else None,
+        declared=DeclaredEnding(**kept["declared"]) if "declared" in kept else None,
     )
 
 

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from orchestrator.action import Action, FromAnswer, SendCallback, UpdateTenant
 from orchestrator.consumer import Context
 from orchestrator.details import BuildDetail, Contact
+from orchestrator.ending_event import EndingEvent
 from orchestrator.errors import ConfigurationError, InvalidEvent, shown
 from orchestrator.event import Event, EventType
 from orchestrator.lifecycle import deployment
@@ -36,11 +37,7 @@ _NUMBERS = {
 registry = Registry()
 
 
-@registry.consumer(
-    EventType.TENANT_DEPLOYMENT,
-    failure_type=EventType.TENANT_DEPLOYMENT_FAILURE,
-    leads_to=[EventType.TENANT_DEPLOYMENT_SUCCESS, _SET_UP, WEBHOOK],
-)
+@registry.consumer(EventType.TENANT_DEPLOYMENT, ending=EndingEvent(), leads_to=[_SET_UP, WEBHOOK])
 def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Return the actions of the built-in `deployment.deploy_tenant`, with callbacks added.
 

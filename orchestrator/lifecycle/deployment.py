@@ -9,6 +9,7 @@ from typing import Any
 from orchestrator.action import Action, StartJob
 from orchestrator.consumer import Context
 from orchestrator.details import BuildDetail
+from orchestrator.ending_event import EndingEvent
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event, EventType
 from orchestrator.lifecycle.status import TenantStatus, reached
@@ -39,11 +40,7 @@ PASSED_ON = (
 registry = Registry()
 
 
-@registry.consumer(
-    EventType.TENANT_DEPLOYMENT,
-    failure_type=EventType.TENANT_DEPLOYMENT_FAILURE,
-    leads_to=[EventType.TENANT_DEPLOYMENT_SUCCESS, WEBHOOK],
-)
+@registry.consumer(EventType.TENANT_DEPLOYMENT, ending=EndingEvent(), leads_to=[WEBHOOK])
 def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Start the tier's deployment job. If the tier has no deployment job, the tenant counts as deployed.
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from orchestrator.action import Action, SaveTenant, UpdateTenant
 from orchestrator.consumer import Context
 from orchestrator.details import BuildDetail, DeprovisioningDetail, ProvisioningDetail, given_variables
+from orchestrator.ending_event import EndingEvent
 from orchestrator.errors import InvalidEvent, UnknownTenant, shown
 from orchestrator.event import Event, EventType
 from orchestrator.lifecycle.status import TenantStatus, record_of, status_of
@@ -19,11 +20,7 @@ from orchestrator.values.validation import explain
 registry = Registry()
 
 
-@registry.consumer(
-    EventType.TENANT_DEPROVISIONING,
-    failure_type=EventType.TENANT_DEPROVISIONING_FAILURE,
-    leads_to=[EventType.TENANT_DEPROVISIONING_SUCCESS],
-)
+@registry.consumer(EventType.TENANT_DEPROVISIONING, ending=EndingEvent())
 def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Context) -> list[Action]:
     """Update the tenant record, then start the deprovisioning job of the tenant's tier.
 

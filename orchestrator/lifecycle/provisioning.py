@@ -3,6 +3,7 @@
 from orchestrator.action import Action, PublishEvent, SaveTenant
 from orchestrator.consumer import Context
 from orchestrator.details import BuildDetail, ProvisioningDetail
+from orchestrator.ending_event import EndingEvent
 from orchestrator.event import Event, EventType
 from orchestrator.lifecycle.status import TenantStatus, reached, record_of, run_of
 from orchestrator.lifecycle.tenant_job import tenant_job
@@ -15,11 +16,7 @@ SUCCESS_HANDLER = "saas.tenant.provisioning.success.handler"
 registry = Registry()
 
 
-@registry.consumer(
-    EventType.TENANT_PROVISIONING,
-    failure_type=EventType.TENANT_PROVISIONING_FAILURE,
-    leads_to=[EventType.TENANT_PROVISIONING_SUCCESS],
-)
+@registry.consumer(EventType.TENANT_PROVISIONING, ending=EndingEvent())
 def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -> list[Action]:
     """Store the tenant record, then start the provisioning job of the plan's tier.
 

@@ -63,6 +63,7 @@ class JobStarter:
             start=origin.start,
             follow=action.follow,
             slot=self._slot(action, follow=follow),
+            declared=origin.declared,
         )
         record.check(kept)
         gate.check(kept)

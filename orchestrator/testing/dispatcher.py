@@ -49,7 +49,7 @@ class RecordingDispatcher:
     to that model and validates it. It runs both plain and `async` consumers.
 
     Attributes:
-        recorded: Every action since the dispatcher was created, in order. If a consumer with a `failure_type` failed,
+        recorded: Every action since the dispatcher was created, in order. If a consumer with an `ending` failed,
             the `PublishEvent` that reports the failure is recorded, too.
     """
 

@@ -12,10 +12,20 @@ import boto3
 import pytest
 from botocore import handlers
 
-from orchestrator import Application
-from orchestrator.cli.explanation import explain
+from orchestrator import (
+    Application,
+    Ended,
+    EndingEvent,
+    Event,
+    InvalidEvent,
+    Registry,
+    StartJob,
+    create_handler,
+)
+from orchestrator.cli.explanation import explain, text
 from orchestrator.cli.load import load_application
 from orchestrator.intake.eventbridge import BUS_REPLAY
+from orchestrator.lifecycle import endings
 from orchestrator.local import environment
 from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.messages import sent_now
@@ -24,9 +34,9 @@ from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 from tests.cli.conftest import SECRETS, TENANT_ID, Command, Deployment, Result
 from tests.smoke.account import client
-from tests.support.aws import Requests
+from tests.support.aws import Requests, published
 from tests.support.endings import as_report
-from tests.support.events import EVENTS, changed, invoke, sample, with_metadata
+from tests.support.events import EVENTS, as_event, changed, invoke, sample, state_change, with_metadata
 from tests.support.messages import connector_record, record
 from tests.template.stack import STACK
 
@@ -277,6 +287,76 @@ def test_a_setting_that_only_a_consumer_reads_is_named(explained: Callable[..., 
     assert (
         "DEPROVISIONING_WEBHOOK_TYPE" in explained(sample("tenant-deprovisioning-success"), "--json").json["settings"]
     )
+
+
+# A declared ending
+
+
+def order(ended: Ended) -> dict[str, Any]:
+    return {"order": ended.kept["order"]}
+
+
+FROZEN = EndingEvent(success="Tenant frozen", failure="Freezing failed", source="own", detail=order, keeps=["order"])
+
+
+@pytest.fixture
+def freezer(codebuild: CodeBuildServer) -> Application:
+    registry = Registry()
+    registry.include(endings.registry)
+
+    @registry.consumer("Freeze tenant", ending=FROZEN)
+    def freeze(event: Event) -> StartJob:
+        return StartJob(name="premium-tenant-provisioning")
+
+    @registry.consumer("Tenant frozen")
+    def note(event: Event) -> None:
+        return None
+
+    return create_handler(registry)
+
+
+FREEZE = sample(
+    "tenant-provisioning", **{"detail-type": "Freeze tenant", "detail": {"tenantId": TENANT_ID, "order": "o-1"}}
+)
+
+
+def test_the_declared_types_are_what_follows_from_a_job(freezer: Application) -> None:
+    (found,) = explain(freezer, FREEZE)
+
+    assert actions(found)[0]["followedBy"] == ["Tenant frozen", "Freezing failed"]
+    assert "     when the run has ended: Tenant frozen or Freezing failed" in text.lines(found)
+
+
+def test_a_failure_to_start_the_job_is_explained_as_the_declared_event(freezer: Application) -> None:
+    freezer.registry.remove("freeze")
+
+    @freezer.registry.consumer("Freeze tenant", ending=FROZEN)
+    def freeze(event: Event) -> StartJob:
+        raise InvalidEvent("no tenant")
+
+    (found,) = explain(freezer, FREEZE)
+
+    assert found["consumers"][0]["publishesFailure"] == {"eventType": "Freezing failed", "outcome": "published"}
+    assert [(one["eventType"], one["source"]) for one in found["published"]] == [("Freezing failed", "own")]
+
+
+def test_a_declared_ending_is_explained_as_it_happens(
+    freezer: Application, codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    invoke(freezer, FREEZE)
+    codebuild.finish(codebuild.builds[0])
+    change = state_change(codebuild.builds[0])
+
+    (found,) = explain(freezer, change)
+    invoke(freezer, change)
+    (entry,) = published(aws)
+    (then,) = explain(freezer, as_event(entry))
+
+    (foreseen,) = found["published"]
+    assert (foreseen["eventType"], foreseen["source"]) == (entry["DetailType"], entry["Source"])
+    assert (foreseen["detail"], foreseen["takenBy"]) == (sorted(json.loads(entry["Detail"])), ["note"])
+    assert (then["verdict"], then["isAboutRun"], then["run"]["isKnown"]) == ("handled", True, True)
+    assert then["operation"] == FREEZE["id"]
 
 
 # Events that are refused or ignored

@@ -116,8 +116,8 @@ def test_what_follows_from_own_consumers_is_in_the_document() -> None:
     sent = contract["operations"]["suspend_leads_to"]["messages"]
     assert [message["$ref"].rpartition("/")[2] for message in sent] == [
         "TENANT_SUSPENDED_SUCCESS",
-        "tenant_frozen",
         "Suspension_failed",
+        "tenant_frozen",
     ]
 
 

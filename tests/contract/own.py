@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel
 
-from orchestrator import Event, Registry, StartJob
+from orchestrator import EndingEvent, Event, Registry, StartJob
 from orchestrator.lifecycle import registry as lifecycle
 
 
@@ -31,8 +31,8 @@ registry.include(lifecycle)
 
 @registry.consumer(
     "TENANT_SUSPENDED",
-    failure_type="Suspension failed",
-    leads_to=["TENANT_SUSPENDED_SUCCESS", "tenant.frozen", "a mail"],
+    ending=EndingEvent(failure="Suspension failed"),
+    leads_to=["tenant.frozen", "a mail"],
 )
 def suspend(event: Event[Suspension]) -> StartJob:
     """Start the job that suspends a tenant.

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from orchestrator import Application, Event, Registry, StartJob, create_handler
+from orchestrator import Application, EndingEvent, Event, Registry, StartJob, create_handler
 from orchestrator.cli.asyncapi import document
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.lifecycle.endings import ENDINGS
@@ -45,7 +45,7 @@ def test_a_failure_to_start(handler: Application, aws: Requests) -> None:
 def test_the_failure_of_an_own_consumer_that_nobody_takes(aws: Requests) -> None:
     registry = Registry()
 
-    @registry.consumer("TENANT_SUSPENDED", failure_type="TENANT_SUSPENSION_REFUSED")
+    @registry.consumer("TENANT_SUSPENDED", ending=EndingEvent(failure="TENANT_SUSPENSION_REFUSED"))
     def suspend(event: Event) -> StartJob:
         return StartJob(name="no-such-project")
 

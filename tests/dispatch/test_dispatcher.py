@@ -18,6 +18,7 @@ from orchestrator import (
     ConfigurationError,
     ConsumerFailed,
     Context,
+    EndingEvent,
     Event,
     InvalidEvent,
     Job,
@@ -370,13 +371,13 @@ def test_a_builder_whose_service_is_not_in_the_artifact_names_it_and_the_variabl
 
 def test_a_service_that_is_not_in_the_artifact_is_a_permanent_failure(registry: Registry, aws: Requests) -> None:
     builder = Recorder(failing={"x": UnknownServiceError(service_name="quantum", known_service_names="codebuild")})
-    registry.consumer("TENANT_SUSPENDED", name="a", failure_type="TENANT_SUSPENSION_FAILURE")(job("x", builder="X"))
+    registry.consumer("TENANT_SUSPENDED", name="a", ending=EndingEvent())(job("x", builder="X"))
 
     with pytest.raises(ConfigurationError):
         invoke(create_handler(registry, builders={"X": builder}), event(tenantId="t1"))
 
     (failure,) = published(aws)
-    assert failure["DetailType"] == "TENANT_SUSPENSION_FAILURE"
+    assert failure["DetailType"] == "TENANT_SUSPENDED_FAILURE"
     assert LEFT_OUT in json.loads(failure["Detail"])["reason"]
 
 

@@ -31,6 +31,7 @@ PAGES = {
     "on_both": BUILDERS,
     "own_builder": BUILDERS,
     "own_consumers": DEPLOYING,
+    "own_ending": CONSUMERS,
     "own_tests": CONSUMERS,
     "premium_on_jenkins": BUILDERS,
 }

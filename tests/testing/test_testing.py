@@ -8,6 +8,7 @@ from orchestrator import (
     ConfigurationError,
     ConsumerFailed,
     Context,
+    EndingEvent,
     Event,
     EventType,
     InvalidEvent,
@@ -81,7 +82,7 @@ def test_a_consumer_gets_the_model_of_its_annotation_and_the_context(registry: R
 
 
 def test_a_failure_is_raised_and_its_event_is_recorded(registry: Registry) -> None:
-    @registry.consumer("TENANT_PROVISIONING", failure_type="TENANT_PROVISIONING_FAILURE")
+    @registry.consumer("TENANT_PROVISIONING", ending=EndingEvent())
     def refuse(event: Event[ProvisioningDetail]) -> StartJob:
         raise ConfigurationError("tier is not known; add it")
 

@@ -90,7 +90,7 @@ class Explainer:
         found: dict[str, Any] = {
             **_verdict(rehearsal),
             **self._about(rehearsal),
-            "isAboutRun": is_about_run(received),
+            "isAboutRun": self._is_about_run(received),
             "run": self._run(received),
             "tenant": None if tenant_id is None else self._known.of_tenant(tenant_id),
             "tenantLock": None if tenant_id is None else self._known.of_lock(tenant_id),
@@ -128,9 +128,12 @@ class Explainer:
     def _types(self) -> list[str]:
         return list(dict.fromkeys(event_type for one in self._application.registry for event_type in one.types))
 
+    def _is_about_run(self, received: Event[Mapping[str, Any]]) -> bool:
+        return is_about_run(received, self._application.registry)
+
     def _run(self, received: Event[Mapping[str, Any]]) -> dict[str, Any] | None:
         """Return what is known of the run that an event about a run names."""
-        run_id = named_run(received) if is_about_run(received) else None
+        run_id = named_run(received) if self._is_about_run(received) else None
         return None if run_id is None else self._known.of_run(run_id)
 
     def _consumer(self, rehearsal: Rehearsal, watched: Watched) -> dict[str, Any]:

@@ -19,12 +19,13 @@ from orchestrator.cli.explanation.knowledge import NO_RECORD, WAITING, Knowledge
 from orchestrator.cli.rehearsal.run import Rehearsal, Watched
 from orchestrator.details import find_tier, unwrapped
 from orchestrator.dispatch.turn import ConsumerResult
+from orchestrator.ending_event import DEFAULT
 from orchestrator.errors import OrchestratorError
 from orchestrator.ledger.ledger import Prepared
 from orchestrator.performers import answers
 from orchestrator.performers.performer import is_action, performer_of
 from orchestrator.performers.start_job import JobStarter
-from orchestrator.run import FAILURE_SUFFIX, SUCCESS_SUFFIX, Origin
+from orchestrator.run import Origin
 from orchestrator.stores.tenants import STARTED_BY, WAITING_FOR
 
 FAILS, NOT_REACHED = "fails", "not reached"
@@ -50,7 +51,8 @@ def failure_outcome(result: ConsumerResult) -> Outcome | None:
 
 
 def _origin(rehearsal: Rehearsal, watched: Watched, place: int) -> Origin:
-    return Origin(event=rehearsal.event, consumer=watched.consumer.name, position=place)
+    consumer, event = watched.consumer, rehearsal.event
+    return Origin(event=event, consumer=consumer.name, position=place, declared=consumer.declared(event))
 
 
 def _prepared(rehearsal: Rehearsal, watched: Watched, action: Any, place: int) -> Prepared | OrchestratorError:
@@ -139,7 +141,7 @@ def _about(
     _, job = starter.job(action, origin)
     tiers = watched.tiers.values()
     records = [record for record in watched.records.values() if record is not None]
-    event_type = rehearsal.event.type
+    ending = watched.consumer.ending or DEFAULT
     return {
         **about,
         "builder": prepared.job.builder,
@@ -147,7 +149,7 @@ def _about(
         "nameFrom": _name_from(watched, action),
         "runId": job.run_id,
         "tenantId": prepared.job.tenant_id,
-        "followedBy": [event_type + SUCCESS_SUFFIX, event_type + FAILURE_SUFFIX] if prepared.follow else [],
+        "followedBy": list(ending.types(rehearsal.event.type)) if prepared.follow else [],
         "variables": values.variables(
             action, job.variables, tiers=tiers, detail=rehearsal.event.detail, records=records
         ),

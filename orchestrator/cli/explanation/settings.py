@@ -6,7 +6,6 @@ from typing import Any
 from orchestrator.cli.explanation.knowledge import NEVER_KEPT
 from orchestrator.cli.explanation.values import without_path
 from orchestrator.cli.rehearsal.run import Rehearsal
-from orchestrator.endings.admission import is_about_run
 from orchestrator.settings import Settings
 
 _OF_BUILDERS: Mapping[str, tuple[str, ...]] = {"CODE_BUILD": ("CODE_BUILD_REGION",), "JENKINS": ("JENKINS_URL",)}
@@ -31,7 +30,8 @@ def that_mattered(rehearsal: Rehearsal, explanation: Mapping[str, Any], settings
         explanation: What is known of the event so far.
         settings: The handler's settings.
     """
-    found = set(_of_event(rehearsal))
+    found = {"REQUIRE_RUN_ID", "IDEMPOTENCY_TABLE"} if explanation["isAboutRun"] else set()
+    found |= {"FAILURE_QUEUE_URL"} if rehearsal.received.delivery is not None else set()
     for watched in rehearsal.watched:
         found |= {name.upper() for name in watched.settings}
         found |= {"DATA_STORE_TABLE"} if watched.records else set()
@@ -45,13 +45,6 @@ def that_mattered(rehearsal: Rehearsal, explanation: Mapping[str, Any], settings
             found |= {"WAITING_QUEUE_URL", "FAILURE_QUEUE_URL"}
     fields = [name for name in Settings.model_fields if name.upper() in found]
     return {name.upper(): _shown(name, getattr(settings, name)) for name in fields}
-
-
-def _of_event(rehearsal: Rehearsal) -> Iterable[str]:
-    if is_about_run(rehearsal.received):
-        yield from ("REQUIRE_RUN_ID", "IDEMPOTENCY_TABLE")
-    if rehearsal.received.delivery is not None:
-        yield "FAILURE_QUEUE_URL"
 
 
 def _of_action(action: Mapping[str, Any]) -> Iterable[str]:

@@ -145,8 +145,9 @@ def rehearse(
     names = received.delivery.consumers if received.delivery is not None else ()
     consumers = application.registry.consumers_of(received.type)
     watched = [Watched(consumer) for consumer in consumers if not names or consumer.name in names]
-    registry = Registry()
-    registry.include([one.as_consumer() for one in watched])
+    replaced = {one.consumer.name: one.as_consumer() for one in watched}
+    registry = Registry()  # it has the other consumers, too: they declare which events report endings
+    registry.include(replaced.get(consumer.name, consumer) for consumer in application.registry)
     rehearsed = assemble(registry, ports)
     found = Rehearsal(
         received=received,

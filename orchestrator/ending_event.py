@@ -1,0 +1,162 @@
+"""Declares which event reports how a consumer's job ended: its type, its source and its detail."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from orchestrator.details import unwrapped
+from orchestrator.errors import ConfigurationError, OrchestratorError, shown, wrapped
+from orchestrator.job import DeclaredEnding, StartedJob
+from orchestrator.run import FAILURE_SUFFIX, OWN_SOURCE, REFERENCE_SOURCES, SUCCESS_SUFFIX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """How a job ended. The function in `EndingEvent.detail` builds an event's detail from this.
+
+    Attributes:
+        succeeded: Whether the job's run succeeded. It is false, too, if the job could not be started.
+        event_type: Type of the event that the job was for.
+        tenant_id: The tenant that the job was for, if any.
+        reason: How the run ended, or why the job could not be started, in a sentence that is safe to log.
+        variables: The variables that the run was started with, and those that it exported. If the build system has
+            deleted the run, they may be missing. If the job could not be started, they are those of `tenant`, `secret`,
+            `context`, `tier` and `API_ENDPOINT` that are known. Values may be secret and are not in `repr`.
+        kept: The members of the consumer's event that `EndingEvent.keeps` names, by name.
+    """
+
+    succeeded: bool
+    event_type: str
+    tenant_id: str | None = None
+    reason: str = ""
+    variables: Mapping[str, str] = field(default_factory=dict, repr=False)
+    kept: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+def all_variables(ended: Ended) -> Mapping[str, Any]:
+    """Return all variables of the run: the detail of an event about an ending, unless a consumer declares another."""
+    return ended.variables
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndingEvent:
+    """The event that reports how a consumer's job ended, as the consumer's argument `ending=` declares it.
+
+    It is published when the job's run has ended, and also when the job certainly cannot be started. To the detail,
+    this package adds the `ORCHESTRATOR_…` variables, `tenant` with the tenant's id if the detail has no `tenant`, and
+    after a failure the `reason`. By these, an event that comes back to this function is recognized.
+
+    Attributes:
+        success: The event's type if the run succeeded. `None` stands for the type of the consumer's event, with the
+            suffix `_SUCCESS`.
+        failure: The event's type if the run failed, or if the job could not be started. `None` stands for the type of
+            the consumer's event, with the suffix `_FAILURE`.
+        source: The event's source. `None` stands for `saas.tenant.provisioning.` and the builder's name, or, if the job
+            could not be started, for `orchestrator`.
+        detail: Builds the event's detail, a JSON object.
+        keeps: Names of members of the detail of the consumer's event that `detail` needs. If they are texts, the ledger
+            stores them, unencrypted, with the job.
+    """
+
+    success: str | None = None
+    failure: str | None = None
+    source: str | None = None
+    detail: Callable[[Ended], Mapping[str, Any]] = all_variables
+    keeps: Sequence[str] = ()
+
+    def types(self, event_type: str) -> tuple[str, str]:
+        """Return the type of the event after a success, and that after a failure.
+
+        Args:
+            event_type: The type of the consumer's event.
+        """
+        return self.success or event_type + SUCCESS_SUFFIX, self.failure or event_type + FAILURE_SUFFIX
+
+    def type_of(self, ended: Ended) -> str:
+        """Return the type of the event about an ending."""
+        success, failure = self.types(ended.event_type)
+        return success if ended.succeeded else failure
+
+    def source_of(self, builder: str | None) -> str:
+        """Return the event's source.
+
+        Args:
+            builder: Name of the builder that has started the job; `None` if the job could not be started.
+        """
+        if self.source is not None:
+            return self.source
+        return OWN_SOURCE if builder is None else REFERENCE_SOURCES + builder.replace("_", "").lower()
+
+    def detail_of(self, ended: Ended, who: str) -> dict[str, Any]:
+        """Build the event's detail.
+
+        Args:
+            ended: How the job ended.
+            who: The job or consumer, for error messages.
+
+        Raises:
+            OrchestratorError: The function `detail` raised an exception, or returned something that is no mapping.
+        """
+        try:
+            return dict(self.detail(ended))
+        except OrchestratorError:
+            raise
+        except Exception as error:
+            raise wrapped(f"ending= of {who}", getattr(self.detail, "__module__", ""), error) from error
+
+    def kept(self, detail: Mapping[str, Any]) -> dict[str, str]:
+        """Return the members of an event's detail that `keeps` names and that are texts."""
+        members = unwrapped(detail)
+        return {name: members[name] for name in self.keeps if isinstance(members.get(name), str)}
+
+    def declared(self, consumer: str, detail: Mapping[str, Any]) -> DeclaredEnding | None:
+        """Return what the ledger must store with a job; `None` if the event about its ending has the default form.
+
+        Args:
+            consumer: The name of the consumer that starts the job.
+            detail: The detail of the consumer's event.
+        """
+        return None if self == DEFAULT else DeclaredEnding(consumer=consumer, kept=self.kept(detail))
+
+
+DEFAULT = EndingEvent()
+"""The event of the reference service: https://github.com/sourcefuse/arc-saas-sandbox.
+
+For TENANT_PROVISIONING, it is TENANT_PROVISIONING_SUCCESS or TENANT_PROVISIONING_FAILURE. If a consumer declares no
+event, the endings of its jobs are published in this form, too.
+"""
+
+
+class Declarations(Protocol):
+    """Finds the events about endings that consumers declare. A `Registry` implements this."""
+
+    def ending_of(self, consumer: str) -> EndingEvent | None:
+        """Return the declaration of a consumer. `None` if it declares nothing, or is not registered."""
+        ...
+
+    def endings_of_type(self, event_type: str) -> Sequence[EndingEvent]:
+        """Return the declarations whose `success` or `failure` is the given type."""
+        ...
+
+
+def declaration_of(job: StartedJob, declarations: Declarations) -> EndingEvent:
+    """Find the declaration of the event about a job's ending.
+
+    Raises:
+        ConfigurationError: The consumer that declared the event when it started the job declares nothing any more, or
+            is not registered any more.
+    """
+    if job.declared is None:
+        return DEFAULT
+    ending = declarations.ending_of(job.declared.consumer)
+    if ending is None:
+        raise ConfigurationError(
+            f"the ending of job {shown(job.name)} cannot be reported: consumer {shown(job.declared.consumer)}, which "
+            "started it, declares no ending= any more; register that consumer again until its jobs have ended"
+        )
+    return ending
+
+
+def reports_ending(event_type: str, declarations: Declarations) -> bool:
+    """Whether events of a type report endings: by their suffix, or because a consumer has declared it."""
+    return event_type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)) or bool(declarations.endings_of_type(event_type))
