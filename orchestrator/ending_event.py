@@ -106,7 +106,7 @@ class EndingEvent:
 
     def kept(self, detail: Mapping[str, Any]) -> dict[str, str]:
         """Return the members of an event's detail that `keeps` names and that are texts."""
-        members = unwrapped(detail)
+        members = {**unwrapped(detail), **detail}
         return {name: members[name] for name in self.keeps if isinstance(members.get(name), str)}
 
     def declared(self, consumer: str, detail: Mapping[str, Any]) -> DeclaredEnding | None:

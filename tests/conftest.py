@@ -2,8 +2,8 @@
 
 import json
 import os
-from collections.abc import Iterator
-from datetime import UTC, datetime
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,6 +17,7 @@ from orchestrator.local import sandbox
 from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
+from orchestrator.timing import clock
 from tests.support.aws import REGION, Requests
 from tests.support.emulated import filled
 from tests.support.once import make_once
@@ -120,3 +121,13 @@ def control_plane(monkeypatch: pytest.MonkeyPatch) -> Iterator[ControlPlane]:
     monkeypatch.setenv("CALLBACK_ALLOWED_HOSTS", "127.0.0.1")
     with ControlPlane(sandbox.CALLBACK_SECRET, sandbox.CALLBACK_CONTEXT) as plane:
         yield plane
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> Callable[[timedelta], None]:
+    """Return a function that moves the clock."""
+
+    def move(by: timedelta) -> None:
+        monkeypatch.setattr(clock, "now", lambda: datetime.now(UTC) + by)
+
+    return move

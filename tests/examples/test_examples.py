@@ -14,17 +14,18 @@ import pytest
 from orchestrator import Job, Run, StartJob
 from orchestrator.cli.routes import as_mermaid
 from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.jenkins import JenkinsServer
-from tests.support.aws import Requests, variables
-from tests.support.events import changed, invoke, sample
+from tests.support.aws import Requests, published, variables
+from tests.support.events import changed, invoke, sample, state_change
 
 EXAMPLES = sorted(file for file in Path(__file__).parent.glob("*.py") if file.stem not in ("__init__", "test_examples"))
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 STARTER = ROOT / "orchestrator" / "cli" / "starter"
-BUILDERS, CONSUMERS, DEPLOYING, LIFECYCLE = (
+BUILDERS, CONSUMERS, DEPLOYING, LIFECYCLE, SBT = (
     ROOT / "orchestrator" / page
-    for page in ("builders/README.md", "CONSUMERS.md", "DEPLOYING.md", "lifecycle/README.md")
+    for page in ("builders/README.md", "CONSUMERS.md", "DEPLOYING.md", "lifecycle/README.md", "sbt/README.md")
 )
 PAGES = {
     "app_plane": LIFECYCLE,
@@ -34,6 +35,7 @@ PAGES = {
     "own_ending": CONSUMERS,
     "own_tests": CONSUMERS,
     "premium_on_jenkins": BUILDERS,
+    "sbt_jobs": SBT,
 }
 """The page that shows each example; README shows all others."""
 
@@ -135,3 +137,20 @@ def test_readme_starts_a_project_with_commands_that_it_has() -> None:
     *_, targets = command.rpartition("make ")
     makefile = (STARTER / "Makefile").read_text()
     assert all(f"\n{target}: ##" in makefile for target in targets.split())
+
+
+def test_the_jobs_of_the_page_about_sbt_take_and_give_back_what_they_name(
+    codebuild: CodeBuildServer, aws: Requests
+) -> None:
+    handler = example("sbt_jobs").lambda_handler
+
+    invoke(handler, sample("sbt-onboarding-request"))
+    (build,) = codebuild.builds
+    codebuild.finish(build, registrationStatus="ready", tenantS3Bucket="b-1")
+    invoke(handler, state_change(build))
+
+    assert "tenantRegistrationId" not in codebuild.variables(build)
+    (entry,) = published(aws)
+    output = json.loads(entry["Detail"])["jobOutput"]
+    assert output["tenantRegistrationData"] == {"registrationStatus": "ready"}
+    assert list(output["tenantData"]) == ["tenantS3Bucket", "prices", "tenantName", "email"]

@@ -133,7 +133,7 @@ class Account:
         resources.extend(self._added)
         if "EventBusName" in self.parameters:  # CloudFormation names such a rule together with its bus; moto does not
             for resource in resources:
-                if resource["LogicalResourceId"] in ("StartRule", "EndingRule"):
+                if resource["LogicalResourceId"] in ("StartRule", "EndingRule", "SbtRule"):
                     resource["PhysicalResourceId"] = (
                         f"{self.parameters['EventBusName']}|{resource['PhysicalResourceId']}"
                     )

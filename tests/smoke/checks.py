@@ -325,6 +325,8 @@ def run(stack: Stack, patience: float) -> Iterator[bool]:
     yield passes("StartRule", partial(check_rule, stack, "StartRule", stack.outputs["EventBus"]))
     yield passes("EndingRule", partial(check_rule, stack, "EndingRule", stack.outputs["EventBus"]))
     yield passes("BuildStateRule", partial(check_rule, stack, "BuildStateRule", "default"))
+    if stack.parameters.get("SbtControlPlaneSource"):
+        yield passes("SbtRule", partial(check_rule, stack, "SbtRule", stack.outputs["EventBus"]))
     yield passes("waiting queue", partial(check_waiting_queue, stack))
     yield passes("SweepSchedule", partial(check_schedule, stack))
     yield passes("last sweep", partial(check_last_sweep, stack))

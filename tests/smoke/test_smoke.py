@@ -284,6 +284,13 @@ def test_in_buffered_mode_only_the_start_rule_targets_the_waiting_queue(account:
     assert result.of("BuildStateRule") == f"ok      BuildStateRule: enabled on bus default, targets {function}"
 
 
+@deployed_with({"SbtControlPlaneSource": "sbt.control.plane"})
+def test_the_rule_for_sbt_is_checked_where_there_is_one(account: Account, check: Check) -> None:
+    function = account.names["OrchestratorFunction"]
+
+    assert check().of("SbtRule") == f"ok      SbtRule: enabled on bus default, targets {function}"
+
+
 def test_a_waiting_queue_from_which_the_function_takes_nothing_fails(account: Account, check: Check) -> None:
     mapping = account.names["WaitingQueueMapping"]
     client("lambda").update_event_source_mapping(UUID=mapping, Enabled=False)

@@ -16,6 +16,7 @@ from orchestrator.ledger.record import BY_TENANT, OPEN_JOBS, WAITING
 from orchestrator.lifecycle import provisioning
 from orchestrator.local import sandbox
 from orchestrator.run import OWN_SOURCE
+from orchestrator.sbt import registry as sbt
 from tests.support.events import state_change
 from tests.template.stack import NOT_IN_MOTO, STACK, TEMPLATE, deployed, transformed
 
@@ -28,7 +29,7 @@ WILDCARDS = {
 }
 STARTS = ["TENANT_PROVISIONING", "TENANT_DEPLOYMENT", "TENANT_DEPROVISIONING"]
 ENDINGS = [f"{start}_{ending}" for start in STARTS for ending in ("SUCCESS", "FAILURE")]
-RULES = ["StartRule", "EndingRule", "BuildStateRule"]
+RULES = ["StartRule", "EndingRule", "BuildStateRule", "SbtRule"]
 DEPLOYING = TEMPLATE.parent / "orchestrator" / "DEPLOYING.md"
 BUFFERED = {"Buffered": "true", "CreateEventBus": "true", "EventBusName": "saas", "QueueMaximumConcurrency": "25"}
 
@@ -128,7 +129,8 @@ def senders(statement: Mapping[str, Any], queue: str) -> list[str]:
     assert statement["Resource"] == {"Fn::GetAtt": [queue, "Arn"]}
     assert statement["Condition"].keys() == {"ArnEquals"}
     assert statement["Condition"]["ArnEquals"].keys() == {"aws:SourceArn"}
-    return [arn["Fn::GetAtt"][0] for arn in statement["Condition"]["ArnEquals"]["aws:SourceArn"]]
+    arns = statement["Condition"]["ArnEquals"]["aws:SourceArn"]
+    return [arn["Fn::If"][1]["Fn::GetAtt"][0] if "Fn::If" in arn else arn["Fn::GetAtt"][0] for arn in arns]
 
 
 def test_every_rule_may_send_undelivered_events_to_the_failure_queue(template: dict[str, Any]) -> None:
@@ -490,7 +492,57 @@ def matched(pattern: Any, event: Any) -> bool:
             any(matched(one, event) for one in wanted) if name == "$or" else matched(wanted, event.get(name, []))
             for name, wanted in pattern.items()
         )
-    return any(event.startswith(one["prefix"]) if isinstance(one, dict) else event == one for one in pattern)
+    return any(_matched(one, event) for one in pattern)
+
+
+def _matched(one: Any, event: Any) -> bool:
+    match one:
+        case {"prefix": prefix}:
+            return bool(event.startswith(prefix))
+        case {"suffix": suffix}:
+            return bool(event.endswith(suffix))
+        case {"exists": True}:
+            return True
+    return bool(event == one)
+
+
+SBT_REQUESTS = ("onboardingRequest", "offboardingRequest")
+SBT_ANSWERS = ("provisionSuccess", "provisionFailure", "deprovisionSuccess", "deprovisionFailure")
+
+
+@pytest.mark.parametrize("mode", [{}, BUFFERED], ids=["direct", "buffered"])
+def test_with_a_source_of_sbt_a_rule_passes_on_its_requests_and_the_functions_answers(mode: dict[str, str]) -> None:
+    with mock_aws():
+        names = deployed({**mode, "SbtControlPlaneSource": "sbt.control.plane"})
+        bus = mode.get("EventBusName", "default")
+        pattern = pattern_of(names, "SbtRule", bus)
+        (target,) = targets(names, "SbtRule", bus)
+
+    assert target["Arn"].endswith(f":function:{names['OrchestratorFunction']}")
+    assert names["FailureQueue"].rpartition("/")[2] in target["DeadLetterConfig"]["Arn"]
+
+    def passes(event_type: str, source: str, **detail: str) -> bool:
+        return matched(pattern, {"detail-type": event_type, "source": source, "detail": detail})
+
+    for prefix in ("sbt_aws_", ""):
+        for name in SBT_REQUESTS:
+            assert passes(prefix + name, "sbt.control.plane", tenantId="t1")
+            assert not passes(prefix + name, "somebody.else", tenantId="t1")
+        for name in SBT_ANSWERS:
+            assert passes(prefix + name, "any.application.plane", ORCHESTRATOR_EVENT_ID="e1")
+            assert not passes(prefix + name, "sbt.application.plane", tenantRegistrationId="of another job")
+    assert not passes("sbt_aws_billingSuccess", "sbt.control.plane")
+
+
+def test_the_rule_for_sbt_passes_on_every_type_that_its_consumers_take() -> None:
+    taken = [event_type for consumer in sbt for event_type in consumer.types]
+
+    names = [*SBT_REQUESTS, *SBT_ANSWERS]
+    assert sorted(taken) == sorted(prefix + name for prefix in ("sbt_aws_", "") for name in names)
+
+
+def test_without_a_source_of_sbt_there_is_no_rule_for_it(account: tuple[dict[str, str], dict[str, str]]) -> None:
+    assert not [name for name in account[1] if name.startswith("Sbt")]
 
 
 OWN_SOURCES = [
@@ -627,7 +679,7 @@ def test_every_rule_may_invoke_the_function(template: dict[str, Any]) -> None:
     permissions = [body for body in template["Resources"].values() if body["Type"] == "AWS::Lambda::Permission"]
 
     given = {body["Properties"]["SourceArn"]["Fn::GetAtt"][0]: body.get("Condition") for body in permissions}
-    assert given == {"StartRule": None, "EndingRule": None, "BuildStateRule": None}
+    assert given == {"StartRule": None, "EndingRule": None, "BuildStateRule": None, "SbtRule": "HasSbt"}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""Registers the consumers of SBT's requests, and the one that stores in the tenant record how a request ended."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from pydantic import ValidationError
+
+from orchestrator.action import UpdateTenant
+from orchestrator.consumer import Context
+from orchestrator.details import BuildDetail
+from orchestrator.ending_event import Ended, EndingEvent
+from orchestrator.errors import InvalidEvent, shown
+from orchestrator.event import Event
+from orchestrator.lifecycle.status import TenantStatus, failed, reached
+from orchestrator.registry import Registry
+from orchestrator.run import EVENT_ID_VARIABLE
+from orchestrator.sbt.requests import Offboarding, Onboarding
+from orchestrator.sbt.script_job import REGISTRATION_ID, ScriptJob
+from orchestrator.values.validation import explain
+
+APPLICATION_PLANE = "sbt.application.plane"
+"""Source of the application plane's events, unless SBT's `EventManager` is given another one."""
+
+PREFIXES = ("sbt_aws_", "")
+"""What the types of SBT's events begin with: SBT has put a prefix before its types since June 2025.
+
+A request is answered in the form in which it has come.
+"""
+
+ONBOARDING = ScriptJob(
+    string_variables=("tenantId", REGISTRATION_ID, "tenantName", "email", "tier"), json_variables=("prices",)
+)
+OFFBOARDING = ScriptJob(string_variables=("tenantId", REGISTRATION_ID, "tenantName", "email", "tier"))
+
+_STATUSES = {
+    "provisionSuccess": TenantStatus.PROVISIONED,
+    "provisionFailure": TenantStatus.PROVISIONING_FAILED,
+    "deprovisionSuccess": TenantStatus.DEPROVISIONED,
+    "deprovisionFailure": TenantStatus.DEPROVISIONING_FAILED,
+}
+
+
+def script_jobs(
+    onboarding: ScriptJob = ONBOARDING, offboarding: ScriptJob = OFFBOARDING, *, source: str = APPLICATION_PLANE
+) -> Registry:
+    """Create the consumers of SBT's requests.
+
+    Args:
+        onboarding: What the jobs that provision tenants take and give back.
+        offboarding: What the jobs that deprovision tenants take and give back.
+        source: The source of the events that answer the requests. The control plane must expect it: its `EventManager`
+            has the property `applicationPlaneEventSource`.
+    """
+    registry = Registry()
+    provision, deprovision = Onboarding(onboarding), Offboarding(offboarding)
+    for prefix in PREFIXES:
+        registry.consumer(
+            f"{prefix}onboardingRequest",
+            name=f"{prefix}provision_tenant",
+            ending=_ending(f"{prefix}provision", source, provision.answer),
+        )(provision.start)
+        registry.consumer(
+            f"{prefix}offboardingRequest",
+            name=f"{prefix}deprovision_tenant",
+            ending=_ending(f"{prefix}deprovision", source, deprovision.answer),
+        )(deprovision.start)
+    registry.consumer(*(prefix + name for prefix in PREFIXES for name in _STATUSES), when=is_own)(store_ending)
+    return registry
+
+
+def is_own(event: Event) -> bool:
+    """Whether the function has published an answer. SBT's own jobs may publish such events on the same bus."""
+    return EVENT_ID_VARIABLE in event.detail
+
+
+def store_ending(event: Event[Any], context: Context) -> UpdateTenant:
+    """Store in the tenant record how a request ended.
+
+    Raises:
+        InvalidEvent: The event, which names the request, names no tenant.
+    """
+    try:
+        typed: Event[BuildDetail] = replace(event, detail=BuildDetail.model_validate(event.detail))
+    except ValidationError as error:
+        problems = explain(error, root="detail")
+        raise InvalidEvent(f"{shown(event.type)} event {shown(event.id)}: {problems}") from None
+    status = _STATUSES[event.type.removeprefix(PREFIXES[0])]
+    record = context.tenants.get(typed.detail.tenant.id) or {}
+    is_failure = event.type.endswith("Failure")
+    return failed(typed, status, record) if is_failure else reached(typed, status, record)
+
+
+def _ending(verb: str, source: str, detail: Callable[[Ended], dict[str, Any]]) -> EndingEvent:
+    return EndingEvent(
+        success=f"{verb}Success", failure=f"{verb}Failure", source=source, detail=detail, keeps=(REGISTRATION_ID,)
+    )
