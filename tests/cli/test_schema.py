@@ -24,14 +24,20 @@ from orchestrator.event import EventType
 from orchestrator.intake import eventbridge
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.lifecycle.endings import ENDINGS
+from orchestrator.sbt import registry as sbt
 from tests.contract.own import registry as own
 from tests.support.contract import problems
 from tests.support.events import EVENTS, changed, sample
 
 COMMITTED = EVENTS / "asyncapi.yaml"
 DOCUMENT: dict[str, Any] = yaml.safe_load(COMMITTED.read_text(encoding="utf-8"))
-SEVERAL = ("sqs-batch.json", "custom-event-bus.json")
-SINGLE = sorted(file for file in EVENTS.glob("*.json") if file.name not in SEVERAL)
+OTHERS = (
+    "sqs-batch.json",
+    "custom-event-bus.json",
+    "sbt-onboarding-request.json",
+    "sbt-offboarding-request.json",
+)
+SINGLE = sorted(file for file in EVENTS.glob("*.json") if file.name not in OTHERS)
 
 
 def accepts(schema: dict[str, Any], detail: Any) -> bool:
@@ -48,6 +54,15 @@ def test_the_committed_document_is_what_the_command_prints(capsys: pytest.Captur
 @pytest.mark.parametrize("file", SINGLE, ids=lambda file: file.stem)
 def test_a_sample_fits_the_document(file: Path) -> None:
     assert problems(DOCUMENT, json.loads(file.read_text(encoding="utf-8"))) == []
+
+
+@pytest.mark.parametrize("name", ["sbt-onboarding-request", "sbt-offboarding-request"])
+def test_a_sample_of_sbt_fits_the_document_of_its_consumers(name: str) -> None:
+    contract = document(sbt, "sbt:registry")
+
+    assert problems(contract, sample(name)) == []
+    missing = problems(contract, changed(sample(name), "detail.tenantRegistrationId", ...))
+    assert missing == ["'tenantRegistrationId' is a required property"]
 
 
 def test_the_events_in_the_sample_of_a_batch_fit_the_document() -> None:

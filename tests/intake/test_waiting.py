@@ -11,6 +11,7 @@ from moto.backends import get_backend
 from orchestrator import (
     Application,
     ConfigurationError,
+    EndingEvent,
     Event,
     InvalidEvent,
     Job,
@@ -371,6 +372,7 @@ def test_a_message_with_malformed_names_is_refused(handler: Application, queues:
     [
         ("TENANT_SUSPENDED_SUCCESS", "me"),
         ("TENANT_SUSPENDED_FAILURE", "me"),
+        ("Tenant frozen", "me"),
         ("Scheduled Event", "aws.events"),
         ("Scheduled Event", "aws.scheduler"),
         ("CodeBuild Build State Change", "aws.codebuild"),
@@ -381,6 +383,7 @@ def test_events_about_endings_and_schedules_never_wait(
 ) -> None:
     registry = Registry()
     registry.consumer(event_type, name="start")(lambda event: StartJob(name="job"))
+    registry.consumer("Freeze tenant", name="freeze", ending=EndingEvent(success="Tenant frozen"))(lambda event: None)
     handler = create_handler(registry, builders={"CODE_BUILD": builder})
 
     with pytest.raises(Unavailable):

@@ -12,6 +12,7 @@ import pytest
 from orchestrator import (
     Application,
     ConfigurationError,
+    EndingEvent,
     Event,
     InvalidEvent,
     PublishEvent,
@@ -457,6 +458,17 @@ def test_an_event_id_that_is_too_long_to_follow_its_job_is_named(aws: Requests) 
     refused_record(create_handler(registry), event, "cannot be followed: the names of job, event")
 
     assert aws == []
+
+
+def test_what_is_too_long_to_be_kept_for_the_ending_of_a_job_is_named(aws: Requests) -> None:
+    registry = Registry()
+    ending = EndingEvent(keeps=["order"])
+    registry.consumer("TENANT_PROVISIONING", name="start", ending=ending)(lambda event: StartJob(name="project"))
+    event = changed(sample("tenant-provisioning"), "detail.order", "x" * 500_000)
+
+    refused_record(create_handler(registry), event, "and what is kept of the event, have")
+
+    assert "StartBuild" not in aws.operations
 
 
 # Large events that can be handled
