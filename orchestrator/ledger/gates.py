@@ -79,8 +79,9 @@ class Gates:
         """Look at some runs in a gate, take those out that are not followed any more, and wake an event for each.
 
         Returns:
-            The gate's item without these runs; the same object if no run could be taken out.
+            The gate's item after that; the same object if no run could be taken out.
         """
+        taken = 0
         for member in gate.some_runs_in(item):
             run_id, follower = gate.run_of(member), gate.follower_of(member)
             record = self._read(run_id)
@@ -91,11 +92,13 @@ class Gates:
             else:
                 changes = [gate.gone(run_id, follower), gate.leaving(key, member, record)]
             with suppress(Conflict):  # the run is just joining, or leaving
-                if not any(self._table.change_all(changes)):
-                    item = gate.without(key, item, {member: record})
-                    self._wake_next(key, item)
+                taken += not any(self._table.change_all(changes))
+        if not taken:
+            return item
+        item = self._table.get(key) or {}  # an event may have begun to wait since it was read
+        self._wake_next(key, item, taken)
         return item
 
-    def _wake_next(self, key: str, item: Item) -> None:
+    def _wake_next(self, key: str, item: Item, most: int = 1) -> None:
         if OPEN_JOB in item and self._line is not None and gate.room_in(key, item) and deadline.has_time():
-            self._line.wake(key, 1)
+            self._line.wake(key, most)
