@@ -11,6 +11,7 @@ from orchestrator.errors import ConfigurationError, OrchestratorError, Unavailab
 # Error codes that mean "try again later" in the services that this package uses.
 _THROTTLED = frozenset(
     {
+        "KmsThrottlingException",
         "ProvisionedThroughputExceededException",
         "RequestLimitExceeded",
         "SlowDown",
@@ -82,7 +83,7 @@ def aws_errors(
 def _from_answer(
     error: exceptions.ClientError, failure: str, rejected: type[OrchestratorError], role: str
 ) -> OrchestratorError:
-    code = error.response.get("Error", {}).get("Code", "Unknown")
+    code = code_of(error)
     if is_temporary(error.response):
         return Unavailable(f"{failure}: AWS answered {code}; a retry may succeed")
     if is_denied(error.response):
@@ -90,6 +91,26 @@ def _from_answer(
     if code == "ResourceNotFoundException":
         return ConfigurationError(f"{failure}: AWS answered {code}; create it or correct its name or region")
     return rejected(f"{failure}: AWS answered {code} to {error.operation_name}; correct the request")
+
+
+def raise_in_doubt(error: exceptions.ClientError, failure: str) -> None:
+    """Raise `Unavailable` if the SDK sent a request to start something more than once, and AWS refused the last try.
+
+    The answer to an earlier try may have been lost, so the request may have been carried out.
+
+    Args:
+        error: The error that the last try led to.
+        failure: Start of the error message.
+    """
+    if error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0:
+        raise Unavailable(
+            f"{failure}: AWS answered {code_of(error)} to the SDK's second try; a retry may succeed"
+        ) from None
+
+
+def code_of(error: exceptions.ClientError) -> str:
+    """Return the code by which AWS names an error."""
+    return str(error.response.get("Error", {}).get("Code", "Unknown"))
 
 
 def is_denied(answer: Mapping[str, Any]) -> bool:

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from botocore.exceptions import ClientError
 
-from orchestrator.aws.errors import aws_errors
+from orchestrator.aws.console import console
+from orchestrator.aws.errors import aws_errors, code_of, raise_in_doubt
 from orchestrator.errors import JobRejected, Unavailable, WaitReason, shown
 from orchestrator.job import Ending, Job, Run, StartedJob
 from orchestrator.run import RUN_ID_VARIABLE
@@ -21,11 +22,6 @@ if TYPE_CHECKING:
 
 # A project's name (https://docs.aws.amazon.com/codebuild/latest/APIReference/API_CreateProject.html) or its ARN.
 _PROJECT = re.compile(r"(arn:[a-z-]+:codebuild:[a-z0-9-]+:\d{12}:project/)?[A-Za-z0-9][A-Za-z0-9_-]{1,149}")
-_CONSOLES = {
-    "aws": "console.aws.amazon.com",
-    "aws-cn": "console.amazonaws.cn",
-    "aws-us-gov": "console.amazonaws-us-gov.com",
-}
 IN_PROGRESS = "IN_PROGRESS"
 SUCCEEDED = "SUCCEEDED"
 _FAILED = ("FAILED", "FAULT", "TIMED_OUT", "CLIENT_ERROR", "STOPPED")
@@ -72,12 +68,12 @@ class CodeBuild:
             except ClientError as error:
                 # CodeBuild also refuses a token that it got before with other parameters. An earlier try sent other
                 # variables if the tier has changed since.
-                found = self._searched(job) if _code(error) == "InvalidInputException" else None
+                found = self._searched(job) if code_of(error) == "InvalidInputException" else None
                 if found is not None:
                     return found
-                _raise_in_doubt(error, failure)
+                raise_in_doubt(error, failure)
                 _raise_known(error, failure)
-                if _code(error) == "InvalidInputException":
+                if code_of(error) == "InvalidInputException":
                     size = sum(len(text.encode()) for variable in job.variables.items() for text in variable)
                     raise JobRejected(
                         f"{failure}: AWS answered InvalidInputException to StartBuild; correct the project or its "
@@ -130,19 +126,8 @@ class CodeBuild:
         return None
 
 
-def _raise_in_doubt(error: ClientError, failure: str) -> None:
-    """Raise `Unavailable` if the SDK sent a request to start a build more than once, and AWS refused the last try.
-
-    The answer to an earlier try may have been lost, so the build may have been started.
-    """
-    if error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0:
-        raise Unavailable(
-            f"{failure}: AWS answered {_code(error)} to the SDK's second try; a retry may succeed"
-        ) from None
-
-
 def _raise_known(error: ClientError, failure: str) -> None:
-    match _code(error):
+    match code_of(error):
         case "ResourceNotFoundException":
             raise JobRejected(
                 f"{failure}: the project does not exist; create it, or correct its name (jobName) or CODE_BUILD_REGION"
@@ -153,10 +138,6 @@ def _raise_known(error: ClientError, failure: str) -> None:
                 ambiguous=False,
                 waits_for=WaitReason.BUILD_QUEUE_FULL,
             ) from None
-
-
-def _code(error: ClientError) -> str:
-    return str(error.response.get("Error", {}).get("Code"))
 
 
 def build_variables(variables: Iterable[Mapping[str, Any]]) -> dict[str, str]:
@@ -228,21 +209,15 @@ def _run_id(build: Mapping[str, Any]) -> str | None:
 
 
 def console_link(arn: str) -> str | None:
-    """Return the link to a build's page in the AWS console.
-
-    Return `None` if `_CONSOLES` has no console host for the build's AWS partition. An example of such a partition is
-    `aws-iso`.
+    """Return the link to a build's page in the AWS console; `None` if the console's host is not known.
 
     Args:
         arn: The build's ARN.
     """
-    _, partition, _, region, account, resource = arn.split(":", 5)
-    host = _CONSOLES.get(partition)
-    if host is None:
+    address = console(arn)
+    if address is None:
         return None
+    _, _, _, region, account, resource = arn.split(":", 5)
     build = resource.removeprefix("build/")
     project = build.partition(":")[0]
-    return (
-        f"https://{region}.{host}/codesuite/codebuild/{account}/projects/{project}"
-        f"/build/{quote(build, safe='')}/?region={region}"
-    )
+    return f"{address}/codesuite/codebuild/{account}/projects/{project}/build/{quote(build, safe='')}/?region={region}"
