@@ -25,7 +25,7 @@ import trim_sdk
 # Lambda's Python runs on Amazon Linux 2023 (glibc 2.34), which supports wheels for glibc 2.28.
 PLATFORMS = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28"}
 # The artifact keeps the SDK's data files only for these services, because those for all services are most of its size.
-AWS_SERVICES = ("codebuild", "dynamodb", "events", "secretsmanager", "sqs")
+AWS_SERVICES = ("codebuild", "dynamodb", "events", "secretsmanager", "sqs", "stepfunctions")
 # The artifact does not contain these parts of the package, because only a developer's machine uses them.
 LEFT_OUT = ("cli", "local", "testing", "Dockerfile")
 

@@ -1,4 +1,4 @@
-"""Turns tenant lifecycle events on EventBridge into CodeBuild and Jenkins jobs, as one AWS Lambda function."""
+"""Turns tenant lifecycle events on EventBridge into jobs of build systems, as one AWS Lambda function."""
 
 from orchestrator.action import (
     Action,

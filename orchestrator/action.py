@@ -14,8 +14,8 @@ class StartJob:
     """Start one job of a build system.
 
     Attributes:
-        name: The job's name: a CodeBuild project's name or ARN, or a Jenkins job's full name such as
-            `tenants/scale-down`.
+        name: The job's name: a CodeBuild project's name or ARN, a Jenkins job's full name such as
+            `tenants/scale-down`, or a state machine's ARN.
         builder: Name of the builder, for example `CODE_BUILD`. If it is `None`, the setting `DEFAULT_BUILDER` names the
             builder.
         variables: The job's variables whose names or values come from an event. A name that could change how the build

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from orchestrator.performers.callbacks import Callbacks
 
 
-_NEVER_WAITING = ("aws.codebuild", "aws.events", "aws.scheduler")
+_NEVER_WAITING = ("aws.codebuild", "aws.events", "aws.scheduler", "aws.states")
 
 
 class Ports(TypedDict):
@@ -254,9 +254,10 @@ class Application:
     def _may_wait(self, event: Event[Any]) -> bool:
         """Return whether the event may be sent to the waiting queue.
 
-        Three kinds of events may not: events about the endings of runs, events about the state changes of builds, and
-        events of schedules. These events report that runs have ended, or lead to a search for such runs. Events in the
-        waiting queue may be waiting for a run to end, so an event of these kinds must not wait behind them.
+        Three kinds of events may not: events about the endings of runs, events about the state changes of builds and
+        executions, and events of schedules. These events report that runs have ended, or lead to a search for such
+        runs. Events in the waiting queue may be waiting for a run to end, so an event of these kinds must not wait
+        behind them.
         """
         return not reports_ending(event.type, self.registry) and event.source not in _NEVER_WAITING
 

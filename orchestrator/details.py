@@ -334,7 +334,7 @@ class BuildDetail(_Model):
 
     @property
     def build(self) -> str | None:
-        """The id of a CodeBuild build, or the URL of a Jenkins build; `None` if the detail has neither."""
+        """The id of a CodeBuild build, or the URL of another build or execution; `None` if the detail has neither."""
         return self.build_id or self.build_url
 
 

@@ -32,8 +32,9 @@ class Run:
     """One execution of a job that the build system has accepted.
 
     Attributes:
-        id: The run's id in the build system: the id of a CodeBuild build, or the number of a Jenkins queue item. (A
-            Jenkins build gets its own number only later.) `id` is `None` if the build system did not return an id.
+        id: The run's id in the build system: the id of a CodeBuild build, the ARN of a Step Functions execution, or the
+            number of a Jenkins queue item. (A Jenkins build gets its own number only later.) `id` is `None` if the
+            build system did not return an id.
         link: Address of a web page about the run.
         build_number: Number of the run's build, if this number differs from `id`, as it does in Jenkins. It is `None`
             as long as the number is unknown.

@@ -103,8 +103,8 @@ class Settings(BaseModel):
             has no `ORCHESTRATOR_RUN_ID`. Without this id, the event cannot be checked against the ledger's record of
             the run: anyone who may publish on the bus could have sent the event. Events that this function published
             are accepted without the id. This setting needs `idempotency_table`.
-        publish_build_endings: Whether this function publishes how CodeBuild builds ended. Set it to false if the builds
-            publish their endings themselves.
+        publish_build_endings: Whether this function publishes how builds of CodeBuild and executions of Step Functions
+            ended. Set it to false if they publish their endings themselves.
         failure_queue_url: URL of the SQS queue to which messages that cannot be handled are moved. Without this
             setting, such a message stays in the queue that it came from, and the redrive policy of that queue applies.
             The URL is checked only when it is used, because `sam local` passes the queue's name instead of its URL.

@@ -70,7 +70,8 @@ def create_handler(
     Args:
         registry: The registry of the consumers. Further consumers can be registered at any time.
         settings: The settings; by default, they are read from environment variables.
-        builders: Further builders by name. A builder with the name `CODE_BUILD` or `JENKINS` replaces the built-in one.
+        builders: Further builders by name. A builder with the name of a built-in one (`CODE_BUILD`, `JENKINS` or
+            `STEP_FUNCTIONS`) replaces it.
         tiers: The source of tier details; by default, the DynamoDB table in `settings.tier_details_table`.
         tenants: The store of tenant records; by default, the DynamoDB table in `settings.data_store_table`.
 
@@ -91,6 +92,7 @@ def create_handler(
         built_in={
             "CODE_BUILD": partial(_codebuild, settings, clients),
             "JENKINS": partial(_jenkins, settings, clients),
+            "STEP_FUNCTIONS": partial(_step_functions, clients),
         },
         builders=builders or {},
         events=partial(clients.get, "events", settings.event_bus_aws_region or settings.aws_region),
@@ -149,6 +151,12 @@ def _jenkins(settings: Settings, clients: Clients) -> Builder:
     credentials = Credentials(settings.jenkins_credentials_secret, secrets_manager)
     connection = Connection(settings.jenkins_url, credentials, settings.jenkins_ca_bundle)
     return Jenkins(connection, telemetry.logger.warning, build_lookup=settings.jenkins_build_lookup)
+
+
+def _step_functions(clients: Clients) -> Builder:
+    from orchestrator.builders.step_functions import StepFunctions
+
+    return StepFunctions(partial(clients.get, "stepfunctions"))  # a state machine's ARN has the region
 
 
 def _tier_details(settings: Settings, dynamodb: Any) -> TierDetails:

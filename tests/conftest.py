@@ -54,12 +54,13 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def requests() -> Iterator[Requests]:
-    """Record every AWS request as the SDK sends it."""
+    """Record every AWS request of a JSON protocol (not those of S3 and CloudFormation) as the SDK sends it."""
     sent = Requests()
 
     def record(request: Any, **_: Any) -> None:
         target = request.headers.get("X-Amz-Target", b"").decode()
-        sent.append((target.rpartition(".")[2], json.loads(request.body)))
+        if target:
+            sent.append((target.rpartition(".")[2], json.loads(request.body)))
 
     entry = ("before-send", record)
     handlers.BUILTIN_HANDLERS.insert(0, entry)

@@ -132,7 +132,9 @@ def test_an_invalid_region_is_named(name: str) -> None:
 
 
 def test_an_unknown_default_builder_is_named_when_the_handler_is_created() -> None:
-    with pytest.raises(ConfigurationError, match=r"'JENKIN' is not registered \(registered: CODE_BUILD, JENKINS\)"):
+    with pytest.raises(
+        ConfigurationError, match=r"'JENKIN' is not registered \(registered: CODE_BUILD, JENKINS, STEP_FUNCTIONS\)"
+    ):
         create_handler(Registry(), settings=Settings(default_builder="JENKIN"))
 
 

@@ -1,6 +1,7 @@
-"""SnapStart support."""
+"""What is imported when, and SnapStart support."""
 
 import random
+import subprocess
 import sys
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -56,3 +57,16 @@ def test_without_snapstart_nothing_is_registered(hooks: dict[str, list[Hook]]) -
     create_handler(Registry())
 
     assert hooks == {"before": [], "after": []}
+
+
+def test_builders_that_are_not_used_are_not_imported() -> None:
+    code = (
+        "import sys\n"
+        "import orchestrator.handler\n"
+        "print([name for name in sys.modules if name.startswith('orchestrator.builders.')])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert "orchestrator.builders.codebuild" in done.stdout
+    assert "jenkins" not in done.stdout
+    assert "step_functions" not in done.stdout

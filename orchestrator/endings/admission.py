@@ -6,7 +6,7 @@ from typing import Any
 
 from orchestrator.details import find_tenant_id
 from orchestrator.ending_event import Declarations, declaration_of, reports_ending
-from orchestrator.endings.publisher import HAS_FAILED, close_run, ending_variables, project_name
+from orchestrator.endings.publisher import HAS_FAILED, bare_name, close_run, ending_variables
 from orchestrator.errors import InvalidEvent, shown
 from orchestrator.event import Event, EventType, RunEnding
 from orchestrator.job import StartedJob
@@ -173,7 +173,7 @@ def _check_build(job: StartedJob, detail: Mapping[str, Any]) -> None:
     Raises:
         UnknownRun: It names another one.
     """
-    build, project = detail.get("CODEBUILD_BUILD_ID"), project_name(job.name)
+    build, project = detail.get("CODEBUILD_BUILD_ID"), bare_name(job.name)
     if build is not None and job.builder == "CODE_BUILD":
         if build != job.id if job.id is not None else not str(build).startswith(f"{project}:"):
             raise UnknownRun(f"that run of CodeBuild project {shown(project)} is another build than the event names")

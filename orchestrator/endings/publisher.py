@@ -159,8 +159,13 @@ def ending_variables(job: StartedJob, detail: Mapping[str, Any]) -> dict[str, An
     return own
 
 
-def project_name(name: str) -> str:
-    """Return the name of a CodeBuild project. The argument is the project's ARN, or already the name."""
+def bare_name(name: str) -> str:
+    """Return a job's name in the form that AWS' events about its runs have.
+
+    This is the name of a CodeBuild project, without its ARN, or the ARN of a state machine, without a version or alias.
+    """
+    if ":stateMachine:" in name:
+        return ":".join(name.split(":")[:7])
     return name.rpartition(":project/")[2]
 
 
@@ -175,8 +180,8 @@ def _is_about(action: PublishEnding, record: Record) -> bool:
     return (
         job.follow
         and job.id in (None, action.build)
-        and (job.builder, project_name(job.name), job.tenant_id)
-        == (action.builder, project_name(action.name), action.tenant_id)
+        and (job.builder, bare_name(job.name), job.tenant_id)
+        == (action.builder, bare_name(action.name), action.tenant_id)
     )
 
 

@@ -1,4 +1,8 @@
-"""Publishes how runs ended. The consumers here handle CodeBuild's events about builds, and the events of a schedule."""
+"""Publishes how runs ended.
+
+The consumers here handle the events of CodeBuild and Step Functions about builds and executions, and the events of a
+schedule.
+"""
 
 from typing import Any
 
@@ -13,6 +17,7 @@ from orchestrator.registry import Registry
 from orchestrator.run import RUN_ID_VARIABLE, TENANT_ID_VARIABLE
 
 STATE_CHANGE = "CodeBuild Build State Change"
+STATUS_CHANGE = "Step Functions Execution Status Change"
 SCHEDULED = "Scheduled Event"
 
 _SCHEDULERS = ("aws.scheduler", "aws.events")
@@ -37,6 +42,14 @@ def is_of_codebuild(event: Event) -> bool:
     The event's source proves who sent it, because only AWS can publish events whose source begins with `aws.`.
     """
     return event.source == "aws.codebuild"
+
+
+def is_of_step_functions(event: Event) -> bool:
+    """Whether Step Functions sent the event.
+
+    The event's source proves who sent it, because only AWS can publish events whose source begins with `aws.`.
+    """
+    return event.source == "aws.states"
 
 
 class _Environment(BaseModel, defer_build=True):
@@ -93,6 +106,55 @@ def publish_build_ending(event: Event[BuildStateChange], context: Context) -> Pu
             reason=ended(build.build_id, build.status),
             variables={**variables, **own_variables(build.build_id, succeeded=succeeded)},
         ),
+    )
+
+
+class ExecutionStatusChange(BaseModel):
+    """The fields that this package uses in the detail of an event `Step Functions Execution Status Change`.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html
+
+    Attributes:
+        sent: The execution's input; `None` if it is too large for the event.
+        output: The execution's output; `None` if it has none, or if it is too large for the event.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True, defer_build=True)
+
+    arn: str = Field(alias="executionArn")
+    machine: str = Field(alias="stateMachineArn")
+    name: str
+    status: str
+    sent: str | None = Field(default=None, alias="input", repr=False)
+    output: str | None = Field(default=None, repr=False)
+    error: str | None = None
+
+
+@registry.consumer(STATUS_CHANGE, when=is_of_step_functions, leads_to=[ENDINGS])
+def publish_execution_ending(event: Event[ExecutionStatusChange], context: Context) -> PublishEnding | None:
+    """Publish how an execution ended.
+
+    Returns:
+        The action that publishes the ending. `None` if the execution is still running, or if its name is not the run
+        id in its input because the Lambda function did not start it. Also `None` if the event lacks the input, which
+        is then so large that only the sweep finds the ending, or if `PUBLISH_BUILD_ENDINGS` is false.
+    """
+    if not context.settings.publish_build_endings:
+        return None
+    from orchestrator.builders.step_functions import ending_of, variables_in  # needed only if Step Functions is used
+
+    execution = event.detail
+    ending = ending_of(execution.arn, execution.status, execution.sent, execution.output, execution.error)
+    sent = variables_in(execution.sent)
+    if ending is None or sent.get(RUN_ID_VARIABLE) != execution.name:
+        return None
+    return PublishEnding(
+        run_id=execution.name,
+        builder="STEP_FUNCTIONS",
+        name=execution.machine,
+        build=execution.arn,
+        tenant_id=sent.get(TENANT_ID_VARIABLE) or None,
+        ending=ending,
     )
 
 

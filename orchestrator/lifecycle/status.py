@@ -60,7 +60,7 @@ def status_of(
         event: The event that leads to the status. Its time is stored.
         status: The new status.
         run_id: The run that led to the status, if any.
-        build: The id of the CodeBuild build, or the URL of the Jenkins build, that led to the status, if any.
+        build: The id of the CodeBuild build, or the URL of another build or execution, that led to the status, if any.
         reason: Why something failed. Only its first 1,000 characters are stored.
 
     Returns:

@@ -17,6 +17,7 @@ from orchestrator.local import sandbox
 from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.control_plane import ControlPlane, standing_in
 from orchestrator.local.jenkins import JenkinsServer
+from orchestrator.local.step_functions import StepFunctionsServer
 from orchestrator.timing import clock
 
 REGION = "us-east-1"
@@ -73,22 +74,30 @@ def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
     ends, this process's environment variables are changed so that the function uses the emulated servers.
 
     Args:
-        jobs: Names of jobs to create besides those of the sample tiers. Every name becomes a Jenkins job. Names without
-            a slash become CodeBuild projects, too; CodeBuild allows no slash in a project's name.
+        jobs: Names of jobs to create besides those of the sample tiers. The ARN of a state machine becomes a state
+            machine. Every other name becomes a Jenkins job. Names without a slash become CodeBuild projects, too;
+            CodeBuild allows no slash in a project's name.
 
     Raises:
         ConfigurationError: moto is not installed.
     """
-    with _moto(), _sandbox({}, jobs) as surroundings:
+    with (
+        _moto(),
+        _step_functions(jobs) as machines,
+        _sandbox({"AWS_ENDPOINT_URL_SFN": machines.url}, jobs) as surroundings,
+    ):
         yield surroundings
 
 
 @contextmanager
-def with_codebuild(jobs: Sequence[str] = ()) -> Iterator[tuple[Surroundings, CodeBuildServer]]:
+def with_build_systems(
+    jobs: Sequence[str] = (),
+) -> Iterator[tuple[Surroundings, CodeBuildServer, StepFunctionsServer]]:
     """Emulate AWS, Jenkins and the control plane as `embedded` does, but use `CodeBuildServer` for CodeBuild.
 
     In `embedded`, moto emulates CodeBuild: its builds end by themselves, and do not keep their variables. The builds of
-    `CodeBuildServer` keep their variables, and run until the caller ends them.
+    `CodeBuildServer` keep their variables, and run until the caller ends them, like the executions of
+    `StepFunctionsServer`.
 
     There are two more differences from `embedded`: the ledger has no unfinished runs at the beginning, and status
     webhooks have an address even if no event names one.
@@ -101,10 +110,11 @@ def with_codebuild(jobs: Sequence[str] = ()) -> Iterator[tuple[Surroundings, Cod
     """
     region = os.environ.get("CODE_BUILD_REGION") or _region()
     callback_url = os.environ.get("CALLBACK_URL") or _CALLBACK_URL
-    with _moto(), CodeBuildServer(now=clock.now().timestamp(), region=region) as codebuild:
-        changes = {"AWS_ENDPOINT_URL_CODEBUILD": codebuild.url, "CALLBACK_URL": callback_url}
-        with _sandbox(changes, jobs, leaves_jobs_open=False) as surroundings:
-            yield surroundings, codebuild
+    now = clock.now().timestamp()
+    with _moto(), CodeBuildServer(now=now, region=region) as codebuild, _step_functions(jobs) as machines:
+        urls = {"AWS_ENDPOINT_URL_CODEBUILD": codebuild.url, "AWS_ENDPOINT_URL_SFN": machines.url}
+        with _sandbox({**urls, "CALLBACK_URL": callback_url}, jobs, leaves_jobs_open=False) as surroundings:
+            yield surroundings, codebuild, machines
 
 
 @contextmanager
@@ -117,8 +127,9 @@ def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundin
 
     Args:
         endpoint_url: The URL of the AWS emulator.
-        jobs: Names of jobs to create besides those of the sample tiers. Every name becomes a Jenkins job. Names without
-            a slash become CodeBuild projects, too; CodeBuild allows no slash in a project's name.
+        jobs: Names of jobs to create besides those of the sample tiers. The ARN of a state machine becomes a state
+            machine. Every other name becomes a Jenkins job. Names without a slash become CodeBuild projects, too;
+            CodeBuild allows no slash in a project's name.
 
     Raises:
         ConfigurationError: `endpoint_url` is malformed.
@@ -129,6 +140,7 @@ def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundin
     with contextlib.ExitStack() as stack:
         try:
             surroundings = stack.enter_context(_sandbox({"AWS_ENDPOINT_URL": endpoint_url}, jobs))
+            sandbox.create_state_machines(jobs)
         except Unavailable:
             raise Unavailable(f"no AWS emulator answers at {endpoint_url}; start it there first") from None
         yield surroundings
@@ -145,8 +157,8 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
     Args:
         host: The address to listen on; `0.0.0.0` is every address of this machine.
         port: The port to listen on; 0 picks a free one.
-        jobs: Names of CodeBuild projects to create besides those of the sample tiers. Names with a slash are ignored,
-            because CodeBuild allows no slash in a project's name.
+        jobs: Names of CodeBuild projects and ARNs of state machines to create besides those of the sample tiers. Names
+            with a slash are ignored, because CodeBuild allows no slash in a project's name.
 
     Yields:
         The URL at which clients on this machine reach the emulator.
@@ -168,10 +180,15 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
         same_for_all = {**TABLES, "DYNAMO_DB_REGION": "", "CODE_BUILD_REGION": ""}
         with _environment({**_NO_REAL_ACCOUNT, **same_for_all, "AWS_ENDPOINT_URL": url}, region=REGION):
             sandbox.fill(jobs)
+            sandbox.create_state_machines(jobs)
             sandbox.leave_jobs_open()
         yield url
     finally:
         server.stop()
+
+
+def _step_functions(jobs: Sequence[str]) -> StepFunctionsServer:
+    return StepFunctionsServer(sandbox.state_machines(jobs), now=clock.now().timestamp())
 
 
 def _moto() -> AbstractContextManager[object]:

@@ -16,7 +16,8 @@ from orchestrator.local.runs import EmulatedRuns
 from orchestrator.local.story import Story
 from orchestrator.local.world import World
 
-BUS, CODEBUILD, SCHEDULE, WAITING_QUEUE = "the bus", "CodeBuild", "the schedule", "the waiting queue"
+BUS, SCHEDULE, WAITING_QUEUE = "the bus", "the schedule", "the waiting queue"
+_SENDERS = {"CODE_BUILD": "CodeBuild", "STEP_FUNCTIONS": "Step Functions"}
 
 # A whole life has some twenty events. Each event or message in a file may begin one.
 _MOST_EVENTS = 50
@@ -64,7 +65,7 @@ class Life:
         self._is_strict = is_strict
         self._answered = answered
         self._failed = failed
-        self._runs = EmulatedRuns(world.codebuild, world.jenkins, failing)
+        self._runs = EmulatedRuns(world.codebuild, world.jenkins, world.step_functions, failing)
         self._arrived: deque[tuple[dict[str, Any], str]] = deque()
         self._tenants: dict[str, None] = {}  # a set that keeps the order
         self._idle_tries = 0
@@ -178,7 +179,7 @@ class Life:
             return False
         self._story.ended(ending)
         if ending.event is not None:
-            self._arrived.append((ending.event, CODEBUILD))
+            self._arrived.append((ending.event, _SENDERS[ending.run.builder]))
         return True
 
     def _sweep(self) -> bool:

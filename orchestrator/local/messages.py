@@ -1,4 +1,7 @@
-"""Builds and reads what AWS sends to the function: events of the bus, CodeBuild and the schedule, and SQS batches."""
+"""Builds and reads what AWS sends to the function.
+
+These are events of the bus, CodeBuild, Step Functions and the schedule, and SQS batches.
+"""
 
 import json
 import uuid
@@ -48,6 +51,21 @@ def state_change(build: Mapping[str, Any]) -> dict[str, Any]:
     }
     region = build["arn"].split(":")[3]
     return _event("CodeBuild Build State Change", "aws.codebuild", region, detail, resources=[build["arn"]])
+
+
+def status_change(execution: Mapping[str, Any]) -> dict[str, Any]:
+    """Build the event that Step Functions publishes when the status of an execution has changed.
+
+    https://docs.aws.amazon.com/step-functions/latest/dg/eventbridge-integration.html
+
+    Args:
+        execution: The execution, in the form that Step Functions returns.
+    """
+    given = {name: execution.get(name) for name in ("stopDate", "output", "error", "cause")}
+    arn = execution["executionArn"]
+    region = arn.split(":")[3]
+    detail = {**execution, **given}
+    return _event("Step Functions Execution Status Change", "aws.states", region, detail, resources=[arn])
 
 
 def scheduled(region: str) -> dict[str, Any]:

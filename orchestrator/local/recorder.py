@@ -1,5 +1,6 @@
-"""Records published events and the variables of requested builds, because the emulated AWS keeps neither."""
+"""Records published events and the variables of requested jobs, which the emulated AWS keeps in part or not at all."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -11,15 +12,16 @@ from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.run import RUN_ID_VARIABLE
 
 _START = "before-parameter-build.codebuild.StartBuild"
+_EXECUTE = "before-parameter-build.sfn.StartExecution"
 _PUBLISH = "before-parameter-build.events.PutEvents"
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What one local invocation did: the builds that it requested and the events that it published.
+    """What one local invocation did: the jobs that it requested and the events that it published.
 
     Attributes:
-        variables: The variables of every requested build. The keys are the run ids.
+        variables: The variables of every requested job. The keys are the run ids.
         published: The entry of every published event, as it was given to PutEvents.
     """
 
@@ -27,14 +29,14 @@ class Recording:
     published: list[Mapping[str, Any]] = field(default_factory=list)
 
     def clear(self) -> None:
-        """Remove all builds and events, so that the next invocation starts with none."""
+        """Remove all jobs and events, so that the next invocation starts with none."""
         self.variables.clear()
         self.published.clear()
 
 
 @contextmanager
 def recorded() -> Iterator[Recording]:
-    """Within the `with` block, record the builds that CodeBuild is asked to start, and the published events.
+    """Within the `with` block, record the jobs requested of CodeBuild and Step Functions, and the published events.
 
     Requests are recorded only if their SDK client was created within the block.
     """
@@ -44,11 +46,16 @@ def recorded() -> Iterator[Recording]:
         sent = {variable["name"]: variable["value"] for variable in params.get("environmentVariablesOverride", ())}
         recording.variables[params.get("idempotencyToken", "")] = sent
 
+    def execute(params: dict[str, Any], **_: Any) -> None:
+        sent = json.loads(params.get("input", "{}"))
+        if isinstance(sent, dict):  # a builder of a user's own may send something else
+            recording.variables[params.get("name", "")] = sent
+
     def publish(params: dict[str, Any], **_: Any) -> None:
         recording.published.extend(params["Entries"])
 
     # The SDK has no public hook for clients that a user's handler creates later, so botocore's own list is extended.
-    entries = [(_START, start), (_PUBLISH, publish)]
+    entries = [(_START, start), (_EXECUTE, execute), (_PUBLISH, publish)]
     handlers.BUILTIN_HANDLERS.extend(entries)
     try:
         yield recording

@@ -1,14 +1,15 @@
-"""The runs on the emulated CodeBuild and the emulated Jenkins, in the order in which they were started."""
+"""The runs on the emulated build systems, in the order in which they were started."""
 
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.builders.codebuild import SUCCEEDED, console_link
+from orchestrator.builders import codebuild, step_functions
 from orchestrator.local import messages
 from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.jenkins import Build, JenkinsServer
+from orchestrator.local.step_functions import StepFunctionsServer
 from orchestrator.run import RUN_ID_VARIABLE
 
 
@@ -51,18 +52,27 @@ class EmulatedEnding:
 class EmulatedRuns:
     """Finds the runs that were started, and ends them one by one."""
 
-    def __init__(self, codebuild: CodeBuildServer, jenkins: JenkinsServer, failing: Collection[str]) -> None:
+    def __init__(
+        self,
+        codebuild: CodeBuildServer,
+        jenkins: JenkinsServer,
+        step_functions: StepFunctionsServer,
+        failing: Collection[str],
+    ) -> None:
         """Store the arguments.
 
         Args:
             codebuild: The emulated CodeBuild.
             jenkins: The emulated Jenkins.
+            step_functions: The emulated Step Functions.
             failing: Names of the jobs whose runs fail. All other runs succeed.
         """
         self._codebuild = codebuild
         self._jenkins = jenkins
+        self._step_functions = step_functions
         self._failing = failing
         self._seen_builds = 0
+        self._seen_executions = 0
         self._running: deque[EmulatedRun] = deque()
         self._jobs: set[str] = set()
 
@@ -70,7 +80,13 @@ class EmulatedRuns:
         """Start a build for each item in Jenkins' queue, and return all runs that were started since the last call."""
         builds = self._codebuild.builds[self._seen_builds :]
         self._seen_builds += len(builds)
-        started = [*map(self._codebuild_run, builds), *map(self._jenkins_run, self._jenkins.run_queue())]
+        executions = self._step_functions.executions[self._seen_executions :]
+        self._seen_executions += len(executions)
+        started = [
+            *map(self._codebuild_run, builds),
+            *map(self._execution, executions),
+            *map(self._jenkins_run, self._jenkins.run_queue()),
+        ]
         self._running.extend(started)
         self._jobs.update(run.job for run in started)
         return started
@@ -89,7 +105,10 @@ class EmulatedRuns:
             result = "FAILURE" if has_failed else "SUCCESS"
             self._jenkins.finish(run.job, run.build.number, result)
             return EmulatedEnding(run=run, result=result, event=None)
-        result = "FAILED" if has_failed else SUCCEEDED
+        result = "FAILED" if has_failed else "SUCCEEDED"
+        if run.builder == "STEP_FUNCTIONS":
+            self._step_functions.finish(run.build, result)
+            return EmulatedEnding(run=run, result=result, event=messages.status_change(run.build))
         self._codebuild.finish(run.build, result)
         return EmulatedEnding(run=run, result=result, event=messages.state_change(run.build))
 
@@ -110,6 +129,17 @@ class EmulatedRuns:
             job=build["projectName"],
             id=build["id"],
             run_id=self._codebuild.variables(build).get(RUN_ID_VARIABLE),
-            link=console_link(build["arn"]),
+            link=codebuild.console_link(build["arn"]),
             build=build,
+        )
+
+    def _execution(self, execution: dict[str, Any]) -> EmulatedRun:
+        arn = execution["executionArn"]
+        return EmulatedRun(
+            builder="STEP_FUNCTIONS",
+            job=execution["stateMachineArn"],
+            id=arn,
+            run_id=execution["name"],
+            link=step_functions.console_link(arn),
+            build=execution,
         )

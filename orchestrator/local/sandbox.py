@@ -1,6 +1,6 @@
 """Fills an emulated AWS and an emulated Jenkins with the data and the jobs that the sample events need.
 
-The data are four tiers and the record of one tenant.
+The data are five tiers and the record of one tenant.
 """
 
 import json
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from types_boto3_codebuild import CodeBuildClient
     from types_boto3_dynamodb import DynamoDBClient
     from types_boto3_secretsmanager import SecretsManagerClient
+    from types_boto3_stepfunctions import SFNClient
 
+_MACHINES = "arn:aws:states:us-east-1:123456789012:stateMachine:"
 TIERS: Mapping[str, Mapping[str, Any]] = {
     "BASIC": {
         "jobName": "basic-tenant-provisioning",
@@ -55,6 +57,12 @@ TIERS: Mapping[str, Mapping[str, Any]] = {
         "deploymentJobName": "tenants/enterprise-deployment",
         "deprovisioningJobName": "tenants/enterprise-deprovisioning",
         "builder": "JENKINS",
+        "instanceSize": "xlarge",
+    },
+    "DEDICATED": {
+        "jobName": f"{_MACHINES}dedicated-tenant-provisioning",
+        "deprovisioningJobName": f"{_MACHINES}dedicated-tenant-deprovisioning",
+        "builder": "STEP_FUNCTIONS",
         "instanceSize": "xlarge",
     },
 }
@@ -121,8 +129,8 @@ def fill(jobs: Sequence[str] = ()) -> None:
     The secret contains the credentials for the Jenkins server that the function `jenkins` creates.
 
     Args:
-        jobs: Names of CodeBuild projects to create besides those of the tiers. Names with a slash are ignored, because
-            CodeBuild allows no slash in a project's name.
+        jobs: Names of CodeBuild projects to create besides those of the tiers. Names with a slash, which CodeBuild does
+            not allow, and ARNs of state machines are ignored.
 
     Raises:
         Unavailable: AWS or its emulator does not answer.
@@ -141,7 +149,7 @@ def fill(jobs: Sequence[str] = ()) -> None:
                 item = items.to_item({"tier": tier, **details})
                 dynamodb.put_item(TableName=settings.tier_details_table, Item=item)
         for name in (*_tier_jobs(), *jobs):
-            if "/" not in name:
+            if "/" not in name and not _is_state_machine(name):
                 create_project(codebuild, name)
         _create_secret(clients.get("secretsmanager", settings.aws_region))
         for url in filter(None, (settings.waiting_queue_url, settings.failure_queue_url)):
@@ -209,12 +217,41 @@ def jenkins(jobs: Sequence[str] = ()) -> JenkinsServer:
     The function `fill` stores the server's credentials in a secret. The constant `JENKINS_SECRET` is the secret's name.
 
     Args:
-        jobs: Names of jobs to create besides those of the sample tiers.
+        jobs: Names of jobs to create besides those of the sample tiers. ARNs of state machines are ignored.
     """
     server = JenkinsServer(users={_JENKINS_USER: _JENKINS_TOKEN}, now=clock.now().timestamp())
     for name in (*_tier_jobs(), *jobs):
-        server.add_job(name, _JENKINS_PARAMETERS)
+        if not _is_state_machine(name):
+            server.add_job(name, _JENKINS_PARAMETERS)
     return server
+
+
+def state_machines(jobs: Sequence[str] = ()) -> list[str]:
+    """Return the ARNs of the state machines among the jobs of the sample tiers and `jobs`."""
+    return [name for name in (*_tier_jobs(), *jobs) if _is_state_machine(name)]
+
+
+def create_state_machines(jobs: Sequence[str] = ()) -> None:
+    """Create the state machines of `state_machines` in an AWS emulator, each in the region of its ARN.
+
+    The emulator puts them into its own account, which must be the one in the ARNs.
+
+    Raises:
+        Unavailable: The emulator does not answer.
+    """
+    clients = Clients()
+    with aws_errors("the sandbox could not be set up"):
+        for arn in state_machines(jobs):
+            client: SFNClient = clients.get("stepfunctions", arn.split(":")[3])
+            client.create_state_machine(
+                name=arn.rpartition(":")[2],
+                definition='{"StartAt": "Done", "States": {"Done": {"Type": "Succeed"}}}',
+                roleArn="arn:aws:iam::123456789012:role/service-role/step-functions",
+            )
+
+
+def _is_state_machine(name: str) -> bool:
+    return ":stateMachine:" in name
 
 
 def _tier_jobs() -> list[str]:

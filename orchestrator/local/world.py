@@ -10,10 +10,11 @@ from orchestrator.aws import items
 from orchestrator.aws.clients import Clients
 from orchestrator.ledger.record import OPEN, OPEN_JOB, OPEN_JOBS
 from orchestrator.local.codebuild import CodeBuildServer
-from orchestrator.local.environment import Surroundings, with_codebuild
+from orchestrator.local.environment import Surroundings, with_build_systems
 from orchestrator.local.http_server import Request
 from orchestrator.local.movable_clock import MovableClock, movable
 from orchestrator.local.recorder import Recording, recorded
+from orchestrator.local.step_functions import StepFunctionsServer
 from orchestrator.local.waiting_queue import EmulatedQueue, without_delays
 from orchestrator.settings import Settings
 
@@ -28,12 +29,18 @@ class World:
         region: The function's region.
         jenkins: The emulated Jenkins.
         codebuild: The emulated CodeBuild.
+        step_functions: The emulated Step Functions.
         waiting_queue: The queue in which events wait.
         failure_queue: The queue of messages that could not be handled.
     """
 
     def __init__(
-        self, surroundings: Surroundings, codebuild: CodeBuildServer, recording: Recording, clock: MovableClock
+        self,
+        surroundings: Surroundings,
+        codebuild: CodeBuildServer,
+        step_functions: StepFunctionsServer,
+        recording: Recording,
+        clock: MovableClock,
     ) -> None:
         """Store the arguments. The settings are read from the environment, which must be that of the emulation."""
         settings, clients = Settings.from_environment(), Clients()
@@ -41,6 +48,7 @@ class World:
         self.region = sqs.meta.region_name
         self.jenkins = surroundings.jenkins
         self.codebuild = codebuild
+        self.step_functions = step_functions
         self.waiting_queue = EmulatedQueue(settings.waiting_queue_url or "", sqs)
         self.failure_queue = EmulatedQueue(settings.failure_queue_url or "", sqs)
         self._control_plane = surroundings.control_plane
@@ -50,13 +58,14 @@ class World:
         self._dynamodb: DynamoDBClient = clients.get("dynamodb", settings.dynamo_db_region or settings.aws_region)
 
     def jobs(self) -> set[str]:
-        """Return the names of the jobs on both build systems."""
-        return self.codebuild.projects | self.jenkins.jobs.keys()
+        """Return the names of the jobs on all build systems."""
+        return self.codebuild.projects | self.jenkins.jobs.keys() | self.step_functions.machines.keys()
 
     def advance(self, time: timedelta) -> None:
         """Move the clocks of the function and of the build systems forward."""
         self._clock.advance(time)
         self.codebuild.advance(time.total_seconds())
+        self.step_functions.advance(time.total_seconds())
         self.jenkins.advance(time.total_seconds())
 
     def time_until_check(self) -> timedelta | None:
@@ -108,5 +117,5 @@ def emulated(jobs: Sequence[str] = ()) -> Iterator[World]:
         ConfigurationError: moto is not installed.
     """
     # The hooks of the first two are only in clients that are created later.
-    with recorded() as recording, without_delays(), movable() as clock, with_codebuild(jobs) as emulation:
+    with recorded() as recording, without_delays(), movable() as clock, with_build_systems(jobs) as emulation:
         yield World(*emulation, recording, clock)

@@ -19,7 +19,7 @@ import urllib3
 from moto.server import ThreadedMotoServer
 
 from orchestrator.local import sandbox
-from tests.examples.own_consumers import MACHINE
+from tests.examples.own_consumers import TEMPLATE
 from tests.support.events import EVENTS, changed, sample
 from tests.support.lambda_runtime import PYTHON, Function, build_once, copy_runtime, make_artifact, zipped
 
@@ -144,9 +144,9 @@ def test_the_artifact_has_only_the_package_and_its_dependencies(artifact: Path) 
     assert not list((artifact / "orchestrator").glob("cli*"))
     assert not list((artifact / "orchestrator").rglob("*.md"))
     services = {entry.name for entry in (artifact / "botocore" / "data").iterdir() if entry.is_dir()}
-    assert services == {"codebuild", "dynamodb", "events", "secretsmanager", "sqs"}
+    assert services == {"codebuild", "dynamodb", "events", "secretsmanager", "sqs", "stepfunctions"}
     endpoints = json.loads((artifact / "botocore" / "data" / "endpoints.json").read_text())
-    assert {name for partition in endpoints["partitions"] for name in partition["services"]} <= services
+    assert {name for partition in endpoints["partitions"] for name in partition["services"]} <= {*services, "states"}
 
 
 def test_two_builds_give_the_same_small_zip(artifact: Path, tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def own_artifact(shared: Path) -> Path:
         python.mkdir()
         for part in ("bin", "include", "lib"):
             (python / part).symlink_to(Path(sys.base_prefix) / part)
-        printed = make_artifact(artifact, PYTHON, {**machine, **own, "LAMBDA_AWS_SERVICES": "stepfunctions"})
+        printed = make_artifact(artifact, PYTHON, {**machine, **own, "LAMBDA_AWS_SERVICES": "cloudformation"})
         (shared / "own-artifact.log").write_text(printed)
 
     return build_once(shared / "own-artifact", make)
@@ -231,38 +231,44 @@ def artifact_without_service(artifact: Path, tmp_path: Path) -> Path:
     package = without / "my_consumers"
     package.mkdir()
     (package / "__init__.py").write_text((EXAMPLES / "own_consumers.py").read_text())
-    unreadable = own_builder().replace('boto3.client("stepfunctions")', 'boto3.client("step" + "functions")')
+    unreadable = own_builder().replace('boto3.client("cloudformation")', 'boto3.client("cloud" + "formation")')
     (package / "own_builder.py").write_text(unreadable)
     return without
 
 
 @pytest.fixture
 def own_variables(variables: dict[str, str]) -> dict[str, str]:
-    """The settings that make the custom build system the default; also creates its state machine."""
-    machine = boto3.client("stepfunctions").create_state_machine(
-        name=MACHINE.rpartition(":")[2],
-        definition='{"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}',
-        roleArn="arn:aws:iam::123456789012:role/any",
-    )
-    assert machine["stateMachineArn"] == MACHINE
-    return {**variables, "DEFAULT_BUILDER": "STEP_FUNCTIONS"}
+    """The settings that make the custom build system the default; also stores its template."""
+    bucket, _, key = TEMPLATE.removeprefix("https://").partition("/")
+    place = {"Bucket": bucket.partition(".")[0], "Key": key}
+    template = {
+        "Parameters": {"TenantId": {"Type": "String"}, "Domain": {"Type": "String"}},
+        "Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": {"Ref": "TenantId"}}}},
+    }
+    s3 = boto3.client("s3")
+    s3.create_bucket(Bucket=place["Bucket"], CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_object(**place, Body=json.dumps(template).encode())
+    return {**variables, "DEFAULT_BUILDER": "CLOUD_FORMATION"}
 
 
-SUSPENDED = sample("tenant-provisioning") | {"detail-type": "TENANT_SUSPENDED", "detail": {"tenantId": "t1"}}
+ADDED = sample("tenant-provisioning") | {
+    "detail-type": "TENANT_DOMAIN_ADDED",
+    "detail": {"tenantId": "t1", "domain": "shop.example.com"},
+}
 
 
 def test_a_custom_consumer_starts_a_job_on_a_custom_build_system(
     own_artifact: Path, runtime: Path, own_variables: dict[str, str]
 ) -> None:
     with Function(own_artifact, runtime, own_variables, "my_consumers.lambda_handler") as function:
-        first = function.invoke(SUSPENDED)
-        second = function.invoke(SUSPENDED)
+        first = function.invoke(ADDED)
+        second = function.invoke(ADDED)
         built_in = function.invoke(changed(sample("tenant-provisioning"), "detail.builderConfig.type", "CODE_BUILD"))
 
     (outcome,) = first.body["consumers"][0]["outcomes"]
-    (execution,) = boto3.client("stepfunctions").list_executions(stateMachineArn=MACHINE)["executions"]
-    assert (outcome["status"], outcome["builder"]) == ("started", "STEP_FUNCTIONS")
-    assert outcome["id"] == execution["executionArn"]
+    (stack,) = boto3.client("cloudformation").describe_stacks()["Stacks"]
+    assert (outcome["status"], outcome["builder"]) == ("started", "CLOUD_FORMATION")
+    assert outcome["id"] == stack["StackId"]
     assert second.body["consumers"][0]["outcomes"][0]["status"] == "already started"
     assert built_in.body["consumers"][0]["outcomes"][1]["status"] == "started"
 
@@ -272,9 +278,10 @@ def test_a_custom_package_has_its_bytecode_dependencies_and_services(own_artifac
     pinned = {folder.name for folder in artifact.glob("*.dist-info")}
     added = {folder.name for folder in own_artifact.glob("*.dist-info")} - pinned
     assert added == {f"sortedcontainers-{version('sortedcontainers')}.dist-info"}
-    assert (own_artifact / "botocore" / "data" / "stepfunctions").is_dir()
+    assert (own_artifact / "botocore" / "data" / "cloudformation").is_dir()
+    assert not (artifact / "botocore" / "data" / "cloudformation").exists()
     endpoints = json.loads((own_artifact / "botocore" / "data" / "endpoints.json").read_text())
-    assert "states" in endpoints["partitions"][0]["services"]
+    assert {"cloudformation", "states"} <= endpoints["partitions"][0]["services"].keys()
 
 
 def test_a_service_that_is_not_in_the_artifact_is_named_with_the_variable(
@@ -282,11 +289,11 @@ def test_a_service_that_is_not_in_the_artifact_is_named_with_the_variable(
 ) -> None:
     variables = {**own_variables, "PYTHONDONTWRITEBYTECODE": "1"}  # Lambda's disk is read-only, and root's is not
     with Function(artifact_without_service, runtime, variables, "my_consumers.lambda_handler") as function:
-        failed = function.invoke(SUSPENDED)
+        failed = function.invoke(ADDED)
 
     assert failed.body["errorType"] == "ConfigurationError"
     assert failed.body["errorMessage"] == (
-        "builder 'STEP_FUNCTIONS' needs AWS service 'stepfunctions', which the artifact leaves out; add it to "
+        "builder 'CLOUD_FORMATION' needs AWS service 'cloudformation', which the artifact leaves out; add it to "
         "LAMBDA_AWS_SERVICES and build again"
     )
 

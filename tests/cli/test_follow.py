@@ -17,7 +17,9 @@ from tests.support.events import EVENTS, changed, sample
 PROVISIONING = str(EVENTS / "tenant-provisioning.json")
 STANDARD = str(EVENTS / "tenant-provisioning-enveloped.json")
 ENTERPRISE = str(EVENTS / "tenant-provisioning-jenkins.json")
+DEDICATED = str(EVENTS / "tenant-provisioning-step-functions.json")
 DEPROVISIONING = str(EVENTS / "tenant-deprovisioning.json")
+MACHINE = sandbox.TIERS["DEDICATED"]["jobName"]
 TENANT_ID = sandbox.TENANT["tenantId"]
 
 OWN_HANDLER = """
@@ -59,6 +61,16 @@ only_own.include(registry)
 for name in ("sweep_runs", "publish_build_ending"):
     only_own.remove(name)
 unswept = create_handler(only_own)
+
+on_machines = Registry()
+on_machines.include(lifecycle)
+
+@on_machines.consumer("TENANT_SUSPENDED")
+def execute(event: Event) -> StartJob:
+    machine = "arn:aws:states:eu-central-1:999999999999:stateMachine:suspend"
+    return StartJob(builder="STEP_FUNCTIONS", name=machine, variables={"tenant": event.detail["id"]})
+
+machines = create_handler(on_machines)
 """
 
 
@@ -160,6 +172,7 @@ def test_standard_output_has_one_answer_for_each_event(follow: Follow) -> None:
     [
         (PROVISIONING, "CODE_BUILD premium-tenant-provisioning"),
         (ENTERPRISE, "JENKINS tenants/enterprise-provisioning"),
+        (DEDICATED, f"STEP_FUNCTIONS {MACHINE}"),
     ],
 )
 def test_a_started_job_is_printed_with_the_ids_and_the_link_of_the_answer(follow: Follow, file: str, job: str) -> None:
@@ -212,9 +225,37 @@ def test_on_jenkins_a_sweep_finds_the_end_of_each_job(follow: Follow) -> None:
     assert done.types.count("Scheduled Event") == 2
 
 
+def test_on_step_functions_an_event_reports_the_end_of_each_job(follow: Follow) -> None:
+    done = follow(DEDICATED)
+
+    assert done.code == 0
+    assert done.types == [
+        "TENANT_PROVISIONING",
+        "Step Functions Execution Status Change",
+        "TENANT_PROVISIONING_SUCCESS",
+        "TENANT_DEPLOYMENT",
+    ]
+    assert "event Step Functions Execution Status Change, from Step Functions" in done.story
+    assert done.story[-1].endswith(": DEPLOYED")
+
+
+def test_a_state_machine_of_any_account_can_be_added(follow: Follow, event_file: Callable[..., str]) -> None:
+    machine = "arn:aws:states:eu-central-1:999999999999:stateMachine:suspend"
+
+    done = follow("--handler", "own:machines", "--job", machine, event_file("TENANT_SUSPENDED", {"id": "t1"}))
+
+    assert done.code == 0
+    assert f"job ended: STEP_FUNCTIONS {machine}" in done.steps
+    assert done.types == ["TENANT_SUSPENDED", "Step Functions Execution Status Change", "TENANT_SUSPENDED_SUCCESS"]
+
+
 @pytest.mark.parametrize(
     ("file", "job"),
-    [(PROVISIONING, "premium-tenant-provisioning"), (ENTERPRISE, "tenants/enterprise-provisioning")],
+    [
+        (PROVISIONING, "premium-tenant-provisioning"),
+        (ENTERPRISE, "tenants/enterprise-provisioning"),
+        (DEDICATED, MACHINE),
+    ],
 )
 def test_a_job_that_is_to_fail_fails_the_provisioning(follow: Follow, file: str, job: str) -> None:
     done = follow("--fail", job, file)

@@ -281,6 +281,19 @@ def test_the_jenkins_sample_runs_on_an_embedded_jenkins(run: Run, monkeypatch: p
     assert "instanceSize             xlarge" in err
 
 
+def test_the_sample_for_step_functions_runs_on_an_embedded_one(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL_SFN", "http://real.invalid")
+
+    code, out, err = run("invoke", "-v", str(EVENTS / "tenant-provisioning-step-functions.json"))
+
+    assert code == 0
+    outcome = started(out)
+    assert (outcome["status"], outcome["builder"]) == ("started", "STEP_FUNCTIONS")
+    assert outcome["id"].endswith(f":execution:dedicated-tenant-provisioning:{outcome['runId']}")
+    assert "was requested with 14 variables" in err
+    assert "STORAGE_GB               1000" in err
+
+
 def test_the_events_of_a_folder_are_run_one_by_one(run: Run) -> None:
     code, out, _ = run("invoke", str(EVENTS))
 

@@ -98,7 +98,8 @@ def test_a_sample_without_its_tenant_does_not_fit(name: str) -> None:
 def test_the_document_has_every_type_that_the_consumers_take_or_lead_to() -> None:
     names = [message["name"] for message in DOCUMENT["components"]["messages"].values()]
 
-    assert names == [*EventType, "CodeBuild Build State Change", "Scheduled Event", ENDINGS]
+    others = ["CodeBuild Build State Change", "Step Functions Execution Status Change", "Scheduled Event"]
+    assert names == [*EventType, *others, ENDINGS]
 
 
 def test_a_consumer_receives_its_types_and_sends_what_follows() -> None:

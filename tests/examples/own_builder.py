@@ -1,41 +1,43 @@
-import json
 from functools import cached_property
 from typing import Any
 
 import boto3
+from botocore.exceptions import ClientError
 
 from orchestrator import Job, Registry, Run, create_handler
 from orchestrator.lifecycle import registry as lifecycle
 
 
-class StepFunctions:
-    """Starts executions of state machines, each named after its run, so that no run starts twice."""
+class CloudFormation:
+    """Creates a stack from the template at the URL that is the job's name. A stack is named after its run."""
 
     @cached_property
     def client(self) -> Any:
-        return boto3.client("stepfunctions")
+        return boto3.client("cloudformation")
 
     def start(self, job: Job) -> Run:
+        # A parameter has no underscore in its name, so this leaves out the ORCHESTRATOR_… variables.
+        given = {name: value for name, value in job.variables.items() if name.isalnum()}
         try:
-            execution = self.client.start_execution(
-                stateMachineArn=job.name, name=job.run_id, input=json.dumps(dict(job.variables))
+            stack = self.client.create_stack(
+                StackName=f"run-{job.run_id}",
+                TemplateURL=job.name,
+                Parameters=[{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()],
             )
-        except self.client.exceptions.ExecutionAlreadyExists:
-            return Run(id=arn_of(job), already_started=True)
-        return Run(id=execution["executionArn"])
+        except self.client.exceptions.AlreadyExistsException:
+            return Run(id=f"run-{job.run_id}", already_started=True)
+        return Run(id=stack["StackId"])
 
     def find(self, job: Job) -> Run | None:
         try:
-            self.client.describe_execution(executionArn=arn_of(job))
-        except self.client.exceptions.ExecutionDoesNotExist:
-            return None
-        return Run(id=arn_of(job), already_started=True)
-
-
-def arn_of(job: Job) -> str:
-    return f"{job.name.replace(':stateMachine:', ':execution:')}:{job.run_id}"
+            (stack,) = self.client.describe_stacks(StackName=f"run-{job.run_id}")["Stacks"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] == "ValidationError":  # there is no such stack
+                return None
+            raise
+        return Run(id=stack["StackId"], already_started=True)
 
 
 registry = Registry()
 registry.include(lifecycle)
-lambda_handler = create_handler(registry, builders={"STEP_FUNCTIONS": StepFunctions()})
+lambda_handler = create_handler(registry, builders={"CLOUD_FORMATION": CloudFormation()})

@@ -1,17 +1,18 @@
 from orchestrator import Event, Registry, StartJob, create_handler
 from orchestrator.lifecycle import registry as lifecycle
 
-from .own_builder import StepFunctions
+from .own_builder import CloudFormation
 
-MACHINE = "arn:aws:states:eu-west-1:123456789012:stateMachine:suspend-tenant"
+TEMPLATE = "https://my-templates.s3.amazonaws.com/tenant-domain.json"
 
 registry = Registry()
 registry.include(lifecycle)
 
 
-@registry.consumer("TENANT_SUSPENDED")
-def suspend(event: Event) -> StartJob:
-    return StartJob(builder="STEP_FUNCTIONS", name=MACHINE, variables={"tenant": event.detail["tenantId"]})
+@registry.consumer("TENANT_DOMAIN_ADDED")
+def add_domain(event: Event) -> StartJob:
+    variables = {"TenantId": event.detail["tenantId"], "Domain": event.detail["domain"]}
+    return StartJob(builder="CLOUD_FORMATION", name=TEMPLATE, variables=variables)
 
 
-lambda_handler = create_handler(registry, builders={"STEP_FUNCTIONS": StepFunctions()})
+lambda_handler = create_handler(registry, builders={"CLOUD_FORMATION": CloudFormation()})

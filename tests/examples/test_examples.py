@@ -98,28 +98,32 @@ def test_one_event_can_start_a_job_on_both(jenkins: JenkinsServer, aws: Requests
 
 
 def test_a_custom_builder_starts_a_job_once_and_finds_it(aws: Requests) -> None:
-    machines = boto3.client("stepfunctions")
-    machine = machines.create_state_machine(
-        name="move",
-        definition='{"StartAt": "A", "States": {"A": {"Type": "Succeed"}}}',
-        roleArn="arn:aws:iam::123456789012:role/any",
-    )["stateMachineArn"]
+    template = {
+        "Parameters": {"TenantId": {"Type": "String"}},
+        "Resources": {"Topic": {"Type": "AWS::SNS::Topic", "Properties": {"TopicName": {"Ref": "TenantId"}}}},
+    }
+    place = {"Bucket": "my-templates", "Key": "move.json"}
+    s3, formation = boto3.client("s3"), boto3.client("cloudformation")
+    s3.create_bucket(Bucket=place["Bucket"], CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    s3.put_object(**place, Body=json.dumps(template).encode())
+    url = "https://my-templates.s3.amazonaws.com/move.json"
     module = example("own_builder")
     module.registry.consumer("TENANT_MOVED", name="move")(
-        lambda event: StartJob(builder="STEP_FUNCTIONS", name=machine, variables={"tenant": event.detail["id"]})
+        lambda event: StartJob(builder="CLOUD_FORMATION", name=url, variables={"TenantId": event.detail["id"]})
     )
     event = sample("tenant-provisioning") | {"detail-type": "TENANT_MOVED", "detail": {"id": "t1"}}
 
     first = invoke(module.lambda_handler, event)["consumers"][0]["outcomes"][0]
     second = invoke(module.lambda_handler, event)["consumers"][0]["outcomes"][0]
 
-    (execution,) = machines.list_executions(stateMachineArn=machine)["executions"]
-    assert first["id"] == second["id"] == execution["executionArn"]
-    sent = json.loads(machines.describe_execution(executionArn=execution["executionArn"])["input"])
-    assert sent["tenant"] == "t1"
-    job = Job(name=machine, run_id=sent["ORCHESTRATOR_RUN_ID"], since=datetime.now(UTC), variables={})
-    builder = module.StepFunctions()
-    assert builder.find(job) == Run(id=execution["executionArn"], already_started=True)
+    (stack,) = formation.describe_stacks()["Stacks"]
+    assert first["id"] == second["id"] == stack["StackId"]
+    assert stack["StackName"] == f"run-{first['runId']}"
+    assert stack["Parameters"] == [{"ParameterKey": "TenantId", "ParameterValue": "t1"}]
+    job = Job(name=url, run_id=first["runId"], since=datetime.now(UTC), variables={"TenantId": "t1"})
+    builder = module.CloudFormation()
+    assert builder.find(job) == Run(id=stack["StackId"], already_started=True)
+    assert builder.start(job).already_started
     assert builder.find(replace(job, run_id="other")) is None
 
 

@@ -15,17 +15,20 @@ from orchestrator.intake.redelivery import FIRST_WAIT_SECONDS, LONGEST_WAIT_SECO
 from orchestrator.ledger.record import BY_TENANT, OPEN_JOBS, WAITING
 from orchestrator.lifecycle import provisioning
 from orchestrator.local import sandbox
+from orchestrator.local.messages import status_change
 from orchestrator.run import OWN_SOURCE
 from orchestrator.sbt import registry as sbt
 from tests.support.events import state_change
 from tests.template.stack import NOT_IN_MOTO, STACK, TEMPLATE, deployed, transformed
 
 # The statements that allow a resource with a *; the template gives the reason for each.
+PLACE = "${AWS::Region}:${AWS::AccountId}"
 WILDCARDS = {
-    "WriteTraces": "*",
-    "AttachToTheVpc": "*",
-    "StartAndFindBuilds": "arn:${AWS::Partition}:codebuild:${AWS::Region}:${AWS::AccountId}:project/"
-    "${CodeBuildProjectPrefix}*",
+    ("WriteTraces", "*"),
+    ("AttachToTheVpc", "*"),
+    ("StartAndFindBuilds", f"arn:${{AWS::Partition}}:codebuild:{PLACE}:project/${{CodeBuildProjectPrefix}}*"),
+    ("StartAndFindExecutions", f"arn:${{AWS::Partition}}:states:{PLACE}:stateMachine:${{StateMachinePrefix}}*"),
+    ("StartAndFindExecutions", f"arn:${{AWS::Partition}}:states:{PLACE}:execution:${{StateMachinePrefix}}*"),
 }
 STARTS = ["TENANT_PROVISIONING", "TENANT_DEPLOYMENT", "TENANT_DEPROVISIONING"]
 ENDINGS = [f"{start}_{ending}" for start in STARTS for ending in ("SUCCESS", "FAILURE")]
@@ -76,7 +79,7 @@ def test_no_permission_is_wider_than_necessary(template: dict[str, Any]) -> None
 
     assert len(allowed) > 10
     assert [text for statement in granted for text in texts(statement["Action"]) if "*" in text] == []
-    wide = {statement["Sid"]: text for statement in allowed for text in texts(statement["Resource"]) if "*" in text}
+    wide = {(statement["Sid"], text) for statement in allowed for text in texts(statement["Resource"]) if "*" in text}
     assert wide == WILDCARDS
 
 
@@ -487,6 +490,41 @@ def test_the_rule_for_builds_matches_only_ended_builds_of_the_function(
     assert not matches([{"name": "X"}], "FAILED")
 
 
+@pytest.mark.parametrize("prefix", ["", "tenants-"])
+def test_the_rule_for_builds_matches_only_ended_executions_of_state_machines_with_the_prefix(prefix: str) -> None:
+    with mock_aws():
+        names = deployed({"StateMachinePrefix": prefix})
+        pattern = pattern_of(names, "BuildStateRule", "default")
+
+    def matches(machine: str, status: str) -> bool:
+        states = "arn:aws:states:eu-west-1:123456789012"
+        execution = {
+            "executionArn": f"{states}:execution:{machine}:1",
+            "stateMachineArn": f"{states}:stateMachine:{machine}",
+            "status": status,
+        }
+        return matched(pattern, status_change(execution))
+
+    assert len(pattern["detail"]["$or"]) == 2  # EventBridge takes a shorter list for the values of a field
+    assert [matches("tenants-basic", status) for status in ("SUCCEEDED", "FAILED", "TIMED_OUT", "ABORTED")] == [
+        bool(prefix)
+    ] * 4
+    assert not matches("tenants-basic", "RUNNING")
+    assert not matches("basic", "SUCCEEDED")
+
+
+def test_state_machines_may_be_started_only_if_their_prefix_is_given(template: dict[str, Any]) -> None:
+    (policy,) = template["Resources"]["FunctionRole"]["Properties"]["Policies"]
+    choices = [one["Fn::If"] for one in policy["PolicyDocument"]["Statement"] if "Fn::If" in one]
+
+    ((_, granted, otherwise),) = [one for one in choices if one[0] == "HasStateMachines"]
+    assert template["Conditions"]["HasStateMachines"] == {
+        "Fn::Not": [{"Fn::Equals": [{"Ref": "StateMachinePrefix"}, ""]}]
+    }
+    assert granted["Action"] == ["states:DescribeStateMachine", "states:StartExecution", "states:DescribeExecution"]
+    assert otherwise == {"Ref": "AWS::NoValue"}
+
+
 def matched(pattern: Any, event: Any) -> bool:
     """Match as EventBridge does: a list in the event matches if one of its members does."""
     if isinstance(event, list):
@@ -697,6 +735,9 @@ def test_every_rule_may_invoke_the_function(template: dict[str, Any]) -> None:
         ("DefaultBuilder", "Argo/eu-1", True),
         ("DefaultBuilder", "", False),
         ("DefaultBuilder", "two words", False),
+        ("StateMachinePrefix", "", True),
+        ("StateMachinePrefix", "tenants-", True),
+        ("StateMachinePrefix", "*", False),
         ("KmsKeyArn", "", True),
         ("KmsKeyArn", "arn:aws:kms:eu-west-1:123456789012:key/1234abcd-12ab-34cd-56ef-1234567890ab", True),
         ("KmsKeyArn", "arn:aws-us-gov:kms:us-gov-west-1:123456789012:key/mrk-1234abcd12ab34cd56ef1234567890ab", True),
