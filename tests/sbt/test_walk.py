@@ -3,7 +3,7 @@
 import itertools
 import json
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import boto3
@@ -11,8 +11,11 @@ import pytest
 
 from orchestrator import Application, Registry, StaticTierDetails, TierDetails, Unavailable, create_handler
 from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.local import sandbox
 from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.jenkins import JenkinsServer
+from orchestrator.local.messages import status_change
+from orchestrator.local.step_functions import StepFunctionsServer
 from orchestrator.sbt import ScriptJob, registry, script_jobs
 from tests.support.aws import Requests, published, stored
 from tests.support.endings import open_records, outcome
@@ -253,6 +256,22 @@ def test_a_jenkins_job_is_answered_though_it_declares_no_parameter_for_the_regis
     bus.put(sample("scheduled-sweep"))
 
     assert plane.registration("registration-1")["registrationStatus"] == "created"
+
+
+def test_an_execution_is_answered_with_its_output(aws: Requests, monkeypatch: pytest.MonkeyPatch) -> None:
+    with StepFunctionsServer(sandbox.state_machines(), now=datetime.now(UTC).timestamp()) as machines:
+        monkeypatch.setenv("AWS_ENDPOINT_URL_SFN", machines.url)
+        plane = SbtControlPlane()
+        bus = Bus(plane, handler_of(), aws)
+        bus.put(plane.register(**{**TENANT, "tier": "DEDICATED"}))
+        (execution,) = machines.executions
+
+        machines.finish(execution, output={"tenantS3Bucket": "b-1", "stackName": "s-1"})
+        bus.put(status_change(execution))
+
+    registration = plane.registration("registration-1")
+    assert (registration["registrationStatus"], registration["stackName"]) == ("created", "s-1")
+    assert plane.tenant("tenant-1")["tenantS3Bucket"] == "b-1"
 
 
 def test_an_off_boarding_waits_until_the_onboarding_has_ended(
