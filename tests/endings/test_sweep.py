@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -29,7 +30,7 @@ from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.jenkins.state import EPOCH
 from orchestrator.local.lambda_context import LocalContext
-from orchestrator.timing import deadline
+from orchestrator.timing import clock, deadline
 from tests.support.aws import Requests, published, stored
 from tests.support.endings import HOUR, SECRET, as_report, assert_ignored, open_records, outcome, provisioned
 from tests.support.events import as_event, invoke, json_lines, sample, state_change
@@ -562,15 +563,17 @@ def test_a_sweep_stops_in_time_and_the_next_one_continues(
 
 
 def test_a_sweep_in_a_short_invocation_checks_as_many_jobs_as_it_can_report(
-    aws: Requests, later: Callable[[timedelta], None]
+    aws: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     builds = Builds()
     handler = many(builds, 24)
-    later(HOUR)
+    stopped = datetime.now(UTC) + HOUR
+    monkeypatch.setattr(clock, "now", lambda: stopped)
+    monkeypatch.setattr(deadline, "time", SimpleNamespace(monotonic=lambda: 0.0))
 
     answer = handler(sample("scheduled-sweep"), LocalContext(timeout=3))
 
-    assert outcome(answer, "sweep_runs")["checked"] > 0
+    assert outcome(answer, "sweep_runs")["checked"] == 24
     assert max(builds.batches) <= 14  # seven for each of the two seconds left
 
 
