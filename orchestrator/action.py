@@ -26,11 +26,12 @@ class StartJob:
         tenant_id: The tenant that the job is for. If this is `None`, the job is for the tenant that the event's detail
             names, if any.
         follow: Whether to follow the run until it ends, and to publish an event about its ending. The type of that
-            event is the type of the consumer's event, with the suffix `_SUCCESS` or `_FAILURE`. If one event starts two
-            jobs, set `follow` to `False` for the second job, so that only the ending of the first job is published.
-        slot: Name of a limit that the run counts towards. Runs with the same `slot` are counted together, whichever
-            consumers start them. Only runs that are followed can be counted.
-        slots: How many runs with this `slot` may go on at the same time. If so many do, the event waits.
+            event is the type of the consumer's event, with the suffix `_SUCCESS` or `_FAILURE`, unless the consumer
+            declares another (see `EndingEvent`). If one event starts two jobs, set `follow` to `False` for the second
+            job, so that only the ending of the first job is published.
+        slot: Name of a limit on concurrent runs. All runs with the same `slot` count towards the limit, whichever
+            consumers start them. It requires `follow`.
+        slots: The limit: how many runs with this `slot` may go on at the same time. At the limit, the event waits.
     """
 
     name: str
@@ -45,11 +46,12 @@ class StartJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveTenant:
-    """Begin an operation for the tenant, such as its provisioning, and replace the tenant record.
+    """Begin an operation for the tenant, and replace the tenant record.
+
+    An operation is an event and all that follows from it, such as a provisioning and the deployment after it.
 
     If a later event has begun an operation for the tenant, nothing is stored, and the consumer's remaining actions are
-    not performed. If an earlier delivery of the same event has stored the record, nothing is stored again, and the
-    consumer's remaining actions are performed.
+    not performed. If an earlier delivery of this event has stored the record, only the remaining actions are performed.
 
     Attributes:
         tenant_id: The tenant's id, which is the tenant record's key.
@@ -64,13 +66,12 @@ class SaveTenant:
 class UpdateTenant:
     """Change attributes of the tenant record.
 
-    A change is plain if `starts` is false and `status` is `None`.
-
     If a later event has begun an operation for the tenant, nothing is changed. The consumer's remaining actions are
-    then performed only if the change is plain and the `Event.start` of the consumer's event is `None`.
+    then performed only if `starts` is false, `status` is `None`, and the event's operation is not known (`Event.start`
+    is `None`).
 
-    If a later event has made a plain change to the record, the plain change of an earlier event is skipped, and the
-    remaining actions of the earlier event's consumer are performed.
+    If neither `starts` nor `status` is set, and a later event has made a change of this kind to the record, nothing is
+    changed, but the consumer's remaining actions are performed.
 
     Attributes:
         tenant_id: The tenant's id, which is the tenant record's key.
@@ -79,12 +80,12 @@ class UpdateTenant:
         create: Whether to create the tenant record if it is missing. If this is false, `UnknownTenant` is raised for a
             missing tenant record.
         starts: Whether this action begins an operation for the tenant, as `SaveTenant` does.
-        status: The status that `changes` sets, if any. Setting a status is safe to repeat, so the ledger has no record
-            of an action with a status.
-        ahead: Statuses that normally follow `status`. If the tenant has one of them, nothing is changed, but the
-            consumer's remaining actions are performed.
-        final: Statuses that must not be replaced. If the tenant has one of them, nothing is changed, and the consumer's
-            remaining actions are not performed.
+        status: The status that `changes` sets, if any. The ledger has no record of such an action, because setting a
+            status is safe to repeat.
+        ahead: Statuses that normally follow `status`. If the tenant already has one of these statuses, nothing is
+            changed, but the consumer's remaining actions are performed.
+        final: Statuses that must not be replaced. If the tenant already has one of these statuses, nothing is changed,
+            and the consumer's remaining actions are not performed.
     """
 
     tenant_id: str
@@ -103,16 +104,14 @@ class PublishEvent:
     Attributes:
         type: The event's type: EventBridge's `detail-type`.
         detail: The event's detail. It may be secret and is not in `repr`.
-        source: The event's source. A retry may publish the event twice, and this function may receive both events. If
-            the source is `orchestrator` or begins with `saas.tenant.provisioning.`, the function recognizes the second
-            event as a repeat. With any other source, the function handles both events, unless an `EndingEvent`
-            declares that type and that source.
+        source: The event's source. A retry may publish the event twice, and this function may receive both copies. The
+            function recognizes the second copy only if the source is `orchestrator`, begins with
+            `saas.tenant.provisioning.`, or is declared, with the event's type, by an `EndingEvent`.
         failure: The error of a consumer, if the event reports that the consumer failed. The ledger stores the error in
             the action's record, so that a redelivery fails with the same error.
-        once_per: A key that identifies the action, such as `deployment after run 1`. Of all actions with the same
-            key from events of the same tenant, only one is performed, whichever consumers return them. If this is
-            `None`, each returned action is performed once, and a redelivery of the consumer's event does not perform
-            the action again.
+        once_per: A key that identifies the action, such as `deployment after run 1`. Per tenant, only one action with
+            this key is performed, whichever events and consumers lead to it. With `None`, the action is performed once
+            for the consumer's event, even if the event is delivered again.
     """
 
     type: str
@@ -136,15 +135,12 @@ class SendCallback:
         allowed_hosts: Hosts to which this callback may go in addition to `CALLBACK_ALLOWED_HOSTS`, such as those that a
             tier names. Never put a host from an event here, because the event's sender could then choose any host.
         may_be_settled: Whether the answer 401 gives the outcome `REFUSED` instead of a failure. Set this for a status
-            webhook. The control plane answers 401 to a status webhook in two cases: the signature is wrong, or the
-            tenant is no longer being provisioned.
+            webhook. The control plane answers 401 to a status webhook if the signature is wrong, but also if the tenant
+            is no longer being provisioned.
         tenant_id: The tenant that the callback is about. If the callback is refused, or is not sent because of
             `missing`, the reason is stored in this tenant's record. If this is `None`, the reason is not stored.
         missing: What the callback lacks, for example `no secret`. If this is set, the callback is not sent.
-        once_per: A key that identifies the callback, such as `status webhook of run 1`. Of all actions with the same
-            key from events of the same tenant, only one is performed, whichever consumers return them. If this is
-            `None`, each returned action is performed once, and a redelivery of the event does not perform the action
-            again.
+        once_per: A key that identifies the callback, such as `status webhook of run 1`; see `PublishEvent.once_per`.
         keeps: Names of members of the answer's JSON object that later callbacks of the same consumer need (see
             `FromAnswer`). The ledger stores the values of these members unencrypted, in the action's record. If the
             answer lacks one of these members, the callback fails. With `keeps`, the answer 401 is always a failure:
@@ -165,14 +161,13 @@ class SendCallback:
 
 @dataclass(frozen=True, slots=True)
 class FromAnswer:
-    """A placeholder in a callback's body.
+    """A placeholder in a callback's body for a value from the answer to an earlier callback of the same consumer.
 
-    When the callback is sent, the placeholder is replaced by a value from the answer to an earlier callback of the same
-    consumer. The answer is a JSON object; the value is that of its member `member`.
+    The placeholder is replaced when the callback is sent.
 
     Attributes:
-        member: The member's name. The `keeps` of an earlier `SendCallback` must contain this name. If several earlier
-            callbacks keep a member of this name, the value from the last of them is used.
+        member: Name of a member of the answer's JSON object. The `keeps` of an earlier `SendCallback` must contain this
+            name. If several do, the value from the latest of these callbacks is used.
     """
 
     member: str
@@ -184,7 +179,7 @@ Decision: TypeAlias = Action | Iterable[Action] | None
 
 
 def begins(action: object) -> TypeGuard[SaveTenant | UpdateTenant]:
-    """Whether an action begins an operation for a tenant, such as its provisioning."""
+    """Whether an action begins an operation for a tenant (see `SaveTenant`)."""
     return isinstance(action, SaveTenant) or (isinstance(action, UpdateTenant) and action.starts)
 
 
@@ -192,7 +187,7 @@ def begins(action: object) -> TypeGuard[SaveTenant | UpdateTenant]:
 class PublishEnding:
     """Publish how a run ended. Only built-in consumers return this action.
 
-    The build system is asked first. Nothing is published if it answers that the run has not ended.
+    The build system is asked first. If the run has not ended there, nothing is published, and the event is retried.
 
     The action is ignored if the ledger has no record of this run, or if the record names another builder, job, build or
     tenant. It is also ignored if the job was started with `follow=False`.
@@ -203,8 +198,8 @@ class PublishEnding:
         name: The job's name in the build system.
         build: The run's id in the build system.
         tenant_id: The tenant that the job is for, if any.
-        ending: How the run ended according to the build system's event. It is published if the build system has deleted
-            the run and cannot be asked any more.
+        ending: How the run ended according to the build system's event. Used only if the build system has since deleted
+            the run.
     """
 
     run_id: str
@@ -221,7 +216,7 @@ class SweepRuns:
 
 
 Following: TypeAlias = PublishEnding | SweepRuns
-"""The actions that publish endings. Only the built-in consumers of build state changes and schedules return them."""
+"""The actions that publish how runs ended. Only built-in consumers return them."""
 
 
 class OutcomeStatus(StrEnum):
@@ -257,22 +252,20 @@ class Outcome(TypedDict, total=False):
         action: Name of the action's class, for example `StartJob`.
         status: What happened to the action.
         builder: The name of the job's builder.
-        name: For a job, the job's name; for a tenant record, the tenant's id; for an event, its type; for a callback,
-            the host that it was sent to. If a callback was not sent because `SendCallback.missing` was set, `name` is
-            the tenant's id.
+        name: The job's name, the tenant's id, the event's type, or the host that the callback was sent to. For a
+            callback with `SendCallback.missing`, it is the tenant's id.
         id: The run's id in the build system, or the published event's id.
-        runId: The run's id in this package, which the job has as the variable `ORCHESTRATOR_RUN_ID`.
+        runId: The run's id in the ledger, and the value of the job's variable `ORCHESTRATOR_RUN_ID`.
         link: Address of a web page about the run.
         buildNumber: Number of the Jenkins build. It is missing if the run is still waiting in Jenkins' queue.
         buildLink: Address of the Jenkins build's web page.
         checked: Number of runs that a sweep checked.
         published: Number of endings that a sweep published.
-        reason: Why an action was skipped, superseded, ignored or refused. For the status `waiting`, what the event
-            waits for. For a published event that reports a consumer's failure, the text of the consumer's error.
+        reason: Why an action was skipped, superseded, ignored or refused; or what the event waits for. For a published
+            event that reports a consumer's failure, the text of the consumer's error.
         error: Class name of the consumer's error, if the published event reports a consumer's failure.
-        answer: For a callback, the values from the control plane's answer that `SendCallback.keeps` names, by member
-            name. The values may be personal data, so only the ledger stores them, in the action's record. They are
-            neither logged nor returned by the handler.
+        answer: The values of the members of the callback's answer that `SendCallback.keeps` names. They may be personal
+            data, so they are stored in the ledger only, neither logged nor returned by the handler.
     """
 
     action: str

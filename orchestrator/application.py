@@ -38,10 +38,10 @@ _NEVER_WAITING = ("aws.codebuild", "aws.events", "aws.scheduler", "aws.states")
 
 
 class Ports(TypedDict):
-    """Everything through which an application reaches the world, and its settings.
+    """An application's settings, and its access to AWS, the builders and the control plane.
 
     Attributes:
-        settings: The settings.
+        settings: The function's settings.
         tiers: The source of tier details.
         tenants: The store of tenant records.
         records: The ledger's store.
@@ -50,7 +50,7 @@ class Ports(TypedDict):
         builders: The registered builders, by name.
         events: Returns the client for the bus.
         sqs: Returns the client for the queues.
-        callbacks: Returns what sends callbacks.
+        callbacks: Returns the sender of callbacks.
     """
 
     settings: Settings
@@ -70,7 +70,7 @@ class Application:
 
     Attributes:
         registry: The registry of the consumers. Further consumers can be registered at any time.
-        ports: What the application was built with. To change them has no effect.
+        ports: What the application was built with. Later changes have no effect.
         dispatcher: Runs the consumers.
     """
 
@@ -102,8 +102,8 @@ class Application:
         """Handle one invocation.
 
         Args:
-            event: An EventBridge event, an array of events from a custom event bus, a record of Lambda's failure
-                destination that contains one or the other, or a batch of SQS messages.
+            event: An EventBridge event, an array of events from a custom event bus, or a batch of SQS messages. A
+                record of Lambda's failure destination stands for the event or array in it.
             context: Lambda's context object.
 
         Returns:
@@ -114,8 +114,7 @@ class Application:
 
         Raises:
             OrchestratorError: The EventBridge event is invalid, the ledger could not be read or written, or one
-                consumer failed. The failure of one consumer does not keep the event's other consumers from running, and
-                the failure of one event does not keep the array's other events from being handled.
+                consumer failed. The event's other consumers still run, and the array's other events are still handled.
             ExceptionGroup: Several consumers of the EventBridge event failed, or several events of the array. The
                 failures of a batch's messages are not raised: `batchItemFailures` reports them.
         """
@@ -129,9 +128,8 @@ class Application:
     def _handle_all(self, lambda_context: Any, parse: "Parse", payload: Any) -> dict[str, Any]:
         """Handle the event in a payload or, one after the other, the events of an array.
 
-        The sender of an array receives one answer for all of its events. So the failure of an event is raised only
-        after the others were handled. The sender then sends all of them again, and the ledger has the outcomes of those
-        that were handled.
+        A failure is raised only after all events of the array were tried. The sender then sends the whole array again.
+        Because of the ledger, an event that was handled does not start its jobs again.
         """
         members = envelopes.members(payload)
         if members is None:
@@ -168,14 +166,14 @@ class Application:
     def process(
         self, received: Event[Mapping[str, Any]], lambda_context: Any
     ) -> tuple[Event[Mapping[str, Any]], Sequence[ConsumerResult]]:
-        """Admit an event, run its consumers, and let it wait if need be.
+        """Check an event, run its consumers, and let the event wait if a job cannot be started yet.
 
         Returns:
-            The event as it was admitted, and the results of its consumers. Their failures are not raised.
+            The event that `Admission.admit` returned, and the results of its consumers. Their failures are not raised.
 
         Raises:
-            UnknownRun: The event is about a run that is not ours, so it must be ignored.
-            OrchestratorError: The event could not be admitted.
+            UnknownRun: `Admission.admit` raised this error: the event must be ignored.
+            OrchestratorError: `Admission.admit` failed.
         """
         with telemetry.failures_logged():
             event = self._admission.admit(received)
@@ -191,8 +189,8 @@ class Application:
     def _dispatch(self, event: Event[Mapping[str, Any]], context: Context) -> Sequence[ConsumerResult]:
         """Dispatch the event to the consumers of its type.
 
-        An event from a queue may name the consumers that it is for. It is then dispatched to these consumers only. If
-        one of them is not registered any more, its result is an error.
+        If an event from a queue names consumers, only these consumers get the event. The result of a named consumer
+        that is not registered any more is an error.
         """
         consumers = self.registry.consumers_of(event.type)
         names = event.delivery.consumers if event.delivery is not None else ()
@@ -220,8 +218,7 @@ class Application:
         """Let the event wait if the job of a consumer cannot be started yet.
 
         An event that did not come from a queue is sent to the waiting queue, unless it may not wait (see `_may_wait`).
-        An event that came from a queue waits in that queue if the Lambda function, and not the queue, schedules its
-        retries.
+        An event that came from a queue waits in that queue if the Lambda function schedules its retries.
 
         Args:
             received: The event as it was received, which is what is sent.
@@ -229,9 +226,9 @@ class Application:
             results: The results of the event's consumers.
 
         Returns:
-            The results. If the event waits, the result of each consumer that waits also has the outcome `waiting`. Its
-            error is removed if the event was sent to the waiting queue. For an event from a queue, the error is kept:
-            the message then counts as failed, and is delivered again.
+            The results. If the event waits, the result of each consumer that waits gets the outcome `waiting`. If the
+            event was sent to the waiting queue, that result loses its error. If the event came from a queue, the result
+            keeps its error, so that the message counts as failed and is delivered again.
         """
         delivery = received.delivery
         waits = [result for result in results if result.waits_for is not None]
@@ -263,7 +260,7 @@ class Application:
 
 
 def _why_not(event: Event[Any], declined: Sequence[str]) -> str:
-    """Say why no consumer takes an event, from the names of its type's consumers."""
+    """Say why no consumer takes an event. `declined` has the names of the consumers of the event's type."""
     match declined:
         case []:
             return f"its type {shown(event.type)} has no consumer"
@@ -348,7 +345,7 @@ def _raise_failures(event: Event[Mapping[str, Any]], results: Sequence[ConsumerR
 
 
 def _raise_together(failure: str, errors: Sequence[Exception]) -> None:
-    """Raise an error, or several as a group. The group's message begins with `failure`."""
+    """Raise a single error as it is, and several errors as a group whose message begins with `failure`."""
     if len(errors) == 1:
         raise errors[0]
     if errors:
@@ -356,7 +353,7 @@ def _raise_together(failure: str, errors: Sequence[Exception]) -> None:
 
 
 def _text(error: Exception) -> str:
-    """Return an error's class name and, unless other code has raised it, its text, which then is safe to log."""
+    """Describe an error for the log. Errors of other code may contain secrets, so only their class is named."""
     name = type(error).__name__
     if isinstance(error, ExceptionGroup):
         return str(error.message)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
-    """What a consumer receives as its second argument, if it has a second parameter.
+    """The second argument of a consumer that has two parameters.
 
     Attributes:
         settings: The function's settings.
@@ -59,16 +59,16 @@ class Consumer:
     """A registered consumer.
 
     Attributes:
-        name: The name, which is unique in a registry. The ledger recognizes a repeated action by an identity that
-            contains the name of the action's consumer.
+        name: The name, which is unique in a registry. It is part of the identity by which the ledger recognizes a
+            repeated action of this consumer.
         types: The event types that the consumer handles.
         function: The registered callable.
         when: A condition on the event. `None` accepts every event whose type is in `types`.
         detail: Converts the event's detail to the model in the function's annotation, and validates it. If this is
             `None`, the function receives the detail as a mapping.
         takes_context: Whether the function has a second parameter.
-        ending: The event that reports how the consumer's jobs ended, also if a job could not be started. If it is
-            `None`, that event has the default form, and none is published about a job that could not be started.
+        ending: The event that reports how a job of the consumer ended, or that the job could not be started. With
+            `None`, the ending is reported in the default form, and a job that could not be started is not reported.
         leads_to: What may follow from this consumer, such as the types of published events. Only the commands
             `orchestrator routes` and `orchestrator schema` use this.
     """
@@ -84,13 +84,13 @@ class Consumer:
 
     @property
     def ending_types(self) -> tuple[str, ...]:
-        """The types of the events that the argument `ending` declares; empty without a declaration."""
+        """The types of the events that `ending` declares; empty if `ending` is `None`."""
         if self.ending is None:
             return ()
         return tuple(ending for event_type in self.types for ending in self.ending.types(event_type))
 
     def declared(self, event: Event[Mapping[str, Any]]) -> DeclaredEnding | None:
-        """Return what the ledger must store with a job of an event; see `EndingEvent.declared`."""
+        """Return what the ledger must store with a job that an event starts; see `EndingEvent.declared`."""
         return None if self.ending is None else self.ending.declared(self.name, event.detail)
 
     def accept(self, event: Event[Mapping[str, Any]]) -> Event[Any] | None:
@@ -119,7 +119,7 @@ class Consumer:
 
         Args:
             event: The event that `accept` returned.
-            context: The context. It is passed on only if the function takes it.
+            context: The second argument of a function that takes one.
         """
         function: Callable[..., _Decision | Coroutine[Any, Any, _Decision]] = self.function
         return function(event, context) if self.takes_context else function(event)
@@ -136,9 +136,8 @@ def describe(
     """Check a callable, and create a consumer from it. `Registry.consumer` explains the arguments.
 
     Raises:
-        ConfigurationError: An argument is malformed. Or the callable has no name, and the argument `name` is missing.
-            Or the callable is unfit: its signature or return annotation is not that of a consumer, or the annotation of
-            its first parameter cannot be used.
+        ConfigurationError: An argument is malformed, the consumer has no name, or the callable's signature or
+            annotations are not those of a consumer.
     """
     name = name or getattr(function, "__name__", "")
     if not name or name == "<lambda>":
@@ -236,7 +235,7 @@ def _refuse_other_returns(function: ConsumerFunction, who: str) -> None:
 def _is_decision(annotation: Any) -> bool:
     """Whether a consumer may have this return annotation.
 
-    An annotation that only a type checker could judge, such as a type variable, is accepted.
+    An annotation that is no class, such as a type variable, is accepted.
     """
     annotation = _unwrapped(annotation)
     origin, members = typing.get_origin(annotation) or annotation, typing.get_args(annotation)

@@ -1,4 +1,4 @@
-"""Declares which event reports how a consumer's job ended: its type, its source and its detail."""
+"""Defines the event that reports how a consumer's job ended, as the consumer declares it: type, source and detail."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,14 +15,14 @@ class Ended:
     """How a job ended. The function in `EndingEvent.detail` builds an event's detail from this.
 
     Attributes:
-        succeeded: Whether the job's run succeeded. It is false, too, if the job could not be started.
+        succeeded: Whether the job's run succeeded. False if the job could not be started.
         event_type: Type of the event that the job was for.
         tenant_id: The tenant that the job was for, if any.
         reason: How the run ended, or why the job could not be started, in a sentence that is safe to log.
         variables: The variables that the run was started with, and those that it exported. If the build system has
-            deleted the run, they may be missing. If the job could not be started, they are those of `tenant`, `secret`,
-            `context`, `tier` and `API_ENDPOINT` that are known. Values may be secret and are not in `repr`.
-        kept: The members of the consumer's event that `EndingEvent.keeps` names, by name.
+            deleted the run, they may be missing. If the job could not be started, these are `tenant`, `secret`,
+            `context`, `tier` and `API_ENDPOINT`, as far as known. Values may be secret and are not in `repr`.
+        kept: The texts in the detail of the consumer's event that `EndingEvent.keeps` names, by name.
     """
 
     succeeded: bool
@@ -34,7 +34,7 @@ class Ended:
 
 
 def all_variables(ended: Ended) -> Mapping[str, Any]:
-    """Return all variables of the run: the detail of an event about an ending, unless a consumer declares another."""
+    """Return all variables of the run. This function is the default of `EndingEvent.detail`."""
     return ended.variables
 
 
@@ -42,20 +42,20 @@ def all_variables(ended: Ended) -> Mapping[str, Any]:
 class EndingEvent:
     """The event that reports how a consumer's job ended, as the consumer's argument `ending=` declares it.
 
-    It is published when the job's run has ended, and also when the job certainly cannot be started. To the detail,
-    this package adds the `ORCHESTRATOR_…` variables, `tenant` with the tenant's id if the detail has no `tenant`, and
-    after a failure the `reason`. By these, an event that comes back to this function is recognized.
+    The event is published when the job's run has ended, or when the job certainly cannot be started. This package adds
+    the `ORCHESTRATOR_…` variables to the detail, by which this function recognizes an event that comes back. This
+    package also adds `tenant` with the tenant's id if the detail has no `tenant`, and `reason` after a failure.
 
     Attributes:
         success: The event's type if the run succeeded. `None` stands for the type of the consumer's event, with the
             suffix `_SUCCESS`.
         failure: The event's type if the run failed, or if the job could not be started. `None` stands for the type of
             the consumer's event, with the suffix `_FAILURE`.
-        source: The event's source. `None` stands for `saas.tenant.provisioning.` and the builder's name, or, if the job
-            could not be started, for `orchestrator`.
+        source: The event's source. `None` stands for `saas.tenant.provisioning.` and the builder's name. If the job
+            could not be started, `None` stands for `orchestrator`.
         detail: Builds the event's detail, a JSON object.
-        keeps: Names of members of the detail of the consumer's event that `detail` needs. If they are texts, the ledger
-            stores them, unencrypted, with the job.
+        keeps: Names of the members that `detail` needs from the detail of the consumer's event. The ledger stores them
+            unencrypted with the job. Members that are not texts are left out.
     """
 
     success: str | None = None
@@ -65,7 +65,7 @@ class EndingEvent:
     keeps: Sequence[str] = ()
 
     def types(self, event_type: str) -> tuple[str, str]:
-        """Return the type of the event after a success, and that after a failure.
+        """Return the event's type after a success, and its type after a failure.
 
         Args:
             event_type: The type of the consumer's event.
@@ -73,7 +73,7 @@ class EndingEvent:
         return self.success or event_type + SUCCESS_SUFFIX, self.failure or event_type + FAILURE_SUFFIX
 
     def type_of(self, ended: Ended) -> str:
-        """Return the type of the event about an ending."""
+        """Return the event's type for one ending."""
         success, failure = self.types(ended.event_type)
         return success if ended.succeeded else failure
 
@@ -95,7 +95,7 @@ class EndingEvent:
             who: The job or consumer, for error messages.
 
         Raises:
-            OrchestratorError: The function `detail` raised an exception, or returned something that is no mapping.
+            OrchestratorError: The function `detail` raised an exception, or did not return a mapping.
         """
         try:
             return dict(self.detail(ended))
@@ -105,12 +105,12 @@ class EndingEvent:
             raise wrapped(f"ending= of {who}", getattr(self.detail, "__module__", ""), error) from error
 
     def kept(self, detail: Mapping[str, Any]) -> dict[str, str]:
-        """Return the members of an event's detail that `keeps` names and that are texts."""
+        """Return the members that `keeps` names from the detail of the consumer's event; only those that are texts."""
         members = {**unwrapped(detail), **detail}
         return {name: members[name] for name in self.keeps if isinstance(members.get(name), str)}
 
     def declared(self, consumer: str, detail: Mapping[str, Any]) -> DeclaredEnding | None:
-        """Return what the ledger must store with a job; `None` if the event about its ending has the default form.
+        """Return what the ledger must store with a job; `None` if this is the default event.
 
         Args:
             consumer: The name of the consumer that starts the job.
@@ -120,10 +120,10 @@ class EndingEvent:
 
 
 DEFAULT = EndingEvent()
-"""The event of the reference service: https://github.com/sourcefuse/arc-saas-sandbox.
+"""The default: the event of the reference service, https://github.com/sourcefuse/arc-saas-sandbox.
 
-For TENANT_PROVISIONING, it is TENANT_PROVISIONING_SUCCESS or TENANT_PROVISIONING_FAILURE. If a consumer declares no
-event, the endings of its jobs are published in this form, too.
+For TENANT_PROVISIONING, its type is TENANT_PROVISIONING_SUCCESS or TENANT_PROVISIONING_FAILURE. If a consumer declares
+no event, this event reports the endings of the consumer's jobs.
 """
 
 
@@ -131,7 +131,7 @@ class Declarations(Protocol):
     """Finds the events about endings that consumers declare. A `Registry` implements this."""
 
     def ending_of(self, consumer: str) -> EndingEvent | None:
-        """Return the declaration of a consumer. `None` if it declares nothing, or is not registered."""
+        """Return a consumer's declaration; `None` if the consumer declares nothing, or is not registered."""
         ...
 
     def endings_of_type(self, event_type: str) -> Sequence[EndingEvent]:
@@ -143,8 +143,7 @@ def declaration_of(job: StartedJob, declarations: Declarations) -> EndingEvent:
     """Find the declaration of the event about a job's ending.
 
     Raises:
-        ConfigurationError: The consumer that declared the event when it started the job declares nothing any more, or
-            is not registered any more.
+        ConfigurationError: The consumer that started the job no longer declares an event, or is no longer registered.
     """
     if job.declared is None:
         return DEFAULT
@@ -158,5 +157,5 @@ def declaration_of(job: StartedJob, declarations: Declarations) -> EndingEvent:
 
 
 def reports_ending(event_type: str, declarations: Declarations) -> bool:
-    """Whether events of a type report endings: by their suffix, or because a consumer has declared it."""
+    """Whether events of a type report endings: the type ends in `_SUCCESS` or `_FAILURE`, or a consumer declares it."""
     return event_type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)) or bool(declarations.endings_of_type(event_type))

@@ -66,7 +66,7 @@ class Delivery:
         has_waited: Whether the event was delivered before. This is true if the queue's message has been received more
             than once, or if this function sent the message to let the event wait for its job.
         comes_back: Whether this Lambda function schedules a retry of the message if handling the message fails.
-        is_last: Whether the event has waited for too long, so that this delivery counts as the last one.
+        is_last: Whether the message is too old to wait any longer, so that this delivery counts as the last one.
     """
 
     consumers: tuple[str, ...] = ()
@@ -92,11 +92,11 @@ class Event(Generic[DetailT_co]):
         region: The AWS region that the event comes from.
         resources: ARNs of the AWS resources that the event is about. The list is often empty. If this package published
             the event, the list contains URNs instead, by which the package recognizes the event.
-        replay_name: Name of the archive replay that sent the event again, or `custom event bus` if such a bus did. For
-            a live event, it is `None`.
-        redrive: A text that identifies the redelivery, if somebody had the event delivered again. There are three ways:
-            an event is replayed, a message from the failure queue is sent again, or a record of Lambda's failure
-            destination is sent. `redrive` is `None` for the first delivery and for AWS's own retries.
+        replay_name: Name of the archive replay that sent the event again. If a custom event bus replayed the event, it
+            is `custom event bus`. For a live event, it is `None`.
+        redrive: A text that identifies a redelivery that somebody requested: a replay, a message that was sent again
+            from the failure queue, or a record from Lambda's failure destination. `None` for the first delivery and for
+            AWS's own retries.
         start: The event that began the operation to which this event belongs. `start` is known for an event about a run
             in the ledger, and for an event that this function published. For any other event, `start` is `None`.
         published_by: Identity of the action by which this function published the event; `None` if it did not.

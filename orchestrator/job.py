@@ -64,11 +64,12 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredEnding:
-    """What the ledger stores with a job whose consumer declares the event about the job's ending.
+    """What the ledger stores with a job if a consumer's own `EndingEvent` describes the event about the ending.
 
     Attributes:
-        consumer: The name of the consumer, whose `EndingEvent` describes that event.
-        kept: The members of the consumer's event that `EndingEvent.keeps` names, by name.
+        consumer: The consumer's name.
+        kept: The values that the `EndingEvent` needs from the detail of the consumer's event (see `EndingEvent.keeps`),
+            by name.
     """
 
     consumer: str
@@ -77,7 +78,7 @@ class DeclaredEnding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StartedJob:
-    """A job as the ledger stores it, so that its run can be followed until the run ends.
+    """A job as the ledger stores it, so that the job's run can be checked until it ends.
 
     Attributes:
         builder: The builder's name.
@@ -92,7 +93,7 @@ class StartedJob:
         start: The event that began the operation that the job is part of, such as the tenant's provisioning.
         follow: Whether to publish how the run ends, as in `StartJob`.
         slot: The limit that the run counts towards, if any.
-        declared: Which consumer declares the event about the run's ending. `None` if the event has the default form.
+        declared: How to build the event about the run's ending. `None` if the event has the default form.
     """
 
     builder: str
@@ -175,10 +176,9 @@ class RecognisesRepeats(Protocol):
     """A builder whose build system itself recognizes a repeated `start`, for a limited time.
 
     Attributes:
-        covers: How long the build system recognizes a repeated `start`, counted from `Job.since`. `covers` is used only
-            if `IDEMPOTENCY_TABLE` is not set: if an event is older than `covers`, `find` is called before `start`. A
-            builder that does not have this attribute gets 30 seconds. An event that is younger than 30 seconds cannot
-            be a retry, because Lambda waits a minute before its first retry.
+        covers: How long the build system recognizes a repeated `start`, counted from `Job.since`. It is used only if
+            `IDEMPOTENCY_TABLE` is not set: for an older event, `find` is called before `start`. The default is 30
+            seconds. A younger event cannot be a retry, because Lambda waits a minute before its first retry.
     """
 
     covers: timedelta
@@ -197,7 +197,7 @@ class ChecksNames(Protocol):
 
 
 class KnowsEndings(Protocol):
-    """A builder that can look up how runs ended, so that its runs can be followed."""
+    """A builder that can look up how runs ended, so that an event can be published about each ending."""
 
     def endings(self, jobs: Sequence[StartedJob]) -> Mapping[str, Ending]:
         """Look up how runs ended.

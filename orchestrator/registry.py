@@ -43,18 +43,14 @@ class Registry:
 
         Args:
             *types: One or more event types to handle.
-            name: The consumer's name; by default, the name of the function. The name is part of the identity of the
-                consumer's jobs. If a consumer is renamed while an event is being retried, the event's job may therefore
-                be started twice.
-            when: A condition on the event. It gets the same event as the consumer, so the event's detail is already
-                validated.
-            ending: The event that reports how the consumer's job ended. If this is given, that event is also published
-                if the consumer fails permanently before its job is started. Set this if somebody waits for the ending
-                of the consumer's job; `EndingEvent()` is the default form. If it is `None`, the endings of runs are
-                published in the default form, and no event is published about a job that could not be started.
+            name: The consumer's name; by default, the name of the function. If a consumer is renamed while an event is
+                being retried, the event's job may be started twice, because the name is part of the job's identity.
+            when: A condition on the event. The event's detail is already validated, as for the consumer.
+            ending: The form of the event that reports how the consumer's job ended; `EndingEvent()` is the default
+                form. If this is given, an event is also published if the consumer fails permanently before its job is
+                started. If this is `None`, only endings of runs are published, in the default form.
             leads_to: What else may follow from the consumer: types of events, or other texts such as `status webhook`.
-                A text with a space counts as a type only if a consumer takes events of that type. Only the commands
-                `orchestrator routes` and `orchestrator schema` read these texts.
+                Only the commands `orchestrator routes` and `orchestrator schema` read these texts.
 
         Raises:
             ConfigurationError: The name is taken, no event type is given, or the callable's signature is not that of a
@@ -107,16 +103,16 @@ class Registry:
                     del index[text]
 
     def consumers_of(self, event_type: str) -> tuple[Consumer, ...]:
-        """Return all consumers of an event type in order of registration. Conditions (`when`) are not checked."""
+        """Return all consumers of an event type in order of registration, whatever their conditions (`when`)."""
         return tuple(self._by_type.get(event_type, {}).values())
 
     def ending_of(self, consumer: str) -> EndingEvent | None:
-        """Return the declaration of a consumer; see `Declarations.ending_of`."""
+        """Return the `ending` that a consumer declares; see `Declarations.ending_of`."""
         found = self._by_name.get(consumer)
         return None if found is None else found.ending
 
     def endings_of_type(self, event_type: str) -> tuple[EndingEvent, ...]:
-        """Return the declarations with a type; see `Declarations.endings_of_type`."""
+        """Return the `ending` of each consumer that declares this type; see `Declarations.endings_of_type`."""
         return tuple(self._endings.get(event_type, {}).values())
 
     def _add(self, consumer: Consumer) -> None:
@@ -150,6 +146,6 @@ class Registry:
 
 
 def _declared_types(consumer: Consumer) -> tuple[str, ...]:
-    """Return the types of events about endings that a consumer names; those with the default suffixes are left out."""
+    """Return the types that a consumer's `ending` names; default types, which it does not name, are left out."""
     ending = consumer.ending
     return () if ending is None else tuple(text for text in (ending.success, ending.failure) if text is not None)

@@ -1,4 +1,4 @@
-"""Computes the identity of each action. An action has the same identity whenever its event is delivered again."""
+"""Computes the identity of each action. Every delivery of an event gives its actions the same identities."""
 
 import hashlib
 import json
@@ -27,15 +27,15 @@ TENANT_ID_VARIABLE = "ORCHESTRATOR_TENANT_ID"
 """Name of the job variable that holds the id of the tenant that the job is for."""
 
 SUCCESS_SUFFIX, FAILURE_SUFFIX = "_SUCCESS", "_FAILURE"
-"""By default, an event about a job's ending has the type of the event that the job was for, and one of these suffixes.
-"""
+"""By default, the type of an event about a job's ending is the type of the job's event with one of these suffixes."""
 
 OWN_SOURCE = "orchestrator"
-"""Source of the events that this package publishes, if neither `REFERENCE_SOURCES` nor a consumer gives another one."""
+"""Source of this package's events, except events about runs' endings and events to which a consumer gives a source."""
 
 REFERENCE_SOURCES = "saas.tenant.provisioning."
-"""By default, events about runs' endings have a source with this prefix, as in
-https://github.com/sourcefuse/arc-saas-sandbox.
+"""By default, the sources of events about runs' endings begin with this prefix.
+
+As in https://github.com/sourcefuse/arc-saas-sandbox.
 """
 
 BEFORE_FIRST_RETRY = timedelta(seconds=30)
@@ -55,12 +55,10 @@ class Origin:
 
     Attributes:
         event: The event, with its detail as received.
-        consumer: Name of the consumer that returned the action. If `is_failure` is true, it is the name of the consumer
-            that failed.
-        position: The action's position among the consumer's actions, from 0.
-        is_failure: Whether the action publishes the event about the consumer's failure. The consumer does not return
-            such an action, so `position` is not used.
-        declared: What is stored with a job that the action starts, if the consumer declares the event about its ending.
+        consumer: Name of the consumer that returned the action, or that failed (see `is_failure`).
+        position: The action's position among the consumer's actions, from 0. Not used if `is_failure` is true.
+        is_failure: Whether the action publishes the event about the consumer's failure.
+        declared: What the ledger stores with the action's job if the consumer declares its ending event.
     """
 
     event: Event[Mapping[str, Any]]
@@ -78,7 +76,7 @@ class Origin:
     def start(self) -> Start:
         """Id and time of the event that began the action's operation, such as the tenant's provisioning.
 
-        If that event is not known, the id and time are taken from `event` (see `time`).
+        If that event is not known, these are the id of `event` and the property `time`.
         """
         return self.event.start or Start(event_id=self.event.id, at=self.time)
 
@@ -93,11 +91,11 @@ class Origin:
 
     @property
     def may_be_retry(self) -> bool:
-        """Whether this delivery of the event may be a repeat.
+        """Whether this delivery of the event may be a repeat: whether one of these cases applies.
 
-        This is true in three cases. First, the event was replayed or redriven, so `event.redrive` is set. Second, the
-        event is at least 30 seconds old, so Lambda may have retried the event. Third, the event's time is in the
-        future, so the event's age is unknown.
+        - The event was replayed or redriven, so `event.redrive` is set.
+        - The event is at least 30 seconds old, so Lambda may have retried it.
+        - The event's time is in the future, so its age is unknown.
         """
         age = clock.now() - self.event.time
         return self.event.redrive is not None or not timedelta() <= age < BEFORE_FIRST_RETRY
@@ -105,8 +103,7 @@ class Origin:
     def once_per(self, subject: str) -> str:
         """Compute an action's identity from the event's tenant and a subject, without the event's id.
 
-        If several events lead to the same action for a tenant, the actions have the same identity. Therefore, only one
-        of these actions is performed.
+        Actions from several events of the tenant then have the same identity, so only one of them is performed.
 
         Args:
             subject: The action's `once_per`.
@@ -115,28 +112,26 @@ class Origin:
 
 
 def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:
-    """Build the `resources` of an event that this package publishes: a list of URNs.
+    """Build the `resources` of an event that this package publishes: URNs, which `recognised` reads.
 
-    If this package receives the event, it reads these URNs.
-
-    The first URN contains the identity of the action that publishes the event (`run_id`). The second URN contains the
-    id and time of the event that began the operation (`start`). A third URN is added if `is_failure` is true: it marks
-    the published event as one about a consumer's failure.
+    Args:
+        run_id: The identity of the action that publishes the event; it is in the first URN.
+        start: The event that began the operation; its id and time are in the second URN.
+        is_failure: Whether the event is about a consumer's failure. If so, there is a third URN.
     """
     found = [_PUBLISHED_BY + run_id, f"{_STARTED_BY}{written(start.at)}/{start.event_id}"]
     return [*found, _FAILURE] if is_failure else found
 
 
 def is_own_source(source: str) -> bool:
-    """Whether this package publishes events under a source, even if no consumer names it."""
+    """Whether a source is one of those that this package gives its events by default."""
     return source == OWN_SOURCE or source.startswith(REFERENCE_SOURCES)
 
 
 def recognised(event: Event[Any]) -> Event[Any]:
-    """Read the URNs that `marks` has built for an event, and return the event with what they say.
+    """Set an event's `start`, `published_by` and `is_own_failure` from the URNs that `marks` has built.
 
-    The attributes `start`, `published_by` and `is_own_failure` of the returned event are set. Call this only if the
-    event's source is one under which this package publishes: another sender may copy the URNs.
+    Call this only if this package publishes events with the event's source: another sender may copy the URNs.
     """
     published_by = next(_marked(event, _PUBLISHED_BY), None)
     return replace(
@@ -154,10 +149,7 @@ def named_run(event: Event[Any]) -> str | None:
 
 
 def ending_id(run_id: str) -> str:
-    """Compute the identity of a run's ending.
-
-    It is the same for every event about this ending, whether the event reports success or failure.
-    """
+    """Compute the identity of a run's ending, which is the same for a success and a failure."""
     return _digest("ending", run_id)
 
 

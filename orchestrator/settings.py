@@ -95,8 +95,8 @@ class Settings(BaseModel):
             this setting, no status webhook is sent about a deprovisioning.
         callback_allowed_hosts: Hosts that callbacks may go to, in addition to the host in `callback_url` and the hosts
             in the tier's item. The entry `.example.com` allows all subdomains of `example.com`.
-        idempotency_table: DynamoDB table of the ledger. Without it, each Lambda environment has only its own records,
-            in memory, and an event that is delivered twice may start its job twice.
+        idempotency_table: DynamoDB table of the ledger, which records the actions that were performed. Without it, each
+            Lambda environment has only its own records, and an event that is delivered twice may start its job twice.
         idempotency_record_max_age: How long the ledger keeps a record, in seconds. A run is followed only while its
             record is kept.
         require_run_id: Whether to refuse an event about a run's ending, or a `TENANT_DEPLOYMENT` event, if the detail
@@ -106,23 +106,22 @@ class Settings(BaseModel):
         publish_build_endings: Whether this function publishes how builds of CodeBuild and executions of Step Functions
             ended. Set it to false if they publish their endings themselves.
         failure_queue_url: URL of the SQS queue to which messages that cannot be handled are moved. Without this
-            setting, such a message stays in the queue that it came from, and the redrive policy of that queue applies.
-            The URL is checked only when it is used, because `sam local` passes the queue's name instead of its URL.
+            setting, these messages stay in their own queue, whose redrive policy applies. The URL is checked only when
+            it is used, because `sam local` passes the queue's name instead of its URL.
         waiting_queue_url: URL of the SQS queue in which an event waits if its job cannot be started yet. Without this
-            setting, such an event fails. An event that came from a queue never needs this setting: if
-            `failure_queue_url` is set, it waits in the queue that it came from. The URL is checked only when it is
-            used.
+            setting, the event fails. With `failure_queue_url`, which this setting needs, an event that came from a
+            queue waits in that queue instead. The URL is checked only when it is used.
         tenant_serialization: Whether a job waits while a job of another event runs for the same tenant.
         sqs_parallel_records: How many messages of a batch are handled at the same time.
         jenkins_url: Address of the Jenkins server, including the path at which Jenkins is installed, if any.
-        jenkins_allow_http: Whether `jenkins_url` may be an `http` address, which means no TLS. For a loopback host,
-            `http` is always allowed.
+        jenkins_allow_http: Whether `jenkins_url` may be an `http` address, without TLS. For a loopback host, `http` is
+            always allowed.
         jenkins_credentials_secret: Name or ARN of the secret in Secrets Manager that holds a JSON object with
             `username` and `token`.
         jenkins_ca_bundle: Path of a PEM file with the certificates of a private certificate authority. By default, the
             system's certificate authorities are trusted.
-        jenkins_build_lookup: Whether to check once, right after starting a Jenkins job, if the job's queue item has
-            become a build. If it has, the outcome contains the build's number.
+        jenkins_build_lookup: Whether to look once for the build, right after starting a Jenkins job. If the build
+            exists already, the outcome contains its number.
     """
 
     model_config = ConfigDict(frozen=True, alias_generator=str.upper, populate_by_name=True)

@@ -1,4 +1,4 @@
-"""Writes the logs and metrics of this package. Code that uses the package has its own loggers, which stay separate."""
+"""Writes the logs and metrics of this package. The loggers of code that uses the package stay separate."""
 
 import json
 import logging
@@ -156,7 +156,7 @@ def log_keys(event: Event[Any], lambda_context: Any) -> Iterator[None]:
 def failures_logged() -> Iterator[None]:
     """Log and count an `OrchestratorError` that the `with` block raises, and raise it again.
 
-    The `with` block runs before any consumer does. `Application` logs the failures of consumers.
+    Use this for code that runs before the consumers. `Application` logs the failures of consumers.
     """
     try:
         yield

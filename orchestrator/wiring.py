@@ -105,10 +105,10 @@ def create_handler(
 
 
 def assemble(registry: Registry, ports: Ports) -> Application:
-    """Build an application on its ports.
+    """Build an application that uses the given settings, stores, builders and clients.
 
     Raises:
-        ConfigurationError: A builder lacks a method, or `DEFAULT_BUILDER` names none.
+        ConfigurationError: A builder lacks a method, or `DEFAULT_BUILDER` is not the name of a builder.
     """
     settings, records, tenants = ports["settings"], ports["records"], ports["tenants"]
     ledger = Ledger(records)

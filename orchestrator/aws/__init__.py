@@ -1,1 +1,1 @@
-"""Builds AWS clients, and converts the SDK's errors and DynamoDB's items."""
+"""Builds AWS clients, and converts AWS errors and DynamoDB items to this package's types."""

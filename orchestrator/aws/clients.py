@@ -1,4 +1,4 @@
-"""Builds AWS clients: each one is built only once, and its requests end before the invocation ends."""
+"""Builds AWS clients. Each client is built only once, and its requests end before the invocation ends."""
 
 import os
 import threading
@@ -126,10 +126,10 @@ def _end_tries_in_time(
     caught_exception: Exception | None,
     **_: Any,
 ) -> None:
-    """End a request if the try just made has failed and there is no time for another try.
+    """End a request after a failed try if there is no time for another try.
 
-    The SDK calls this function after each try of a request, and pauses before the next try. If the pause could leave
-    too little time for the next try, the function raises the failure of the try just made, which ends the request.
+    The SDK calls this function after each try, and pauses before the next try. If the pause could leave too little time
+    for the next try, this function raises the error of the failed try, which ends the request.
     """
     # botocore.retries.standard.ExponentialBackoff: the first pause is at most 1 s after throttling and 50 ms after any
     # other failure; it doubles each time. A retry-after header adds up to 5 s.

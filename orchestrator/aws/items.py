@@ -22,7 +22,7 @@ _LEAST_EXPONENT, _GREATEST_EXPONENT = -130, 125
 
 
 def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:
-    """Convert an item, in the form of boto3's DynamoDB client, to plain attributes; numbers become `Decimal`."""
+    """Convert an item of the DynamoDB client, such as `{"a": {"N": "1"}}`, to Python values: `{"a": Decimal(1)}`."""
     from boto3.dynamodb.types import TypeDeserializer
 
     deserialize = TypeDeserializer().deserialize
@@ -30,7 +30,7 @@ def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Convert each `Decimal` in a value to `int` if it is whole, or else to `float`; convert each set to a list."""
+    """Convert each whole `Decimal` in a value to `int`, each other `Decimal` to `float`, and each set to a list."""
     match value:
         case Decimal():
             return int(value) if value == value.to_integral_value() else float(value)
@@ -48,7 +48,7 @@ def is_condition_failure(error: exceptions.ClientError) -> bool:
 
 
 def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValueTypeDef]":
-    """Convert JSON-like attributes to an item, in the form of boto3's DynamoDB client.
+    """Convert JSON-like attributes to an item of boto3's DynamoDB client.
 
     A `float` is stored in its shortest decimal form, so that 0.1 is stored as exactly 0.1.
 
@@ -64,7 +64,7 @@ def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValue
 
 
 def is_unstorable(value: object) -> bool:
-    """Return whether a scalar is one that DynamoDB cannot store, for example a number with too many digits."""
+    """Return whether DynamoDB cannot store a scalar, for example because it is a number with too many digits."""
     try:
         to_item({"": value})
     except (DecimalException, TypeError):

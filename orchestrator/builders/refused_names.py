@@ -4,9 +4,8 @@ Names are compared without regard to case. Some common names are not in the list
 likely to have them: `REGION`, `NODE_COUNT`, `USER` and `WORKSPACE`. `NODE_ENV` is not in the list either, because it
 selects a mode and loads no code.
 
-The attribute `allowedVariables` of a tier can list the names that events may set for the tier's jobs (see
-`orchestrator.stores.tiers`). The tier's list then replaces the list in this module, with one exception: events can
-never set a variable of the family `OWN_FAMILY`.
+A tier's attribute `allowedVariables` can list the names that events may set for the tier's jobs (see
+`orchestrator.stores.tiers`). The list in this module is then ignored, except for the family `OWN_FAMILY`.
 """
 
 from collections.abc import Mapping
@@ -14,10 +13,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 OWN_FAMILY = "this package"
-"""The name of the family of variables that this package sets itself.
-
-An event may never set them, not even if a tier's `allowedVariables` contains their names.
-"""
+"""The name of the family of variables that this package sets itself. No event may set them."""
 
 # The reference service's own events set these two. Their names begin with TF_, but Terraform does not read them.
 _HARMLESS = frozenset({"TF_STATE_BUCKET", "TF_KEY"})
@@ -177,9 +173,9 @@ _ANY_PREFIX, _ANY_SUFFIX = tuple(_PREFIXES), tuple(_SUFFIXES)
 
 
 def family_of(name: str) -> str | None:
-    """Return the name of the family that a variable's name belongs to; `FAMILIES` lists the families.
+    """Return the name of the family in `FAMILIES` that a variable's name belongs to.
 
-    Return `None` if the variable's name belongs to no family. An event may then set the variable.
+    Return `None` if there is no such family, so that an event may set the variable.
 
     Example:
         >>> family_of("Git_Ssh_Command"), family_of("INSTANCE_COUNT")

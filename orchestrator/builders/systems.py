@@ -1,4 +1,4 @@
-"""Looks up builders by name, and converts the exceptions that builders raise to an `OrchestratorError`."""
+"""Looks up builders by name, and wraps the exceptions that builders raise."""
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,16 +53,13 @@ class BuildSystem:
     """Calls one builder, and wraps the exceptions that the builder raises.
 
     An exception that is not an `OrchestratorError` is wrapped in an `OrchestratorError`. The builder's methods `check`
-    and `endings` and its attribute `covers` are optional. Whether the builder has them is checked once, when this
-    object is created.
+    and `endings` and its attribute `covers` are optional.
 
     Attributes:
         name: The builder's name.
-        covers: How long after an event's time its job can be started without a search by `find`. If the builder has
-            the attribute `covers`, the build system itself recognizes a repeated `start` during this time. Otherwise,
-            the time is 30 seconds: a younger event cannot be a retry, because Lambda waits a minute before its first
-            retry.
-        can_be_followed: Whether the builder has a method `endings`. If it has none, its runs cannot be followed.
+        covers: For an event younger than this, `start` needs no search by `find` first. It is the builder's attribute
+            `covers`, or 30 seconds if the builder has none (see `RecognisesRepeats`).
+        can_be_followed: Whether the builder has a method `endings`, without which its runs cannot be followed.
     """
 
     def __init__(self, name: str, builder: Builder) -> None:
@@ -97,8 +94,7 @@ class BuildSystem:
     def find(self, job: Job) -> Run | None:
         """Search for an earlier run of a job; see `Builder.find`.
 
-        If the builder raises `JobRejected` because the build system does not have the job, return `None`: a job that
-        does not exist has no runs.
+        Return `None` if the builder raises `JobRejected`: a job that does not exist has no runs.
         """
         try:
             with _waiting(), self._wrapped_errors():
@@ -113,7 +109,7 @@ class BuildSystem:
     def endings(self, jobs: Sequence[StartedJob]) -> Mapping[str, Ending]:
         """Look up how runs of one job ended; see `KnowsEndings.endings`.
 
-        If the builder returns an ending of a run that is not in `jobs`, the ending is left out.
+        Endings of runs that are not in `jobs` are left out.
 
         Raises:
             ConfigurationError: The builder has no method `endings`.
@@ -141,10 +137,11 @@ class BuildSystem:
 def _waiting() -> Iterator[None]:
     """Let the event wait for the build system if the `with` block raises `Unavailable`.
 
-    The error's `waits_for` is set to `BUILD_SYSTEM_DOWN`, unless `waits_for` already has a value. In two other cases,
-    `waits_for` is not changed either. First, the error is an `Untraceable`: a person must look for the run. Second,
-    the invocation has no time left for another call: the error may come from the lack of time, and does not show that
-    the build system is down.
+    Set the error's `waits_for` to `BUILD_SYSTEM_DOWN`, except in these cases:
+
+    - `waits_for` already has a value.
+    - The error is an `Untraceable`: a person must look for the run.
+    - The invocation has no time left, which may be the cause of the error.
     """
     try:
         yield
@@ -167,7 +164,7 @@ class BuildSystems:
         Args:
             factories: Functions that create the built-in builders, by the builder's name.
             builders: The registered builders, by name. A registered builder replaces a built-in one of the same name.
-            default: The name of the builder that is used for a job that names no builder.
+            default: The name of the builder for jobs that name none.
 
         Raises:
             ConfigurationError: A registered builder has no method `start` or `find`, or there is no builder with the

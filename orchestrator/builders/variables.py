@@ -16,8 +16,7 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def job_variables(trusted: Mapping[str, Any], from_event: Mapping[str, Any], own: Mapping[str, str]) -> dict[str, str]:
     """Check a job's variables, convert their values to text, and merge the variables into one mapping.
 
-    If the same name occurs more than once, the value in `own` is used. If the name is not in `own`, the value in
-    `from_event` is used.
+    If a name occurs more than once, `own` takes precedence over `from_event`, and `from_event` over `trusted`.
 
     Args:
         trusted: Variables from the tier or from the consumer's code. Every well-formed name is allowed (see `is_name`).
@@ -44,17 +43,16 @@ def job_variables(trusted: Mapping[str, Any], from_event: Mapping[str, Any], own
 def is_name(name: object) -> bool:
     """Return whether a value is a well-formed name of a variable.
 
-    Such a name is a text of ASCII letters, digits and underscores, and does not begin with a digit.
+    A well-formed name is a text of ASCII letters, digits and underscores that does not begin with a digit.
     """
     return isinstance(name, str) and _NAME.fullmatch(name) is not None
 
 
 def event_text(name: str, value: Any) -> str:
-    """Convert the value of a job variable to text, if the value comes from an event; see `to_text`.
+    """Convert the value of a job variable that comes from an event to text; see `to_text`.
 
     Args:
-        name: The variable's name, which the error message shows.
-        value: The variable's value.
+        name: The variable's name, for the error message.
 
     Raises:
         InvalidEvent: The value cannot be converted to text.

@@ -32,7 +32,7 @@ class Account:
 
     @property
     def place(self) -> str:
-        """Where the settings come from, as words for a message: the stack and its region, or this shell."""
+        """Where the settings come from, for messages: the stack and its region, or this shell."""
         if self.deployed is None:
             return "this shell's settings"
         return f"stack {self.deployed.name} in {self.deployed.region}"
@@ -115,7 +115,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def opened(options: argparse.Namespace) -> Account:
-    """Return the account that the options name.
+    """Return the account, with the settings of the stack that `--stack` names or, by default, of this shell.
 
     Raises:
         ConfigurationError: The stack does not exist or may not be read, or a setting is invalid.
@@ -130,10 +130,10 @@ def opened(options: argparse.Namespace) -> Account:
 
 @contextlib.contextmanager
 def adopted(found: Deployed | None) -> Iterator[None]:
-    """Within the `with` block, this process's environment variables have the settings of a deployed function.
+    """Within the `with` block, put the settings of a deployed function into this process's environment variables.
 
-    Settings that the function does not have are removed. `JENKINS_CA_BUNDLE` stays as it is, because its value
-    in the function is the path of a file in the artifact.
+    Settings that the function does not have are removed. `JENKINS_CA_BUNDLE` is kept, because the function's value is
+    the path of a file in its artifact.
 
     Args:
         found: The function's stack; `None` leaves the environment variables as they are.

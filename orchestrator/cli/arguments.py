@@ -1,23 +1,23 @@
-"""The parser of the command line, and the types of arguments that several commands have."""
+"""The parser of the command line, and the types of arguments that several commands share."""
 
 import argparse
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 WRONG_USAGE = 2
-"""The exit code if the arguments are wrong; it is argparse's own."""
+"""The exit code if the arguments are wrong, as in argparse."""
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are one line each, which names the command whose help has the arguments."""
+    """A parser that prints each error in one line, and names the command whose `--help` explains the arguments."""
 
     def parse_known_args(  # type: ignore[override]  # argparse's overloads differ only in the namespace's type
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
         """Parse the arguments, and exit if there are unknown ones.
 
-        argparse itself would pass the unknown arguments of a command on to the parser of the whole command line, whose
-        usage has only the commands.
+        argparse itself would report a command's unknown arguments together with the usage of `orchestrator`, which
+        lists only the commands.
         """
         known, unknown = super().parse_known_args(args, namespace)
         if unknown:
@@ -33,7 +33,7 @@ def positive(text: str) -> int:
     """Convert an argument to an integer of at least 1.
 
     Raises:
-        ArgumentTypeError: It is not one.
+        ArgumentTypeError: The argument is anything else.
     """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!a} is not a whole number of at least 1")

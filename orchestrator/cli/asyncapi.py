@@ -1,7 +1,7 @@
 """Describes the events of a registry as an AsyncAPI document, version 3.0 (https://www.asyncapi.com/docs/reference).
 
-Every event is a message of one channel. Each consumer is an operation that receives messages. If events can follow from
-the consumer, there is a second operation, which sends them.
+All events are messages of one channel. Each consumer is an operation that receives messages. A second operation sends
+the events that may follow from the consumer, if there are any.
 """
 
 import inspect
@@ -48,11 +48,10 @@ def document(registry: Registry, place: str) -> dict[str, Any]:
     """Return the AsyncAPI document of a registry's events.
 
     Args:
-        registry: The registry.
         place: The handler's module and name, for the document's title.
 
     Raises:
-        ConfigurationError: The model of a detail has no JSON schema.
+        ConfigurationError: Pydantic cannot create a JSON schema for the model of a consumer's detail.
     """
     models = models_of(registry)
     schemas, definitions = schemas_of(models, _SCHEMAS + "{model}")

@@ -1,4 +1,4 @@
-"""The command `orchestrator build`: builds the artifact of a project's function.
+"""The command `orchestrator build`: builds the deployment artifact of a project's function.
 
 `sam build` runs `make`, and `make` runs this command.
 """

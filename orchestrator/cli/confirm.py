@@ -7,7 +7,7 @@ from orchestrator.errors import ConfigurationError
 
 
 class Declined(ConfigurationError):
-    """The person has not agreed, so nothing was done."""
+    """The user did not agree, so nothing was done."""
 
 
 def add_option(parser: argparse.ArgumentParser) -> None:
@@ -16,12 +16,12 @@ def add_option(parser: argparse.ArgumentParser) -> None:
 
 
 def confirm(purpose: str, *, yes: bool, quiet: bool = False) -> None:
-    """Say on standard error what the command is about to do, and ask whether to do it.
+    """Print to standard error what the command is about to do, and ask whether to go on.
 
     Args:
-        purpose: What the command will do, in one sentence without the full stop.
-        yes: Whether the person has agreed on the command line; nothing is asked then.
-        quiet: Whether to say nothing if nothing is asked.
+        purpose: What the command will do, in one sentence without a full stop.
+        yes: Whether the user passed `--yes`. If so, nothing is asked.
+        quiet: Whether to print nothing if nothing is asked.
 
     Raises:
         Declined: The answer was not yes, or there is no terminal to ask on.

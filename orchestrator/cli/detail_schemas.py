@@ -49,10 +49,10 @@ class EndingDetail(BaseModel):
 def models_of(registry: Registry) -> Models:
     """Return, for each event type, the models that an event's detail must fit.
 
-    The result contains the event types that the registry's consumers take, and those of the events that can follow
-    from the consumers. If no consumer takes a type, its model is the one in `DETAIL_MODELS`. If there is none, the
-    model is `EndingDetail` for an event about an ending or a failure. A type without a known model has an empty
-    sequence.
+    The event types are those that the registry's consumers take, and those of the events that the consumers can cause.
+    A type that consumers take has the models in their annotations. Any other type has its model in `DETAIL_MODELS`. If
+    `DETAIL_MODELS` has none, an event about an ending or a failure has the model `EndingDetail`. A type without a known
+    model has an empty sequence.
 
     If a consumer leads to `ENDINGS`, the result also has the key `ENDINGS`, which stands for the event types of all
     jobs' endings.

@@ -19,10 +19,10 @@ _MARK = "\ufeff"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventFile:
-    """An event file that was read.
+    """The content of an event file, or the error that reading it raised.
 
     Attributes:
-        name: The file's name, as on the command line, or in the folder that the command line names.
+        name: The file's name as on the command line. If the command line names a folder, the file's path.
         event: The JSON in the file.
         error: Why the file could not be read; `None` if it could.
     """
@@ -33,7 +33,7 @@ class EventFile:
 
 
 def load(names: Sequence[str]) -> list[EventFile]:
-    """Find and read the event files that the command line names (see `find`).
+    """Find the event files that the command line names (see `find`), and read them.
 
     Raises:
         InvalidEvent: A folder has no `.json` file.
@@ -49,7 +49,7 @@ def _loaded(name: str) -> EventFile:
 
 
 def find(names: Sequence[str]) -> list[str]:
-    """Return the names of the event files. A folder stands for its `.json` files, and `-` for standard input.
+    """Replace each folder by the paths of its `.json` files. Other names, and `-` for standard input, stay as they are.
 
     Raises:
         InvalidEvent: A folder has no `.json` file.
@@ -68,7 +68,7 @@ def find(names: Sequence[str]) -> list[str]:
 
 
 def read(file: str) -> Any:
-    """Read the JSON in an event file, which is UTF-8 with or without a byte-order mark, or UTF-16 with one.
+    """Read the JSON in an event file. The file is UTF-8, or UTF-16 with a byte-order mark.
 
     Raises:
         InvalidEvent: The file cannot be read, or is not JSON.

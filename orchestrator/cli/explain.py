@@ -1,4 +1,4 @@
-"""The command `orchestrator explain`: says what would become of an event, and why, without doing it."""
+"""The command `orchestrator explain`: shows what the handler would do with an event, and why, but changes nothing."""
 
 import argparse
 import contextlib
@@ -82,7 +82,7 @@ def _surroundings(options: argparse.Namespace) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _loaded(options: argparse.Namespace) -> Iterator[tuple["Application", "Guard"]]:
-    """Load the handler, whose AWS clients can only read in the `with` block. What it logs is not shown."""
+    """Load the handler. Within the `with` block, its AWS clients can only read, and its log is not shown."""
     from orchestrator.cli.rehearsal.guard import only_reading
 
     with contextlib.ExitStack() as stack:

@@ -1,8 +1,8 @@
-"""Reads messages of the failure queue: which events are in them, why each failed, and how it can be sent again.
+"""Reads messages of the failure queue: which events they contain, why these failed, and how to send them again.
 
-Messages get there in five ways. Lambda sends the record of a failed invocation. An EventBridge rule sends an event that
-it could not deliver. A custom event bus sends a record with the ids of such events. The function itself moves messages
-there from another queue (`orchestrator.intake.redelivery`). SQS moves a message there that it has delivered too often.
+The queue receives an event that a rule of EventBridge could not deliver; a record from Lambda about a failed
+invocation; a record from a custom event bus with the ids of undelivered events; and messages that this function
+(`orchestrator.intake.redelivery`) or SQS has moved from another queue.
 """
 
 from collections.abc import Mapping
@@ -31,18 +31,18 @@ _AT_THE_BUS = "the bus did not put the event into its record; have the bus send 
 class FailedEvent:
     """An event in a message of the failure queue. The attributes `receipt`, `event` and `payload` are not in `repr`.
 
-    A message may hold several events (see `orchestrator.intake.envelopes`). They have the same `message_id`.
+    If a message holds several events (see `orchestrator.intake.envelopes`), each has its own `FailedEvent`.
 
     Attributes:
         reason: Why the event failed: the error's class name, the `ERROR_CODE` from an EventBridge rule, the
             `condition` in Lambda's record of the invocation, or `UNKNOWN`.
         text: The error's text, if it is known to be safe to show.
-        event: The EventBridge event, with the id by which the function knows it, or what is known of the event; `None`
-            if the message has no event.
-        payload: What to send to the function, so that it recognizes a redrive; `None` if the event cannot be sent.
+        event: The EventBridge event, or only its id and time if a custom event bus could not deliver it; `None` if the
+            message has no event.
+        payload: What to send to the function to redrive the event; `None` if the event cannot be sent.
         obstacle: Why the event cannot be sent, and what to do instead; empty if it can be sent.
-        sent: The message's `SentTimestamp`, in milliseconds since 1970. If SQS itself moved the message here from
-            another queue, this is the time at which the message was sent to that queue.
+        sent: The message's `SentTimestamp`, in milliseconds since 1970. If SQS itself moved the message here, this is
+            the time at which the message was sent to the queue that it came from.
     """
 
     message_id: str
@@ -56,7 +56,7 @@ class FailedEvent:
 
     @property
     def event_id(self) -> str | None:
-        """The event's id."""
+        """The event's id, if known."""
         return self._text("id")
 
     @property
@@ -66,22 +66,22 @@ class FailedEvent:
 
     @property
     def event_type(self) -> str | None:
-        """The event's type."""
+        """The event's type, if known."""
         return self._text("detail-type")
 
     @property
     def time(self) -> str | None:
-        """The event's time, as the event has it."""
+        """The event's time as text, if known."""
         return self._text("time")
 
     @property
     def tenant_id(self) -> str | None:
-        """The event's tenant."""
+        """The id of the event's tenant, if known."""
         detail = (self.event or {}).get("detail")
         return find_tenant_id(detail) if isinstance(detail, dict) else None
 
     def as_json(self) -> dict[str, Any]:
-        """Return what may be shown of the message."""
+        """Return the values that are safe to print."""
         return {
             "reason": self.reason,
             "eventId": self.event_id,
@@ -98,7 +98,7 @@ class FailedEvent:
 
 
 def read(received: Mapping[str, Any], url: str) -> list[FailedEvent]:
-    """Convert a message that was received from the failure queue.
+    """Read the events in a message of the failure queue.
 
     Args:
         received: The message, as boto3's SQS client returns it.
@@ -179,7 +179,7 @@ def _payload(received: Mapping[str, Any], attributes: Mapping[str, str], url: st
 def error_of(answer: Any) -> tuple[str, str] | None:
     """Return the class name and the text of the error in a function's answer; `None` if the answer holds no error.
 
-    If the text may contain data of an event, a reference to the function's log is returned in its place.
+    If the error's text may contain data of an event, the returned text only refers to the function's log.
     """
     name = answer.get("errorType") if isinstance(answer, dict) else None
     if not isinstance(name, str) or not name:

@@ -29,18 +29,18 @@ class FailureQueue:
         self._deleted: set[str] = set()
 
     def count(self) -> int:
-        """Return about how many messages the queue holds, with those that are hidden now."""
+        """Return about how many messages the queue holds, including hidden ones."""
         return sum(counts(self._client, self._url).values())
 
     @contextmanager
     def received(self, limit: int) -> Iterator[list[FailedEvent]]:
-        """Receive up to `limit` messages, which hides them from others. The oldest of their events comes first.
+        """Receive up to `limit` messages, hide them from others, and yield their events, the oldest first.
 
-        If a message holds several events, all of them are returned.
+        A message may hold several events.
 
         After the `with` block, the messages that were not deleted are made visible again. If that fails, or if the
-        process is killed, they stay hidden until five minutes after they were received, or until the time set by
-        `keep_hidden`.
+        process is killed, they stay hidden for five minutes after they were received, or for as long as `keep_hidden`
+        has set.
         """
         found: dict[str, list[FailedEvent]] = {}
         try:
@@ -54,11 +54,11 @@ class FailureQueue:
                 print(f"orchestrator: {type(error).__name__}: {error}", file=sys.stderr)
 
     def keep_hidden(self, events: Sequence[FailedEvent], seconds: int) -> None:
-        """Hide the messages of events, which `received` has returned, from others for so many seconds from now."""
+        """Hide the messages of events that `received` has yielded from others, for `seconds` from now on."""
         self._hide([*{failed.message_id: failed for failed in events}.values()], seconds)
 
     def delete(self, failed: FailedEvent) -> None:
-        """Delete the message of an event, with all its events."""
+        """Delete the message that holds an event, with any other events in the message."""
         with aws_errors(f"message {failed.message_id} could not be deleted", role=YOUR_ROLE):
             self._client.delete_message(QueueUrl=self._url, ReceiptHandle=failed.receipt)
         self._deleted.add(failed.message_id)

@@ -10,7 +10,7 @@ from orchestrator.cli.output import print_json, print_note, print_table
 from orchestrator.local.summary import cut
 
 LIMIT = 1000
-"""The most messages that are read, unless a person asks for more."""
+"""How many messages are read at most, unless `--limit` is given."""
 
 _COLUMNS = ("REASON", "EVENT", "TENANT", "TYPE", "TIME", "MESSAGE")
 

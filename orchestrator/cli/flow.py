@@ -1,4 +1,4 @@
-"""Finds out which events and effects each consumer can cause, and makes names for the nodes of diagrams."""
+"""Lists the events and other effects that consumers can lead to, and derives identifiers for the nodes of diagrams."""
 
 import ast
 import inspect
@@ -16,15 +16,15 @@ _RESERVED = frozenset(
 
 
 def follows(consumer: Consumer) -> list[str]:
-    """Return what a consumer can cause: the types of further events, and descriptions of other effects."""
+    """Return what a consumer can lead to: the types of further events, and descriptions of other effects."""
     return list(dict.fromkeys((*consumer.ending_types, *consumer.leads_to)))
 
 
 def following_types(registry: Registry) -> list[str]:
     """Return the types of all events that can follow from a registry's consumers.
 
-    The texts in `leads_to` are event types and other effects. A text is an event type if it has no space, or if a
-    consumer takes events of that type or declares it as that of an ending.
+    A text in a consumer's `leads_to` counts as an event type if it has no space, or if a consumer of the registry takes
+    or declares events of that type.
     """
     known = {event_type for consumer in registry for event_type in (*consumer.types, *consumer.ending_types)}
     texts = dict.fromkeys(text for consumer in registry for text in follows(consumer))
@@ -34,8 +34,8 @@ def following_types(registry: Registry) -> list[str]:
 def condition(consumer: Consumer) -> str | None:
     """Describe the condition of a consumer: the name of the function, or the expression of a lambda.
 
-    If a lambda's expression cannot be read from the source, the result is the lambda's qualified name, such as
-    `register.<locals>.<lambda>`. If the consumer has no condition, the result is `None`.
+    If the expression cannot be read from the source, its place is taken by the lambda's qualified name, such as
+    `register.<locals>.<lambda>`. Return `None` if the consumer has no condition.
     """
     if consumer.when is None:
         return None
@@ -45,7 +45,7 @@ def condition(consumer: Consumer) -> str | None:
 def conditions_of(handler: object) -> dict[str, str]:
     """Return the conditions of a handler's consumers as texts, by the consumer's name.
 
-    Consumers without a condition are left out. A handler that this package did not create has no known consumers.
+    Consumers without a condition are left out. The result is empty if this package did not create the handler.
     """
     registry = getattr(handler, "registry", None)
     consumers = registry if isinstance(registry, Registry) else ()
@@ -53,16 +53,15 @@ def conditions_of(handler: object) -> dict[str, str]:
 
 
 def name_of(function: object) -> str:
-    """Return the qualified name of a function, or of the class of any other callable."""
+    """Return the qualified name of a function; for any other callable, that of its class."""
     return getattr(function, "__qualname__", None) or type(function).__qualname__
 
 
 def identifiers(*groups: Iterable[str]) -> list[dict[str, str]]:
-    """Derive an identifier from each string. An identifier has only ASCII letters, digits and underscores.
+    """Derive an identifier of ASCII letters, digits and underscores from each string.
 
     Returns:
-        For each group, a mapping from its strings to their identifiers. No identifier occurs twice, not even in
-        different groups.
+        For each group, a mapping from its strings to their identifiers. The identifiers are unique across all groups.
     """
     taken = set(_RESERVED)
     found: list[dict[str, str]] = []

@@ -1,4 +1,4 @@
-"""The option `--follow` of `orchestrator invoke`: follows events until nothing is left to happen."""
+"""The option `--follow` of `orchestrator invoke`: handles events, and then all the events that follow from them."""
 
 import argparse
 import contextlib
@@ -18,16 +18,17 @@ if TYPE_CHECKING:
 
 
 def follow(options: argparse.Namespace) -> int:
-    """Run the handler on event files and on everything that follows from them, and print the tenants' story.
+    """Run the handler on event files and on all events that follow from them, and print each step (the story).
 
-    If standard output is a terminal, it gets the story. Otherwise, it gets the handler's answers, and standard error
-    gets the story. With `--quiet`, standard output gets the answers, and nothing the story.
+    - With `--quiet`, standard output gets the handler's answers, and the story is not printed.
+    - Otherwise, if standard output is a terminal, it gets the story, and the answers are not printed.
+    - Otherwise, standard output gets the answers, and standard error gets the story.
 
     Args:
         options: The options of `orchestrator invoke`.
 
     Returns:
-        The exit code: 1 if an event could not be handled, or if a job that should have failed was not started.
+        The exit code: 1 if an event could not be handled, or if a job that `--fail` names was not started.
 
     Raises:
         ConfigurationError: The handler cannot be loaded, or no emulated job has the name in `--fail`.
@@ -77,7 +78,7 @@ def _check(failing: Collection[str], world: "World") -> None:
 
 
 def _ignore(answer: Any) -> None:
-    """Print nothing."""
+    """Print nothing, because the story is shown instead of the answers."""
 
 
 def _print_failure(debug: bool, error: Exception, file: str) -> None:

@@ -1,4 +1,4 @@
-"""Invokes the deployed function, and judges its answer."""
+"""Invokes the deployed function, and finds out from its answer whether an event was handled."""
 
 import json
 from collections.abc import Mapping
@@ -16,21 +16,21 @@ _NETWORK_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The function's answer to an event: whether its consumers handled it, and what they did or why not."""
+    """Whether the function handled an event, and a text: what the consumers did, or why the event failed."""
 
     is_handled: bool
     text: str
 
 
 class DeployedFunction:
-    """A function to invoke."""
+    """Invokes one deployed function. An invocation is never repeated."""
 
     def __init__(self, name: str, region: str | None, timeout: int = LONGEST_SECONDS) -> None:
         """Create the client.
 
         Args:
             name: The function's name or ARN.
-            region: Its region; `None` uses the SDK's own configuration.
+            region: The function's region; `None` uses the SDK's own configuration.
             timeout: How long an invocation may take, in seconds.
         """
         import boto3

@@ -1,8 +1,7 @@
 """The command `orchestrator init`: writes a project with consumers, ready to be tested and deployed.
 
 The project consists of the files in `starter`, and of this repository's template, SAM configuration and sample events.
-In a wheel, all of these files are in `starter`. In a checkout, the template, the SAM configuration and the sample
-events are at the root of the repository.
+These are at the root of a checkout; in a wheel, they are in `starter`, too.
 """
 
 import argparse
@@ -63,10 +62,9 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _existing(folder: Path, files: Iterable[Path]) -> list[str]:
-    """Return the paths that are in the way of a project's files, relative to `folder`.
+    """Return the existing paths that prevent writing the project, relative to `folder`.
 
-    A path is in the way in three cases: it is a symbolic link, something exists where a file must be written, or
-    something other than a folder exists where a folder is needed.
+    These are symbolic links, anything in the place of a file, and anything but a folder in the place of a folder.
 
     Args:
         folder: The project's folder.
@@ -106,10 +104,10 @@ def project(name: str) -> dict[Path, str]:
 
 
 def _files(entry: Path) -> list[Path]:
-    """Return `entry` itself if it is a file; if it is a folder, return the files in it and in its subfolders.
+    """Return a file as a list, or the files of a folder and its subfolders.
 
-    From a folder, compiled Python files (`__pycache__`) and `_NOT_SHARED` are left out. Markdown files are left out,
-    too, unless they are directly in the folder `starter`.
+    From a folder, compiled Python files, `_NOT_SHARED`, and Markdown files that are not directly in `starter` are left
+    out.
     """
     if entry.is_file():
         return [entry]

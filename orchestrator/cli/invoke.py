@@ -133,10 +133,11 @@ def _handle(files: Sequence[EventFile], report: "Report", options: argparse.Name
 
 @contextlib.contextmanager
 def _surroundings(options: argparse.Namespace) -> "Iterator[tuple[Surroundings | None, str | None]]":
-    """Set this process's environment up as the options say, for the duration of the `with` block.
+    """Set up this process's environment as the options say, for the duration of the `with` block.
 
-    Returns:
-        The emulated services and `None`, or `None` and where the real ones are, as words for a message.
+    Yields:
+        With emulated AWS services, the emulated Jenkins and control plane, and `None`. Otherwise, `None`, and where the
+        settings for the real services come from, as words for a message.
     """
     from orchestrator.local import environment
 
@@ -153,9 +154,9 @@ def _surroundings(options: argparse.Namespace) -> "Iterator[tuple[Surroundings |
 
 @contextlib.contextmanager
 def _real_account(options: argparse.Namespace) -> Iterator[str]:
-    """Check that the account can be used, and adopt the settings of the stack that the options name, if any.
+    """Check the account's credentials, and set the environment variables of the stack that the options name, if any.
 
-    Returns:
+    Yields:
         Where the settings come from, as words for a message.
     """
     account = opened(options)

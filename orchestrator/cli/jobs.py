@@ -1,4 +1,4 @@
-"""The command `orchestrator jobs`: lists the jobs that are open, waiting, in doubt or overdue."""
+"""The command `orchestrator jobs`: lists the open jobs, and the tenants with an event whose job cannot start yet."""
 
 import argparse
 import sys
@@ -76,14 +76,14 @@ def _jobs(options: argparse.Namespace) -> int:
 
 
 def jobs(account: Account) -> dict[str, Any]:
-    """Read the jobs that are followed, and what waits.
+    """Read the open jobs, that is, jobs whose runs the function still checks, and the events that wait.
 
     Returns:
         A dictionary with these keys:
 
-        - `jobs`: the followed jobs.
-        - `waiting`: a dictionary with the keys `tenants` and `queue`. `tenants` has the records of the tenants with an
-          event that waits, or `None` if `DATA_STORE_TABLE` is not set. `queue` has the message counts of the waiting
+        - `jobs`: the open jobs.
+        - `waiting`: a dictionary with the keys `tenants` and `queue`. `tenants` has the records of the tenants with a
+          waiting event, or `None` if `DATA_STORE_TABLE` is not set. `queue` has the message counts of the waiting
           queue, or `None` if `WAITING_QUEUE_URL` is not set.
         - `unreadable`: the ids of records that this version of the package cannot read.
 

@@ -41,7 +41,7 @@ def load(place: str) -> Any:
 
 
 def load_registry(place: str) -> Registry:
-    """Import a registry or a handler, and return the registry or that of the handler.
+    """Import a registry, or a handler that has a registry, and return the registry.
 
     Args:
         place: See `load`.
@@ -59,10 +59,10 @@ def load_registry(place: str) -> Registry:
 
 
 def load_application(place: str) -> "Application":
-    """Import a handler, and return it without decorators around it.
+    """Import a handler, and return it without the decorators around it.
 
-    Of a registry, or of a function that has one but is no result of `create_handler`, a handler is created with the
-    settings in the environment.
+    If `place` names a registry, or a handler that `create_handler` did not create but that has a `registry`, a handler
+    for that registry is created. Its settings are read from environment variables.
 
     Args:
         place: See `load`.
@@ -80,10 +80,10 @@ def load_application(place: str) -> "Application":
 
 
 def load_handler(place: str) -> Callable[[Any, Any], Any]:
-    """Import a module, and return the Lambda handler in it; see `load`.
+    """Import a Lambda handler; see `load`.
 
     Raises:
-        ConfigurationError: `load` raised this error; or the attribute is not callable.
+        ConfigurationError: `load` raised this error, or the attribute is not callable.
     """
     handler = load(place)
     if not callable(handler):

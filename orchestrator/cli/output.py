@@ -62,8 +62,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | None]], width: i
     """Format rows as a table with a heading. Texts are shortened and escaped; `None` becomes a hyphen.
 
     Args:
-        width: The number of characters that fit into a line. If the table is wider, each row becomes a block, with one
-            line for each column, because a folded table hides where a row begins, and breaks ids and links.
+        width: The number of characters that fit into a line. If the table is wider, each row becomes a block with one
+            line for each column, because folded lines would break ids and links. `None` means no limit.
     """
     texts = [tuple(columns), *(tuple(cut(text, _LONGEST) if text else "-" for text in row) for row in rows)]
     widths = [max(len(row[column]) for row in texts) for column in range(len(columns))]
@@ -82,7 +82,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | None]], st
 
 @contextmanager
 def log_to(stream: TextIO | None) -> Iterator[None]:
-    """Write what the function prints, such as its log, to `stream`; `None` drops it."""
+    """Within the `with` block, write standard output, where the handler logs, to `stream`; `None` discards it."""
     with ExitStack() as stack:
         log = stream or stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
         stack.enter_context(redirect_stdout(log))
@@ -111,7 +111,7 @@ def print_failure(error: Exception, *, debug: bool, file: str | None = None) -> 
 
 
 def print_failed(name: str, text: str, *, file: str | None = None) -> None:
-    """Print the name and the text of an error as `print_failure` does."""
+    """Print the class name and the text of an error as `print_failure` does."""
     line = " ".join(f"{name}: {text}".split())
     Lines(sys.stderr).print(f"orchestrator: {'' if file is None else f'{shown_file(file)}: '}{line}", "failure")
 

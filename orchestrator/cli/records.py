@@ -15,10 +15,10 @@ _PAGE = 100
 
 
 class LedgerTable:
-    """The ledger's table. Every method raises `ConfigurationError` or `Unavailable` if it cannot be read.
+    """The ledger's table. Every method raises `ConfigurationError` or `Unavailable` if the table cannot be read.
 
     Attributes:
-        unreadable: The ids of the items that were found, but are no records that this version can read.
+        unreadable: The ids of the items that were found, but that this version of the package cannot read as records.
     """
 
     def __init__(self, account: Account) -> None:
@@ -27,7 +27,7 @@ class LedgerTable:
         self._client = account.dynamodb
 
     def open_jobs(self) -> list[Record]:
-        """Read the records of all runs that are followed, in the order in which their jobs were requested."""
+        """Read the records of all followed runs (see `Prepared.follow`), in the order of their jobs' requests."""
         keys = self._ids(OPEN_JOBS, "openJob", OPEN)
         return _in_order(self.read(keys).values())
 
@@ -37,11 +37,11 @@ class LedgerTable:
         return _in_order(self.read(keys).values())
 
     def gate(self, key: str) -> Mapping[str, Any]:
-        """Read the item of a gate; empty if there is none."""
+        """Read the item of a gate (see `orchestrator.ledger.gate`). The result is empty if there is no item."""
         return self._items([key]).get(key, {})
 
     def holder(self, tenant_id: str) -> str | None:
-        """Return the id of the event whose jobs hold the tenant's lock; `None` if the lock names no runs."""
+        """Return the id of the event that began the operation in the tenant's lock; `None` if the lock has no runs."""
         lock = self.gate(lock_key(tenant_id))
         return lock.get("operation", {}).get("S") if runs_in(lock) else None
 
@@ -126,7 +126,7 @@ class TenantTable:
         return None if item is None else _record(item)
 
     def waiting(self) -> Iterator[dict[str, Any]]:
-        """Read the records of the tenants with an event that waits. DynamoDB reads the whole table for that."""
+        """Read the records of the tenants that have a waiting event. DynamoDB reads the whole table for this."""
         with aws_errors(f"table {self._table} could not be read", role=YOUR_ROLE):
             pages = self._client.get_paginator("scan").paginate(
                 TableName=self._table, FilterExpression="attribute_exists(waitingFor)", **self._projection()

@@ -110,7 +110,7 @@ def _chosen(events: Sequence["FailedEvent"], options: argparse.Namespace) -> lis
     """Return the events that the options name, with all other events of their messages.
 
     Raises:
-        ConfigurationError: An id is not among the events and messages.
+        ConfigurationError: No event and no message has one of the ids.
     """
     known = {name for failed in events for name in (failed.event_id, failed.message_id)}
     missing = [name for name in options.ids if name not in known]
@@ -132,9 +132,9 @@ def _is_named(failed: "FailedEvent", options: argparse.Namespace) -> bool:
 def _send_all(
     queue: "FailureQueue", function: "DeployedFunction", ids: Collection[str], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Receive the messages once more, and send the events of those that the person has agreed to.
+    """Receive the messages again, and send the events of those messages whose ids are in `ids`.
 
-    The messages were not kept hidden while the person was asked, so another process may have received some of them.
+    The messages were visible while the person was asked, so another process may have received some of them.
     """
     from orchestrator.cli.function import Answer
 

@@ -1,4 +1,4 @@
-"""Reports what came of each event of `orchestrator invoke`: a summary for a person, or the answers for a program."""
+"""Prints the results of `orchestrator invoke`: a summary for a person, or the handler's answers for a program."""
 
 import argparse
 import sys
@@ -16,10 +16,10 @@ from orchestrator.local.terminal import Lines
 
 
 class Report:
-    """Prints a summary of each event if a person reads it, and each answer as JSON if a program does.
+    """Prints a summary of each event for a person, or the handler's answers as JSON for a program.
 
-    If standard output is a terminal, it gets the summary, and nobody the answers. Otherwise, it gets the answers, and
-    standard error gets the summary if it is a terminal, or if the person has asked for it.
+    If standard output is a terminal, only the summary is printed. Otherwise, standard output gets the answers, and
+    standard error gets the summary if it is a terminal or with `--verbose`. `--quiet` prints the answers only.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -40,7 +40,7 @@ class Report:
         return self._counts["failed"] > 0
 
     def begin(self, file: EventFile) -> None:
-        """Report that the event in a file is handled next."""
+        """Report that the event in a file is about to be handled."""
         if self._lines is not None:
             self._lines.print(f"event {summary.cut(messages.type_of(file.event))}, from {shown_file(file.name)}")
 
@@ -49,8 +49,8 @@ class Report:
 
         Args:
             file: The event's file.
-            answer: The answer.
-            results: What the function has logged.
+            answer: The handler's answer.
+            results: The results that the function has logged.
         """
         if self._answers is not None:
             print_json(answer, self._answers)
@@ -73,18 +73,19 @@ class Report:
         self._counts["failed"] += 1
 
     def end(self) -> None:
-        """Report how many of several events were handled."""
+        """Report, if there are several files, how many of them were handled, wait or failed."""
         total = self._counts.total()
         if self._lines is not None and total > 1:
             counts = ", ".join(f"{number} {status}" for status, number in self._counts.most_common())
             self._lines.print(f"{total} files: {counts}", "heading")
 
     def details(self, recording: Recording, surroundings: Surroundings | None) -> None:
-        """Report the callbacks, the published events and the requested builds with their values, if that is wanted.
+        """With `--verbose`, report the callbacks, the published events and the requested builds.
 
         Args:
             recording: The events and builds.
-            surroundings: The emulated services; `None` for the real ones, whose values may be secret and are not shown.
+            surroundings: The emulated services. `None` for real services; values are then not shown, because they may
+                be secret.
         """
         if self._details is not None:
             if surroundings is not None:
@@ -111,7 +112,7 @@ class Report:
 
 
 def _streams(options: argparse.Namespace) -> tuple[TextIO | None, TextIO | None]:
-    """Return the stream for the answers and the stream for the summary; `None` where it is not to be printed."""
+    """Return the stream for the answers and the stream for the summary. `None` means not to print them."""
     if options.quiet:
         return sys.stdout, None
     if sys.stdout.isatty():

@@ -1,4 +1,4 @@
-"""The command `orchestrator schema`: prints the contracts of a handler's events."""
+"""The command `orchestrator schema`: prints the schemas of a handler's events, as AsyncAPI or JSON Schema."""
 
 import argparse
 import sys

@@ -66,7 +66,7 @@ def describe(cloudformation: Any, name: str) -> Description:
         name: The stack's name or ARN.
 
     Raises:
-        ConfigurationError: There is no such stack, or it is not a deployed stack of this package's template.
+        ConfigurationError: The stack does not exist, or lacks the output with the ARN of the function.
         ClientError: AWS refused the request for another reason.
     """
     from botocore.exceptions import ClientError
@@ -93,12 +93,11 @@ def deployed(clients: "Clients", name: str, region: str | None) -> Deployed:
 
     Args:
         clients: The AWS clients.
-        name: The stack's name or ARN.
-        region: The region to look in; `None` uses the SDK's own configuration. If `name` is an ARN, the ARN's region is
-            used instead.
+        name: The stack's name or ARN. The region in an ARN takes precedence over `region`.
+        region: The stack's region; `None` uses the SDK's own configuration.
 
     Raises:
-        ConfigurationError: `name` cannot be a stack's, there is no such stack, or it may not be read.
+        ConfigurationError: `name` is malformed, or the stack does not exist, is not deployed, or may not be read.
         Unavailable: AWS was not reached.
     """
     if not _NAME.fullmatch(name):

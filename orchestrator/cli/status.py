@@ -1,4 +1,4 @@
-"""The command `orchestrator status`: shows a tenant's story from its record and the ledger."""
+"""The command `orchestrator status`: shows what happened to a tenant, from its record and the ledger."""
 
 import argparse
 import sys
@@ -52,14 +52,14 @@ def _status(options: argparse.Namespace) -> int:
 
 
 def status(account: Account, tenant_id: str) -> dict[str, Any]:
-    """Read a tenant's story.
+    """Read what happened to a tenant.
 
     Returns:
-        `tenantId`, `record` (`None` if the tenant has none), and `steps`.
+        `tenantId`, `record` (`None` if the tenant has no record), and `steps` (see `orchestrator.cli.story.Step`).
 
     Raises:
-        UnknownTenant: There is neither a record nor a job of the tenant.
-        ConfigurationError: No table is set, or one may not be read.
+        UnknownTenant: The tenant has neither a record nor a job.
+        ConfigurationError: Neither table is set, or a table may not be read.
         Unavailable: AWS was not reached.
     """
     from orchestrator.cli.records import LedgerTable, TenantTable

@@ -1,4 +1,4 @@
-"""Puts a tenant's story together from its record and the ledger: events, jobs, endings, webhooks and waits."""
+"""Lists what happened to a tenant, from its record and the ledger: events, jobs, endings, webhooks and waits."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -13,10 +13,10 @@ from orchestrator.timing import clock
 from orchestrator.timing.clock import written
 
 Step: TypeAlias = dict[str, Any]
-"""One step of a story, as JSON.
+"""One step of what happened to a tenant, as JSON.
 
-`at` is its time; `None` if that is not known, or is now. `step` is `event`, `job`, `ending`, `webhook`, `status` or
-`wait`. The other members are those that are known.
+`at` is the step's time; `None` if the time is unknown, or if the step is not over. `step` is `event`, `job`, `ending`,
+`webhook`, `status` or `wait`. Each of these has further members. A member whose value is unknown is missing.
 """
 
 # `start_deployment` publishes at this place among its actions.
@@ -24,17 +24,16 @@ _DEPLOYMENT_POSITION = 1
 
 
 def related(record: Record) -> dict[str, str]:
-    """Return the ids of the ledger's records about what may follow from a run.
+    """Return the ids of the ledger's records about the actions that follow a run. The ledger may lack these records.
 
     The ids are computed from the run's record, because the ledger's index by tenant contains only records of jobs.
 
-    Args:
-        record: The run's record.
-
     Returns:
-        The id under `ending` for the publishing of the run's ending, under `webhook` for the status webhook, and, for
-        a provisioning run, under `deployment` for the publishing of `TENANT_DEPLOYMENT`. The ledger may lack any of
-        these records.
+        A dictionary with these keys:
+
+        - `ending`: the id for the event about the run's ending.
+        - `webhook`: the id for the status webhook.
+        - `deployment`: the id for the event `TENANT_DEPLOYMENT`; only for a provisioning run.
     """
     job = record.started_job
     event = Event(
@@ -56,15 +55,15 @@ def story(
     memory: timedelta,
     holder: str | None = None,
 ) -> list[Step]:
-    """Return the steps of a tenant's story, in order.
+    """Return the steps of what happened to a tenant, in order.
 
     Args:
         tenant: The tenant's record, with its public attributes only.
         runs: The records of the tenant's jobs.
-        others: The records of what followed from them, by id (see `related`).
+        others: The records of the actions that followed these runs, by id (see `related`).
         memory: How long the ledger keeps a record. The times of steps are computed from this and from the time at
             which a record expires.
-        holder: The id of the event whose jobs hold the tenant's lock; `None` if there is none.
+        holder: See `LedgerTable.holder`.
     """
     steps: list[tuple[str, Step]] = []
     seen: set[str] = set()
@@ -134,10 +133,10 @@ def _steps_of_record(tenant: Mapping[str, Any], sent: set[str], holder: str | No
     """Yield the steps that are in the tenant's record: its status, a webhook that was not accepted, and a wait.
 
     Args:
-        tenant: The record.
-        sent: The reasons in the webhook steps that come from the ledger. If the record repeats one of them, its webhook
-            already has a step. A webhook that was never sent is only in the record.
-        holder: See `story`.
+        tenant: The tenant's record.
+        sent: The reasons in the webhook steps from the ledger. If the record repeats one of these reasons, there is a
+            step for its webhook already. A webhook that was never sent is only in the record.
+        holder: See `LedgerTable.holder`.
     """
     if tenant.get("status"):
         yield _step(
@@ -156,9 +155,9 @@ def _steps_of_record(tenant: Mapping[str, Any], sent: set[str], holder: str | No
 
 
 def job_status(run: Record) -> str:
-    """Return a run's status.
+    """Return a run's status: `being started`, `in doubt`, `running`, `SUCCESS`, `FAILURE` or `started, not followed`.
 
-    It is `being started`, `in doubt`, `running`, `SUCCESS`, `FAILURE`, or `started, not followed`.
+    `in doubt` means that the run may or may not have been started. A run that is not followed is not checked.
     """
     if run.ending is not None:
         return str(run.ending)
@@ -185,13 +184,13 @@ def _step(at: str | None, step: str, **known: Any) -> Step:
 def _append(steps: list[tuple[str, Step]], chain: Iterable[Step], last: str = "") -> None:
     """Add steps whose order must be kept when all steps are sorted by time.
 
-    Each added step gets its own time for sorting. If that is earlier than the time of the step before it, or if the
-    step has no time, it gets the time of the step before it.
+    Each step is sorted by its own time. A step that has no time, or a time before that of the previous step, is sorted
+    by the time of the previous step.
 
     Args:
         steps: The steps so far, each with the time by which it is sorted. The new steps are added to this list.
         chain: The steps to add, in order.
-        last: The earliest time for sorting that an added step can get.
+        last: The earliest time by which an added step is sorted.
     """
     for step in chain:
         last = max(last, step["at"] or last)

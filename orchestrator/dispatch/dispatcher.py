@@ -20,10 +20,10 @@ _MAX_SIDE_BY_SIDE = 32
 
 
 class Dispatcher:
-    """Runs consumers in threads, which are kept from one event to the next.
+    """Runs the consumers of an event. Several consumers run in threads, which later events use again.
 
     Attributes:
-        performers: What performs the consumers' actions.
+        performers: The performers of the consumers' actions.
     """
 
     def __init__(self, performers: Performers, ledger: Ledger, records: Records) -> None:
@@ -42,12 +42,12 @@ class Dispatcher:
 
         Args:
             event: The event.
-            consumers: The consumers that are registered for the event's type.
+            consumers: Consumers of the event's type.
             context: The context that the consumers receive.
 
         Returns:
-            One result for each consumer that accepted the event, or that failed while it was asked whether it accepts
-            the event. The results are in the order of `consumers`.
+            One result for each consumer that accepted the event, or whose check of the event raised an exception. The
+            results are in the order of `consumers`.
         """
         consumers = list(consumers)
         turns: list[Turn] = []

@@ -25,7 +25,7 @@ _PASSED_ON = ("tenant", "secret", "context", "tier", "API_ENDPOINT")
 def failure_event(
     consumer: Consumer, event: Event[Mapping[str, Any]], actions: Iterable[Action | Following], error: OrchestratorError
 ) -> PublishEvent | None:
-    """Build the event about a consumer's failure. Its form is the one that the consumer's `ending` declares.
+    """Build the event about a consumer's failure, in the form that the consumer's `ending` declares.
 
     Args:
         consumer: The consumer.
@@ -35,13 +35,12 @@ def failure_event(
 
     Returns:
         The action that publishes the new event. The new event's detail identifies the tenant. In the default form, it
-        also contains those of `secret`, `context`, `tier` and `API_ENDPOINT` that are known, unless the detail would be
-        too large with them.
-        `None` if nobody waits for a job. Nobody waits in three cases: `event` has no tenant id, the error is an
-        `UnknownTenant`, or the consumer returned actions and none of them starts a job.
+        also contains `secret`, `context`, `tier` and `API_ENDPOINT`, as far as they are known and fit into an event.
+        `None` if nobody waits for a job: `event` has no tenant id, the error is an `UnknownTenant`, or the consumer
+        returned actions and none of them starts a job.
 
     Raises:
-        OrchestratorError: The function in the consumer's `ending` failed.
+        OrchestratorError: The function `EndingEvent.detail` of the consumer's `ending` failed.
     """
     ending = consumer.ending or DEFAULT
     actions = list(actions)
@@ -86,12 +85,13 @@ def _is_tenant(text: str) -> bool:
 
 
 def _cut(variables: dict[str, str], only_id: str, limit: int) -> dict[str, str]:
-    """Shorten variables that are too large for an event; return any others unchanged.
+    """Shorten variables that are too large for an event.
 
-    First, the value of `tenant` is replaced by `only_id`, an object that has only the tenant's id. If the variables are
-    still too large, the others are removed, the longest first, until they fit.
+    First, `only_id` replaces the value of `tenant`. If that is not enough, the other variables are removed, the longest
+    first, until the rest fits.
 
     Args:
+        only_id: A JSON object that has only the tenant's id.
         limit: The most bytes that the variables may have as JSON.
     """
     if _size(variables) <= limit:

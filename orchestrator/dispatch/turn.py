@@ -173,12 +173,11 @@ class Turn:
     def _has_started_job(self) -> bool:
         """Return whether an earlier delivery of this event has started the consumer's job.
 
-        If it has, the tenant record may already show a later stage of the operation (for example, of the tenant's
-        provisioning). The actions that begin the operation (see `begins`) would set the record back, so the caller
-        skips them.
+        The tenant record may then show a later stage of the operation, such as the tenant's provisioning. The actions
+        that begin the operation (see `begins`) would set the record back, so the caller skips them.
 
-        The ledger is read only if the actions contain a `StartJob` and an action that begins an operation, and if this
-        delivery may be a retry. Otherwise, the result is False.
+        If this delivery is certainly no retry, the result is False. It is also False, whatever the ledger says, if the
+        actions lack a `StartJob` or an action that begins an operation.
         """
         jobs = [position for position, action in enumerate(self._actions) if isinstance(action, StartJob)]
         if not jobs or not any(map(begins, self._actions)):
@@ -208,12 +207,13 @@ class Turn:
             raise failure
 
     def _failed(self, raised: BaseException) -> ConsumerResult:
-        """Return the result for an exception that ended the turn.
+        """Return the result for an exception that ended the turn, and publish a final failure as an event.
 
-        If the consumer declares an `ending`, and the control plane waits for a job that will certainly not be started,
-        publish the failure as an event. A job will certainly not be started in two cases: the failure is permanent, or
-        the job still cannot be started at the event's last delivery. A replay publishes the failure only if it has
-        changed a tenant record, or if this is its last delivery.
+        The failure is published if all of these are true:
+
+        - The consumer declares an `ending`, and the control plane waits for the consumer's job (see `failure_event`).
+        - A retry is pointless, or the job still cannot be started at the event's last delivery.
+        - The event is not a replay, or the replay has changed a tenant record, or this is the event's last delivery.
 
         Raises:
             KeyboardInterrupt: The exception is a `KeyboardInterrupt`, which must end the program.
@@ -254,7 +254,7 @@ class Turn:
         return self._is_last_delivery() and self._consumer.ending is not None
 
     def _may_wait_longer(self) -> bool:
-        """Return whether the event has waited, and waits again if its job cannot be started."""
+        """Return whether the event has waited before, and will wait again if its job still cannot be started."""
         delivery = self._event.delivery
         return delivery is not None and delivery.has_waited and delivery.comes_back
 

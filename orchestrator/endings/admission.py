@@ -16,10 +16,9 @@ from orchestrator.run import FAILURE_SUFFIX, RUN_ID_VARIABLE, ending_id, named_r
 
 
 class UnknownRun(Exception):
-    """Raised for an event about a run if this event must be ignored.
+    """An event about a run must be ignored.
 
-    There are three possible reasons: the ledger has no record of the run, the record contradicts the event, or the
-    job was started with `follow=False`.
+    The ledger has no record of the run, the record contradicts the event, or the job was started with `follow=False`.
     """
 
 
@@ -38,32 +37,30 @@ class Admission:
     def admit(self, event: Event[Mapping[str, Any]]) -> Event[Mapping[str, Any]]:
         """Check an event about a run, and store the run's ending if the event reports one.
 
-        If a consumer declares the event's type and source (see `EndingEvent`), this function may have published the
-        event. What it has written into the event's `resources` is then read (see `recognised`).
+        If a consumer declares an ending event of this type and source (see `EndingEvent`), this function may have
+        published the event. The event's `resources` are then read first (see `recognised`).
 
-        Otherwise, the event is returned unchanged in two cases:
+        The event is not checked in these cases:
 
         - The event is not about a run.
         - The event contains no run id. (If `REQUIRE_RUN_ID` is set, see `InvalidEvent` below.)
+        - `IDEMPOTENCY_TABLE` is not set, and this Lambda environment has no record of the run. Another environment may
+          have the record, because each environment then keeps its own records in memory.
 
-        If `IDEMPOTENCY_TABLE` is not set, and this Lambda environment has no record of the run, the event is not
-        checked. Each environment then keeps its own records in memory, so another environment may have the record.
-
-        This method does not stop the sweep from checking the run, because the event's consumers may still fail. Call
-        `finish` after the consumers have handled the event.
+        The run is still followed after this call, because the event's consumers may fail. Call `finish` after they have
+        handled the event.
 
         Returns:
-            The event. If it reports a run's ending, its `run_ending` is set. If the run has a record, the event's
-            `start` (the event that began the operation) is taken from the record. If the event reports an ending, the
-            `ORCHESTRATOR_…` variables in the detail are taken from the record, too: the run id, event id, event type
-            and tenant id.
+            The event. If it reports the ending of a run that it names, its `run_ending` is set. If the run has a
+            record, the event's `start` (the event that began the operation) is taken from the record. If the event also
+            reports an ending, the `ORCHESTRATOR_…` variables in its detail are those of the record.
 
         Raises:
             UnknownRun: The record contradicts the event, or the run's job was started with `follow=False`, or the
                 ledger has no record of the run although `IDEMPOTENCY_TABLE` is set.
             InvalidEvent: The event is about a run but contains no run id, `REQUIRE_RUN_ID` is set, and this Lambda
                 function did not publish the event.
-            ConfigurationError: The run's consumer has declared the event about the ending, and declares none any more.
+            ConfigurationError: The run's consumer declared an ending event when it started the job, but no longer does.
             Unavailable: The ledger cannot be read or written.
         """
         if any(ending.source == event.source for ending in self._declarations.endings_of_type(event.type)):
@@ -90,13 +87,13 @@ class Admission:
         return replace(event, detail={**event.detail, **ending_variables(job, event.detail)}, start=job.start)
 
     def finish(self, event: Event[Mapping[str, Any]]) -> None:
-        """Store that the event, which reports a run's ending, has been handled. An event of another kind is ignored.
+        """Store that an event about a run's ending has been handled. Any other event is ignored.
 
         Call this method after all consumers have handled the event.
 
-        If the Lambda function published the event, the build system has said that the run has ended, so the run is no
-        longer followed. If the run itself sent the event, the run may still be going on, and may even fail. The run is
-        then followed until the build system says that it has ended.
+        If the Lambda function published the event, the build system has confirmed the ending, so the run is no longer
+        followed. If the run itself sent the event, the run may still be going on, and may even fail. The run is then
+        followed until the build system confirms that the run has ended.
 
         Args:
             event: The event that `admit` returned.
@@ -111,15 +108,14 @@ class Admission:
             self._records.mark_handled(ending.run_id, reported)
 
     def _check_sender(self, event: Event[Mapping[str, Any]]) -> None:
-        """If `REQUIRE_RUN_ID` is set and an event has no run id, check that this Lambda function published the event.
+        """If `REQUIRE_RUN_ID` is set, check that this Lambda function published an event that has no run id.
 
-        For example, if the Lambda function cannot start a job, there is no run. The Lambda function then publishes a
-        failure event without a run id. The event's `resources` contain the id of the action that published the event.
-        If the ledger has a record of that action, the Lambda function published the event.
+        For example, if a job cannot be started, there is no run, and the Lambda function publishes a failure event
+        without a run id. The event's `resources` contain the id of the action that published the event. If the ledger
+        has a record of that action, the Lambda function published the event.
 
         Raises:
-            InvalidEvent: `REQUIRE_RUN_ID` is set, and the event names no action, or names one of which the ledger has
-                no record.
+            InvalidEvent: `REQUIRE_RUN_ID` is set, and the ledger has no record of an action that published the event.
         """
         if not self._require_run_id:
             return
@@ -131,7 +127,7 @@ class Admission:
             )
 
     def _has_failed(self, event: Event[Mapping[str, Any]]) -> bool:
-        """Return whether an event reports a failure: by its type, or by what a build says in the detail."""
+        """Return whether an event reports a failure: by its type, or by the detail's `CODEBUILD_BUILD_SUCCEEDING`."""
         if event.detail.get("CODEBUILD_BUILD_SUCCEEDING") == "0":
             return True
         endings = self._declarations.endings_of_type(event.type)
@@ -145,7 +141,7 @@ class Admission:
         Raises:
             UnknownRun: There is no record, the record contradicts the event, or the job was started with
                 `follow=False`.
-            ConfigurationError: The run's consumer has declared the event, and declares none any more.
+            ConfigurationError: The run's consumer declared an ending event when it started the job, but no longer does.
         """
         if record is None or record.job is None:
             raise UnknownRun("the ledger has no record of that run")
@@ -168,10 +164,10 @@ def is_about_run(event: Event[Any], declarations: Declarations) -> bool:
 
 
 def _check_build(job: StartedJob, detail: Mapping[str, Any]) -> None:
-    """Check that a detail names no other build or job than the one of a run.
+    """Check that an event's detail does not contradict the build and the job of a run.
 
     Raises:
-        UnknownRun: It names another one.
+        UnknownRun: The detail names another build or job.
     """
     build, project = detail.get("CODEBUILD_BUILD_ID"), bare_name(job.name)
     if build is not None and job.builder == "CODE_BUILD":

@@ -28,14 +28,11 @@ from orchestrator.run import (
 HAS_FAILED = "an earlier event said that this run failed"
 
 NO_RECORDS = "IDEMPOTENCY_TABLE is not set, so there is no list of the jobs that were started"
-"""The reason, in logs and outcomes, why no run is followed if `IDEMPOTENCY_TABLE` is not set.
-
-Each Lambda environment then has records of its own, and none of them has a list of all runs.
-"""
+"""The text, in logs and outcomes, that says why no run is followed if `IDEMPOTENCY_TABLE` is not set."""
 
 
 class EndingPublisher:
-    """Performs `PublishEnding`: publishes events about the endings of runs, as their jobs' consumers declare them."""
+    """Performs `PublishEnding`: publishes an event about a run's ending, in the form that the consumer declares."""
 
     def __init__(
         self, systems: BuildSystems, bus: EventBus, ledger: Ledger, records: Records, declarations: Declarations
@@ -48,17 +45,17 @@ class EndingPublisher:
         self._has_warned = False
 
     def prepare(self, action: PublishEnding, origin: Origin) -> Prepared:
-        """Prepare the action without a check; see `Performer.prepare`.
+        """Prepare the action; see `Performer.prepare`.
 
-        The action is checked when it is performed, because the checks read the ledger and the build system.
+        The action is checked only when it is performed, because the checks read the ledger and the build system.
         """
         return Prepared(perform=partial(self._perform, action, origin))
 
     def _perform(self, action: PublishEnding, origin: Origin, claim: Claim) -> Outcome:
         """Publish the ending of the action's run if the build system confirms that the run has ended.
 
-        The ending comes from the builder. If the build system no longer has the run, the builder can only guess the
-        ending. The ending in the action, if there is one, is then published instead of the guess.
+        The ending comes from the builder. If the build system has deleted the run, the action's `ending` is used
+        instead, if there is one.
 
         Nothing is published if the ledger has no table or no matching run. The outcome then contains the reason.
 
@@ -88,16 +85,15 @@ class EndingPublisher:
         return self.publish(record, ending, origin.time)
 
     def publish(self, record: Record, ending: Ending, time: datetime) -> Outcome:
-        """Publish how a run ended, unless that has been published already, or the run's own report has been handled.
+        """Publish how a run ended, unless an event about that ending has been published or handled already.
 
-        The ending that counts may differ from `ending`:
+        An ending that the run itself has reported replaces `ending` in two cases:
 
-        - If the run itself has reported a failure, the failure counts, even if `ending` is a success.
-        - If `ending` is only a guess (`Ending.is_gone`), the ending that the run itself has reported counts, if any.
+        - The run has reported a failure.
+        - The build system has deleted the run, so that `ending` is only a guess (`Ending.is_gone`).
 
-        If the run itself has reported the ending that counts, and that report has been handled, nothing is published,
-        and the run is no longer followed. Otherwise, the run is followed until the published event has been handled
-        (see `Admission.finish`).
+        If the run's own report of the same ending has been handled, nothing is published, and the run is no longer
+        followed. Otherwise, the run is followed until the published event has been handled (see `Admission.finish`).
 
         Args:
             record: The run's record.
@@ -106,9 +102,9 @@ class EndingPublisher:
 
         Raises:
             Unavailable: The bus did not accept the event, or another delivery is publishing it.
-            ConfigurationError: The bus does not exist, or the function may not publish to it. Or the consumer that
-                declared the event about this ending declares none any more.
-            OrchestratorError: The function of that declaration failed.
+            ConfigurationError: The bus does not exist, the function may not publish to it, or the consumer that
+                declared an ending event when it started the job no longer does.
+            OrchestratorError: The consumer's function `EndingEvent.detail` failed.
         """
         job, reported = record.started_job, record.ending
         if reported is not None and (ending.is_gone or reported is EndingStatus.FAILURE):
@@ -203,8 +199,8 @@ def _ended(job: StartedJob, ending: Ending) -> Ended:
 def _event(job: StartedJob, declared: EndingEvent, ended: Ended) -> PublishEvent:
     """Build the event about a run's ending.
 
-    In the default form, the event's detail holds the run's variables, so that the event looks like one that the job
-    itself has sent. In any form, it holds the `reason` after a failure.
+    In the default form, the detail holds the run's variables, like an event that the job itself sends. After a failure,
+    the detail holds the `reason` in any form.
     """
     detail = declared.detail_of(ended, f"job {shown(job.name)}")
     detail |= ending_variables(job, detail)

@@ -1,4 +1,4 @@
-"""Finds runs whose ending no event has reported: events can get lost, and Jenkins sends none."""
+"""Finds and publishes endings that no event has reported: events can get lost, and Jenkins sends none."""
 
 import itertools
 import math
@@ -22,14 +22,14 @@ from orchestrator.timing import clock, deadline
 _MOST_RUNS = 100
 _RUNS_PER_SECOND = 7
 OVERDUE = timedelta(hours=24)
-"""A run that is older is overdue: no build takes longer under CodeBuild's default limits, with 8 hours in the queue."""
+"""A run older than this is overdue. CodeBuild's default limits end a build sooner, even after 8 hours in the queue."""
 
 # This is long after the last retry of a failed event: a job that has not started by then will never start.
 _END_OF_DOUBT = timedelta(hours=1)
 
 
 class Sweep:
-    """Checks the followed runs, publishes how they ended, and wakes events; it is the performer of `SweepRuns`."""
+    """Performs `SweepRuns`: wakes waiting events, checks the followed runs, and publishes how they ended."""
 
     def __init__(self, publisher: EndingPublisher, systems: BuildSystems, records: Records) -> None:
         self._publisher = publisher
@@ -42,9 +42,9 @@ class Sweep:
         return Prepared(perform=self._perform)
 
     def _perform(self, claim: Claim) -> Outcome:
-        """Wake the events for which there is room, in at most half of the invocation's time.
+        """Wake the waiting events for which there is room. Then check the runs that are due until the time is up.
 
-        Then check the runs that are due, the longest overdue first, until the time is up.
+        Waking takes at most half of the invocation's time. The run that has been due for longest is checked first.
 
         If one build system fails, the error is logged, and the runs of the other build systems are still checked. The
         error is not raised, because no retry is needed: a later scheduled sweep checks the same runs again.
@@ -92,7 +92,7 @@ class Sweep:
                     waiting = waiting[size:]
 
     def _check(self, step: Sequence[Record]) -> Mapping[str, Outcome]:
-        """Ask the build system which runs of a group have ended, and publish their endings.
+        """Look up in the build system which runs of a group have ended, and publish their endings.
 
         If it is in doubt whether the runs were started, only search the build system for them, and publish nothing.
 
@@ -131,7 +131,7 @@ class Sweep:
     def _may_be_guessed(self, record: Record) -> bool:
         """Return whether a guessed ending may be published for a run that the build system has deleted.
 
-        It may if the run is old enough, or if the ledger already has the run's ending.
+        The run must be more than a day old, or the ledger must already have the run's ending.
         """
         if record.age > OVERDUE:
             return True

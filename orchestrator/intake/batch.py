@@ -20,9 +20,9 @@ from orchestrator.intake import message
 from orchestrator.intake.redelivery import Failed, Redelivery, is_last_try
 
 Parse: TypeAlias = Callable[..., Event[Mapping[str, Any]]]
-"""The type of functions that convert the payload of an invocation or of an SQS message to an event.
+"""A function that converts the payload of an invocation or of an SQS message to an event.
 
-The first argument is the payload. The second is how error messages call the event; it may be left out.
+The first argument is the payload. The second, optional argument is the event's name in error messages.
 """
 
 
@@ -35,9 +35,8 @@ class Batches:
         Args:
             parallel: How many messages are handled at the same time. Messages of a FIFO queue are always handled in
                 order, one at a time. If one of them fails, the later messages of its group are returned to the queue.
-            redelivery: Decides when failed messages are delivered again, and moves a message to the failure queue once
-                a retry is pointless. If this is `None`, the visibility timeout and the redrive policy of the queue that
-                the messages came from apply instead.
+            redelivery: Schedules the retries of failed messages, and moves hopeless messages to the failure queue. If
+                this is `None`, the visibility timeout and the redrive policy of the messages' queue apply.
         """
         self._parallel = parallel
         self._redelivery = redelivery
@@ -86,11 +85,11 @@ class Batches:
 
 
 class _Failures:
-    """Handles messages, and keeps the error of each message that failed, because Powertools does not return the errors.
+    """Handles messages, and keeps the errors of those that failed, because Powertools does not return the errors.
 
     Attributes:
         errors: The errors, by the message's id.
-        last_tries: The ids of the messages that were tried for the last time.
+        last_tries: The ids of the messages whose last try this was (see `is_last_try`).
     """
 
     def __init__(self, handle: Callable[[Parse, Any], Any], *, comes_back: bool) -> None:
@@ -122,7 +121,7 @@ class _Failures:
 
 
 def parsing(record: SQSRecord, *, comes_back: bool) -> tuple[Parse, bool]:
-    """Return what converts the payload of a message to an event, and whether this is the message's last try.
+    """Return a function that converts the message's payload to an event, and whether this is the message's last try.
 
     Args:
         record: The message.

@@ -3,7 +3,7 @@
 Two services put events into envelopes:
 
 - An EventBridge custom event bus sends Lambda an array of events, unless the subscriber's `MaxBatchSize` is 1. With the
-  transformer `WITH_METADATA`, each event is in the field `Data`, beside what the bus knows about it
+  transformer `WITH_METADATA`, each event is in the field `Data`, and its metadata is in the field `SystemMetadata`
   (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-custom-bus-addressing.html).
 - Lambda's failure destination receives a record of the failed invocation, which contains the invocation's payload
   (https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-retain-records.html).
@@ -20,7 +20,7 @@ class Content:
 
     Attributes:
         event: What should be an EventBridge event. If there was no envelope, it is the payload itself.
-        metadata: What the custom event bus knows about the event (`SystemMetadata`); empty without such metadata.
+        metadata: The custom event bus's `SystemMetadata`; empty if there is none.
         has_failed: Whether the event was in the record of a failed invocation.
     """
 
@@ -30,18 +30,18 @@ class Content:
 
     @property
     def is_replay(self) -> bool:
-        """Whether the custom event bus has read the event from its history."""
+        """Whether the event comes from a replay of the custom event bus."""
         return self.metadata.get("aws:DeliveryType") == "REPLAY"
 
     @property
     def event_id(self) -> Any:
-        """The event's id: the one in the metadata or, without that, the event's own."""
+        """The event's id in the metadata, or else in the event itself."""
         own = self.event.get("id") if isinstance(self.event, dict) else None
         return self.metadata.get("aws:EventId", own)
 
 
 def is_record(payload: object) -> TypeGuard[dict[str, Any]]:
-    """Whether a payload is the record that Lambda's failure destination received about a failed invocation."""
+    """Whether a payload is Lambda's record of a failed invocation."""
     return isinstance(payload, dict) and "requestContext" in payload and "requestPayload" in payload
 
 
@@ -55,7 +55,7 @@ def is_undelivered(payload: object) -> TypeGuard[dict[str, Any]]:
 
 
 def members(payload: Any) -> Sequence[Any] | None:
-    """Split the array in a payload. Return `None` if there is no array, or an empty one.
+    """Split the array of events in a payload. Return `None` if the payload has no array, or an empty one.
 
     If the array is in the record of a failed invocation, each of the returned payloads is a record with one event.
     """

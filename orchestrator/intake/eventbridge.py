@@ -17,7 +17,7 @@ from orchestrator.values.limits import TOO_MANY_DIGITS, has_too_many_digits
 from orchestrator.values.validation import explain, path_of
 
 BUS_REPLAY = "custom event bus"
-"""The name of every replay by a custom event bus, whose replays have no names of their own."""
+"""The `replay_name` of events that a custom event bus replays. Such replays have no names of their own."""
 
 _EARLIEST_YEAR = 2000
 _DEEPEST = 64
@@ -34,13 +34,13 @@ def is_sqs_batch(raw: object) -> bool:
 
 
 def parse(payload: object, name: str = "event", *, delivery_id: str | None = None) -> Event[Mapping[str, Any]]:
-    """Convert an EventBridge event to the canonical event.
+    """Convert an EventBridge event to an `Event`.
 
     Args:
-        payload: The event, also in an envelope (see `envelopes`).
+        payload: The event. It may be in an envelope (see `envelopes`).
         name: How error messages call the event.
-        delivery_id: An id that AWS's own retries of the delivery have in common, such as Lambda's id of the invocation.
-            If a person has had the event delivered again, the id becomes part of `Event.redrive`.
+        delivery_id: An id that stays the same when AWS retries the delivery, such as Lambda's request id. It may become
+            part of `Event.redrive`.
 
     Raises:
         InvalidEvent: `payload` is not an EventBridge event, or contains a value that cannot be stored or sent. The
@@ -101,7 +101,7 @@ def parse(payload: object, name: str = "event", *, delivery_id: str | None = Non
 
 
 def _redrive(content: envelopes.Content, replay_name: str | None, delivery_id: str | None) -> str | None:
-    """Return the text for `Event.redrive`. The record of a failed replay was sent by a person once more."""
+    """Return the text for `Event.redrive`. If a record contains a replay, the record is the latest redelivery."""
     if content.has_failed:
         return "record" if delivery_id is None else f"record {delivery_id}"
     if replay_name:
@@ -112,7 +112,7 @@ def _redrive(content: envelopes.Content, replay_name: str | None, delivery_id: s
 
 
 def as_json(event: Event[Mapping[str, Any]]) -> dict[str, Any]:
-    """Convert a canonical event to the JSON object that EventBridge delivers; `parse` converts it back."""
+    """Convert an `Event` to the JSON object that EventBridge delivers; `parse` converts it back."""
     replay = {} if event.replay_name is None else {"replay-name": event.replay_name}
     return {
         "version": "0",
@@ -164,11 +164,10 @@ def _find_fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str]
 
     Args:
         value: A detail, or a value inside it.
-        depth: The level at which `value` is nested in the detail. The detail itself has level 1.
+        depth: The level of `value` in the detail. The detail itself has level 1.
 
     Returns:
-        The path of the faulty value within `value`, and a text that says what is wrong with the faulty value. `None` if
-        nothing is faulty.
+        The path of the faulty value within `value`, and a text that says what is wrong. `None` if nothing is.
     """
     if isinstance(value, str):
         if value.isascii() or _is_whole(value):

@@ -1,4 +1,4 @@
-"""Converts SQS messages to objects of the class `Event`, the canonical events.
+"""Converts SQS messages to `Event` objects, and sends messages to queues.
 
 A message comes from an EventBridge rule, or from the reference connector
 (https://github.com/sourcefuse/loopback4-message-bus-connector). The body of a message from a rule is a whole event. The
@@ -29,24 +29,24 @@ ERROR_ATTRIBUTE = "ErrorCode"
 """The message attribute that only messages from the failure queue have; its value is the error's class name."""
 ID_ATTRIBUTE = "EventId"
 TIME_ATTRIBUTE = "EventTime"
-"""The attributes `EventId` and `EventTime` keep an event's id and time when its message is sent again."""
+"""The message attributes `EventId` and `EventTime` keep an event's id and time when its message is sent again."""
 CONSUMERS_ATTRIBUTE = "OrchestratorConsumers"
-"""The message attribute of an event that waits: the names of the consumers that wait, as a JSON list."""
+"""The message attribute of an event that waits for its job: names of the consumers that wait, as a JSON list."""
 REDRIVE_ATTRIBUTE = "OrchestratorRedrive"
-"""The message attribute in which an event that waits keeps its `redrive`."""
+"""The message attribute of an event that waits for its job: the value of `Event.redrive`."""
 
 
 def parse(
     record: SQSRecord, payload: Any, name: str = "event", *, comes_back: bool = False, is_last: bool = False
 ) -> Event[Mapping[str, Any]]:
-    """Convert the event in an SQS message to the canonical event.
+    """Convert the event in an SQS message to an `Event`.
 
-    If the message has the attribute `ErrorCode`, it comes from the failure queue, so somebody has sent it again. The
-    attribute `redrive` of its event is then set (see `Event.redrive`).
+    If the message has the attribute `ErrorCode`, somebody has sent it again from the failure queue, so `Event.redrive`
+    is set.
 
     Args:
         record: The message.
-        payload: The event, taken out of what `as_eventbridge_event` returned for the message.
+        payload: The event: the result of `as_eventbridge_event`, or a member of the array in it.
         name: See `eventbridge.parse`.
         comes_back: See `Delivery.comes_back`.
         is_last: See `Delivery.is_last`.
@@ -85,23 +85,20 @@ def _consumers(record: SQSRecord) -> tuple[str, ...]:
 
 
 def tries(record: SQSRecord) -> int:
-    """Return how many times SQS has delivered a message; 1 if the message lacks that number, as in some tests."""
+    """Return how many times SQS has delivered a message; 1 if the message does not have the number."""
     return int((record.get("attributes") or {}).get("ApproximateReceiveCount") or "1")
 
 
 def as_eventbridge_event(record: SQSRecord) -> Any:
     """Return the EventBridge event that a message contains, decoded from JSON.
 
-    If the message has no attribute `EventType`, its body is the whole event, also in an envelope (see `envelopes`).
+    If the message has no attribute `EventType`, its body is the event, possibly in an envelope (see `envelopes`).
 
-    If the message has the attribute `EventType`, it comes from the reference connector, and its body is only
-    the event's detail. The attribute `EventId` contains the event's id; without that attribute, the event
-    gets the message's own id. The attribute `EventTime` contains the event's time; without that attribute, the event
-    gets the time at which the message was sent.
+    If the message has the attribute `EventType`, it comes from the reference connector, and its body is only the
+    event's detail. The event's id, type and time then come from `identity`.
 
     Raises:
-        InvalidEvent: The body is not JSON; or the message has the attribute `EventType`, and its `SentTimestamp` is
-            invalid (see `identity`).
+        InvalidEvent: The body is not JSON, or `identity` raised this error.
     """
     try:
         body = read_json(record.body)
@@ -125,10 +122,8 @@ def as_eventbridge_event(record: SQSRecord) -> Any:
 def identity(record: SQSRecord) -> dict[str, str | None]:
     """Return the `id`, `detail-type` and `time` of the event in a message from the reference connector.
 
-    The values come from the message's attributes. If the attribute for the id or the time is missing, the message's own
-    id or the time at which it was sent is used; see `as_eventbridge_event`.
-
-    The reference connector is described at the top of this module.
+    The values come from the message attributes `EventId`, `EventType` and `EventTime`. Without `EventId`, the event
+    gets the message's id. Without `EventTime`, the event gets the time at which the message was sent.
 
     Raises:
         InvalidEvent: The message's `SentTimestamp` is missing, or is not a time between the years 1 and 9999.
@@ -152,9 +147,9 @@ class Queue:
     """A queue to send messages to.
 
     Attributes:
-        setting: Name of the setting that has the queue's URL.
-        url: The queue's URL. Whether it is a URL is checked only when a message is sent, because `sam local` sets a
-            name in place of the URL.
+        setting: Name of the setting that has the queue's URL, for error messages.
+        url: The queue's URL. It is checked only when a message is sent, because `sam local` sets a name in place of the
+            URL.
         client: Returns the SQS client. It is called for each message.
     """
 
@@ -190,8 +185,8 @@ class Queue:
 def body_of(event: Any) -> str:
     """Convert an event to JSON that SQS accepts as a message body.
 
-    SQS refuses most control characters. Therefore, if the JSON contains any unprintable character, all its non-ASCII
-    and control characters are escaped.
+    SQS refuses most control characters. If the JSON contains an unprintable character, all its non-ASCII and control
+    characters are escaped.
     """
     text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
     return text if text.isprintable() else json.dumps(event, separators=(",", ":"))

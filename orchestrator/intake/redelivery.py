@@ -73,7 +73,7 @@ class Redelivery:
 
         Args:
             failure_queue: The failure queue. Its SQS client is also used for the queues that the messages come from.
-            line: Wakes messages whose job waits; `None` if no message is woken.
+            line: Makes a message visible again once there may be room for its job; `None` if nothing does that.
         """
         self._queue = failure_queue
         self._client = failure_queue.client
@@ -83,7 +83,7 @@ class Redelivery:
         """Schedule the retries of failed messages, or move them to the failure queue.
 
         A message is retried after about a minute. After each further failure, the wait is twice as long, up to an hour.
-        If all that failed is that a job cannot be started yet, the wait is up to eleven hours, and ends as soon as
+        If a job cannot be started yet, and nothing else failed, the wait is up to eleven hours. The wait ends early if
         there may be room for the job (see `orchestrator.ledger.waiting_line`).
 
         The error decides when a message is moved to the failure queue instead:
@@ -170,15 +170,15 @@ class Redelivery:
         return wait_seconds(message.tries(failed.record), LONGEST_SLEEP_SECONDS if sleeps else LONGEST_WAIT_SECONDS)
 
     def _put_to_sleep(self, failed: Failed, pauses: Mapping[str, int]) -> int | None:
-        """Let a hidden message be woken if its jobs wait.
+        """Register a hidden message, so that it is woken, if all that failed is that its jobs cannot be started yet.
 
         Args:
             failed: The message.
-            pauses: For how many seconds messages are hidden, by the message's id.
+            pauses: For how many seconds each message is hidden, by the message's id.
 
         Returns:
-            For how many seconds to hide the message instead: for a few, if there is room for one of its jobs by now,
-            and for no more than an hour, if nothing can wake it. `None` if nothing changes.
+            For how many seconds to hide the message instead: at most five if there is room for one of its jobs by now,
+            or at most an hour if the message could not be registered. `None` if the message stays hidden as it is.
         """
         waits, tries = _waits(failed.error), message.tries(failed.record)
         if self._line is None or not waits or tries > _MOST_WOKEN:
@@ -194,7 +194,7 @@ class Redelivery:
         return None if all(has_to_wait) else random.randint(1, _SOON_SECONDS)  # noqa: S311 (guards no secret)
 
     def _hide(self, failures: Sequence[Failed], pauses: Mapping[str, int]) -> Sequence[Failed]:
-        """Hide messages, at most ten, for so many seconds (by the message's id); return those that are hidden."""
+        """Hide at most ten messages, each for the seconds in `pauses` (by message id). Return the hidden messages."""
         failure = "the visibility timeout of failed SQS messages was not set, so their queue's own applies"
         if not failures:
             return ()
@@ -252,7 +252,7 @@ def _is_waiting(error: BaseException) -> bool:
 
 
 def _waits(error: BaseException | None) -> Sequence[Wait]:
-    """Return the jobs that wait. If an error says something else, return none: the message is retried for that."""
+    """Return the jobs that cannot be started yet. If anything else failed as well, return an empty sequence."""
     if isinstance(error, BaseExceptionGroup):
         waits = [_waits(one) for one in error.exceptions]
         return [wait for some in waits for wait in some] if all(waits) else ()

@@ -27,7 +27,7 @@ class Waiting:
         Args:
             queue: The waiting queue, if there is one.
             tenants: The tenant records.
-            line: Wakes further events that wait; `None` if no event is woken.
+            line: Wakes events that wait; `None` if the ledger has no table.
         """
         self._queue = queue
         self._tenants = tenants
@@ -36,15 +36,15 @@ class Waiting:
     def send(self, event: Event[Mapping[str, Any]], consumers: Sequence[str]) -> bool:
         """Send an event to the waiting queue, for the consumers that wait.
 
-        The ledger does not record that an event was sent. If Lambda repeats the event, a second message is sent. The
-        second message does no harm, because the ledger makes sure that the two messages start each job only once.
+        If Lambda repeats the event, a second message is sent. It does no harm, because the ledger makes sure that the
+        two messages start each job only once.
 
         Args:
             event: The event as it was received.
             consumers: Names of the consumers that wait.
 
         Returns:
-            Whether the event is in the queue. If it is not, the event must fail.
+            False if there is no queue, or if the event could not be sent. The event must then fail.
         """
         if self._queue is None:
             return False
@@ -64,12 +64,12 @@ class Waiting:
         return True
 
     def wake_next(self, builder: str) -> None:
-        """Wake one event that waits for a build system, after an event that had waited has started its job."""
+        """Wake one event that waits for a build system. Called when an event that had waited has started its job."""
         if self._line is not None:
             self._line.wake(builder_key(builder), 1)
 
     def note(self, event: Event[Mapping[str, Any]], reason: WaitReason | None) -> None:
-        """Store in the tenant record what the event waits for. If that fails, only log the failure.
+        """Store in the tenant record what the event waits for. A failure is only logged.
 
         Args:
             event: The event.

@@ -1,1 +1,1 @@
-"""Keeps records of actions, so that each action is performed once. The records also show which runs are followed."""
+"""Keeps records of actions, so that each action is performed once, and of runs, which are checked until they end."""

@@ -30,17 +30,16 @@ _IN_THE_WAY = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedT
 class Change:
     """A change of one item that is made only if a condition holds.
 
-    In the expressions, the placeholder `#x` stands for the item's attribute `x`, unless `names` has another name for
-    it. The placeholder `:x` stands for `values["x"]`.
+    In the expressions, the placeholder `#x` stands for the item's attribute `names["x"]`, or for `x` if `names` has no
+    entry for it. The placeholder `:x` stands for `values["x"]`.
 
     Attributes:
         key: The item's key.
-        condition: The condition expression; `None` changes the item whatever it is.
+        condition: The condition expression; `None` makes the change in any case.
         values: The values that the expressions use, by name.
         update: The update expression; `None` deletes the item.
-        only_checks: Whether the item is not changed, but only its condition is checked. Only a transaction can do that.
-        names: Attribute names by placeholder, without `#`. Only placeholders that differ from their attribute's name
-            need an entry.
+        only_checks: Whether to check the condition and leave the item unchanged. Only a transaction can do this.
+        names: Attribute names by placeholder, without `#`.
     """
 
     key: str
@@ -75,7 +74,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A change was not made, because its condition did not hold; `item` is the item, or `None` if there is none."""
+    """A change was not made, because its condition did not hold. `item` is the item; `None` if there is none."""
 
     item: Item | None
 
@@ -87,9 +86,9 @@ class Conflict(Exception):
 class Table:
     """The ledger's table.
 
-    Every method raises `Unavailable` if the table cannot be used, whatever the reason, so that the event is retried. A
-    permanent error would not be retried. Instead, the function would publish that the tenant's operation failed,
-    although the operation's job may be running.
+    Every method but `pages` raises `Unavailable` if the table cannot be used, whatever the reason, so that the event is
+    retried. After a permanent error, the function would publish that the tenant's job failed, although the job may be
+    running.
     """
 
     def __init__(self, name: str, client: "Callable[[], DynamoDBClient]") -> None:
@@ -159,7 +158,7 @@ class Table:
     def pages(
         self, index: str, key: tuple[str, str], *, up_to: tuple[str, str] | None = None, size: int
     ) -> Iterator[Sequence[Item]]:
-        """Read the entries of an index that have a key, in the order of the index's second key.
+        """Read the entries of an index with a given first key, page by page, in the order of the index's second key.
 
         Args:
             index: The index's name.

@@ -64,7 +64,7 @@ class DynamoDBRecords:
             table: The table's name. The table needs the index `open-jobs`.
             client: Returns the DynamoDB client. It is called for each request.
             memory: How long a record is kept.
-            locks_tenants: Whether a run must wait while runs of another operation are followed for its tenant.
+            locks_tenants: Whether a run must join the lock of its tenant (see `orchestrator.ledger.gate`).
             line: Wakes the events that wait for a gate; `None` if no event is woken.
         """
         self.memory = memory
@@ -75,10 +75,9 @@ class DynamoDBRecords:
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """Claim an action in one atomic step, which is one conditional request; see `Records.claim`.
+        """Claim an action in one atomic step; see `Records.claim`.
 
-        If the job's run must join gates, the request is a transaction. Further requests are needed only if it is
-        refused.
+        The step is one conditional request. If the job's run must join gates, the step is a transaction instead.
         """
         new = {
             "state": State.CLAIMED,
@@ -108,8 +107,8 @@ class DynamoDBRecords:
         """Claim an action, and let its job's run join its gates, in one transaction.
 
         A transaction that succeeds does not return the record as it was before. Therefore, the first transaction
-        requires that there is no record. If there is one, the transaction is refused and returns the record. The next
-        transaction then requires that the record has not changed since.
+        requires that there is no record. If there is a record, the transaction is refused and returns the record. The
+        next transaction then requires that the record has not changed since.
         """
         before: Record | None = None
         owner: str = claim.values["owner"]
@@ -133,12 +132,12 @@ class DynamoDBRecords:
         raise gates[-1].busy()
 
     def check_turn(self, job: StartedJob) -> None:
-        """Check that a job that has waited should be tried again; see `Records.check_turn`."""
+        """Check that there may be room for a job whose event has waited; see `Records.check_turn`."""
         if self._line is not None and self.read(job.run_id) is None:
             self._line.check_turn(job, self._gates.of(job), self._gates.clear)
 
     def wake(self) -> None:
-        """Wake the events for which there is room; see `Records.wake`."""
+        """Wake the waiting events for which there is room; see `Records.wake`."""
         if self._line is not None:
             self._line.sweep(self._gates.clear)
 
@@ -253,7 +252,7 @@ class DynamoDBRecords:
 
 
 def _follower(before: Record | None) -> str | None:
-    """Return since which claim a run is followed, if a claim that finds this record goes on following it."""
+    """Return the `follower` that a new claim must keep; `None` if there is none, or if the record has expired."""
     return None if before is None or before.is_expired else before.follower
 
 

@@ -1,13 +1,13 @@
-"""Defines gates, which limit which runs go on at the same time.
+"""Defines gates, which limit which runs go on at the same time. There are two types of gates.
 
 A tenant's lock lets through the runs of one operation. An operation is an event together with all that follows from it,
-such as a provisioning and the deployment after it. A slot lets through a number of runs, whatever they are for.
+such as a provisioning and the deployment after it. A slot lets through a fixed number of runs, whatever they are for.
 
-Both are items of the ledger's table. The item names the runs that have joined the gate. A run joins in the same step in
-which its start is claimed, and is in the gate while it is followed. Whoever finds the gate full reads the records of
-its runs, and takes those out that are not followed any more. So no process has to take its run out, and a process that
-is killed cannot leave a gate full. A run is also taken out when it is over. That saves others the reading, and lets the
-next event that waits be woken at once (see `orchestrator.ledger.waiting_line`).
+Each gate is an item of the ledger's table that names the runs in the gate. A run joins its gates in the same step in
+which a delivery claims the action that starts the run (see `orchestrator.ledger.ledger`). The run stays in the gates
+while it is followed, that is, until the function stops checking whether it has ended. A delivery that finds a gate full
+removes the runs that are no longer followed. So a process that is killed cannot leave a gate full. Normally, a run is
+removed as soon as it is over, and the next event that waits is woken (see `orchestrator.ledger.waiting_line`).
 """
 
 import random
@@ -38,11 +38,11 @@ class Overtaken(Exception):
 
 
 class Awaited(Protocol):
-    """What a job waits for, as that job sees it."""
+    """What one job may have to wait for: a gate or a build system."""
 
     @property
     def key(self) -> str:
-        """The key of its item in the ledger's table."""
+        """The key of the gate's or build system's item in the ledger's table."""
         ...
 
     def is_full(self, item: Item) -> bool:
@@ -55,19 +55,19 @@ class Awaited(Protocol):
 
 
 class Gate(Awaited, Protocol):
-    """A gate that a run joins."""
+    """A gate that one job's run must join."""
 
     def joining(self, member: str, expiration: int) -> Change:
-        """Build the change by which the job's run joins the gate. It is refused if the gate does not admit the run.
+        """Build the change by which the job's run joins the gate. DynamoDB refuses the change unless `admits` is true.
 
         Args:
-            member: The run, as `member_of` names it.
+            member: The run's name in the gate (see `member_of`).
             expiration: When DynamoDB may delete the gate's item, in seconds since 1970.
         """
         ...
 
     def admits(self, item: Item) -> bool:
-        """Whether the run may join the gate as it is. The condition of `joining` says the same to DynamoDB."""
+        """Whether the run may join the gate, according to the gate's item. The condition of `joining` is equivalent."""
         ...
 
 
@@ -75,8 +75,8 @@ class Gate(Awaited, Protocol):
 class TenantLock:
     """The lock of a job's tenant. It lets through the runs of one operation at a time.
 
-    The lock also keeps, for each event type, when the operation began whose run has left last. A job of an operation
-    that began earlier is not admitted any more, although the lock is not full.
+    When a run that was started leaves, the lock stores, for the run's event type, when the run's operation began. From
+    then on, the lock admits no job of that type whose operation began earlier, even if the lock is not full.
     """
 
     tenant_id: str
@@ -108,7 +108,7 @@ class TenantLock:
         return bool(runs_in(item)) and item["operation"] != {"S": self.job.start.event_id}
 
     def admits(self, item: Item) -> bool:
-        """Whether the run may join the lock as it is; see `Gate.admits`."""
+        """Whether the run may join the lock; see `Gate.admits`."""
         latest = item.get(_latest(self.job), {}).get("S", "")
         return not self.is_full(item) and latest <= written(self.job.start.at)
 
@@ -121,7 +121,7 @@ class TenantLock:
 
 @dataclass(frozen=True, slots=True)
 class SlotGate:
-    """The slot of a job. It lets through a number of runs at a time."""
+    """The slot of a job. It lets through a fixed number of runs at a time."""
 
     slot: Slot
     run_id: str
@@ -146,12 +146,12 @@ class SlotGate:
         )
 
     def is_full(self, item: Item) -> bool:
-        """Whether as many other runs are in the slot as it lets through."""
+        """Whether other runs fill the slot."""
         runs = runs_in(item)
         return len(runs) >= self.slot.size and self.run_id not in map(run_of, runs)
 
     def admits(self, item: Item) -> bool:
-        """Whether the run may join the slot as it is; see `Gate.admits`."""
+        """Whether the run may join the slot; see `Gate.admits`."""
         return not self.is_full(item)
 
     def busy(self) -> Unavailable:
@@ -161,7 +161,7 @@ class SlotGate:
 
 @dataclass(frozen=True, slots=True)
 class BuildSystem:
-    """A build system that has refused a job. It says only to the next job whether it has room again."""
+    """A build system that has refused a job. Only another attempt to start a job shows whether it has room again."""
 
     builder: str
     reason: WaitReason
@@ -186,7 +186,7 @@ def gates_of(job: StartedJob, *, locks_tenants: bool) -> list[Gate]:
 
     Args:
         job: The job.
-        locks_tenants: Whether tenants have locks.
+        locks_tenants: Whether a run must join the lock of its tenant.
     """
     gates: list[Gate] = []
     if locks_tenants and job.tenant_id is not None:
@@ -197,12 +197,12 @@ def gates_of(job: StartedJob, *, locks_tenants: bool) -> list[Gate]:
 
 
 def wait_of(reason: WaitReason, job: StartedJob, *, was_tried: bool) -> Wait:
-    """Say what a job waits for: its tenant's lock, its slot, or its build system.
+    """Return what a job waits for: its tenant's lock, its slot, or its build system.
 
     Args:
         reason: Why the job cannot be started.
         job: The job.
-        was_tried: Whether starting it was tried.
+        was_tried: Whether starting the job was tried.
     """
     awaited: Awaited = BuildSystem(job.builder, reason)
     if reason is WaitReason.TENANT_BUSY and job.tenant_id is not None:
@@ -238,8 +238,8 @@ def lock_key(tenant_id: str) -> str:
 def member_of(run_id: str, follower: str) -> str:
     """Return the name of a run in a gate.
 
-    If a run is given up and later followed again, its name is another one. So a name that is gone never comes back, and
-    may be taken out of the gate at any time.
+    A run that is given up (see `Records.give_up`) and later followed again gets a new name. So a name that is no longer
+    in use is never used again, and may be removed from the gate at any time.
 
     Args:
         run_id: The run's id.
@@ -269,22 +269,22 @@ def follower_of(member: str) -> str:
 
 
 def runs_in(item: Item) -> frozenset[str]:
-    """Return the names of the runs that a gate's item names."""
+    """Return the names of the runs in a gate."""
     return frozenset(item.get("runs", {}).get("SS", ()))
 
 
 def some_runs_in(item: Item) -> list[str]:
-    """Return the names of ten of the runs that a gate's item names, chosen at random, or of all if they are fewer."""
+    """Return the names of ten of the runs in a gate, chosen at random; all names if there are fewer."""
     runs = sorted(runs_in(item))
     return runs if len(runs) <= _MOST_LOOKED_AT else random.sample(runs, _MOST_LOOKED_AT)
 
 
 def room_in(key: str, item: Item) -> int | None:
-    """Return how many more runs may join a gate; `None` if only the build system knows.
+    """Return how many more runs may join a gate; `None` for a build system, whose room is unknown.
 
     Args:
-        key: The gate's key.
-        item: The gate's item.
+        key: The key of the gate or build system.
+        item: The item with that key.
     """
     if is_build_system(key):
         return None
@@ -295,12 +295,12 @@ def room_in(key: str, item: Item) -> int | None:
 def leaving(key: str, member: str, record: Record | None) -> Change:
     """Build the change that takes a run out of a gate.
 
-    If the run was started, and the gate is its tenant's lock, the lock also keeps when the run's operation began. A job
-    of the same event type whose operation began earlier may not join any more.
+    If the run was started, and the gate is its tenant's lock, the change also stores when the run's operation began
+    (see `TenantLock`).
 
     Args:
         key: The gate's key.
-        member: The run, as `member_of` names it.
+        member: The run's name in the gate (see `member_of`).
         record: The run's record, if there is one.
     """
     job = record.job if record is not None and record.state is State.DONE else None
@@ -316,10 +316,10 @@ def leaving(key: str, member: str, record: Record | None) -> Change:
 
 
 def gone(run_id: str, follower: str) -> Change:
-    """Build the check that a run with a name in a gate is not followed any more.
+    """Build the check that a run in a gate is no longer followed.
 
-    It belongs into the transaction that takes the run out. Two reads, of the gate and then of the record, might see
-    only one half of the transaction by which the run is just joining:
+    The transaction that removes the run must contain this check. Separate reads of the gate and of the run's record
+    might see only one half of another transaction, by which the run is just joining:
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation
     """
     return Change(
@@ -332,7 +332,7 @@ def gone(run_id: str, follower: str) -> Change:
 
 
 def without(key: str, item: Item, members: Mapping[str, Record | None]) -> Item:
-    """Return a gate's item as it is after `leaving` has taken these runs out; `members` has their records."""
+    """Return a gate's item without some runs, as `leaving` changes it. `members` has the runs' records by name."""
     latest = [change for one in members.items() if "at" in (change := leaving(key, *one)).values]
     times = {change.names["latest"]: {"S": change.values["at"]} for change in latest}
     return {**item, **times, "runs": {"SS": sorted(runs_in(item) - members.keys())}}

@@ -40,8 +40,8 @@ class Claim:
     Attributes:
         is_retry: Whether an earlier delivery of the event has claimed the action. If so, the earlier delivery may have
             performed the action.
-        since: The time stored with the job by the earlier delivery (see `StartedJob.since`). No run of the job for this
-            action can have started before. `None` if there was no earlier delivery, or if the action starts no job.
+        since: The `StartedJob.since` that the earlier delivery has stored. No run for this action can have started
+            before this time. `None` if there was no earlier delivery, or if the action starts no job.
     """
 
     is_retry: bool = False
@@ -59,8 +59,8 @@ class Prepared:
         failure: The beginning of error messages, such as `job 'x' was not started`.
         job: The job that the action starts, if it starts one.
         follow: Whether to follow the job's run, which means to check the run until it ends. The run is marked as
-            followed when the action is claimed, before the job is started. If this delivery is killed after it has
-            started the job, the run is followed nevertheless.
+            followed when the action is claimed, before the job is started. So it is followed even if this delivery is
+            killed after it has started the job.
     """
 
     perform: Callable[[Claim], Outcome]
@@ -94,7 +94,7 @@ class Records(Protocol):
           claim may not claim the action after another owner has claimed it; see `Record.may_be_claimed`.
         - The action is not done, and `owner` repeats the latest claim. The response to that claim may have been lost.
 
-        If the store has gates, and the job's run is to be followed, the run joins its gates in the same step (see
+        If `follow` is true and the store has gates, the job's run joins its gates in the same step (see
         `orchestrator.ledger.gate`).
 
         Args:
@@ -104,8 +104,7 @@ class Records(Protocol):
             follow: Whether to follow the job's run until it ends.
 
         Returns:
-            Whether the claim succeeded; and the action's record as it was before the claim, or `None` if there was
-            none.
+            Whether the claim succeeded; and the action's record from before the claim, or `None` if there was none.
 
         Raises:
             Overtaken: The tenant has had a run of a later event of the same type.
@@ -134,8 +133,8 @@ class Records(Protocol):
     def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
         """Store how a run ended; if the ledger has no such run, store nothing.
 
-        A followed run stays followed, and its next check is due when `FIRST_CHECK` has passed from now on. By then, an
-        event about the ending has normally been handled.
+        A followed run stays followed. Its next check is due in `FIRST_CHECK` from now. By then, an event about the
+        ending has normally been handled.
 
         The call also marks the action that started the run as done, so that no delivery can claim the action and start
         the job again. A failure replaces a stored success, because a run may publish a success and fail afterwards. A
@@ -173,11 +172,11 @@ class Records(Protocol):
         ...
 
     def postpone(self, record: Record) -> None:
-        """Schedule the next check of the record's run: it is due when `record.pause` has passed from now on."""
+        """Schedule the next check of the record's run: it is due in `record.pause` from now."""
         ...
 
     def check_turn(self, job: StartedJob) -> None:
-        """Check that a job whose event has waited should be tried again. A job that has a record always should.
+        """Check that there may be room for a job whose event has waited. A job that has a record is not checked.
 
         Raises:
             Unavailable: There is no room for the job yet. The exception's `waits_for` is set.
@@ -185,7 +184,7 @@ class Records(Protocol):
         ...
 
     def wake(self) -> None:
-        """Let as many of the events be delivered again that wait for a gate as there is room for.
+        """For each gate, let waiting events be delivered again, as many as there is room for.
 
         Raises:
             ConfigurationError: An index of the table does not exist, or the function may not read it.
@@ -193,11 +192,11 @@ class Records(Protocol):
         ...
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Store the outcome of starting a job when a search has found the job's run.
+        """Store the outcome of starting a job after a search has found the job's run.
 
-        The caller uses this if no delivery has stored the outcome.
+        Call this only if no delivery has stored the outcome.
 
-        This call does not mark the action as done. Therefore, a delivery can still claim and settle the action.
+        The action is not marked as done, so a delivery can still claim and settle the action.
         """
         ...
 
@@ -213,10 +212,10 @@ class Ledger:
 
         Args:
             prepared: The action.
-            has_waited: Whether the action's event may have waited. The action is then not even tried if there is no
-                room for its job yet.
-            keeps_claim: Whether to keep the claim if the action fails, so that no other delivery can perform it while
-                the failure is published.
+            has_waited: Whether the event may have waited for its job. If so, the job is tried only if there may be
+                room for it (see `Records.check_turn`).
+            keeps_claim: Whether to keep the claim if the action fails, so that no other delivery can perform the action
+                while the failure is published.
 
         Returns:
             The outcome. If an earlier delivery performed the action, the outcome's status begins with `already`.
@@ -304,7 +303,7 @@ def _failing_as(failure: str) -> Iterator[None]:
 
 @contextmanager
 def _naming(job: StartedJob | None, *, was_tried: bool = True) -> Iterator[None]:
-    """If an `Unavailable` says that a job cannot be started yet, let it also say which job."""
+    """If an `Unavailable` says that a job cannot be started yet, set its attribute `wait`."""
     try:
         yield
     except Unavailable as error:

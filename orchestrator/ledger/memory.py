@@ -17,7 +17,7 @@ _KEPT = ("first_owner", "job", "check_at", "follower")
 class MemoryRecords:
     """Implements `Records` in the memory of this process, and keeps only the newest ten thousand records.
 
-    It has no gates: each Lambda environment without a table has only its own records. So no event waits for one.
+    There are no gates (see `orchestrator.ledger.gate`), because each Lambda environment has only its own records.
     """
 
     _MOST = 10_000
@@ -26,10 +26,10 @@ class MemoryRecords:
         """Create an empty store.
 
         Args:
-            memory: How long a record is kept; see `Records`. `None` means that there is no table, and that a record is
-                kept for a day. Only tests set this, so that the records are kept for as long as in a table.
-            warn: Logs a warning. It is called once, at the first claim, because without a table, an event may start its
-                job twice.
+            memory: How long a record is kept. `None` means that there is no table (see `Records`); a record is then
+                kept for a day. Only tests set a time.
+            warn: Logs a warning. It is called at the first claim only, because an event may start its job twice if
+                there is no table.
         """
         self.memory = memory
         self._warn = warn

@@ -16,12 +16,12 @@ from orchestrator.timing.clock import written
 from orchestrator.values.limits import MAX_ITEM_BYTES, MAX_KEY_BYTES
 
 CLOCK_TOLERANCE_SECONDS = 2.0
-"""How far the clocks of two Lambda environments may differ. A lock is free only this long after it has expired."""
+"""How far the clocks of two Lambda environments may differ. A lock counts as free only this long after its expiry."""
 
 FIRST_CHECK = timedelta(minutes=5)
 """Time from the claim of the action that starts a run to the first check whether the run has ended.
 
-It is also the time from storing the run's ending to the check whether an event about the ending has been handled.
+It is also the time from storing the run's ending to the next check.
 """
 
 LONGEST_PAUSE = timedelta(hours=1)
@@ -30,13 +30,12 @@ LONGEST_PAUSE = timedelta(hours=1)
 OPEN_JOBS, BY_TENANT, WAITING = "open-jobs", "by-tenant", "waiting"
 """Names of the indexes of the ledger's table.
 
-The index `open-jobs` has the keys `openJob` and `checkAt`. The index `by-tenant` has `tenantId` and `since`. The index
-`waiting` has `waitingFor` and `waitingSince`. The function does not read `by-tenant`; the command `orchestrator status`
-does.
+Their keys are, in this order, `openJob` and `checkAt`; `tenantId` and `since`; `waitingFor` and `waitingSince`. Only
+the command `orchestrator status` reads `by-tenant`.
 """
 
 OPEN_JOB, OPEN = "openJob", "open"
-"""The attribute that only the record of a followed run has, and its value."""
+"""Name and value of an attribute that only the records of followed runs have."""
 
 NOT_FOLLOWED = f"REMOVE #{OPEN_JOB}, #checkAt, #follower"
 """The update expression that ends the following of a run."""
@@ -59,7 +58,7 @@ class EndingStatus(StrEnum):
 
 
 UNREADABLE = (AttributeError, KeyError, TypeError, ValueError)
-"""Types of the exceptions that `from_item` raises if an item is not a valid record."""
+"""The exceptions that `from_item` raises if an item is not a valid record."""
 
 # Space for the attributes that `job_attributes` does not build: key, times, and the outcome, which contains the job's
 # name.
@@ -69,21 +68,21 @@ _JOB_TEXTS = ("builder", "name", "run_id", "event_id", "event_type")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """The ledger's record of one action.
+    """The ledger's record of one action. `orchestrator.ledger.ledger` explains claims and locks.
 
     Attributes:
         id: The action's identity. If the action starts a job, this is also the run id.
         owner: The owner of the latest claim: a text that is unique to the claim.
-        first_owner: The owner of the first claim. If `owner` has another value, a retry has taken the claim over.
+        first_owner: The owner of the first claim. It differs from `owner` if a retry has taken the claim over.
         locked_until: When the lock expires, in milliseconds since 1970.
         expiration: When the record expires, in seconds since 1970.
         outcome: The action's outcome, once it is known.
         job: The job that the action starts, if it starts one.
         ending: How the job's run ended, once that is known.
-        handled: The ending that the run itself reported in an event. Set only after that event has been handled.
+        handled: The ending that the run itself reported in an event, once that event has been handled.
         check_at: When to check the run next; `None` if the run is not followed.
-        follower: The owner of the claim since which the run is followed; `None` if the run is not followed. A run that
-            is followed again after it was given up has another one.
+        follower: The owner of the claim that began to follow the run; `None` if the run is not followed. If the run is
+            given up and later followed again, `follower` changes.
     """
 
     id: str
@@ -103,8 +102,7 @@ class Record:
     def started_job(self) -> StartedJob:
         """The job that the action starts.
 
-        The attribute `id` of the returned job is the run's id in the build system. It is `None` while the ledger has no
-        such id.
+        The job's `id` is the run's id in the build system, or `None` as long as the ledger does not have it.
 
         Raises:
             ValueError: The action starts no job.
@@ -127,9 +125,9 @@ class Record:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the record has no outcome.
+        """Whether the record has no outcome, so that the action may or may not have been performed.
 
-        It is then unknown whether the action was performed, unless the record has the run's ending.
+        If the record has the run's ending, the action was performed.
         """
         return self.outcome is None
 
@@ -148,7 +146,7 @@ class Record:
 
     @property
     def is_expired(self) -> bool:
-        """Whether the record has expired. It then counts as deleted, but DynamoDB may delete it only days later.
+        """Whether the record has expired and counts as deleted. DynamoDB may delete it only days later.
 
         https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/TTL.html
         """
@@ -162,8 +160,8 @@ class Record:
         - Nobody may claim an action that is done.
         - The owner of the latest claim may repeat that claim.
         - Any other owner may claim the action once the lock of the latest claim has expired.
-        - As an exception, the owner of the first claim may not claim the action after another owner has claimed it. The
-          ledger would mistake the new claim for the first one, and assume that no other owner has begun the action.
+        - As an exception, the owner of the first claim may not claim the action again after another owner's claim. The
+          ledger would take the new claim for the first, and would not know that another owner may have acted.
         """
         is_over = self.locked_until < latest_free_lock() and self.first_owner != owner
         return (self.state is State.CLAIMED and (self.owner == owner or is_over)) or self.is_expired
@@ -172,8 +170,7 @@ class Record:
 def latest_free_lock() -> int:
     """Return a time in milliseconds since 1970. A lock is free if it expired before this time.
 
-    The time is `CLOCK_TOLERANCE_SECONDS` before now. The clock of the lock's owner may be behind, so the owner may
-    still believe that it holds a lock that has just expired.
+    The time is `CLOCK_TOLERANCE_SECONDS` before now, because the clock of the lock's owner may be behind.
     """
     return milliseconds(clock.now()) - int(CLOCK_TOLERANCE_SECONDS * 1000)
 
@@ -187,8 +184,7 @@ def expiration(memory: timedelta | None) -> int:
     """Return the expiration time of a record that is about to be written, in seconds since 1970.
 
     Args:
-        memory: How long the record is kept. `None` means that there is no table (see `Records`). The record then
-            expires after a day.
+        memory: How long the record is kept. If there is no table (`None`; see `Records`), it is kept for a day.
     """
     return seconds(clock.now() + (memory or timedelta(days=1)))
 
@@ -228,7 +224,7 @@ def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
 
 
 def is_run_id(key: str) -> bool:
-    """Whether a key of the ledger's table may be that of a record. The keys of all other items contain a `#`."""
+    """Whether an item of the ledger's table with this key is a record. The keys of all other items contain a `#`."""
     return bool(key) and "#" not in key
 
 
@@ -258,8 +254,8 @@ def from_item(item: Mapping[str, Any]) -> Record:
         item: The item, in the form that boto3's DynamoDB client returns.
 
     Raises:
-        Exception: The item is not a valid record. Another version of this package or a person may have written it. The
-            exception has one of the types in `UNREADABLE`.
+        Exception: The item is not a valid record, but written by another version of this package or by a person. The
+            exception is one of `UNREADABLE`.
     """
     kept = items.plain(items.from_item(item))
     job = kept.get("job")

@@ -1,14 +1,14 @@
 """Wakes events that wait in a queue, as soon as there may be room for their jobs.
 
-An event waits for a gate (see `orchestrator.ledger.gate`) or for a build system. Its message stays in its queue, where
-a visibility timeout hides it, at last for hours. An item of the ledger's table keeps the message's receipt handle, by
-which the message can be made visible earlier:
+An event waits for a gate (see `orchestrator.ledger.gate`) or for a build system. Its message stays in its SQS queue,
+hidden by a visibility timeout of up to eleven hours. To wake an event is to make its message visible earlier. The
+request for this needs the message's receipt handle, so an item of the ledger's table stores the handle:
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
 
-A message is hidden first, then its item is written, and then the gate is looked at once more. If a run leaves the gate
-in between, either the process that takes the run out finds the item, or the second look finds the room. The item is
-found by an index that may lag behind the table. If that makes both miss it, or if something else goes wrong, it costs
-only time: the sweep looks again, and the message becomes visible by itself at the end of its timeout.
+A message is hidden first. Then its item is written, and then the gate is read again. If a run leaves the gate in the
+meantime, either the process that removes the run finds the item, or the second reading of the gate finds the room. Both
+may miss the event, because items are found by an index, which may lag behind the table. That costs only time: the
+scheduled sweep looks again, and the message becomes visible by itself at the end of its timeout.
 """
 
 import random
@@ -34,10 +34,10 @@ if TYPE_CHECKING:
     from types_boto3_sqs import SQSClient
 
 AWAITED = "awaited"
-"""Value of the attribute `openJob` of a gate for which events wait; `checkAt` is when the last of them began to."""
+"""Value of `openJob` in a gate's item while events wait for the gate. `checkAt` is when an event last began to wait."""
 
 Clear: TypeAlias = Callable[[str, Item], Item]
-"""The type of functions that take runs out of a gate that are not followed any more, and wake an event for each.
+"""The type of functions that remove from a gate the runs that are no longer followed, and wake an event for each.
 
 The arguments are the gate's key and item. The result is the item without these runs.
 """
@@ -73,7 +73,7 @@ class WaitingLine:
 
         Args:
             table: The ledger's table. It needs the indexes `open-jobs` and `waiting`.
-            memory: How long the item of a gate is kept after an event has begun to wait for it.
+            memory: How long the item of a gate is kept after an event has begun to wait for the gate.
             sqs: Returns the SQS client. It is called for each request.
         """
         self._table = table
@@ -90,7 +90,7 @@ class WaitingLine:
             until: When the message becomes visible by itself.
 
         Returns:
-            Whether the event has to wait. If not, there is room by now, and the caller makes the message visible.
+            Whether the event has to wait. If not, there is room by now, and the caller must make the message visible.
 
         Raises:
             Unavailable: The table could not be written, so the message becomes visible only by itself.
@@ -119,9 +119,9 @@ class WaitingLine:
         return is_full
 
     def check_turn(self, job: StartedJob, gates: Sequence[Awaited], clear: Clear) -> None:
-        """Check that a job that has waited should be tried again.
+        """Check that there may be room for a job whose event has waited.
 
-        If the event was woken, it should. If its message became visible by itself, it should only if there is room.
+        The check passes if the event was woken, or if there is room by now.
 
         Args:
             job: The job.
@@ -129,7 +129,7 @@ class WaitingLine:
             clear: See `Clear`.
 
         Raises:
-            Unavailable: The job should not be tried (`waits_for` is set), or the table could not be reached.
+            Unavailable: There is no room yet (`waits_for` is set), or the table could not be reached.
         """
         own = self._table.get(_KEY + job.run_id)
         if own is None:
@@ -141,19 +141,20 @@ class WaitingLine:
         self._take(_KEY + job.run_id, own["receipt"]["S"])
 
     def wake(self, key: str, most: int) -> None:
-        """Make the messages of the first events that wait for a gate visible. A failure is only logged.
+        """Wake the first events that wait for a gate. A failure is only logged.
 
         Args:
             key: The gate's key.
-            most: How many messages at most.
+            most: How many events to wake at most.
         """
         with _logged():
             self._wake(self._first(key, most), most)
 
     def sweep(self, clear: Clear) -> None:
-        """For every gate for which events wait, wake as many events as there is room for.
+        """For every gate that events wait for, wake as many of them as there is room for.
 
-        Also count the gates whose first event has waited for more than an hour. A gate's failure is only logged.
+        Also write a metric: the number of gates whose first event has waited for more than an hour. The failure of one
+        gate is only logged.
 
         Args:
             clear: See `Clear`.
@@ -185,7 +186,7 @@ class WaitingLine:
         return bool(has_waited)
 
     def _forget(self, key: str, item: Item) -> None:
-        """Store that no event waits for a gate any more, unless one may have begun to wait just now."""
+        """Store that no event waits for a gate any more, unless an event may just have begun to wait."""
         seen = item["checkAt"]["S"] if "checkAt" in item else written(clock.now())
         if clock.now() - datetime.fromisoformat(seen) > _INDEX_LAG:
             update = "REMOVE #openJob, #checkAt"
@@ -204,12 +205,12 @@ class WaitingLine:
             woken += self._take(item["id"]["S"], item["receipt"]["S"]) and is_hidden
 
     def _take(self, key: str, receipt: str) -> bool:
-        """Delete the item of a waiting event, unless it has another receipt by now; return whether it was deleted."""
+        """Delete a waiting event's item, unless its receipt handle has changed; return whether the item was deleted."""
         change = Change(key=key, condition="#receipt = :receipt", values={"receipt": receipt}, update=None)
         return not isinstance(self._table.change(change), Refused)
 
     def _show(self, item: Item) -> bool:
-        """Make a message visible; return False if SQS does not have it any more, or does not hide it any more."""
+        """Make a message visible; return False if the message no longer exists or is visible already."""
         with aws_errors("an event that waits could not be woken"):
             try:
                 self._sqs().change_message_visibility(

@@ -1,8 +1,9 @@
 """Opt-in consumers that set a deployed tenant up in the application plane before they send the status webhook.
 
-They replace the built-in consumers of the same names. They send the same callbacks as `tenant-deployment.handler.ts` of
-https://github.com/sourcefuse/arc-saas-sandbox, but in another order. The callback that requests the first user's id
-comes first. The status webhook comes last, and is sent only if all other callbacks have succeeded.
+The application plane is the software that the tenants use. These consumers replace the built-in ones of the same names.
+They send the callbacks of `tenant-deployment.handler.ts` in https://github.com/sourcefuse/arc-saas-sandbox, but in
+another order. The callback that requests the first user's id comes first. The status webhook comes last, and is sent
+only if all other callbacks have succeeded.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,12 +42,12 @@ registry = Registry()
 def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Return the actions of the built-in `deployment.deploy_tenant`, with callbacks added.
 
-    If the tenant counts as deployed, the callbacks that set the tenant up in the application plane are inserted before
-    the status webhook.
+    If the tenant's new status is `DEPLOYED`, the callbacks that set the tenant up in the application plane are inserted
+    before the status webhook.
 
     Raises:
-        ConfigurationError: The built-in consumer raised this error; or the status webhook's address has no `webhook`
-            in its path. The first user's id is requested at the same address, with `manage/users` instead of `webhook`.
+        ConfigurationError: The built-in consumer raised this error; or the path of the status webhook's address lacks
+            `webhook`. The first user's id is requested at that address, with `manage/users` instead of `webhook`.
         InvalidEvent: The built-in consumer raised this error; or a number in the detail has too many digits.
     """
     return _with_set_up(deployment.deploy_tenant(event, context), event, context)
@@ -60,8 +61,7 @@ def handle_deployment_success(event: Event[BuildDetail], context: Context) -> li
     webhook.
 
     Raises:
-        ConfigurationError: The status webhook's address has no `webhook` in its path. This module's `deploy_tenant`
-            explains why the path must contain `webhook`.
+        ConfigurationError: The path of the status webhook's address lacks `webhook`; see this module's `deploy_tenant`.
         InvalidEvent: A number in the detail has too many digits.
     """
     return _with_set_up(deployment.handle_deployment_success(event, context), event, context)
@@ -90,9 +90,8 @@ def _is_deployed(decision: Sequence[Action]) -> bool:
 def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> list[Action]:
     """Build the callbacks that set a tenant up in the application plane.
 
-    The event may name a feature service, a user service, both or neither. One callback goes to each service that it
-    names. If it names the user service, the list begins with a callback that requests the first user's id from the
-    control plane.
+    The event names a feature service, a user service, or both. One callback goes to each of them. If the event names
+    the user service, the first callback requests the first user's id from the control plane.
     """
     features, users = (detail.as_sent.get(name) for name in (FEATURE_SERVICE, USER_SERVICE))
     secret = webhook.secret
@@ -128,7 +127,7 @@ def _once_per(part: str, webhook: SendCallback) -> str | None:
     Several events may lead to the same callback. The derived value ensures that the callback is sent only once.
 
     Args:
-        part: The name of this callback, such as `features`. The tenant's other callbacks have other names.
+        part: A name for the callback, such as `features`. The tenant's other callbacks have other names.
         webhook: The status webhook.
 
     Returns:

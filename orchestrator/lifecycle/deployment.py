@@ -46,12 +46,11 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
 
     Args:
         event: A TENANT_DEPLOYMENT event. Its detail is the environment of the build that provisioned the tenant.
-        context: The consumer's context.
 
     Returns:
         Normally, the actions that update the tenant's status and start the job. If the tier has no deployment job, or
-        if the provisioning build failed, the actions of `conclude`, which update the tenant's status and send the
-        status webhook.
+        if the provisioning build failed, the actions that update the status and send the status webhook (see
+        `conclude`).
 
     Raises:
         InvalidEvent: Neither the event nor the tenant record names the tier.

@@ -69,7 +69,7 @@ def _forgotten(tenant_id: str, context: Context) -> list[Action]:
     """Build the action that removes the attributes `secret` and `context` from the tenant record.
 
     They are removed from the record's top level and from the record's `builderConfig.config.environmentOverride`. If
-    neither place has one of them, the result is an empty list.
+    there is nothing to remove, the result is an empty list.
     """
     record = context.tenants.get(tenant_id) or {}
     changes: dict[str, Any] = {name: None for name in SIGNING if name in record}
@@ -110,8 +110,8 @@ def _with_own_signing(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Map
     """Return an event's detail with its `secret` and `context` copied to every place where a job may read them.
 
     These places are the detail's top level and, if the tenant record has a `builderConfig`, the detail's
-    `builderConfig.config.environmentOverride`. The caller later adds values from the tenant record wherever the detail
-    has none. Without the copies, the caller might add an outdated `secret` or `context`, which the job would then read.
+    `builderConfig.config.environmentOverride`. The caller then fills gaps in the detail from the tenant record. The
+    copies leave no gap that an outdated `secret` or `context` could fill.
 
     Args:
         sent: The event's detail.

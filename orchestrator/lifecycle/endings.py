@@ -23,7 +23,7 @@ SCHEDULED = "Scheduled Event"
 _SCHEDULERS = ("aws.scheduler", "aws.events")
 
 ENDINGS = "…_SUCCESS or …_FAILURE of any job"
-"""In `leads_to`, this text stands for the types of all events about endings: an event type and one of two suffixes."""
+"""In `leads_to`, this text stands for the types of all events about endings."""
 
 registry = Registry()
 
@@ -84,9 +84,8 @@ def publish_build_ending(event: Event[BuildStateChange], context: Context) -> Pu
     """Publish how a build ended.
 
     Returns:
-        The action that publishes the ending. `None` if the build is still running, or if the build has no run id
-        because the Lambda function did not start it. Also `None` if `PUBLISH_BUILD_ENDINGS` is false: builds then
-        publish their endings themselves.
+        The action that publishes the ending. `None` if the build is still running, has no run id because the Lambda
+        function did not start it, or publishes its ending itself (`PUBLISH_BUILD_ENDINGS` is false).
     """
     build = event.detail
     if not context.settings.publish_build_endings or build.status == IN_PROGRESS:

@@ -11,7 +11,7 @@ from orchestrator.lifecycle.webhook import WEBHOOK, conclude, status_webhook
 from orchestrator.registry import Registry
 
 SUCCESS_HANDLER = "saas.tenant.provisioning.success.handler"
-"""Source of TENANT_DEPLOYMENT after a success, the same as in https://github.com/sourcefuse/arc-saas-sandbox."""
+"""Source of the published TENANT_DEPLOYMENT event, as in https://github.com/sourcefuse/arc-saas-sandbox."""
 
 registry = Registry()
 

@@ -1,7 +1,6 @@
 """Builds the attributes of a tenant record that describe its status.
 
-Besides the status itself, these attributes are, for example, the time of the event and the id of the run that led to
-the status.
+Among these attributes are the status itself, the time of its event, and the id of the run that led to the status.
 """
 
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ It is missing if no run led to the status, for example because a job could not b
 CALLBACK_ADDRESS = "callbackAddress"
 """Attribute of a tenant record: address of the status webhook.
 
-It is stored only from an event that agrees with the ledger's record of the event's run.
+Only an event whose `Event.start` is known may change it.
 """
 
 _MAX_REASON_LENGTH = 1000
@@ -125,8 +124,8 @@ def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str
     """Build the update of a tenant record after a success.
 
     The update will be skipped if the tenant record already has a later status or a failure. There is one exception: a
-    failure without `statusRun` is replaced. A missing `statusRun` means that the job could not be started. Since then,
-    someone has sent the job's event again, and the job has succeeded.
+    failure without `statusRun` is replaced. That failure says that the job could not be started, but someone has sent
+    the job's event again since.
 
     Args:
         event: The event that leads to the status.
@@ -144,10 +143,9 @@ def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str
 def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
     """Build the update of a tenant record after a failure.
 
-    If the Lambda function could not start the first job of an operation (such as the provisioning), it published the
-    failure event itself. In this case, the update also creates the tenant record if there is none, and removes the
-    attribute `startedBy` from the record. The operation can then begin again when someone resends the event that began
-    it.
+    The Lambda function itself publishes the failure if it cannot start the first job of an operation, such as the
+    provisioning. In this case, the update also creates a missing tenant record, and removes the attribute `startedBy`.
+    The operation can then begin again when someone sends its first event again.
 
     Args:
         event: The event that reports the failure.

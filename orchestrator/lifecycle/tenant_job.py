@@ -22,10 +22,10 @@ class Requested:
     """The job variables that an event or a tenant record requests.
 
     Attributes:
-        admitted: The variables that the tier's `allowedVariables` admits. No later check refuses their names. Their
-            values are already converted to text. If the tier has no `allowedVariables`, `admitted` is empty.
+        admitted: The variables that the tier's `allowedVariables` admits, with their values as text. No later check
+            refuses their names. If the tier has no `allowedVariables`, `admitted` is empty.
         others: The variables to which `allowedVariables` does not apply; without `allowedVariables`, all variables.
-            When the job is prepared, one of these is refused if its name could change how the build runs (see
+            When the job is prepared, names that could change how the build runs are refused (see
             `orchestrator.builders.refused_names`).
     """
 
@@ -41,7 +41,7 @@ def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, A
         are the tier's variables, the variables that the detail requests, and the variable `tenant`.
 
     Raises:
-        ConfigurationError: The tier names no job for the event type, or limits its jobs by a malformed attribute.
+        ConfigurationError: The tier names no job for the event type, or one of its attributes is malformed.
         InvalidEvent: The detail requests a variable that the tier does not allow.
     """
     requested = requested_variables(detail.model_dump(by_alias=True, exclude_unset=True), tier)

@@ -57,7 +57,7 @@ def conclude(
     *,
     record: Mapping[str, Any] | None = None,
 ) -> list[Action]:
-    """Update the tenant record after a job of the tenant has ended, and send the status webhook.
+    """Return the actions after a tenant's job has ended: update the tenant record, and send the status webhook.
 
     The webhook's address is the first of these that is set: the detail's `API_ENDPOINT`, the tenant record's
     `callbackAddress` (stored by an earlier event), the tier's `API_ENDPOINT`, the tier's `CONTROL_PLANE_HOST`, and
@@ -74,9 +74,9 @@ def conclude(
         record: The tenant record, if the caller has read it already. If it is `None`, the tenant record is read.
 
     Returns:
-        The update of the tenant record, and the webhook. If the address or a signing value is missing, the webhook is
-        returned but will not be sent; the tenant record and the log will say why. For a deprovisioning, the webhook is
-        returned only if `DEPROVISIONING_WEBHOOK_TYPE` is set.
+        The update, and the webhook. If the address or a signing value is missing, the webhook is returned but will not
+        be sent; the tenant record and the log will say why. For a deprovisioning, the webhook is returned only if
+        `DEPROVISIONING_WEBHOOK_TYPE` is set.
     """
     is_failure = _STATUSES[status] == FAILURE
     if event.detail.has_failed and not event.type.endswith("_FAILURE"):

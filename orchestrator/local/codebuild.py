@@ -1,6 +1,6 @@
 """An emulated CodeBuild.
 
-Unlike moto's, it keeps variables and idempotency tokens, and its builds end only when the method `finish` ends them.
+Unlike moto's CodeBuild, it stores variables and idempotency tokens, and a build ends only when `finish` is called.
 """
 
 import json
@@ -21,7 +21,7 @@ _PAGE = 100
 class CodeBuildServer:
     """Serves the CodeBuild operations that the package and its emulation use, on a loopback port.
 
-    Its clock moves only when `advance` is called.
+    The server has a clock of its own, which moves only when `advance` is called.
 
     Attributes:
         url: The value for `AWS_ENDPOINT_URL_CODEBUILD`.
@@ -36,7 +36,7 @@ class CodeBuildServer:
         """Bind a free port; a `with` block starts and stops the server.
 
         Args:
-            projects: The names of the first projects. A client can create more.
+            projects: The names of the projects that exist at first. A client can create more.
             now: The time to which the clock is set at first, in seconds since 1970.
             region: The region in the ARNs of projects and builds.
         """
@@ -71,7 +71,7 @@ class CodeBuildServer:
 
         Args:
             build: The build, one of `builds`.
-            status: One of CodeBuild's statuses, such as `TIMED_OUT`. The build's phase `BUILD` gets it, too.
+            status: One of CodeBuild's statuses, such as `TIMED_OUT`, for the build and for its phase `BUILD`.
             exported: The variables that the build exports.
         """
         with self._lock:

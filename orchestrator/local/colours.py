@@ -19,7 +19,7 @@ _STYLES = {
 
 
 class _Words(RegexHighlighter):
-    """Marks the words that say how something stands, the types of events, and links."""
+    """Colours words such as `DEPLOYED` and `failed`, types of events, and links."""
 
     base_style = "word."
     highlights = (

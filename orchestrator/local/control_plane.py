@@ -1,4 +1,4 @@
-"""An emulated control plane, which checks the signatures of callbacks as the real one does."""
+"""An emulated control plane, which checks the signatures of callbacks as the real control plane does."""
 
 import hashlib
 import hmac
@@ -33,8 +33,8 @@ class ControlPlane:
     Attributes:
         url: The URL to which status webhooks are sent.
         accepted: The body of every accepted callback, in order.
-        settled: Ids of the tenants whose provisioning has ended. Further webhooks for these tenants get the answer 401.
-            The real control plane does the same.
+        settled: Ids of the tenants whose provisioning has ended. Further webhooks for these tenants get the answer 401,
+            as from the real control plane.
         requests: Every request received, in order.
         next: The server's `http_server.Script`, whose methods make the next requests fail.
     """
@@ -56,8 +56,8 @@ class ControlPlane:
                 signed without this text.
             ssl_context: The context for TLS; `None` serves plain HTTP.
             clock: Returns the current time, in seconds since 1970.
-            settles: Whether the first accepted webhook for a tenant ends the tenant's provisioning, so that later
-                webhooks for the tenant get the answer 401. With `False`, later webhooks are accepted, too.
+            settles: Whether the first accepted webhook for a tenant ends the tenant's provisioning. Later webhooks for
+                the tenant then get the answer 401.
         """
         self._settles = settles
         self._secret = secret
@@ -100,7 +100,7 @@ class ControlPlane:
 def standing_in(server: ControlPlane) -> Iterator[None]:
     """Within the `with` block, send every callback to this control plane, whatever host the callback's URL names.
 
-    A callback to a host that is not allowed still fails. Host names are not resolved, because those in the sample
+    A callback to a host that is not allowed still fails. Host names are not resolved, because the hosts in the sample
     events do not exist. Callbacks are sent without TLS.
     """
     parts = urlsplit(server.url)

@@ -151,8 +151,8 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
     """Run an AWS emulator for functions that run outside this process, such as in a container.
 
     The module `sandbox` fills the emulator with the data that the sample events need. The region is always `REGION`,
-    and the names of the tables are always those in `TABLES`. Region and names are not taken from this process's
-    environment variables, because a function outside this process cannot see the variables.
+    and the tables always have the names in `TABLES`. This process's environment variables cannot change them, because a
+    function outside this process does not see the variables.
 
     Args:
         host: The address to listen on; `0.0.0.0` is every address of this machine.

@@ -93,7 +93,7 @@ class Script:
     ) -> None:
         """Add a fault that sends the given response instead of the server's own.
 
-        The class explains the arguments `on`, `times` and `after_acting`.
+        `Script` explains `on`, `times` and `after_acting`.
         """
         self._add(_Fault("answer", on, after_acting, Answer(status, body, headers or {})), times)
 
@@ -183,7 +183,7 @@ class LocalServer:
         self.close_connections()
 
     def close_connections(self) -> None:
-        """Close every open connection, but not the port."""
+        """Close every open connection. The port stays open."""
         for connection in list(self._connections):
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
@@ -200,8 +200,8 @@ class LocalServer:
         """Append a request to `requests`, and return the answer to send.
 
         Returns:
-            The answer. If `script` has a fault for this request, the fault's answer is returned. If the answer is
-            `None`, the server must close the connection without an answer.
+            The fault's answer if `script` has a fault for this request; otherwise, the server's own answer. `None`
+            means that the connection must be closed without an answer.
         """
         self.requests.append(request)
         fault = self.script.take(request)

@@ -1,4 +1,4 @@
-"""Follows what comes of events until nothing is left to happen, as a deployed stack would."""
+"""Handles events and all that follows from them, as a deployed stack would: later events, ended jobs, retries."""
 
 import json
 from collections import deque
@@ -51,11 +51,11 @@ class Life:
             handler: The Lambda handler.
             world: The emulated services.
             story: Prints each step.
-            results: To which the results that the function logs are added (see `results.recorded`).
+            results: The list to which `results.recorded` adds what the function logs.
             failing: Names of the jobs whose runs fail. All other runs succeed.
-            is_strict: Whether an event in a file that no consumer takes has failed.
+            is_strict: Whether an event of a file counts as failed if no consumer takes it.
             answered: Called with each answer of the handler.
-            failed: Called with the error of each event that could not be handled, and the event's file or type.
+            failed: Called for each event that could not be handled, with the error and the event's file or type.
         """
         self.has_failed = False
         self._handler = handler
@@ -88,7 +88,7 @@ class Life:
             self._fail(Unavailable(error), file)
 
     def follow(self) -> None:
-        """Handle everything that comes of the events so far, until nothing is left to happen.
+        """Handle all that follows from the events so far. Then report the events that failed or still wait.
 
         Raises:
             ConfigurationError: There are so many events that they probably lead to one another in a circle.
@@ -101,7 +101,7 @@ class Life:
             self._fail(Unavailable("the event still waits, and no emulated job is left to end"), _type_in(message))
 
     def end(self) -> None:
-        """Print the status of every tenant that an event was about, and report the jobs that could not be failed."""
+        """Print the status of every tenant that an event was about, and report jobs in `failing` that never started."""
         for tenant_id in self._tenants:
             self._story.tenant(tenant_id, self._world.tenant_record(tenant_id))
         for job in self._runs.never_started():
@@ -110,8 +110,8 @@ class Life:
     def _step(self) -> bool:
         """Do what happens next. Return `False` if nothing is left.
 
-        Published events come first, then the end of a job. Messages in the waiting queue come last, because they wait
-        for runs to end.
+        Events that were published come first, then the ends of jobs, then sweeps. Messages in the waiting queue come
+        last, because they wait for runs to end.
         """
         if self._arrived:
             self._handle(*self._arrived.popleft())
@@ -160,7 +160,7 @@ class Life:
         return answer
 
     def _notice(self) -> None:
-        """Print the changed records, started jobs, published events and sent callbacks, and queue the events."""
+        """Print changed records, started jobs, published events and sent callbacks. Queue the events for `_step`."""
         changed = _changed_records(self._results)
         for tenant_id in changed:
             self._story.changed(tenant_id, self._world.tenant_record(tenant_id), is_alone=len(changed) == 1)
@@ -183,10 +183,10 @@ class Life:
         return True
 
     def _sweep(self) -> bool:
-        """Advance the clock until a followed run is due for a check, and handle an event of the schedule.
+        """Advance the clock until a run is due for a check, and handle the schedule's event, which checks such runs.
 
         Returns:
-            Whether any run is followed. If not, nothing is done.
+            False if no run needs checks. Nothing is done then.
         """
         left = self._world.time_until_check()
         if left is None:
@@ -200,7 +200,7 @@ class Life:
         return True
 
     def _redeliver(self) -> bool:
-        """Deliver the messages in the waiting queue, one by one. Return whether there were any before the delivery."""
+        """Deliver the messages in the waiting queue, one by one. Return `False` if the queue was empty."""
         queue = self._world.waiting_queue
         received = queue.receive_all()
         self._idle_tries += 1

@@ -17,7 +17,7 @@ _ACCOUNT_ID = "123456789012"
 
 
 def from_bus(entry: Mapping[str, Any], region: str) -> dict[str, Any]:
-    """Build the event that EventBridge delivers for an entry that was given to PutEvents."""
+    """Build the event that EventBridge delivers for an entry of PutEvents."""
     return _event(
         entry["DetailType"],
         entry["Source"],
@@ -101,7 +101,7 @@ def batch(message: Mapping[str, Any], queue_url: str, region: str) -> dict[str, 
 
 
 def sent_now(payload: Any) -> Any:
-    """Return an EventBridge event or an array of events with the present time, and anything else unchanged."""
+    """Set the time of an EventBridge event, or of each event of an array, to now. Return anything else unchanged."""
     if isinstance(payload, list):
         return [sent_now(member) for member in payload]
     if isinstance(payload, dict) and isinstance(payload.get("Data"), dict):
@@ -123,7 +123,7 @@ def events(payload: Any) -> list[Any]:
 
 
 def type_of(payload: Any) -> str:
-    """Return an event's type. For several events or messages, return a text such as `array of 2` or `batch of 2`."""
+    """Return an event's type. For an array or a batch, return a text such as `array of 2` or `batch of 2`."""
     if found := records(payload):
         return f"batch of {len(found)}"
     first, *others = events(payload)

@@ -1,4 +1,4 @@
-"""A clock that can be moved forward, so that nobody has to wait for what is due later."""
+"""A clock that can be moved forward, so that a local run does not have to wait."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from orchestrator.timing import clock
 
 
 class MovableClock:
-    """The real time, plus everything that `advance` has added to it."""
+    """The real time plus the time that `advance` has added."""
 
     def __init__(self) -> None:
         self._ahead = timedelta()
@@ -28,7 +28,7 @@ def movable() -> Iterator[MovableClock]:
     """Replace the function's clock while a `with` block runs.
 
     Yields:
-        The clock that replaces it. At first, this clock shows the real time.
+        The new clock, which at first shows the real time.
     """
     moved = MovableClock()
     with mock.patch.object(clock, "now", moved.now):

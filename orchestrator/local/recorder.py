@@ -38,7 +38,7 @@ class Recording:
 def recorded() -> Iterator[Recording]:
     """Within the `with` block, record the jobs requested of CodeBuild and Step Functions, and the published events.
 
-    Requests are recorded only if their SDK client was created within the block.
+    Only requests of AWS clients that were created within the block are recorded.
     """
     recording = Recording()
 
@@ -65,9 +65,9 @@ def recorded() -> Iterator[Recording]:
 
 
 def jenkins_variables(server: JenkinsServer) -> dict[str, Mapping[str, str]]:
-    """Return, by run id, the variables of every build that the emulated Jenkins was asked to start.
+    """Return the variables of every build that the emulated Jenkins was asked to start, by run id.
 
-    Jenkins drops variables that the job does not declare as parameters. The result includes the dropped variables.
+    They include the variables that Jenkins drops because the job does not declare them as parameters.
     """
     forms = [dict(request.form) for request in server.requests if request.method == "POST"]
     return {form[RUN_ID_VARIABLE]: form for form in forms if RUN_ID_VARIABLE in form}

@@ -1,6 +1,6 @@
 """Records what the function logs about each event: what its consumers did, what failed, and why no consumer took it.
 
-A handler's answer does not have all of that: there is none if a consumer failed, and that to a batch has no outcomes.
+The handler's answer is not enough: if a consumer failed, there is no answer, and the answer to a batch has no outcomes.
 """
 
 import logging
@@ -19,8 +19,8 @@ class Handled:
     """At least one consumer took the event.
 
     Attributes:
-        outcomes: The outcomes of the actions, in order, of one consumer after the other.
-        idle: The names of the consumers that had nothing to do.
+        outcomes: The outcomes of all consumers' actions, in order.
+        idle: The names of the consumers that did not fail, but returned no actions.
     """
 
     event_type: str
@@ -51,7 +51,7 @@ class NotTaken:
     """No consumer took the event.
 
     Attributes:
-        text: What a person reads about it, with the reason.
+        text: A text for a person that gives the reason.
     """
 
     event_type: str
@@ -64,12 +64,12 @@ _LOGGING_RESULTS = (application.__file__, telemetry.__file__)
 
 
 class NoConsumer(OrchestratorError):
-    """No consumer takes an event, and the person has asked for an error then."""
+    """No consumer takes an event, which `--strict` makes an error."""
 
 
 @contextmanager
 def recorded(conditions: Mapping[str, str]) -> Iterator[list[Result]]:
-    """Record the results of all events that are handled in the `with` block, whatever the level of the log is.
+    """Record the results of all events that are handled in the `with` block, whatever the log level.
 
     Args:
         conditions: The conditions of consumers as texts, by the consumer's name.
@@ -102,7 +102,7 @@ class _Listener(logging.Handler):
             self._results.append(result)
 
     def _result(self, record: logging.LogRecord) -> Result | None:
-        """Read a result from a log line. Return `None` if the line has none, such as the line of a consumer."""
+        """Read a result from a log record. Return `None` if it contains none, for example if a consumer logged it."""
         known = vars(record)
         if record.pathname not in _LOGGING_RESULTS:
             return None
@@ -119,12 +119,12 @@ class _Listener(logging.Handler):
         return None
 
     def _not_taken(self, reason: str, declined: Sequence[str] | None) -> str:
-        """Say why no consumer took an event.
+        """Return a text that says why no consumer took an event.
 
         Args:
-            reason: The function's own words.
-            declined: The names of the event type's consumers, whose conditions were all false. `None` if the event was
-                ignored before its consumers were asked.
+            reason: The reason that the function logged.
+            declined: The names of the event type's consumers, whose conditions were all false. `None` if the function
+                ignored the event before it called the conditions.
         """
         if declined is None:
             return f"ignored: {reason}"

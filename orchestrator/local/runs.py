@@ -20,7 +20,7 @@ class EmulatedRun:
     Attributes:
         builder: The builder's name.
         job: The job's name.
-        id: The run's id in the build system, as in the outcome of its start.
+        id: The run's id in the build system, as in `Run.id`.
         run_id: The run's id in this package; `None` if the package did not start the run.
         link: Address of the run's web page.
         build: The build, as the emulated server keeps it.
@@ -39,7 +39,7 @@ class EmulatedEnding:
     """The end of a run.
 
     Attributes:
-        run: The run.
+        run: The run that ended.
         result: The result, as the build system calls it.
         event: The event that reports the end; `None` for Jenkins, which sends none.
     """
@@ -92,11 +92,11 @@ class EmulatedRuns:
         return started
 
     def never_started(self) -> list[str]:
-        """Return the names of the jobs whose runs should fail, but that were never started."""
+        """Return the names of the jobs in `failing` that were never started."""
         return [job for job in dict.fromkeys(self._failing) if job not in self._jobs]
 
     def end_next(self) -> EmulatedEnding | None:
-        """End the run that was started first, and return its end. Return `None` if no run is left."""
+        """End the oldest run, and return its end. Return `None` if no run is left."""
         if not self._running:
             return None
         run = self._running.popleft()

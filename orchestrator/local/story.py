@@ -25,7 +25,7 @@ _SEEN_ELSEWHERE = (
 
 
 class Story:
-    """Prints the story. An event begins a paragraph, and what it leads to is indented below it.
+    """Prints what happens. An event has a line of its own, and what the event leads to is indented below that line.
 
     Values of events are not printed, except for names, ids and the status of a webhook.
     """
@@ -44,7 +44,7 @@ class Story:
         self._print(f"event {cut(event_type)}, from {cut(origin)}")
 
     def results(self, results: Sequence[Result]) -> None:
-        """Print what the function has logged about consumers and actions that did nothing, and about what waits."""
+        """Print the results of events, except errors and outcomes that another method prints, such as a started job."""
         for result in results:
             match result:
                 case NotTaken():
@@ -56,7 +56,7 @@ class Story:
                     pass  # an error is printed apart from the story
 
     def changed(self, tenant_id: str, record: Mapping[str, Any] | None, *, is_alone: bool) -> None:
-        """Print that a tenant record was changed, with its status.
+        """Print that a tenant record was changed, and its status.
 
         Args:
             tenant_id: The tenant's id.
@@ -77,7 +77,7 @@ class Story:
         self._print(f"  published: {cut(entry['DetailType'])}")
 
     def callback(self, request: Request, *, is_accepted: bool) -> None:
-        """Print that the control plane received a callback; for a status webhook, with the status in its body."""
+        """Print that the control plane received a callback. If it is a status webhook, print its status, too."""
         body = json.loads(request.body)
         host = cut(request.headers["Host"])
         answer = "" if is_accepted else ", answered 401: it is not signed with the secret and context of the samples"
@@ -87,7 +87,7 @@ class Story:
             self._print(f"  callback to {host}{answer}")
 
     def waits_on(self) -> None:
-        """Print that an event from the waiting queue came back to that queue."""
+        """Print that an event still waits, because it came back to the waiting queue."""
         self._print("  waits on")
 
     def ended(self, ending: EmulatedEnding) -> None:

@@ -1,4 +1,4 @@
-"""Says in lines what came of an event: its jobs, records, events and callbacks, and what waits; with `-v` in detail."""
+"""Formats as lines what an event led to: jobs, tenant records, events, callbacks and waits; with `-v`, in detail."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
@@ -17,7 +17,7 @@ def handled_lines(result: "Handled", left_out: Collection[OutcomeStatus] = ()) -
     """Yield the lines about an event that was handled, or that waits.
 
     Args:
-        result: What its consumers did.
+        result: What the event's consumers did.
         left_out: The statuses of outcomes that get no line.
     """
     for name in result.idle:
@@ -28,7 +28,7 @@ def handled_lines(result: "Handled", left_out: Collection[OutcomeStatus] = ()) -
 
 
 def _outcome_lines(outcome: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines about one outcome. Everything about it is said once; values of events are left out."""
+    """Yield the lines about one outcome, without values of the event."""
     status, name = str(outcome["status"]), cut(str(outcome.get("name")))
     reason = f": {cut(outcome['reason'])}" if "reason" in outcome else ""
     match outcome["status"]:

@@ -1,4 +1,4 @@
-"""Prints lines and progress bars: on a terminal in colours, if rich is installed, and elsewhere as plain text."""
+"""Prints lines, and shows progress bars. Colours and bars need a terminal and rich; otherwise, lines are plain text."""
 
 import sys
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 class Lines:
     """Prints lines to a stream.
 
-    On a terminal, words such as `DEPLOYED` and `failed` are coloured. Apart from that, the text is the same everywhere.
-    A line is never broken, so that links stay whole.
+    On a terminal, words such as `DEPLOYED` and `failed` are coloured if rich is installed. Lines are never wrapped, so
+    that links stay whole.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -30,9 +30,9 @@ class Lines:
         """Print a line.
 
         Args:
-            line: The line, or several.
-            style: The name of the whole line's style in `orchestrator.local.colours`; by default, only its words have
-                colours.
+            line: One line, or several lines.
+            style: Name of a style in `orchestrator.local.colours` for the whole line. By default, only some words are
+                coloured.
         """
         if self._console is not None:
             self._console.print(line, style=style or None)

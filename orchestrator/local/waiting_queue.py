@@ -1,4 +1,4 @@
-"""Reads queues of the emulated SQS, as Lambda does, but without waiting before a message is delivered again."""
+"""Reads queues of the emulated SQS as Lambda does, but without waiting until a hidden message becomes visible."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +30,7 @@ class EmulatedQueue:
         self._client = client
 
     def receive_all(self) -> list[Mapping[str, Any]]:
-        """Receive every message. Each of them stays hidden until it is passed to `delete` or `give_back`."""
+        """Receive every message. A received message stays hidden until it is passed to `delete` or `give_back`."""
         received: list[Mapping[str, Any]] = []
         while self._length() > len(received):
             answer = self._client.receive_message(
@@ -62,10 +62,10 @@ class EmulatedQueue:
 
 @contextmanager
 def without_delays() -> Iterator[None]:
-    """Within the `with` block, messages can be received as soon as they are sent, whatever delay the sender asks for.
+    """Within the `with` block, messages are sent without the delay that the sender asks for.
 
-    moto measures the delay in real time, which nobody wants to wait for. Only messages sent by an SDK
-    client that was created within the block lose their delay.
+    moto would apply the delay in real time. The delay is removed only from messages of SDK clients that were created
+    within the block.
     """
 
     def send(params: dict[str, Any], **_: Any) -> None:

@@ -1,4 +1,4 @@
-"""The emulated world of tenants whose whole life is followed: services, queues, and a clock that can be moved."""
+"""The emulated services, queues and clock in which `orchestrator invoke --follow` runs a tenant's whole life."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -69,7 +69,7 @@ class World:
         self.jenkins.advance(time.total_seconds())
 
     def time_until_check(self) -> timedelta | None:
-        """Return how long it takes until a sweep checks a run; zero if one is due. `None` if no run is followed."""
+        """Return the time until the next check of a run is due; zero if it is overdue, `None` if no run is followed."""
         answer = self._dynamodb.query(
             TableName=self._settings.idempotency_table or "",
             IndexName=OPEN_JOBS,

@@ -61,7 +61,7 @@ class AllowedHosts:
             more: Hosts that are allowed for this callback only, in addition to the hosts given to the constructor.
 
         Raises:
-            InvalidEvent: The address is not an http(s) address.
+            InvalidEvent: The address is not an http(s) address, contains a user name, or has too long a host.
             ConfigurationError: The host is not allowed; or the address begins with `http:` although the host is not the
                 local machine.
         """

@@ -14,7 +14,7 @@ from orchestrator.errors import ConfigurationError, json_type, shown
 ActionT = TypeVar("ActionT", bound=Action | Following)
 
 MAX_ANSWER_BYTES = 16 * 1024
-"""Size of the largest answer that is accepted, if the `keeps` of the callback names members of the answer."""
+"""Size of the largest answer from which values are read."""
 
 _MAX_TEXT_LENGTH = 1024
 # This is ECMAScript's Number.MAX_SAFE_INTEGER. JSON.parse may round a larger integer.
@@ -27,9 +27,8 @@ def read(body: bytes, names: Iterable[str]) -> dict[str, str | int]:
     Each value must be a string of at most 1024 characters, or an integer whose absolute value is below 2^53.
 
     Raises:
-        ValueError: The answer is larger than `MAX_ANSWER_BYTES`, the answer is not a JSON object, a member is missing,
-            or a member's value is invalid. The error message begins with a verb, so that the caller can put "its
-            answer" before it.
+        ValueError: `body` is larger than `MAX_ANSWER_BYTES` or not a JSON object, a member is missing, or a value is
+            invalid. The message continues a sentence that begins with "its answer".
     """
     if len(body) > MAX_ANSWER_BYTES:
         raise ValueError(f"has more than {MAX_ANSWER_BYTES // 1024} KiB")
@@ -45,8 +44,7 @@ def read(body: bytes, names: Iterable[str]) -> dict[str, str | int]:
 def check(actions: Sequence[Action | Following], consumer: str) -> None:
     """Check that every `FromAnswer` names a member that an earlier callback keeps from its answer.
 
-    `SendCallback.keeps` lists the names of the members that a callback keeps. A member is a name-value pair of the
-    answer's JSON object.
+    `SendCallback.keeps` lists the members of the answer's JSON object that a callback keeps.
 
     Args:
         actions: All actions of one consumer, in order.
@@ -97,8 +95,8 @@ def fill(action: ActionT, answer: Mapping[str, str | int]) -> ActionT:
             `SendCallback.keeps`).
 
     Raises:
-        ConfigurationError: `answer` lacks a value that a placeholder names. An older version of the consumer sent the
-            earlier callback, and its `keeps` did not contain that name.
+        ConfigurationError: `answer` lacks a value that a placeholder names. This happens if an older version of the
+            consumer sent the earlier callback, without that name in `keeps`.
     """
     names = awaited(action)
     for name in sorted(names):

@@ -39,8 +39,7 @@ def signature(body: str, secret: str, context: str | None, timestamp: int) -> st
     Args:
         body: The body, as it is sent.
         secret: The key.
-        context: The text that the control plane sent with the tenant, if the callback is a status webhook. `None` for
-            any other callback.
+        context: For a status webhook, the text that the control plane sent with the tenant; otherwise, `None`.
         timestamp: The value of the header `x-timestamp`, in milliseconds since 1970.
 
     Returns:
@@ -74,8 +73,7 @@ class _Answer:
 
     Attributes:
         status: The HTTP status.
-        body: The answer's body if the control plane accepted the callback and `SendCallback.keeps` is not empty.
-            Otherwise, the body is not read, and `body` is empty.
+        body: The answer's body. It is empty if the callback was refused or has no `keeps`, because it is not read then.
         is_repeat: Whether an earlier attempt to send the same callback may have been accepted.
     """
 
@@ -132,15 +130,16 @@ class Callbacks:
             is_repeat: Whether an earlier delivery of the event may have sent the callback.
 
         Returns:
-            `SENT` if the callback was accepted. `ALREADY_SENT` if the answer was 401, and an earlier attempt may have
-            been accepted. `REFUSED` if the answer was 401, no earlier attempt can have been accepted, and the action
-            has `may_be_settled`.
+            - `SENT`: The callback was accepted.
+            - `ALREADY_SENT`: The answer was 401, and an earlier attempt may have been accepted.
+            - `REFUSED`: The answer was 401, no earlier attempt can have been accepted, and the action has
+              `may_be_settled`.
 
         Raises:
             InvalidEvent: The address, the body, the secret or the context is invalid; see `check`.
             ConfigurationError: The address is refused (see `check` and `resolve`), the host's certificate is not
-                trusted, or the control plane redirected or refused the callback. The answer 401 raises this error only
-                if neither `ALREADY_SENT` nor `REFUSED` applies.
+                trusted, or the control plane redirected or refused the callback. That includes any answer 401 for which
+                neither `ALREADY_SENT` nor `REFUSED` is returned.
             Unavailable: The control plane was not reached, did not answer, or answered 429 or 5xx.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)
@@ -157,10 +156,8 @@ class Callbacks:
 
         Raises:
             InvalidEvent: The address, the body, the secret or the context is invalid; see `check`.
-            ConfigurationError: See `send`. Unlike `send`, this method raises this error for every answer with status
-                401, because such an answer does not contain the members.
-            Unavailable: See `send`. This error is also raised if the callback was accepted, but the members cannot be
-                read from the answer.
+            ConfigurationError: See `send`. Every answer 401 raises this error, because it does not contain the members.
+            Unavailable: See `send`. Or the callback was accepted, but the members cannot be read from the answer.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)
         answer = self._exchange(target, action)

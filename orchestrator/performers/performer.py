@@ -13,7 +13,7 @@ class Performer(Protocol[ActionT_contra]):
     """Performs the actions of one class, such as `StartJob`."""
 
     def prepare(self, action: ActionT_contra, origin: Origin) -> Prepared:
-        """Check an action and prepare it; it is performed later, by calling `Prepared.perform`.
+        """Check and prepare an action. Calling `Prepared.perform` later performs the action.
 
         Raises:
             ConfigurationError: Something that the action needs is missing or set up wrongly.

@@ -51,9 +51,10 @@ class EventBus:
         self._pause = pause
 
     def prepare(self, action: PublishEvent, origin: Origin) -> Prepared:
-        """Check an action, and prepare to publish the action's event.
+        """Check an action, and prepare to publish its event.
 
-        The errors are those of `prepare_as`.
+        Raises:
+            InvalidEvent: See `prepare_as`.
         """
         prepared = self.prepare_as(action, origin.run_id, start=origin.start, time=origin.time)
         if action.once_per is None:
@@ -67,8 +68,8 @@ class EventBus:
             action: The action, with the event to publish.
             action_id: The action's identity, which the published event contains in `resources`. If the event is
                 published twice, this package recognizes the second event by the identity.
-            start: The event that began the operation on the tenant. The published event's `resources` contain the id
-                and time of `start`, too.
+            start: The event that began the operation, such as the tenant's provisioning. Its id and time are in
+                `resources`, too.
             time: The time that the published event will have.
 
         Raises:
@@ -111,7 +112,7 @@ class EventBus:
         Raises:
             InvalidEvent: EventBridge refused the event.
             ConfigurationError: The bus does not exist, or the function may not publish to it.
-            Unavailable: EventBridge was not reached, or did not accept the event in any attempt.
+            Unavailable: EventBridge was not reached, or failed in every attempt.
         """
         failure = f"event {shown(entry['DetailType'])} was not published on bus {self._name}"
         for attempt in range(1, ATTEMPTS + 1):

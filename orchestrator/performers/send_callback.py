@@ -1,4 +1,4 @@
-"""Performs `SendCallback`. The reason why a callback was skipped or refused is stored in the tenant record."""
+"""Performs `SendCallback`. If a callback is skipped or refused, the reason is stored in the tenant record."""
 
 from collections.abc import Callable
 from functools import partial

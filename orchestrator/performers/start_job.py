@@ -34,8 +34,8 @@ class JobStarter:
 
         Args:
             systems: The build systems.
-            memory: How long the ledger keeps a record. `None` means that the ledger has no table. Each Lambda
-                environment then has only its own records.
+            memory: How long the ledger keeps a record. `None` means that the ledger has no table, so that each Lambda
+                environment has only its own records.
         """
         self._systems = systems
         self._memory = memory
@@ -44,8 +44,8 @@ class JobStarter:
         """Check a job and its variables, and prepare its start.
 
         Raises:
-            ConfigurationError: The builder is unknown, one of `action.trusted_variables` has a malformed name or a
-                value that cannot be converted to text, or the job's slot is malformed or cannot be counted.
+            ConfigurationError: The builder is unknown, the name or value of a trusted variable is invalid, the job's
+                slot is malformed, or the runs of the slot cannot be counted.
             InvalidEvent: One of `action.variables` has a name or value that is not allowed, or the job is too large for
                 a record of the ledger.
             JobRejected: The job's name is malformed.
@@ -76,7 +76,7 @@ class JobStarter:
         )
 
     def job(self, action: StartJob, origin: Origin) -> tuple[BuildSystem, Job]:
-        """Return the job that an action starts, and the build system that runs it; `prepare` has the errors."""
+        """Return the build system of an action's job, and the job; `prepare` lists the errors."""
         system = self._systems.get(action.builder, action.name)
         system.check(action.name)
         own = {
@@ -115,16 +115,14 @@ class JobStarter:
     def _earlier_run(self, system: BuildSystem, job: Job, claim: Claim) -> Run | None:
         """Search for a run that an earlier delivery of the event may have started.
 
-        A retry always searches. A first attempt searches only if the event's age exceeds a limit.
+        A retry always searches. A first attempt searches only if the event is older than a limit:
 
-        If the ledger has a table, the limit is the time for which the ledger keeps a record. After that time, the
-        record of an earlier delivery may have been deleted.
-
-        If the ledger has no table, the limit is `system.covers`. For an event that is younger, no search is needed (see
-        `RecognisesRepeats.covers`).
+        - If the ledger has a table, the time for which the ledger keeps a record. After that time, the record of an
+          earlier delivery may have been deleted.
+        - If the ledger has no table, `RecognisesRepeats.covers`.
 
         Returns:
-            The run that was found. `None` if there was no search, or the search found no run.
+            The run that was found; `None` if none was found, or if there was no search.
         """
         covered = system.covers if self._memory is None else self._memory
         is_late = clock.now() - job.since > covered
@@ -144,12 +142,12 @@ class JobStarter:
 
 
 def started(builder: str, job: str, run: Run) -> Outcome:
-    """Build the outcome of starting a job, with everything that is known about the run.
+    """Build the outcome of starting a job.
 
     Args:
         builder: Name of the builder.
         job: Name of the job.
-        run: The run that was started, by this delivery or an earlier one.
+        run: The run that this delivery or an earlier delivery started.
     """
     status = OutcomeStatus.ALREADY_STARTED if run.already_started else OutcomeStatus.STARTED
     outcome = Outcome(action="StartJob", status=status, builder=builder, name=job)

@@ -1,7 +1,8 @@
-"""Serves the control plane of AWS SaaS Builder Toolkit (SBT) in the place of SBT's own `ScriptJob`; to opt in to.
+"""Handles the requests of AWS SaaS Builder Toolkit's (SBT's) control plane, in place of SBT's own `ScriptJob`.
 
-`registry` has the consumers for jobs that need no names of their own; `script_jobs` makes others. Include one of them
-beside `orchestrator.lifecycle.registry`, which has the consumers that find out how jobs ended.
+This package is optional. `registry` has the consumers for jobs with the default variables. For jobs with other
+variables, call `script_jobs`. Include one of these registries together with `orchestrator.lifecycle.registry`, whose
+consumers find out how jobs ended.
 
 https://github.com/awslabs/sbt-aws
 """

@@ -1,4 +1,4 @@
-"""Registers the consumers of SBT's requests, and the one that stores in the tenant record how a request ended."""
+"""Registers the consumers of SBT's requests, and a consumer that stores in the tenant record how a request ended."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -23,9 +23,9 @@ APPLICATION_PLANE = "sbt.application.plane"
 """Source of the application plane's events, unless SBT's `EventManager` is given another one."""
 
 PREFIXES = ("sbt_aws_", "")
-"""What the types of SBT's events begin with: SBT has put a prefix before its types since June 2025.
+"""Prefixes of SBT's event types: `sbt_aws_` since June 2025, none before.
 
-A request is answered in the form in which it has come.
+The answer to a request has the same prefix as the request.
 """
 
 ONBOARDING = ScriptJob(
@@ -47,10 +47,10 @@ def script_jobs(
     """Create the consumers of SBT's requests.
 
     Args:
-        onboarding: What the jobs that provision tenants take and give back.
-        offboarding: What the jobs that deprovision tenants take and give back.
-        source: The source of the events that answer the requests. The control plane must expect it: its `EventManager`
-            has the property `applicationPlaneEventSource`.
+        onboarding: The variables that go into and come out of the jobs that provision tenants.
+        offboarding: The variables that go into and come out of the jobs that deprovision tenants.
+        source: The source of the events that answer the requests. It must equal the property
+            `applicationPlaneEventSource` of the control plane's `EventManager`.
     """
     registry = Registry()
     provision, deprovision = Onboarding(onboarding), Offboarding(offboarding)
@@ -70,7 +70,7 @@ def script_jobs(
 
 
 def is_own(event: Event) -> bool:
-    """Whether the function has published an answer. SBT's own jobs may publish such events on the same bus."""
+    """Whether this function published the event. SBT's own jobs may publish events of the same types on the bus."""
     return EVENT_ID_VARIABLE in event.detail
 
 
@@ -78,7 +78,7 @@ def store_ending(event: Event[Any], context: Context) -> UpdateTenant:
     """Store in the tenant record how a request ended.
 
     Raises:
-        InvalidEvent: The event, which names the request, names no tenant.
+        InvalidEvent: The event names no tenant.
     """
     try:
         typed: Event[BuildDetail] = replace(event, detail=BuildDetail.model_validate(event.detail))

@@ -1,4 +1,4 @@
-"""Defines the model of the details of SBT's requests."""
+"""Defines the model of a request from the control plane of AWS SaaS Builder Toolkit (SBT)."""
 
 from typing import Annotated
 
@@ -8,8 +8,8 @@ from pydantic import BaseModel, ConfigDict, Field
 class RequestDetail(BaseModel):
     """The detail of `onboardingRequest` and of `offboardingRequest`: a flat object.
 
-    The control plane fills it with the members that the tenant was registered with, so most of them are up to its user.
-    They are kept. The model's `repr` shows no values, because they may be personal data.
+    It contains the members that the tenant was registered with. Members that are not declared here are kept, too. The
+    model's `repr` shows no values, because they may be personal data.
     """
 
     model_config = ConfigDict(defer_build=True, extra="allow", frozen=True, hide_input_in_errors=True)

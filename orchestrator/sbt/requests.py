@@ -1,4 +1,4 @@
-"""Starts the jobs that SBT's control plane requests, and builds the details of the events that answer the requests."""
+"""Starts the jobs that the control plane of SaaS Builder Toolkit (SBT) requests, and builds the answers' details."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Onboarding:
     """Handles the requests to onboard a tenant.
 
     Attributes:
-        job: What the job takes and gives back.
+        job: The job's variables and results.
     """
 
     job: ScriptJob
@@ -46,17 +46,16 @@ class Offboarding:
     """Handles the requests to off-board a tenant.
 
     Attributes:
-        job: What the job takes and gives back.
+        job: The job's variables and results.
     """
 
     job: ScriptJob
 
     def start(self, event: Event[RequestDetail], context: Context) -> list[Action]:
-        """Update the tenant record, then start the deprovisioning job of the tenant's tier.
+        """Update or create the tenant record, then start the deprovisioning job of the tenant's tier.
 
-        The tier's attribute `deprovisioningJobName` names that job, or `jobName` if `jobDeprovisions` is true. If the
-        request names no tier, it is that of the tenant record. A tenant without a record gets one, because the function
-        may not have onboarded it.
+        The tier's attribute `deprovisioningJobName` names the job. Without that attribute, it is the job in `jobName`,
+        provided that `jobDeprovisions` is true. If the request names no tier, the tenant record's tier is used.
 
         Raises:
             InvalidEvent: Neither the request nor the tenant record names a tier.
@@ -93,11 +92,11 @@ def _start(
     """Build the action that starts a job of the tenant's tier.
 
     Args:
-        job: What the job takes from the request.
+        job: Selects the job's variables from the request.
         event: The request.
-        job_type: The lifecycle event for which the tier names the job.
+        job_type: The lifecycle event whose job to start.
         context: The consumer's context.
-        record: The tenant record, for a request that names no tier.
+        record: The tenant record. Its tier is used if the request names none.
     """
     name = event.detail.tier or (record or {}).get("tier")
     if not isinstance(name, str) or not name:

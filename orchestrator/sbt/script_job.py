@@ -1,4 +1,4 @@
-"""Describes a job as the properties of SBT's own construct `ScriptJob` do: what it takes, and what it gives back."""
+"""Describes which data a job takes and gives back, as the construct `ScriptJob` of AWS SaaS Builder Toolkit does."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,28 +12,28 @@ from orchestrator.values.text import to_json
 
 REGISTRATION_ID = "tenantRegistrationId"
 REGISTRATION_STATUS = "registrationStatus"
-"""Member of a registration's data that says how far the registration is. It begins as `In progress`."""
+"""Member of a registration's data: how far the registration is. The first value is `In progress`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptJob:
-    """What a job takes from a request of SBT's control plane, and what it gives back.
+    """What a job takes from a request of SBT's control plane, and what it gives back. Missing values are left out.
 
     Attributes:
-        string_variables: Members of the request's detail that become job variables, as text. This is ScriptJob's
-            `environmentStringVariablesFromIncomingEvent`. A member that the request lacks becomes no variable.
-        json_variables: Members that become job variables, as JSON. This is ScriptJob's
+        string_variables: Members of the request's detail that become job variables, as text. In SBT's construct, this
+            is `environmentStringVariablesFromIncomingEvent`.
+        json_variables: Members of the request's detail that become job variables, as JSON. In SBT's construct, this is
             `environmentJSONVariablesFromIncomingEvent`.
-        tenant_data: Variables of the run for the tenant's data. This is ScriptJob's
-            `environmentVariablesToOutgoingEvent.tenantData`. A variable that the run lacks is left out.
-        tenant_registration_data: Variables of the run for the data of the tenant's registration. This is ScriptJob's
-            `environmentVariablesToOutgoingEvent.tenantRegistrationData`.
+        tenant_data: Variables of the run that are stored in the tenant's data. In SBT's construct, this is
+            `environmentVariablesToOutgoingEvent.tenantData`.
+        tenant_registration_data: Variables of the run that are stored in the data of the tenant's registration. In
+            SBT's construct, this is `environmentVariablesToOutgoingEvent.tenantRegistrationData`.
         failure_status: The registration's `registrationStatus` after a failure.
 
     Raises:
-        ConfigurationError: A name cannot be that of a variable. Or the control plane could not store it: DynamoDB's
-            reserved words are not possible in `tenant_data`, and the registration's id cannot be changed. Or
-            `registrationStatus` is passed to the job, so that the job would give back what it was before.
+        ConfigurationError: A name is not that of a variable, `tenant_data` has a reserved word of DynamoDB,
+            `tenant_registration_data` has the registration's id, or `registrationStatus` is passed to the job. The job
+            would give it back unchanged.
     """
 
     string_variables: Sequence[str] = ()
@@ -66,7 +66,7 @@ class ScriptJob:
             )
 
     def variables(self, detail: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the job variables that a request's detail holds."""
+        """Return the job's variables for a request with this detail."""
         strings = {name: detail[name] for name in self.string_variables if name in detail}
         return {**strings, **{name: to_json(detail[name]) for name in self.json_variables if name in detail}}
 

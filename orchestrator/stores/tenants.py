@@ -29,13 +29,13 @@ STARTED_AT = "startedAt"
 """Attribute: time of the event that `startedBy` identifies, as in `Start.at`."""
 
 UPDATED_AT = "updatedAt"
-"""Attribute: time of the last event whose update neither set a status nor began an operation.
+"""Attribute: time of the last event that made a plain change to the record.
 
-An older event with such an update does not change the record.
+`UpdateTenant` defines plain changes. A plain change by an older event is skipped.
 """
 
 WAITING_FOR = "waitingFor"
-"""Attribute: what the tenant's event waits for, while it waits. It does not count as an update of the record."""
+"""Attribute: what an event of the tenant waits for. Changing only this attribute is not a plain change."""
 
 STATUS_WEBHOOK = "statusWebhook"
 """Attribute: why the tenant's status webhook was not sent or was refused."""
@@ -50,8 +50,8 @@ class Refusal:
 
     Attributes:
         reason: The reason, safe to log.
-        supersedes: Whether the stored record supersedes the whole event, because a later event or a final status must
-            not be undone. The consumer's remaining actions must then not be performed either.
+        supersedes: Whether the whole event is outdated, because a later event or a final status must not be undone. If
+            so, the consumer's remaining actions must not be performed either.
     """
 
     reason: str
@@ -144,7 +144,7 @@ class NoTenantRecords:
         return None
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
-        """Store nothing, and return a `Refusal` that gives the reason."""
+        """Store nothing, and return the reason why nothing was stored."""
         return self._WHY
 
     def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
@@ -240,7 +240,7 @@ class DynamoDBTenantRecords:
 def refusal(action: SaveTenant | UpdateTenant, record: Mapping[str, Any], origin: Origin) -> Refusal | None:
     """Return why an action must not write a tenant record.
 
-    The conditions of the requests say the same to DynamoDB.
+    The conditions of the requests to DynamoDB are equivalent.
 
     Args:
         action: The action.
@@ -289,8 +289,8 @@ _IS_NOT_BEFORE_START = "#startedBy = :by OR attribute_not_exists(#startedAt) OR 
 def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
     """Whether a tenant record shows a later operation than the one that began with `origin.start`.
 
-    The same rule is written twice more, as a condition for DynamoDB: `_FOLLOWS` if `origin.event.start` is known, and
-    `_IS_NOT_BEFORE_START` if it is `None`. The condition is met if this function returns `False`.
+    Two conditions for DynamoDB express the opposite, so a record is written only if this function would return `False`:
+    `_FOLLOWS` if `origin.event.start` is known, and `_IS_NOT_BEFORE_START` if `origin.event.start` is `None`.
     """
     by, at, start = record.get(STARTED_BY), record.get(STARTED_AT), written(origin.start.at)
     if by == origin.start.event_id or at is None:

@@ -24,7 +24,7 @@ JOB_ATTRIBUTES: Mapping[str, str] = MappingProxyType(
 """By event type, the attribute of a tier that contains the name of the job for events of that type."""
 
 DOES_BOTH = "jobDeprovisions"
-"""Attribute of a tier: true if the job that `jobName` names not only provisions tenants, but also deprovisions them.
+"""Attribute of a tier: true if the job that `jobName` names both provisions and deprovisions tenants.
 
 The job distinguishes the two cases by its variable `ORCHESTRATOR_EVENT_TYPE`.
 """
@@ -200,7 +200,7 @@ class DynamoDBTierDetails:
             table: The table's name.
             client: Returns the DynamoDB client. It is called for each request.
             max_age: How long the details of a tier are cached, in seconds.
-            clock: Returns the seconds since an arbitrary, but fixed time.
+            clock: Returns the current time in seconds, like `time.monotonic`.
         """
         self._table = table
         self._client = client

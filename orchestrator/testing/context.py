@@ -33,7 +33,7 @@ def make_context(
         tiers: Tier details by tier name. If this is `None`, any tier name is valid, and the tier's job has the name
             `{tier}-job`.
         tenants: Tenant records by tenant id. If this is `None`, no tenant has a tenant record.
-        settings: The settings. By default, each setting has its default value, whatever the environment variables say.
+        settings: By default, each setting has its default value; environment variables are not read.
 
     Returns:
         The context. Its logger is this package's logger, which writes to standard output.

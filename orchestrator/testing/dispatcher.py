@@ -49,8 +49,8 @@ class RecordingDispatcher:
     to that model and validates it. It runs both plain and `async` consumers.
 
     Attributes:
-        recorded: Every action since the dispatcher was created, in order. If a consumer with an `ending` failed,
-            the `PublishEvent` that reports the failure is recorded, too.
+        recorded: Every action since the dispatcher was created, in order. If a consumer that declares an `ending`
+            failed, the `PublishEvent` that reports the failure is recorded, too.
     """
 
     def __init__(self, registry: Registry, context: Context | None = None) -> None:

@@ -1,6 +1,6 @@
-"""Tracks how long an invocation may still act, so that the invocation ends before Lambda kills it.
+"""Tracks how much time an invocation has left, so that the invocation ends before Lambda kills it.
 
-This module interrupts nothing. Code that sends requests or waits looks up how much time is left, and stops in time.
+This module interrupts nothing. Code that sends requests or waits must check the time that is left.
 """
 
 import math
@@ -15,10 +15,10 @@ from orchestrator.errors import Unavailable
 from orchestrator.timing import clock
 
 MARGIN_SECONDS = 1.0
-"""Time at the end of an invocation that is reserved for logs, metrics and the answer; no action is performed in it."""
+"""Time at the end of an invocation that is reserved for logs, metrics and the answer, not for actions."""
 
 LEAST_SECONDS = 0.5
-"""A call to AWS or another service is started only if the invocation may still act for at least this long."""
+"""A call to AWS or another service is started only if at least this much time is left."""
 
 # The deadline is kept by two clocks, because neither is reliable: the monotonic clock stops while Lambda freezes the
 # environment, and the time of day may be changed. A context variable is also visible inside the SDK's retries, and can
@@ -45,7 +45,7 @@ class TimeLimit:
     """Logs one warning if the function's timeout is too short for its slowest call to another service."""
 
     def __init__(self, longest_call: float) -> None:
-        """Store the longest time that one call to another service may take, in seconds."""
+        """Store the longest time, in seconds, that one call to another service may take."""
         self._needed = longest_call + MARGIN_SECONDS
         self._is_done = False
 
@@ -68,7 +68,7 @@ class TimeLimit:
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Limit the `with` block to a number of seconds. A surrounding limit that ends sooner stays in force."""
+    """Limit the `with` block to a number of seconds. If a surrounding limit ends sooner, that limit applies."""
     steady_end, wall_end = _ends.get()
     token = _ends.set((min(steady_end, time.monotonic() + seconds), min(wall_end, clock.now().timestamp() + seconds)))
     try:
@@ -78,7 +78,7 @@ def within(seconds: float) -> Iterator[None]:
 
 
 def seconds_left() -> float:
-    """Return for how many seconds the invocation may still act: at least 0, and infinity if there is no limit."""
+    """Return the time that is left, in seconds: at least 0, and infinity if there is no limit."""
     steady_end, wall_end = _ends.get()
     return max(0.0, min(steady_end - time.monotonic(), wall_end - clock.now().timestamp()))
 
@@ -97,7 +97,7 @@ def require(failure: str, *, ambiguous: bool = False) -> None:
 
     Args:
         failure: The beginning of the error message. It says what did not happen, such as `job 'x' was not started`.
-        ambiguous: Whether an earlier try of the same call may have succeeded.
+        ambiguous: The error's `ambiguous`: whether an earlier try of the call may have succeeded.
     """
     if not has_time():
         raise Unavailable(

@@ -1,7 +1,7 @@
 """HTTP connections that limit the total time of a request and its answer.
 
-A socket's timeout limits each wait for bytes, but not the sum of all waits. A server that sends one byte a second never
-exceeds the socket's timeout. These connections limit the sum, and time out before the invocation ends.
+A socket's timeout limits each wait for bytes, but not the sum of all waits: a server that sends one byte a second never
+exceeds it. These connections limit the sum, and time out before the invocation ends.
 """
 
 import io
@@ -33,8 +33,8 @@ _BLOCK_BYTES = 16 * 1024
 def timed(pool: type[PoolT]) -> type[PoolT]:
     """Derive a class of connection pools that limits the total time of a request.
 
-    The connect timeout covers the attempts at all addresses of the host together. The read timeout covers the answer's
-    headers and body together. The sum of both timeouts covers the whole request. A request that exceeds a limit raises
+    The connect timeout limits the attempts at all addresses of the host together. The read timeout limits the answer's
+    headers and body together. The sum of both limits the whole request. A request that exceeds a limit raises
     `ConnectTimeoutError` or `ReadTimeoutError`.
 
     Args:
@@ -68,9 +68,9 @@ class _TimedConnection(HTTPConnection):
     response_class = _TimedResponse
 
     def _new_conn(self) -> socket.socket:
-        """Connect to the first of the host's addresses that answers, and limit the time of all attempts together.
+        """Connect to the first of the host's addresses that answers.
 
-        Without this method, urllib3 would allow the full timeout for each address.
+        The timeout limits all attempts together; urllib3's own method allows the full timeout for each address.
         """
         with deadline.within(_seconds(self.timeout)):
             try:
@@ -99,7 +99,7 @@ class _TimedConnection(HTTPConnection):
     def send(self, data: Any) -> None:
         """Send data in blocks, and limit each block to the time that is left.
 
-        A TLS socket splits data into TLS records and would allow its full timeout for each of them.
+        For larger data, a TLS socket would allow its full timeout for each TLS record.
         """
         blocks = [data]
         if isinstance(data, bytes) and len(data) > _BLOCK_BYTES:

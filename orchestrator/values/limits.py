@@ -5,10 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 MAX_DIGITS = 4300
-"""Python converts an integer to text, or from text, only up to this many digits.
-
-This is the value of `sys.int_info.default_max_str_digits`.
-"""
+"""Most digits of an integer that Python converts to or from text (`sys.int_info.default_max_str_digits`)."""
 
 TOO_MANY_DIGITS = f"a number of more than {MAX_DIGITS:,} digits"
 
@@ -34,8 +31,7 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quota
 MAX_HOST_LENGTH = 253
 """Longest host name, in characters.
 
-DNS allows 255 octets for an encoded name. Two of them are not part of the written name: the length octet at the
-beginning, and the zero octet at the end.
+An encoded name has at most 255 octets. Its first and last octet (a length and a zero) are not written.
 
 https://www.rfc-editor.org/rfc/rfc1035#section-2.3.4
 """
@@ -56,8 +52,7 @@ def place_of(value: Any, exceeds: Callable[[Any], bool]) -> tuple[int | str, ...
         exceeds: Returns whether a scalar exceeds the limit.
 
     Returns:
-        The path to the scalar: the keys of mappings and the indexes of lists that lead to it. `None` if no scalar
-        exceeds the limit.
+        The keys of mappings and indexes of lists that lead to the scalar; `None` if no scalar exceeds the limit.
     """
     if isinstance(value, Mapping):
         members: Any = ((str(name), member) for name, member in value.items())
@@ -75,8 +70,8 @@ def place_of(value: Any, exceeds: Callable[[Any], bool]) -> tuple[int | str, ...
 def read_json(text: str, **options: Any) -> Any:
     """Parse JSON, even if it contains integers with more than `MAX_DIGITS` digits.
 
-    Python refuses to parse integers that long. The result contains a substitute for each of them: another integer with
-    too many digits, which `has_too_many_digits` recognizes.
+    Python refuses to parse such integers. Each of them is replaced by one fixed integer with too many digits, which
+    `has_too_many_digits` recognizes.
 
     Args:
         options: Further arguments of `json.loads`.

@@ -32,8 +32,8 @@ class Jenkins:
             connection: Sends the requests to Jenkins.
             warn: Logs a warning. It is called once for each job that does not declare the parameter
                 `ORCHESTRATOR_RUN_ID`, because no search can find the runs of such a job.
-            build_lookup: Whether `start` sends one more request, to find out if the new queue item is a build already.
-                If there is a build, the returned run has the build's number and link.
+            build_lookup: Whether `start` sends one more request, to look for the build of the new queue item. If the
+                build exists already, the returned run has its number and link.
         """
         self._connection = connection
         self._search = Search(connection)
@@ -52,9 +52,9 @@ class Jenkins:
     def start(self, job: Job) -> Run:
         """Start a job with its variables as parameters; see `Builder.start`.
 
-        Jenkins would start a second build if a request were repeated. If the answer to a request is lost, the request
-        is therefore not sent again. Instead, the queue and the job's builds are searched for the run id. If the search
-        finds no run, `Unavailable` is raised, and the next delivery of the event searches again.
+        A request whose answer is lost is not repeated, because Jenkins could start a second build. Instead, the queue
+        and the job's builds are searched for the run id. If the search finds no run, `Unavailable` is raised, and the
+        next delivery of the event searches again.
         """
         path = job_path(job.name)
         failure = f"Jenkins job {shown(job.name)} was not started"
@@ -103,8 +103,8 @@ class Jenkins:
         """Request a build.
 
         Jenkins expects the request at the path `…/buildWithParameters` if the job declares parameters, and at `…/build`
-        if the job declares none. If Jenkins answers 400 at one path, the request is sent to the other path. The job's
-        next run is requested at the path that Jenkins accepted.
+        if the job declares none. If Jenkins answers 400 at one path, the request is sent to the other path. The path
+        that Jenkins accepted is used for the job's next run.
 
         Args:
             path: The job's path, from `job_path`.
@@ -161,8 +161,7 @@ class Jenkins:
     def _check_declaration(self, path: str, job: Job) -> None:
         """Warn if a job does not declare the parameter `ORCHESTRATOR_RUN_ID`, by which a search finds its runs.
 
-        Once the check has shown whether the job declares the parameter, the job is not checked again. If the check
-        fails, no error is raised, and the next start of the job checks again.
+        Each job is checked once. A failed check raises no error, and is repeated at the next start of the job.
 
         Args:
             path: The job's path, from `job_path`.

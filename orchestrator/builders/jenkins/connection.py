@@ -1,6 +1,6 @@
 """Sends requests to one Jenkins server, with authentication and time limits.
 
-Jenkins may demand a crumb, which is its token against request forgery. A crumb is then requested, and the request is
+If Jenkins demands a crumb (its token against cross-site request forgery), the crumb is requested, and the request is
 sent again with the crumb.
 """
 
@@ -50,8 +50,8 @@ class Answer:
 
     Attributes:
         status: The HTTP status.
-        headers: The headers; their names are compared without regard to case. If the answer sets cookies, the header
-            `Cookie` is added. It contains these cookies, in the form in which a later request sends them.
+        headers: The headers; their names are compared without regard to case. If the answer sets cookies, a header
+            `Cookie` is added, which a later request can send.
         body: The body. It may hold secrets and is not in `repr`.
         is_whole: Whether the body was read to its end.
     """
@@ -142,7 +142,7 @@ class Connection:
             JobRejected: The object does not exist, or the function's Jenkins user may not see it.
             Unavailable: Jenkins was unreachable or too busy, its answer was incomplete, or the status was 500 or above.
             ConfigurationError: Jenkins refused the function's user (401 or 403), the server's certificate is not
-                trusted, or the server does not answer as Jenkins does.
+                trusted, or the answer does not come from Jenkins.
         """
         try:
             answer = self._authenticated("GET", f"{path}/api/json?{urlencode({'tree': tree})}", None, failure)
@@ -164,10 +164,7 @@ class Connection:
 
     @property
     def no_such_job(self) -> str:
-        """The second part of the error message for the status 404; the first part says what failed.
-
-        The status has two possible causes: the job does not exist, or the user may not see the job.
-        """
+        """The end of the error message for the status 404; the beginning says what failed."""
         return (
             f"Jenkins on {self.host} answered 404; the job does not exist, or the user may not see it: "
             "create it, correct its name, or allow the user Job/Read"
@@ -193,9 +190,8 @@ class Connection:
     def _authenticated(self, method: str, path: str, body: bytes | None, failure: str) -> Answer:
         """Send a request with the user's credentials.
 
-        If the answer has the status 401, the credentials are read again. If they have changed, the request is repeated
-        with the new ones. If the answer has the status 403 and mentions a crumb (Jenkins' token against cross-site
-        request forgery), a crumb is requested, and the request is repeated with the crumb.
+        After the status 401, the credentials are read again. If they have changed, the request is repeated with the new
+        credentials. After a 403 that mentions a crumb, the request is repeated with a new crumb.
         """
         authorization = self._credentials.authorization()
         answer = self._sent(method, path, body, {"Authorization": authorization, **self._crumb}, failure)
@@ -293,9 +289,9 @@ class Connection:
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
-    """Read the body of an answer, and return the body and whether it was read to its end.
+    """Return the body of an answer, and whether the body was read to its end.
 
-    An incomplete body raises no error here, because the status and headers show whether Jenkins accepted the request.
+    An incomplete body raises no error, because the status and headers show whether Jenkins accepted the request.
     """
     content = bytearray()
     try:
@@ -313,13 +309,13 @@ def _read(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
 
 
 def _destination(location: str) -> str:
-    """Return the part of an error message that says where a redirect leads, such as ` to 'https://login.example.com'`.
+    """Describe a redirect's target for an error message, for example ` to 'https://login.example.com'`.
 
     The text contains only the URL's scheme and host, because the rest of the URL may hold secrets. If the URL has no
     host, the text is empty.
 
     Args:
-        location: The redirect's header `Location`.
+        location: The value of the header `Location`.
     """
     try:
         target = urlsplit(location)

@@ -26,7 +26,7 @@ class Credentials:
         self._provider: SecretsProvider | None = None
 
     def authorization(self, *, anew: bool = False) -> str:
-        """Return the value of the HTTP header `Authorization`, in the form of basic authentication.
+        """Return the value of the HTTP header `Authorization` for basic authentication.
 
         Args:
             anew: Whether to read the secret again, even if the cached one has not expired.

@@ -25,11 +25,10 @@ def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failu
 
     A run may be missing from both the queue and the builds: it was cancelled in the queue, or its build was deleted.
     The ending of a missing run is a failure. If Jenkins has discarded old builds of the job, the run may have succeeded
-    before its build was discarded. The failure is then a guess, and `is_gone` of the ending is true.
+    before its build was discarded. The failure is then a guess, and `Ending.is_gone` is true.
 
-    `StartedJob.id` is the number of the run's queue item. If it is `None`, the run can be found only by its run id. If
-    no queue item and no build has this run id, the run does not count as missing, and gets no ending: it may be a build
-    whose parameters do not contain the run id.
+    If `StartedJob.id` (the number of the run's queue item) is `None`, the run can be found only by its run id. If it is
+    not found, the run gets no ending, because it may be a build whose parameters do not contain the run id.
 
     Args:
         connection: Sends the requests to Jenkins.
@@ -68,8 +67,8 @@ def _take(unseen: dict[str, StartedJob], item: int, run_id: str | None) -> list[
     If the item or build has a run id, it belongs to the job with this run id. Otherwise, it belongs to each job whose
     `id` is the item's number: Jenkins may have merged the requests for several jobs into one item.
 
-    The run id is preferred because the number alone may be that of another run: a Jenkins that has lost its files
-    numbers its items from 1 again.
+    The run id is preferred because the number may belong to another run: a Jenkins that has lost its files numbers its
+    items from 1 again.
 
     Args:
         unseen: The jobs whose runs have not been found yet, by run id.

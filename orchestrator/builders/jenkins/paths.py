@@ -12,10 +12,9 @@ def job_path(name: str) -> str:
     """Return the path of a job below Jenkins' URL, such as `/job/tenants/job/scale-down`.
 
     Args:
-        name: The job's full name, which begins with its folders, such as `tenants/scale-down`. In a multibranch
-            project, each branch has a job of its own, and Jenkins encodes the slashes of the branch's name in the job's
-            name. For example, the job for the branch `feature/login` of the project `shop` has the full name
-            `shop/feature%2Flogin`.
+        name: The job's full name, which begins with its folders, such as `tenants/scale-down`. Each branch of a
+            multibranch project has its own job, in whose name Jenkins encodes the slashes of the branch: the job of the
+            branch `feature/login` in the project `shop` is `shop/feature%2Flogin`.
 
     Raises:
         JobRejected: The name is malformed, or its path could lead to something other than a job.

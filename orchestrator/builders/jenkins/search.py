@@ -24,9 +24,8 @@ class Found:
 
     Attributes:
         run: The run; `None` if the search found none.
-        is_certain: Whether `run` can be relied on. If this is `False`, `run` is `None`, but there may be a run that the
-            search could not find. Either the job does not declare the parameter `ORCHESTRATOR_RUN_ID`, or it has had
-            more builds since the event than the search reads.
+        is_certain: False if `run` is `None` although the run may exist. Either the job does not declare the parameter
+            `ORCHESTRATOR_RUN_ID`, or it has had more builds since the event than the search reads.
     """
 
     run: Run | None
@@ -42,8 +41,7 @@ class Search:
     def look(self, path: str, job: Job, failure: str) -> Found:
         """Search for a run in the queue, and after that among the job's builds.
 
-        An item may leave the queue and become a build during the search. The builds are read last, so the search finds
-        this build.
+        The builds are read last, because an item may leave the queue and become a build during the search.
 
         Args:
             path: The job's path, from `job_path`.
@@ -71,8 +69,7 @@ class Search:
     def item(self, number: int, *, already_started: bool) -> Run:
         """Build the `Run` of a queue item, without the number and link of its build.
 
-        The run's link leads to the item. The link stops working about five minutes after the item's build has started,
-        because Jenkins then removes the item.
+        The run's link leads to the queue item. Jenkins removes the item about five minutes after its build has started.
 
         Args:
             number: The item's number.
@@ -84,8 +81,7 @@ class Search:
     def with_build(self, run: Run) -> Run:
         """Look up the build of a queue item, and add the build's number and link to the item's run.
 
-        Return the run unchanged if there is no build yet or the lookup fails. A failed lookup raises no error, because
-        the job is already started.
+        Return the run unchanged if there is no build yet, or if the lookup fails.
         """
         try:
             item = self._connection.get(f"/queue/item/{run.id}", "executable[number,url]", "")
@@ -94,7 +90,7 @@ class Search:
             return run
 
     def declares_run_id(self, path: str) -> bool:
-        """Return whether a job declares the parameter `ORCHESTRATOR_RUN_ID`, by which a search finds its runs.
+        """Return whether a job declares the parameter `ORCHESTRATOR_RUN_ID`, which a search needs to find its runs.
 
         Args:
             path: The job's path, from `job_path`.
@@ -108,8 +104,8 @@ class Page:
 
     Attributes:
         builds: The page's builds, newest first, as Jenkins describes them.
-        is_last: Whether this is the last page that is needed. If so, all older builds, if there are any, started before
-            the argument `since` of `pages`.
+        is_last: Whether this is the last page that is needed: all builds on later pages started before `since` (see
+            `pages`).
         is_complete: Whether this is the last page that is needed, and Jenkins has discarded no build that started after
             `since`.
         is_run_id_declared: Whether the job declares the parameter `ORCHESTRATOR_RUN_ID`.
@@ -140,12 +136,12 @@ def pages(connection: Connection, path: str, fields: str, since: datetime, failu
         path: The job's path, from `job_path`.
         fields: Properties of each build to read, such as `number,url`. The properties `queueId` and `timestamp` and the
             parameters are always read.
-        since: Builds that started before this time are not needed. A page that contains one of them is the last.
+        since: Builds that started before this time are not needed. The first page with one of these builds is the last.
         failure: The beginning of error messages, such as `Jenkins job 'x' could not be searched`.
 
     Yields:
-        The pages, from the newest builds to the oldest. If two thousand builds are read and all of them
-        started after `since`, `is_last` is False on every page.
+        The pages, from the newest builds to the oldest. If all of the two thousand builds started after `since`,
+        `is_last` is False on every page.
     """
     earliest = (since - _CLOCK_TOLERANCE).timestamp() * 1000
     oldest: int | None = None
@@ -187,8 +183,7 @@ def parameters_of(holder: Mapping[str, Any]) -> dict[str, Any]:
 def run_id_of(holder: Mapping[str, Any]) -> str | None:
     """Return the run id of a queue item or a build: the value of its parameter `ORCHESTRATOR_RUN_ID`.
 
-    Return `None` if the item or build does not have this parameter. Jenkins drops the parameter if the job does not
-    declare it.
+    Return `None` if there is no such parameter. Jenkins drops parameters that the job does not declare.
 
     Args:
         holder: The queue item or the build, as Jenkins describes it.
@@ -198,11 +193,11 @@ def run_id_of(holder: Mapping[str, Any]) -> str | None:
 
 
 NOT_AS_JENKINS = (AttributeError, KeyError, TypeError)
-"""The exceptions that are raised while reading an answer that is JSON, but not in the form that Jenkins sends."""
+"""The exceptions that may be raised while reading JSON that does not have the form of Jenkins' answers."""
 
 
 def unlike_jenkins(connection: Connection, failure: str, error: Exception) -> ConfigurationError:
-    """Build the error for an answer that is JSON, but not in the form that Jenkins sends.
+    """Build the error for JSON that does not have the form of Jenkins' answers.
 
     Args:
         connection: The connection to the server that sent the answer.

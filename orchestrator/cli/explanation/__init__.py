@@ -28,15 +28,15 @@ from orchestrator.timing.clock import written
 
 REFUSED, IGNORED, NOT_TAKEN = "refused", "ignored", "not taken"
 HANDLED, WAITS, FAILS = "handled", "waits", "fails"
-"""What would become of an event."""
+"""The values of `verdict`: what would become of an event."""
 
 
 def explain(application: Application, raw: Any) -> list[dict[str, Any]]:
-    """Explain an event, or each event of an array or of the messages of a batch as if it came alone.
+    """Explain each event in a payload as if it came alone.
 
     Args:
         application: The handler. It is not called; its ports are only read.
-        raw: What Lambda would pass to the handler.
+        raw: What Lambda would pass to the handler: an event, an array of events, or a batch of SQS messages.
 
     Returns:
         One explanation for each event.
@@ -48,7 +48,7 @@ def explain(application: Application, raw: Any) -> list[dict[str, Any]]:
 
 
 class Explainer:
-    """Explains events to one handler."""
+    """Explains what one handler would do with events."""
 
     def __init__(self, application: Application) -> None:
         self._application = application
@@ -57,7 +57,7 @@ class Explainer:
         self._known = Knowledge(application.ports, self._table)
 
     def events(self, payload: Any, parse: Parse = eventbridge.parse) -> list[dict[str, Any]]:
-        """Explain the event in a payload, or the events of an array."""
+        """Explain the event, or each event of the array, in a payload."""
         members = envelopes.members(payload)
         if members is None:
             return [self._event(partial(parse, payload))]
@@ -68,7 +68,7 @@ class Explainer:
         ]
 
     def message(self, record: SQSRecord) -> list[dict[str, Any]]:
-        """Explain the event in a message of a queue, or the events of its array."""
+        """Explain the event, or each event of the array, in an SQS message."""
         parse, _ = parsing(record, comes_back=self._ports["settings"].failure_queue_url is not None)
         known = {"messageId": record.message_id, "tries": tries(record)}
         try:
@@ -132,7 +132,7 @@ class Explainer:
         return is_about_run(received, self._application.registry)
 
     def _run(self, received: Event[Mapping[str, Any]]) -> dict[str, Any] | None:
-        """Return what is known of the run that an event about a run names."""
+        """Return what the ledger has about the run that an event names; `None` if the event is not about a run."""
         run_id = named_run(received) if self._is_about_run(received) else None
         return None if run_id is None else self._known.of_run(run_id)
 
@@ -208,7 +208,7 @@ def _error(error: OrchestratorError) -> dict[str, Any]:
 
 
 def _waits_for(result: ConsumerResult) -> str | None:
-    """Return what the consumer's job would have to wait for, whether or not the event can wait."""
+    """Return what the consumer's job would have to wait for, even if the event cannot wait."""
     if result.is_waiting:
         return result.outcomes[-1]["reason"]
     return None if result.waits_for is None else str(result.waits_for)

@@ -1,4 +1,4 @@
-"""Explains what would become of each action of a consumer, and why."""
+"""Explains what would happen to each action of a consumer, and why."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ from orchestrator.run import Origin
 from orchestrator.stores.tenants import STARTED_BY, WAITING_FOR
 
 FAILS, NOT_REACHED = "fails", "not reached"
-"""What may become of an action, besides the statuses of outcomes."""
+"""What may happen to an action, in addition to the values of `OutcomeStatus`."""
 
 
 def explained(rehearsal: Rehearsal, watched: Watched, result: ConsumerResult, known: Knowledge) -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ def explained(rehearsal: Rehearsal, watched: Watched, result: ConsumerResult, kn
 
 
 def failure_outcome(result: ConsumerResult) -> Outcome | None:
-    """Return the outcome of publishing the consumer's failure, if that is published."""
+    """Return the outcome of publishing the consumer's failure; `None` if the failure is not published."""
     return next((outcome for outcome in result.outcomes if "error" in outcome), None)
 
 
@@ -64,12 +64,13 @@ def _prepared(rehearsal: Rehearsal, watched: Watched, action: Any, place: int) -
 
 
 def _fates(result: ConsumerResult, actions: int, refused: int | None) -> Sequence[dict[str, Any]]:
-    """Return what becomes of each action.
+    """Return what happens to each of a consumer's actions.
 
     Args:
         result: The consumer's result.
-        actions: The number of its actions.
-        refused: The place of the first action that could not be prepared. No action is performed then.
+        actions: The number of the consumer's actions.
+        refused: The index of the first action that could not be prepared; `None` if all could. If one could not, no
+            action is performed.
     """
     waits = next((one for one in result.outcomes if one["status"] is OutcomeStatus.WAITING), None)
     performed = [one for one in result.outcomes if "error" not in one and one is not waits]
@@ -90,7 +91,7 @@ def _fate(outcome: Outcome) -> dict[str, Any]:
 
 
 def _described(action: Any, fate: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe an action by what it holds itself."""
+    """Describe an action by its own attributes."""
     match action:
         case StartJob():
             return {"builder": action.builder, "name": action.name}
@@ -126,7 +127,7 @@ def callback(action: SendCallback) -> dict[str, Any]:
 def _about(
     rehearsal: Rehearsal, watched: Watched, action: Any, place: int, prepared: Prepared, known: Knowledge
 ) -> dict[str, Any]:
-    """Describe an action by what it takes to perform it, and by what is known of it already."""
+    """Describe how an action would be performed, and what is stored about the action."""
     about: dict[str, Any] = {"identity": prepared.action_id, "ledger": known.of_action(prepared.action_id)}
     origin = _origin(rehearsal, watched, place)
     if isinstance(action, PublishEnding):
@@ -179,7 +180,7 @@ def _name_from(watched: Watched, action: StartJob) -> str:
 
 
 def tier_from(rehearsal: Rehearsal, watched: Watched, name: str) -> str:
-    """Say where the name of a tier comes from."""
+    """Return where the name of a tier comes from: the event, a tenant record or the consumer's code."""
     detail = rehearsal.event.detail
     if name in (find_tier(detail), detail.get("tier")):
         return values.EVENT

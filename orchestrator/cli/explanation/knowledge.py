@@ -1,4 +1,4 @@
-"""Says what the ledger, a tenant's record and a tenant's lock know before an event is handled."""
+"""Reads what is stored about an event's actions and its tenant before the event is handled."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from orchestrator.values.limits import MAX_KEY_BYTES
 
 NEVER_KEPT, NO_TABLE, NO_RECORD, UNREADABLE = "not kept", "no table", "no record", "unreadable"
 BEING_PERFORMED, IN_DOUBT, DONE, WAITING = "being performed", "in doubt", "done", "waiting"
-"""What the ledger may know of an action; `WAITING` is known from the tenant record."""
+"""The possible values of `state` in what is stored about an action. `WAITING` comes from the tenant record."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +25,18 @@ class Knowledge:
     """What is stored about an event's actions and its tenant.
 
     Attributes:
-        ports: The handler's ports, which are only read.
-        table: The ledger's table, if it has one.
+        ports: The handler's stores and clients (see `Ports`), which are only read.
+        table: The ledger's table; `None` if the ledger has none.
     """
 
     ports: Ports
     table: LedgerTable | None
 
     def of_action(self, action_id: str | None) -> dict[str, Any]:
-        """Return what the ledger knows of an action: `state`, and what belongs to it.
+        """Return what the ledger has stored about an action: its `state`, with details such as its outcome.
 
         Args:
-            action_id: The action's identity; `None` if it has no record, because every delivery performs it.
+            action_id: The action's identity; `None` if the ledger never stores the action (see `Prepared.action_id`).
         """
         if action_id is None:
             return {"state": NEVER_KEPT}
@@ -49,12 +49,12 @@ class Knowledge:
         return {"state": NO_RECORD} if record is None else _known(record)
 
     def of_run(self, run_id: str) -> dict[str, Any]:
-        """Return what the ledger knows of a run that an event names."""
+        """Return what the ledger has stored about a run."""
         record = self._record(run_id)
         return {"runId": run_id, "isKnown": False} if record is None or record.job is None else _run(record)
 
     def of_tenant(self, tenant_id: str) -> dict[str, Any]:
-        """Return what the tenant's record says about its status, and the tier in it."""
+        """Return the tenant's status and tier from its record, with other attributes that describe the status."""
         record = self.ports["tenants"].get(tenant_id) if _is_key(tenant_id) else None
         if record is None:
             return {"tenantId": tenant_id, "hasRecord": False}
@@ -64,7 +64,7 @@ class Knowledge:
         return {"tenantId": tenant_id, "hasRecord": True, **shown, **tier}
 
     def of_lock(self, tenant_id: str) -> dict[str, Any] | None:
-        """Return which operation's runs hold the tenant's lock; `None` if none do."""
+        """Return the runs in the tenant's lock, and the id of the event that began their operation; `None` if none."""
         if self.table is None or not _is_key(tenant_id):
             return None
         lock = self.table.gate(lock_key(tenant_id))

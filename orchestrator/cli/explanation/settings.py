@@ -1,4 +1,4 @@
-"""Finds the settings that mattered for what would become of an event."""
+"""Finds the settings that affect how an event would be handled."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,14 +20,14 @@ _OF_ACTIONS: Mapping[str, tuple[str, ...]] = {
 
 
 def that_mattered(rehearsal: Rehearsal, explanation: Mapping[str, Any], settings: Settings) -> dict[str, str | None]:
-    """Return the settings by name, in the order in which `Settings` has them; `None` means that one is not set.
+    """Return the settings that affect how an event would be handled, by name, in the order of `Settings`.
 
-    These are the settings that the event's consumers have read, and those that its parsing, its admission and its
-    actions depend on.
+    They are the settings that the event's consumers have read, and those on which the checks of the event and its
+    actions depend. A setting that is not set has the value `None`.
 
     Args:
         rehearsal: The rehearsal of the event.
-        explanation: What is known of the event so far.
+        explanation: The explanation so far. It must have `isAboutRun` and `consumers`.
         settings: The handler's settings.
     """
     found = {"REQUIRE_RUN_ID", "IDEMPOTENCY_TABLE"} if explanation["isAboutRun"] else set()

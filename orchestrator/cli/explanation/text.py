@@ -31,7 +31,7 @@ _ENDS = {
 
 
 def lines(explanation: Mapping[str, Any]) -> list[str]:
-    """Write an explanation as lines. What comes from an event or a record is shortened and escaped."""
+    """Write an explanation as lines. Texts from events and records are shortened and escaped."""
     return [line.rstrip() for line in _lines(explanation)]
 
 

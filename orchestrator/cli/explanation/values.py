@@ -1,4 +1,4 @@
-"""Says where the values of a job's variables come from, and which of them may be shown."""
+"""Finds where the values of a job's variables come from, and which values may be shown."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from orchestrator.local.summary import cut
 from orchestrator.values.text import to_text
 
 TIER, EVENT, RECORD, CONSUMER, FUNCTION = "tier", "event", "tenant record", "consumer", "function"
-"""Where a value comes from."""
+"""The places from which a variable's value may come."""
 
 _SECRETIVE = re.compile(
     r"secret|context|token|passw|pwd|credential|auth|key|private|certificate|cookie|session|pin$", re.I
@@ -29,11 +29,11 @@ def variables(
     detail: Mapping[str, Any],
     records: Iterable[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Describe each variable of a job: its name, its value if that may be shown, and where it comes from.
+    """Return the `name` and `value` of each variable of a job, and where the value comes `from`.
 
     Args:
         action: The action that starts the job.
-        texts: The variables as the job gets them.
+        texts: The variables as the job gets them, by name.
         tiers: The details of the tiers that the consumer has read.
         detail: The event's detail.
         records: The tenant records that the consumer has read.
@@ -47,11 +47,12 @@ def variables(
 
 
 def _shown(name: str, given: Any, text: str, source: str) -> str | None:
-    """Return the value of a variable as it may be shown; `None` if it may be secret.
+    """Return the text to show for a variable's value; `None` if the value may be secret.
 
-    A name that sounds like a secret hides the value. Otherwise short numbers and booleans are shown from any source.
-    Texts are shown only from the tier and from this package, since a text of an event or a tenant record may be
-    anything. Of an address, only scheme and host are shown.
+    - A variable that this package sets is always shown.
+    - Any other variable is hidden if its name sounds secret, or if its value is a collection.
+    - Booleans and short numbers are shown.
+    - Any other value is shown only if it comes from the tier. Of an address, only scheme, host and port are shown.
 
     Args:
         name: The variable's name.
@@ -69,7 +70,7 @@ def _shown(name: str, given: Any, text: str, source: str) -> str | None:
 
 
 def without_path(text: str) -> str:
-    """Return an address with an ellipsis in place of everything behind its host. Return any other text unchanged."""
+    """Replace everything after an address's host and port with an ellipsis. Return any other text unchanged."""
     if "://" not in text:
         return text
     try:
@@ -81,7 +82,7 @@ def without_path(text: str) -> str:
 
 
 def holds(data: Any, name: str, text: str) -> bool:
-    """Whether there is a member with this name, and with a value that becomes this text, anywhere in JSON-like data."""
+    """Whether JSON-like data contains, at any depth, a member with this name whose value as a text is `text`."""
     match data:
         case Mapping():
             if name in data and _as_text(data[name]) == text:

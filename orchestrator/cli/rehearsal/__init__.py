@@ -1,1 +1,1 @@
-"""Runs a handler on an event as the function would, with everything that acts replaced by what only reads."""
+"""Runs a handler on an event without changing anything: replaces each part that would act by one that only reads."""

@@ -1,4 +1,4 @@
-"""Lets this process's AWS clients read only, and remembers which requests were not answered."""
+"""Stops this process's AWS clients from changing anything, and records requests that got no proper answer."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,24 +16,24 @@ _FAILURE = "the event cannot be explained"
 
 
 class WouldWrite(Exception):
-    """Raised in place of a request that could change something."""
+    """A request that could change something was not sent."""
 
 
 class Guard:
-    """The requests that keep an explanation from being true."""
+    """Refuses requests that could change something, and records requests that were denied or failed temporarily."""
 
     def __init__(self) -> None:
         self._errors: list[Exception] = []
 
     @contextmanager
     def checked(self) -> Iterator[None]:
-        """Raise an error at the end of the `with` block if what it has found is not what the function would find.
+        """Raise an error at the end of the `with` block if a request was denied, was not sent, or failed temporarily.
 
-        That is so if AWS refused this person a request, or did not answer one, or if a request was not sent because it
-        would have written. The error takes the place of an `OrchestratorError` from the block.
+        For the function itself, the request might succeed, so the block's result may be wrong. The error replaces any
+        `OrchestratorError` that the block raises.
 
         Raises:
-            ConfigurationError: A request was denied, no credentials were found, or a request would have written.
+            ConfigurationError: A request was denied or would have changed something, or no credentials were found.
             Unavailable: AWS was not reached, failed or throttled a request.
         """
         self._errors.clear()
@@ -52,7 +52,7 @@ class Guard:
                 raise error
 
     def refuse_writing(self, model: Any, **_: Any) -> None:
-        """Raise an error if an operation may change something."""
+        """Raise `WouldWrite` if an operation may change something."""
         if not model.name.startswith(_READING):
             service = model.service_model.service_name
             error = WouldWrite(
@@ -63,21 +63,21 @@ class Guard:
             raise error
 
     def note_answer(self, parsed: Mapping[str, Any], model: Any, **_: Any) -> None:
-        """Keep an answer that says more about the person's access than about the event."""
+        """Record an answer that denies the request, or that reports a temporary error."""
         if "Error" in parsed and (is_denied(parsed) or is_temporary(parsed)):
             answer: Any = parsed
             self._errors.append(exceptions.ClientError(answer, model.name))
 
     def note_error(self, exception: Exception, **_: Any) -> None:
-        """Keep the error of a request that got no answer."""
+        """Record the error of a request that got no answer."""
         self._errors.append(exception)
 
 
 @contextmanager
 def only_reading() -> Iterator[Guard]:
-    """Within the `with` block, refuse the requests of new AWS clients that could change something.
+    """Within the `with` block, refuse requests that could change something.
 
-    Clients that were created before the block are not affected.
+    This applies only to AWS clients that are created within the block.
     """
     guard = Guard()
     # The SDK has no public hook for clients that a handler creates later, so botocore's own list is extended.

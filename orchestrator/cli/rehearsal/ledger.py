@@ -1,4 +1,4 @@
-"""Answers as the ledger's store would, from what it holds, and stores nothing."""
+"""A store for the ledger that reads the records of the real store, but changes nothing there."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -15,18 +15,19 @@ from orchestrator.timing import clock
 
 
 class ReadOnlyRecords:
-    """Implements `Records` on the records of another store, which it does not change.
+    """Implements `Records`: reads from another store, and keeps changes in memory only.
 
-    It keeps only in itself what a claim changes, because two actions of an event may have the same identity.
+    The changes matter because two actions of an event may have the same identity. For claims, see
+    `orchestrator.ledger.ledger`; for gates, see `orchestrator.ledger.gate`.
     """
 
     def __init__(self, records: Records, table: LedgerTable | None, *, locks_tenants: bool) -> None:
         """Store the arguments.
 
         Args:
-            records: The store.
+            records: The store to read from.
             table: The store's table; `None` if it has none.
-            locks_tenants: Whether a run must wait while runs of another operation are followed for its tenant.
+            locks_tenants: Whether tenants have locks (see `orchestrator.ledger.gate`).
         """
         self.memory: timedelta | None = records.memory
         self._records = records
@@ -37,7 +38,7 @@ class ReadOnlyRecords:
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """Return or raise what a claim would; see `Records.claim`."""
+        """Claim an action in memory; see `Records.claim`."""
         before = self.read(action_id)
         if before is not None and not before.may_be_claimed(owner):
             return False, before
@@ -55,7 +56,7 @@ class ReadOnlyRecords:
         return True, before
 
     def _join(self, job: StartedJob) -> None:
-        """Raise what a run would meet in its gates, if anything."""
+        """Raise the error that joining the gates of the job's run would raise, if any."""
         if self._table is None:
             return
         for one in gate.gates_of(job, locks_tenants=self._locks_tenants):
@@ -73,20 +74,20 @@ class ReadOnlyRecords:
                 raise one.busy()
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
-        """Store the outcome for this object only."""
+        """Store the outcome in memory."""
         self._changed[action_id] = replace(self._changed[action_id], state=State.DONE, outcome=outcome)
         return True
 
     def release(self, action_id: str, owner: str) -> None:
-        """Forget the claim."""
+        """Remove the claim from memory."""
         self._changed.pop(action_id, None)
 
     def read(self, action_id: str) -> Record | None:
-        """Read an action's record, as this object would have changed it."""
+        """Read an action's record, as the rehearsal has changed it."""
         return self._changed.get(action_id) or self._records.read(action_id)
 
     def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
-        """Return the ending that is stored."""
+        """Return the stored ending, but do not replace it."""
         record = self.read(run_id)
         return None if record is None else record.ending
 
@@ -97,7 +98,7 @@ class ReadOnlyRecords:
         """Do nothing."""
 
     def give_up(self, record: Record) -> bool:
-        """Return what the real method would, if nothing changes meanwhile."""
+        """Return whether the real method would stop following the run."""
         return record.is_in_doubt and record.check_at is not None
 
     def due(self) -> Iterator[Sequence[Record]]:
@@ -112,7 +113,7 @@ class ReadOnlyRecords:
         """Do nothing."""
 
     def check_turn(self, job: StartedJob) -> None:
-        """Do nothing: the claim says whether there is room."""
+        """Do nothing, because `claim` raises the error if there is no room."""
 
     def wake(self) -> None:
         """Do nothing."""

@@ -1,4 +1,4 @@
-"""Replaces an application's ports by ports that only read, and record what they are asked to do."""
+"""Replaces an application's ports by ports that change nothing, and record what the application would send."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,10 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the application has asked its ports to do.
+    """What the application would have sent.
 
     Attributes:
-        published: The entries of PutEvents.
+        published: The events that would be published, as entries of PutEvents.
         callbacks: The callbacks that would be sent.
         waiting: The messages that would be sent to the waiting queue.
     """
@@ -47,11 +47,11 @@ class Asked:
 
 
 def only_reading(ports: Ports, table: LedgerTable | None) -> tuple[Ports, Asked]:
-    """Return ports that read through the given ones and change nothing, and the record of what they are asked to do.
+    """Return ports that read through `ports` and change nothing, and the record of what would have been sent.
 
     Args:
         ports: The ports of the real application.
-        table: The ledger's table; see `ledger_table`.
+        table: The table that `ledger_table` returned.
     """
     asked = Asked()
     client: Any = partial(_Client, asked)
@@ -74,14 +74,14 @@ def only_reading(ports: Ports, table: LedgerTable | None) -> tuple[Ports, Asked]
 
 
 def ledger_table(ports: Ports) -> LedgerTable | None:
-    """Return the table of a handler's ledger; `None` if it has none."""
+    """Return the table of a handler's ledger; `None` if the ledger has no table."""
     if not isinstance(ports["records"], DynamoDBRecords):
         return None
     return LedgerTable(Account(settings=ports["settings"], clients=Clients()))
 
 
 class ReadOnlyTenants:
-    """Implements `TenantRecords` on the records of another store, and keeps changes only in itself."""
+    """Implements `TenantRecords`: reads the records of another store, and keeps changes only in memory."""
 
     def __init__(self, tenants: TenantRecords, settings: Settings) -> None:
         table = settings.data_store_table
@@ -91,15 +91,15 @@ class ReadOnlyTenants:
         self.check: Callable[..., None] | None = tenants.check if checks_records(tenants) else None
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """Read a tenant record, as this object would have changed it."""
+        """Read a tenant record, with the changes in memory."""
         return self._changed.get(tenant_id) or self._tenants.get(tenant_id)
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
-        """Return why the record would not be saved."""
+        """Keep the record in memory. Return why it would not be saved; `None` if it would."""
         return self._write(action, action.record, origin, {})
 
     def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
-        """Return why the record would not be changed."""
+        """Keep the changes in memory. Return why they would not be made; `None` if they would."""
         record = self.get(action.tenant_id)
         if record is None and not action.create:
             raise unknown_tenant(action.tenant_id, self._place)
@@ -124,7 +124,7 @@ class Unstarted:
         self._builder = builder
 
     def start(self, job: Job) -> Run:
-        """Return a run of which nothing is known."""
+        """Start nothing, and return a run without an id."""
         return Run()
 
     def find(self, job: Job) -> Run | None:
@@ -140,7 +140,7 @@ def _unstarted(make: Callable[[], Builder]) -> Builder:
 
 
 class _Client:
-    """Takes the place of the clients of EventBridge and SQS."""
+    """Takes the place of the clients of EventBridge and SQS. It records requests, and sends none."""
 
     def __init__(self, asked: Asked) -> None:
         self._asked = asked
@@ -154,7 +154,7 @@ class _Client:
 
 
 class _Callbacks:
-    """Checks callbacks as the real `Callbacks` does, and sends none."""
+    """Checks callbacks as the real `Callbacks` does. It records the callbacks, and sends none."""
 
     def __init__(self, callbacks: "Callable[[], Callbacks]", sent: list[SendCallback]) -> None:
         self._callbacks = callbacks

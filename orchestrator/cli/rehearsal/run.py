@@ -1,4 +1,4 @@
-"""Rehearses one event: runs a handler's consumers on it with ports that only read, and watches each of them."""
+"""Rehearses an event: runs a handler's consumers on it without side effects, and records what each consumer does."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -20,16 +20,16 @@ from orchestrator.wiring import assemble
 
 
 class Watched:
-    """Takes the place of a consumer's condition and function: calls them, and keeps what they saw and returned.
+    """Calls a consumer's condition and function in their place, and records what they read and return.
 
     Attributes:
         consumer: The consumer.
-        condition: Whether the condition is true; `None` if there is none, or it was not reached or raised an exception.
+        condition: The condition's result. `None` if it was not called or raised an exception, or if there is none.
         has_condition_failed: Whether the condition raised an exception.
         was_called: Whether the function was called.
-        actions: What the function returned; `None` if it was not called, or raised an exception.
-        tiers: The details of each tier that the function has read, by name.
-        records: Each tenant record that the function has read, by tenant id.
+        actions: What the function returned; `None` if it was not called or raised an exception.
+        tiers: The details of each tier that the function has read, by the tier's name.
+        records: Each tenant record that the function has read, by tenant id; `None` for a tenant without one.
         settings: The names of the settings that the function has read.
     """
 
@@ -50,7 +50,7 @@ class Watched:
         return replace(self.consumer, when=when, function=self, takes_context=True)
 
     def when(self, event: Event[Any]) -> bool:
-        """Return what the consumer's condition says."""
+        """Call the consumer's condition, and record its result."""
         condition = self.consumer.when
         self.has_condition_failed = True
         self.condition = condition is None or bool(condition(event))
@@ -58,7 +58,7 @@ class Watched:
         return self.condition
 
     def __call__(self, event: Event[Any], context: Context) -> Any:
-        """Return what the consumer's function decides."""
+        """Call the consumer's function, and record what it reads and returns."""
         self.was_called = True
         settings: Any = _Watching(context.settings, self.settings)
         seen = replace(
@@ -82,7 +82,7 @@ class Watched:
 
 
 class _Watching:
-    """Reads the attributes of an object, and keeps their names."""
+    """Forwards attribute access to an object, and records the attributes' names."""
 
     def __init__(self, watched: Any, names: set[str]) -> None:
         self._watched = watched
@@ -94,7 +94,7 @@ class _Watching:
 
 
 class _Reads:
-    """Reads by a key, and keeps what was found."""
+    """Forwards `get` to a function, and records the results by key."""
 
     def __init__(self, get: Callable[[str], Any], found: dict[str, Any]) -> None:
         self._get = get
@@ -112,13 +112,13 @@ class Rehearsal:
 
     Attributes:
         received: The event as it was received.
-        event: The event as it was admitted, or as received if it was not.
+        event: The event that the consumers get (see `Admission.admit`); `received` if it is ignored or refused.
         watched: The consumers that the event is for, in the order of their registration.
-        results: The results of those that take the event, or fail at the question whether they do.
-        performers: What prepares the consumers' actions, and performs them without acting.
-        asked: What the handler would do in the world.
-        ignored: Why the event is ignored; `None` if it is not.
-        refused: The error because of which the event is not admitted; `None` if it is.
+        results: The results of the consumers that take the event, or whose condition fails.
+        performers: The performers of actions, which change nothing.
+        asked: The requests that the handler would send.
+        ignored: Why the event is ignored, if it is.
+        refused: The error with which the event is refused, if it is.
     """
 
     received: Event[Mapping[str, Any]]
@@ -134,7 +134,7 @@ class Rehearsal:
 def rehearse(
     application: Application, received: Event[Mapping[str, Any]], table: LedgerTable | None = None
 ) -> Rehearsal:
-    """Run a handler's consumers on an event without acting.
+    """Run a handler's consumers on an event without side effects.
 
     Args:
         application: The handler.

@@ -1,4 +1,4 @@
-"""An emulated Jenkins, which keeps its data in memory. Over HTTP, clients can start, follow and cancel builds on it."""
+"""An emulated Jenkins, which keeps its data in memory. Clients can start, look up and cancel builds over HTTP."""
 
 from orchestrator.local.jenkins.server import JenkinsServer
 from orchestrator.local.jenkins.state import EPOCH, Build, Job, Parameter, QueueItem

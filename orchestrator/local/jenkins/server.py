@@ -29,8 +29,8 @@ class _Refused(Exception):
 class JenkinsServer:
     """A Jenkins on a loopback port.
 
-    Its clock moves only when `advance` is called. A queue item therefore waits until `run_queue` or `advance` starts a
-    build from it. With `auto_start`, every build starts at once.
+    The server's clock moves only when `advance` is called. A queue item waits until `run_queue` or `advance` starts its
+    build. With `auto_start`, every build starts at once.
 
     >>> with JenkinsServer(users={"admin": "token"}) as jenkins:
     ...     job = jenkins.add_job("tenants/scale-down", ["tenant"])
@@ -40,7 +40,7 @@ class JenkinsServer:
 
     Attributes:
         url: Root URL, without a trailing slash.
-        users: Each user's API token, by user name. A test may change it while the server runs.
+        users: Each user's API token, by user name. A test may change the tokens while the server runs.
         jobs: Every job, by full name.
         requests: Every request received, in order.
         next: Its methods make the next requests fail; see `http_server.Script`. For example, `next.drop(on="POST")`
@@ -141,8 +141,7 @@ class JenkinsServer:
     def _segments(self, request: Request) -> list[str]:
         """Split the request's path, without the context path, at its slashes.
 
-        Each segment is percent-decoded only once. A job's name can itself contain `%2F`, and a second decoding would
-        turn the `%2F` into a slash.
+        Each segment is percent-decoded only once: a second decoding would turn a `%2F` in a job's name into a slash.
 
         Raises:
             _Refused: The path does not start with the context path; the answer is 404.

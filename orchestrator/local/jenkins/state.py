@@ -19,7 +19,7 @@ class Parameter:
     """A parameter that a job declares.
 
     Attributes:
-        secret: Whether it is a password parameter. Jenkins never shows the value of a password parameter.
+        secret: Whether this is a password parameter, whose value Jenkins never shows.
     """
 
     name: str
@@ -33,9 +33,9 @@ class Job:
     Attributes:
         path: The job's full name, such as `tenants/scale-down`.
         parameters: The parameters that the job declares. `None` means that the job is not parameterized.
-        hidden_from: Users who may not see the job; they get the answer 404 for it.
-        refusing: Whether to ignore requests to build the job: they are answered with a redirect, and the queue stays as
-            it is. A plugin can make a real Jenkins behave in this way.
+        hidden_from: Users who may not see the job. They get the status 404.
+        refusing: If true, a request to build the job is answered with a redirect, but adds nothing to the queue. A
+            plugin can make a real Jenkins behave in this way.
         builds: The job's builds, in the order of their numbers. A test may delete builds from the list, because a real
             job can discard its old builds.
         next_number: The number of the next build.
@@ -126,10 +126,10 @@ class Controller:
                 branch has a job. Jenkins encodes the branch's name in the job's name: the branch `feature/login` of the
                 project `shop` has the job `shop/feature%2Flogin`.
             parameters: The parameters that the job declares. A plain name declares a string parameter.
-            disabled: Whether the job is disabled, so that it cannot be built.
-            parameterised: Whether the job is parameterised. With `False`, `parameters` is ignored, and the job is built
-                by a request to `build` instead of `buildWithParameters`.
-            hidden_from: Users who may not see the job; they get the answer 404 for it.
+            disabled: Whether the job cannot be built.
+            parameterised: If false, `parameters` is ignored, and the job is built by a request to `build` instead of
+                `buildWithParameters`.
+            hidden_from: Users who may not see the job. They get the status 404.
         """
         declared = tuple(p if isinstance(p, Parameter) else Parameter(p) for p in parameters)
         job = Job(path, declared if parameterised else None, disabled, frozenset(hidden_from))
@@ -169,13 +169,13 @@ class Controller:
     def run_queue(self) -> list[Build]:
         """Start a build from every waiting queue item, and return the builds.
 
-        Builds are started even if the item's quiet period, for which Jenkins delays a build, has not ended.
+        A build is started even if the item's quiet period has not ended (see `QUIET_PERIOD`).
         """
         with self.lock:
             return [self._start(item) for item in self.waiting()]
 
     def advance(self, seconds: float) -> None:
-        """Move this server's clock forward, and start a build for every queue item whose quiet period has ended."""
+        """Move the clock forward, and start a build for every queue item whose quiet period has ended."""
         with self.lock:
             self.now += seconds
             for item in self.waiting():

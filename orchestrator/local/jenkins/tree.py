@@ -54,8 +54,7 @@ def parse_tree(text: str) -> Tree:
     """Parse the value of a query parameter `tree`, such as `builds[number,url]{0,50}`.
 
     Raises:
-        ValueError: The value is malformed, or it contains a range in which a number is missing, such as `{,50}`.
-            Jenkins would accept the range `{,50}`, but this emulation does not.
+        ValueError: The value is malformed, or a range lacks a number, as in `{,50}`, which Jenkins would accept.
     """
     children, rest = _parse_list(text)
     if rest:
