@@ -14,7 +14,7 @@ scheduled sweep looks again, and the message becomes visible by itself at the en
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from botocore.exceptions import ClientError
@@ -49,7 +49,7 @@ _INDEX_LAG = timedelta(minutes=2)
 _SPARE = 10
 # A build system does not say how many jobs it would take. So many events are woken at a time; each that has started its
 # job wakes the next one.
-_TRIED_AT_ONCE = 10
+_TRIED_AT_ONCE = 5
 _LONG = timedelta(hours=1)
 _PAGE = 1000
 # How SQS says that a receipt handle is of no use any more, in its two protocols:
@@ -180,10 +180,8 @@ class WaitingLine:
         first = self._first(key, most)
         if not first:
             self._forget(key, item)
-        has_waited = [one for one in first if clock.now() - _since(one) > _LONG]
-        # Without room to count, an event would be woken at every sweep, and go to the failure queue at last.
-        self._wake(has_waited if room is None else first, most)
-        return bool(has_waited)
+        self._wake([one for one in first if _has_slept(one)] if room is None else first, most)
+        return any(clock.now() - _since(one) > _LONG for one in first)
 
     def _forget(self, key: str, item: Item) -> None:
         """Store that no event waits for a gate any more, unless an event may just have begun to wait."""
@@ -233,6 +231,16 @@ def _logged() -> Iterator[None]:
 
 def _since(item: Item) -> datetime:
     return datetime.fromisoformat(item["waitingSince"]["S"])
+
+
+def _has_slept(item: Item) -> bool:
+    """Whether the sweep may wake an event that waits for a build system: a quarter of its sleep, or an hour, is over.
+
+    If an event were woken at each sweep, its message would be received so often that SQS gave it up.
+    """
+    since = _since(item)
+    sleep = datetime.fromtimestamp(int(item["expiration"]["N"]), UTC) - since
+    return clock.now() - since > min(sleep / 4, _LONG)
 
 
 def _setting(key: str, values: Mapping[str, Any]) -> Change:

@@ -1,5 +1,6 @@
 """An event that waits is woken as soon as there may be room for its job; until then it sleeps for longer and longer."""
 
+import itertools
 import json
 import random
 import time
@@ -497,6 +498,43 @@ def test_the_sweep_does_not_wake_what_has_been_refused_within_the_hour(world: Wo
     world.sweep()
     world.deliver()
     assert world.receipts == receipts + 1
+
+
+def test_the_sweep_wakes_what_has_slept_for_a_quarter_of_its_time(
+    world: World, builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redelivery, "FIRST_WAIT_SECONDS", 3600)
+    builds.refusal = full()
+    world.send(0)
+    world.deliver()
+    builds.refusal = None
+
+    world.advance(14 * MINUTE)
+    world.sweep()
+    assert world.deliver() == []
+    world.advance(2 * MINUTE)
+    world.sweep()
+
+    assert world.deliver() == ["event-0"]
+
+
+def test_an_event_that_is_tried_in_vain_for_long_is_received_once_an_hour(
+    world: World, builds: Builds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redelivery, "FIRST_WAIT_SECONDS", 75)
+    builds.refusal = full()
+    world.send(0)
+    receipts = []
+    for _ in range(6):
+        for _ in range(12):
+            world.deliver()
+            world.advance(5 * MINUTE)
+            world.sweep()
+        receipts.append(world.receipts)
+
+    # In 13 days that is some 325 times. After 500 times, SQS would give the event up.
+    assert receipts[0] <= 9
+    assert [later - earlier for earlier, later in itertools.pairwise(receipts[2:])] == [1, 1, 1]
 
 
 def test_the_sweep_counts_what_has_waited_for_an_hour(
