@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
+from botocore.exceptions import ClientError
 
 from orchestrator.aws.errors import aws_errors
 from orchestrator.errors import ConfigurationError, InvalidEvent, shown
@@ -34,6 +35,9 @@ CONSUMERS_ATTRIBUTE = "OrchestratorConsumers"
 """The message attribute of an event that waits for its job: names of the consumers that wait, as a JSON list."""
 REDRIVE_ATTRIBUTE = "OrchestratorRedrive"
 """The message attribute of an event that waits for its job: the value of `Event.redrive`."""
+
+# https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessage.html
+_OF_THE_MESSAGE = ("InvalidMessageContents", "InvalidParameterValue")
 
 
 def parse(
@@ -157,18 +161,27 @@ class Queue:
     url: str
     client: "Callable[[], SQSClient]"
 
-    def send(self, body: str, attributes: Mapping[str, Any], failure: str, **options: Any) -> None:
+    def send(
+        self,
+        body: str,
+        attributes: Mapping[str, Any],
+        failure: str,
+        *,
+        role: str = "the function's role",
+        **options: Any,
+    ) -> None:
         """Send a message.
 
         Args:
             body: The message's body.
             attributes: The message attributes, in the form that the SQS client takes.
             failure: The beginning of the error message.
+            role: Whose permissions are needed, for the error message.
             options: Further arguments of the client's method `send_message`.
 
         Raises:
             ConfigurationError: The queue's URL is not an http(s) URL, or SQS refused the request.
-            InvalidEvent: The message is larger than SQS allows.
+            InvalidEvent: The message is larger than SQS or this queue allows, or has characters that SQS refuses.
             Unavailable: SQS could not be reached.
         """
         if not self.url.startswith(("http://", "https://")):
@@ -178,8 +191,16 @@ class Queue:
         size = _message_bytes(body, attributes)
         if size > MAX_MESSAGE_BYTES:
             raise InvalidEvent(f"{failure}: it would have {size:,} bytes, and SQS takes at most {MAX_MESSAGE_BYTES:,}")
-        with aws_errors(failure):
-            self.client().send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=attributes, **options)
+        with aws_errors(failure, role=role):
+            try:
+                self.client().send_message(QueueUrl=self.url, MessageBody=body, MessageAttributes=attributes, **options)
+            except ClientError as error:
+                code = error.response["Error"]["Code"]
+                if code not in _OF_THE_MESSAGE:
+                    raise
+                raise InvalidEvent(
+                    f"{failure}: SQS answered {code}; it is too large for this queue, or has characters not allowed"
+                ) from None
 
 
 def body_of(event: Any) -> str:
