@@ -25,12 +25,12 @@ COMPILE = (
 FILES = {
     "orchestrator/requirements.txt": ("--generate-hashes",),
     "tests/requirements.txt": (
-        *("--generate-hashes", "--extra", "local", "--group", "dev"),
+        *("--generate-hashes", "--extra", "local", "--extra", "bullmq", "--group", "dev"),
         *("--constraint", "orchestrator/requirements.txt"),
     ),
     # README's first command gives this file to pip as constraints, which may have no hashes.
     "orchestrator/local/requirements.txt": (
-        *("--no-annotate", "--extra", "local"),
+        *("--no-annotate", "--extra", "local", "--extra", "bullmq"),
         *("--constraint", "tests/requirements.txt"),
     ),
 }

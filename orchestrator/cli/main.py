@@ -7,6 +7,7 @@ from importlib.metadata import version
 
 from orchestrator.cli import build, emulate, explain, failures, init, invoke, jobs, redrive, routes, schema, status
 from orchestrator.cli.arguments import Parser
+from orchestrator.cli.bridge import command as bridge
 from orchestrator.cli.output import print_failure
 
 _HANDLER = "orchestrator.handler:lambda_handler"
@@ -79,4 +80,5 @@ def _parser() -> argparse.ArgumentParser:
     jobs.add_to(commands, basic)
     failures.add_to(commands, basic)
     redrive.add_to(commands, basic)
+    bridge.add_to(commands, basic)
     return parser

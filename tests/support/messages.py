@@ -1,6 +1,7 @@
 """Builds SQS messages, and delivers them to a handler."""
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from orchestrator import Application
@@ -21,6 +22,13 @@ def record(body: Any, number: int = 1, **fields: Any) -> dict[str, Any]:
         "eventSourceARN": QUEUE,
         "awsRegion": "eu-west-1",
         **fields,
+    }
+
+
+def as_delivered(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    """Convert message attributes from the form in which they are sent to that in which Lambda delivers them."""
+    return {
+        name: {"stringValue": value["StringValue"], "dataType": value["DataType"]} for name, value in attributes.items()
     }
 
 
