@@ -14,7 +14,7 @@ LAMBDA_REQUIREMENTS ?=
 LAMBDA_AWS_SERVICES ?=
 export LAMBDA_PYTHON LAMBDA_ARCHITECTURE LAMBDA_PACKAGES LAMBDA_REQUIREMENTS LAMBDA_AWS_SERVICES
 
-.PHONY: help test lint types format lock lock-check validate build starter contract local-invoke smoke chaos model bench picture tenants scale
+.PHONY: help test lint types format lock lock-check validate build starter contract bridge local-invoke smoke chaos model bench picture tenants scale
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -50,6 +50,9 @@ starter: ## test, build and run a project of `orchestrator init`, made with the 
 
 contract: ## have @asyncapi/parser check the printed contracts; needs npm; half a minute the first time
 	$(RUN) python -m tests.contract
+
+bridge: ## kill a BullMQ bridge at every point; needs redis-server and npm; 1 minute, 2 the first time
+	$(RUN) python -m tests.bridge
 
 local-invoke: ## run the built function in containers; needs root on Debian; 1 minute, 3 the first time
 	$(RUN) python -m tests.local_invoke --sam '$(SAM)'
