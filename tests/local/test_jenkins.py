@@ -36,7 +36,7 @@ class Client:
     """A client without redirects and retries."""
 
     def __init__(self, server: JenkinsServer, user: str = "admin", token: str | None = None) -> None:
-        self._http = urllib3.PoolManager(retries=False, timeout=2)
+        self._http = urllib3.PoolManager(retries=False, timeout=30)
         self._url = server.url
         self._auth = urllib3.make_headers(basic_auth=f"{user}:{token or USERS[user]}") if user else {}
 
@@ -510,7 +510,7 @@ def test_a_request_can_be_left_without_an_answer(server: JenkinsServer, after_ac
 
     with pytest.raises(urllib3.exceptions.ReadTimeoutError):
         impatient.request("POST", f"{server.url}{JOB_URL}/buildWithParameters", headers=headers)
-    assert held.wait(timeout=2)
+    assert held.wait(timeout=30)
     assert len(server.waiting()) == after_acting
 
 
@@ -552,7 +552,7 @@ def foreign(server: JenkinsServer) -> JenkinsServer:
 
 
 def log_in(server: JenkinsServer) -> python_jenkins.Jenkins:
-    return python_jenkins.Jenkins(server.url, "admin", USERS["admin"], timeout=2)
+    return python_jenkins.Jenkins(server.url, "admin", USERS["admin"], timeout=30)
 
 
 def follow_by_python_jenkins(server: JenkinsServer, path: str) -> None:
@@ -619,7 +619,7 @@ def test_python_jenkins_cancels_an_item(foreign: JenkinsServer) -> None:
 
 
 def test_python_jenkins_raises_its_own_error_for_a_wrong_token(foreign: JenkinsServer) -> None:
-    client = python_jenkins.Jenkins(foreign.url, "admin", "wrong", timeout=2)
+    client = python_jenkins.Jenkins(foreign.url, "admin", "wrong", timeout=30)
 
     with pytest.raises(python_jenkins.JenkinsException, match="401"):
         client.build_job(JOB, {"tenant": "acme"})
