@@ -76,7 +76,7 @@ picture: ## draw README's picture of a terminal again
 tenants: ## ask the operators' commands about a hundred tenants in mixed states; 1 minute
 	TENANTS=100 $(RUN) pytest -n 0 tests/cli/test_tenants.py
 
-scale: ## simulate a burst of events; 6 minutes
+scale: ## simulate bursts of events; 3 to 8 minutes
 	$(RUN) --with matplotlib==3.10.7 python -m tests.benchmarks.scale \
 		--json build/scale.json --plot tests/benchmarks/scale.svg
 

@@ -11,7 +11,7 @@ from types import ModuleType
 import boto3
 import pytest
 
-from orchestrator import Job, Run, StartJob
+from orchestrator import Job, Run, StartJob, Unavailable
 from orchestrator.cli.routes import as_mermaid
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local.codebuild import CodeBuildServer
@@ -23,12 +23,20 @@ EXAMPLES = sorted(file for file in Path(__file__).parent.glob("*.py") if file.st
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 STARTER = ROOT / "orchestrator" / "cli" / "starter"
-BUILDERS, CONSUMERS, DEPLOYING, LIFECYCLE, SBT = (
+BUILDERS, CONSUMERS, DEPLOYING, LIFECYCLE, OPERATIONS, SBT = (
     ROOT / "orchestrator" / page
-    for page in ("builders/README.md", "CONSUMERS.md", "DEPLOYING.md", "lifecycle/README.md", "sbt/README.md")
+    for page in (
+        "builders/README.md",
+        "CONSUMERS.md",
+        "DEPLOYING.md",
+        "lifecycle/README.md",
+        "OPERATIONS.md",
+        "sbt/README.md",
+    )
 )
 PAGES = {
     "app_plane": LIFECYCLE,
+    "fleet_rings": OPERATIONS,
     "on_both": BUILDERS,
     "own_builder": BUILDERS,
     "own_consumers": DEPLOYING,
@@ -95,6 +103,33 @@ def test_one_event_can_start_a_job_on_both(jenkins: JenkinsServer, aws: Requests
     (build,), (item,) = aws.of("StartBuild"), jenkins.waiting()
     assert variables(build)["tenant"] == item.values["tenant"] == '{"id":"t1"}'
     assert variables(build)["ORCHESTRATOR_RUN_ID"] != item.values["ORCHESTRATOR_RUN_ID"]
+
+
+def test_a_ring_upgrades_two_tenants_at_a_time(aws: Requests) -> None:
+    boto3.client("codebuild").create_project(
+        name="upgrade-tenant",
+        source={"type": "S3", "location": "sources/s.zip"},
+        artifacts={"type": "NO_ARTIFACTS"},
+        environment={"type": "LINUX_CONTAINER", "image": "i", "computeType": "BUILD_GENERAL1_SMALL"},
+        serviceRole="arn:aws:iam::123456789012:role/service-role/builds",
+    )
+    handler = example("fleet_rings").lambda_handler
+    upgrades = [
+        {
+            **sample("tenant-provisioning"),
+            "id": f"upgrade-{tenant}",
+            "detail-type": "TENANT_UPGRADE",
+            "detail": {"tenantId": tenant, "ring": "ring 0", "version": "2"},
+        }
+        for tenant in ("t1", "t2", "t3")
+    ]
+
+    for upgrade in upgrades[:2]:
+        invoke(handler, upgrade)
+    with pytest.raises(Unavailable, match="slot 'ring 0' is full"):
+        invoke(handler, upgrades[2])
+
+    assert [variables(build)["version"] for build in aws.of("StartBuild")] == ["2", "2"]
 
 
 def test_a_custom_builder_starts_a_job_once_and_finds_it(aws: Requests) -> None:
