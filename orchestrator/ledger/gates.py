@@ -54,6 +54,7 @@ class Gates:
             Unavailable: No run could be taken out.
         """
         if not full.is_full(item):
+            self._wake_next(full.key, item)  # the job may have been woken, and leaves the room to the next one
             raise Overtaken
         if self.clear(full.key, item) is item:
             raise full.busy()

@@ -290,6 +290,17 @@ def test_whoever_takes_a_run_out_of_its_gate_wakes_the_next_event(
     assert len(builds.jobs) == 2
 
 
+def test_an_event_that_was_woken_too_late_wakes_the_next_one(world: World, builds: Builds) -> None:
+    for number in (2, 1, 5):
+        world.send(number, "acme")
+    assert world.deliver() == ["event-2"]
+
+    end(world, builds, 0)
+
+    assert world.deliver() == ["event-1", "event-5"]
+    assert len(builds.jobs) == 2
+
+
 def test_runs_that_are_gone_make_room_at_the_sweep(world: World, builds: Builds) -> None:
     for number in range(3):
         world.send(number)
