@@ -26,10 +26,8 @@ SHARED: Sequence[tuple[tuple[Job, ...], dict[str, Any]]] = (
     ((FIRST, SECOND, THIRD), {}),
     (RING[:2], {"kills": 1, "ticks": 1, "attempts": 2, "gives_up": True}),
     (RING, {}),
-    (PAIR, {"kills": 1}),
-    ((FIRST, SECOND, THIRD), {"attempts": 3, "wakes": True}),
-    (RING, {"attempts": 3, "wakes": True}),
-    (PAIR, {"attempts": 3, "wakes": True}),
+    (PAIR, {}),
+    ((FIRST, SECOND, THIRD), {"attempts": 2, "wakes": True}),
 )
 
 
