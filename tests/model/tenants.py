@@ -99,7 +99,7 @@ class Actor(NamedTuple):
 class World(NamedTuple):
     """A state: the table's items as JSON, the runs that were started, those of them that have ended, and what sleeps.
 
-    `hidden` has the runs of the events whose messages are hidden.
+    `hidden` has the receipt handles of the messages that are hidden: the run's id, and who received the message.
     """
 
     actors: tuple[Actor, ...]
@@ -217,7 +217,8 @@ class Exploration:
     def _sleeping(self, world: World) -> str | None:
         """If nothing is left to happen, no event may be asleep."""
         is_over = next(self._steps(world), None) is None
-        return "an event is never woken" if is_over and world.hidden - set(world.started) - world.overtaken else None
+        asleep = set(map(_run_of, world.hidden)) - set(world.started) - world.overtaken
+        return "an event is never woken" if is_over and asleep else None
 
     def _probe(self, world: World) -> str | None:
         """Let everything come to its end without faults; then each event must be done, and the tenant free."""
@@ -270,7 +271,7 @@ class Exploration:
                 if world.kills:
                     killed = actor._replace(began=None, history=(), attempts=actor.attempts - 1)
                     yield f"{actor.name} is killed", _changed(world, killed)._replace(kills=world.kills - 1)
-            elif actor.attempts and actor.run_id not in world.hidden and self._may_begin(world, actor):
+            elif actor.attempts and actor.run_id not in map(_run_of, world.hidden) and self._may_begin(world, actor):
                 yield self._move(world, actor._replace(began=world.ticks))
         for run_id in set(world.started) - world.ended:
             yield f"{run_id} ends", world._replace(ended=world.ended | {run_id})
@@ -350,9 +351,10 @@ class Exploration:
     def _sleep(self, wait: Wait) -> None:
         """Do with the event's message what `Redelivery` does."""
         assert self._line is not None
-        self._ask("hide", wait.run_id)
-        if not self._line.join(wait, "queue", wait.run_id, NOW + timedelta(hours=11)):
-            self._ask("show", wait.run_id)
+        receipt = f"{wait.run_id}|{self._owner}"
+        self._ask("hide", receipt)
+        if not self._line.join(wait, "queue", receipt, NOW + timedelta(hours=11)):
+            self._ask("show", receipt)
 
     def _end(self, run_id: str) -> None:
         self._records.close(run_id, EndingStatus.SUCCESS)
@@ -386,10 +388,11 @@ class Exploration:
                 if actor.began != world.ticks:
                     return world, json.dumps(False)
                 return world._replace(started=(*world.started, run_id)), json.dumps(True)
-            case Request("hide", {"run_id": run_id}):
-                return world._replace(hidden=world.hidden | {run_id}), json.dumps(None)
-            case Request("show", {"run_id": run_id}) | Request("ChangeMessageVisibility", {"ReceiptHandle": run_id}):
-                return world._replace(hidden=world.hidden - {run_id}), json.dumps(None)
+            case Request("hide", {"run_id": receipt}):
+                others = {one for one in world.hidden if _run_of(one) != _run_of(receipt)}
+                return world._replace(hidden=frozenset({*others, receipt})), json.dumps(None)
+            case Request("show", {"run_id": receipt}) | Request("ChangeMessageVisibility", {"ReceiptHandle": receipt}):
+                return world._replace(hidden=world.hidden - {receipt}), json.dumps(None)
         key = world.items, actor
         if key not in self._answered:
             self._answered[key] = self._performed(world.items, request)
@@ -420,6 +423,10 @@ class Exploration:
             patch.object(telemetry.logger, "info"),
         ):
             yield
+
+
+def _run_of(receipt: str) -> str:
+    return receipt.partition("|")[0]
 
 
 def _changed(world: World, actor: Actor) -> World:

@@ -157,8 +157,9 @@ def test_an_event_that_sleeps_without_a_second_look_is_found(monkeypatch: pytest
 def test_a_message_that_is_hidden_too_late_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     def sleep(self: Exploration, wait: Wait) -> None:
         assert self._line is not None
-        has_to_wait = self._line.join(wait, "queue", wait.run_id, NOW + timedelta(hours=11))
-        self._ask("hide" if has_to_wait else "show", wait.run_id)
+        receipt = f"{wait.run_id}|{self._owner}"
+        has_to_wait = self._line.join(wait, "queue", receipt, NOW + timedelta(hours=11))
+        self._ask("hide" if has_to_wait else "show", receipt)
 
     monkeypatch.setattr(Exploration, "_sleep", sleep)
 
