@@ -1,1 +1,1 @@
-"""The command `orchestrator bridge`: sends the events of another message bus to the waiting queue."""
+"""The command `orchestrator bridge`: sends events from another message bus to the stack's waiting queue, in SQS."""

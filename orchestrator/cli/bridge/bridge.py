@@ -1,7 +1,7 @@
-"""The bridge: sends the event of each job to SQS, and then finishes the job.
+"""The bridge: takes jobs off a BullMQ queue, sends each job's event to SQS, and then completes the job.
 
-A job is completed only after SQS has its event. A bridge that is killed in between leaves a locked job; another bridge
-takes it once the lock has expired, and sends the event again, with the same id. The function recognises that id.
+If a bridge is killed before it completes a job, the job stays locked in Redis until the lock expires. Then another
+bridge takes the job, and sends the event again with the same id, by which the function recognises the repeat.
 """
 
 import asyncio
@@ -21,22 +21,22 @@ _STOP_SECONDS = 20
 
 
 class Bridge:
-    """Sends the events of a queue's jobs until it is stopped.
+    """Sends the events of a BullMQ queue's jobs to SQS, until `stop` is called.
 
     Attributes:
-        redis: Whether Redis answers.
-        sqs: Whether SQS takes messages. It counts as answering until a message fails.
+        redis: The state of Redis: whether it answers.
+        sqs: The state of SQS: whether it accepts messages. Until a message has failed, SQS is assumed to accept them.
     """
 
     def __init__(self, jobs: Jobs, send: Callable[[EventMessage], None], concurrency: int) -> None:
         """Store the arguments.
 
         Args:
-            jobs: The jobs.
-            send: Sends a message to SQS. It is called in threads, and raises an `OrchestratorError`: `InvalidEvent` if
-                SQS will never take this message.
-            concurrency: How many jobs are held at the same time, at most. Jobs that SQS does not take are held, too, so
-                no further jobs are taken then.
+            jobs: The queue's jobs.
+            send: Sends a message to SQS. It is called in threads. It raises `InvalidEvent` if SQS would never accept
+                the message, and another `OrchestratorError` if a later try may succeed.
+            concurrency: The largest number of jobs that the bridge takes before it has finished one of them. While SQS
+                is down, no job is finished, so the bridge takes no more than these.
         """
         self.redis, self.sqs = Service("Redis"), Service("SQS")
         self.sqs.worked()
@@ -48,7 +48,7 @@ class Bridge:
         self._held: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Send events until `stop` is called, and then finish or give back the jobs that are held."""
+        """Send events until `stop` is called. Then finish the jobs that were taken, or put them back into the queue."""
         tending = asyncio.create_task(self._jobs.tend())
         try:
             while not self._stopping.is_set():
@@ -60,7 +60,7 @@ class Bridge:
             await self._jobs.close()
 
     async def stop(self) -> None:
-        """Take no further job, and let `run` return within some 20 seconds."""
+        """Make the bridge take no more jobs, and make `run` return within about 20 seconds."""
         self._stopping.set()
         await self._jobs.stop_taking()
 
@@ -122,7 +122,7 @@ class Bridge:
             )
 
     async def _is_sent(self, message: EventMessage) -> bool:
-        """Send a message, and try until SQS has it or the bridge stops."""
+        """Send a message; after a failure, try again until the bridge stops. Return whether SQS accepted it."""
         tries = 0
         while True:
             try:
@@ -139,7 +139,13 @@ class Bridge:
                 return True
 
     async def _is_moved(self, move: Callable[[], Awaitable[None]]) -> bool:
-        """Move a job to another state, and try until Redis has done so or the bridge stops."""
+        """Change a job's state in Redis; after a failure, try again until the bridge stops.
+
+        Return whether the state was changed. It cannot be changed if the bridge has lost the job (see `JobLost`).
+
+        Args:
+            move: Requests the change, for example with `Jobs.complete`.
+        """
         tries = 0
         while True:
             try:

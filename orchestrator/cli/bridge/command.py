@@ -1,4 +1,4 @@
-"""The command `orchestrator bridge bullmq`: sends the events of a BullMQ queue's jobs to the waiting queue."""
+"""The command `orchestrator bridge bullmq`: sends the events of a BullMQ queue's jobs to the stack's waiting queue."""
 
 import argparse
 import asyncio
@@ -115,7 +115,9 @@ def _account(options: argparse.Namespace) -> Account:
 
 
 def _check(queue: Queue, found: Account) -> None:
-    """Fail now if no event could ever be sent.
+    """Check, before the first event is sent, that events can be sent to the SQS queue.
+
+    If AWS cannot be reached, only log a warning, because this may have passed when the first event is sent.
 
     Raises:
         ConfigurationError: The queue is a FIFO queue or does not exist, or there are no credentials.
@@ -164,7 +166,13 @@ async def _run(options: argparse.Namespace, jobs: "Jobs", queue: Queue) -> None:
 
 
 async def _check_redis(jobs: "Jobs") -> None:
-    """Fail now if Redis refuses the password. If it is not there yet, the bridge will wait for it."""
+    """Check Redis before the first job is taken, and log a warning if Redis may delete jobs when its memory is full.
+
+    If Redis cannot be reached, do nothing, because the bridge waits for Redis.
+
+    Raises:
+        ConfigurationError: Redis refuses the user or the password.
+    """
     from redis.exceptions import AuthenticationError, RedisError
 
     try:

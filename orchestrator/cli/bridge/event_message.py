@@ -17,7 +17,7 @@ from orchestrator.intake import message
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventMessage:
-    """An SQS message with an event.
+    """An SQS message that contains one event.
 
     Attributes:
         attributes: The message attributes, in the form that boto3's SQS client takes.
@@ -33,7 +33,8 @@ def convert(queue: str, job_id: str, timestamp: int, data: Any) -> EventMessage:
     """Convert a job to the message of its event.
 
     The event's id is the same each time that a job is converted, so the function recognises an event that was sent
-    twice. Redis numbers the jobs from 1 again after it has lost its data, so the id also has the job's timestamp.
+    twice. If Redis loses its data, BullMQ numbers the jobs from 1 again, so the event's id also contains the job's
+    timestamp.
 
     Args:
         queue: The name of the BullMQ queue.
@@ -42,7 +43,7 @@ def convert(queue: str, job_id: str, timestamp: int, data: Any) -> EventMessage:
         data: The job's data, decoded from JSON.
 
     Raises:
-        InvalidEvent: The job has no event that the function could handle.
+        InvalidEvent: The job's data is not an event that the function can handle.
     """
     if not isinstance(data, dict):
         raise InvalidEvent(f"its data is {json_type(data)}; it must be a JSON object with the event's type in `type`")
@@ -67,10 +68,15 @@ def convert(queue: str, job_id: str, timestamp: int, data: Any) -> EventMessage:
 
 
 def _check(body: str, texts: Mapping[str, str], timestamp: int) -> None:
-    """Read the message as the function will.
+    """Check a message in the same way as the function that will receive it.
+
+    Args:
+        body: The message's body.
+        texts: The values of the message attributes, by name.
+        timestamp: When the message counts as sent, in milliseconds since 1970.
 
     Raises:
-        InvalidEvent: The function would refuse it.
+        InvalidEvent: The function would refuse the message.
     """
     record = {
         "messageId": texts[message.ID_ATTRIBUTE],

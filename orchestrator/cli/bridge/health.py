@@ -1,7 +1,7 @@
 """Answers a container platform's health checks over HTTP.
 
-`/live` answers 200 as long as the process works; a platform that restarts what is unhealthy must ask there, because a
-restart does not bring Redis or SQS back. `/ready` answers 200 if both answer, and 503 otherwise.
+`/live` answers 200 while this process works. `/ready` answers 200 if Redis and SQS work, and 503 otherwise. A platform
+that restarts unhealthy containers must check `/live`, because a restart does not repair Redis or SQS.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ _STATUSES = {200: "OK", 404: "Not Found", 503: "Service Unavailable"}
 
 @asynccontextmanager
 async def serving(port: int | None, services: Sequence[Service]) -> AsyncIterator[None]:
-    """Serve `/live` and `/ready` on a port of every address, for the duration of the `async with` block.
+    """Serve `/live` and `/ready` on all network interfaces while the `async with` block runs.
 
     Args:
         port: The port; `None` serves nothing.
-        services: What `/ready` reports.
+        services: The services whose states `/ready` reports.
 
     Raises:
-        ConfigurationError: The port cannot be listened on.
+        ConfigurationError: The server cannot listen on the port.
     """
     if port is None:
         yield

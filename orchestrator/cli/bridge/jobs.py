@@ -1,7 +1,7 @@
 """Takes jobs off a BullMQ queue and finishes them, with the package `bullmq` (https://docs.bullmq.io/python).
 
-A job that is taken is locked in Redis, and the lock is renewed until the job is finished. The lock of a bridge that was
-killed expires. Each bridge looks for such jobs, and puts them back into the queue.
+A bridge that takes a job locks the job in Redis, and renews the lock until the job is finished. If the bridge is
+killed, the lock expires. Every bridge searches for jobs whose locks have expired, and puts them back into the queue.
 """
 
 import asyncio
@@ -25,14 +25,18 @@ _ANY_NUMBER = 2**31
 
 
 class JobLost(OrchestratorError):
-    """The job is no longer this bridge's: its lock has expired, or it was finished or removed."""
+    """This bridge no longer holds the job's lock: the lock has expired, or the job was finished or removed."""
 
 
 class _Worker(Worker):  # type: ignore[misc]  # bullmq has no types
     async def nextJobFromJobData(  # noqa: N802 (bullmq's name)
         self, job_data: Any = None, job_id: Any = None, limit_until: int = 0, delay_until: int = 0, token: Any = None
     ) -> Any:
-        """Convert a job. One that bullmq cannot read, for example because it is nested too deep, is to fail."""
+        """Convert a job from the form in which Redis stores it.
+
+        If bullmq cannot read the job, for example because its data is nested too deeply, return a job without data. Its
+        attribute `deferredFailure` says why it must fail.
+        """
         try:
             return await super().nextJobFromJobData(job_data, job_id, limit_until, delay_until, token)
         except (AttributeError, RecursionError, TypeError, ValueError) as error:
@@ -43,13 +47,13 @@ class _Worker(Worker):  # type: ignore[misc]  # bullmq has no types
 
 
 class Jobs:
-    """The jobs of one queue. Must be created while an event loop runs.
+    """The jobs of one BullMQ queue. Create it while an event loop runs.
 
-    Every coroutine that asks Redis raises redis-py's or the system's own exceptions if Redis cannot be used.
+    If Redis cannot be used, the coroutines raise exceptions of redis-py or `OSError`.
     """
 
     def __init__(self, redis_url: str, queue: str, lock_seconds: int) -> None:
-        """Store the arguments; nothing is sent yet.
+        """Store the arguments. No request is sent to Redis.
 
         Args:
             redis_url: The URL of the Redis server.
@@ -79,19 +83,25 @@ class Jobs:
         self._tokens = 0
 
     async def eviction_policy(self) -> str | None:
-        """Return which keys Redis evicts when its memory is full; BullMQ needs `noeviction`."""
+        """Return the setting `maxmemory-policy` of Redis: which keys it deletes when its memory is full.
+
+        BullMQ needs `noeviction`. Return `None` if Redis does not report the setting.
+        """
         policy: str | None = (await self._redis.info("memory")).get("maxmemory_policy")
         return policy
 
     async def tend(self) -> None:
-        """Renew locks, and put jobs of killed bridges back into the queue, until cancelled."""
+        """Until cancelled, keep renewing this bridge's locks, and put jobs of killed bridges back into the queue."""
         self._worker.lockManager.start()
         while True:
             await self._worker.runStalledJobsCheck()
             await asyncio.sleep(self._lock_seconds)
 
     async def take(self) -> Any | None:
-        """Lock the next job, and return it; `None` if there was none for some seconds, or after `stop_taking`."""
+        """Wait for the next job, lock it, and return it.
+
+        Return `None` if no job came for some seconds, or if `stop_taking` was called.
+        """
         self._tokens += 1
         job = await self._worker.getNextJob(f"{self._worker.id}:{self._tokens}")
         if job is not None:
@@ -99,7 +109,7 @@ class Jobs:
         return job
 
     async def stop_taking(self) -> None:
-        """Let a `take` that waits for a job return `None`."""
+        """Make a call of `take` that is waiting for a job return `None`."""
         await self._worker.pause(do_not_wait_active=True)
         # bullmq cancels its wait once. That may have no effect: redis-py sends with `asyncio.wait_for`, which before
         # Python 3.12 loses a cancellation that comes as the send ends.
@@ -108,34 +118,34 @@ class Jobs:
             await asyncio.sleep(0.05)
 
     async def complete(self, job: Any) -> None:
-        """Finish a job whose event was sent.
+        """Move a job to BullMQ's completed jobs.
 
         Raises:
-            JobLost: It is no longer this bridge's.
+            JobLost: This bridge no longer holds the job's lock.
         """
         await _moved(job, job.moveToCompleted(None, job.token))
 
     async def fail(self, job: Any, reason: str) -> None:
-        """Move a job to the failed ones, without another attempt.
+        """Move a job to BullMQ's failed jobs, without another attempt.
 
-        It stays in Redis even if it asks to be removed then, for else its event would be lost.
+        The job's option `removeOnFail` is ignored: the job stays in Redis, because its event would otherwise be lost.
 
         Raises:
-            JobLost: It is no longer this bridge's.
+            JobLost: This bridge no longer holds the job's lock.
         """
         job.opts.update(removeOnFail=False, stackTraceLimit=0)
         await _moved(job, job.moveToFailed(UnrecoverableError(reason), job.token))
 
     async def give_back(self, job: Any) -> None:
-        """Put a job back into the queue, to be taken at once. This does not count as one of its attempts.
+        """Put a job back into the queue, where any bridge can take it at once. This does not count as an attempt.
 
         Raises:
-            JobLost: It is no longer this bridge's.
+            JobLost: This bridge no longer holds the job's lock.
         """
         await _moved(job, job.moveToDelayed(_now(), job.token))
 
     def let_go(self, job: Any) -> None:
-        """Stop renewing a job's lock. An unfinished job comes back after the lock has expired."""
+        """Stop renewing a job's lock. If the job is unfinished, it returns to the queue after the lock has expired."""
         self._worker.lockManager.untrack_job(job.id)
 
     async def close(self) -> None:
