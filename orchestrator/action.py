@@ -25,10 +25,10 @@ class StartJob:
             well-formed name. If a variable is in `variables`, too, the value in `variables` is used.
         tenant_id: The tenant that the job is for. If this is `None`, the job is for the tenant that the event's detail
             names, if any.
-        follow: Whether to follow the run until it ends, and to publish an event about its ending. The type of that
-            event is the type of the consumer's event, with the suffix `_SUCCESS` or `_FAILURE`, unless the consumer
-            declares another (see `EndingEvent`). If one event starts two jobs, set `follow` to `False` for the second
-            job, so that only the ending of the first job is published.
+        follow: Whether this function checks the run until it ends, and then publishes an event about the ending. By
+            default, the published event has the type of the consumer's event, with the suffix `_SUCCESS` or `_FAILURE`;
+            a consumer may declare another type (see `EndingEvent`). If one event starts two jobs, set `follow` to
+            `False` for the second job, so that only the ending of the first job is published.
         slot: Name of a limit on concurrent runs. All runs with the same `slot` count towards the limit, whichever
             consumers start them. It requires `follow`.
         slots: The limit: how many runs with this `slot` may go on at the same time. At the limit, the event waits.
@@ -66,12 +66,16 @@ class SaveTenant:
 class UpdateTenant:
     """Change attributes of the tenant record.
 
-    If a later event has begun an operation for the tenant, nothing is changed. The consumer's remaining actions are
-    then performed only if `starts` is false, `status` is `None`, and the event's operation is not known (`Event.start`
-    is `None`).
+    If a later event has begun an operation for the tenant (see `SaveTenant`), nothing is changed, and the consumer's
+    remaining actions are not performed.
 
-    If neither `starts` nor `status` is set, and a later event has made a change of this kind to the record, nothing is
-    changed, but the consumer's remaining actions are performed.
+    A plain change is an `UpdateTenant` that neither begins an operation (`starts`) nor sets a status (`status`). In two
+    cases, a plain change is skipped, but the consumer's remaining actions are performed:
+
+    - A later event has made a plain change to the record. Changes of only the attribute `waitingFor` are exempt from
+      this rule.
+    - A later event has begun an operation, and it is not known which operation the action's event belongs to
+      (`Event.start` is `None`).
 
     Attributes:
         tenant_id: The tenant's id, which is the tenant record's key.
@@ -167,7 +171,7 @@ class FromAnswer:
 
     Attributes:
         member: Name of a member of the answer's JSON object. The `keeps` of an earlier `SendCallback` must contain this
-            name. If several do, the value from the latest of these callbacks is used.
+            name. If several callbacks keep a member with this name, the value from the latest of them is used.
     """
 
     member: str
@@ -212,7 +216,10 @@ class PublishEnding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRuns:
-    """Check the runs that are followed, and publish how they ended. Only built-in consumers return this action."""
+    """Check the started runs whose endings are not known yet, and publish the endings that the check finds.
+
+    Runs of jobs with `follow=False` are not checked. Only built-in consumers return this action.
+    """
 
 
 Following: TypeAlias = PublishEnding | SweepRuns
@@ -285,6 +292,6 @@ class Outcome(TypedDict, total=False):
 
 
 def repeated(outcome: Outcome) -> Outcome:
-    """Mark an outcome as that of an earlier delivery; for example, the status `started` becomes `already started`."""
+    """Change a status such as `started` to `already started`, because an earlier delivery performed the action."""
     status = outcome["status"]
     return outcome if status.startswith("already ") else {**outcome, "status": OutcomeStatus(f"already {status}")}

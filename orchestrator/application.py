@@ -45,7 +45,7 @@ class Ports(TypedDict):
         tiers: The source of tier details.
         tenants: The store of tenant records.
         records: The ledger's store.
-        line: Wakes events that wait; `None` if the ledger has no table.
+        line: Makes waiting events be delivered again; `None` if the ledger has no table.
         built_in: Functions that create the built-in builders, by the builder's name.
         builders: The registered builders, by name.
         events: Returns the client for the bus.
@@ -70,7 +70,7 @@ class Application:
 
     Attributes:
         registry: The registry of the consumers. Further consumers can be registered at any time.
-        ports: What the application was built with. Later changes have no effect.
+        ports: The settings, stores and clients that the application was built with. Changing them later has no effect.
         dispatcher: Runs the consumers.
     """
 
@@ -102,8 +102,8 @@ class Application:
         """Handle one invocation.
 
         Args:
-            event: An EventBridge event, an array of events from a custom event bus, or a batch of SQS messages. A
-                record of Lambda's failure destination stands for the event or array in it.
+            event: An EventBridge event, an array of events from a custom event bus, or a batch of SQS messages. If an
+                event or array is wrapped in a record that Lambda sent to a failure destination, it is unwrapped.
             context: Lambda's context object.
 
         Returns:
@@ -221,7 +221,7 @@ class Application:
         An event that came from a queue waits in that queue if the Lambda function schedules its retries.
 
         Args:
-            received: The event as it was received, which is what is sent.
+            received: The event as it was received. This event is sent to the waiting queue.
             event: The event as `Admission.admit` returned it.
             results: The results of the event's consumers.
 
@@ -353,7 +353,7 @@ def _raise_together(failure: str, errors: Sequence[Exception]) -> None:
 
 
 def _text(error: Exception) -> str:
-    """Describe an error for the log. Errors of other code may contain secrets, so only their class is named."""
+    """Describe an error for the log. Of another package's error, only the class is named: its text may hold secrets."""
     name = type(error).__name__
     if isinstance(error, ExceptionGroup):
         return str(error.message)

@@ -8,10 +8,12 @@ _HOSTS = {
 
 
 def console(arn: str) -> str | None:
-    """Return the address of the console in which the resource with an ARN is shown, for example `https://eu-west-1.…`.
+    """Return the address of the AWS console in a resource's region: `https://eu-west-1.console.aws.amazon.com`.
 
-    Return `None` if the console's host is not known for the resource's AWS partition. An example of such a partition is
-    `aws-iso`.
+    Return `None` if the console's host is not known for the AWS partition in the ARN, such as `aws-iso`.
+
+    Args:
+        arn: The resource's ARN.
     """
     _, partition, _, region, *_ = arn.split(":")
     host = _HOSTS.get(partition)

@@ -58,14 +58,13 @@ def aws_errors(
 
     Args:
         failure: Start of the error message, such as `tier 'BASIC' could not be read`.
-        rejected: The type of the error if AWS or the SDK refuses the request, for example because it is invalid. It is
-            used only for reasons that the entries `Unavailable` and `ConfigurationError` under `Raises` do not cover.
+        rejected: The type of the error for any other refusal, for example of an invalid request.
         role: Whose permissions the request needs, for the error message.
 
     Raises:
         Unavailable: AWS was unreachable, failed internally, or throttled the request.
         ConfigurationError: Credentials, permissions or a region are missing, or a resource does not exist.
-        OrchestratorError: AWS or the SDK refused the request for another reason. The error's type is `rejected`.
+        OrchestratorError: AWS or the SDK refused the request for any other reason. The error's type is `rejected`.
     """
     try:
         yield
@@ -94,12 +93,13 @@ def _from_answer(
 
 
 def raise_in_doubt(error: exceptions.ClientError, failure: str) -> None:
-    """Raise `Unavailable` if the SDK sent a request to start something more than once, and AWS refused the last try.
+    """Raise `Unavailable` if the SDK tried a request more than once, and AWS refused the last try.
 
-    The answer to an earlier try may have been lost, so the request may have been carried out.
+    AWS may have carried out an earlier try whose answer was lost, so the last answer does not show that nothing was
+    started.
 
     Args:
-        error: The error that the last try led to.
+        error: The error with which AWS refused the last try.
         failure: Start of the error message.
     """
     if error.response["ResponseMetadata"].get("RetryAttempts", 0) > 0:

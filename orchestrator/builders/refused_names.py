@@ -5,7 +5,8 @@ likely to have them: `REGION`, `NODE_COUNT`, `USER` and `WORKSPACE`. `NODE_ENV` 
 selects a mode and loads no code.
 
 A tier's attribute `allowedVariables` can list the names that events may set for the tier's jobs (see
-`orchestrator.stores.tiers`). The list in this module is then ignored, except for the family `OWN_FAMILY`.
+`orchestrator.stores.tiers`). The list in this module is then ignored, except for the names that begin with
+`ORCHESTRATOR_`: no event may set these.
 """
 
 from collections.abc import Mapping

@@ -58,7 +58,8 @@ class _Machine:
 class StepFunctions:
     """The builder for Step Functions. A job is a state machine, and a run is one of its executions.
 
-    An execution has the run id as its name, so it is found by its ARN, and no run is started twice.
+    The run id becomes the execution's name. Step Functions starts no second execution with a name that is in use, and
+    the execution's ARN can be computed from its name.
     """
 
     # A name stays in use for 90 days after the execution has ended, or for 30 days if the account wants less history.
@@ -76,8 +77,8 @@ class StepFunctions:
     def start(self, job: Job) -> Run:
         """Start an execution; see `Builder.start`.
 
-        The input is a JSON object with the job's variables. Step Functions returns a running execution again if name
-        and input are the same, and otherwise refuses a name that is in use. In both cases, no execution is started.
+        The input is a JSON object with the job's variables. If the execution exists already, Step Functions starts no
+        second one, and this method returns the existing execution.
 
         Raises:
             InvalidEvent: The job's variables are larger than the input of an execution may be.
@@ -120,7 +121,8 @@ class StepFunctions:
     def endings(self, jobs: Sequence[StartedJob]) -> dict[str, Ending]:
         """Look up how executions of one state machine ended; see `KnowsEndings.endings`.
 
-        Each execution takes a request of its own. Those for which there is no time left get no ending.
+        Each execution is looked up in a separate request. If the invocation's time runs out, the remaining executions
+        get no ending.
         """
         machine = _machine(jobs[0].name)
         endings: dict[str, Ending] = {}
@@ -171,14 +173,15 @@ class StepFunctions:
 def ending_of(arn: str, status: str, sent: str | None, output: str | None, error: str | None) -> Ending | None:
     """Return how an execution ended; `None` if it has not ended.
 
-    The variables are the scalar members of the input and the output, and the link to the execution as `BUILD_URL`.
+    `Ending.variables` has the scalar members of the input and the output, and the link to the execution as `BUILD_URL`.
 
     Args:
         arn: The execution's ARN.
-        status: Its status.
-        sent: Its input, as JSON.
-        output: Its output, as JSON.
-        error: The name of the error that ended it. The error's cause is left out of the reason, as it may be secret.
+        status: The execution's status, such as `FAILED`.
+        sent: The execution's input, as JSON.
+        output: The execution's output, as JSON.
+        error: The name of the error that ended the execution, if any. It becomes part of `Ending.reason`. The error's
+            cause does not, because it may be secret.
     """
     if status not in _ENDED:
         return None
@@ -191,10 +194,12 @@ def ending_of(arn: str, status: str, sent: str | None, output: str | None, error
 
 
 def variables_in(text: str | None) -> dict[str, str]:
-    """Return, as texts, the scalar members of a JSON object whose names are those of variables.
+    """Return the scalar members of a JSON object as texts, by name.
+
+    Members whose names are not well-formed names of variables are left out (see `is_name`).
 
     Args:
-        text: The input or the output of an execution. If it is not a JSON object, there are no variables.
+        text: The input or the output of an execution. If it is not a JSON object, the result is empty.
     """
     try:
         members = read_json(text or "null")

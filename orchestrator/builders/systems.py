@@ -57,9 +57,8 @@ class BuildSystem:
 
     Attributes:
         name: The builder's name.
-        covers: For an event younger than this, `start` needs no search by `find` first. It is the builder's attribute
-            `covers`, or 30 seconds if the builder has none (see `RecognisesRepeats`).
-        can_be_followed: Whether the builder has a method `endings`, without which its runs cannot be followed.
+        covers: The builder's attribute `covers` (see `RecognisesRepeats`), or 30 seconds if the builder has none.
+        can_be_followed: Whether the builder has a method `endings`. Without it, nobody can look up how a run ended.
     """
 
     def __init__(self, name: str, builder: Builder) -> None:
