@@ -69,8 +69,8 @@ class Consumer:
         takes_context: Whether the function has a second parameter.
         ending: The event that reports how a job of the consumer ended, or that the job could not be started. With
             `None`, the ending is reported in the default form, and a job that could not be started is not reported.
-        leads_to: What may follow from this consumer, such as the types of published events. Only the commands
-            `orchestrator routes` and `orchestrator schema` use this.
+        leads_to: The effects that this consumer may have in addition to the events of `ending`: types of events, or
+            texts such as `status webhook`. Only the commands `orchestrator routes` and `orchestrator schema` use this.
     """
 
     name: str

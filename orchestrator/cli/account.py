@@ -115,7 +115,9 @@ def add_options(parser: argparse.ArgumentParser) -> None:
 
 
 def opened(options: argparse.Namespace) -> Account:
-    """Return the account, with the settings of the stack that `--stack` names or, by default, of this shell.
+    """Return the account, with the settings of the stack that `--stack` names.
+
+    Without `--stack`, the settings come from this shell's environment.
 
     Raises:
         ConfigurationError: The stack does not exist or may not be read, or a setting is invalid.

@@ -33,7 +33,7 @@ def positive(text: str) -> int:
     """Convert an argument to an integer of at least 1.
 
     Raises:
-        ArgumentTypeError: The argument is anything else.
+        ArgumentTypeError: The argument is not such an integer.
     """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!a} is not a whole number of at least 1")

@@ -29,8 +29,8 @@ Models = Mapping[str, Sequence[TypeAdapter[Any]]]
 class EndingDetail(BaseModel):
     """The detail of an event that the handler publishes about the ending of a run, or about a job that never starts.
 
-    In addition to the properties that this schema declares, the detail has the job's variables, or what the consumer
-    declares in their place.
+    In addition to the properties that this schema declares, the detail has the job's variables. If the consumer has
+    its own function `EndingEvent.detail`, the result of this function replaces the variables.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -49,13 +49,14 @@ class EndingDetail(BaseModel):
 def models_of(registry: Registry) -> Models:
     """Return, for each event type, the models that an event's detail must fit.
 
-    The event types are those that the registry's consumers take, and those of the events that the consumers can cause.
-    A type that consumers take has the models in their annotations. Any other type has its model in `DETAIL_MODELS`. If
-    `DETAIL_MODELS` has none, an event about an ending or a failure has the model `EndingDetail`. A type without a known
-    model has an empty sequence.
+    The result has two groups of event types:
 
-    If a consumer leads to `ENDINGS`, the result also has the key `ENDINGS`, which stands for the event types of all
-    jobs' endings.
+    - The types that the registry's consumers take. Their models are in the consumers' annotations.
+    - The other types of events that the consumers can cause. Their models are in `DETAIL_MODELS`. If a type is missing
+      there, but its events report the ending of a job, its model is `EndingDetail`.
+
+    A type without a known model has an empty sequence. If `ENDINGS` is in a consumer's `leads_to`, the result also has
+    the key `ENDINGS`, which stands for the events about the endings of all jobs.
     """
     models: dict[str, list[TypeAdapter[Any]]] = {}
     for consumer in registry:
@@ -90,7 +91,7 @@ def schemas_of(models: Models, reference: str) -> tuple[dict[str, dict[str, Any]
     """Return the JSON schema of each event type's detail, and the definitions that the schemas refer to.
 
     Args:
-        models: What `models_of` returned.
+        models: The models by event type, as `models_of` returns them.
         reference: Template of the `$ref` values, such as `#/$defs/{model}`. `{model}` is replaced by the name of the
             definition.
 

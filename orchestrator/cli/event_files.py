@@ -24,7 +24,7 @@ class EventFile:
     Attributes:
         name: The file's name as on the command line. If the command line names a folder, the file's path.
         event: The JSON in the file.
-        error: Why the file could not be read; `None` if it could.
+        error: Why the file could not be read; `None` if it was read.
     """
 
     name: str
@@ -49,7 +49,7 @@ def _loaded(name: str) -> EventFile:
 
 
 def find(names: Sequence[str]) -> list[str]:
-    """Replace each folder by the paths of its `.json` files. Other names, and `-` for standard input, stay as they are.
+    """Replace each folder by the paths of the `.json` files directly in it. Return other names, and `-`, unchanged.
 
     Raises:
         InvalidEvent: A folder has no `.json` file.
@@ -69,6 +69,9 @@ def find(names: Sequence[str]) -> list[str]:
 
 def read(file: str) -> Any:
     """Read the JSON in an event file. The file is UTF-8, or UTF-16 with a byte-order mark.
+
+    Args:
+        file: The file's path, or `-` for standard input.
 
     Raises:
         InvalidEvent: The file cannot be read, or is not JSON.

@@ -1,8 +1,11 @@
 """Reads messages of the failure queue: which events they contain, why these failed, and how to send them again.
 
-The queue receives an event that a rule of EventBridge could not deliver; a record from Lambda about a failed
-invocation; a record from a custom event bus with the ids of undelivered events; and messages that this function
-(`orchestrator.intake.redelivery`) or SQS has moved from another queue.
+The queue receives four kinds of messages:
+
+- An event that a rule of EventBridge could not deliver.
+- A record from Lambda about a failed invocation.
+- A record from a custom event bus, with the ids of events that the bus could not deliver.
+- A message that this function (see `orchestrator.intake.redelivery`) or SQS has moved here from another queue.
 """
 
 from collections.abc import Mapping
@@ -34,12 +37,13 @@ class FailedEvent:
     If a message holds several events (see `orchestrator.intake.envelopes`), each has its own `FailedEvent`.
 
     Attributes:
-        reason: Why the event failed: the error's class name, the `ERROR_CODE` from an EventBridge rule, the
-            `condition` in Lambda's record of the invocation, or `UNKNOWN`.
+        reason: Why the event failed: the error's class name, the error code from an EventBridge rule or custom event
+            bus, the `condition` in Lambda's record of the invocation, or `unknown`.
         text: The error's text, if it is known to be safe to show.
         event: The EventBridge event, or only its id and time if a custom event bus could not deliver it; `None` if the
             message has no event.
-        payload: What to send to the function to redrive the event; `None` if the event cannot be sent.
+        payload: The payload with which the function must be invoked to handle the event again; `None` if the event
+            cannot be sent.
         obstacle: Why the event cannot be sent, and what to do instead; empty if it can be sent.
         sent: The message's `SentTimestamp`, in milliseconds since 1970. If SQS itself moved the message here, this is
             the time at which the message was sent to the queue that it came from.
@@ -140,7 +144,11 @@ def read(received: Mapping[str, Any], url: str) -> list[FailedEvent]:
 
 
 def _known(failed: Any) -> Mapping[str, Any]:
-    """Return the id and the time of an event that a custom event bus could not deliver."""
+    """Return the id and the time of an event that a custom event bus could not deliver.
+
+    Args:
+        failed: The event's entry in the `failedMessages` of the bus's record.
+    """
     return {"id": failed.get("eventId"), "time": failed.get("timestamp")} if isinstance(failed, dict) else {}
 
 

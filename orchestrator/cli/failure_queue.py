@@ -34,12 +34,12 @@ class FailureQueue:
 
     @contextmanager
     def received(self, limit: int) -> Iterator[list[FailedEvent]]:
-        """Receive up to `limit` messages, hide them from others, and yield their events, the oldest first.
+        """Receive up to `limit` messages, hide them from other receivers, and yield their events, the oldest first.
 
         A message may hold several events.
 
         After the `with` block, the messages that were not deleted are made visible again. If that fails, or if the
-        process is killed, they stay hidden for five minutes after they were received, or for as long as `keep_hidden`
+        process is killed, they become visible five minutes after they were received, or at the time that `keep_hidden`
         has set.
         """
         found: dict[str, list[FailedEvent]] = {}
@@ -54,11 +54,15 @@ class FailureQueue:
                 print(f"orchestrator: {type(error).__name__}: {error}", file=sys.stderr)
 
     def keep_hidden(self, events: Sequence[FailedEvent], seconds: int) -> None:
-        """Hide the messages of events that `received` has yielded from others, for `seconds` from now on."""
+        """Keep messages hidden from other receivers for `seconds` from now on.
+
+        Args:
+            events: Events that `received` has yielded. Their messages are hidden.
+        """
         self._hide([*{failed.message_id: failed for failed in events}.values()], seconds)
 
     def delete(self, failed: FailedEvent) -> None:
-        """Delete the message that holds an event, with any other events in the message."""
+        """Delete the message that holds an event. Any other events in the message are deleted, too."""
         with aws_errors(f"message {failed.message_id} could not be deleted", role=YOUR_ROLE):
             self._client.delete_message(QueueUrl=self._url, ReceiptHandle=failed.receipt)
         self._deleted.add(failed.message_id)

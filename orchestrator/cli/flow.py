@@ -24,7 +24,7 @@ def following_types(registry: Registry) -> list[str]:
     """Return the types of all events that can follow from a registry's consumers.
 
     A text in a consumer's `leads_to` counts as an event type if it has no space, or if a consumer of the registry takes
-    or declares events of that type.
+    events of that type or declares it in an `EndingEvent`.
     """
     known = {event_type for consumer in registry for event_type in (*consumer.types, *consumer.ending_types)}
     texts = dict.fromkeys(text for consumer in registry for text in follows(consumer))
@@ -34,7 +34,7 @@ def following_types(registry: Registry) -> list[str]:
 def condition(consumer: Consumer) -> str | None:
     """Describe the condition of a consumer: the name of the function, or the expression of a lambda.
 
-    If the expression cannot be read from the source, its place is taken by the lambda's qualified name, such as
+    If the expression cannot be read from the source, the lambda's qualified name is returned instead, such as
     `register.<locals>.<lambda>`. Return `None` if the consumer has no condition.
     """
     if consumer.when is None:
@@ -53,7 +53,7 @@ def conditions_of(handler: object) -> dict[str, str]:
 
 
 def name_of(function: object) -> str:
-    """Return the qualified name of a function; for any other callable, that of its class."""
+    """Return the qualified name of a function. For any other callable, return the qualified name of its class."""
     return getattr(function, "__qualname__", None) or type(function).__qualname__
 
 

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 def follow(options: argparse.Namespace) -> int:
-    """Run the handler on event files and on all events that follow from them, and print each step (the story).
+    """Run the handler on event files and on all events that follow from them, and print each step.
 
-    - With `--quiet`, standard output gets the handler's answers, and the story is not printed.
-    - Otherwise, if standard output is a terminal, it gets the story, and the answers are not printed.
-    - Otherwise, standard output gets the answers, and standard error gets the story.
+    - With `--quiet`, standard output gets the handler's answers, and the steps are not printed.
+    - Otherwise, if standard output is a terminal, it gets the steps, and the answers are not printed.
+    - Otherwise, standard output gets the answers, and standard error gets the steps.
 
     Args:
         options: The options of `orchestrator invoke`.
@@ -78,7 +78,7 @@ def _check(failing: Collection[str], world: "World") -> None:
 
 
 def _ignore(answer: Any) -> None:
-    """Print nothing, because the story is shown instead of the answers."""
+    """Print nothing, because the terminal shows each step instead of the handler's answers."""
 
 
 def _print_failure(debug: bool, error: Exception, file: str) -> None:

@@ -1,4 +1,4 @@
-"""Invokes the deployed function, and finds out from its answer whether an event was handled."""
+"""Invokes the deployed function, and reads from its answer whether it handled the event."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,12 @@ _NETWORK_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Whether the function handled an event, and a text: what the consumers did, or why the event failed."""
+    """The function's answer to one event.
+
+    Attributes:
+        is_handled: Whether the function handled the event.
+        text: The outcomes of the consumers; or, if the event was not handled, the reason.
+    """
 
     is_handled: bool
     text: str

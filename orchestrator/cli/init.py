@@ -64,7 +64,8 @@ def _init(options: argparse.Namespace) -> int:
 def _existing(folder: Path, files: Iterable[Path]) -> list[str]:
     """Return the existing paths that prevent writing the project, relative to `folder`.
 
-    These are symbolic links, anything in the place of a file, and anything but a folder in the place of a folder.
+    A path prevents it if the path is a symbolic link, if the project has a file there, or if the project has a folder
+    there and the path is not a folder.
 
     Args:
         folder: The project's folder.

@@ -133,11 +133,11 @@ def _handle(files: Sequence[EventFile], report: "Report", options: argparse.Name
 
 @contextlib.contextmanager
 def _surroundings(options: argparse.Namespace) -> "Iterator[tuple[Surroundings | None, str | None]]":
-    """Set up this process's environment as the options say, for the duration of the `with` block.
+    """Within the `with` block, make this process use emulated services or a real AWS account, as the options request.
 
     Yields:
-        With emulated AWS services, the emulated Jenkins and control plane, and `None`. Otherwise, `None`, and where the
-        settings for the real services come from, as words for a message.
+        A pair. For emulated services: the emulated Jenkins and control plane, and `None`. For a real AWS account:
+        `None`, and a text for messages that says where the settings come from.
     """
     from orchestrator.local import environment
 
@@ -154,10 +154,12 @@ def _surroundings(options: argparse.Namespace) -> "Iterator[tuple[Surroundings |
 
 @contextlib.contextmanager
 def _real_account(options: argparse.Namespace) -> Iterator[str]:
-    """Check the account's credentials, and set the environment variables of the stack that the options name, if any.
+    """Check the AWS credentials, and set the environment variables of the function in the stack that `--stack` names.
+
+    Without `--stack`, the environment variables stay as they are.
 
     Yields:
-        Where the settings come from, as words for a message.
+        A text for messages that says where the settings come from.
     """
     account = opened(options)
     account.check_credentials()

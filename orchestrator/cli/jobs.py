@@ -1,4 +1,4 @@
-"""The command `orchestrator jobs`: lists the open jobs, and the tenants with an event whose job cannot start yet."""
+"""The command `orchestrator jobs`: lists jobs that have not ended, and tenants whose job cannot be started yet."""
 
 import argparse
 import sys

@@ -61,8 +61,8 @@ def load_registry(place: str) -> Registry:
 def load_application(place: str) -> "Application":
     """Import a handler, and return it without the decorators around it.
 
-    If `place` names a registry, or a handler that `create_handler` did not create but that has a `registry`, a handler
-    for that registry is created. Its settings are read from environment variables.
+    If `place` names a registry, or any other object with an attribute `registry`, a handler for that registry is
+    created. Its settings are read from environment variables.
 
     Args:
         place: See `load`.

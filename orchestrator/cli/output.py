@@ -82,7 +82,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | None]], st
 
 @contextmanager
 def log_to(stream: TextIO | None) -> Iterator[None]:
-    """Within the `with` block, write standard output, where the handler logs, to `stream`; `None` discards it."""
+    """Within the `with` block, redirect standard output, to which the handler logs, to `stream`; `None` discards it."""
     with ExitStack() as stack:
         log = stream or stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
         stack.enter_context(redirect_stdout(log))

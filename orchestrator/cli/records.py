@@ -27,21 +27,28 @@ class LedgerTable:
         self._client = account.dynamodb
 
     def open_jobs(self) -> list[Record]:
-        """Read the records of all followed runs (see `Prepared.follow`), in the order of their jobs' requests."""
+        """Read the records of the runs that the function still checks, in the order of the times of their events."""
         keys = self._ids(OPEN_JOBS, "openJob", OPEN)
         return _in_order(self.read(keys).values())
 
     def of_tenant(self, tenant_id: str) -> list[Record]:
-        """Read the records of a tenant's jobs, in the order in which the jobs were requested."""
+        """Read the records of a tenant's jobs, in the order of the times of their events."""
         keys = self._ids(BY_TENANT, "tenantId", tenant_id)
         return _in_order(self.read(keys).values())
 
     def gate(self, key: str) -> Mapping[str, Any]:
-        """Read the item of a gate (see `orchestrator.ledger.gate`). The result is empty if there is no item."""
+        """Read the item of a gate, which limits concurrent runs (see `orchestrator.ledger.gate`).
+
+        Return an empty mapping if the gate has no item.
+        """
         return self._items([key]).get(key, {})
 
     def holder(self, tenant_id: str) -> str | None:
-        """Return the id of the event that began the operation in the tenant's lock; `None` if the lock has no runs."""
+        """Return the id of the event whose runs make the tenant's other jobs wait; `None` if there are no such runs.
+
+        The runs are in the tenant's lock (see `orchestrator.ledger.gate`). If they belong to a later event of an
+        operation, such as a deployment after a provisioning, the event that began the operation is returned.
+        """
         lock = self.gate(lock_key(tenant_id))
         return lock.get("operation", {}).get("S") if runs_in(lock) else None
 
@@ -117,7 +124,7 @@ class TenantTable:
     def get(self, tenant_id: str) -> dict[str, Any] | None:
         """Read a tenant's record; `None` if the tenant has no record.
 
-        If the record has `planConfig.tier`, the result has it as `tier`.
+        If the record contains `planConfig.tier`, its value is returned as `tier`.
         """
         with aws_errors(f"table {self._table} could not be read", role=YOUR_ROLE):
             item = self._client.get_item(

@@ -1,4 +1,4 @@
-"""The command `orchestrator redrive`: sends events of the failure queue to the function again."""
+"""The command `orchestrator redrive`: invokes the function again with events from the failure queue."""
 
 import argparse
 import sys
@@ -107,7 +107,7 @@ def _function(options: argparse.Namespace, account: Account) -> "DeployedFunctio
 
 
 def _chosen(events: Sequence["FailedEvent"], options: argparse.Namespace) -> list["FailedEvent"]:
-    """Return the events that the options name, with all other events of their messages.
+    """Return the events that the options select, and all other events in the same messages.
 
     Raises:
         ConfigurationError: No event and no message has one of the ids.
@@ -132,9 +132,16 @@ def _is_named(failed: "FailedEvent", options: argparse.Namespace) -> bool:
 def _send_all(
     queue: "FailureQueue", function: "DeployedFunction", ids: Collection[str], options: argparse.Namespace
 ) -> list[dict[str, Any]]:
-    """Receive the messages again, and send the events of those messages whose ids are in `ids`.
+    """Receive the messages of the failure queue again, and send the events of the selected messages to the function.
 
-    The messages were visible while the person was asked, so another process may have received some of them.
+    The messages were visible while the user was asked to confirm, so another process may have received some of them.
+
+    Args:
+        ids: The ids of the selected messages.
+
+    Returns:
+        For each event, and for each message that is gone, a dictionary with the result. Its key `redriven` says whether
+        the function handled the event.
     """
     from orchestrator.cli.function import Answer
 

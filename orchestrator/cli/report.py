@@ -23,7 +23,7 @@ class Report:
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
-        """Choose the streams.
+        """Choose the streams to print to.
 
         Args:
             options: The options of `orchestrator invoke`.
@@ -45,12 +45,12 @@ class Report:
             self._lines.print(f"event {summary.cut(messages.type_of(file.event))}, from {shown_file(file.name)}")
 
     def answered(self, file: EventFile, answer: Any, results: Sequence[Result]) -> None:
-        """Report that the handler has answered.
+        """Print the handler's answer, a summary of the results, or both, as the options request.
 
         Args:
             file: The event's file.
             answer: The handler's answer.
-            results: The results that the function has logged.
+            results: The results of the event's consumers, which the handler has logged.
         """
         if self._answers is not None:
             print_json(answer, self._answers)
@@ -67,13 +67,17 @@ class Report:
         self._counts["failed" if has_failed else "not taken" if untaken else "waiting" if waits else "handled"] += 1
 
     def failed(self, file: EventFile, error: Exception, results: Sequence[Result] = ()) -> None:
-        """Report that a file or its event could not be handled, and what the event's other consumers did."""
+        """Report that a file could not be read, or that the handler raised an error for its event.
+
+        Args:
+            results: The results that the handler logged before it raised the error.
+        """
         self._report(results)
         print_failure(error, debug=self._options.debug, file=file.name)
         self._counts["failed"] += 1
 
     def end(self) -> None:
-        """Report, if there are several files, how many of them were handled, wait or failed."""
+        """If there are several files, report how many were handled, wait, were not taken by a consumer, or failed."""
         total = self._counts.total()
         if self._lines is not None and total > 1:
             counts = ", ".join(f"{number} {status}" for status, number in self._counts.most_common())
@@ -84,8 +88,8 @@ class Report:
 
         Args:
             recording: The events and builds.
-            surroundings: The emulated services. `None` for real services; values are then not shown, because they may
-                be secret.
+            surroundings: The emulated services. `None` if real services were used. Their values may be secret, so no
+                values are printed then.
         """
         if self._details is not None:
             if surroundings is not None:

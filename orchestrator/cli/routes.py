@@ -59,7 +59,7 @@ class Route(TypedDict):
 
 
 def routes(registry: Registry) -> list[Route]:
-    """Return one route for each event type of each consumer in the registry."""
+    """Return a route for each pair of a consumer in the registry and an event type that the consumer takes."""
     return [
         Route(
             eventType=event_type,

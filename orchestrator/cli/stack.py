@@ -66,7 +66,7 @@ def describe(cloudformation: Any, name: str) -> Description:
         name: The stack's name or ARN.
 
     Raises:
-        ConfigurationError: The stack does not exist, or lacks the output with the ARN of the function.
+        ConfigurationError: The stack does not exist, or has no output with the function's ARN.
         ClientError: AWS refused the request for another reason.
     """
     from botocore.exceptions import ClientError

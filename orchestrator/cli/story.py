@@ -24,9 +24,9 @@ _DEPLOYMENT_POSITION = 1
 
 
 def related(record: Record) -> dict[str, str]:
-    """Return the ids of the ledger's records about the actions that follow a run. The ledger may lack these records.
+    """Return the ids of the ledger's records about the events and the webhook that follow the end of a run.
 
-    The ids are computed from the run's record, because the ledger's index by tenant contains only records of jobs.
+    The ids are computed, because no index of the ledger finds these records. The ledger may not have all of them.
 
     Returns:
         A dictionary with these keys:
@@ -58,7 +58,7 @@ def story(
     """Return the steps of what happened to a tenant, in order.
 
     Args:
-        tenant: The tenant's record, with its public attributes only.
+        tenant: The tenant's record, without attributes that may be secret; `None` if the tenant has no record.
         runs: The records of the tenant's jobs.
         others: The records of the actions that followed these runs, by id (see `related`).
         memory: How long the ledger keeps a record. The times of steps are computed from this and from the time at
@@ -134,8 +134,8 @@ def _steps_of_record(tenant: Mapping[str, Any], sent: set[str], holder: str | No
 
     Args:
         tenant: The tenant's record.
-        sent: The reasons in the webhook steps from the ledger. If the record repeats one of these reasons, there is a
-            step for its webhook already. A webhook that was never sent is only in the record.
+        sent: The reasons for failure in the webhook steps that were read from the ledger. If the tenant's record
+            contains one of these reasons, it is about the same webhook, so no second step is yielded.
         holder: See `LedgerTable.holder`.
     """
     if tenant.get("status"):
@@ -157,7 +157,8 @@ def _steps_of_record(tenant: Mapping[str, Any], sent: set[str], holder: str | No
 def job_status(run: Record) -> str:
     """Return a run's status: `being started`, `in doubt`, `running`, `SUCCESS`, `FAILURE` or `started, not followed`.
 
-    `in doubt` means that the run may or may not have been started. A run that is not followed is not checked.
+    `in doubt` means that it is not known whether the run was started. `started, not followed` means that the function
+    does not check whether the run has ended.
     """
     if run.ending is not None:
         return str(run.ending)
@@ -184,7 +185,7 @@ def _step(at: str | None, step: str, **known: Any) -> Step:
 def _append(steps: list[tuple[str, Step]], chain: Iterable[Step], last: str = "") -> None:
     """Add steps whose order must be kept when all steps are sorted by time.
 
-    Each step is sorted by its own time. A step that has no time, or a time before that of the previous step, is sorted
+    Each step is sorted by its own time. If a step has no time, or an earlier time than the previous step, it is sorted
     by the time of the previous step.
 
     Args:

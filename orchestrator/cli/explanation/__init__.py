@@ -32,10 +32,12 @@ HANDLED, WAITS, FAILS = "handled", "waits", "fails"
 
 
 def explain(application: Application, raw: Any) -> list[dict[str, Any]]:
-    """Explain each event in a payload as if it came alone.
+    """Explain what a handler would do with each event in a payload.
+
+    An event of an array or batch is explained as if the other events did not exist.
 
     Args:
-        application: The handler. It is not called; its ports are only read.
+        application: The handler. It is not called; only its settings, stores and clients are used.
         raw: What Lambda would pass to the handler: an event, an array of events, or a batch of SQS messages.
 
     Returns:
@@ -132,7 +134,7 @@ class Explainer:
         return is_about_run(received, self._application.registry)
 
     def _run(self, received: Event[Mapping[str, Any]]) -> dict[str, Any] | None:
-        """Return what the ledger has about the run that an event names; `None` if the event is not about a run."""
+        """Return what the ledger has stored about the run that an event reports on; `None` if it reports on no run."""
         run_id = named_run(received) if self._is_about_run(received) else None
         return None if run_id is None else self._known.of_run(run_id)
 
@@ -208,7 +210,7 @@ def _error(error: OrchestratorError) -> dict[str, Any]:
 
 
 def _waits_for(result: ConsumerResult) -> str | None:
-    """Return what the consumer's job would have to wait for, even if the event cannot wait."""
+    """Return why the consumer's job cannot be started yet, such as a full build queue; `None` if nothing delays it."""
     if result.is_waiting:
         return result.outcomes[-1]["reason"]
     return None if result.waits_for is None else str(result.waits_for)

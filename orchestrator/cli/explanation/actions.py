@@ -33,7 +33,7 @@ FAILS, NOT_REACHED = "fails", "not reached"
 
 
 def explained(rehearsal: Rehearsal, watched: Watched, result: ConsumerResult, known: Knowledge) -> list[dict[str, Any]]:
-    """Explain the actions of a consumer, in order."""
+    """Explain each action of a consumer, in the order in which the actions would be performed."""
     actions = [action for action in watched.actions or () if is_action(action, rehearsal.performers)]
     prepared = [_prepared(rehearsal, watched, action, place) for place, action in enumerate(actions)]
     refused = next((place for place, one in enumerate(prepared) if isinstance(one, OrchestratorError)), None)
@@ -46,7 +46,7 @@ def explained(rehearsal: Rehearsal, watched: Watched, result: ConsumerResult, kn
 
 
 def failure_outcome(result: ConsumerResult) -> Outcome | None:
-    """Return the outcome of publishing the consumer's failure; `None` if the failure is not published."""
+    """Return the outcome of the event that reports the consumer's failure; `None` if no such event is published."""
     return next((outcome for outcome in result.outcomes if "error" in outcome), None)
 
 
@@ -69,8 +69,8 @@ def _fates(result: ConsumerResult, actions: int, refused: int | None) -> Sequenc
     Args:
         result: The consumer's result.
         actions: The number of the consumer's actions.
-        refused: The index of the first action that could not be prepared; `None` if all could. If one could not, no
-            action is performed.
+        refused: The index of the first action that could not be prepared. Then none of the consumer's actions is
+            performed. `None` if all actions were prepared.
     """
     waits = next((one for one in result.outcomes if one["status"] is OutcomeStatus.WAITING), None)
     performed = [one for one in result.outcomes if "error" not in one and one is not waits]
@@ -91,7 +91,7 @@ def _fate(outcome: Outcome) -> dict[str, Any]:
 
 
 def _described(action: Any, fate: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe an action by its own attributes."""
+    """Describe an action by those of its attributes that may be shown, with the attribute names of the JSON output."""
     match action:
         case StartJob():
             return {"builder": action.builder, "name": action.name}
@@ -180,7 +180,7 @@ def _name_from(watched: Watched, action: StartJob) -> str:
 
 
 def tier_from(rehearsal: Rehearsal, watched: Watched, name: str) -> str:
-    """Return where the name of a tier comes from: the event, a tenant record or the consumer's code."""
+    """Return where a consumer got the name of a tier from: the event, a tenant record or the consumer's own code."""
     detail = rehearsal.event.detail
     if name in (find_tier(detail), detail.get("tier")):
         return values.EVENT

@@ -25,7 +25,7 @@ class Knowledge:
     """What is stored about an event's actions and its tenant.
 
     Attributes:
-        ports: The handler's stores and clients (see `Ports`), which are only read.
+        ports: The handler's stores and clients (see `Ports`). They are only used to read.
         table: The ledger's table; `None` if the ledger has none.
     """
 
@@ -64,7 +64,11 @@ class Knowledge:
         return {"tenantId": tenant_id, "hasRecord": True, **shown, **tier}
 
     def of_lock(self, tenant_id: str) -> dict[str, Any] | None:
-        """Return the runs in the tenant's lock, and the id of the event that began their operation; `None` if none."""
+        """Return the runs that keep other jobs of the tenant waiting, and the id of the event that led to these runs.
+
+        The ledger stores these runs in the tenant's lock (see `orchestrator.ledger.gate`). If there are none, return
+        `None`.
+        """
         if self.table is None or not _is_key(tenant_id):
             return None
         lock = self.table.gate(lock_key(tenant_id))

@@ -22,12 +22,12 @@ _OF_ACTIONS: Mapping[str, tuple[str, ...]] = {
 def that_mattered(rehearsal: Rehearsal, explanation: Mapping[str, Any], settings: Settings) -> dict[str, str | None]:
     """Return the settings that affect how an event would be handled, by name, in the order of `Settings`.
 
-    They are the settings that the event's consumers have read, and those on which the checks of the event and its
-    actions depend. A setting that is not set has the value `None`.
+    The result contains the settings that the event's consumers have read, and the settings that are used to check the
+    event and to perform its actions. A setting that is not set has the value `None`.
 
     Args:
         rehearsal: The rehearsal of the event.
-        explanation: The explanation so far. It must have `isAboutRun` and `consumers`.
+        explanation: The explanation of the event, with at least the keys `isAboutRun` and `consumers`.
         settings: The handler's settings.
     """
     found = {"REQUIRE_RUN_ID", "IDEMPOTENCY_TABLE"} if explanation["isAboutRun"] else set()

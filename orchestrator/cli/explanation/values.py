@@ -52,13 +52,13 @@ def _shown(name: str, given: Any, text: str, source: str) -> str | None:
     - A variable that this package sets is always shown.
     - Any other variable is hidden if its name sounds secret, or if its value is a collection.
     - Booleans and short numbers are shown.
-    - Any other value is shown only if it comes from the tier. Of an address, only scheme, host and port are shown.
+    - Any other value is shown only if it comes from the tier. If it is a URL, only scheme, host and port are shown.
 
     Args:
         name: The variable's name.
-        given: The value as the action has it.
+        given: The value in the action, before it is converted to text.
         text: The value as the job gets it.
-        source: Where the value comes from.
+        source: Where the value comes from, such as `tier`.
     """
     if source == FUNCTION:
         return cut(text)
@@ -70,7 +70,7 @@ def _shown(name: str, given: Any, text: str, source: str) -> str | None:
 
 
 def without_path(text: str) -> str:
-    """Replace everything after an address's host and port with an ellipsis. Return any other text unchanged."""
+    """Replace everything after a URL's host and port with an ellipsis. Return any other text unchanged."""
     if "://" not in text:
         return text
     try:

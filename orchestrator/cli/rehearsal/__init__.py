@@ -1,1 +1,1 @@
-"""Runs a handler on an event without changing anything: replaces each part that would act by one that only reads."""
+"""Runs a handler on an event without side effects: stores, clients and builders are replaced by read-only ones."""

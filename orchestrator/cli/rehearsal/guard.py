@@ -1,4 +1,4 @@
-"""Stops this process's AWS clients from changing anything, and records requests that got no proper answer."""
+"""Prevents this process's AWS clients from changing anything, and records requests that were denied or not answered."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ _FAILURE = "the event cannot be explained"
 
 
 class WouldWrite(Exception):
-    """A request that could change something was not sent."""
+    """A request was not sent, because it could change something."""
 
 
 class Guard:
@@ -29,8 +29,8 @@ class Guard:
     def checked(self) -> Iterator[None]:
         """Raise an error at the end of the `with` block if a request was denied, was not sent, or failed temporarily.
 
-        For the function itself, the request might succeed, so the block's result may be wrong. The error replaces any
-        `OrchestratorError` that the block raises.
+        The deployed function may have been able to send the same request successfully, so the result of the block may
+        be wrong. The error replaces any `OrchestratorError` that the block raises.
 
         Raises:
             ConfigurationError: A request was denied or would have changed something, or no credentials were found.
@@ -52,7 +52,11 @@ class Guard:
                 raise error
 
     def refuse_writing(self, model: Any, **_: Any) -> None:
-        """Raise `WouldWrite` if an operation may change something."""
+        """Raise `WouldWrite` if an operation may change something. botocore calls this method before each request.
+
+        Args:
+            model: botocore's description of the operation.
+        """
         if not model.name.startswith(_READING):
             service = model.service_model.service_name
             error = WouldWrite(
@@ -63,13 +67,18 @@ class Guard:
             raise error
 
     def note_answer(self, parsed: Mapping[str, Any], model: Any, **_: Any) -> None:
-        """Record an answer that denies the request, or that reports a temporary error."""
+        """Record an answer that denies the request or reports a temporary error. botocore calls this for each answer.
+
+        Args:
+            parsed: AWS's answer, as the SDK parsed it.
+            model: botocore's description of the operation.
+        """
         if "Error" in parsed and (is_denied(parsed) or is_temporary(parsed)):
             answer: Any = parsed
             self._errors.append(exceptions.ClientError(answer, model.name))
 
     def note_error(self, exception: Exception, **_: Any) -> None:
-        """Record the error of a request that got no answer."""
+        """Record the error of a request that got no answer. botocore calls this method."""
         self._errors.append(exception)
 
 

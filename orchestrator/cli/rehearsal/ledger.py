@@ -1,4 +1,4 @@
-"""A store for the ledger that reads the records of the real store, but changes nothing there."""
+"""A store for the ledger that reads the records of the real store, and keeps changes in memory only."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -17,8 +17,7 @@ from orchestrator.timing import clock
 class ReadOnlyRecords:
     """Implements `Records`: reads from another store, and keeps changes in memory only.
 
-    The changes matter because two actions of an event may have the same identity. For claims, see
-    `orchestrator.ledger.ledger`; for gates, see `orchestrator.ledger.gate`.
+    The changes are kept because a later action of the same event may have the same identity as an earlier action.
     """
 
     def __init__(self, records: Records, table: LedgerTable | None, *, locks_tenants: bool) -> None:
@@ -27,7 +26,7 @@ class ReadOnlyRecords:
         Args:
             records: The store to read from.
             table: The store's table; `None` if it has none.
-            locks_tenants: Whether tenants have locks (see `orchestrator.ledger.gate`).
+            locks_tenants: Whether the jobs of one tenant wait for each other (see `orchestrator.ledger.gate`).
         """
         self.memory: timedelta | None = records.memory
         self._records = records
@@ -56,7 +55,12 @@ class ReadOnlyRecords:
         return True, before
 
     def _join(self, job: StartedJob) -> None:
-        """Raise the error that joining the gates of the job's run would raise, if any."""
+        """Raise the error that `Records.claim` would raise because of a gate, a limit on concurrent runs.
+
+        Raises:
+            Overtaken: The tenant has had a run of a later event of the same type.
+            Unavailable: A gate has no room for the job's run.
+        """
         if self._table is None:
             return
         for one in gate.gates_of(job, locks_tenants=self._locks_tenants):
@@ -87,22 +91,22 @@ class ReadOnlyRecords:
         return self._changed.get(action_id) or self._records.read(action_id)
 
     def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
-        """Return the stored ending, but do not replace it."""
+        """Return the ending that the ledger has stored for the run. Do not store the new ending."""
         record = self.read(run_id)
         return None if record is None else record.ending
 
     def mark_handled(self, run_id: str, ending: EndingStatus) -> None:
-        """Do nothing."""
+        """Do nothing, because a rehearsal does not change runs."""
 
     def unfollow(self, run_id: str) -> None:
-        """Do nothing."""
+        """Do nothing, because a rehearsal does not change runs."""
 
     def give_up(self, record: Record) -> bool:
-        """Return whether the real method would stop following the run."""
+        """Return the result of `Records.give_up`: whether the function would stop checking the run."""
         return record.is_in_doubt and record.check_at is not None
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """Read the records of the followed runs whose check is due, in one page."""
+        """Read the records of the runs whose next check is due, the longest overdue first, as a single page."""
         if self._table is None:
             return
         found = [one for one in self._table.open_jobs() if one.check_at is not None and one.check_at <= clock.now()]
@@ -110,16 +114,16 @@ class ReadOnlyRecords:
             yield sorted(found, key=_check)
 
     def postpone(self, record: Record) -> None:
-        """Do nothing."""
+        """Do nothing, because a rehearsal does not schedule checks."""
 
     def check_turn(self, job: StartedJob) -> None:
-        """Do nothing, because `claim` raises the error if there is no room."""
+        """Do nothing, because `claim` raises the error if the job must still wait."""
 
     def wake(self) -> None:
-        """Do nothing."""
+        """Do nothing, because a rehearsal must not make waiting events be delivered."""
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Do nothing."""
+        """Do nothing, because a rehearsal does not change records."""
 
 
 def _check(record: Record) -> str:

@@ -1,4 +1,7 @@
-"""Replaces an application's ports by ports that change nothing, and record what the application would send."""
+"""Replaces an application's stores, clients and builders by ones without side effects, and records what would be sent.
+
+The class `Ports` holds an application's stores, clients and builders.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,9 +39,9 @@ class Asked:
     """What the application would have sent.
 
     Attributes:
-        published: The events that would be published, as entries of PutEvents.
-        callbacks: The callbacks that would be sent.
-        waiting: The messages that would be sent to the waiting queue.
+        published: The events that would have been published, as entries of PutEvents.
+        callbacks: The callbacks that would have been sent.
+        waiting: The messages that would have been sent to the waiting queue.
     """
 
     published: list[Mapping[str, Any]] = field(default_factory=list, repr=False)
@@ -47,11 +50,14 @@ class Asked:
 
 
 def only_reading(ports: Ports, table: LedgerTable | None) -> tuple[Ports, Asked]:
-    """Return ports that read through `ports` and change nothing, and the record of what would have been sent.
+    """Replace an application's ports by ports that only read, and that record what would have been sent.
 
     Args:
-        ports: The ports of the real application.
-        table: The table that `ledger_table` returned.
+        ports: The application's stores, clients and builders.
+        table: The ledger's table, as `ledger_table` returns it.
+
+    Returns:
+        The new ports; and the object to which they add whatever the application tries to send.
     """
     asked = Asked()
     client: Any = partial(_Client, asked)
@@ -91,15 +97,15 @@ class ReadOnlyTenants:
         self.check: Callable[..., None] | None = tenants.check if checks_records(tenants) else None
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """Read a tenant record, with the changes in memory."""
+        """Read a tenant record, with the changes that this object has kept in memory."""
         return self._changed.get(tenant_id) or self._tenants.get(tenant_id)
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
-        """Keep the record in memory. Return why it would not be saved; `None` if it would."""
+        """Keep the record in memory. If it would not be saved, keep nothing, and return the reason."""
         return self._write(action, action.record, origin, {})
 
     def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
-        """Keep the changes in memory. Return why they would not be made; `None` if they would."""
+        """Keep the changes in memory. If they would not be made, keep nothing, and return the reason."""
         record = self.get(action.tenant_id)
         if record is None and not action.create:
             raise unknown_tenant(action.tenant_id, self._place)
@@ -118,7 +124,7 @@ class ReadOnlyTenants:
 
 
 class Unstarted:
-    """A builder that starts nothing. Everything else is done by the real builder."""
+    """A builder that starts nothing. All other methods and attributes are those of the real builder."""
 
     def __init__(self, builder: Builder) -> None:
         self._builder = builder

@@ -20,16 +20,17 @@ from orchestrator.wiring import assemble
 
 
 class Watched:
-    """Calls a consumer's condition and function in their place, and records what they read and return.
+    """A wrapper around a consumer's condition and function. It records what they read and return.
 
     Attributes:
         consumer: The consumer.
-        condition: The condition's result. `None` if it was not called or raised an exception, or if there is none.
+        condition: The condition's result. `None` if the condition was not called or raised an exception.
         has_condition_failed: Whether the condition raised an exception.
         was_called: Whether the function was called.
-        actions: What the function returned; `None` if it was not called or raised an exception.
+        actions: The actions that the function returned. `None` if the function was not called or raised an exception.
         tiers: The details of each tier that the function has read, by the tier's name.
-        records: Each tenant record that the function has read, by tenant id; `None` for a tenant without one.
+        records: Each tenant record that the function has read, by tenant id. The value is `None` for a tenant that has
+            no record.
         settings: The names of the settings that the function has read.
     """
 
@@ -45,7 +46,7 @@ class Watched:
         self.settings: set[str] = set()
 
     def as_consumer(self) -> Consumer:
-        """Return the consumer with this object in place of its condition and function."""
+        """Return a copy of the consumer whose condition and function are replaced by this wrapper."""
         when = None if self.consumer.when is None else self.when
         return replace(self.consumer, when=when, function=self, takes_context=True)
 
@@ -112,13 +113,16 @@ class Rehearsal:
 
     Attributes:
         received: The event as it was received.
-        event: The event that the consumers get (see `Admission.admit`); `received` if it is ignored or refused.
-        watched: The consumers that the event is for, in the order of their registration.
-        results: The results of the consumers that take the event, or whose condition fails.
+        event: The event that the consumers get (see `Admission.admit`). If the event is ignored or refused, this is
+            `received`.
+        watched: The consumers of the event's type, in the order of their registration. If a queue's message names
+            consumers, only these are included.
+        results: The results of the consumers whose condition was true or raised an exception. If a queue's message
+            names a consumer that is not registered, the result of this consumer is an error.
         performers: The performers of actions, which change nothing.
         asked: The requests that the handler would send.
-        ignored: Why the event is ignored, if it is.
-        refused: The error with which the event is refused, if it is.
+        ignored: Why the event is ignored; `None` if it is not ignored.
+        refused: The error with which the event is refused; `None` if it is not refused.
     """
 
     received: Event[Mapping[str, Any]]

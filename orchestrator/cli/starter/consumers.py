@@ -1,4 +1,4 @@
-"""The consumers: each decides what an event leads to, and returns that as actions."""
+"""The consumers: each receives an event, and returns the actions to perform."""
 
 from orchestrator import Event, Registry, StartJob
 from orchestrator.lifecycle import registry as lifecycle
