@@ -109,8 +109,8 @@ class PublishEvent:
         type: The event's type: EventBridge's `detail-type`.
         detail: The event's detail. It may be secret and is not in `repr`.
         source: The event's source. A retry may publish the event twice, and this function may receive both copies. The
-            function recognizes the second copy only if the source is `orchestrator`, begins with
-            `saas.tenant.provisioning.`, or is declared, with the event's type, by an `EndingEvent`.
+            function recognizes the second copy only if the source is `orchestrator`, if it begins with
+            `saas.tenant.provisioning.`, or if a consumer's `EndingEvent` declares this source and the event's type.
         failure: The error of a consumer, if the event reports that the consumer failed. The ledger stores the error in
             the action's record, so that a redelivery fails with the same error.
         once_per: A key that identifies the action, such as `deployment after run 1`. Per tenant, only one action with
@@ -138,9 +138,9 @@ class SendCallback:
             and this text. For a callback that is not a status webhook, this is `None`.
         allowed_hosts: Hosts to which this callback may go in addition to `CALLBACK_ALLOWED_HOSTS`, such as those that a
             tier names. Never put a host from an event here, because the event's sender could then choose any host.
-        may_be_settled: Whether the answer 401 gives the outcome `REFUSED` instead of a failure. Set this for a status
-            webhook. The control plane answers 401 to a status webhook if the signature is wrong, but also if the tenant
-            is no longer being provisioned.
+        may_be_settled: Whether the answer 401 leads to the outcome `REFUSED` instead of a failure. Set this for a
+            status webhook. The control plane answers 401 to a status webhook if the signature is wrong, but also if the
+            tenant is no longer being provisioned.
         tenant_id: The tenant that the callback is about. If the callback is refused, or is not sent because of
             `missing`, the reason is stored in this tenant's record. If this is `None`, the reason is not stored.
         missing: What the callback lacks, for example `no secret`. If this is set, the callback is not sent.
@@ -292,6 +292,6 @@ class Outcome(TypedDict, total=False):
 
 
 def repeated(outcome: Outcome) -> Outcome:
-    """Change a status such as `started` to `already started`, because an earlier delivery performed the action."""
+    """Change an outcome's status to say that an earlier delivery performed the action, such as `already started`."""
     status = outcome["status"]
     return outcome if status.startswith("already ") else {**outcome, "status": OutcomeStatus(f"already {status}")}

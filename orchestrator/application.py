@@ -45,7 +45,7 @@ class Ports(TypedDict):
         tiers: The source of tier details.
         tenants: The store of tenant records.
         records: The ledger's store.
-        line: Makes waiting events be delivered again; `None` if the ledger has no table.
+        line: Makes SQS deliver waiting events again; `None` if the ledger has no table.
         built_in: Functions that create the built-in builders, by the builder's name.
         builders: The registered builders, by name.
         events: Returns the client for the bus.
@@ -260,7 +260,7 @@ class Application:
 
 
 def _why_not(event: Event[Any], declined: Sequence[str]) -> str:
-    """Say why no consumer takes an event. `declined` has the names of the consumers of the event's type."""
+    """Say why no consumer takes an event. `declined` has the names of the consumers whose conditions are false."""
     match declined:
         case []:
             return f"its type {shown(event.type)} has no consumer"

@@ -58,13 +58,14 @@ def aws_errors(
 
     Args:
         failure: Start of the error message, such as `tier 'BASIC' could not be read`.
-        rejected: The type of the error for any other refusal, for example of an invalid request.
+        rejected: The type of the error if the request is refused for a reason that is not listed below under
+            `Unavailable` or `ConfigurationError`, for example because the request is invalid.
         role: Whose permissions the request needs, for the error message.
 
     Raises:
         Unavailable: AWS was unreachable, failed internally, or throttled the request.
         ConfigurationError: Credentials, permissions or a region are missing, or a resource does not exist.
-        OrchestratorError: AWS or the SDK refused the request for any other reason. The error's type is `rejected`.
+        OrchestratorError: AWS or the SDK refused the request for another reason. The error's type is `rejected`.
     """
     try:
         yield
@@ -95,8 +96,7 @@ def _from_answer(
 def raise_in_doubt(error: exceptions.ClientError, failure: str) -> None:
     """Raise `Unavailable` if the SDK tried a request more than once, and AWS refused the last try.
 
-    AWS may have carried out an earlier try whose answer was lost, so the last answer does not show that nothing was
-    started.
+    AWS may have carried out an earlier try, although its answer was lost.
 
     Args:
         error: The error with which AWS refused the last try.

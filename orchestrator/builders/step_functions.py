@@ -148,9 +148,10 @@ class StepFunctions:
         return ending_of(arn, found["status"], found.get("input"), found.get("output"), found.get("error"))
 
     def _require_standard(self, machine: _Machine, failure: str) -> None:
-        """Refuse an Express state machine. A state machine's type never changes, so it is read only once.
+        """Raise `JobRejected` for an Express state machine.
 
-        An Express execution could be neither found nor followed, and a repeated request would start it again.
+        Express executions cannot be looked up, and a repeated request would start a second execution. The type of a
+        state machine never changes, so it is read only once.
         """
         if machine.arn in self._standard:
             return

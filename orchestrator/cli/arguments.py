@@ -9,7 +9,7 @@ WRONG_USAGE = 2
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that prints each error in one line, and names the command whose `--help` explains the arguments."""
+    """A parser that prints each error in one line, with a hint such as `see orchestrator invoke --help`."""
 
     def parse_known_args(  # type: ignore[override]  # argparse's overloads differ only in the namespace's type
         self, args: Sequence[str] | None = None, namespace: Any = None

@@ -1,7 +1,7 @@
 """Describes the events of a registry as an AsyncAPI document, version 3.0 (https://www.asyncapi.com/docs/reference).
 
-All events are messages of one channel. Each consumer is an operation that receives messages. A second operation sends
-the events that may follow from the consumer, if there are any.
+All events are messages of one channel. Each consumer is an operation that receives messages. If the consumer can cause
+further events, a second operation sends these.
 """
 
 import inspect

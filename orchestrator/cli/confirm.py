@@ -1,4 +1,4 @@
-"""Asks before a command acts on a real account."""
+"""Asks the user to confirm before a command changes a real AWS account."""
 
 import argparse
 import sys

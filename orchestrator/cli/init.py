@@ -62,10 +62,13 @@ def _init(options: argparse.Namespace) -> int:
 
 
 def _existing(folder: Path, files: Iterable[Path]) -> list[str]:
-    """Return the existing paths that prevent writing the project, relative to `folder`.
+    """Return the paths at which the project cannot be written, relative to `folder`.
 
-    A path prevents it if the path is a symbolic link, if the project has a file there, or if the project has a folder
-    there and the path is not a folder.
+    The result contains:
+
+    - Paths of the project's files where anything exists.
+    - Paths of the project's folders where something other than a folder exists.
+    - Either of these where a symbolic link exists.
 
     Args:
         folder: The project's folder.
@@ -107,8 +110,8 @@ def project(name: str) -> dict[Path, str]:
 def _files(entry: Path) -> list[Path]:
     """Return a file as a list, or the files of a folder and its subfolders.
 
-    From a folder, compiled Python files, `_NOT_SHARED`, and Markdown files that are not directly in `starter` are left
-    out.
+    These files of a folder are left out: compiled Python files, the file that `_NOT_SHARED` names, and Markdown files
+    in other folders than `starter`.
     """
     if entry.is_file():
         return [entry]

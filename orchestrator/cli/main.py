@@ -21,7 +21,7 @@ exit codes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return its exit code (see `_EXIT_CODES`). If the arguments are wrong, exit.
+    """Run the command, and return its exit code (see `_EXIT_CODES`). Raise `SystemExit` if the arguments are wrong.
 
     Args:
         arguments: The words of the command line after the program's name. `None` takes them from `sys.argv`.

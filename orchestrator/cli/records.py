@@ -27,12 +27,12 @@ class LedgerTable:
         self._client = account.dynamodb
 
     def open_jobs(self) -> list[Record]:
-        """Read the records of the runs that the function still checks, in the order of the times of their events."""
+        """Read the records of the runs that the function still checks, sorted by the times of the jobs' events."""
         keys = self._ids(OPEN_JOBS, "openJob", OPEN)
         return _in_order(self.read(keys).values())
 
     def of_tenant(self, tenant_id: str) -> list[Record]:
-        """Read the records of a tenant's jobs, in the order of the times of their events."""
+        """Read the records of a tenant's jobs, sorted by the times of the jobs' events."""
         keys = self._ids(BY_TENANT, "tenantId", tenant_id)
         return _in_order(self.read(keys).values())
 

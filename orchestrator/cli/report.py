@@ -88,8 +88,8 @@ class Report:
 
         Args:
             recording: The events and builds.
-            surroundings: The emulated services. `None` if real services were used. Their values may be secret, so no
-                values are printed then.
+            surroundings: The emulated services. `None` if real services were used. Then no callbacks are printed, and
+                no values of events and builds, because these may be secret.
         """
         if self._details is not None:
             if surroundings is not None:

@@ -164,7 +164,7 @@ class Connection:
 
     @property
     def no_such_job(self) -> str:
-        """The end of the error message for the status 404; the beginning says what failed."""
+        """The end of the error message for the status 404. The caller adds the beginning, which says what failed."""
         return (
             f"Jenkins on {self.host} answered 404; the job does not exist, or the user may not see it: "
             "create it, correct its name, or allow the user Job/Read"

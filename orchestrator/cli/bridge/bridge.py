@@ -35,8 +35,8 @@ class Bridge:
             jobs: The queue's jobs.
             send: Sends a message to SQS. It is called in threads. It raises `InvalidEvent` if SQS would never accept
                 the message, and another `OrchestratorError` if a later try may succeed.
-            concurrency: The largest number of jobs that the bridge takes before it has finished one of them. While SQS
-                is down, no job is finished, so the bridge takes no more than these.
+            concurrency: How many unfinished jobs the bridge may have at the same time. If it has as many, it takes no
+                further job, for example while SQS is down.
         """
         self.redis, self.sqs = Service("Redis"), Service("SQS")
         self.sqs.worked()

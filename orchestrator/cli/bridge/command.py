@@ -117,7 +117,7 @@ def _account(options: argparse.Namespace) -> Account:
 def _check(queue: Queue, found: Account) -> None:
     """Check, before the first event is sent, that events can be sent to the SQS queue.
 
-    If AWS cannot be reached, only log a warning, because this may have passed when the first event is sent.
+    If AWS cannot be reached, only log a warning, because AWS may be reachable again when the first event is sent.
 
     Raises:
         ConfigurationError: The queue is a FIFO queue or does not exist, or there are no credentials.

@@ -109,7 +109,7 @@ class Jobs:
         return job
 
     async def stop_taking(self) -> None:
-        """Make a call of `take` that is waiting for a job return `None`."""
+        """End a call of `take` that is waiting for a job. The call returns `None`."""
         await self._worker.pause(do_not_wait_active=True)
         # bullmq cancels its wait once. That may have no effect: redis-py sends with `asyncio.wait_for`, which before
         # Python 3.12 loses a cancellation that comes as the send ends.

@@ -59,7 +59,7 @@ class Explainer:
         self._known = Knowledge(application.ports, self._table)
 
     def events(self, payload: Any, parse: Parse = eventbridge.parse) -> list[dict[str, Any]]:
-        """Explain the event, or each event of the array, in a payload."""
+        """Explain the event in a payload. If the payload is an array of events, explain each of them."""
         members = envelopes.members(payload)
         if members is None:
             return [self._event(partial(parse, payload))]
@@ -70,7 +70,7 @@ class Explainer:
         ]
 
     def message(self, record: SQSRecord) -> list[dict[str, Any]]:
-        """Explain the event, or each event of the array, in an SQS message."""
+        """Explain the event in an SQS message. If the message holds an array of events, explain each of them."""
         parse, _ = parsing(record, comes_back=self._ports["settings"].failure_queue_url is not None)
         known = {"messageId": record.message_id, "tries": tries(record)}
         try:

@@ -91,7 +91,7 @@ def _fate(outcome: Outcome) -> dict[str, Any]:
 
 
 def _described(action: Any, fate: Mapping[str, Any]) -> dict[str, Any]:
-    """Describe an action by those of its attributes that may be shown, with the attribute names of the JSON output."""
+    """Return the attributes of an action that may be shown, with the names that they have in the JSON output."""
     match action:
         case StartJob():
             return {"builder": action.builder, "name": action.name}

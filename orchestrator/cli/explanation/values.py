@@ -82,7 +82,7 @@ def without_path(text: str) -> str:
 
 
 def holds(data: Any, name: str, text: str) -> bool:
-    """Whether JSON-like data contains, at any depth, a member with this name whose value as a text is `text`."""
+    """Whether JSON-like data contains, at any depth, a member with this name whose value converts to this text."""
     match data:
         case Mapping():
             if name in data and _as_text(data[name]) == text:

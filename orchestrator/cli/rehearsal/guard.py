@@ -29,8 +29,8 @@ class Guard:
     def checked(self) -> Iterator[None]:
         """Raise an error at the end of the `with` block if a request was denied, was not sent, or failed temporarily.
 
-        The deployed function may have been able to send the same request successfully, so the result of the block may
-        be wrong. The error replaces any `OrchestratorError` that the block raises.
+        The same request might succeed in the deployed function, so the result of the block may differ from what the
+        function would do. The error replaces any `OrchestratorError` that the block raises.
 
         Raises:
             ConfigurationError: A request was denied or would have changed something, or no credentials were found.

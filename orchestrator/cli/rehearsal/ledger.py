@@ -83,7 +83,7 @@ class ReadOnlyRecords:
         return True
 
     def release(self, action_id: str, owner: str) -> None:
-        """Remove the claim from memory."""
+        """Remove the record that `claim` has kept in memory."""
         self._changed.pop(action_id, None)
 
     def read(self, action_id: str) -> Record | None:
@@ -102,7 +102,7 @@ class ReadOnlyRecords:
         """Do nothing, because a rehearsal does not change runs."""
 
     def give_up(self, record: Record) -> bool:
-        """Return the result of `Records.give_up`: whether the function would stop checking the run."""
+        """Return whether the method of the real store would stop the function's checks of the run."""
         return record.is_in_doubt and record.check_at is not None
 
     def due(self) -> Iterator[Sequence[Record]]:
@@ -120,7 +120,7 @@ class ReadOnlyRecords:
         """Do nothing, because `claim` raises the error if the job must still wait."""
 
     def wake(self) -> None:
-        """Do nothing, because a rehearsal must not make waiting events be delivered."""
+        """Do nothing, because a rehearsal must not cause the delivery of events that wait."""
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
         """Do nothing, because a rehearsal does not change records."""

@@ -101,11 +101,11 @@ class ReadOnlyTenants:
         return self._changed.get(tenant_id) or self._tenants.get(tenant_id)
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
-        """Keep the record in memory. If it would not be saved, keep nothing, and return the reason."""
+        """Keep the record in memory. If the real store would refuse it, keep nothing, and return the reason."""
         return self._write(action, action.record, origin, {})
 
     def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
-        """Keep the changes in memory. If they would not be made, keep nothing, and return the reason."""
+        """Keep the changes in memory. If the real store would refuse them, keep nothing, and return the reason."""
         record = self.get(action.tenant_id)
         if record is None and not action.create:
             raise unknown_tenant(action.tenant_id, self._place)
@@ -134,7 +134,7 @@ class Unstarted:
         return Run()
 
     def find(self, job: Job) -> Run | None:
-        """Search for an earlier run of the job."""
+        """Search for an earlier run of the job, as the real builder does."""
         return self._builder.find(job)
 
     def __getattr__(self, name: str) -> Any:

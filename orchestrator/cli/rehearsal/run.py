@@ -119,7 +119,7 @@ class Rehearsal:
             consumers, only these are included.
         results: The results of the consumers whose condition was true or raised an exception. If a queue's message
             names a consumer that is not registered, the result of this consumer is an error.
-        performers: The performers of actions, which change nothing.
+        performers: The objects that perform the actions; here, they change nothing.
         asked: The requests that the handler would send.
         ignored: Why the event is ignored; `None` if it is not ignored.
         refused: The error with which the event is refused; `None` if it is not refused.
