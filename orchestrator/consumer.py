@@ -90,7 +90,10 @@ class Consumer:
         return tuple(ending for event_type in self.types for ending in self.ending.types(event_type))
 
     def declared(self, event: Event[Mapping[str, Any]]) -> DeclaredEnding | None:
-        """Return what the ledger must store with a job that an event starts; see `EndingEvent.declared`."""
+        """Build the `DeclaredEnding` that the ledger stores with a job that `event` starts.
+
+        It is `None` if `ending` is `None` or has the default form.
+        """
         return None if self.ending is None else self.ending.declared(self.name, event.detail)
 
     def accept(self, event: Event[Mapping[str, Any]]) -> Event[Any] | None:
@@ -119,7 +122,7 @@ class Consumer:
 
         Args:
             event: The event that `accept` returned.
-            context: The second argument of a function that takes one.
+            context: Passed to the function if the function has a second parameter.
         """
         function: Callable[..., _Decision | Coroutine[Any, Any, _Decision]] = self.function
         return function(event, context) if self.takes_context else function(event)
@@ -235,7 +238,7 @@ def _refuse_other_returns(function: ConsumerFunction, who: str) -> None:
 def _is_decision(annotation: Any) -> bool:
     """Whether a consumer may have this return annotation.
 
-    An annotation that is no class, such as a type variable, is accepted.
+    An annotation that is not a class, such as a type variable, is accepted.
     """
     annotation = _unwrapped(annotation)
     origin, members = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
@@ -259,7 +262,7 @@ def _is_action(annotation: Any) -> bool:
 
 
 def _unwrapped(annotation: Any) -> Any:
-    """Return an annotation without `Annotated[…]`, and with the aliases of `type` statements resolved."""
+    """Remove `Annotated[…]` from an annotation, and resolve aliases that a `type` statement defines."""
     while True:
         if typing.get_origin(annotation) is typing.Annotated:
             annotation = annotation.__origin__

@@ -30,8 +30,8 @@ from orchestrator.values.limits import TOO_MANY_DIGITS
 class _Model(BaseModel):
     """The base of all models in this module.
 
-    A model keeps the fields of a detail that it does not declare. Its `repr` shows no values, because any value may be
-    secret.
+    If a detail has members that a model does not declare, the model keeps them. Its `repr` shows no values, because any
+    value may be secret.
     """
 
     model_config = ConfigDict(
@@ -91,13 +91,13 @@ class Tenant(_Model):
 
 
 class FeatureValue(_Model):
-    """The value that a plan gives a feature."""
+    """The value that a plan sets for a feature."""
 
     value: Any = None
 
 
 class Feature(_Model):
-    """A feature of a plan, with the feature's default value and the value that the plan gives it."""
+    """A feature of a plan, with the feature's default value and the value that the plan sets for it."""
 
     key: str
     default_value: Any = None
@@ -150,9 +150,9 @@ def _json_object(value: Any) -> Any:
 
 
 class _OrJsonText:
-    """Adds an alternative to the JSON schema of a type: a text that contains the value as JSON.
+    """Extends the JSON schema of a type, so that it also accepts a string that contains the value as JSON.
 
-    Only the schema changes. How the model validates a value stays the same.
+    Only the schema is extended. How the model validates a value stays the same.
     """
 
     def __get_pydantic_json_schema__(self, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
@@ -166,9 +166,9 @@ _SentTenant: TypeAlias = Annotated[Tenant, BeforeValidator(_json_object), _OrJso
 
 
 def _with_plan(detail: Any) -> Any:
-    """If a detail has no `planConfig`, return a copy in which `planConfig` is the value of `subscription.plan`.
+    """Return a copy of a detail in which `planConfig` is the value of `subscription.plan`.
 
-    A detail that has `planConfig`, or lacks `subscription.plan`, is returned unchanged.
+    If the detail already has a `planConfig` that is not null, or lacks `subscription.plan`, it is returned unchanged.
     """
     if not isinstance(detail, Mapping) or detail.get("planConfig") is not None:
         return detail
@@ -179,12 +179,10 @@ def _with_plan(detail: Any) -> Any:
 
 
 def _or_in_envelope(flat: dict[str, Any]) -> dict[str, Any]:
-    """Extend the JSON schema of a flat detail, so that it also accepts a detail wrapped as `{type, data}`.
-
-    `unwrapped` unwraps such a detail.
+    """Extend the JSON schema of a detail, so that it also accepts the detail wrapped as `{type, data}`.
 
     Args:
-        flat: The schema of the flat detail. Its `title` and `description` are moved to the result.
+        flat: The schema of the detail without the wrapping. Its `title` and `description` are moved to the result.
     """
     about = {name: flat.pop(name) for name in ("title", "description")}
     envelope = {"required": ["data"], "not": {"required": ["tenant"]}, "properties": {"data": flat}}
@@ -224,7 +222,7 @@ class ProvisioningDetail(_Model):
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        """Describe all three forms; without this, the schema would be that of form A."""
+        """Describe all three forms of the detail. Pydantic's own schema would describe only form A."""
         flat = handler(core_schema)
         plan = flat["properties"]["planConfig"]
         subscription = {"type": "object", "required": ["plan"], "properties": {"plan": plan}}
@@ -355,10 +353,10 @@ DETAIL_MODELS: Mapping[EventType, type[BaseModel]] = MappingProxyType(
 
 
 def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Merge a detail's members with those of its `builderConfig.config.environmentOverride`.
+    """Merge the members of a detail with the members of its `builderConfig.config.environmentOverride`.
 
-    If a name occurs in both, the value at the top level of the detail is used, unless it is null or an empty string.
-    In that case, the value in `environmentOverride` is used.
+    If a name occurs in both, the value at the top level of the detail is used. If that value is null or an empty
+    string, the value in `environmentOverride` is used instead.
 
     Args:
         detail: A detail as received, which may be wrapped as `{type, data}`. A tenant record has the same members and

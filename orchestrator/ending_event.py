@@ -1,4 +1,4 @@
-"""Defines the event that reports how a consumer's job ended, as the consumer declares it: type, source and detail."""
+"""Defines how a consumer declares the event that reports the ending of its job: its type, source and detail."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ class Ended:
         variables: The variables that the run was started with, and those that it exported. If the build system has
             deleted the run, they may be missing. If the job could not be started, these are `tenant`, `secret`,
             `context`, `tier` and `API_ENDPOINT`, as far as known. Values may be secret and are not in `repr`.
-        kept: The texts in the detail of the consumer's event that `EndingEvent.keeps` names, by name.
+        kept: The members that `EndingEvent.keeps` names, with their values in the detail of the consumer's event.
     """
 
     succeeded: bool
@@ -42,9 +42,10 @@ def all_variables(ended: Ended) -> Mapping[str, Any]:
 class EndingEvent:
     """The event that reports how a consumer's job ended, as the consumer's argument `ending=` declares it.
 
-    The event is published when the job's run has ended, or when the job certainly cannot be started. This package adds
-    the `ORCHESTRATOR_…` variables to the detail, by which this function recognizes an event that comes back. This
-    package also adds `tenant` with the tenant's id if the detail has no `tenant`, and `reason` after a failure.
+    The event is published when the job's run has ended, or when the job certainly cannot be started.
+
+    This package adds members to the detail: the `ORCHESTRATOR_…` variables, by which it finds the run if it receives
+    the event itself; `tenant` with the tenant's id, if the detail has no `tenant`; and `reason` after a failure.
 
     Attributes:
         success: The event's type if the run succeeded. `None` stands for the type of the consumer's event, with the
@@ -73,7 +74,7 @@ class EndingEvent:
         return self.success or event_type + SUCCESS_SUFFIX, self.failure or event_type + FAILURE_SUFFIX
 
     def type_of(self, ended: Ended) -> str:
-        """Return the event's type for one ending."""
+        """Return the event's type, which depends on whether the job succeeded."""
         success, failure = self.types(ended.event_type)
         return success if ended.succeeded else failure
 
@@ -81,7 +82,7 @@ class EndingEvent:
         """Return the event's source.
 
         Args:
-            builder: Name of the builder that has started the job; `None` if the job could not be started.
+            builder: Name of the builder that started the job; `None` if the job could not be started.
         """
         if self.source is not None:
             return self.source
@@ -92,7 +93,7 @@ class EndingEvent:
 
         Args:
             ended: How the job ended.
-            who: The job or consumer, for error messages.
+            who: The job or consumer, as error messages name it.
 
         Raises:
             OrchestratorError: The function `detail` raised an exception, or did not return a mapping.
@@ -105,12 +106,16 @@ class EndingEvent:
             raise wrapped(f"ending= of {who}", getattr(self.detail, "__module__", ""), error) from error
 
     def kept(self, detail: Mapping[str, Any]) -> dict[str, str]:
-        """Return the members that `keeps` names from the detail of the consumer's event; only those that are texts."""
+        """Return the members of a detail that `keeps` names and whose values are texts.
+
+        Args:
+            detail: The detail of the consumer's event.
+        """
         members = {**unwrapped(detail), **detail}
         return {name: members[name] for name in self.keeps if isinstance(members.get(name), str)}
 
     def declared(self, consumer: str, detail: Mapping[str, Any]) -> DeclaredEnding | None:
-        """Return what the ledger must store with a job; `None` if this is the default event.
+        """Build the `DeclaredEnding` that the ledger stores with a job; `None` if this is the default event.
 
         Args:
             consumer: The name of the consumer that starts the job.
@@ -128,22 +133,22 @@ no event, this event reports the endings of the consumer's jobs.
 
 
 class Declarations(Protocol):
-    """Finds the events about endings that consumers declare. A `Registry` implements this."""
+    """Finds the `EndingEvent` objects that consumers declare. A `Registry` implements this."""
 
     def ending_of(self, consumer: str) -> EndingEvent | None:
-        """Return a consumer's declaration; `None` if the consumer declares nothing, or is not registered."""
+        """Return the `EndingEvent` that a consumer declares; `None` if it declares none, or is not registered."""
         ...
 
     def endings_of_type(self, event_type: str) -> Sequence[EndingEvent]:
-        """Return the declarations whose `success` or `failure` is the given type."""
+        """Return each declared `EndingEvent` that gives its event this type, after a success or after a failure."""
         ...
 
 
 def declaration_of(job: StartedJob, declarations: Declarations) -> EndingEvent:
-    """Find the declaration of the event about a job's ending.
+    """Return the `EndingEvent` that a job's consumer declares; the default if it declares none.
 
     Raises:
-        ConfigurationError: The consumer that started the job no longer declares an event, or is no longer registered.
+        ConfigurationError: The consumer declared an `EndingEvent` when it started the job, but no longer does.
     """
     if job.declared is None:
         return DEFAULT

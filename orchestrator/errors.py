@@ -28,7 +28,7 @@ class InvalidEvent(OrchestratorError):
 
 
 class UnknownTenant(InvalidEvent):
-    """The event's tenant has no tenant record, because this function did not provision the tenant.
+    """The event's tenant has no tenant record, for example because this function did not provision the tenant.
 
     No event about this failure is published, because nobody waits for the tenant's job.
     """
@@ -53,16 +53,18 @@ class WaitReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """A job that cannot be started yet, and the gate or build system it waits for (see `orchestrator.ledger.gate`).
+    """A job that cannot be started yet, and the gate or build system that it waits for.
+
+    `orchestrator.ledger.gate` explains gates and slots.
 
     Attributes:
         reason: Why the job cannot be started.
         key: The key of the gate's or build system's item in the ledger's table.
-        is_full: Returns whether there is no room for the job yet, according to that item.
-        size: How many runs a slot lets through; `None` if the job does not wait for a slot.
+        is_full: Takes that item, and returns whether there is still no room for the job.
+        size: How many runs the slot lets through at a time; `None` if the job does not wait for a slot.
         run_id: The id of the job's run.
         since: When the operation that the job is part of began, such as the tenant's provisioning.
-        was_tried: Whether starting the job was tried.
+        was_tried: Whether an attempt to start the job was made.
     """
 
     reason: WaitReason
@@ -81,7 +83,8 @@ class Unavailable(OrchestratorError):
         ambiguous: Whether the service may have acted although it did not answer. Pass `False` only if the service
             certainly did not act.
         waits_for: Why the event's job cannot be started yet; `None` for other failures.
-        wait: That job, and what it waits for. The ledger sets this attribute.
+        wait: The job that cannot be started yet, and the gate or build system that it waits for. The ledger sets this
+            attribute.
     """
 
     def __init__(
@@ -200,9 +203,9 @@ def wrapped(who: str, module: str, error: BaseException) -> OrchestratorError:
 
 
 def _left_out_service(error: BaseException) -> str | None:
-    """Return the AWS service whose missing description files caused the error; `None` if the error has another cause.
+    """Return the AWS service whose missing botocore files caused the error; `None` if the error has another cause.
 
-    The deployment artifact contains description files only for some services.
+    The deployment artifact contains botocore's description files only for some services.
     """
     reason: BaseException | None = error  # boto3.resource, for example, wraps UnknownServiceError in its own exception
     while reason is not None and not isinstance(reason, UnknownServiceError):

@@ -91,7 +91,7 @@ class Event(Generic[DetailT_co]):
         account: The AWS account that the event comes from.
         region: The AWS region that the event comes from.
         resources: ARNs of the AWS resources that the event is about. The list is often empty. If this package published
-            the event, the list contains URNs instead, by which the package recognizes the event.
+            the event, the list contains URNs instead, which the package uses to recognize its own events.
         replay_name: Name of the archive replay that sent the event again. If a custom event bus replayed the event, it
             is `custom event bus`. For a live event, it is `None`.
         redrive: A text that identifies a redelivery that somebody requested: a replay, a message that was sent again
@@ -99,9 +99,9 @@ class Event(Generic[DetailT_co]):
             AWS's own retries.
         start: The event that began the operation to which this event belongs. `start` is known for an event about a run
             in the ledger, and for an event that this function published. For any other event, `start` is `None`.
-        published_by: Identity of the action by which this function published the event; `None` if it did not.
+        published_by: Identity of the action by which this function published the event; `None` for any other event.
         is_own_failure: Whether this function published this event because a consumer failed before its job was started.
-        run_ending: The run whose ending the event reports; `None` if it reports none, or names no run.
+        run_ending: The ending that the event reports; `None` if it reports no ending, or contains no run id.
         delivery: How a queue delivered the event; `None` if the event did not come from a queue.
     """
 

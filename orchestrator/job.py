@@ -64,12 +64,12 @@ class Slot:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeclaredEnding:
-    """What the ledger stores with a job if a consumer's own `EndingEvent` describes the event about the ending.
+    """The data that the ledger stores with a job whose consumer declares an `EndingEvent` other than the default.
 
     Attributes:
         consumer: The consumer's name.
-        kept: The values that the `EndingEvent` needs from the detail of the consumer's event (see `EndingEvent.keeps`),
-            by name.
+        kept: The values that the `EndingEvent` needs from the detail of the consumer's event, by name (see
+            `EndingEvent.keeps`).
     """
 
     consumer: str
@@ -176,9 +176,9 @@ class RecognisesRepeats(Protocol):
     """A builder whose build system itself recognizes a repeated `start`, for a limited time.
 
     Attributes:
-        covers: How long the build system recognizes a repeated `start`, counted from `Job.since`. It is used only if
-            `IDEMPOTENCY_TABLE` is not set: for an older event, `find` is called before `start`. The default is 30
-            seconds. A younger event cannot be a retry, because Lambda waits a minute before its first retry.
+        covers: How long after `Job.since` the build system recognizes a repeated `start`. If `IDEMPOTENCY_TABLE` is not
+            set, and an event is older than this, `find` is called before `start`. For a builder without this attribute,
+            the limit is 30 seconds: a younger event is no retry, because Lambda waits a minute before its first retry.
     """
 
     covers: timedelta

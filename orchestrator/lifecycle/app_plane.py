@@ -43,12 +43,13 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Return the actions of the built-in `deployment.deploy_tenant`, with callbacks added.
 
     If the tenant's new status is `DEPLOYED`, the callbacks that set the tenant up in the application plane are inserted
-    before the status webhook.
+    before the status webhook. They are left out if the event names no service of the application plane, or if the
+    status webhook cannot be sent.
 
     Raises:
-        ConfigurationError: The built-in consumer raised this error; or the path of the status webhook's address lacks
-            `webhook`. The first user's id is requested at that address, with `manage/users` instead of `webhook`.
-        InvalidEvent: The built-in consumer raised this error; or a number in the detail has too many digits.
+        ConfigurationError: The built-in consumer raised this error, or the path of the status webhook's address does
+            not contain `webhook`. To request the first user's id, this part of the path is replaced by `manage/users`.
+        InvalidEvent: The built-in consumer raised this error, or a number in the detail has too many digits.
     """
     return _with_set_up(deployment.deploy_tenant(event, context), event, context)
 
@@ -57,11 +58,10 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
 def handle_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Return the actions of the built-in `deployment.handle_deployment_success`, with callbacks added.
 
-    If the build succeeded, the callbacks that set the tenant up in the application plane are inserted before the status
-    webhook.
+    If the build succeeded, the same callbacks are added as by this module's `deploy_tenant`.
 
     Raises:
-        ConfigurationError: The path of the status webhook's address lacks `webhook`; see this module's `deploy_tenant`.
+        ConfigurationError: The path of the status webhook's address does not contain `webhook` (see `deploy_tenant`).
         InvalidEvent: A number in the detail has too many digits.
     """
     return _with_set_up(deployment.handle_deployment_success(event, context), event, context)

@@ -1,7 +1,7 @@
 """Publishes how runs ended.
 
-The consumers here handle the events of CodeBuild and Step Functions about builds and executions, and the events of a
-schedule.
+The consumers here handle events of CodeBuild about builds, events of Step Functions about executions, and the events of
+a schedule.
 """
 
 from typing import Any
@@ -84,8 +84,11 @@ def publish_build_ending(event: Event[BuildStateChange], context: Context) -> Pu
     """Publish how a build ended.
 
     Returns:
-        The action that publishes the ending. `None` if the build is still running, has no run id because the Lambda
-        function did not start it, or publishes its ending itself (`PUBLISH_BUILD_ENDINGS` is false).
+        The action that publishes the ending. `None` in these cases:
+
+        - The build is still running.
+        - The build has no run id, because the Lambda function did not start it.
+        - `PUBLISH_BUILD_ENDINGS` is false, because builds publish their endings themselves.
     """
     build = event.detail
     if not context.settings.publish_build_endings or build.status == IN_PROGRESS:
@@ -134,9 +137,12 @@ def publish_execution_ending(event: Event[ExecutionStatusChange], context: Conte
     """Publish how an execution ended.
 
     Returns:
-        The action that publishes the ending. `None` if the execution is still running, or if its name is not the run
-        id in its input because the Lambda function did not start it. Also `None` if the event lacks the input, which
-        is then so large that only the sweep finds the ending, or if `PUBLISH_BUILD_ENDINGS` is false.
+        The action that publishes the ending. `None` in these cases:
+
+        - The execution is still running.
+        - The Lambda function did not start the execution: its name is not the run id in its input.
+        - The event lacks the execution's input, which is too large. A scheduled sweep publishes the ending instead.
+        - `PUBLISH_BUILD_ENDINGS` is false, because executions publish their endings themselves.
     """
     if not context.settings.publish_build_endings:
         return None
@@ -159,5 +165,5 @@ def publish_execution_ending(event: Event[ExecutionStatusChange], context: Conte
 
 @registry.consumer(SCHEDULED, when=is_scheduled, leads_to=[ENDINGS])
 def sweep_runs(event: Event) -> SweepRuns:
-    """Check the runs that are followed, and publish the endings that no event has reported."""
+    """Check whether started runs have ended, and publish the endings that no event has reported."""
     return SweepRuns()

@@ -123,9 +123,12 @@ _REACHED_BY_RUNS = (
 def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
     """Build the update of a tenant record after a success.
 
-    The update will be skipped if the tenant record already has a later status or a failure. There is one exception: a
-    failure without `statusRun` is replaced. That failure says that the job could not be started, but someone has sent
-    the job's event again since.
+    The update will be skipped if the tenant record already has a later status, or a failure. However, a failure is
+    replaced in two cases:
+
+    - It has no `statusRun`: the job could not be started then, and someone has sent the job's event again since.
+    - `event.start` is `None`: the run of the event is unknown, so the failure may belong to another run. However,
+      `DEPLOYMENT_FAILED` is not replaced by `PROVISIONED` or `DEPLOYING`.
 
     Args:
         event: The event that leads to the status.

@@ -22,8 +22,8 @@ class Requested:
     """The job variables that an event or a tenant record requests.
 
     Attributes:
-        admitted: The variables that the tier's `allowedVariables` admits, with their values as text. No later check
-            refuses their names. If the tier has no `allowedVariables`, `admitted` is empty.
+        admitted: The variables that the tier's `allowedVariables` admits, with their values as text. Their names are
+            not checked again. If the tier has no `allowedVariables`, `admitted` is empty.
         others: The variables to which `allowedVariables` does not apply; without `allowedVariables`, all variables.
             When the job is prepared, names that could change how the build runs are refused (see
             `orchestrator.builders.refused_names`).
