@@ -20,7 +20,7 @@ _MAX_SIDE_BY_SIDE = 32
 
 
 class Dispatcher:
-    """Runs the consumers of an event. Several consumers run in threads, which later events use again.
+    """Runs the consumers of an event. If there are several, they run in threads, which are kept for later events.
 
     Attributes:
         performers: The performers of the consumers' actions.
@@ -46,8 +46,8 @@ class Dispatcher:
             context: The context that the consumers receive.
 
         Returns:
-            One result for each consumer that accepted the event, or whose check of the event raised an exception. The
-            results are in the order of `consumers`.
+            One result for each consumer that accepted the event, and for each consumer that raised an exception when it
+            checked the event. The results are in the order of `consumers`.
         """
         consumers = list(consumers)
         turns: list[Turn] = []

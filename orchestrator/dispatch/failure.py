@@ -92,7 +92,7 @@ def _cut(variables: dict[str, str], only_id: str, limit: int) -> dict[str, str]:
 
     Args:
         only_id: A JSON object that has only the tenant's id.
-        limit: The most bytes that the variables may have as JSON.
+        limit: The largest size that the variables may have as JSON, in bytes.
     """
     if _size(variables) <= limit:
         return variables

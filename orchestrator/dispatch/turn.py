@@ -32,12 +32,12 @@ _HAS_RUN = (OutcomeStatus.STARTED, OutcomeStatus.ALREADY_STARTED)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConsumerResult:
-    """What one consumer did with one event.
+    """The result of running one consumer on one event.
 
     Attributes:
         consumer: The consumer's name.
-        outcomes: The outcomes of the actions that were performed, in order. If the consumer's failure was published,
-            the last outcome is that of publishing it.
+        outcomes: The outcomes of the actions that were performed, in order. If an event about the consumer's failure
+            was published, the last outcome is the outcome of publishing that event.
         error: The error with which the consumer, or one of its actions, failed; `None` if nothing failed.
     """
 
@@ -173,11 +173,11 @@ class Turn:
     def _has_started_job(self) -> bool:
         """Return whether an earlier delivery of this event has started the consumer's job.
 
-        The tenant record may then show a later stage of the operation, such as the tenant's provisioning. The actions
-        that begin the operation (see `begins`) would set the record back, so the caller skips them.
+        If so, the caller skips the actions that begin an operation (see `begins`), such as a tenant's provisioning. The
+        tenant record may already show a later stage of the operation, and these actions would set the record back.
 
-        If this delivery is certainly no retry, the result is False. It is also False, whatever the ledger says, if the
-        actions lack a `StartJob` or an action that begins an operation.
+        The ledger is read only if this delivery may be a retry, and the actions include a `StartJob` and an action that
+        begins an operation. Otherwise, the result is False.
         """
         jobs = [position for position, action in enumerate(self._actions) if isinstance(action, StartJob)]
         if not jobs or not any(map(begins, self._actions)):
@@ -207,13 +207,15 @@ class Turn:
             raise failure
 
     def _failed(self, raised: BaseException) -> ConsumerResult:
-        """Return the result for an exception that ended the turn, and publish a final failure as an event.
+        """Return the result for an exception, and publish an event about the failure if the failure is final.
 
-        The failure is published if all of these are true:
+        The event is published if both of these are true:
 
         - The consumer declares an `ending`, and the control plane waits for the consumer's job (see `failure_event`).
-        - A retry is pointless, or the job still cannot be started at the event's last delivery.
-        - The event is not a replay, or the replay has changed a tenant record, or this is the event's last delivery.
+        - A retry is pointless, or the job cannot be started at the last delivery of its event.
+
+        If the failed event is a replay, one of these must also be true: the replay has changed a tenant record, or this
+        is its last delivery.
 
         Raises:
             KeyboardInterrupt: The exception is a `KeyboardInterrupt`, which must end the program.
@@ -247,7 +249,7 @@ class Turn:
     def _may_be_given_up(self) -> bool:
         """Return whether to give up a job that cannot be started now.
 
-        A job is given up if the delivery is the event's last, and the consumer declares an `ending`. The event about
+        A job is given up if this is the event's last delivery, and the consumer declares an `ending`. An event about
         the consumer's failure is then published. The ledger keeps the claim on the job's action, so that no other
         delivery starts the job.
         """

@@ -30,13 +30,14 @@ class Batches:
     """Handles batches of SQS messages, and reports the messages that failed."""
 
     def __init__(self, parallel: int, redelivery: Redelivery | None) -> None:
-        """Create the handler of batches.
+        """Store the arguments.
 
         Args:
             parallel: How many messages are handled at the same time. Messages of a FIFO queue are always handled in
                 order, one at a time. If one of them fails, the later messages of its group are returned to the queue.
-            redelivery: Schedules the retries of failed messages, and moves hopeless messages to the failure queue. If
-                this is `None`, the visibility timeout and the redrive policy of the messages' queue apply.
+            redelivery: Schedules the retries of failed messages, and moves a message to the failure queue once a retry
+                is pointless. If this is `None`, the visibility timeout and the redrive policy of the messages' queue
+                apply.
         """
         self._parallel = parallel
         self._redelivery = redelivery
@@ -89,7 +90,7 @@ class _Failures:
 
     Attributes:
         errors: The errors, by the message's id.
-        last_tries: The ids of the messages whose last try this was (see `is_last_try`).
+        last_tries: The ids of the messages for which this was the last try (see `is_last_try`).
     """
 
     def __init__(self, handle: Callable[[Parse, Any], Any], *, comes_back: bool) -> None:
@@ -121,7 +122,7 @@ class _Failures:
 
 
 def parsing(record: SQSRecord, *, comes_back: bool) -> tuple[Parse, bool]:
-    """Return a function that converts the message's payload to an event, and whether this is the message's last try.
+    """Return a function that converts a message's payload to an event, and whether this is the message's last try.
 
     Args:
         record: The message.

@@ -19,7 +19,7 @@ class Content:
     """What an envelope contains. Nothing in it has been validated.
 
     Attributes:
-        event: What should be an EventBridge event. If there was no envelope, it is the payload itself.
+        event: The part that should be an EventBridge event. Without an envelope, it is the whole payload.
         metadata: The custom event bus's `SystemMetadata`; empty if there is none.
         has_failed: Whether the event was in the record of a failed invocation.
     """
@@ -35,7 +35,7 @@ class Content:
 
     @property
     def event_id(self) -> Any:
-        """The event's id in the metadata, or else in the event itself."""
+        """The event's id in the metadata. If the metadata has no id, the id in the event itself."""
         own = self.event.get("id") if isinstance(self.event, dict) else None
         return self.metadata.get("aws:EventId", own)
 
@@ -46,7 +46,7 @@ def is_record(payload: object) -> TypeGuard[dict[str, Any]]:
 
 
 def is_undelivered(payload: object) -> TypeGuard[dict[str, Any]]:
-    """Whether a payload is the record of a custom event bus about events that it could not deliver.
+    """Whether a payload is the record that a custom event bus writes when it cannot deliver events.
 
     The record has only the events' ids, not the events
     (https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-custom-bus-retry.html).
@@ -55,9 +55,12 @@ def is_undelivered(payload: object) -> TypeGuard[dict[str, Any]]:
 
 
 def members(payload: Any) -> Sequence[Any] | None:
-    """Split the array of events in a payload. Return `None` if the payload has no array, or an empty one.
+    """Split a payload that contains an array of events into payloads that contain one event each.
 
-    If the array is in the record of a failed invocation, each of the returned payloads is a record with one event.
+    If the array is in the record of a failed invocation, each returned payload is such a record, too.
+
+    Returns:
+        The payloads. `None` if there is no array, or if the array is empty.
     """
     inner = _without_records(payload)
     if not isinstance(inner, list) or not inner:

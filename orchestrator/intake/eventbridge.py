@@ -38,7 +38,7 @@ def parse(payload: object, name: str = "event", *, delivery_id: str | None = Non
 
     Args:
         payload: The event. It may be in an envelope (see `envelopes`).
-        name: How error messages call the event.
+        name: The event's name in error messages.
         delivery_id: An id that stays the same when AWS retries the delivery, such as Lambda's request id. It may become
             part of `Event.redrive`.
 
@@ -101,7 +101,11 @@ def parse(payload: object, name: str = "event", *, delivery_id: str | None = Non
 
 
 def _redrive(content: envelopes.Content, replay_name: str | None, delivery_id: str | None) -> str | None:
-    """Return the text for `Event.redrive`. If a record contains a replay, the record is the latest redelivery."""
+    """Return the text for `Event.redrive`.
+
+    If the event was replayed and is in the record of a failed invocation, the text identifies the record, because the
+    record is the later redelivery.
+    """
     if content.has_failed:
         return "record" if delivery_id is None else f"record {delivery_id}"
     if replay_name:
@@ -167,7 +171,8 @@ def _find_fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str]
         depth: The level of `value` in the detail. The detail itself has level 1.
 
     Returns:
-        The path of the faulty value within `value`, and a text that says what is wrong. `None` if nothing is.
+        The path of the faulty value within `value`, and a text that says what is wrong. `None` if there is no such
+        value.
     """
     if isinstance(value, str):
         if value.isascii() or _is_whole(value):

@@ -50,7 +50,7 @@ def parse(
 
     Args:
         record: The message.
-        payload: The event: the result of `as_eventbridge_event`, or a member of the array in it.
+        payload: The event: the result of `as_eventbridge_event`; if that contains an array, one event of the array.
         name: See `eventbridge.parse`.
         comes_back: See `Delivery.comes_back`.
         is_last: See `Delivery.is_last`.
@@ -89,7 +89,7 @@ def _consumers(record: SQSRecord) -> tuple[str, ...]:
 
 
 def tries(record: SQSRecord) -> int:
-    """Return how many times SQS has delivered a message; 1 if the message does not have the number."""
+    """Return how many times SQS has delivered a message; 1 if the message does not contain that number."""
     return int((record.get("attributes") or {}).get("ApproximateReceiveCount") or "1")
 
 
@@ -176,7 +176,7 @@ class Queue:
             body: The message's body.
             attributes: The message attributes, in the form that the SQS client takes.
             failure: The beginning of the error message.
-            role: Whose permissions are needed, for the error message.
+            role: The role that needs permissions, as the error message names it.
             options: Further arguments of the client's method `send_message`.
 
         Raises:

@@ -80,30 +80,29 @@ class Redelivery:
         self._line = line
 
     def arrange(self, failures: Sequence[Failed]) -> set[str]:
-        """Schedule the retries of failed messages, or move them to the failure queue.
+        """Schedule the retries of failed messages, and move messages to the failure queue if a retry is pointless.
 
         A message is retried after about a minute. After each further failure, the wait is twice as long, up to an hour.
-        If a job cannot be started yet, and nothing else failed, the wait is up to eleven hours. The wait ends early if
-        there may be room for the job (see `orchestrator.ledger.waiting_line`).
+        If a job cannot be started yet, and nothing else failed, the wait is up to eleven hours. It ends early if there
+        may be room for the job (see `orchestrator.ledger.waiting_line`).
 
-        The error decides when a message is moved to the failure queue instead:
+        The error decides when a message is moved to the failure queue:
 
-        - After an `Unavailable` that says that the job cannot be started yet (`waits_for`), the message is moved if
-          this was its last try (see `is_last_try`).
-        - After any other `Unavailable` except `Untraceable`, the message is moved if it is more than 13.5 days old.
-        - After `Untraceable`, or an error that is no `Unavailable`, the message is moved if it has been received at
-          least three times.
-        - If the message was not tried (see `Failed.error`), it is moved if it is more than 13 days old.
+        - An `Unavailable` whose `waits_for` says that a job cannot be started yet: when the message is more than 13
+          days old.
+        - Any other `Unavailable`, except `Untraceable`: when the message is more than 13.5 days old.
+        - `Untraceable`, or any other error: when the message has been received at least three times.
+        - No error, because the message was not tried (see `Failed.error`): when the message is more than 13 days old.
 
-        The error may be an exception group. If all of its errors say that the job cannot be started yet, the first
-        rule applies. Otherwise, the second rule applies if at least one of its errors is an `Unavailable` and not an
+        If the error is an exception group, the first rule applies if all errors in the group say that a job cannot be
+        started yet. Otherwise, the second rule applies if at least one of them is an `Unavailable` and not an
         `Untraceable`. Otherwise, the third rule applies.
 
         The failure queue gets the message's event, as an EventBridge event with the original id. The message attributes
         `ErrorCode` and `ErrorMessage` hold the error's class name and text. If the message cannot be converted to an
-        EventBridge event, the failure queue gets the original message body. If the converted message is refused, for
-        example because it is too large, the original body is sent without these two attributes. If sending fails, the
-        message stays in its own queue, and that queue's redrive policy applies.
+        EventBridge event, the failure queue gets the original message body. If the failure queue refuses the converted
+        message, for example because it is too large, the original body is sent without these two attributes. If sending
+        fails, the message stays in its own queue, and that queue's redrive policy applies.
 
         If the messages come from the failure queue itself, nothing is done, because they would be moved back to that
         queue for ever.
@@ -170,15 +169,15 @@ class Redelivery:
         return wait_seconds(message.tries(failed.record), LONGEST_SLEEP_SECONDS if sleeps else LONGEST_WAIT_SECONDS)
 
     def _put_to_sleep(self, failed: Failed, pauses: Mapping[str, int]) -> int | None:
-        """Register a hidden message, so that it is woken, if all that failed is that its jobs cannot be started yet.
+        """Register a hidden message to be woken early, if the only failure is that jobs cannot be started yet.
 
         Args:
             failed: The message.
             pauses: For how many seconds each message is hidden, by the message's id.
 
         Returns:
-            For how many seconds to hide the message instead: at most five if there is room for one of its jobs by now,
-            or at most an hour if the message could not be registered. `None` if the message stays hidden as it is.
+            A new time to hide the message, in seconds: at most five if there is room for one of its jobs by now, or at
+            most an hour if the message could not be registered. `None` if the time does not change.
         """
         waits, tries = _waits(failed.error), message.tries(failed.record)
         if self._line is None or not waits or tries > _MOST_WOKEN:
@@ -194,7 +193,12 @@ class Redelivery:
         return None if all(has_to_wait) else random.randint(1, _SOON_SECONDS)  # noqa: S311 (guards no secret)
 
     def _hide(self, failures: Sequence[Failed], pauses: Mapping[str, int]) -> Sequence[Failed]:
-        """Hide at most ten messages, each for the seconds in `pauses` (by message id). Return the hidden messages."""
+        """Hide at most ten messages in their queue, and return the messages that were hidden.
+
+        Args:
+            failures: The messages.
+            pauses: For how many seconds to hide each message, by the message's id.
+        """
         failure = "the visibility timeout of failed SQS messages was not set, so their queue's own applies"
         if not failures:
             return ()
