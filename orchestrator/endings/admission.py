@@ -37,8 +37,8 @@ class Admission:
     def admit(self, event: Event[Mapping[str, Any]]) -> Event[Mapping[str, Any]]:
         """Check an event about a run, and store the run's ending if the event reports one.
 
-        If a consumer declares an ending event of this type and source (see `EndingEvent`), this function may have
-        published the event. The event's `resources` are then read first (see `recognised`).
+        If a consumer declares an `EndingEvent` with this event's type and source, this package may have published the
+        event. In that case, its `resources` name the action that published it, and are read first (see `recognised`).
 
         The event is not checked in these cases:
 
@@ -47,11 +47,11 @@ class Admission:
         - `IDEMPOTENCY_TABLE` is not set, and this Lambda environment has no record of the run. Another environment may
           have the record, because each environment then keeps its own records in memory.
 
-        The run is still followed after this call, because the event's consumers may fail. Call `finish` after they have
-        handled the event.
+        This call does not stop the checks whether the run has ended, because the event's consumers may fail. Call
+        `finish` after they have handled the event.
 
         Returns:
-            The event. If it reports the ending of a run that it names, its `run_ending` is set. If the run has a
+            The event. If it reports a run's ending and contains the run id, its `run_ending` is set. If the run has a
             record, the event's `start` (the event that began the operation) is taken from the record. If the event also
             reports an ending, the `ORCHESTRATOR_…` variables in its detail are those of the record.
 
@@ -91,9 +91,9 @@ class Admission:
 
         Call this method after all consumers have handled the event.
 
-        If the Lambda function published the event, the build system has confirmed the ending, so the run is no longer
-        followed. If the run itself sent the event, the run may still be going on, and may even fail. The run is then
-        followed until the build system confirms that the run has ended.
+        If the Lambda function published the event, the build system has confirmed the ending, so the run need not be
+        checked any more. If the run itself sent the event, the run may still be going on, and may even fail. It is then
+        checked until the build system confirms that it has ended.
 
         Args:
             event: The event that `admit` returned.
@@ -108,7 +108,7 @@ class Admission:
             self._records.mark_handled(ending.run_id, reported)
 
     def _check_sender(self, event: Event[Mapping[str, Any]]) -> None:
-        """If `REQUIRE_RUN_ID` is set, check that this Lambda function published an event that has no run id.
+        """Check that this Lambda function itself published an event without a run id, if `REQUIRE_RUN_ID` is set.
 
         For example, if a job cannot be started, there is no run, and the Lambda function publishes a failure event
         without a run id. The event's `resources` contain the id of the action that published the event. If the ledger
@@ -127,7 +127,7 @@ class Admission:
             )
 
     def _has_failed(self, event: Event[Mapping[str, Any]]) -> bool:
-        """Return whether an event reports a failure: by its type, or by the detail's `CODEBUILD_BUILD_SUCCEEDING`."""
+        """Return whether an event reports a failure, by its type or by `CODEBUILD_BUILD_SUCCEEDING` in its detail."""
         if event.detail.get("CODEBUILD_BUILD_SUCCEEDING") == "0":
             return True
         endings = self._declarations.endings_of_type(event.type)
@@ -159,12 +159,12 @@ class Admission:
 
 
 def is_about_run(event: Event[Any], declarations: Declarations) -> bool:
-    """Whether an event reports a run's ending, or is the TENANT_DEPLOYMENT event that follows a run."""
+    """Whether an event reports a run's ending, or is a TENANT_DEPLOYMENT event, which follows a successful run."""
     return event.type == EventType.TENANT_DEPLOYMENT or reports_ending(event.type, declarations)
 
 
 def _check_build(job: StartedJob, detail: Mapping[str, Any]) -> None:
-    """Check that an event's detail does not contradict the build and the job of a run.
+    """Check that the build and the job in an event's detail, if it names them, are those of a run.
 
     Raises:
         UnknownRun: The detail names another build or job.

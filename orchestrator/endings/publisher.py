@@ -54,8 +54,8 @@ class EndingPublisher:
     def _perform(self, action: PublishEnding, origin: Origin, claim: Claim) -> Outcome:
         """Publish the ending of the action's run if the build system confirms that the run has ended.
 
-        The ending comes from the builder. If the build system has deleted the run, the action's `ending` is used
-        instead, if there is one.
+        The ending is read from the build system. If the build system has deleted the run, the ending in the action is
+        used instead, if there is one.
 
         Nothing is published if the ledger has no table or no matching run. The outcome then contains the reason.
 
@@ -92,8 +92,9 @@ class EndingPublisher:
         - The run has reported a failure.
         - The build system has deleted the run, so that `ending` is only a guess (`Ending.is_gone`).
 
-        If the run's own report of the same ending has been handled, nothing is published, and the run is no longer
-        followed. Otherwise, the run is followed until the published event has been handled (see `Admission.finish`).
+        If the run itself has sent an event about the same ending, and that event has been handled, nothing is
+        published, and the run is no longer checked. Otherwise, the run is checked until the published event has been
+        handled (see `Admission.finish`).
 
         Args:
             record: The run's record.
@@ -156,9 +157,9 @@ def ending_variables(job: StartedJob, detail: Mapping[str, Any]) -> dict[str, An
 
 
 def bare_name(name: str) -> str:
-    """Return a job's name in the form that AWS' events about its runs have.
+    """Return a job's name as AWS writes it in the events about the job's runs.
 
-    This is the name of a CodeBuild project, without its ARN, or the ARN of a state machine, without a version or alias.
+    This is the name of a CodeBuild project instead of its ARN, or the ARN of a state machine without version or alias.
     """
     if ":stateMachine:" in name:
         return ":".join(name.split(":")[:7])
@@ -199,8 +200,8 @@ def _ended(job: StartedJob, ending: Ending) -> Ended:
 def _event(job: StartedJob, declared: EndingEvent, ended: Ended) -> PublishEvent:
     """Build the event about a run's ending.
 
-    In the default form, the detail holds the run's variables, like an event that the job itself sends. After a failure,
-    the detail holds the `reason` in any form.
+    By default, the detail contains the run's variables, as in an event that the job itself sends. After a failure, the
+    detail always contains a `reason`.
     """
     detail = declared.detail_of(ended, f"job {shown(job.name)}")
     detail |= ending_variables(job, detail)

@@ -29,7 +29,7 @@ _END_OF_DOUBT = timedelta(hours=1)
 
 
 class Sweep:
-    """Performs `SweepRuns`: wakes waiting events, checks the followed runs, and publishes how they ended."""
+    """Performs `SweepRuns`: wakes waiting events, checks whether runs have ended, and publishes how they ended."""
 
     def __init__(self, publisher: EndingPublisher, systems: BuildSystems, records: Records) -> None:
         self._publisher = publisher
@@ -42,9 +42,10 @@ class Sweep:
         return Prepared(perform=self._perform)
 
     def _perform(self, claim: Claim) -> Outcome:
-        """Wake the waiting events for which there is room. Then check the runs that are due until the time is up.
+        """Wake waiting events (see `Records.wake`). Then check the runs that are due (see `Records.due`).
 
-        Waking takes at most half of the invocation's time. The run that has been due for longest is checked first.
+        Waking takes at most half of the invocation's time. Runs are checked until the time is up. The run that has been
+        due for longest comes first.
 
         If one build system fails, the error is logged, and the runs of the other build systems are still checked. The
         error is not raised, because no retry is needed: a later scheduled sweep checks the same runs again.
@@ -74,7 +75,7 @@ class Sweep:
         return swept
 
     def _steps(self) -> Iterable[Sequence[Record]]:
-        """Split the runs that are due into groups, each small enough for one request to a build system.
+        """Split the runs whose check is due into groups, each small enough for one request to a build system.
 
         All runs of a group have the same job, and either all or none of them are in doubt (see `Record.is_in_doubt`).
         No further group is returned once the invocation's time is up.
@@ -94,13 +95,14 @@ class Sweep:
     def _check(self, step: Sequence[Record]) -> Mapping[str, Outcome]:
         """Look up in the build system which runs of a group have ended, and publish their endings.
 
-        If it is in doubt whether the runs were started, only search the build system for them, and publish nothing.
+        If the runs may not have been started (see `Record.is_in_doubt`), only search the build system for them, and
+        publish nothing.
 
         Args:
             step: A group from `_steps`.
 
         Returns:
-            The outcome of publishing each ending, by run id. A run whose ending could not be published is left out.
+            The outcome of publishing each ending, by run id. A run whose ending could not be published is not in it.
         """
         if step[0].is_in_doubt:
             for record in step:

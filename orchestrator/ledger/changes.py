@@ -35,7 +35,7 @@ class Change:
 
     Attributes:
         key: The item's key.
-        condition: The condition expression; `None` makes the change in any case.
+        condition: The condition expression. If it is `None`, the change is always made.
         values: The values that the expressions use, by name.
         update: The update expression; `None` deletes the item.
         only_checks: Whether to check the condition and leave the item unchanged. Only a transaction can do this.
@@ -51,7 +51,7 @@ class Change:
 
     @property
     def kind(self) -> str:
-        """The name of the change in a `transact_write_items` request."""
+        """The type of the change, as a `transact_write_items` request names it."""
         return "ConditionCheck" if self.only_checks else "Delete" if self.update is None else "Update"
 
     def request(self, table: str) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A change was not made, because its condition did not hold. `item` is the item; `None` if there is none."""
+    """A change was not made, because its condition did not hold. `item` is the item; `None` if it does not exist."""
 
     item: Item | None
 
@@ -86,9 +86,9 @@ class Conflict(Exception):
 class Table:
     """The ledger's table.
 
-    Every method but `pages` raises `Unavailable` if the table cannot be used, whatever the reason, so that the event is
-    retried. After a permanent error, the function would publish that the tenant's job failed, although the job may be
-    running.
+    If the table cannot be used, every method except `pages` raises `Unavailable`, even after a permanent error, so that
+    the event is retried. If a method raised a permanent error instead, the function would publish that the tenant's job
+    failed, although the job may be running.
     """
 
     def __init__(self, name: str, client: "Callable[[], DynamoDBClient]") -> None:
@@ -158,12 +158,12 @@ class Table:
     def pages(
         self, index: str, key: tuple[str, str], *, up_to: tuple[str, str] | None = None, size: int
     ) -> Iterator[Sequence[Item]]:
-        """Read the entries of an index with a given first key, page by page, in the order of the index's second key.
+        """Read the entries of an index that have a given partition key, page by page, in the order of the sort key.
 
         Args:
             index: The index's name.
-            key: Name and value of the index's first key.
-            up_to: Name of the index's second key, and its greatest value.
+            key: Name and value of the partition key.
+            up_to: Name of the sort key, and its greatest value.
             size: How many entries a page has at most.
 
         Raises:
@@ -203,7 +203,7 @@ def _refusals(error: ClientError) -> list[Refused | None]:
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 
     Raises:
-        Conflict: Another request for one of the items was in the way, or DynamoDB throttled the transaction.
+        Conflict: Another request was changing one of the items, or DynamoDB throttled the transaction.
         ClientError: The transaction failed for another reason.
     """
     response: Any = error.response

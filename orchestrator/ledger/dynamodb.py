@@ -132,12 +132,12 @@ class DynamoDBRecords:
         raise gates[-1].busy()
 
     def check_turn(self, job: StartedJob) -> None:
-        """Check that there may be room for a job whose event has waited; see `Records.check_turn`."""
+        """Check that a job whose event has waited may be tried now; see `Records.check_turn`."""
         if self._line is not None and self.read(job.run_id) is None:
             self._line.check_turn(job, self._gates.of(job), self._gates.clear)
 
     def wake(self) -> None:
-        """Wake the waiting events for which there is room; see `Records.wake`."""
+        """Wake waiting events, as far as there is room for their jobs; see `Records.wake`."""
         if self._line is not None:
             self._line.sweep(self._gates.clear)
 
@@ -180,7 +180,7 @@ class DynamoDBRecords:
         self._change_open(run_id, update, ending=ending, now=written(clock.now()))
 
     def unfollow(self, run_id: str) -> None:
-        """Stop following a run, and take it out of its gates; see `Records.unfollow`."""
+        """Stop following a run. If the run was started, also remove it from its gates. See `Records.unfollow`."""
         was_followed, before = self._change_open(run_id, NOT_FOLLOWED)
         if was_followed and before:
             record = self._read(before)
@@ -252,14 +252,17 @@ class DynamoDBRecords:
 
 
 def _follower(before: Record | None) -> str | None:
-    """Return the `follower` that a new claim must keep; `None` if there is none, or if the record has expired."""
+    """Return the `Record.follower` that a new claim must keep.
+
+    `None` if the run is not followed, or if the record is missing or has expired.
+    """
     return None if before is None or before.is_expired else before.follower
 
 
 def _expecting(before: Record | None, claim: Change) -> Change:
-    """Return a copy of a claim that succeeds only if the ledger still has the record `before`.
+    """Return a copy of the change `claim` that succeeds only if the action's record is still `before`.
 
-    If `before` is `None`, the claim succeeds only if the ledger has no record of the action.
+    If `before` is `None`, the change succeeds only if the action has no record.
     """
     values = {name: value for name, value in claim.values.items() if name not in ("free", "now")}
     if before is None:

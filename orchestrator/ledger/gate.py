@@ -50,7 +50,7 @@ class Awaited(Protocol):
         ...
 
     def busy(self) -> Unavailable:
-        """Build the error for a job that must wait."""
+        """Build the error that is raised if the job must wait."""
         ...
 
 
@@ -58,7 +58,7 @@ class Gate(Awaited, Protocol):
     """A gate that one job's run must join."""
 
     def joining(self, member: str, expiration: int) -> Change:
-        """Build the change by which the job's run joins the gate. DynamoDB refuses the change unless `admits` is true.
+        """Build the change by which the job's run joins the gate. DynamoDB refuses the change if `admits` is false.
 
         Args:
             member: The run's name in the gate (see `member_of`).
@@ -67,7 +67,7 @@ class Gate(Awaited, Protocol):
         ...
 
     def admits(self, item: Item) -> bool:
-        """Whether the run may join the gate, according to the gate's item. The condition of `joining` is equivalent."""
+        """Whether the run may join the gate, according to the gate's item."""
         ...
 
 
@@ -75,8 +75,8 @@ class Gate(Awaited, Protocol):
 class TenantLock:
     """The lock of a job's tenant. It lets through the runs of one operation at a time.
 
-    When a run that was started leaves, the lock stores, for the run's event type, when the run's operation began. From
-    then on, the lock admits no job of that type whose operation began earlier, even if the lock is not full.
+    The lock also keeps jobs of one event type in order. When a started run leaves the lock, the lock stores the time at
+    which the run's operation began. From then on, no job of that event type may join whose operation began earlier.
     """
 
     tenant_id: str
@@ -113,7 +113,7 @@ class TenantLock:
         return not self.is_full(item) and latest <= written(self.job.start.at)
 
     def busy(self) -> Unavailable:
-        """Build the error for a job that must wait."""
+        """Build the error that is raised if the job must wait."""
         return _busy(
             f"tenant {shown(self.tenant_id)} has a job of another event that has not ended", WaitReason.TENANT_BUSY
         )
@@ -155,7 +155,7 @@ class SlotGate:
         return not self.is_full(item)
 
     def busy(self) -> Unavailable:
-        """Build the error for a job that must wait."""
+        """Build the error that is raised if the job must wait."""
         return _busy(f"slot {shown(self.slot.name)} is full (runs at a time: {self.slot.size})", WaitReason.SLOT_FULL)
 
 
@@ -168,7 +168,7 @@ class BuildSystem:
 
     @property
     def key(self) -> str:
-        """The key of the item that exists while events wait for the build system."""
+        """The key of the build system's item in the ledger's table; see `builder_key`."""
         return builder_key(self.builder)
 
     def is_full(self, item: Item) -> bool:
@@ -177,7 +177,7 @@ class BuildSystem:
         return refused is not None and clock.now() - datetime.fromisoformat(refused) <= _REFUSAL
 
     def busy(self) -> Unavailable:
-        """Build the error for a job that must wait."""
+        """Build the error that is raised if the job must wait."""
         return _busy(f"build system {shown(self.builder)} has just refused a job ({self.reason})", self.reason)
 
 
@@ -197,12 +197,9 @@ def gates_of(job: StartedJob, *, locks_tenants: bool) -> list[Gate]:
 
 
 def wait_of(reason: WaitReason, job: StartedJob, *, was_tried: bool) -> Wait:
-    """Return what a job waits for: its tenant's lock, its slot, or its build system.
+    """Build the `Wait` that says what a job waits for: its tenant's lock, its slot, or its build system.
 
-    Args:
-        reason: Why the job cannot be started.
-        job: The job.
-        was_tried: Whether starting the job was tried.
+    `Wait` explains the arguments.
     """
     awaited: Awaited = BuildSystem(job.builder, reason)
     if reason is WaitReason.TENANT_BUSY and job.tenant_id is not None:
@@ -221,12 +218,12 @@ def wait_of(reason: WaitReason, job: StartedJob, *, was_tried: bool) -> Wait:
 
 
 def builder_key(builder: str) -> str:
-    """Return the key of the item that exists while events wait for a build system."""
+    """Return the key of a build system's item. The table gets this item when an event waits for the build system."""
     return _BUILDER + builder
 
 
 def is_build_system(key: str) -> bool:
-    """Whether a key is that of a build system; see `builder_key`."""
+    """Whether a key belongs to the item of a build system; see `builder_key`."""
     return key.startswith(_BUILDER)
 
 
@@ -236,10 +233,10 @@ def lock_key(tenant_id: str) -> str:
 
 
 def member_of(run_id: str, follower: str) -> str:
-    """Return the name of a run in a gate.
+    """Return the name by which a gate's item lists a run.
 
-    A run that is given up (see `Records.give_up`) and later followed again gets a new name. So a name that is no longer
-    in use is never used again, and may be removed from the gate at any time.
+    A run that is given up (see `Records.give_up`) and later followed again gets a new name. The old name is not used
+    again, so it may be removed from the gate at any time.
 
     Args:
         run_id: The run's id.
@@ -264,7 +261,7 @@ def run_of(member: str) -> str:
 
 
 def follower_of(member: str) -> str:
-    """Return the follower in the name of a run in a gate; see `member_of`."""
+    """Return the `Record.follower` that is part of a run's name in a gate; see `member_of`."""
     return member.partition("#")[2]
 
 
@@ -318,8 +315,8 @@ def leaving(key: str, member: str, record: Record | None) -> Change:
 def gone(run_id: str, follower: str) -> Change:
     """Build the check that a run in a gate is no longer followed.
 
-    The transaction that removes the run must contain this check. Separate reads of the gate and of the run's record
-    might see only one half of another transaction, by which the run is just joining:
+    The transaction that removes the run must contain this check. Reading the gate and the run's record one after the
+    other is not enough: another transaction, in which the run joins, might be visible in only one of the two reads.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation
     """
     return Change(
@@ -332,7 +329,11 @@ def gone(run_id: str, follower: str) -> Change:
 
 
 def without(key: str, item: Item, members: Mapping[str, Record | None]) -> Item:
-    """Return a gate's item without some runs, as `leaving` changes it. `members` has the runs' records by name."""
+    """Return a gate's item as it is after runs have left the gate; see `leaving`.
+
+    Args:
+        members: The records of these runs, by the runs' names in the gate.
+    """
     latest = [change for one in members.items() if "at" in (change := leaving(key, *one)).values]
     times = {change.names["latest"]: {"S": change.values["at"]} for change in latest}
     return {**item, **times, "runs": {"SS": sorted(runs_in(item) - members.keys())}}

@@ -43,15 +43,16 @@ class Gates:
         return gate.gates_of(job, locks_tenants=self._locks_tenants)
 
     def make_room(self, full: Gate, item: Item) -> None:
-        """Take runs out of a gate that has refused a job, if they are not followed any more.
+        """Remove runs that are no longer followed from a gate that has refused a job.
 
         Args:
             full: The gate.
             item: The gate's item.
 
         Raises:
-            Overtaken: The gate has room, but the job comes too late for it.
-            Unavailable: No run could be taken out.
+            Overtaken: The gate is not full. It refused the job because a later event has overtaken it (see
+                `TenantLock`).
+            Unavailable: No run could be removed.
         """
         if not full.is_full(item):
             self._wake_next(full.key, item)  # the job may have been woken, and leaves the room to the next one
@@ -60,9 +61,10 @@ class Gates:
             raise full.busy()
 
     def leave(self, record: Record) -> None:
-        """Take a run that is over out of its gates, and wake the next event that waits for each.
+        """Remove a run that is over from its gates. For each gate, wake the next event that waits.
 
-        A failure is only logged, because the run does not count any more, whether the gates name it or not.
+        A failure is only logged, because the run can still be removed when another job needs the room (see
+        `make_room`).
         """
         if record.job is None or record.follower is None:
             return
@@ -77,10 +79,12 @@ class Gates:
                 self._wake_next(one.key, gate.without(one.key, item, {member: record}))
 
     def clear(self, key: str, item: Item) -> Item:
-        """Look at some runs in a gate, take those out that are not followed any more, and wake an event for each.
+        """Remove runs that are no longer followed from a gate, and wake a waiting event for each of them.
+
+        At most ten runs are checked, chosen at random.
 
         Returns:
-            The gate's item after that; the same object if no run could be taken out.
+            The gate's item after that. If no run was removed, it is the argument `item` itself.
         """
         taken = 0
         for member in gate.some_runs_in(item):

@@ -90,8 +90,8 @@ class Records(Protocol):
         The claim succeeds in these cases:
 
         - The action has no record, or the record has expired.
-        - The action is not done, and the lock of its latest claim has expired. As an exception, the owner of the first
-          claim may not claim the action after another owner has claimed it; see `Record.may_be_claimed`.
+        - The action is not done, and the lock of its latest claim has expired. However, the owner of the first claim
+          may not claim the action again after another owner has claimed it; see `Record.may_be_claimed`.
         - The action is not done, and `owner` repeats the latest claim. The response to that claim may have been lost.
 
         If `follow` is true and the store has gates, the job's run joins its gates in the same step (see
@@ -156,7 +156,7 @@ class Records(Protocol):
         ...
 
     def unfollow(self, run_id: str) -> None:
-        """Stop following a run; unknown ids are ignored."""
+        """Stop following a run, which means to stop checking whether it has ended. Unknown ids are ignored."""
         ...
 
     def give_up(self, record: Record) -> bool:
@@ -176,15 +176,16 @@ class Records(Protocol):
         ...
 
     def check_turn(self, job: StartedJob) -> None:
-        """Check that there may be room for a job whose event has waited. A job that has a record is not checked.
+        """Check that a job whose event has waited may be tried now. A job that has a record is not checked.
 
         Raises:
-            Unavailable: There is no room for the job yet. The exception's `waits_for` is set.
+            Unavailable: The gate or build system that the job waits for has no room yet. The exception's `waits_for`
+                is set.
         """
         ...
 
     def wake(self) -> None:
-        """For each gate, let waiting events be delivered again, as many as there is room for.
+        """For each gate, wake as many waiting events as it has room for; see `orchestrator.ledger.waiting_line`.
 
         Raises:
             ConfigurationError: An index of the table does not exist, or the function may not read it.
@@ -212,13 +213,13 @@ class Ledger:
 
         Args:
             prepared: The action.
-            has_waited: Whether the event may have waited for its job. If so, the job is tried only if there may be
-                room for it (see `Records.check_turn`).
+            has_waited: Whether the event may have waited for its job. If so, `Records.check_turn` is called first.
             keeps_claim: Whether to keep the claim if the action fails, so that no other delivery can perform the action
                 while the failure is published.
 
         Returns:
-            The outcome. If an earlier delivery performed the action, the outcome's status begins with `already`.
+            The outcome. If an earlier delivery performed the action, the outcome's status begins with `already`. If a
+            later event has overtaken the action's job (see `Overtaken`), the status is `superseded`.
 
         Raises:
             Unavailable: Another delivery is performing the action, or the action's record cannot be stored, or the
@@ -257,7 +258,11 @@ class Ledger:
         return outcome
 
     def _claim(self, prepared: Prepared, action_id: str, owner: str, *, keeps_claim: bool) -> Claim | Outcome:
-        """Claim the action. If an earlier delivery has performed the action, return the action's outcome instead."""
+        """Claim the action.
+
+        If an earlier delivery has performed the action, or a later event has overtaken its job (see `Overtaken`),
+        return an outcome instead.
+        """
         locked_for = timedelta(seconds=deadline.seconds_left() + deadline.MARGIN_SECONDS)
         locked_until = milliseconds(clock.now() + locked_for) + 1
         with _failing_as(prepared.failure):

@@ -132,10 +132,10 @@ class MemoryRecords:
         self._change(record.id, check_at=clock.now() + record.pause)
 
     def check_turn(self, job: StartedJob) -> None:
-        """Do nothing: every event may be tried."""
+        """Do nothing: without gates, every job may be tried."""
 
     def wake(self) -> None:
-        """Do nothing: no event waits for a gate."""
+        """Do nothing: without gates, no event waits for one."""
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
         """Store the outcome of starting a job, after a search has found the job's run; see `Records.adopt`."""

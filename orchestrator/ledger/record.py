@@ -80,7 +80,8 @@ class Record:
         job: The job that the action starts, if it starts one.
         ending: How the job's run ended, once that is known.
         handled: The ending that the run itself reported in an event, once that event has been handled.
-        check_at: When to check the run next; `None` if the run is not followed.
+        check_at: When to check next whether the run has ended; `None` if the run is not followed (see
+            `Prepared.follow`).
         follower: The owner of the claim that began to follow the run; `None` if the run is not followed. If the run is
             given up and later followed again, `follower` changes.
     """
@@ -125,9 +126,9 @@ class Record:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the record has no outcome, so that the action may or may not have been performed.
+        """Whether the record has no outcome.
 
-        If the record has the run's ending, the action was performed.
+        The action may or may not have been performed then. If the record has the run's ending, it was performed.
         """
         return self.outcome is None
 
@@ -160,8 +161,8 @@ class Record:
         - Nobody may claim an action that is done.
         - The owner of the latest claim may repeat that claim.
         - Any other owner may claim the action once the lock of the latest claim has expired.
-        - As an exception, the owner of the first claim may not claim the action again after another owner's claim. The
-          ledger would take the new claim for the first, and would not know that another owner may have acted.
+        - However, the owner of the first claim may not claim the action again after another owner has claimed it. The
+          ledger would mistake the new claim for the first one, and would ignore that another owner may have acted.
         """
         is_over = self.locked_until < latest_free_lock() and self.first_owner != owner
         return (self.state is State.CLAIMED and (self.owner == owner or is_over)) or self.is_expired
@@ -254,7 +255,7 @@ def from_item(item: Mapping[str, Any]) -> Record:
         item: The item, in the form that boto3's DynamoDB client returns.
 
     Raises:
-        Exception: The item is not a valid record, but written by another version of this package or by a person. The
+        Exception: The item is not a valid record, because another version of this package or a person wrote it. The
             exception is one of `UNREADABLE`.
     """
     kept = items.plain(items.from_item(item))

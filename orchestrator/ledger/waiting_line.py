@@ -7,8 +7,8 @@ https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_Change
 
 A message is hidden first. Then its item is written, and then the gate is read again. If a run leaves the gate in the
 meantime, either the process that removes the run finds the item, or the second reading of the gate finds the room. Both
-may miss the event, because items are found by an index, which may lag behind the table. That costs only time: the
-scheduled sweep looks again, and the message becomes visible by itself at the end of its timeout.
+may miss the event, because items are found by an index, which may lag behind the table. The event then only waits
+longer: the scheduled sweep reads the gate again, and the message becomes visible by itself after its timeout.
 """
 
 import random
@@ -66,14 +66,18 @@ _GONE = frozenset(
 
 
 class WaitingLine:
-    """The events that wait for each gate, and for each build system, in the order of their times."""
+    """The events that wait for each gate and for each build system.
+
+    The events of a gate are in the order in which their operations began. The events of a build system are in the order
+    in which they began to wait.
+    """
 
     def __init__(self, table: Table, memory: timedelta, sqs: "Callable[[], SQSClient]") -> None:
         """Store the arguments.
 
         Args:
             table: The ledger's table. It needs the indexes `open-jobs` and `waiting`.
-            memory: How long the item of a gate is kept after an event has begun to wait for the gate.
+            memory: How long a gate's item is kept after an event has begun to wait for the gate.
             sqs: Returns the SQS client. It is called for each request.
         """
         self._table = table
@@ -81,10 +85,10 @@ class WaitingLine:
         self._sqs = sqs
 
     def join(self, wait: Wait, queue: str, receipt: str, until: datetime) -> bool:
-        """Let a hidden message be woken as soon as there may be room for its event's job.
+        """Store a hidden message, so that it is woken as soon as there may be room for its event's job.
 
         Args:
-            wait: The job, and what it waits for.
+            wait: The job, and the gate or build system that it waits for.
             queue: The URL of the message's queue.
             receipt: The message's receipt handle.
             until: When the message becomes visible by itself.
@@ -119,9 +123,9 @@ class WaitingLine:
         return is_full
 
     def check_turn(self, job: StartedJob, gates: Sequence[Awaited], clear: Clear) -> None:
-        """Check that there may be room for a job whose event has waited.
+        """Check that a job whose event has waited may be tried now.
 
-        The check passes if the event was woken, or if there is room by now.
+        The check passes if the event was woken, or if the gate or build system that it waits for may have room by now.
 
         Args:
             job: The job.
@@ -141,26 +145,26 @@ class WaitingLine:
         self._take(_KEY + job.run_id, own["receipt"]["S"])
 
     def wake(self, key: str, most: int) -> None:
-        """Wake the first events that wait for a gate. A failure is only logged.
+        """Wake the first events that wait for a gate or build system. A failure is only logged.
 
         Args:
-            key: The gate's key.
+            key: The key of the gate or build system.
             most: How many events to wake at most.
         """
         with _logged():
             self._wake(self._first(key, most), most)
 
     def sweep(self, clear: Clear) -> None:
-        """For every gate that events wait for, wake as many of them as there is room for.
+        """For each gate, wake as many waiting events as it has room for. For each build system, wake at most five.
 
-        Also write a metric: the number of gates whose first event has waited for more than an hour. The failure of one
-        gate is only logged.
+        Also write a metric: the number of gates and build systems whose first event has waited for more than an hour.
+        If waking the events of one of them fails, the error is only logged.
 
         Args:
             clear: See `Clear`.
 
         Raises:
-            OrchestratorError: The table or its index could not be read.
+            OrchestratorError: The table's index could not be read.
         """
         long = 0
         entries = [entry for page in self._table.pages(OPEN_JOBS, ("openJob", AWAITED), size=_PAGE) for entry in page]
@@ -173,7 +177,11 @@ class WaitingLine:
         telemetry.count("EventsWaitingLong", value=long)
 
     def _sweep(self, key: str, clear: Clear) -> bool:
-        """Wake the events that wait for one gate; return whether the first one has waited for more than an hour."""
+        """Wake the events that wait for one gate or build system.
+
+        Returns:
+            Whether the first of these events has waited for more than an hour.
+        """
         item = clear(key, self._table.get(key) or {})
         room = gate.room_in(key, item)
         most = _TRIED_AT_ONCE if room is None else room
@@ -184,7 +192,7 @@ class WaitingLine:
         return any(clock.now() - _since(one) > _LONG for one in first)
 
     def _forget(self, key: str, item: Item) -> None:
-        """Store that no event waits for a gate any more, unless an event may just have begun to wait."""
+        """Store that no event waits for a gate or build system, unless an event may just have begun to wait."""
         seen = item["checkAt"]["S"] if "checkAt" in item else written(clock.now())
         if clock.now() - datetime.fromisoformat(seen) > _INDEX_LAG:
             update = "REMOVE #openJob, #checkAt"
@@ -234,9 +242,11 @@ def _since(item: Item) -> datetime:
 
 
 def _has_slept(item: Item) -> bool:
-    """Whether the sweep may wake an event that waits for a build system: a quarter of its sleep, or an hour, is over.
+    """Whether the sweep may wake an event that waits for a build system.
 
-    If an event were woken at each sweep, its message would be received so often that SQS gave it up.
+    It may do so after a quarter of the time for which the event's message is hidden, or after an hour if that is
+    shorter. If it woke the event each time, the message would be received so often that SQS moved it to the failure
+    queue.
     """
     since = _since(item)
     sleep = datetime.fromtimestamp(int(item["expiration"]["N"]), UTC) - since
