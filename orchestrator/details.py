@@ -30,8 +30,8 @@ from orchestrator.values.limits import TOO_MANY_DIGITS
 class _Model(BaseModel):
     """The base of all models in this module.
 
-    If a detail has members that a model does not declare, the model keeps them. Its `repr` shows no values, because any
-    value may be secret.
+    If a detail has members that a model does not declare, the model keeps them. A model's `repr` shows no values,
+    because any value may be secret.
     """
 
     model_config = ConfigDict(
@@ -288,7 +288,7 @@ _Flag: TypeAlias = Annotated[str | None, BeforeValidator(_flag), WithJsonSchema(
 
 
 class BuildDetail(_Model):
-    """The detail that a build sends: the build's whole process environment, a flat mapping of names to texts.
+    """The detail of an event from a build: the build's whole process environment, a flat mapping of names to texts.
 
     Use only the fields that this model declares, and treat all other variables of the environment as secret.
     """

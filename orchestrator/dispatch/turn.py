@@ -139,7 +139,7 @@ class Turn:
         return actions
 
     def _prepare_all(self) -> list[Prepared]:
-        """Check and prepare all actions before the first one is performed, so that bad input changes nothing."""
+        """Check and prepare all actions before the first one is performed. So an invalid action changes nothing."""
         answers.check(self._actions, self._consumer.name)
         return [self._prepare(answers.blank(action), position) for position, action in enumerate(self._actions)]
 

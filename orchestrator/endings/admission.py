@@ -38,7 +38,7 @@ class Admission:
         """Check an event about a run, and store the run's ending if the event reports one.
 
         If a consumer declares an `EndingEvent` with this event's type and source, this package may have published the
-        event. In that case, its `resources` name the action that published it, and are read first (see `recognised`).
+        event. The event's `resources` then show which action published it (see `recognised`).
 
         The event is not checked in these cases:
 
@@ -47,13 +47,13 @@ class Admission:
         - `IDEMPOTENCY_TABLE` is not set, and this Lambda environment has no record of the run. Another environment may
           have the record, because each environment then keeps its own records in memory.
 
-        This call does not stop the checks whether the run has ended, because the event's consumers may fail. Call
-        `finish` after they have handled the event.
+        After this call, the function still checks whether the run has ended, because the event's consumers may fail.
+        Call `finish` after they have handled the event.
 
         Returns:
             The event. If it reports a run's ending and contains the run id, its `run_ending` is set. If the run has a
             record, the event's `start` (the event that began the operation) is taken from the record. If the event also
-            reports an ending, the `ORCHESTRATOR_…` variables in its detail are those of the record.
+            reports an ending, the `ORCHESTRATOR_…` variables in its detail are set from the record.
 
         Raises:
             UnknownRun: The record contradicts the event, or the run's job was started with `follow=False`, or the

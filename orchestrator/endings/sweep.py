@@ -131,7 +131,7 @@ class Sweep:
         }
 
     def _may_be_guessed(self, record: Record) -> bool:
-        """Return whether a guessed ending may be published for a run that the build system has deleted.
+        """Return whether an ending may be published for a run that the build system has deleted (see `Ending.is_gone`).
 
         The run must be more than a day old, or the ledger must already have the run's ending.
         """
@@ -154,8 +154,8 @@ class Sweep:
 
         If the run is found, a later sweep checks whether it has ended. If the run is not found, later sweeps search
         again, until an hour after the record's lock has expired. From then on, the job counts as never started, and the
-        run is no longer followed. If a search is impossible, for example because the job does not keep run ids, the
-        limit is a day instead of an hour.
+        run is no longer followed. If a search is impossible, for example because the build system stores no run ids for
+        the job, the limit is a day instead of an hour.
         """
         job, run, patience = record.started_job, None, _END_OF_DOUBT
         system = self._systems.get(job.builder, job.name)

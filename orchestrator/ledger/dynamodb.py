@@ -175,7 +175,7 @@ class DynamoDBRecords:
         return self._read(before).ending if before else None
 
     def mark_handled(self, run_id: str, ending: EndingStatus) -> None:
-        """Store that a run's report of its ending has been handled; see `Records.mark_handled`."""
+        """Store that an event in which a run reported its own ending has been handled; see `Records.mark_handled`."""
         update = "SET #handled = :ending, #checkAt = :now"
         self._change_open(run_id, update, ending=ending, now=written(clock.now()))
 

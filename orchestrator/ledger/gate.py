@@ -197,10 +197,7 @@ def gates_of(job: StartedJob, *, locks_tenants: bool) -> list[Gate]:
 
 
 def wait_of(reason: WaitReason, job: StartedJob, *, was_tried: bool) -> Wait:
-    """Build the `Wait` that says what a job waits for: its tenant's lock, its slot, or its build system.
-
-    `Wait` explains the arguments.
-    """
+    """Build the `Wait` that says what a job waits for: its tenant's lock, its slot, or its build system."""
     awaited: Awaited = BuildSystem(job.builder, reason)
     if reason is WaitReason.TENANT_BUSY and job.tenant_id is not None:
         awaited = TenantLock(job.tenant_id, job)

@@ -1,4 +1,4 @@
-"""Lets runs join their gates and leave them, in the ledger's table."""
+"""Finds the gates of a job, and removes runs from them; `orchestrator.ledger.gate` explains gates."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,7 +15,7 @@ from orchestrator.timing import deadline
 
 
 class Gates:
-    """The gates in the ledger's table. Every method raises `Unavailable` if the table cannot be used."""
+    """The gates in the ledger's table. If the table cannot be used, `make_room` and `clear` raise `Unavailable`."""
 
     def __init__(
         self,

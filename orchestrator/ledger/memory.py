@@ -104,7 +104,7 @@ class MemoryRecords:
             return record.ending
 
     def mark_handled(self, run_id: str, ending: EndingStatus) -> None:
-        """Store that a run's report of its ending has been handled; see `Records.mark_handled`."""
+        """Store that an event in which a run reported its own ending has been handled; see `Records.mark_handled`."""
         self._change(run_id, handled=ending, check_at=clock.now())
 
     def unfollow(self, run_id: str) -> None:
@@ -132,10 +132,10 @@ class MemoryRecords:
         self._change(record.id, check_at=clock.now() + record.pause)
 
     def check_turn(self, job: StartedJob) -> None:
-        """Do nothing: without gates, every job may be tried."""
+        """Do nothing: this store has no gates, so every job may be tried."""
 
     def wake(self) -> None:
-        """Do nothing: without gates, no event waits for one."""
+        """Do nothing: this store has no gates, so no event waits for one."""
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
         """Store the outcome of starting a job, after a search has found the job's run; see `Records.adopt`."""

@@ -83,7 +83,7 @@ class Record:
         check_at: When to check next whether the run has ended; `None` if the run is not followed (see
             `Prepared.follow`).
         follower: The owner of the claim that began to follow the run; `None` if the run is not followed. If the run is
-            given up and later followed again, `follower` changes.
+            given up (see `Records.give_up`) and later followed again, `follower` changes.
     """
 
     id: str

@@ -141,7 +141,7 @@ def publish_execution_ending(event: Event[ExecutionStatusChange], context: Conte
 
         - The execution is still running.
         - The Lambda function did not start the execution: its name is not the run id in its input.
-        - The event lacks the execution's input, which is too large. A scheduled sweep publishes the ending instead.
+        - The event lacks the execution's input, because the input is too large. A scheduled sweep publishes the ending.
         - `PUBLISH_BUILD_ENDINGS` is false, because executions publish their endings themselves.
     """
     if not context.settings.publish_build_endings:

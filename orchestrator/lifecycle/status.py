@@ -123,12 +123,12 @@ _REACHED_BY_RUNS = (
 def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
     """Build the update of a tenant record after a success.
 
-    The update will be skipped if the tenant record already has a later status, or a failure. However, a failure is
-    replaced in two cases:
+    The update will be skipped if the tenant record already has a later status, or a failure. A failure is
+    replaced nevertheless in two cases:
 
     - It has no `statusRun`: the job could not be started then, and someone has sent the job's event again since.
-    - `event.start` is `None`: the run of the event is unknown, so the failure may belong to another run. However,
-      `DEPLOYMENT_FAILED` is not replaced by `PROVISIONED` or `DEPLOYING`.
+    - `event.start` is `None`: the run of the event is unknown, so the failure may belong to another run. Only
+      `DEPLOYMENT_FAILED` is then not replaced by `PROVISIONED` or `DEPLOYING`.
 
     Args:
         event: The event that leads to the status.
