@@ -19,9 +19,9 @@ _PAGE = 100
 
 
 class CodeBuildServer:
-    """Serves the CodeBuild operations that the package and its emulation use, on a loopback port.
+    """Serves, on a loopback port, the CodeBuild operations that this package uses.
 
-    The server has a clock of its own, which moves only when `advance` is called.
+    The server's clock moves only when `advance` is called.
 
     Attributes:
         url: The value for `AWS_ENDPOINT_URL_CODEBUILD`.

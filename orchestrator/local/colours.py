@@ -1,4 +1,4 @@
-"""The colours of lines and progress bars on a terminal. Only `terminal` imports this module, because it needs rich."""
+"""Colours lines and progress bars on a terminal. This module needs rich, so only the module `terminal` imports it."""
 
 from typing import TextIO
 
@@ -19,7 +19,7 @@ _STYLES = {
 
 
 class _Words(RegexHighlighter):
-    """Colours words such as `DEPLOYED` and `failed`, types of events, and links."""
+    """Colours words such as `DEPLOYED` and `failed`, event types, and links."""
 
     base_style = "word."
     highlights = (
@@ -33,7 +33,7 @@ class _Words(RegexHighlighter):
 
 
 def console(stream: TextIO) -> Console:
-    """Create a console for a terminal. It does not read markup, because its lines can contain texts from events."""
+    """Create a console for a terminal. It prints rich's markup as plain text, because an event may contain markup."""
     return Console(file=stream, theme=Theme(_STYLES), highlighter=_Words(), markup=False, emoji=False, soft_wrap=True)
 
 

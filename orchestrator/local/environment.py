@@ -99,8 +99,8 @@ def with_build_systems(
     `CodeBuildServer` keep their variables, and run until the caller ends them, like the executions of
     `StepFunctionsServer`.
 
-    There are two more differences from `embedded`: the ledger has no unfinished runs at the beginning, and status
-    webhooks have an address even if no event names one.
+    There are two more differences from `embedded`: at the beginning, there are no unfinished runs, and status webhooks
+    have an address even if no event names an address.
 
     Args:
         jobs: Names of jobs to create besides those of the sample tiers; see `embedded`.

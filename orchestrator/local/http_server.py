@@ -44,9 +44,9 @@ class Request:
 class Answer:
     """A response.
 
-    If `headers` lacks `Content-Length`, the server adds this header. If `headers` contains `Content-Length`, the server
-    sends the given value, and closes the connection after the body. A test can thus announce a longer body than the
-    server sends.
+    If `headers` lacks `Content-Length`, the server adds this header, except to a response with the status 204. If
+    `headers` contains `Content-Length`, the server sends the given value, and closes the connection after the body. A
+    test can thus announce a longer body than the server sends.
     """
 
     status: int

@@ -1,4 +1,4 @@
-"""Handles events and all that follows from them, as a deployed stack would: later events, ended jobs, retries."""
+"""Handles events on the emulated services as a deployed stack would, until all started jobs have ended."""
 
 import json
 from collections import deque
@@ -27,7 +27,7 @@ _MOST_IDLE_TRIES = 3
 
 
 class Life:
-    """Sends events to a handler, then the events that follow from these, until nothing is left to happen.
+    """Sends events to a handler, then ends the started jobs and sends the resulting events, until nothing is left.
 
     Attributes:
         has_failed: Whether an event could not be handled.
@@ -53,7 +53,7 @@ class Life:
             story: Prints each step.
             results: The list to which `results.recorded` adds what the function logs.
             failing: Names of the jobs whose runs fail. All other runs succeed.
-            is_strict: Whether an event of a file counts as failed if no consumer takes it.
+            is_strict: Whether an event from a file counts as failed if no consumer takes it.
             answered: Called with each answer of the handler.
             failed: Called for each event that could not be handled, with the error and the event's file or type.
         """
@@ -88,10 +88,12 @@ class Life:
             self._fail(Unavailable(error), file)
 
     def follow(self) -> None:
-        """Handle all that follows from the events so far. Then report the events that failed or still wait.
+        """End the started jobs and handle the resulting events, until nothing is left.
+
+        Then report the events that failed or still wait.
 
         Raises:
-            ConfigurationError: There are so many events that they probably lead to one another in a circle.
+            ConfigurationError: There are so many events that they probably cause each other endlessly.
         """
         while self._step():
             pass
@@ -108,10 +110,12 @@ class Life:
             self._fail(ConfigurationError("no event started this job, so no run of it has failed"), f"--fail {job}")
 
     def _step(self) -> bool:
-        """Do what happens next. Return `False` if nothing is left.
+        """Do the first of these steps that is possible. Return `False` if none is possible.
 
-        Events that were published come first, then the ends of jobs, then sweeps. Messages in the waiting queue come
-        last, because they wait for runs to end.
+        1. Handle a published event.
+        2. End a job.
+        3. Let the function check unfinished runs (a sweep).
+        4. Deliver the messages in the waiting queue. This is the last step, because the messages wait for runs to end.
         """
         if self._arrived:
             self._handle(*self._arrived.popleft())
@@ -126,7 +130,7 @@ class Life:
 
         Args:
             event: The event, an array of events, or a batch of SQS messages.
-            origin: Where the event comes from.
+            origin: Where the event comes from, such as a file's name.
             event_type: The event's type, if `event` is a batch with one event.
             name: The event's file, for error messages; `None` if the event is not from a file.
 
@@ -183,10 +187,10 @@ class Life:
         return True
 
     def _sweep(self) -> bool:
-        """Advance the clock until a run is due for a check, and handle the schedule's event, which checks such runs.
+        """Advance the clock until a run is due for a check, and send the handler the event that makes it check runs.
 
         Returns:
-            False if no run needs checks. Nothing is done then.
+            False if there is no run to check. Nothing is done then.
         """
         left = self._world.time_until_check()
         if left is None:
@@ -221,7 +225,7 @@ class Life:
 
 
 def _changed_records(results: Iterable[Result]) -> list[str]:
-    """Return the ids of the tenants whose records were changed, each once."""
+    """Return the ids of the tenants whose records were changed, without duplicates."""
     outcomes = [outcome for result in results if isinstance(result, Handled) for outcome in result.outcomes]
     changed = [one["name"] for one in outcomes if one["status"] in (OutcomeStatus.SAVED, OutcomeStatus.UPDATED)]
     return list(dict.fromkeys(changed))
@@ -232,7 +236,7 @@ def _failed_messages(answer: Any) -> Sequence[Any]:
 
 
 def _tenant_ids(payload: Any) -> list[str]:
-    """Return the ids of the tenants that an event, an array, or a batch of SQS messages is about."""
+    """Return the ids of the tenants that an event, an array of events, or a batch of SQS messages is about."""
     # The body of a message of the reference connector is only the event's detail.
     bodies = map(_body, messages.records(payload))
     events = [*messages.events(payload), *(body if "detail" in body else {"detail": body} for body in bodies)]

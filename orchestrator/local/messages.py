@@ -1,7 +1,4 @@
-"""Builds and reads what AWS sends to the function.
-
-These are events of the bus, CodeBuild, Step Functions and the schedule, and SQS batches.
-"""
+"""Builds and reads the payloads that AWS sends to the function: EventBridge events and batches of SQS messages."""
 
 import json
 import uuid
@@ -69,7 +66,7 @@ def status_change(execution: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def scheduled(region: str) -> dict[str, Any]:
-    """Build the event of the schedule that starts a sweep."""
+    """Build the event that EventBridge Scheduler sends to start a sweep, which checks unfinished runs."""
     schedule = f"arn:aws:scheduler:{region}:{_ACCOUNT_ID}:schedule/default/orchestrator-sweep"
     return _event("Scheduled Event", "aws.scheduler", region, "{}", resources=[schedule])
 
@@ -118,7 +115,7 @@ def records(event: Any) -> list[Any]:
 
 
 def events(payload: Any) -> list[Any]:
-    """Return the event in a payload, or the events of its array."""
+    """Return the events in a payload: the members of an array, or the single event."""
     return [envelopes.opened(member).event for member in envelopes.members(payload) or [payload]]
 
 

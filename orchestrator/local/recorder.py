@@ -1,4 +1,4 @@
-"""Records published events and the variables of requested jobs, which the emulated AWS keeps in part or not at all."""
+"""Records published events and the variables of requested jobs, because the emulated AWS does not keep all of them."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ _PUBLISH = "before-parameter-build.events.PutEvents"
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What one local invocation did: the jobs that it requested and the events that it published.
+    """The jobs that a local invocation requested, and the events that it published.
 
     Attributes:
         variables: The variables of every requested job. The keys are the run ids.
@@ -36,7 +36,7 @@ class Recording:
 
 @contextmanager
 def recorded() -> Iterator[Recording]:
-    """Within the `with` block, record the jobs requested of CodeBuild and Step Functions, and the published events.
+    """Within the `with` block, record the requests to start CodeBuild and Step Functions jobs and to publish events.
 
     Only requests of AWS clients that were created within the block are recorded.
     """
@@ -67,7 +67,7 @@ def recorded() -> Iterator[Recording]:
 def jenkins_variables(server: JenkinsServer) -> dict[str, Mapping[str, str]]:
     """Return the variables of every build that the emulated Jenkins was asked to start, by run id.
 
-    They include the variables that Jenkins drops because the job does not declare them as parameters.
+    The result includes variables that Jenkins drops because the job does not declare them as parameters.
     """
     forms = [dict(request.form) for request in server.requests if request.method == "POST"]
     return {form[RUN_ID_VARIABLE]: form for form in forms if RUN_ID_VARIABLE in form}

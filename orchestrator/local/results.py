@@ -51,7 +51,7 @@ class NotTaken:
     """No consumer took the event.
 
     Attributes:
-        text: A text for a person that gives the reason.
+        text: The reason, in words.
     """
 
     event_type: str
@@ -64,7 +64,7 @@ _LOGGING_RESULTS = (application.__file__, telemetry.__file__)
 
 
 class NoConsumer(OrchestratorError):
-    """No consumer takes an event, which `--strict` makes an error."""
+    """No consumer takes an event. This is an error only with the option `--strict`."""
 
 
 @contextmanager
@@ -72,7 +72,7 @@ def recorded(conditions: Mapping[str, str]) -> Iterator[list[Result]]:
     """Record the results of all events that are handled in the `with` block, whatever the log level.
 
     Args:
-        conditions: The conditions of consumers as texts, by the consumer's name.
+        conditions: Each consumer's condition in words, by the consumer's name.
     """
     results: list[Result] = []
     logger, listener = telemetry.logger._logger, _Listener(results, conditions)  # Powertools' own removes no handlers
@@ -102,7 +102,7 @@ class _Listener(logging.Handler):
             self._results.append(result)
 
     def _result(self, record: logging.LogRecord) -> Result | None:
-        """Read a result from a log record. Return `None` if it contains none, for example if a consumer logged it."""
+        """Read a result from a log record. Return `None` if the record is something else, such as a consumer's log."""
         known = vars(record)
         if record.pathname not in _LOGGING_RESULTS:
             return None

@@ -41,7 +41,7 @@ class EmulatedEnding:
     Attributes:
         run: The run that ended.
         result: The result, as the build system calls it.
-        event: The event that reports the end; `None` for Jenkins, which sends none.
+        event: The event that reports the end; `None` for Jenkins, which sends no event.
     """
 
     run: EmulatedRun

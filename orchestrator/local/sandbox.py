@@ -119,12 +119,11 @@ _JENKINS_PARAMETERS = (
 
 
 def fill(jobs: Sequence[str] = ()) -> None:
-    """Create what the sample events need in AWS: tables, queues, CodeBuild projects, and a secret.
+    """Create the AWS resources that the sample events need: tables, queues, CodeBuild projects, and a secret.
 
     The names of the tables and queues are read from the settings in the environment. A table or queue without a name
-    in the settings is not created.
-    A new table of tier details gets the items in `TIERS`, and a new table of tenant records gets the item `TENANT`.
-    Tables and projects that exist already are not changed.
+    in the settings is not created. A new table of tier details gets the items in `TIERS`, and a new table of tenant
+    records gets the item `TENANT`. Tables and projects that exist already are not changed.
 
     The secret contains the credentials for the Jenkins server that the function `jenkins` creates.
 
@@ -157,15 +156,15 @@ def fill(jobs: Sequence[str] = ()) -> None:
 
 
 def leave_jobs_open() -> None:
-    """Store two unfinished runs in the ledger, because two sample events need them.
+    """Store two unfinished runs in the table `IDEMPOTENCY_TABLE`, because two sample events need them.
 
-    The runs are not in their tenant's lock, so no sample event has to wait until the runs have ended.
+    The event `events/scheduled-sweep.json` makes the function check runs that are due for a check. The first run is
+    due. The event `events/codebuild-build-state-change.json` reports that the second run has ended.
 
-    The event `events/scheduled-sweep.json` makes the function check all runs whose check is due. The check of the first
-    run is due. The event `events/codebuild-build-state-change.json` reports that the second run has ended.
+    The runs do not lock their tenant, so no sample event has to wait until the runs have ended.
 
-    Call `fill` first, because the ledger's table and the CodeBuild project must exist. If the settings name no
-    table for the ledger, nothing is stored.
+    Call `fill` first, because the table and the CodeBuild project must exist. If `IDEMPOTENCY_TABLE` is not set,
+    nothing is stored.
     """
     settings = Settings.from_environment()
     if settings.idempotency_table is None:
@@ -232,9 +231,9 @@ def state_machines(jobs: Sequence[str] = ()) -> list[str]:
 
 
 def create_state_machines(jobs: Sequence[str] = ()) -> None:
-    """Create the state machines of `state_machines` in an AWS emulator, each in the region of its ARN.
+    """Create the state machines that `state_machines` lists in an AWS emulator, each in the region of its ARN.
 
-    The emulator puts them into its own account, which must be the one in the ARNs.
+    The emulator creates them in its own account, which must be the account in the ARNs.
 
     Raises:
         Unavailable: The emulator does not answer.
@@ -261,7 +260,7 @@ def _tier_jobs() -> list[str]:
 def control_plane() -> ControlPlane:
     """Create an emulated control plane. The caller must start it.
 
-    A real control plane refuses further webhooks for a tenant whose provisioning has ended. The emulated one accepts
+    A real control plane refuses further webhooks for a tenant whose provisioning has ended. This control plane accepts
     any number of webhooks for a tenant, because all sample events have the same tenant.
     """
     return ControlPlane(CALLBACK_SECRET, CALLBACK_CONTEXT, settles=False)

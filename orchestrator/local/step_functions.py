@@ -1,6 +1,6 @@
 """An emulated Step Functions.
 
-Unlike moto's, it has the state machines of any account, and its executions end only when the method `finish` ends them.
+Unlike moto's emulation, it can hold state machines of any account, and an execution ends only when `finish` is called.
 """
 
 import json
@@ -17,9 +17,9 @@ RUNNING = "RUNNING"
 
 
 class StepFunctionsServer:
-    """Serves the Step Functions operations that the package uses, on a loopback port.
+    """Serves, on a loopback port, the Step Functions operations that this package uses.
 
-    Its clock moves only when `advance` is called.
+    The server's clock moves only when `advance` is called.
 
     Attributes:
         url: The value for `AWS_ENDPOINT_URL_SFN`.

@@ -25,7 +25,7 @@ _SEEN_ELSEWHERE = (
 
 
 class Story:
-    """Prints what happens. An event has a line of its own, and what the event leads to is indented below that line.
+    """Prints a line for each event and, indented below that line, a line for each of the event's effects.
 
     Values of events are not printed, except for names, ids and the status of a webhook.
     """

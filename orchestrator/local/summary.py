@@ -1,4 +1,4 @@
-"""Formats as lines what an event led to: jobs, tenant records, events, callbacks and waits; with `-v`, in detail."""
+"""Formats an event's effects as lines of text: jobs, tenant records, events and callbacks; with `-v`, in detail."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
@@ -17,8 +17,8 @@ def handled_lines(result: "Handled", left_out: Collection[OutcomeStatus] = ()) -
     """Yield the lines about an event that was handled, or that waits.
 
     Args:
-        result: What the event's consumers did.
-        left_out: The statuses of outcomes that get no line.
+        result: The outcomes of the event's consumers.
+        left_out: Statuses. Outcomes with one of these statuses get no line.
     """
     for name in result.idle:
         yield f"  {cut(name)}: nothing to do"

@@ -30,7 +30,7 @@ class Lines:
         """Print a line.
 
         Args:
-            line: One line, or several lines.
+            line: The text; it may contain line breaks.
             style: Name of a style in `orchestrator.local.colours` for the whole line. By default, only some words are
                 coloured.
         """
@@ -50,7 +50,7 @@ class ProgressBar:
         """Create the bar.
 
         Args:
-            description: What the steps are about, such as `events`.
+            description: The text before the bar, such as `events`.
             total: The number of steps. With one step, there is no bar.
             shown: Whether to show the bar at all.
         """

@@ -1,4 +1,4 @@
-"""The emulated services, queues and clock in which `orchestrator invoke --follow` runs a tenant's whole life."""
+"""Provides the emulated services, queues and clock with which `orchestrator invoke --follow` handles events."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
 
 class World:
-    """The emulated world.
+    """The emulated services, queues and clock.
 
     Attributes:
         region: The function's region.
         jenkins: The emulated Jenkins.
         codebuild: The emulated CodeBuild.
         step_functions: The emulated Step Functions.
-        waiting_queue: The queue in which events wait.
+        waiting_queue: The queue in which events wait until their jobs can be started.
         failure_queue: The queue of messages that could not be handled.
     """
 
@@ -42,7 +42,7 @@ class World:
         recording: Recording,
         clock: MovableClock,
     ) -> None:
-        """Store the arguments. The settings are read from the environment, which must be that of the emulation."""
+        """Store the arguments, and read the settings from the environment variables that the emulation has set."""
         settings, clients = Settings.from_environment(), Clients()
         sqs = clients.get("sqs", settings.aws_region)
         self.region = sqs.meta.region_name
@@ -69,7 +69,7 @@ class World:
         self.jenkins.advance(time.total_seconds())
 
     def time_until_check(self) -> timedelta | None:
-        """Return the time until the next check of a run is due; zero if it is overdue, `None` if no run is followed."""
+        """Return the time until the next check of an unfinished run: zero if overdue, `None` if all runs have ended."""
         answer = self._dynamodb.query(
             TableName=self._settings.idempotency_table or "",
             IndexName=OPEN_JOBS,
@@ -93,7 +93,7 @@ class World:
         return published
 
     def take_callbacks(self) -> Sequence[tuple[Request, bool]]:
-        """Return the callbacks since the last call, each with whether the control plane has accepted it."""
+        """Return the callbacks since the last call. Each is paired with whether the control plane accepted it."""
         requests, accepted = list(self._control_plane.requests), list(self._control_plane.accepted)
         self._control_plane.requests.clear()
         self._control_plane.accepted.clear()
@@ -108,7 +108,7 @@ class World:
 
 @contextmanager
 def emulated(jobs: Sequence[str] = ()) -> Iterator[World]:
-    """Emulate the world for the duration of the `with` block.
+    """Emulate the services, queues and clock for the duration of the `with` block.
 
     Args:
         jobs: Names of jobs to create besides those of the sample tiers; see `environment.embedded`.

@@ -226,7 +226,7 @@ def _full_name(segments: list[str]) -> str:
     """Return the full name of a job or folder: `tenants/scale-down` for the path `job/tenants/job/scale-down`.
 
     Raises:
-        _Refused: The segments are not those of a job or folder; the answer is 404.
+        _Refused: The segments are not the path of a job or folder; the answer is 404.
     """
     names = segments[1::2]
     # Each name is one segment. A slash in a decoded segment was encoded in the URL, so it separates no folders.

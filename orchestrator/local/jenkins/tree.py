@@ -37,12 +37,12 @@ class Bean:
 
 @dataclass(frozen=True)
 class Tree:
-    """What the query parameter `tree` selects from an object, or from each object in a list.
+    """The properties that the query parameter `tree` selects from an object, or from each object in a list.
 
     Attributes:
         children: The names of the selected properties. Each name is mapped to the tree for the property's value.
         start: For a list, the index of the first object to select.
-        stop: For a list, the index of the first object that is no longer selected. `None` selects up to the end.
+        stop: For a list, the index after the last object to select. `None` selects up to the end of the list.
     """
 
     children: Mapping[str, Tree] = field(default_factory=dict)
