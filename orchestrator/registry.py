@@ -45,16 +45,17 @@ class Registry:
             *types: One or more event types to handle.
             name: The consumer's name; by default, the name of the function. If a consumer is renamed while an event is
                 being retried, the event's job may be started twice, because the name is part of the job's identity.
-            when: A condition on the event. The event's detail is already validated, as for the consumer.
+            when: A condition: takes the event, and returns whether the consumer handles it. If the consumer's
+                annotation names a model, the event's detail is already an instance of the model.
             ending: The form of the event that reports how the consumer's job ended; `EndingEvent()` is the default
-                form. If this is given, an event is also published if the consumer fails permanently before its job is
-                started. If this is `None`, only endings of runs are published, in the default form.
-            leads_to: What else may follow from the consumer: types of events, or other texts such as `status webhook`.
-                Only the commands `orchestrator routes` and `orchestrator schema` read these texts.
+                form. With this argument, a failure is also reported if the consumer fails permanently before its job is
+                started. With `None`, only the endings of runs are reported, in the default form.
+            leads_to: Further effects of the consumer: types of events, or other texts such as `status webhook`. Only
+                the commands `orchestrator routes` and `orchestrator schema` read these texts.
 
         Raises:
-            ConfigurationError: The name is taken, no event type is given, or the callable's signature is not that of a
-                consumer.
+            ConfigurationError: The name is taken, no event type is given, an argument is malformed, or the callable has
+                other parameters or unsuitable annotations.
         """
         if not types or callable(types[0]):  # `@registry.consumer` without an event type
             raise ConfigurationError('a consumer has no event types; name them: @registry.consumer("TENANT_…", …)')
@@ -112,7 +113,7 @@ class Registry:
         return None if found is None else found.ending
 
     def endings_of_type(self, event_type: str) -> tuple[EndingEvent, ...]:
-        """Return the `ending` of each consumer that declares this type; see `Declarations.endings_of_type`."""
+        """Return the `ending` of each consumer whose `ending` names this event type as its `success` or `failure`."""
         return tuple(self._endings.get(event_type, {}).values())
 
     def _add(self, consumer: Consumer) -> None:
@@ -146,6 +147,6 @@ class Registry:
 
 
 def _declared_types(consumer: Consumer) -> tuple[str, ...]:
-    """Return the types that a consumer's `ending` names; default types, which it does not name, are left out."""
+    """Return the event types that a consumer's `ending` names. Default types are left out."""
     ending = consumer.ending
     return () if ending is None else tuple(text for text in (ending.success, ending.failure) if text is not None)

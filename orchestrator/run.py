@@ -1,4 +1,4 @@
-"""Computes the identity of each action. Every delivery of an event gives its actions the same identities."""
+"""Computes the identity of each action. If an event is delivered again, its actions have the same identities again."""
 
 import hashlib
 import json
@@ -58,7 +58,8 @@ class Origin:
         consumer: Name of the consumer that returned the action, or that failed (see `is_failure`).
         position: The action's position among the consumer's actions, from 0. Not used if `is_failure` is true.
         is_failure: Whether the action publishes the event about the consumer's failure.
-        declared: What the ledger stores with the action's job if the consumer declares its ending event.
+        declared: Refers to the `EndingEvent` that the consumer declares, if any. The ledger stores it with the action's
+            job.
     """
 
     event: Event[Mapping[str, Any]]
@@ -76,7 +77,7 @@ class Origin:
     def start(self) -> Start:
         """Id and time of the event that began the action's operation, such as the tenant's provisioning.
 
-        If that event is not known, these are the id of `event` and the property `time`.
+        If that event is not known, the id of `event` and the property `time` are used.
         """
         return self.event.start or Start(event_id=self.event.id, at=self.time)
 
@@ -91,7 +92,7 @@ class Origin:
 
     @property
     def may_be_retry(self) -> bool:
-        """Whether this delivery of the event may be a repeat: whether one of these cases applies.
+        """Whether this delivery of the event may be a repeat, because at least one of these cases applies.
 
         - The event was replayed or redriven, so `event.redrive` is set.
         - The event is at least 30 seconds old, so Lambda may have retried it.
@@ -124,14 +125,14 @@ def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:
 
 
 def is_own_source(source: str) -> bool:
-    """Whether a source is one of those that this package gives its events by default."""
+    """Whether this package, by default, publishes events with this source."""
     return source == OWN_SOURCE or source.startswith(REFERENCE_SOURCES)
 
 
 def recognised(event: Event[Any]) -> Event[Any]:
-    """Set an event's `start`, `published_by` and `is_own_failure` from the URNs that `marks` has built.
+    """Return the event with `start`, `published_by` and `is_own_failure` from the URNs that `marks` has built.
 
-    Call this only if this package publishes events with the event's source: another sender may copy the URNs.
+    Call this only for events whose source this package uses, because another sender may have copied the URNs.
     """
     published_by = next(_marked(event, _PUBLISHED_BY), None)
     return replace(
@@ -149,7 +150,7 @@ def named_run(event: Event[Any]) -> str | None:
 
 
 def ending_id(run_id: str) -> str:
-    """Compute the identity of a run's ending, which is the same for a success and a failure."""
+    """Compute the identity of a run's ending. It is the same whether the run succeeded or failed."""
     return _digest("ending", run_id)
 
 

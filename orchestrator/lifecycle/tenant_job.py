@@ -37,11 +37,11 @@ def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, A
     """Build the action that starts the tier's job for an event type.
 
     Returns:
-        The action. Its builder is the one that the detail names, or else the one that the tier names. Its variables
-        are the tier's variables, the variables that the detail requests, and the variable `tenant`.
+        The action, with the builder that the detail names, or else the builder that the tier names. Its variables are
+        the tier's variables, the variables that the detail requests, and the variable `tenant`.
 
     Raises:
-        ConfigurationError: The tier names no job for the event type, or one of its attributes is malformed.
+        ConfigurationError: The tier names no job for the event type, or an attribute of the tier is malformed.
         InvalidEvent: The detail requests a variable that the tier does not allow.
     """
     requested = requested_variables(detail.model_dump(by_alias=True, exclude_unset=True), tier)
@@ -90,7 +90,8 @@ def requested_variables(detail: Mapping[str, Any], tier: Mapping[str, Any]) -> R
     If a name occurs in several places, the value from the last place is used.
 
     Args:
-        detail: The detail of a TENANT_PROVISIONING event, not wrapped as `{type, data}`, or a tenant record.
+        detail: A tenant record, or the detail of a TENANT_PROVISIONING event. If the event's detail has the form
+            `{type, data}`, pass the value of `data`.
         tier: The tier's details. Their `allowedVariables` may limit which variables can be requested.
 
     Raises:

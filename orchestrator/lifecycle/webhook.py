@@ -130,7 +130,7 @@ def status_webhook(
 
 
 def once_per_run(run_id: str) -> str:
-    """Return the value of `SendCallback.once_per` for the status webhook about a run."""
+    """Return the key for `SendCallback.once_per`, so that only one status webhook is sent per run."""
     return f"status webhook of run {run_id}"
 
 

@@ -87,14 +87,14 @@ class AllowedHosts:
 
 
 def resolve(host: str, failure: str) -> list[str]:
-    """Resolve a host's name to its IP addresses, and refuse addresses that no control plane can have.
+    """Resolve a host's name to its IP addresses, and refuse addresses that cannot belong to a control plane.
 
     Args:
         host: The name, or an IP address.
         failure: The beginning of the error message.
 
     Raises:
-        ConfigurationError: One of the addresses is refused, for example because it belongs to a metadata service.
+        ConfigurationError: An address is refused, such as the address of a metadata service.
         OSError: The name cannot be resolved.
     """
     found = list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))

@@ -87,7 +87,7 @@ def awaited(action: Action | Following) -> frozenset[str]:
 def fill(action: ActionT, answer: Mapping[str, str | int]) -> ActionT:
     """Return a copy of the action in which values from earlier answers replace the `FromAnswer` placeholders.
 
-    An action without placeholders is returned as it is.
+    An action without placeholders is returned unchanged.
 
     Args:
         action: Any action; only the body of a callback can contain a `FromAnswer`.

@@ -138,9 +138,9 @@ class Callbacks:
         Raises:
             InvalidEvent: The address, the body, the secret or the context is invalid; see `check`.
             ConfigurationError: The address is refused (see `check` and `resolve`), the host's certificate is not
-                trusted, or the control plane redirected or refused the callback. That includes any answer 401 for which
-                neither `ALREADY_SENT` nor `REFUSED` is returned.
-            Unavailable: The control plane was not reached, did not answer, or answered 429 or 5xx.
+                trusted, or the control plane redirected or refused the callback (also with any other answer 401).
+            Unavailable: The control plane was not reached, did not answer, or answered 429 or 5xx; or too little of the
+                invocation's time is left.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)
         answer = self._exchange(target, action)

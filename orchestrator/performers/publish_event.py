@@ -62,12 +62,12 @@ class EventBus:
         return replace(prepared, action_id=origin.once_per(action.once_per))
 
     def prepare_as(self, action: PublishEvent, action_id: str, *, start: Start, time: datetime) -> Prepared:
-        """Check an action and prepare it under an identity that the caller chooses.
+        """Check an action, and prepare to publish its event, with an identity that the caller chooses.
 
         Args:
             action: The action, with the event to publish.
             action_id: The action's identity, which the published event contains in `resources`. If the event is
-                published twice, this package recognizes the second event by the identity.
+                published twice, this package recognizes the second event by this identity.
             start: The event that began the operation, such as the tenant's provisioning. Its id and time are in
                 `resources`, too.
             time: The time that the published event will have.

@@ -34,8 +34,8 @@ class JobStarter:
 
         Args:
             systems: The build systems.
-            memory: How long the ledger keeps a record. `None` means that the ledger has no table, so that each Lambda
-                environment has only its own records.
+            memory: How long the ledger, which records performed actions, keeps a record. `None` means that the ledger
+                has no table, so that each Lambda environment has only its own records.
         """
         self._systems = systems
         self._memory = memory
@@ -44,10 +44,10 @@ class JobStarter:
         """Check a job and its variables, and prepare its start.
 
         Raises:
-            ConfigurationError: The builder is unknown, the name or value of a trusted variable is invalid, the job's
-                slot is malformed, or the runs of the slot cannot be counted.
+            ConfigurationError: The builder is unknown, or the name or value of a trusted variable is invalid. Or
+                `action.slot` or `action.slots` is malformed, or is set although the function cannot count the runs.
             InvalidEvent: One of `action.variables` has a name or value that is not allowed, or the job is too large for
-                a record of the ledger.
+                a record in DynamoDB.
             JobRejected: The job's name is malformed.
         """
         system, job = self.job(action, origin)
@@ -115,14 +115,16 @@ class JobStarter:
     def _earlier_run(self, system: BuildSystem, job: Job, claim: Claim) -> Run | None:
         """Search for a run that an earlier delivery of the event may have started.
 
-        A retry always searches. A first attempt searches only if the event is older than a limit:
+        If this delivery is known to be a retry, the build system is always searched. Otherwise, it is searched only if
+        the event is so old that an earlier delivery may have left no trace:
 
-        - If the ledger has a table, the time for which the ledger keeps a record. After that time, the record of an
-          earlier delivery may have been deleted.
-        - If the ledger has no table, `RecognisesRepeats.covers`.
+        - If the ledger has a table, the event is older than the time for which the ledger keeps a record. The record of
+          an earlier delivery may then have been deleted.
+        - If the ledger has no table, the event is older than `system.covers`. The build system may then no longer
+          recognize a repeated start.
 
         Returns:
-            The run that was found; `None` if none was found, or if there was no search.
+            The run that was found; `None` if no run was found, or if there was no search.
         """
         covered = system.covers if self._memory is None else self._memory
         is_late = clock.now() - job.since > covered

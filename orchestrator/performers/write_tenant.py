@@ -17,7 +17,7 @@ class TenantWriter:
         self._checks = tenants if checks_records(tenants) else None
 
     def prepare(self, action: SaveTenant | UpdateTenant, origin: Origin) -> Prepared:
-        """Check what an action stores in a tenant record, and prepare to store it.
+        """Check the data that an action stores in a tenant record, and prepare to store them.
 
         Raises:
             InvalidEvent: A value cannot be stored, or the record would be too large.
