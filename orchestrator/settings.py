@@ -58,7 +58,7 @@ def _server_address(url: str | None) -> str | None:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or IP address refers to this machine."""
+    """Whether a host is `localhost` or a loopback IP address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -97,8 +97,8 @@ class Settings(BaseModel):
             in the tier's item. The entry `.example.com` allows all subdomains of `example.com`.
         idempotency_table: DynamoDB table of the ledger, which records the actions that were performed. Without it, each
             Lambda environment has only its own records, and an event that is delivered twice may start its job twice.
-        idempotency_record_max_age: How long the ledger keeps a record, in seconds. A run is followed only while its
-            record is kept.
+        idempotency_record_max_age: How long the ledger keeps a record, in seconds. The function checks whether a run
+            has ended only while the run's record is kept.
         require_run_id: Whether to refuse an event about a run's ending, or a `TENANT_DEPLOYMENT` event, if the detail
             has no `ORCHESTRATOR_RUN_ID`. Without this id, the event cannot be checked against the ledger's record of
             the run: anyone who may publish on the bus could have sent the event. Events that this function published
@@ -109,8 +109,9 @@ class Settings(BaseModel):
             setting, these messages stay in their own queue, whose redrive policy applies. The URL is checked only when
             it is used, because `sam local` passes the queue's name instead of its URL.
         waiting_queue_url: URL of the SQS queue in which an event waits if its job cannot be started yet. Without this
-            setting, the event fails. With `failure_queue_url`, which this setting needs, an event that came from a
-            queue waits in that queue instead. The URL is checked only when it is used.
+            setting, the event fails. An event that came from a queue does not need this setting: it waits in that queue
+            if `failure_queue_url` is set. This setting needs `failure_queue_url`. The URL is checked only when it is
+            used.
         tenant_serialization: Whether a job waits while a job of another event runs for the same tenant.
         sqs_parallel_records: How many messages of a batch are handled at the same time.
         jenkins_url: Address of the Jenkins server, including the path at which Jenkins is installed, if any.

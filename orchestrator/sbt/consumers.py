@@ -47,8 +47,8 @@ def script_jobs(
     """Create the consumers of SBT's requests.
 
     Args:
-        onboarding: The variables that go into and come out of the jobs that provision tenants.
-        offboarding: The variables that go into and come out of the jobs that deprovision tenants.
+        onboarding: The input and output variables of the jobs that provision tenants.
+        offboarding: The input and output variables of the jobs that deprovision tenants.
         source: The source of the events that answer the requests. It must equal the property
             `applicationPlaneEventSource` of the control plane's `EventManager`.
     """

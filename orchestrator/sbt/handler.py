@@ -1,4 +1,4 @@
-"""The ready-made Lambda handler with the built-in consumers and those for AWS SaaS Builder Toolkit."""
+"""The ready-made Lambda handler with the built-in consumers and the consumers for AWS SaaS Builder Toolkit."""
 
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.registry import Registry

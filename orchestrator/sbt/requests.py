@@ -1,4 +1,4 @@
-"""Starts the jobs that the control plane of SaaS Builder Toolkit (SBT) requests, and builds the answers' details."""
+"""Starts the jobs that the control plane of SaaS Builder Toolkit (SBT) requests, and builds the details of answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Onboarding:
     """Handles the requests to onboard a tenant.
 
     Attributes:
-        job: The job's variables and results.
+        job: The job's input and output variables.
     """
 
     job: ScriptJob
@@ -46,7 +46,7 @@ class Offboarding:
     """Handles the requests to off-board a tenant.
 
     Attributes:
-        job: The job's variables and results.
+        job: The job's input and output variables.
     """
 
     job: ScriptJob
@@ -54,8 +54,9 @@ class Offboarding:
     def start(self, event: Event[RequestDetail], context: Context) -> list[Action]:
         """Update or create the tenant record, then start the deprovisioning job of the tenant's tier.
 
-        The tier's attribute `deprovisioningJobName` names the job. Without that attribute, it is the job in `jobName`,
-        provided that `jobDeprovisions` is true. If the request names no tier, the tenant record's tier is used.
+        The tier's attribute `deprovisioningJobName` names the job. If the tier has no such attribute, but
+        `jobDeprovisions` is true, the job in `jobName` is started. If the request names no tier, the tenant record's
+        tier is used.
 
         Raises:
             InvalidEvent: Neither the request nor the tenant record names a tier.
@@ -94,9 +95,9 @@ def _start(
     Args:
         job: Selects the job's variables from the request.
         event: The request.
-        job_type: The lifecycle event whose job to start.
+        job_type: The lifecycle event type whose job is started.
         context: The consumer's context.
-        record: The tenant record. Its tier is used if the request names none.
+        record: The tenant record. Its tier is used if the request names no tier.
     """
     name = event.detail.tier or (record or {}).get("tier")
     if not isinstance(name, str) or not name:

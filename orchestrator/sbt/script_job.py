@@ -1,4 +1,4 @@
-"""Describes which data a job takes and gives back, as the construct `ScriptJob` of AWS SaaS Builder Toolkit does."""
+"""Describes a job's input and output variables, as the construct `ScriptJob` of AWS SaaS Builder Toolkit does."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,9 @@ REGISTRATION_STATUS = "registrationStatus"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScriptJob:
-    """What a job takes from a request of SBT's control plane, and what it gives back. Missing values are left out.
+    """The input variables that a job takes from a request of SBT's control plane, and the job's output variables.
+
+    Variables without a value are left out.
 
     Attributes:
         string_variables: Members of the request's detail that become job variables, as text. In SBT's construct, this
@@ -31,9 +33,9 @@ class ScriptJob:
         failure_status: The registration's `registrationStatus` after a failure.
 
     Raises:
-        ConfigurationError: A name is not that of a variable, `tenant_data` has a reserved word of DynamoDB,
-            `tenant_registration_data` has the registration's id, or `registrationStatus` is passed to the job. The job
-            would give it back unchanged.
+        ConfigurationError: A name is not valid for a variable, `tenant_data` contains a reserved word of DynamoDB, or
+            `tenant_registration_data` contains `tenantRegistrationId`. Or `registrationStatus` is an input variable:
+            the job would return its old value.
     """
 
     string_variables: Sequence[str] = ()
@@ -75,7 +77,7 @@ class ScriptJob:
 
         Args:
             ended: How the job ended.
-            success_status: The registration's `registrationStatus` after a success, if the run exports none.
+            success_status: The `registrationStatus` after a success if the run has no variable `registrationStatus`.
         """
         if not ended.succeeded:
             return {"tenantData": {}, "tenantRegistrationData": {REGISTRATION_STATUS: self.failure_status}}

@@ -1,6 +1,6 @@
 """Reads and writes tenant records.
 
-An older event never overwrites what a newer event has written, even if the older event is delivered last.
+An older event never overwrites the data of a newer event, even if the older event is delivered last.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -50,8 +50,8 @@ class Refusal:
 
     Attributes:
         reason: The reason, safe to log.
-        supersedes: Whether the whole event is outdated, because a later event or a final status must not be undone. If
-            so, the consumer's remaining actions must not be performed either.
+        supersedes: Whether the whole event is outdated, because a later event has begun an operation for the tenant, or
+            the tenant has a final status. The consumer's remaining actions must then not be performed either.
     """
 
     reason: str
@@ -240,12 +240,12 @@ class DynamoDBTenantRecords:
 def refusal(action: SaveTenant | UpdateTenant, record: Mapping[str, Any], origin: Origin) -> Refusal | None:
     """Return why an action must not write a tenant record.
 
-    The conditions of the requests to DynamoDB are equivalent.
+    DynamoDB checks equivalent conditions before it writes a record, but does not say why a condition is false.
 
     Args:
         action: The action.
-        record: The tenant record as it is stored; empty if there is none.
-        origin: Where the action comes from.
+        record: The tenant record as it is stored; empty if the tenant has no record.
+        origin: The event and the consumer that the action comes from.
 
     Returns:
         The reason; `None` if the record may be written.
@@ -287,10 +287,10 @@ _IS_NOT_BEFORE_START = "#startedBy = :by OR attribute_not_exists(#startedAt) OR 
 
 
 def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
-    """Whether a tenant record shows a later operation than the one that began with `origin.start`.
+    """Whether the tenant record belongs to a later operation than the operation that began with `origin.start`.
 
-    Two conditions for DynamoDB express the opposite, so a record is written only if this function would return `False`:
-    `_FOLLOWS` if `origin.event.start` is known, and `_IS_NOT_BEFORE_START` if `origin.event.start` is `None`.
+    The opposite, as a condition for DynamoDB, is `_IS_NOT_BEFORE_START` if `origin.event.start` is `None`, and
+    otherwise `_FOLLOWS`.
     """
     by, at, start = record.get(STARTED_BY), record.get(STARTED_AT), written(origin.start.at)
     if by == origin.start.event_id or at is None:

@@ -92,7 +92,7 @@ def slot_of(tier: Mapping[str, Any], event_type: str) -> tuple[str, int] | None:
     """Read the limit on how many of a tier's jobs for an event type may run at the same time.
 
     Returns:
-        `StartJob.slot` and `StartJob.slots`; `None` if the tier sets no limit.
+        The values for `StartJob.slot` and `StartJob.slots`; `None` if the tier sets no limit.
 
     Raises:
         ConfigurationError: The limit is malformed.
@@ -109,7 +109,7 @@ def slot_of(tier: Mapping[str, Any], event_type: str) -> tuple[str, int] | None:
 
 
 def variables_of(tier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variables that a tier's jobs get: all attributes of the tier except those that limit something."""
+    """Return the variables that a tier's jobs get: all attributes of the tier except its limits (`_NO_VARIABLES`)."""
     return {name: value for name, value in tier.items() if name not in _NO_VARIABLES}
 
 
