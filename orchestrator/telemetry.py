@@ -31,7 +31,7 @@ _stdout_lock = threading.RLock()
 
 
 class _CurrentStdout(logging.StreamHandler[TextIO]):
-    """A logging handler that writes to the current `sys.stdout`, even if that was replaced after its creation."""
+    """A logging handler that writes to the current `sys.stdout`, even if `sys.stdout` is replaced later."""
 
     def __init__(self) -> None:
         logging.Handler.__init__(self)

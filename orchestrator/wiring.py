@@ -70,8 +70,8 @@ def create_handler(
     Args:
         registry: The registry of the consumers. Further consumers can be registered at any time.
         settings: The settings; by default, they are read from environment variables.
-        builders: Further builders by name. A builder with the name of a built-in one (`CODE_BUILD`, `JENKINS` or
-            `STEP_FUNCTIONS`) replaces it.
+        builders: Further builders by name. A builder with the name `CODE_BUILD`, `JENKINS` or `STEP_FUNCTIONS` replaces
+            the built-in builder of that name.
         tiers: The source of tier details; by default, the DynamoDB table in `settings.tier_details_table`.
         tenants: The store of tenant records; by default, the DynamoDB table in `settings.data_store_table`.
 

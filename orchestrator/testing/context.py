@@ -17,7 +17,7 @@ class MemoryTenants:
         self._records = records or {}
 
     def get(self, tenant_id: str) -> Mapping[str, Any] | None:
-        """Return the tenant record of a tenant, or `None` if the tenant has none."""
+        """Return a tenant's record, or `None` if the tenant has no record."""
         return self._records.get(tenant_id)
 
 

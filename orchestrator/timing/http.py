@@ -33,9 +33,9 @@ _BLOCK_BYTES = 16 * 1024
 def timed(pool: type[PoolT]) -> type[PoolT]:
     """Derive a class of connection pools that limits the total time of a request.
 
-    The connect timeout limits the attempts at all addresses of the host together. The read timeout limits the answer's
-    headers and body together. The sum of both limits the whole request. A request that exceeds a limit raises
-    `ConnectTimeoutError` or `ReadTimeoutError`.
+    The connect timeout limits the total time of connecting, even if the host has several addresses. The read timeout
+    limits the total time of reading the answer's headers and body. The sum of both timeouts limits the whole request. A
+    request that exceeds a limit raises `ConnectTimeoutError` or `ReadTimeoutError`.
 
     Args:
         pool: A pool class of urllib3, or of a library that is based on urllib3, such as botocore.
@@ -99,7 +99,7 @@ class _TimedConnection(HTTPConnection):
     def send(self, data: Any) -> None:
         """Send data in blocks, and limit each block to the time that is left.
 
-        For larger data, a TLS socket would allow its full timeout for each TLS record.
+        If all data were sent at once, a TLS socket would allow its full timeout for each TLS record.
         """
         blocks = [data]
         if isinstance(data, bytes) and len(data) > _BLOCK_BYTES:

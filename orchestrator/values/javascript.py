@@ -28,7 +28,7 @@ def json_stringify(value: Any) -> str:
 
     Raises:
         ValueError: A number is not finite, or is too large for a double.
-        TypeError: The value, or one inside it, is not JSON-like.
+        TypeError: The value, or a value inside it, is not JSON-like.
     """
     match value:
         case None:

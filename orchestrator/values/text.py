@@ -18,7 +18,7 @@ def to_text(value: Any) -> str:
 
     Raises:
         ValueError: A number is not finite, or a string contains half of a surrogate pair or a NUL.
-        TypeError: The value, or one inside it, is not JSON-like.
+        TypeError: The value, or a value inside it, is not JSON-like.
     """
     match value:
         case None:
@@ -47,7 +47,7 @@ def to_json(value: Any) -> str:
 
     Raises:
         ValueError: A number is not finite.
-        TypeError: The value, or one inside it, is not JSON-like.
+        TypeError: The value, or a value inside it, is not JSON-like.
     """
     return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 

@@ -40,9 +40,9 @@ def explain(error: ValidationError, root: str = "") -> str:
 def path_of(root: str, location: tuple[int | str, ...]) -> str:
     """Write the path of a field, such as `detail.tenant.domains[0]`.
 
-    A name is written unchanged if it is a Python identifier, or would be one without its hyphens, as in `user-id`. Any
-    other name is quoted, escaped, and cut if it is long (see `shown`). If the path would be empty, the result is the
-    word `it`, so that the result can always be the subject of an error message.
+    A name is written unchanged if it is a Python identifier; hyphens are allowed, too, as in `user-id`. Any other name
+    is quoted, escaped, and cut if it is long (see `shown`). If the path is empty, the result is the word `it`, so that
+    the result can always be the subject of an error message.
 
     Args:
         root: The beginning of the path, such as `detail`; may be empty.
