@@ -108,12 +108,12 @@ class Registry:
         return tuple(self._by_type.get(event_type, {}).values())
 
     def ending_of(self, consumer: str) -> EndingEvent | None:
-        """Return the `ending` that a consumer declares; see `Declarations.ending_of`."""
+        """Return a consumer's `ending`. Return `None` if the consumer has no `ending`, or is not registered."""
         found = self._by_name.get(consumer)
         return None if found is None else found.ending
 
     def endings_of_type(self, event_type: str) -> tuple[EndingEvent, ...]:
-        """Return the `ending` of each consumer whose `ending` names this event type as its `success` or `failure`."""
+        """Return each consumer's `ending` whose `success` or `failure` is this event type."""
         return tuple(self._endings.get(event_type, {}).values())
 
     def _add(self, consumer: Consumer) -> None:

@@ -117,7 +117,8 @@ def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:
 
     Args:
         run_id: The identity of the action that publishes the event; it is in the first URN.
-        start: The event that began the operation; its id and time are in the second URN.
+        start: The event that began the operation, such as the tenant's provisioning. Its id and time are in the second
+            URN.
         is_failure: Whether the event is about a consumer's failure. If so, there is a third URN.
     """
     found = [_PUBLISHED_BY + run_id, f"{_STARTED_BY}{written(start.at)}/{start.event_id}"]

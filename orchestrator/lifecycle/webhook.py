@@ -1,6 +1,6 @@
 """Handles the ending of a tenant's run: updates the tenant record, and sends the status webhook to the control plane.
 
-"The status webhook" in orchestrator/lifecycle/README.md describes the webhook.
+See "The status webhook" in orchestrator/lifecycle/README.md.
 """
 
 from collections.abc import Mapping

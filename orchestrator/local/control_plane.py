@@ -25,7 +25,7 @@ class ControlPlane:
     """A control plane on a loopback port.
 
     A callback gets the answer 401 if its signature is wrong, if its timestamp differs from the control plane's clock by
-    more than 20 seconds, or if it is a webhook for a tenant in `settled`.
+    more than 20 seconds, or if it is a webhook for a tenant whose id is in `settled`.
 
     If the path of a callback ends in `/manage/users`, the member `authId` of the answer is the id of the tenant's first
     user.

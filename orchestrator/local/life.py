@@ -164,7 +164,7 @@ class Life:
         return answer
 
     def _notice(self) -> None:
-        """Print changed records, started jobs, published events and sent callbacks. Queue the events for `_step`."""
+        """Print changed records, started jobs, published events and callbacks. Queue published events for `_step`."""
         changed = _changed_records(self._results)
         for tenant_id in changed:
             self._story.changed(tenant_id, self._world.tenant_record(tenant_id), is_alone=len(changed) == 1)

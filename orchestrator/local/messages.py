@@ -14,7 +14,7 @@ _ACCOUNT_ID = "123456789012"
 
 
 def from_bus(entry: Mapping[str, Any], region: str) -> dict[str, Any]:
-    """Build the event that EventBridge delivers for an entry of PutEvents."""
+    """Build the event that EventBridge delivers for an entry of a PutEvents request."""
     return _event(
         entry["DetailType"],
         entry["Source"],

@@ -29,7 +29,7 @@ class Handled:
 
     @property
     def waits(self) -> bool:
-        """Whether a job of the event cannot be started yet."""
+        """Whether the event waits, because a job cannot be started yet."""
         return any(outcome["status"] == OutcomeStatus.WAITING for outcome in self.outcomes)
 
 

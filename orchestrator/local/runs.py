@@ -21,7 +21,7 @@ class EmulatedRun:
         builder: The builder's name.
         job: The job's name.
         id: The run's id in the build system, as in `Run.id`.
-        run_id: The run's id in this package; `None` if the package did not start the run.
+        run_id: The id that this package gave the run; `None` if this package did not start the run.
         link: Address of the run's web page.
         build: The build, as the emulated server keeps it.
     """

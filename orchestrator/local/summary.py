@@ -1,4 +1,4 @@
-"""Formats an event's effects as lines of text: jobs, tenant records, events and callbacks; with `-v`, in detail."""
+"""Formats an event's effects as lines of text: jobs, tenant records, published events and callbacks."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,7 +18,7 @@ def handled_lines(result: "Handled", left_out: Collection[OutcomeStatus] = ()) -
 
     Args:
         result: The outcomes of the event's consumers.
-        left_out: Statuses. Outcomes with one of these statuses get no line.
+        left_out: Outcomes with these statuses get no line.
     """
     for name in result.idle:
         yield f"  {cut(name)}: nothing to do"

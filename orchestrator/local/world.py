@@ -69,7 +69,10 @@ class World:
         self.jenkins.advance(time.total_seconds())
 
     def time_until_check(self) -> timedelta | None:
-        """Return the time until the next check of an unfinished run: zero if overdue, `None` if all runs have ended."""
+        """Return the time until the next check of an unfinished run.
+
+        The time is zero if the check is overdue. It is `None` if there is no unfinished run.
+        """
         answer = self._dynamodb.query(
             TableName=self._settings.idempotency_table or "",
             IndexName=OPEN_JOBS,
@@ -87,13 +90,13 @@ class World:
         return None if item is None else items.from_item(item)
 
     def take_published(self) -> Sequence[Mapping[str, Any]]:
-        """Return the entries that were given to PutEvents since the last call."""
+        """Return the entries of the PutEvents requests that were sent since the last call of this method."""
         published = list(self._recording.published)
         self._recording.clear()
         return published
 
     def take_callbacks(self) -> Sequence[tuple[Request, bool]]:
-        """Return the callbacks since the last call. Each is paired with whether the control plane accepted it."""
+        """Return the callbacks since the last call of this method, each with whether the control plane accepted it."""
         requests, accepted = list(self._control_plane.requests), list(self._control_plane.accepted)
         self._control_plane.requests.clear()
         self._control_plane.accepted.clear()

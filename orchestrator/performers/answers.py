@@ -42,17 +42,17 @@ def read(body: bytes, names: Iterable[str]) -> dict[str, str | int]:
 
 
 def check(actions: Sequence[Action | Following], consumer: str) -> None:
-    """Check that every `FromAnswer` names a member that an earlier callback keeps from its answer.
+    """Check that every `FromAnswer` placeholder names a value that an earlier callback keeps from its answer.
 
-    `SendCallback.keeps` lists the members of the answer's JSON object that a callback keeps.
+    `SendCallback.keeps` lists the members of the answer's JSON object that are kept for later callbacks.
 
     Args:
         actions: All actions of one consumer, in order.
         consumer: The consumer's name, for error messages.
 
     Raises:
-        ConfigurationError: No earlier callback keeps the member; or the `keeps` of a callback is a single string
-            instead of a list of names.
+        ConfigurationError: No earlier callback keeps the value; or the `keeps` of a callback is a single string instead
+            of a list of names.
     """
     kept: set[str] = set()
     for action in actions:

@@ -1,6 +1,6 @@
 """Sends signed callbacks over HTTP.
 
-The section "The status webhook" of orchestrator/lifecycle/README.md describes the signature and the answers.
+See "The status webhook" in orchestrator/lifecycle/README.md for the signature and the answers.
 """
 
 import hashlib
@@ -132,13 +132,13 @@ class Callbacks:
         Returns:
             - `SENT`: The callback was accepted.
             - `ALREADY_SENT`: The answer was 401, and an earlier attempt may have been accepted.
-            - `REFUSED`: The answer was 401, no earlier attempt can have been accepted, and the action has
-              `may_be_settled`.
+            - `REFUSED`: The answer was 401, no earlier attempt can have been accepted, and `action.may_be_settled` is
+              true, which means that the tenant's provisioning may be over.
 
         Raises:
             InvalidEvent: The address, the body, the secret or the context is invalid; see `check`.
             ConfigurationError: The address is refused (see `check` and `resolve`), the host's certificate is not
-                trusted, or the control plane redirected or refused the callback (also with any other answer 401).
+                trusted, or the control plane redirected or refused the callback, which includes any other answer 401.
             Unavailable: The control plane was not reached, did not answer, or answered 429 or 5xx; or too little of the
                 invocation's time is left.
         """

@@ -45,7 +45,8 @@ class JobStarter:
 
         Raises:
             ConfigurationError: The builder is unknown, or the name or value of a trusted variable is invalid. Or
-                `action.slot` or `action.slots` is malformed, or is set although the function cannot count the runs.
+                `action.slot` and `action.slots`, which limit concurrent runs, are malformed, or are set although the
+                function cannot count these runs.
             InvalidEvent: One of `action.variables` has a name or value that is not allowed, or the job is too large for
                 a record in DynamoDB.
             JobRejected: The job's name is malformed.

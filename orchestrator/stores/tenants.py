@@ -287,10 +287,10 @@ _IS_NOT_BEFORE_START = "#startedBy = :by OR attribute_not_exists(#startedAt) OR 
 
 
 def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
-    """Whether the tenant record belongs to a later operation than the operation that began with `origin.start`.
+    """Whether an event after `origin.start` has already begun another operation for the tenant.
 
-    The opposite, as a condition for DynamoDB, is `_IS_NOT_BEFORE_START` if `origin.event.start` is `None`, and
-    otherwise `_FOLLOWS`.
+    DynamoDB checks the opposite, with the condition `_FOLLOWS`, or `_IS_NOT_BEFORE_START` if `origin.event.start` is
+    `None`.
     """
     by, at, start = record.get(STARTED_BY), record.get(STARTED_AT), written(origin.start.at)
     if by == origin.start.event_id or at is None:

@@ -27,7 +27,7 @@ _ends: ContextVar[tuple[float, float]] = ContextVar("ends", default=(math.inf, m
 
 
 def of_invocation(lambda_context: Any) -> AbstractContextManager[None]:
-    """Limit the `with` block to the invocation's remaining time, less `MARGIN_SECONDS`.
+    """Give the `with` block the invocation's remaining time, less `MARGIN_SECONDS`, as its time limit; see `within`.
 
     Args:
         lambda_context: The context that Lambda passes to the handler. If it has no method
@@ -68,7 +68,10 @@ class TimeLimit:
 
 @contextmanager
 def within(seconds: float) -> Iterator[None]:
-    """Limit the `with` block to a number of seconds. If a surrounding limit ends sooner, that limit applies."""
+    """Give the `with` block a time limit, in seconds. If a surrounding block's limit ends sooner, that limit applies.
+
+    The block is not interrupted: its code must check `seconds_left` or call `require`.
+    """
     steady_end, wall_end = _ends.get()
     token = _ends.set((min(steady_end, time.monotonic() + seconds), min(wall_end, clock.now().timestamp() + seconds)))
     try:

@@ -70,8 +70,8 @@ def place_of(value: Any, exceeds: Callable[[Any], bool]) -> tuple[int | str, ...
 def read_json(text: str, **options: Any) -> Any:
     """Parse JSON, even if it contains integers with more than `MAX_DIGITS` digits.
 
-    Python refuses to parse such integers. Each of them is replaced by one fixed integer with too many digits, which
-    `has_too_many_digits` recognizes.
+    Python refuses to parse such integers. Each of them is replaced by the same integer, which `has_too_many_digits`
+    recognizes.
 
     Args:
         options: Further arguments of `json.loads`.
