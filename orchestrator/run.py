@@ -58,8 +58,7 @@ class Origin:
         consumer: Name of the consumer that returned the action, or that failed (see `is_failure`).
         position: The action's position among the consumer's actions, from 0. Not used if `is_failure` is true.
         is_failure: Whether the action publishes the event about the consumer's failure.
-        declared: Refers to the `EndingEvent` that the consumer declares, if any. The ledger stores it with the action's
-            job.
+        declared: Refers to the `EndingEvent` that the consumer declares, if any. It is stored with the action's job.
     """
 
     event: Event[Mapping[str, Any]]
@@ -104,7 +103,7 @@ class Origin:
     def once_per(self, subject: str) -> str:
         """Compute an action's identity from the event's tenant and a subject, without the event's id.
 
-        Actions from several events of the tenant then have the same identity, so only one of them is performed.
+        All actions with this tenant and subject have the same identity, so only the first of them is performed.
 
         Args:
             subject: The action's `once_per`.
