@@ -64,11 +64,8 @@ def _init(options: argparse.Namespace) -> int:
 def _existing(folder: Path, files: Iterable[Path]) -> list[str]:
     """Return the paths at which the project cannot be written, relative to `folder`.
 
-    The result contains:
-
-    - Paths of the project's files where anything exists.
-    - Paths of the project's folders where something other than a folder exists.
-    - Either of these where a symbolic link exists.
+    A file cannot be written where anything exists, even a broken symbolic link. A folder may exist already, but
+    anything else in its place, such as a symbolic link to a folder, is in the way.
 
     Args:
         folder: The project's folder.

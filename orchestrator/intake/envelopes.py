@@ -16,7 +16,7 @@ from typing import Any, TypeGuard
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What an envelope contains. Nothing in it has been validated.
+    """An event, taken out of the envelope in which AWS wraps some events. Nothing in it has been validated.
 
     Attributes:
         event: The part that should be an EventBridge event. Without an envelope, it is the whole payload.

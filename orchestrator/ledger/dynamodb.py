@@ -252,9 +252,9 @@ class DynamoDBRecords:
 
 
 def _follower(before: Record | None) -> str | None:
-    """Return the `Record.follower` that a new claim must keep.
+    """Return the value of `Record.follower` before a new claim, which must not change it.
 
-    `None` if the run is not followed, or if the record is missing or has expired.
+    The result is `None` if the run is not followed, or if the record is missing or has expired.
     """
     return None if before is None or before.is_expired else before.follower
 

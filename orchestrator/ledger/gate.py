@@ -38,11 +38,11 @@ class Overtaken(Exception):
 
 
 class Awaited(Protocol):
-    """What one job may have to wait for: a gate or a build system."""
+    """Something that a job may have to wait for: a gate, which limits concurrent runs, or a build system."""
 
     @property
     def key(self) -> str:
-        """The key of the gate's or build system's item in the ledger's table."""
+        """The key of the item for this gate or build system in the ledger's table."""
         ...
 
     def is_full(self, item: Item) -> bool:
@@ -121,18 +121,18 @@ class TenantLock:
 
 @dataclass(frozen=True, slots=True)
 class SlotGate:
-    """The slot of a job. It lets through a fixed number of runs at a time."""
+    """The gate for a slot, which limits how many runs go on at the same time; see `Slot`."""
 
     slot: Slot
     run_id: str
 
     @property
     def key(self) -> str:
-        """The key of the slot's item."""
+        """The key of the slot's item in the ledger's table."""
         return _SLOT + self.slot.name
 
     def joining(self, member: str, expiration: int) -> Change:
-        """Build the change by which a run joins; see `Gate.joining`."""
+        """Build the change by which the job's run joins the slot; see `Gate.joining`."""
         return Change(
             key=self.key,
             condition="attribute_not_exists(#runs) OR contains(#runs, :run) OR size(#runs) < :size",
@@ -253,12 +253,12 @@ def is_in(member: str, record: Record | None) -> bool:
 
 
 def run_of(member: str) -> str:
-    """Return the id of the run with this name in a gate."""
+    """Extract the run's id from its name in a gate; see `member_of`."""
     return member.partition("#")[0]
 
 
 def follower_of(member: str) -> str:
-    """Return the `Record.follower` that is part of a run's name in a gate; see `member_of`."""
+    """Extract the `Record.follower` from a run's name in a gate; see `member_of`."""
     return member.partition("#")[2]
 
 

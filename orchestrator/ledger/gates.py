@@ -39,7 +39,7 @@ class Gates:
         self._locks_tenants = locks_tenants
 
     def of(self, job: StartedJob) -> list[Gate]:
-        """Return the gates that a job's run must join."""
+        """Return the gates that a job's run must join: the tenant's lock and the job's slot, if there are any."""
         return gate.gates_of(job, locks_tenants=self._locks_tenants)
 
     def make_room(self, full: Gate, item: Item) -> None:

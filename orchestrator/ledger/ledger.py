@@ -193,7 +193,7 @@ class Records(Protocol):
         ...
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Store the outcome of starting a job after a search has found the job's run.
+        """After a search has found a job's run, store the outcome of starting the job.
 
         Call this only if no delivery has stored the outcome.
 

@@ -66,10 +66,10 @@ _GONE = frozenset(
 
 
 class WaitingLine:
-    """The events that wait for each gate and for each build system.
+    """The events that wait for gates, which limit concurrent runs, and for build systems.
 
-    The events of a gate are in the order in which their operations began. The events of a build system are in the order
-    in which they began to wait.
+    The events that wait for a gate are in the order in which their operations began. The events that wait for a build
+    system are in the order in which they began to wait.
     """
 
     def __init__(self, table: Table, memory: timedelta, sqs: "Callable[[], SQSClient]") -> None:
@@ -157,11 +157,13 @@ class WaitingLine:
     def sweep(self, clear: Clear) -> None:
         """For each gate, wake as many waiting events as it has room for. For each build system, wake at most five.
 
+        A gate limits concurrent runs. To wake an event is to make its message visible in its queue.
+
         Also write a metric: the number of gates and build systems whose first event has waited for more than an hour.
         If waking the events of one of them fails, the error is only logged.
 
         Args:
-            clear: See `Clear`.
+            clear: Removes from a gate the runs that are no longer followed; see `Clear`.
 
         Raises:
             OrchestratorError: The table's index could not be read.
@@ -244,9 +246,9 @@ def _since(item: Item) -> datetime:
 def _has_slept(item: Item) -> bool:
     """Whether the sweep may wake an event that waits for a build system.
 
-    It may do so after a quarter of the time for which the event's message is hidden, or after an hour if that is
-    shorter. If it woke the event each time, the message would be received so often that SQS moved it to the failure
-    queue.
+    It may do so once the event has waited for an hour, or for a quarter of the time for which its message is hidden,
+    whichever is shorter. If every sweep woke the event, its message would soon reach the queue's limit of deliveries,
+    and SQS would move it to the failure queue.
     """
     since = _since(item)
     sleep = datetime.fromtimestamp(int(item["expiration"]["N"]), UTC) - since

@@ -70,7 +70,7 @@ def place_of(value: Any, exceeds: Callable[[Any], bool]) -> tuple[int | str, ...
 def read_json(text: str, **options: Any) -> Any:
     """Parse JSON, even if it contains integers with more than `MAX_DIGITS` digits.
 
-    Python refuses to parse such integers. Each of them is replaced by the same integer, which `has_too_many_digits`
+    Python refuses to parse such integers. Each of them is replaced by one fixed integer, which `has_too_many_digits`
     recognizes.
 
     Args:
