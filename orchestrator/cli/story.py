@@ -134,8 +134,8 @@ def _steps_of_record(tenant: Mapping[str, Any], sent: set[str], holder: str | No
 
     Args:
         tenant: The tenant's record.
-        sent: The reasons for failure in the webhook steps that were read from the ledger. If the tenant's record
-            contains one of these reasons, it is about the same webhook, so no second step is yielded.
+        sent: Why webhooks failed, according to the ledger. If the record's `statusWebhook` contains one of these
+            reasons, it is about the same failure, which already has a step, so no step is yielded for it.
         holder: See `LedgerTable.holder`.
     """
     if tenant.get("status"):

@@ -35,7 +35,7 @@ class Content:
 
     @property
     def event_id(self) -> Any:
-        """The event's id in the metadata. If the metadata has no id, the id in the event itself."""
+        """The event's id according to `metadata`. If `metadata` has no id, the `id` in the event itself."""
         own = self.event.get("id") if isinstance(self.event, dict) else None
         return self.metadata.get("aws:EventId", own)
 

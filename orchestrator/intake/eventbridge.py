@@ -103,8 +103,8 @@ def parse(payload: object, name: str = "event", *, delivery_id: str | None = Non
 def _redrive(content: envelopes.Content, replay_name: str | None, delivery_id: str | None) -> str | None:
     """Return the text for `Event.redrive`.
 
-    If the event was replayed and is in the record of a failed invocation, the text identifies the record, because the
-    record is the later redelivery.
+    If the invocation for a replayed event failed, and somebody has sent the record of that invocation, the text
+    identifies the record, not the replay.
     """
     if content.has_failed:
         return "record" if delivery_id is None else f"record {delivery_id}"

@@ -94,9 +94,8 @@ class Redelivery:
         - `Untraceable`, or any other error: when the message has been received at least three times.
         - No error, because the message was not tried (see `Failed.error`): when the message is more than 13 days old.
 
-        If the error is an exception group, the first rule applies if all errors in the group say that a job cannot be
-        started yet. Otherwise, the second rule applies if at least one of them is an `Unavailable` and not an
-        `Untraceable`. Otherwise, the third rule applies.
+        For an exception group, the first rule applies if every error in the group falls under it. Otherwise, the second
+        rule applies if at least one error falls under the first or second rule. Otherwise, the third rule applies.
 
         The failure queue gets the message's event, as an EventBridge event with the original id. The message attributes
         `ErrorCode` and `ErrorMessage` hold the error's class name and text. If the message cannot be converted to an

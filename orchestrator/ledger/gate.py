@@ -75,8 +75,11 @@ class Gate(Awaited, Protocol):
 class TenantLock:
     """The lock of a job's tenant. It lets through the runs of one operation at a time.
 
-    The lock also keeps jobs of one event type in order. When a started run leaves the lock, the lock stores the time at
-    which the run's operation began. From then on, no job of that event type may join whose operation began earlier.
+    An operation is an event with all that follows from it, such as a provisioning and the deployment after it.
+
+    The lock also refuses a job if a later event of the same type has already had a run. Therefore, the lock's item
+    stores, for each event type, when the operation of the last run began. This is stored when the run, if it was
+    started, leaves the lock.
     """
 
     tenant_id: str
@@ -243,10 +246,10 @@ def member_of(run_id: str, follower: str) -> str:
 
 
 def is_in(member: str, record: Record | None) -> bool:
-    """Whether the run with this name in a gate is still followed.
+    """Whether a run in a gate is still followed under this name, that is, still checked until it ends.
 
     Args:
-        member: The name; see `member_of`.
+        member: The run's name in the gate (see `member_of`).
         record: The run's record, if there is one.
     """
     return record is not None and record.follower is not None and member == member_of(record.id, record.follower)
@@ -326,10 +329,12 @@ def gone(run_id: str, follower: str) -> Change:
 
 
 def without(key: str, item: Item, members: Mapping[str, Record | None]) -> Item:
-    """Return a gate's item as it is after runs have left the gate; see `leaving`.
+    """Return a gate's item as it will be after some of its runs have left the gate.
+
+    `leaving` builds the changes by which the runs leave.
 
     Args:
-        members: The records of these runs, by the runs' names in the gate.
+        members: The records of these runs, by the runs' names in the gate (see `member_of`).
     """
     latest = [change for one in members.items() if "at" in (change := leaving(key, *one)).values]
     times = {change.names["latest"]: {"S": change.values["at"]} for change in latest}

@@ -15,7 +15,10 @@ from orchestrator.timing import deadline
 
 
 class Gates:
-    """The gates in the ledger's table. If the table cannot be used, `make_room` and `clear` raise `Unavailable`."""
+    """The gates in the ledger's table, which limit concurrent runs (see `orchestrator.ledger.gate`).
+
+    If the table cannot be used, `make_room` and `clear` raise `Unavailable`.
+    """
 
     def __init__(
         self,
@@ -31,7 +34,7 @@ class Gates:
             table: The table.
             read: Reads the record of a run.
             line: Wakes the events that wait for a gate; `None` if no event is woken.
-            locks_tenants: Whether tenants have locks.
+            locks_tenants: Whether a run must join the lock of its tenant (see `orchestrator.ledger.gate`).
         """
         self._table = table
         self._read = read

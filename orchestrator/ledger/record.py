@@ -205,7 +205,8 @@ def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
 
     Args:
         job: The job, before it is started; `None` adds no attributes.
-        follow: Whether to follow the job's run. If so, the attributes include the keys of the index `open-jobs`.
+        follow: Whether to follow the job's run, which means to check the run until it ends. If so, the attributes
+            include the keys of the index `open-jobs`.
     """
     if job is None:
         return {}

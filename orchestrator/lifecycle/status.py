@@ -123,12 +123,14 @@ _REACHED_BY_RUNS = (
 def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
     """Build the update of a tenant record after a success.
 
-    The update will be skipped if the tenant record already has a later status, or a failure. A failure is
-    replaced nevertheless in two cases:
+    The update will be skipped if the tenant record has a status that comes after the new status in `_ORDER`, where
+    failures come after successes. A failure is replaced nevertheless in two cases:
 
-    - It has no `statusRun`: the job could not be started then, and someone has sent the job's event again since.
-    - `event.start` is `None`: the run of the event is unknown, so the failure may belong to another run. Only
-      `DEPLOYMENT_FAILED` is then not replaced by `PROVISIONED` or `DEPLOYING`.
+    - The record has no `statusRun`: the job could not be started, and someone has since sent the job's event again.
+      The failures `PROVISIONING_FAILED` and `DEPLOYMENT_FAILED` are then replaced.
+    - `event.start` is `None`: the event's run is unknown, so the failure may belong to another run. `PROVISIONED` and
+      `DEPLOYING` then replace `PROVISIONING_FAILED`; `DEPLOYED` also replaces `DEPLOYMENT_FAILED`; and
+      `DEPROVISIONED` replaces every failure.
 
     Args:
         event: The event that leads to the status.

@@ -73,7 +73,8 @@ class _Answer:
 
     Attributes:
         status: The HTTP status.
-        body: The answer's body. It is empty if the callback was refused or has no `keeps`, because it is not read then.
+        body: The answer's body. It is read only if the callback was accepted and has `SendCallback.keeps`; otherwise,
+            this is empty.
         is_repeat: Whether an earlier attempt to send the same callback may have been accepted.
     """
 
@@ -156,7 +157,8 @@ class Callbacks:
 
         Raises:
             InvalidEvent: The address, the body, the secret or the context is invalid; see `check`.
-            ConfigurationError: See `send`. Every answer 401 raises this error, because it does not contain the members.
+            ConfigurationError: See `send`. Unlike `send`, this method raises the error for every answer 401, because
+                such an answer does not contain the members.
             Unavailable: See `send`. Or the callback was accepted, but the members cannot be read from the answer.
         """
         target = self._allowed.check(action.url, action.allowed_hosts)

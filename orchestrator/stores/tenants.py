@@ -287,10 +287,10 @@ _IS_NOT_BEFORE_START = "#startedBy = :by OR attribute_not_exists(#startedAt) OR 
 
 
 def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
-    """Whether an event after `origin.start` has already begun another operation for the tenant.
+    """Whether the tenant record names an operation that began after the operation of `origin`.
 
-    DynamoDB checks the opposite, with the condition `_FOLLOWS`, or `_IS_NOT_BEFORE_START` if `origin.event.start` is
-    `None`.
+    `origin.start` is the event that began the operation of `origin`. In DynamoDB, the condition `_FOLLOWS` checks the
+    opposite; if `origin.event.start` is `None`, the condition `_IS_NOT_BEFORE_START` does.
     """
     by, at, start = record.get(STARTED_BY), record.get(STARTED_AT), written(origin.start.at)
     if by == origin.start.event_id or at is None:

@@ -102,7 +102,7 @@ class ReadOnlyRecords:
         """Do nothing, because a rehearsal does not change runs."""
 
     def give_up(self, record: Record) -> bool:
-        """Return whether the method of the real store would stop the function's checks of the run."""
+        """Return whether `give_up` of the real store would stop the checks of the run. Change nothing."""
         return record.is_in_doubt and record.check_at is not None
 
     def due(self) -> Iterator[Sequence[Record]]:
