@@ -130,7 +130,7 @@ def is_own_source(source: str) -> bool:
 
 
 def recognised(event: Event[Any]) -> Event[Any]:
-    """Return the event with `start`, `published_by` and `is_own_failure` from the URNs that `marks` has built.
+    """Copy an event, and set `start`, `published_by` and `is_own_failure` from the URNs in `resources` (see `marks`).
 
     Call this only for events whose source this package uses, because another sender may have copied the URNs.
     """

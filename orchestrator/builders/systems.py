@@ -57,7 +57,8 @@ class BuildSystem:
 
     Attributes:
         name: The builder's name.
-        covers: The builder's attribute `covers` (see `RecognisesRepeats`), or 30 seconds if the builder has none.
+        covers: How long after `Job.since` the builder recognizes a repeated `start` (see `RecognisesRepeats`); 30
+            seconds if the builder has no attribute `covers`.
         can_be_followed: Whether the builder has a method `endings`. Without it, nobody can look up how a run ended.
     """
 

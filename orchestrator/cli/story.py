@@ -55,12 +55,12 @@ def story(
     memory: timedelta,
     holder: str | None = None,
 ) -> list[Step]:
-    """Return the steps of what happened to a tenant, in order.
+    """List what happened to a tenant, step by step, in order.
 
     Args:
         tenant: The tenant's record, without attributes that may be secret; `None` if the tenant has no record.
         runs: The records of the tenant's jobs.
-        others: The records of the actions that followed these runs, by id (see `related`).
+        others: The records about the events and webhooks that followed the ends of these runs, by id (see `related`).
         memory: How long the ledger keeps a record. The times of steps are computed from this and from the time at
             which a record expires.
         holder: See `LedgerTable.holder`.
@@ -168,10 +168,13 @@ def job_status(run: Record) -> str:
 
 
 def _settled(record: Record, memory: timedelta) -> str | None:
-    """Return when a record's outcome was stored: the time `memory` before the record expires.
+    """Compute when a record's outcome was stored, from the time at which the record expires.
 
     Return `None` if that time cannot be right, because it is in the future or before the job was requested. This
     happens, for example, if `IDEMPOTENCY_RECORD_MAX_AGE` was changed after the outcome was stored.
+
+    Args:
+        memory: How long the ledger keeps a record after it has stored the outcome.
     """
     at = datetime.fromtimestamp(record.expiration, UTC) - memory
     is_possible = at <= clock.now() and (record.job is None or at >= record.job.since - timedelta(seconds=1))

@@ -164,7 +164,11 @@ def is_about_run(event: Event[Any], declarations: Declarations) -> bool:
 
 
 def _check_build(job: StartedJob, detail: Mapping[str, Any]) -> None:
-    """Check that the build and the job in an event's detail, if it names them, are those of a run.
+    """If an event's detail names a build or a job, check that the run belongs to it.
+
+    Args:
+        job: The run's job, as the ledger stores it.
+        detail: The event's detail.
 
     Raises:
         UnknownRun: The detail names another build or job.

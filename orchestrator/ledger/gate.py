@@ -55,7 +55,7 @@ class Awaited(Protocol):
 
 
 class Gate(Awaited, Protocol):
-    """A gate that one job's run must join."""
+    """Limits which runs go on at the same time: a tenant's lock, or a slot. A run joins its gates before it starts."""
 
     def joining(self, member: str, expiration: int) -> Change:
         """Build the change by which the job's run joins the gate. DynamoDB refuses the change if `admits` is false.
@@ -200,7 +200,13 @@ def gates_of(job: StartedJob, *, locks_tenants: bool) -> list[Gate]:
 
 
 def wait_of(reason: WaitReason, job: StartedJob, *, was_tried: bool) -> Wait:
-    """Build the `Wait` that says what a job waits for: its tenant's lock, its slot, or its build system."""
+    """Build the `Wait` that says what a job waits for: its tenant's lock, its slot, or its build system.
+
+    Args:
+        reason: Why the job cannot be started.
+        job: The job.
+        was_tried: Whether an attempt to start the job was made.
+    """
     awaited: Awaited = BuildSystem(job.builder, reason)
     if reason is WaitReason.TENANT_BUSY and job.tenant_id is not None:
         awaited = TenantLock(job.tenant_id, job)
@@ -246,7 +252,7 @@ def member_of(run_id: str, follower: str) -> str:
 
 
 def is_in(member: str, record: Record | None) -> bool:
-    """Whether a run in a gate is still followed under this name, that is, still checked until it ends.
+    """Whether the run with this name in a gate is still followed, that is, checked until it ends.
 
     Args:
         member: The run's name in the gate (see `member_of`).
@@ -313,11 +319,15 @@ def leaving(key: str, member: str, record: Record | None) -> Change:
 
 
 def gone(run_id: str, follower: str) -> Change:
-    """Build the check that a run in a gate is no longer followed.
+    """Build the check that a run in a gate is no longer followed (see `Prepared.follow`).
 
     The transaction that removes the run must contain this check. Reading the gate and the run's record one after the
     other is not enough: another transaction, in which the run joins, might be visible in only one of the two reads.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation
+
+    Args:
+        run_id: The run's id.
+        follower: The part of the run's name in the gate that `follower_of` returns.
     """
     return Change(
         key=run_id,

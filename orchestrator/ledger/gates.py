@@ -46,10 +46,10 @@ class Gates:
         return gate.gates_of(job, locks_tenants=self._locks_tenants)
 
     def make_room(self, full: Gate, item: Item) -> None:
-        """Remove runs that are no longer followed from a gate that has refused a job.
+        """Remove, from a gate that has refused a job, the runs that are no longer followed (see `Prepared.follow`).
 
         Args:
-            full: The gate.
+            full: The gate that has refused the job.
             item: The gate's item.
 
         Raises:
@@ -82,7 +82,7 @@ class Gates:
                 self._wake_next(one.key, gate.without(one.key, item, {member: record}))
 
     def clear(self, key: str, item: Item) -> Item:
-        """Remove runs that are no longer followed from a gate, and wake a waiting event for each of them.
+        """Remove, from a gate, runs that are no longer followed (see `Prepared.follow`), and wake an event for each.
 
         At most ten runs are checked, chosen at random.
 

@@ -133,8 +133,8 @@ class Records(Protocol):
     def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
         """Store how a run ended; if the ledger has no such run, store nothing.
 
-        A followed run stays followed. Its next check is due in `FIRST_CHECK` from now. By then, an event about the
-        ending has normally been handled.
+        If the run is followed (see `Prepared.follow`), it stays followed, and its next check is due after the time
+        `FIRST_CHECK`. By then, an event about the ending has normally been handled.
 
         The call also marks the action that started the run as done, so that no delivery can claim the action and start
         the job again. A failure replaces a stored success, because a run may publish a success and fail afterwards. A
@@ -308,7 +308,7 @@ def _failing_as(failure: str) -> Iterator[None]:
 
 @contextmanager
 def _naming(job: StartedJob | None, *, was_tried: bool = True) -> Iterator[None]:
-    """If an `Unavailable` says that a job cannot be started yet, set its attribute `wait`."""
+    """If the `with` block raises `Unavailable` because a job cannot be started yet, set the exception's `wait`."""
     try:
         yield
     except Unavailable as error:

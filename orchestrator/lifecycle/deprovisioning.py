@@ -110,8 +110,8 @@ def _with_own_signing(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Map
     """Return an event's detail with its `secret` and `context` copied to every place where a job may read them.
 
     These places are the detail's top level and, if the tenant record has a `builderConfig`, the detail's
-    `builderConfig.config.environmentOverride`. The caller then adds the members that the detail lacks from the tenant
-    record. Because of the copies, it does not add an outdated `secret` or `context`.
+    `builderConfig.config.environmentOverride`. If the detail lacks a member, the caller then takes it from the
+    tenant record. The copies prevent the caller from taking an outdated `secret` or `context`.
 
     Args:
         sent: The event's detail.

@@ -1,4 +1,7 @@
-"""Explains what a handler would do with an event, and why, as JSON that holds no secrets and no whole details."""
+"""Explains, as JSON, what a handler would do with an event, and why.
+
+The JSON holds no secrets, and never an event's whole detail.
+"""
 
 import json
 from collections.abc import Callable, Mapping
