@@ -28,6 +28,16 @@ PLATFORMS = {"arm64": "aarch64-manylinux_2_28", "x86_64": "x86_64-manylinux_2_28
 AWS_SERVICES = ("codebuild", "dynamodb", "events", "secretsmanager", "sqs", "stepfunctions")
 # The artifact does not contain these parts of the package, because only a developer's machine uses them.
 LEFT_OUT = ("cli", "local", "testing", "Dockerfile")
+# Files of the dependencies that this function cannot use, and what uses them.
+UNUSED = (
+    "**/*.pyi",  # type checkers
+    "aws_lambda_powertools/event_handler/openapi/swagger_ui/*.min.*",  # an HTTP API that shows its documentation
+    "boto3/examples",
+    "pydantic/mypy.py",
+    "pydantic/v1/mypy.py",
+    "pydantic/v1/_hypothesis_plugin.py",
+    "urllib3/contrib/emscripten",  # Python in a browser
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -48,12 +58,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with found_uv() as uv:
         target = ["--python-version", options.python, "--python-platform", PLATFORMS[options.architecture]]
         with found_package(uv, options.package, target) as package:
-            install(uv, options.artifact, target, package / "requirements.txt", requirements)
-            drop_console_scripts(options.artifact)
-            trim_sdk.trim(options.artifact, services, packages)
+            install(uv, options.artifact, target, package / "requirements.txt")
+            drop_unused(options.artifact)
             copy_package(package, options.artifact)
+            undocumented = sorted(entry.name for entry in options.artifact.iterdir())
+            install_added(uv, options.artifact, target, package / "requirements.txt", requirements)
+        drop_console_scripts(options.artifact)
+        trim_sdk.trim(options.artifact, services, packages)
         copy(options.artifact, packages)
-        compile_bytecode(options.artifact, options.python, uv)
+        compile_bytecode(options.artifact, options.python, uv, undocumented)
     open_to_all(options.artifact)
 
 
@@ -97,19 +110,29 @@ def found_package(uv: str, folder: Path, target: Sequence[str]) -> Iterator[Path
         yield package
 
 
-def install(uv: str, artifact: Path, target: Sequence[str], pins: Path, requirements: Sequence[Path]) -> None:
-    """Install the pinned dependencies, then those of the requirements files, which cannot change a pinned version."""
-    command = install_command(uv, artifact, target)
-    run([*command, "--require-hashes", "--requirement", str(pins)])
+def install(uv: str, artifact: Path, target: Sequence[str], pins: Path) -> None:
+    """Install the pinned dependencies."""
+    run([*install_command(uv, artifact, target), "--require-hashes", "--requirement", str(pins)])
+
+
+def install_added(uv: str, artifact: Path, target: Sequence[str], pins: Path, requirements: Sequence[Path]) -> None:
+    """Install the dependencies of the requirements files, which cannot change a pinned version."""
     if requirements:
         added = [argument for file in requirements for argument in ("--requirement", str(file))]
-        run([*command, "--constraint", str(pins), *added])
+        run([*install_command(uv, artifact, target), "--constraint", str(pins), *added])
 
 
 def install_command(uv: str, folder: Path, target: Sequence[str]) -> list[str]:
     """Return the command that installs wheels for Lambda into a folder."""
     command = [uv, "pip", "install", "--quiet", "--target", str(folder), *target]
     return [*command, "--only-binary", ":all:", "--no-compile-bytecode", "--link-mode", "copy"]
+
+
+def drop_unused(artifact: Path) -> None:
+    """Remove the files of the dependencies that the function cannot use."""
+    for pattern in UNUSED:
+        for path in [*artifact.glob(pattern)]:
+            remove(path)
 
 
 def drop_console_scripts(artifact: Path) -> None:
@@ -151,12 +174,13 @@ def remove(path: Path) -> None:
         path.unlink()
 
 
-def compile_bytecode(artifact: Path, python: str, uv: str) -> None:
+def compile_bytecode(artifact: Path, python: str, uv: str, undocumented: Sequence[str]) -> None:
     """Compile every module with Lambda's version of Python, or print a warning if that version is missing.
 
     Lambda's disk is read-only, so without bytecode in the artifact, each cold start would compile every module again.
     Two builds produce the same bytes, because the bytecode contains hashes of the sources instead of their times, the
-    hash seed is fixed, and the paths in the bytecode are those on Lambda.
+    hash seed is fixed, and the paths in the bytecode are those on Lambda. The caller's variables for Python do not
+    count: they could take the bytecode elsewhere, or leave out the assertions.
     """
     compiler = lambda_python.find(python) or lambda_python.fetch(python, uv)
     if not compiler:
@@ -165,8 +189,9 @@ def compile_bytecode(artifact: Path, python: str, uv: str) -> None:
             "and the function starts about twice as slowly; install it, or give uv internet access, and build again"
         )
         return
-    command = [compiler, "-m", "compileall", "-q", "-j", "1", "--invalidation-mode", "unchecked-hash"]
-    run([*command, "-s", str(artifact), "-p", "/var/task", str(artifact)], {"PYTHONHASHSEED": "0"})
+    others = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = [compiler, str(Path(__file__).with_name("compile_modules.py")), str(artifact), *undocumented]
+    run(command, {**others, "PYTHONHASHSEED": "0"})
 
 
 def open_to_all(artifact: Path) -> None:
@@ -179,9 +204,9 @@ def open_to_all(artifact: Path) -> None:
         path.chmod(0o755 if is_executable else 0o644)
 
 
-def run(command: Sequence[str], variables: dict[str, str] | None = None) -> None:
+def run(command: Sequence[str], environment: dict[str, str] | None = None) -> None:
     """Run a command. If it fails, it has printed the reason, so only stop the build with its exit code."""
-    status = subprocess.run(command, env={**os.environ, **(variables or {})}, check=False).returncode
+    status = subprocess.run(command, env=environment, check=False).returncode
     if status:
         sys.exit(status)
 

@@ -100,6 +100,16 @@ def test_console_scripts_are_removed_with_their_records(checkout: Path) -> None:
     assert files(checkout) == ["boto3-1.dist-info/METADATA", "boto3/__init__.py"]
 
 
+def test_files_that_the_function_cannot_use_are_removed(checkout: Path) -> None:
+    page = "aws_lambda_powertools/event_handler/openapi/swagger_ui"
+    write(checkout, f"{page}/html.py", f"{page}/swagger-ui.min.css", "pydantic/main.py", "pydantic/v1/mypy.py")
+    write(checkout, "urllib3/contrib/emscripten/fetch.py", "urllib3/contrib/socks.py", "six.pyi", "a/b/c.pyi")
+
+    build_artifact.drop_unused(checkout)
+
+    assert files(checkout) == [f"{page}/html.py", "pydantic/main.py", "urllib3/contrib/socks.py"]
+
+
 def test_every_file_is_readable_by_all_users(checkout: Path) -> None:
     write(checkout, "package/module.py", "package/native.so")
     for name, mode in {"package/module.py": 0o600, "package/native.so": 0o700, "package": 0o700}.items():
@@ -119,7 +129,7 @@ def test_without_a_python_the_build_warns_and_continues(
     monkeypatch.setattr(lambda_python, "find", lambda version: None)
     monkeypatch.setattr(lambda_python, "fetch", lambda version, uv: None)
 
-    build_artifact.compile_bytecode(checkout, "3.13", "uv")
+    build_artifact.compile_bytecode(checkout, "3.13", "uv", [])
 
     assert capsys.readouterr().out == (
         "WARNING: Python 3.13 is not installed and uv could not download it, so the artifact has no bytecode and "
@@ -133,7 +143,18 @@ def test_a_module_that_does_not_compile_stops_the_build(checkout: Path, monkeypa
     monkeypatch.setattr(lambda_python, "find", lambda version: sys.executable)
 
     with pytest.raises(SystemExit, match=r"^1$"):
-        build_artifact.compile_bytecode(checkout, "3.13", "uv")
+        build_artifact.compile_bytecode(checkout, "3.13", "uv", [])
+
+
+def test_variables_for_python_do_not_change_where_bytecode_is(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(checkout, "module.py")
+    monkeypatch.setattr(lambda_python, "find", lambda version: sys.executable)
+    monkeypatch.setenv("PYTHONPYCACHEPREFIX", "elsewhere")
+    monkeypatch.setenv("PYTHONOPTIMIZE", "2")
+
+    build_artifact.compile_bytecode(checkout, "3.13", "uv", [])
+
+    assert files(checkout) == [f"__pycache__/module.{sys.implementation.cache_tag}.pyc", "module.py"]
 
 
 def test_without_uv_pip_installs_it_for_this_build_only(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,7 +174,8 @@ def test_only_pinned_wheels_for_lambda_are_installed(monkeypatch: pytest.MonkeyP
     commands: list[str] = []
     monkeypatch.setattr(build_artifact, "run", lambda command: commands.append(" ".join(command)))
 
-    build_artifact.install("uv", Path("artifact"), TARGET, Path("pins.txt"), [Path("a.txt"), Path("b.txt")])
+    build_artifact.install("uv", Path("artifact"), TARGET, Path("pins.txt"))
+    build_artifact.install_added("uv", Path("artifact"), TARGET, Path("pins.txt"), [Path("a.txt"), Path("b.txt")])
 
     pinned, added = commands
     for command in commands:
@@ -202,5 +224,5 @@ def test_without_another_package_the_given_folder_is_taken(checkout: Path) -> No
 
 def test_the_program_uses_only_syntax_of_older_pythons() -> None:
     """`sam build` runs it with any python3 on the path."""
-    for name in ("build_artifact.py", "lambda_python.py", "trim_sdk.py"):
+    for name in ("build_artifact.py", "compile_modules.py", "lambda_python.py", "trim_sdk.py"):
         ast.parse((PROGRAMS / name).read_text(), feature_version=(3, 9))
