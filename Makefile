@@ -67,7 +67,7 @@ chaos: ## deliver thousands of events with duplicates, delays, kills and lost an
 model: ## check every way in which two deliveries of an event can interleave; a few minutes
 	$(RUN) python -m tests.model
 
-bench: ## compare cold and warm starts with alternatives, also npm's if installed; about 5 minutes
+bench: ## compare starts, events and requests with alternatives, also npm's if installed; about 5 minutes
 	@.ci/bench $(RUN)
 
 picture: ## draw README's picture of a terminal again

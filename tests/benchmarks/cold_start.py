@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from tests.benchmarks import instant_aws
+from tests.benchmarks import bytecode, instant_aws
 from tests.benchmarks.instant_aws import InstantAws
+from tests.benchmarks.progress import rounds, show
 from tests.support.lambda_runtime import ROOT, make_artifact, zipped
 
 _EVENT = ROOT / "events" / "tenant-provisioning.json"
@@ -83,6 +84,7 @@ def subjects(work: Path, python: str) -> list[Subject]:
     os.environ["PATH"] = os.pathsep.join([str(Path(python).parent), os.environ["PATH"]])
     ours, compiled, plain = work / "ours", work / "compiled", work / "plain"
     make_artifact(ours, version)
+    bytecode.require(ours)
     # The same version of boto3, untrimmed, as plain `sam build` installs it.
     pinned = [line.partition(" ")[0] for line in (ROOT / "orchestrator/requirements.txt").read_text().splitlines()]
     boto3 = next(line for line in pinned if line.startswith("boto3=="))
@@ -91,7 +93,7 @@ def subjects(work: Path, python: str) -> list[Subject]:
     shutil.copy(Path(__file__).parent / "ten_lines.py", plain)
     shutil.copytree(plain, compiled)
     compile_all = [python, "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(compiled)]
-    subprocess.run(compile_all, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(compile_all, check=True, stdout=subprocess.DEVNULL, env=bytecode.environment())
     return [
         Subject("ours", ours, "orchestrator.handler"),
         Subject("ten lines, bytecode", compiled, "ten_lines"),
@@ -110,9 +112,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         aws = InstantAws()
         aws.start()
         stack.callback(aws.stop)
+        show("cold start: building the artifacts")
         compared = subjects(Path(work), options.python)
         taken: dict[str, list[tuple[float, float]]] = {subject.name: [] for subject in compared}
-        for _ in range(options.rounds):
+        for _ in rounds("cold start", options.rounds):
             for subject in compared:
                 taken[subject.name].append(measure(subject, options.python, aws))
         sizes = {subject.name: len(zipped(subject.folder)) for subject in compared}

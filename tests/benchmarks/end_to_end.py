@@ -29,6 +29,7 @@ from orchestrator import create_handler
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local.lambda_context import LocalContext
 from tests.benchmarks import instant_aws
+from tests.benchmarks.progress import rounds
 from tests.benchmarks.warm import batch, provisioning
 
 _EVENTS_A_ROUND = 20
@@ -95,12 +96,12 @@ def measure(handler: Callable[[Any, Any], Any], new: Iterator[dict[str, Any]]) -
     )
 
 
-def batches(new: Iterator[dict[str, Any]], rounds: int) -> tuple[float, float]:
+def batches(new: Iterator[dict[str, Any]], count: int) -> tuple[float, float]:
     """Handle batches of SQS messages with a slow CodeBuild; return the seconds and the CPU seconds of a batch."""
     taken: list[tuple[float, float]] = []
     with instant_aws.running(_START_SECONDS) as address, patch.dict(os.environ, instant_aws.environment(address)):
         handler = create_handler(lifecycle)
-        for _ in range(rounds + 1):
+        for _ in rounds("provisioning, batches", count + 1):
             messages = batch([next(new) for _ in range(_BATCH)])
             start, processor = time.perf_counter(), time.process_time()
             if handler(messages, LocalContext())["batchItemFailures"]:
@@ -127,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         handlers = {name: importlib.import_module(module).lambda_handler for name, module in _SUBJECTS.items()}
         for handler in handlers.values():
             measure(handler, new)
-        for _ in range(options.rounds):
+        for _ in rounds("provisioning, end to end", options.rounds):
             for name, handler in handlers.items():
                 taken[name].append(measure(handler, new))
         elapsed, processor = batches(new, 5)

@@ -25,6 +25,7 @@ from aws_lambda_powertools.utilities.parser.models import EventBridgeModel
 
 from orchestrator import Event, Registry, create_handler
 from orchestrator.local.lambda_context import LocalContext
+from tests.benchmarks.progress import rounds
 from tests.support.lambda_runtime import ROOT
 
 _TYPE = "TENANT_PROVISIONING"
@@ -196,10 +197,10 @@ def groups() -> dict[str, dict[str, tuple[Handler, Any]]]:
     }
 
 
-def measured(subjects: Mapping[str, tuple[Handler, Any]], rounds: int) -> dict[str, float]:
+def measured(group: str, subjects: Mapping[str, tuple[Handler, Any]], count: int) -> dict[str, float]:
     """Let the subjects of a group take turns, and return the median of each."""
     taken: dict[str, list[float]] = {}
-    for _ in range(rounds + 1):
+    for _ in rounds(f"warm: {group}", count + 1):
         for name, (handler, event) in subjects.items():
             taken.setdefault(name, []).append(microseconds(handler, event))
     return {name: statistics.median(times[1:]) for name, times in taken.items()}
@@ -213,7 +214,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     os.environ.setdefault("AWS_REGION", "eu-west-1")
     with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-        medians = {group: measured(subjects, options.rounds) for group, subjects in groups().items()}
+        medians = {group: measured(group, subjects, options.rounds) for group, subjects in groups().items()}
         memory = copies(ours(), sized(250))
     for group, times in medians.items():
         print(f"{group:<44}{'µs':>10}{'/ first':>9}")

@@ -5,6 +5,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -45,23 +47,39 @@ def test_bench_uses_lambdas_python_if_it_is_installed(tmp_path: Path, has_python
     python.chmod(0o755)
     (tmp_path / "python3").symlink_to(Path(sys.executable).resolve())  # not a shim, which could add to the variables
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path), "PYENV_ROOT": str(tmp_path)}
-    command = [str(ROOT / ".ci" / "bench"), "sh", "-c", 'echo "$UV_PYTHON: $*"', "run"]
+    done = run_bench('echo "$UV_PYTHON: $*"', environment)
 
-    done = subprocess.run(
-        command,
-        env={**environment, "LAMBDA_PYTHON": "3.13"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    first, *others = [line for line in done.stdout.splitlines() if line]
-    used, option = (str(python), f"--python {python} ") if has_python else ("", "")
-    assert first == f"{used}: python -m tests.benchmarks.cold_start {option}--json build/cold-start.json"
-    assert others == [
-        f"{used}: python -m tests.benchmarks.{name} --json build/{name}.json"
-        for name in ("warm", "end_to_end", "reference")
+    used, option = (str(python), f" --python {python}") if has_python else ("", "")
+    assert [line for line in done.stdout.splitlines() if line] == [
+        f"{used}: {command}"
+        for command in (
+            "python -m tests.benchmarks.bytecode",
+            f"python -m tests.benchmarks.cold_start --json build/cold-start.json{option}",
+            "python -m tests.benchmarks.warm --json build/warm.json",
+            "python -m tests.benchmarks.end_to_end --json build/end-to-end.json",
+            "python -m tests.benchmarks.reference --json build/reference.json",
+            "python -m tests.benchmarks.summary build",
+            "--with matplotlib==3.10.7 python -m tests.benchmarks.plot build tests/benchmarks/bench.svg",
+        )
     ]
+    assert done.stderr.splitlines()[:2] == ["compiling", "benchmark 1 of 4: cold_start"]
+
+
+def test_variables_for_python_do_not_reach_what_bench_measures() -> None:
+    variables = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPYCACHEPREFIX": "elsewhere", "PYTHONOPTIMIZE": "2"}
+
+    done = run_bench("env | grep ^PYTHON || echo none", {**os.environ, **variables})
+
+    assert set(done.stdout.split()) == {"none"}
+
+
+def run_bench(script: str, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Run .ci/bench in a copy of its folder, with a shell's script in place of each of its programs."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(ROOT / ".ci", Path(folder, ".ci"))
+        command = [str(Path(folder, ".ci", "bench")), "sh", "-c", script, "run"]
+        variables = {**environment, "LAMBDA_PYTHON": "3.13"}
+        return subprocess.run(command, env=variables, capture_output=True, text=True, check=True)
 
 
 def test_an_artifact_is_built_only_by_sam() -> None:

@@ -23,6 +23,8 @@ from subprocess import DEVNULL, PIPE, Popen
 from types import TracebackType
 from typing import IO, Self
 
+from tests.benchmarks import bytecode
+from tests.benchmarks.progress import rounds, show
 from tests.support.lambda_runtime import ROOT
 
 _HERE = Path(__file__).parent
@@ -46,7 +48,7 @@ class Subject:
 
     def __init__(self, command: Sequence[str]) -> None:
         begin = time.perf_counter()
-        environment = {**os.environ, "AWS_REGION": "eu-west-1"}
+        environment = {**bytecode.environment(), "AWS_REGION": "eu-west-1"}
         self._process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True, cwd=ROOT, env=environment)
         self._in, self._out = _given(self._process.stdin), _given(self._process.stdout)
         if self._out.readline() != "ready\n":
@@ -89,10 +91,10 @@ def install(npm: str) -> None:
         raise RuntimeError(f"npm install failed: {done.stderr.strip()[-300:]}")
 
 
-def measured(commands: Mapping[str, Sequence[str]], rounds: int) -> dict[str, list[Figures]]:
-    """Start each of them `rounds` times, in turns."""
+def measured(commands: Mapping[str, Sequence[str]], count: int) -> dict[str, list[Figures]]:
+    """Start each of them `count` times, in turns."""
     taken: dict[str, list[Figures]] = {name: [] for name in commands}
-    for _ in range(rounds):
+    for _ in rounds("the reference service", count):
         for name, command in commands.items():
             with Subject(command) as subject:
                 subject.handle(_WARM_UP)
@@ -115,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if npm is None or node is None:
         print("the reference service is left out: npm is not on the path")
         return
+    show("the reference service: installing it")
     try:
         install(npm)
     except RuntimeError as error:
