@@ -1,13 +1,10 @@
 """Shared fixtures: an AWS emulated in this process, and a record of the requests sent to it."""
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 import pytest
-from botocore import handlers
 from hypothesis import settings
 from moto import mock_aws
 
@@ -18,7 +15,7 @@ from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.control_plane import ControlPlane
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.timing import clock
-from tests.support.aws import REGION, Requests
+from tests.support.aws import REGION, Requests, recorded
 from tests.support.emulated import filled
 from tests.support.once import make_once
 
@@ -55,19 +52,8 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def requests() -> Iterator[Requests]:
     """Record every AWS request of a JSON protocol (not those of S3 and CloudFormation) as the SDK sends it."""
-    sent = Requests()
-
-    def record(request: Any, **_: Any) -> None:
-        target = request.headers.get("X-Amz-Target", b"").decode()
-        if target:
-            sent.append((target.rpartition(".")[2], json.loads(request.body)))
-
-    entry = ("before-send", record)
-    handlers.BUILTIN_HANDLERS.insert(0, entry)
-    try:
+    with recorded() as sent:
         yield sent
-    finally:
-        handlers.BUILTIN_HANDLERS.remove(entry)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +14,7 @@ from orchestrator.intake import redelivery
 from orchestrator.lifecycle import registry as lifecycle
 from tests.benchmarks.scale import costs
 from tests.benchmarks.scale.costs import Step
+from tests.benchmarks.scale.requests import names, purpose
 from tests.intake.test_wake_up import HOUR, Builds, World, full
 from tests.support.aws import Requests, published
 from tests.support.events import invoke, sample
@@ -37,31 +37,9 @@ class Provisioning(World):
 
     def steps(self) -> Step:
         """Return the requests to the tables since the last call, as `costs.UNITS` names them."""
-        named = Counter(name for operation, body in self.requests for name in _names(operation, body))
+        named = Counter(name for operation, body in self.requests for name in names(operation, body))
         self.requests.clear()
         return named
-
-
-def _names(operation: str, body: dict[str, Any]) -> Iterator[str]:
-    if operation == "TransactWriteItems":
-        ids = [next(iter(item.values()))["Key"]["id"]["S"] for item in body["TransactItems"]]
-        yield "claim " + ", ".join(_item(key) for key in ids)
-    elif operation == "Query":
-        yield f"query {body['IndexName']}"
-    elif body.get("TableName") == "tenants":
-        yield f"{operation.removesuffix('Item').lower()} tenant"
-    elif body.get("TableName") == "idempotency":
-        key = body["Key"]["id"]["S"]
-        update = body.get("UpdateExpression", "")
-        own = "gate" if _item(key) != "record" and ("#openJob" in update or operation == "GetItem") else _item(key)
-        yield f"{operation.removesuffix('Item').lower()} {'waiting' if key.startswith('waiting#') else own}"
-
-
-def _item(key: str) -> str:
-    for beginning, name in (("tenant#", "lock"), ("slot#", "slot"), ("builder#", "gate"), ("waiting#", "waiting")):
-        if key.startswith(beginning):
-            return name
-    return "record"
 
 
 @pytest.fixture
@@ -204,7 +182,7 @@ def test_an_ending(world: Provisioning, builds: Builds, request: pytest.FixtureR
     assert len(published(world.requests)) == costs.PUBLISHED_PER_ENDING
     run_id = builds.jobs[0].run_id
     others = [body for _, body in world.requests if body.get("TableName") == "idempotency" and "Key" in body]
-    publications = [body for body in others if _item(body["Key"]["id"]["S"]) == "record"]
+    publications = [body for body in others if purpose(body["Key"]["id"]["S"]) == "record"]
     count = sum(body["Key"]["id"]["S"] != run_id for body in publications)
     named = world.steps() + Counter({"update publication": count}) - Counter({"update record": count})
     assert named == costs.ENDING[has_slot]

@@ -58,11 +58,12 @@ def test_bench_uses_lambdas_python_if_it_is_installed(tmp_path: Path, has_python
             "python -m tests.benchmarks.warm --json build/warm.json",
             "python -m tests.benchmarks.end_to_end --json build/end-to-end.json",
             "python -m tests.benchmarks.reference --json build/reference.json",
+            "python -m tests.benchmarks.sbt_path --json build/sbt-path.json",
             "python -m tests.benchmarks.summary build",
             "--with matplotlib==3.10.7 python -m tests.benchmarks.plot build tests/benchmarks/bench.svg",
         )
     ]
-    assert done.stderr.splitlines()[:2] == ["compiling", "benchmark 1 of 4: cold_start"]
+    assert done.stderr.splitlines()[:2] == ["compiling", "benchmark 1 of 5: cold_start"]
 
 
 def test_variables_for_python_do_not_reach_what_bench_measures() -> None:

@@ -1,10 +1,12 @@
 """Reads the requests sent to the emulated AWS, and the data stored there."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import boto3
+from botocore import handlers
 
 from orchestrator.aws.items import from_item, plain
 from orchestrator.builders.jenkins.credentials import Credentials
@@ -29,6 +31,24 @@ class Requests(list[tuple[str, dict[str, Any]]]):
         """The operations, without those that publish a failure, and without those of the ledger."""
         own = ("PutEvents", "TransactWriteItems")
         return [name for name, body in self if name not in own and body.get("TableName") != "idempotency"]
+
+
+@contextmanager
+def recorded() -> Iterator[Requests]:
+    """Record every AWS request of a JSON protocol (not those of S3 and CloudFormation) as the SDK sends it."""
+    sent = Requests()
+
+    def record(request: Any, **_: Any) -> None:
+        target = request.headers.get("X-Amz-Target", b"").decode()
+        if target:
+            sent.append((target.rpartition(".")[2], json.loads(request.body)))
+
+    entry = ("before-send", record)
+    handlers.BUILTIN_HANDLERS.insert(0, entry)
+    try:
+        yield sent
+    finally:
+        handlers.BUILTIN_HANDLERS.remove(entry)
 
 
 def stored(tenant_id: str = sandbox.TENANT["tenantId"]) -> dict[str, Any]:
