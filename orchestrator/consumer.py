@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from types import NoneType, SimpleNamespace, UnionType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
 from orchestrator.action import Action, Decision, Following
@@ -64,8 +64,9 @@ class Consumer:
         types: The event types that the consumer handles.
         function: The registered callable.
         when: A condition on the event. `None` accepts every event whose type is in `types`.
-        detail: Converts the event's detail to the model in the function's annotation, and validates it. If this is
-            `None`, the function receives the detail as a mapping.
+        model: The model in the function's annotation `Event[SomeModel]`, or another type that pydantic can validate. If
+            this is `None`, the function receives the detail as a mapping.
+        validate: Converts a detail to `model`, and validates it.
         takes_context: Whether the function has a second parameter.
         ending: The event that reports how a job of the consumer ended, or that the job could not be started. With
             `None`, the ending is reported in the default form, and a job that could not be started is not reported.
@@ -77,7 +78,8 @@ class Consumer:
     types: tuple[str, ...]
     function: ConsumerFunction = field(repr=False)
     when: Condition | None = field(default=None, repr=False)
-    detail: TypeAdapter[Any] | None = field(default=None, repr=False)
+    model: Any = field(default=None, repr=False)
+    validate: Callable[[Mapping[str, Any]], Any] | None = field(default=None, repr=False)
     takes_context: bool = field(default=False, repr=False)
     ending: EndingEvent | None = field(default=None, repr=False)
     leads_to: tuple[str, ...] = field(default=(), repr=False)
@@ -109,9 +111,9 @@ class Consumer:
             InvalidEvent: The detail does not fit the annotated model.
         """
         typed: Event[Any] = event
-        if self.detail is not None:
+        if self.validate is not None:
             try:
-                typed = replace(event, detail=self.detail.validate_python(event.detail))
+                typed = replace(event, detail=self.validate(event.detail))
             except ValidationError as error:
                 problems = explain(error, root="detail")
                 raise InvalidEvent(f"{shown(event.type)} event {shown(event.id)}: {problems}") from None
@@ -157,12 +159,14 @@ def describe(
         raise ConfigurationError(f"{who}: leads_to= must be a list of texts, such as event types")
     parameters = _required_parameters(function, who)
     _refuse_other_returns(function, who)
+    model = _model(function, parameters[0], who)
     return Consumer(
         name=name,
         types=tuple(dict.fromkeys(str.__str__(text) for text in types)),
         function=function,
         when=when,
-        detail=_detail_adapter(function, parameters[0], who),
+        model=model,
+        validate=None if model is None else _validator(model, who),
         takes_context=len(parameters) == 2,
         ending=ending,
         leads_to=tuple(str.__str__(follows) for follows in leads_to),
@@ -272,7 +276,8 @@ def _unwrapped(annotation: Any) -> Any:
             return annotation
 
 
-def _detail_adapter(function: ConsumerFunction, parameter: inspect.Parameter, who: str) -> TypeAdapter[Any] | None:
+def _model(function: ConsumerFunction, parameter: inspect.Parameter, who: str) -> Any:
+    """Return the model in the annotation `Event[SomeModel]`; `None` if the function takes the detail as a mapping."""
     annotation = parameter.annotation
     if annotation is parameter.empty:
         return None
@@ -287,11 +292,18 @@ def _detail_adapter(function: ConsumerFunction, parameter: inspect.Parameter, wh
     (model,) = typing.get_args(annotation)
     if model in (Any, dict, Mapping) or typing.get_origin(model) in (dict, Mapping):
         return None
+    return model
+
+
+def _validator(model: Any, who: str) -> Callable[[Mapping[str, Any]], Any]:
     try:
-        return TypeAdapter(model)
+        adapter = TypeAdapter(model)
     except PydanticUserError as error:
         reason = str(error).partition("\n")[0]
         raise ConfigurationError(f"{who}: pydantic cannot validate Event[{model!r}]: {reason}") from None
+    # An adapter of a model with `defer_build` would build the model's schema once more, at the first event.
+    is_model = isinstance(model, type) and issubclass(model, BaseModel)
+    return model.model_validate if is_model else adapter.validate_python
 
 
 def _resolved(function: ConsumerFunction, annotation: str, who: str) -> Any:

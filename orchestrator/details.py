@@ -74,7 +74,7 @@ class Contact(_Model):
     tenant_id: str | None = None
 
 
-class Tenant(_Model):
+class Tenant(_Model, defer_build=False):
     """The tenant that an event is about."""
 
     id: _Name

@@ -279,7 +279,7 @@ def test_a_method_and_a_callable_object_can_be_consumers() -> None:
     registry.consumer("A", name="object")(Scaler())
 
     assert names(registry, "A") == ["method", "object"]
-    assert all(consumer.detail is not None for consumer in registry)
+    assert all(consumer.model is not None for consumer in registry)
 
 
 async def later(ended: Ended) -> dict[str, Any]:

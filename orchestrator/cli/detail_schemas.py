@@ -61,7 +61,9 @@ def models_of(registry: Registry) -> Models:
     models: dict[str, list[TypeAdapter[Any]]] = {}
     for consumer in registry:
         for event_type in consumer.types:
-            models.setdefault(event_type, []).extend(filter(None, [consumer.detail]))
+            adapters = models.setdefault(event_type, [])
+            if consumer.model is not None:
+                adapters.append(TypeAdapter(consumer.model))
     endings = {event_type for consumer in registry for event_type in consumer.ending_types}
     for event_type in following_types(registry):
         if event_type not in models:
