@@ -9,6 +9,8 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from pydantic import BaseModel
+
 from orchestrator import telemetry
 from orchestrator.action import (
     PublishEnding,
@@ -55,6 +57,8 @@ if TYPE_CHECKING:
 # but they are imported only when they are needed.
 AWS_CALL_SECONDS = 7.0
 JENKINS_CALL_SECONDS = 12.0
+# What the first request to DynamoDB would import: the conversion of items, and the encoding of host names.
+_IMPORTED_BY_REQUESTS = ("boto3.dynamodb.types", "encodings.idna")
 
 
 def create_handler(
@@ -81,6 +85,7 @@ def create_handler(
     settings = settings or Settings.from_environment()
     clients = Clients()
     dynamodb = partial(clients.get, "dynamodb", settings.dynamo_db_region or settings.aws_region)
+    codebuild = partial(clients.get, "codebuild", settings.code_build_region or settings.aws_region)
     sqs = partial(clients.get, "sqs", settings.aws_region)
     line = _waiting_line(settings, dynamodb, sqs)
     ports = Ports(
@@ -90,7 +95,7 @@ def create_handler(
         records=_records(settings, dynamodb, line),
         line=line,
         built_in={
-            "CODE_BUILD": partial(_codebuild, settings, clients),
+            "CODE_BUILD": partial(CodeBuild, codebuild),
             "JENKINS": partial(_jenkins, settings, clients),
             "STEP_FUNCTIONS": partial(_step_functions, clients),
         },
@@ -100,7 +105,8 @@ def create_handler(
         callbacks=cache(partial(_callbacks, settings)),
     )
     application = assemble(registry, ports)
-    _prepare_for_snapshot()
+    if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:
+        _prepare_first_event(settings, registry, dynamodb, codebuild)
     return application
 
 
@@ -134,10 +140,6 @@ def assemble(registry: Registry, ports: Ports) -> Application:
         waiting=cache(partial(_waiting, ports)),
         time_limit=TimeLimit(JENKINS_CALL_SECONDS if settings.jenkins_url else AWS_CALL_SECONDS),
     )
-
-
-def _codebuild(settings: Settings, clients: Clients) -> Builder:
-    return CodeBuild(partial(clients.get, "codebuild", settings.code_build_region or settings.aws_region))
 
 
 def _jenkins(settings: Settings, clients: Clients) -> Builder:
@@ -223,25 +225,45 @@ def _queue(setting: str, url: str | None, ports: Ports) -> "Queue | None":
     return None if url is None else Queue(setting, url.rstrip("/"), ports["sqs"])
 
 
-def _prepare_for_snapshot() -> None:
-    """If SnapStart is used, register hooks that run before the snapshot and after a restore.
+def _prepare_first_event(settings: Settings, registry: Registry, dynamodb: Any, codebuild: Any) -> None:
+    """Build the clients that the first event most probably needs. Building a client sends no request.
+
+    AWS recommends this: https://docs.aws.amazon.com/lambda/latest/dg/best-practices.html#function-code
+
+    With provisioned concurrency and with SnapStart, a function starts before there is an event.
+
+    Raises:
+        ConfigurationError: A client's endpoint URL is malformed.
+    """
+    if settings.idempotency_table or settings.data_store_table or settings.tier_details_table:
+        dynamodb()
+    if settings.default_builder == "CODE_BUILD":
+        codebuild()
+    for module in _IMPORTED_BY_REQUESTS:
+        importlib.import_module(module)
+    if os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"] == "snap-start":
+        _prepare_for_snapshot(registry)
+
+
+def _prepare_for_snapshot(registry: Registry) -> None:
+    """Register hooks that run before SnapStart's snapshot and after a restore.
 
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
 
-    Clients, credentials and caches need no hook, because they are created after the restore, by the first event.
+    The snapshot contains clients, but neither connections nor credentials, because the first request opens and fetches
+    them (see `DeferredContainerProvider`).
 
-    The random number generator needs a hook, because it determines the pauses between retries. Environments that are
-    restored from the same snapshot must make different pauses.
+    The random number generator determines the pauses between retries. Environments that are restored from the same
+    snapshot must make different pauses.
     """
-    if os.environ.get("AWS_LAMBDA_INITIALIZATION_TYPE") != "snap-start":
-        return
     from snapshot_restore_py import register_after_restore, register_before_snapshot
 
-    register_before_snapshot(_import_for_events)
+    register_before_snapshot(partial(_build_models, registry))
     register_after_restore(random.seed)
 
 
-def _import_for_events() -> None:
-    # Without SnapStart, the first event that needs this module imports it. With SnapStart, the snapshot contains it, so
-    # the import costs no start-up time.
-    importlib.import_module("boto3.dynamodb.types")
+def _build_models(registry: Registry) -> None:
+    # Otherwise pydantic builds a model's schema when the model is first used.
+    for consumer in registry:
+        if isinstance(consumer.model, type) and issubclass(consumer.model, BaseModel):
+            consumer.model.model_rebuild()

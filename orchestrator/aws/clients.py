@@ -2,7 +2,6 @@
 
 import os
 import threading
-import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ from botocore import exceptions
 
 from orchestrator import telemetry
 from orchestrator.aws.errors import aws_errors, is_temporary, is_throttled
-from orchestrator.errors import ConfigurationError, Unavailable
+from orchestrator.errors import ConfigurationError
 from orchestrator.timing import deadline
 
 if TYPE_CHECKING:
@@ -61,6 +60,8 @@ class Clients:
     def _build(self, service: str, region: str | None) -> Any:
         from botocore.config import Config
 
+        from orchestrator.timing.http import limit_time
+
         if self._session is None:
             self._session = _session()
         config = Config(
@@ -70,7 +71,7 @@ class Clients:
             tcp_keepalive=True,
         )
         client = self._session.client(service, region_name=region, config=config)  # type: ignore[call-overload]  # the service is a variable
-        _limit_time(client._endpoint.http_session)
+        limit_time(client._endpoint.http_session)
         client.meta.events.register("before-send", _refuse_late_try)
         client.meta.events.register_first("needs-retry", _end_tries_in_time)
         telemetry.quiet_new_loggers()  # a new client imports more modules of the SDK
@@ -82,35 +83,13 @@ def _session() -> "boto3.Session":
     import botocore.session
 
     core = botocore.session.Session()
-    if any(name.startswith("AWS_CONTAINER_CREDENTIALS_") for name in os.environ):  # Lambda sets these with SnapStart
-        from botocore.credentials import ContainerProvider
-        from botocore.httpsession import URLLib3Session
-        from botocore.utils import ContainerMetadataFetcher
+    if "AWS_CONTAINER_CREDENTIALS_FULL_URI" in os.environ:  # Lambda sets this with SnapStart
+        from orchestrator.aws.container_credentials import DeferredContainerProvider
 
-        http = URLLib3Session(timeout=ContainerMetadataFetcher.TIMEOUT_SECONDS)
-        _limit_time(http)
-        fetcher: Any = ContainerMetadataFetcher(session=http, sleep=_sleep_in_time)
-        core.get_component("credential_provider").insert_before("container-role", ContainerProvider(fetcher=fetcher))
+        credentials: Any = core.get_component("credential_provider")
+        credentials.insert_before("container-role", DeferredContainerProvider())
     telemetry.quiet_new_loggers()  # this function imports the SDK
     return boto3.Session(botocore_session=core)
-
-
-def _limit_time(http_session: Any) -> None:
-    """Make an HTTP session of botocore limit the total time of each request.
-
-    A request that is still running shortly before the invocation ends is cut off.
-    """
-    from orchestrator.timing.http import timed
-
-    # botocore has no setting for this: its read timeout limits each wait for bytes, not their sum.
-    pools = http_session._pool_classes_by_scheme
-    pools.update({scheme: timed(pool) for scheme, pool in pools.items()})
-
-
-def _sleep_in_time(seconds: float) -> None:
-    if not deadline.has_time(seconds):
-        raise Unavailable("the function's credentials could not be fetched in time; a retry may succeed")
-    time.sleep(seconds)
 
 
 def _refuse_late_try(**_: Any) -> None:

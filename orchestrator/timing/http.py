@@ -44,6 +44,16 @@ def timed(pool: type[PoolT]) -> type[PoolT]:
     return type(f"Timed{pool.__name__}", (_TimedPool, pool), {"ConnectionCls": connection})
 
 
+def limit_time(http_session: Any) -> None:
+    """Make an HTTP session of botocore limit the total time of each request.
+
+    A request that is still running shortly before the invocation ends is cut off.
+    """
+    # botocore has no setting for this: its read timeout limits each wait for bytes, not their sum.
+    pools = http_session._pool_classes_by_scheme
+    pools.update({scheme: timed(pool) for scheme, pool in pools.items()})
+
+
 class _TimedPool(HTTPConnectionPool):
     def urlopen(self, method: str, url: str, *args: Any, **options: Any) -> Any:
         given = options.get("timeout")

@@ -19,6 +19,13 @@ _ANSWERS: Mapping[str, Mapping[str, Any]] = {
     "GetItem": {"Item": {"tier": {"S": "PREMIUM"}, "jobName": {"S": "premium-tenant-provisioning"}}},
     "StartBuild": {"build": {"id": "p:1", "arn": "arn:aws:codebuild:eu-west-1:123456789012:build/p:1"}},
 }
+# Lambda serves these to functions with SnapStart.
+_CREDENTIALS = {
+    "AccessKeyId": "testing",
+    "SecretAccessKey": "testing",
+    "Token": "testing",
+    "Expiration": "2099-01-01T00:00:00Z",
+}
 
 
 class InstantAws(LocalServer):
@@ -30,6 +37,8 @@ class InstantAws(LocalServer):
         self._start_seconds = start_seconds
 
     def handle(self, request: Request) -> Answer | None:
+        if request.path == "/credentials":
+            return Answer(200, json.dumps(_CREDENTIALS), {"Content-Type": "application/json"})
         operation = request.headers["X-Amz-Target"].rpartition(".")[2]
         if operation == "StartBuild":
             self.started = self.started or time.perf_counter()

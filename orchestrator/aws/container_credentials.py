@@ -1,0 +1,41 @@
+"""Fetches the credentials that Lambda serves over HTTP to functions with SnapStart.
+
+https://docs.aws.amazon.com/lambda/latest/dg/snapstart-activate.html#snapstart-credentials
+"""
+
+import os
+import time
+from typing import Any
+
+from botocore.credentials import ContainerProvider, DeferredRefreshableCredentials
+from botocore.httpsession import URLLib3Session
+from botocore.utils import ContainerMetadataFetcher
+
+from orchestrator.errors import Unavailable
+from orchestrator.timing import deadline
+from orchestrator.timing.http import limit_time
+
+
+class DeferredContainerProvider(ContainerProvider):
+    """Fetches credentials for the first request, whereas botocore's provider fetches them when it builds a client.
+
+    A client can therefore be built before the snapshot, without any credentials in it. Fetching them ends before the
+    invocation ends.
+    """
+
+    def __init__(self) -> None:
+        http = URLLib3Session(timeout=ContainerMetadataFetcher.TIMEOUT_SECONDS)
+        limit_time(http)
+        fetcher: Any = ContainerMetadataFetcher(session=http, sleep=_sleep_in_time)
+        super().__init__(fetcher=fetcher)
+
+    def load(self) -> DeferredRefreshableCredentials:
+        """Return credentials that are fetched when they are first read, and again before they expire."""
+        fetch = self._create_fetcher(os.environ[self.ENV_VAR_FULL])  # type: ignore[attr-defined]  # it is private
+        return DeferredRefreshableCredentials(fetch, self.METHOD)
+
+
+def _sleep_in_time(seconds: float) -> None:
+    if not deadline.has_time(seconds):
+        raise Unavailable("the function's credentials could not be fetched in time; a retry may succeed")
+    time.sleep(seconds)
