@@ -57,6 +57,7 @@ def measure(subject: Subject, python: str, aws: InstantAws) -> tuple[float, floa
     aws.started = 0.0
     environment = {
         **instant_aws.environment(aws.address),
+        "AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand",
         "PYTHONDONTWRITEBYTECODE": "1",  # Lambda's disk is read-only
     }
     # An event that happens now: of an old one, the function reads first whether an earlier delivery was handled.
@@ -76,14 +77,28 @@ def measure(subject: Subject, python: str, aws: InstantAws) -> tuple[float, floa
     return (aws.started - before) * 1000, int(done.stderr.rpartition("\n")[2]) / 1024
 
 
+def version_of(python: str) -> str:
+    """Return a Python's version, such as 3.13.0."""
+    command = [python, "-c", "import platform; print(platform.python_version())"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def minor(version: str) -> str:
+    """Return the minor version of a version: 3.13 for 3.13.0."""
+    return version.rpartition(".")[0]
+
+
+def build_ours(work: Path, python: str) -> Path:
+    """Build our artifact in a folder, with bytecode for a Python, and return the artifact's path."""
+    os.environ["PATH"] = os.pathsep.join([str(Path(python).parent), os.environ["PATH"]])
+    make_artifact(work / "ours", minor(version_of(python)))
+    return work / "ours"
+
+
 def subjects(work: Path, python: str) -> list[Subject]:
     """Build our artifact, and the ten lines with and without bytecode."""
-    version = subprocess.run(
-        [python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    os.environ["PATH"] = os.pathsep.join([str(Path(python).parent), os.environ["PATH"]])
-    ours, compiled, plain = work / "ours", work / "compiled", work / "plain"
-    make_artifact(ours, version)
+    ours, compiled, plain = build_ours(work, python), work / "compiled", work / "plain"
+    version = minor(version_of(python))
     bytecode.require(ours)
     # The same version of boto3, untrimmed, as plain `sam build` installs it.
     pinned = [line.partition(" ")[0] for line in (ROOT / "orchestrator/requirements.txt").read_text().splitlines()]
@@ -121,12 +136,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sizes = {subject.name: len(zipped(subject.folder)) for subject in compared}
     medians = {name: [statistics.median(column) for column in zip(*rows, strict=True)] for name, rows in taken.items()}
     base = medians["ours"][0]
-    version = subprocess.run(
-        [options.python, "-c", "import platform; print(platform.python_version())"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
+    version = version_of(options.python)
     print(f"{'cold start to the first job':<28}{'ms':>8}{'ours / it':>11}{'peak MB':>9}{'zipped MB':>11}")
     for name, (milliseconds, memory) in medians.items():
         ratio = base / milliseconds
