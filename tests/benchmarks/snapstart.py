@@ -89,7 +89,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, events in medians.items():
         print(f"{name:<20}{events[0]:>11.1f}" + "".join(f"{milliseconds:>8.1f}" for milliseconds in events[1:]))
     version = version_of(options.python)
-    version = version_of(options.python)
     print(f"{options.rounds} rounds in turns; {platform.machine()}, {os.cpu_count()} CPUs, Python {version}")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
