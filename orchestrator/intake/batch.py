@@ -16,7 +16,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 from orchestrator import telemetry
 from orchestrator.errors import OrchestratorError, shown
 from orchestrator.event import Event
-from orchestrator.intake import message
+from orchestrator.intake import message, records
 from orchestrator.intake.redelivery import Failed, Redelivery, is_last_try
 
 Parse: TypeAlias = Callable[..., Event[Mapping[str, Any]]]
@@ -53,30 +53,36 @@ class Batches:
         Returns:
             The answer to Lambda: `{"batchItemFailures": [{"itemIdentifier": …}, …]}`. It lists the ids of the messages
             that SQS must deliver again (https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html).
+
+        Raises:
+            InvalidEvent: A message does not have the form in which Lambda delivers messages.
         """
-        records: list[dict[str, Any]] = batch["Records"]
+        messages: list[dict[str, Any]] = batch["Records"]
+        with telemetry.failures_logged():
+            records.check(messages)
         failures = _Failures(handle, comes_back=self._redelivery is not None)
-        processor = _processor(records, self._parallel)
+        processor = _processor(messages, self._parallel)
         # If every message fails, Powertools would raise an exception, so that the whole invocation counts as failed.
         # With this setting, the answer lists all the messages instead.
         processor.raise_on_entire_batch_failure = False
-        with processor(records, failures.handle):
+        with processor(messages, failures.handle):
             processor.process()
         failed = [str(failure["itemIdentifier"]) for failure in processor.response()["batchItemFailures"]]
-        given_up = self._arrange(failed, records, failures)
+        given_up = self._arrange(failed, messages, failures)
         return {"batchItemFailures": [{"itemIdentifier": name} for name in failed if name not in given_up]}
 
     def _arrange(
-        self, failed: Sequence[str], records: Sequence[dict[str, Any]], failures: "_Failures"
+        self, failed: Sequence[str], messages: Sequence[dict[str, Any]], failures: "_Failures"
     ) -> Collection[str]:
         if not failed or self._redelivery is None:
             return ()
-        by_id = {record["messageId"]: SQSRecord(record) for record in records}
+        by_id = {record["messageId"]: SQSRecord(record) for record in messages if records.has_queue(record)}
         try:
             return self._redelivery.arrange(
                 [
                     Failed(record=by_id[name], error=failures.errors.get(name), is_last=name in failures.last_tries)
                     for name in failed
+                    if name in by_id
                 ]
             )
         except Exception as error:  # without an answer, SQS would also deliver the handled messages again

@@ -111,14 +111,15 @@ def as_eventbridge_event(record: SQSRecord) -> Any:
         raise InvalidEvent(f"{failure}; send an EventBridge event, or an event's detail") from None
     if record.message_attributes.get(TYPE_ATTRIBUTE) is None:
         return body
-    _, _, _, region, account, *_ = [*record.event_source_arn.split(":"), "", "", "", "", ""]
+    queue: str = record.get("eventSourceARN") or ""
+    _, _, _, region, account, *_ = [*queue.split(":"), "", "", "", "", ""]
     return {
         "version": "0",
         **identity(record),
         "source": "aws.sqs",
         "account": account,
         "region": region,
-        "resources": [record.event_source_arn],
+        "resources": [queue] if queue else [],
         "detail": body,
     }
 
@@ -133,7 +134,8 @@ def identity(record: SQSRecord) -> dict[str, str | None]:
         InvalidEvent: The message's `SentTimestamp` is missing, or is not a time between the years 1 and 9999.
     """
     try:
-        sent = datetime.fromtimestamp(int(record.attributes.sent_timestamp) / 1000, UTC).isoformat()
+        milliseconds = int((record.get("attributes") or {}).get("SentTimestamp") or "")
+        sent = datetime.fromtimestamp(milliseconds / 1000, UTC).isoformat()
     except (OSError, OverflowError, ValueError):
         raise InvalidEvent(
             f"SQS message {shown(record.message_id)}: its attribute SentTimestamp is not a time between the years 1 "
@@ -188,7 +190,10 @@ class Queue:
             raise ConfigurationError(
                 f"{failure}: {self.setting} is not an http(s) URL; set it to the URL of an SQS queue"
             )
-        size = _message_bytes(body, attributes)
+        try:
+            size = _message_bytes(body, attributes)
+        except UnicodeEncodeError:
+            raise InvalidEvent(f"{failure}: it contains half of a surrogate pair, which SQS refuses") from None
         if size > MAX_MESSAGE_BYTES:
             raise InvalidEvent(f"{failure}: it would have {size:,} bytes, and SQS takes at most {MAX_MESSAGE_BYTES:,}")
         with aws_errors(failure, role=role):

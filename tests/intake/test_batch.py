@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from orchestrator import Application, Event, Registry, StartJob, StaticTierDetails, create_handler
+from orchestrator import Application, Event, InvalidEvent, Registry, StartJob, StaticTierDetails, create_handler
 from tests.support.aws import Requests
 from tests.support.builder import Recorder
 from tests.support.events import EVENTS, changed, invoke, json_lines, sample
@@ -160,4 +160,47 @@ def test_an_invalid_record_is_logged_and_fails(own: Application, capsys: pytest.
     del broken["attributes"]
 
     assert deliver(own, broken) == ["message-1"]
-    assert "SQS message 'message-1' could not be handled (KeyError)" in capsys.readouterr().out
+    assert "SQS message 'message-1': its attribute SentTimestamp is not a time" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "problem"),
+    [
+        ("messageId", ..., "messageId is missing"),
+        ("messageId", ["message-1"], "messageId must be a text"),
+        ("messageId", "", "messageId is empty"),
+        ("receiptHandle", 1, "receiptHandle must be a text"),
+        ("body", ..., "body is missing"),
+        ("body", {"a": 1}, "body must be a text"),
+        ("eventSourceARN", [], "eventSourceARN must be a text"),
+        ("eventSourceARN", "events", "eventSourceARN is wrong"),
+        ("attributes", [], "attributes must be an object"),
+        ("attributes.SentTimestamp", "yesterday", "attributes.SentTimestamp is wrong: it must be a whole number"),
+        ("attributes.ApproximateReceiveCount", True, "attributes.ApproximateReceiveCount is wrong"),
+        ("attributes.MessageGroupId", {}, "attributes.MessageGroupId must be a text"),
+        ("messageAttributes", ..., "messageAttributes is missing"),
+        ("messageAttributes", {"EventType": "X"}, "messageAttributes.EventType must be an object"),
+        ("messageAttributes", {"A": {"stringValue": 1}}, "messageAttributes.A.stringValue must be a text"),
+    ],
+)
+def test_a_malformed_batch_is_refused_with_the_place(
+    own: Application, registry: Registry, builder: Recorder, field: str, value: object, problem: str
+) -> None:
+    registry.consumer("X", name="x")(lambda event: StartJob(name="job"))
+
+    with pytest.raises(InvalidEvent) as caught:
+        deliver(own, connector_record("X", {}), changed(connector_record("X", {}, 2), field, value))
+
+    assert str(caught.value).startswith(f"Records[1].{problem}")
+    assert builder.jobs == []
+
+
+def test_a_message_of_the_reference_connector_without_a_queue_is_an_event(own: Application, registry: Registry) -> None:
+    seen: list[Event] = []
+    registry.consumer("X", name="x")(seen.append)
+    message = connector_record("X", {})
+    del message["eventSourceARN"]
+
+    assert deliver(own, message) == []
+
+    assert [(event.account, event.resources) for event in seen] == [("", [])]

@@ -397,6 +397,15 @@ def test_text_of_any_language_is_not_escaped_if_it_is_valid() -> None:
     assert '"name":"Мюллер"' in plain
 
 
+def test_a_body_with_half_a_surrogate_pair_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    sqs = Sqs(lambda request: False)
+
+    assert arranged(sqs, rejected(), body='{"odd": "\ud800"', messageAttributes={}) == set()
+
+    assert sqs.sent == []
+    assert "half of a surrogate pair, which SQS refuses" in capsys.readouterr().out
+
+
 def test_the_text_of_a_foreign_error_is_not_sent() -> None:
     sqs = Sqs(lambda request: False)
 
