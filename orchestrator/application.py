@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 
 _NEVER_WAITING = ("aws.codebuild", "aws.events", "aws.scheduler", "aws.states")
+_MOST_SHOWN = 10
 
 
 class Ports(TypedDict):
@@ -345,11 +346,16 @@ def _raise_failures(event: Event[Mapping[str, Any]], results: Sequence[ConsumerR
 
 
 def _raise_together(failure: str, errors: Sequence[Exception]) -> None:
-    """Raise a single error as it is, and several errors as a group whose message begins with `failure`."""
+    """Raise a single error as it is, and several errors as a group whose message begins with `failure`.
+
+    The message has the texts of the first ten errors.
+    """
     if len(errors) == 1:
         raise errors[0]
     if errors:
-        raise ExceptionGroup(f"{failure}: {'; '.join(map(_text, errors))}", errors)
+        rest = len(errors) - _MOST_SHOWN
+        texts = [*map(_text, errors[:_MOST_SHOWN]), *([f"and {rest} more"] if rest > 0 else [])]
+        raise ExceptionGroup(f"{failure}: {'; '.join(texts)}", errors)
 
 
 def _text(error: Exception) -> str:

@@ -80,6 +80,16 @@ def test_the_failure_of_one_event_is_raised_after_the_others_were_handled(own: A
     assert [event.id for event in seen] == ["e1", "e2", "e3"]
 
 
+def test_the_text_of_a_group_names_ten_failures_and_counts_the_others(own: Application) -> None:
+    with pytest.raises(ExceptionGroup) as caught:
+        invoke(own, [{"detail": {}}] * 13)
+
+    assert len(caught.value.exceptions) == 13
+    assert "event 10 of 13" in str(caught.value)
+    assert "event 11 of 13" not in str(caught.value)
+    assert "; and 3 more" in str(caught.value)
+
+
 def test_several_failures_are_raised_as_a_group_that_has_all_texts(own: Application) -> None:
     with pytest.raises(ExceptionGroup) as caught:
         invoke(own, [{"detail": {}}, suspension(1), suspension(2, detail=FAILING)])
