@@ -4,9 +4,10 @@ The consumers here handle events of CodeBuild about builds, events of Step Funct
 a schedule.
 """
 
-from typing import Any
+from typing import NotRequired
 
 from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from orchestrator.action import PublishEnding, SweepRuns
 from orchestrator.builders.codebuild import IN_PROGRESS, SUCCEEDED, build_variables, ended, own_variables
@@ -52,8 +53,14 @@ def is_of_step_functions(event: Event) -> bool:
     return event.source == "aws.states"
 
 
+class _Variable(TypedDict):
+    name: str
+    value: NotRequired[str]
+    type: NotRequired[str]
+
+
 class _Environment(BaseModel, defer_build=True):
-    variables: list[dict[str, Any]] = Field(default=[], alias="environment-variables")
+    variables: list[_Variable] = Field(default=[], alias="environment-variables")
 
 
 class _Information(BaseModel, defer_build=True):

@@ -147,6 +147,21 @@ def test_builds_that_this_function_did_not_start_are_ignored(
     assert aws == []
 
 
+@pytest.mark.parametrize(
+    "variable", [{"value": "x"}, {"name": []}, {"name": "x", "value": 1}, {"name": "x", "type": {}}]
+)
+def test_a_state_change_with_a_malformed_variable_is_refused(
+    handler: Application, aws: Requests, variable: dict[str, object]
+) -> None:
+    path = "detail.additional-information.environment.environment-variables"
+    event = changed(sample("codebuild-build-state-change"), path, [variable])
+
+    with pytest.raises(InvalidEvent) as caught:
+        invoke(handler, event)
+
+    assert f"{path}[0]." in str(caught.value)
+
+
 def test_a_build_in_progress_publishes_nothing(handler: Application, codebuild: CodeBuildServer, aws: Requests) -> None:
     build = provisioned(handler, codebuild)
     aws.clear()
