@@ -24,7 +24,7 @@ from pydantic.alias_generators import to_camel
 from pydantic_core import CoreSchema, PydanticCustomError
 
 from orchestrator.event import EventType
-from orchestrator.values.limits import TOO_MANY_DIGITS
+from orchestrator.values.limits import TOO_MANY_DIGITS, is_whole
 
 
 class _Model(BaseModel):
@@ -393,7 +393,7 @@ def find_tenant_id(detail: Mapping[str, Any]) -> str | None:
     the id is the detail's `tenantId`. The detail may be wrapped as `{type, data}`.
 
     Returns:
-        The id. `None` if the id is missing, empty or not a string.
+        The id. `None` if the id is missing, empty or not a string, or if it contains half of a surrogate pair.
     """
     inner = unwrapped(detail)
     tenant = inner.get("tenant")
@@ -403,4 +403,5 @@ def find_tenant_id(detail: Mapping[str, Any]) -> str | None:
         except (ValueError, RecursionError):
             tenant = None
     found = tenant.get("id") if isinstance(tenant, Mapping) else inner.get("tenantId")
-    return found if isinstance(found, str) and found else None
+    # The text in `tenant` was not checked with the rest of the event, and may contain what no service can hold.
+    return found if isinstance(found, str) and found and is_whole(found) else None

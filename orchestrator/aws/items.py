@@ -19,6 +19,7 @@ _LONG, _FIRST_TOO_LARGE = 10**38, 10**126
 
 
 _LEAST_EXPONENT, _GREATEST_EXPONENT = -130, 125
+_MOST_LEVELS = 32
 
 
 def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:
@@ -70,6 +71,21 @@ def is_unstorable(value: object) -> bool:
     except (DecimalException, TypeError):
         return True
     return False
+
+
+def is_too_deep(value: object, level: int = 1) -> bool:
+    """Return whether DynamoDB cannot store an attribute, because its maps and lists have more than 32 levels.
+
+    https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
+
+    Args:
+        value: The attribute's value, or a value inside it.
+        level: The level of `value`. The attribute's value itself has level 1.
+    """
+    if not isinstance(value, Mapping | list | tuple):
+        return False
+    members = value.values() if isinstance(value, Mapping) else value
+    return level >= _MOST_LEVELS or any(is_too_deep(member, level + 1) for member in members)
 
 
 def is_too_large(error: exceptions.ClientError) -> bool:

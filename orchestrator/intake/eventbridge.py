@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC
+from math import isfinite
 from typing import Any
 
 from aws_lambda_powertools.utilities.parser import parse as powertools_parse
@@ -13,7 +14,7 @@ from orchestrator.errors import InvalidEvent, json_type
 from orchestrator.event import Event
 from orchestrator.intake import envelopes
 from orchestrator.run import is_own_source, recognised
-from orchestrator.values.limits import TOO_MANY_DIGITS, has_too_many_digits
+from orchestrator.values.limits import TOO_MANY_DIGITS, has_too_many_digits, is_whole
 from orchestrator.values.validation import explain, path_of
 
 BUS_REPLAY = "custom event bus"
@@ -21,6 +22,8 @@ BUS_REPLAY = "custom event bus"
 
 _EARLIEST_YEAR = 2000
 _DEEPEST = 64
+# EventBridge itself makes them shorter. They are in every line of the log about an event.
+_LONGEST_NAME = 1024
 
 
 def is_sqs_batch(raw: object) -> bool:
@@ -74,6 +77,8 @@ def parse(payload: object, name: str = "event", *, delivery_id: str | None = Non
     for field, value in (("id", model.id), ("detail-type", model.detail_type), ("source", model.source)):
         if not value.strip() or not value.isprintable():
             raise InvalidEvent(f"{name}: {field} is empty or contains control characters; send printable text")
+        _check_length(name, field, value)
+    _check_length(name, "replay-name", model.replay_name or "")
     time = model.time if model.time.tzinfo else model.time.replace(tzinfo=UTC)
     if time.year < _EARLIEST_YEAR:
         raise InvalidEvent(f"{name}: time is before the year {_EARLIEST_YEAR}; send the time of the event")
@@ -98,6 +103,11 @@ def parse(payload: object, name: str = "event", *, delivery_id: str | None = Non
         detail=detail,
     )
     return recognised(event) if is_own_source(event.source) else event
+
+
+def _check_length(name: str, field: str, value: str) -> None:
+    if len(value) > _LONGEST_NAME:
+        raise InvalidEvent(f"{name}: {field} has more than {_LONGEST_NAME:,} characters; send a shorter text")
 
 
 def _redrive(content: envelopes.Content, replay_name: str | None, delivery_id: str | None) -> str | None:
@@ -149,6 +159,8 @@ def _passes_fast_check(detail: Mapping[str, Any]) -> bool:
                     deeper.append(member)
                 elif cls is int and has_too_many_digits(member):
                     return False  # checked first, because `to_json` takes seconds for a million digits
+                elif cls is float and not isfinite(member):
+                    return False  # `to_json` would write `Infinity`, which is not JSON
         if not deeper:
             return _is_serialisable(detail)
         level = deeper
@@ -175,11 +187,13 @@ def _find_fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str]
         value.
     """
     if isinstance(value, str):
-        if value.isascii() or _is_whole(value):
+        if is_whole(value):
             return None
         return (), "contains half of a surrogate pair; send whole text"
     if has_too_many_digits(value):
         return (), f"is {TOO_MANY_DIGITS}; send a shorter number, or text"
+    if isinstance(value, float) and not isfinite(value):  # Python reads 1e400 as infinity
+        return (), "is a number above 1.8e308; send a smaller one, or text"
     if not isinstance(value, dict | list):
         return None
     if depth > _DEEPEST:
@@ -195,11 +209,3 @@ def _find_fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str]
         if fault is not None:
             return (place, *fault[0]), fault[1]
     return None
-
-
-def _is_whole(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

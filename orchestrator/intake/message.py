@@ -213,8 +213,11 @@ def body_of(event: Any) -> str:
 
     SQS refuses most control characters. If the JSON contains an unprintable character, all its non-ASCII and control
     characters are escaped.
+
+    Raises:
+        ValueError: A number has too many digits, or is not finite.
     """
-    text = json.dumps(event, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text if text.isprintable() else json.dumps(event, separators=(",", ":"))
 
 

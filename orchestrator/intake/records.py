@@ -23,7 +23,7 @@ _WholeNumber: TypeAlias = Annotated[Any, AfterValidator(_whole_number)]
 
 class _Attributes(BaseModel, defer_build=True):
     receive_count: _WholeNumber = Field(default=None, alias="ApproximateReceiveCount")
-    sent_timestamp: _WholeNumber = Field(default=None, alias="SentTimestamp")
+    sent_timestamp: str | None = Field(default=None, alias="SentTimestamp")
     group: str | None = Field(default=None, alias="MessageGroupId")
 
 
@@ -38,7 +38,7 @@ class _Record(BaseModel, defer_build=True):
     """
 
     message_id: str = Field(alias="messageId", min_length=1)
-    receipt_handle: str | None = Field(default=None, alias="receiptHandle")
+    receipt_handle: str | None = Field(default=None, alias="receiptHandle", pattern="^[ -~]*$")
     body: str
     attributes: _Attributes = Field(default_factory=_Attributes)
     message_attributes: dict[str, _MessageAttribute] = Field(alias="messageAttributes")

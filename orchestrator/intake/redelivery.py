@@ -264,7 +264,10 @@ def _waits(error: BaseException | None) -> Sequence[Wait]:
 
 def _age_seconds(record: SQSRecord) -> float:
     now = datetime.now(UTC).timestamp()
-    return now - float(_attribute(record, "SentTimestamp", str(now * 1000))) / 1000
+    try:
+        return now - float(_attribute(record, "SentTimestamp", str(now * 1000))) / 1000
+    except ValueError:  # SQS sends digits
+        return 0.0
 
 
 def _attribute(record: SQSRecord, name: str, otherwise: str) -> str:
@@ -302,7 +305,7 @@ def _as_event(record: SQSRecord) -> str | None:
     """
     try:
         return message.body_of(message.as_eventbridge_event(record))
-    except (InvalidEvent, RecursionError, ValueError):  # ValueError: a number has too many digits
+    except (InvalidEvent, RecursionError, ValueError):  # see `message.body_of`
         return None
 
 

@@ -175,6 +175,12 @@ class DynamoDBTenantRecords:
         tenant_id = action.tenant_id
         items.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
         given = action.record if isinstance(action, SaveTenant) else _given(action.changes)
+        for name, value in given.items():
+            if items.is_too_deep(value):
+                raise InvalidEvent(
+                    f"tenant {shown(tenant_id)}: its record cannot be stored: {path_of('', (name,))} has more than 32 "
+                    "levels, the most in DynamoDB; send fewer"
+                )
         item = _item(tenant_id, {name: value for name, value in given.items() if name not in _OWN})
         own = {_KEY: tenant_id, **_started(origin)}
         item |= _item(tenant_id, own)

@@ -44,6 +44,17 @@ def has_too_many_digits(value: object) -> bool:
     return isinstance(value, int) and not -_FIRST_TOO_LONG < value < _FIRST_TOO_LONG
 
 
+def is_whole(text: str) -> bool:
+    """Return whether a text contains no half of a surrogate pair, which neither UTF-8 nor any AWS service can hold."""
+    if text.isascii():
+        return True
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def place_of(value: Any, exceeds: Callable[[Any], bool]) -> tuple[int | str, ...] | None:
     """Search a value for the first scalar that exceeds a limit.
 

@@ -175,7 +175,12 @@ def test_an_invalid_record_is_logged_and_fails(own: Application, capsys: pytest.
         ("eventSourceARN", [], "eventSourceARN must be a text"),
         ("eventSourceARN", "events", "eventSourceARN is wrong"),
         ("attributes", [], "attributes must be an object"),
-        ("attributes.SentTimestamp", "yesterday", "attributes.SentTimestamp is wrong: it must be a whole number"),
+        ("attributes.SentTimestamp", 1795510800000, "attributes.SentTimestamp must be a text"),
+        (
+            "attributes.ApproximateReceiveCount",
+            "1.5",
+            "attributes.ApproximateReceiveCount is wrong: it must be a whole",
+        ),
         ("attributes.ApproximateReceiveCount", True, "attributes.ApproximateReceiveCount is wrong"),
         ("attributes.MessageGroupId", {}, "attributes.MessageGroupId must be a text"),
         ("messageAttributes", ..., "messageAttributes is missing"),

@@ -218,6 +218,7 @@ def nested(depth: int) -> Any:
         ({"\udfff": 1}, "contains half of a surrogate pair"),
         ({"\x1b[2J": "\ud800"}, ".'\\x1b[2J' contains half of a surrogate pair"),
         (["ok", "\ud800"], "[1] contains half of a surrogate pair"),
+        ([1.5, float("inf")], "[1] is a number above 1.8e308"),
     ],
 )
 def test_a_value_that_no_service_can_store_is_refused_with_its_place(
@@ -250,6 +251,18 @@ def test_a_tenant_with_deeply_nested_json_is_refused(aws: Requests) -> None:
 
     event = changed(sample("tenant-deployment"), "detail.tenant", "[" * 200_000)
     refused(create_handler(registry), event, InvalidEvent, "detail.tenant is wrong: it must be an object, or a text")
+
+
+@pytest.mark.parametrize("field", ["id", "detail-type", "source", "replay-name"])
+def test_a_name_that_would_fill_the_log_is_refused(handler: Application, field: str) -> None:
+    refused(handler, sample("tenant-provisioning", **{field: "x" * 1025}), InvalidEvent, f"{field} has more than 1,024")
+
+
+def test_a_tenants_id_with_half_a_surrogate_pair_in_json_text_is_refused(handler: Application, aws: Requests) -> None:
+    event = changed(sample("tenant-provisioning"), "detail.tenant", '{"id": "\\ud800"}')
+
+    refused(handler, event, InvalidEvent, "detail.tenant.id is wrong")
+    assert "StartBuild" not in aws.operations
 
 
 @pytest.mark.parametrize("time", [5, 1.5, None, ["2026-11-24T09:00:00Z"]])

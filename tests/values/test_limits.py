@@ -381,6 +381,22 @@ def test_a_record_is_refused_from_the_first_byte_beyond_the_limit() -> None:
         check(name="x" * (409_601 - own))
 
 
+def test_a_record_of_more_than_32_levels_is_refused_before_anything_is_done(
+    handler: Application, aws: Requests
+) -> None:
+    theme: Any = "dark"
+    for _ in range(32):
+        theme = [theme]
+
+    refused_record(
+        handler, changed(sample("tenant-provisioning"), "detail.appConfig", theme), "appConfig has more than 32"
+    )
+    assert aws.besides_reports == ["GetItem"]
+
+    invoke(handler, changed(sample("tenant-provisioning", id="flatter"), "detail.appConfig", theme[0]))
+    assert len(aws.of("StartBuild")) == 1
+
+
 def updating(changes: dict[str, Any]) -> Application:
     """Create a handler that changes the tenant record and then starts a job."""
     registry = Registry()
@@ -444,16 +460,10 @@ def test_a_tier_that_is_too_long_for_a_key_is_named(handler: Application, aws: R
     assert aws.besides_reports == []
 
 
-def test_an_event_id_that_is_too_long_for_the_tenants_record_is_named(handler: Application, aws: Requests) -> None:
-    refused_record(handler, sample("tenant-provisioning", id="x" * 500_000), "bytes, most of them in startedBy; send")
-
-    assert aws.besides_reports == ["GetItem"]
-
-
-def test_an_event_id_that_is_too_long_to_follow_its_job_is_named(aws: Requests) -> None:
+def test_a_tenants_id_that_is_too_long_to_follow_its_job_is_named(aws: Requests) -> None:
     registry = Registry()
     registry.consumer("TENANT_PROVISIONING", name="start")(lambda event: StartJob(name="project"))
-    event = sample("tenant-provisioning", id="x" * 500_000)
+    event = changed(sample("tenant-provisioning"), "detail.tenant.id", "x" * 500_000)
 
     refused_record(create_handler(registry), event, "cannot be followed: the names of job, event")
 
