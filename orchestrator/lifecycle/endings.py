@@ -130,7 +130,7 @@ class ExecutionStatusChange(BaseModel):
 
     model_config = ConfigDict(hide_input_in_errors=True, defer_build=True)
 
-    arn: str = Field(alias="executionArn")
+    arn: str = Field(alias="executionArn", pattern="^arn:[^:]+:states:[^:]+:")
     machine: str = Field(alias="stateMachineArn")
     name: str
     status: str

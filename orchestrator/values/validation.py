@@ -5,6 +5,7 @@ from pydantic import ValidationError
 from orchestrator.errors import shown
 
 _MOST_SHOWN = 10
+_LONGEST_NAME = 80
 # The texts of these errors repeat the input, or were written by a model's author, who may have included the input.
 _QUOTING_TYPES = frozenset(
     {"assertion_error", "import_error", "value_error", "union_tag_invalid", "url_parsing", "uuid_parsing"}
@@ -40,9 +41,9 @@ def explain(error: ValidationError, root: str = "") -> str:
 def path_of(root: str, location: tuple[int | str, ...]) -> str:
     """Write the path of a field, such as `detail.tenant.domains[0]`.
 
-    A name is written unchanged if it is a Python identifier; hyphens are allowed, too, as in `user-id`. Any other name
-    is quoted, escaped, and cut if it is long (see `shown`). If the path is empty, the result is the word `it`, so that
-    the result can always be the subject of an error message.
+    A name is written unchanged if it is a Python identifier of at most 80 characters; hyphens are allowed, too, as in
+    `user-id`. Any other name is quoted, escaped, and cut if it is long (see `shown`). If the path is empty, the result
+    is the word `it`, so that the result can always be the subject of an error message.
 
     Args:
         root: The beginning of the path, such as `detail`; may be empty.
@@ -53,7 +54,8 @@ def path_of(root: str, location: tuple[int | str, ...]) -> str:
         if isinstance(part, int):
             path += f"[{part}]"
         else:
-            name = part if part.replace("-", "").isidentifier() else shown(part)
+            is_plain = len(part) <= _LONGEST_NAME and part.replace("-", "").isidentifier()
+            name = part if is_plain else shown(part)
             path += f".{name}" if path else name
     return path or "it"
 

@@ -217,6 +217,16 @@ def test_a_change_without_a_status_is_named(handler: Application, machines: Step
         invoke(handler, changed(status_change(execution), "detail.status", ...))
 
 
+def test_a_change_of_something_that_is_no_execution_is_named(
+    handler: Application, machines: StepFunctionsServer
+) -> None:
+    execution = provisioned(handler, machines)
+    machines.finish(execution)
+
+    with pytest.raises(InvalidEvent, match=r"detail\.executionArn is wrong"):
+        invoke(handler, changed(status_change(execution), "detail.executionArn", "run-1"))
+
+
 def test_the_input_the_output_and_the_cause_are_not_logged(
     handler: Application, machines: StepFunctionsServer, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -219,6 +219,7 @@ def nested(depth: int) -> Any:
         ({"\x1b[2J": "\ud800"}, ".'\\x1b[2J' contains half of a surrogate pair"),
         (["ok", "\ud800"], "[1] contains half of a surrogate pair"),
         ([1.5, float("inf")], "[1] is a number above 1.8e308"),
+        ({"n" * 90_000: "\ud800"}, f".'{'n' * 80}...' contains half of a surrogate pair"),
     ],
 )
 def test_a_value_that_no_service_can_store_is_refused_with_its_place(
