@@ -14,7 +14,7 @@ LAMBDA_REQUIREMENTS ?=
 LAMBDA_AWS_SERVICES ?=
 export LAMBDA_PYTHON LAMBDA_ARCHITECTURE LAMBDA_PACKAGES LAMBDA_REQUIREMENTS LAMBDA_AWS_SERVICES
 
-.PHONY: help test lint types format lock lock-check validate build starter contract bridge local-invoke smoke chaos model bench picture tenants scale
+.PHONY: help test lint types format lock lock-check validate build starter contract bridge local-invoke smoke chaos mutations model bench picture tenants scale
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
@@ -63,6 +63,9 @@ smoke: ## check a deployed stack, STACK=name, with your credentials; it reads, a
 
 chaos: ## deliver thousands of events with duplicates, delays, kills and lost answers; 5 to 10 minutes
 	$(RUN) python -m tests.chaos --events 600 --deliveries 2000 --workers 8 --pace 6
+
+mutations: ## hand 100,000 mutated events to the handler; 5 to 10 minutes on two cores
+	$(RUN) python -m tests.mutations
 
 model: ## check every way in which two deliveries of an event can interleave; a few minutes
 	$(RUN) python -m tests.model

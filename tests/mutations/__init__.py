@@ -1,0 +1,1 @@
+"""Hands mutated events to the handler; see tests/chaos/README.md."""
