@@ -20,10 +20,14 @@ from orchestrator.values.validation import explain, path_of
 BUS_REPLAY = "custom event bus"
 """The `replay_name` of events that a custom event bus replays. Such replays have no names of their own."""
 
+LONGEST_NAME = 1024
+"""Most characters of an event's id, type and source, which every line of the log about the event has.
+
+EventBridge itself allows fewer.
+"""
+
 _EARLIEST_YEAR = 2000
 _DEEPEST = 64
-# EventBridge itself makes them shorter. They are in every line of the log about an event.
-_LONGEST_NAME = 1024
 
 
 def is_sqs_batch(raw: object) -> bool:
@@ -106,8 +110,8 @@ def parse(payload: object, name: str = "event", *, delivery_id: str | None = Non
 
 
 def _check_length(name: str, field: str, value: str) -> None:
-    if len(value) > _LONGEST_NAME:
-        raise InvalidEvent(f"{name}: {field} has more than {_LONGEST_NAME:,} characters; send a shorter text")
+    if len(value) > LONGEST_NAME:
+        raise InvalidEvent(f"{name}: {field} has more than {LONGEST_NAME:,} characters; send a shorter text")
 
 
 def _redrive(content: envelopes.Content, replay_name: str | None, delivery_id: str | None) -> str | None:

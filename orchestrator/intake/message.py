@@ -80,12 +80,16 @@ def _consumers(record: SQSRecord) -> tuple[str, ...]:
         names = read_json(attribute)
     except (ValueError, RecursionError):
         names = None
-    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+    if not isinstance(names, list) or not names or not all(map(_is_name, names)):
         raise InvalidEvent(
             f"SQS message {shown(record.message_id)}: its attribute {CONSUMERS_ATTRIBUTE} is not a JSON list of names; "
             "correct the sender"
         )
     return tuple(names)
+
+
+def _is_name(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= eventbridge.LONGEST_NAME
 
 
 def tries(record: SQSRecord) -> int:

@@ -39,7 +39,7 @@ class _Record(BaseModel, defer_build=True):
 
     message_id: str = Field(alias="messageId", min_length=1)
     receipt_handle: str | None = Field(default=None, alias="receiptHandle", pattern="^[ -~]*$")
-    body: str
+    body: str = Field(min_length=1)
     attributes: _Attributes = Field(default_factory=_Attributes)
     message_attributes: dict[str, _MessageAttribute] = Field(alias="messageAttributes")
     queue: str | None = Field(default=None, alias="eventSourceARN", pattern="^arn:[^:]+:sqs:[^:]+:[^:]+:[^:]+$")

@@ -4,7 +4,7 @@ The consumers here handle events of CodeBuild about builds, events of Step Funct
 a schedule.
 """
 
-from typing import NotRequired
+from typing import Annotated, NotRequired, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
@@ -53,6 +53,10 @@ def is_of_step_functions(event: Event) -> bool:
     return event.source == "aws.states"
 
 
+# AWS' own names and ARNs are shorter. They are in the log.
+_Name: TypeAlias = Annotated[str, Field(max_length=1024)]
+
+
 class _Variable(TypedDict):
     name: str
     value: NotRequired[str]
@@ -75,9 +79,9 @@ class BuildStateChange(BaseModel):
 
     model_config = ConfigDict(hide_input_in_errors=True, defer_build=True)
 
-    status: str = Field(alias="build-status")
-    project: str = Field(alias="project-name")
-    arn: str = Field(alias="build-id")
+    status: _Name = Field(alias="build-status")
+    project: _Name = Field(alias="project-name")
+    arn: _Name = Field(alias="build-id")
     information: _Information = Field(default_factory=_Information, alias="additional-information", repr=False)
 
     @property
@@ -130,10 +134,10 @@ class ExecutionStatusChange(BaseModel):
 
     model_config = ConfigDict(hide_input_in_errors=True, defer_build=True)
 
-    arn: str = Field(alias="executionArn", pattern="^arn:[^:]+:states:[^:]+:")
-    machine: str = Field(alias="stateMachineArn")
-    name: str
-    status: str
+    arn: _Name = Field(alias="executionArn", pattern="^arn:[^:]+:states:[^:]+:")
+    machine: _Name = Field(alias="stateMachineArn")
+    name: _Name
+    status: _Name
     sent: str | None = Field(default=None, alias="input", repr=False)
     output: str | None = Field(default=None, repr=False)
     error: str | None = None

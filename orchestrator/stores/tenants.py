@@ -175,6 +175,8 @@ class DynamoDBTenantRecords:
         tenant_id = action.tenant_id
         items.check_key(f"the tenant's id {shown(tenant_id)}", tenant_id)
         given = action.record if isinstance(action, SaveTenant) else _given(action.changes)
+        if "" in given:
+            raise InvalidEvent(f"tenant {shown(tenant_id)}: its record cannot be stored: an attribute has no name")
         for name, value in given.items():
             if items.is_too_deep(value):
                 raise InvalidEvent(

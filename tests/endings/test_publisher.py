@@ -147,6 +147,16 @@ def test_builds_that_this_function_did_not_start_are_ignored(
     assert aws == []
 
 
+@pytest.mark.parametrize("field", ["build-status", "project-name", "build-id"])
+def test_a_name_of_a_state_change_that_would_fill_the_log_is_refused(
+    handler: Application, aws: Requests, field: str
+) -> None:
+    event = changed(sample("codebuild-build-state-change"), f"detail.{field}", "x" * 1025)
+
+    with pytest.raises(InvalidEvent, match=f"detail.{field} is wrong: string should have at most 1024"):
+        invoke(handler, event)
+
+
 @pytest.mark.parametrize(
     "variable", [{"value": "x"}, {"name": []}, {"name": "x", "value": 1}, {"name": "x", "type": {}}]
 )

@@ -172,6 +172,7 @@ def test_an_invalid_record_is_logged_and_fails(own: Application, capsys: pytest.
         ("receiptHandle", 1, "receiptHandle must be a text"),
         ("body", ..., "body is missing"),
         ("body", {"a": 1}, "body must be a text"),
+        ("body", "", "body is empty"),
         ("eventSourceARN", [], "eventSourceARN must be a text"),
         ("eventSourceARN", "events", "eventSourceARN is wrong"),
         ("attributes", [], "attributes must be an object"),

@@ -357,7 +357,7 @@ def test_an_event_for_a_consumer_that_is_gone_is_named(
     assert message.message_attributes["ErrorCode"]["StringValue"] == "ConfigurationError"
 
 
-@pytest.mark.parametrize("value", ["no json", "7", '{"a": 1}', '"text"', "[]", "[1]"])
+@pytest.mark.parametrize("value", ["no json", "7", '{"a": 1}', '"text"', "[]", "[1]", json.dumps(["x" * 1025])])
 def test_a_message_with_malformed_names_is_refused(handler: Application, queues: Queues, value: str) -> None:
     message = record(sample("tenant-provisioning"))
     message["messageAttributes"] = {"OrchestratorConsumers": {"stringValue": value, "dataType": "String"}}

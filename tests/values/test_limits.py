@@ -397,6 +397,17 @@ def test_a_record_of_more_than_32_levels_is_refused_before_anything_is_done(
     assert len(aws.of("StartBuild")) == 1
 
 
+def test_a_record_with_an_attribute_without_a_name_is_refused_before_anything_is_done(
+    handler: Application, aws: Requests
+) -> None:
+    event = sample("tenant-provisioning")
+    event["detail"][""] = "x"
+
+    refused_record(handler, event, "an attribute has no name")
+
+    assert aws.besides_reports == ["GetItem"]
+
+
 def updating(changes: dict[str, Any]) -> Application:
     """Create a handler that changes the tenant record and then starts a job."""
     registry = Registry()
