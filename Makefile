@@ -64,7 +64,7 @@ smoke: ## check a deployed stack, STACK=name, with your credentials; it reads, a
 chaos: ## deliver thousands of events with duplicates, delays, kills and lost answers; 5 to 10 minutes
 	$(RUN) python -m tests.chaos --events 600 --deliveries 2000 --workers 8 --pace 6
 
-mutations: ## hand 100,000 mutated events to the handler; 5 to 10 minutes on two cores
+mutations: ## hand 100,000 mutated events to the handler; 6 to 17 minutes on two cores
 	$(RUN) python -m tests.mutations
 
 model: ## check every way in which two deliveries of an event can interleave; a few minutes

@@ -78,11 +78,11 @@ def parse(payload: object, name: str = "event", *, delivery_id: str | None = Non
         model = powertools_parse(event=raw, model=EventBridgeModel)
     except ValidationError as error:
         raise InvalidEvent(f"{name}: {explain(error)}; send an EventBridge event like those in events/") from None
-    for field, value in (("id", model.id), ("detail-type", model.detail_type), ("source", model.source)):
-        if not value.strip() or not value.isprintable():
-            raise InvalidEvent(f"{name}: {field} is empty or contains control characters; send printable text")
-        _check_length(name, field, value)
-    _check_length(name, "replay-name", model.replay_name or "")
+    names = [("id", model.id), ("detail-type", model.detail_type), ("source", model.source)]
+    if model.replay_name:
+        names.append(("replay-name", model.replay_name))
+    for field, value in names:
+        _check_name(f"{name}: {field}", value)
     time = model.time if model.time.tzinfo else model.time.replace(tzinfo=UTC)
     if time.year < _EARLIEST_YEAR:
         raise InvalidEvent(f"{name}: time is before the year {_EARLIEST_YEAR}; send the time of the event")
@@ -109,9 +109,11 @@ def parse(payload: object, name: str = "event", *, delivery_id: str | None = Non
     return recognised(event) if is_own_source(event.source) else event
 
 
-def _check_length(name: str, field: str, value: str) -> None:
+def _check_name(field: str, value: str) -> None:
+    if not value.strip() or not value.isprintable():
+        raise InvalidEvent(f"{field} is empty or contains control characters; send printable text")
     if len(value) > LONGEST_NAME:
-        raise InvalidEvent(f"{name}: {field} has more than {LONGEST_NAME:,} characters; send a shorter text")
+        raise InvalidEvent(f"{field} has more than {LONGEST_NAME:,} characters; send a shorter text")
 
 
 def _redrive(content: envelopes.Content, replay_name: str | None, delivery_id: str | None) -> str | None:

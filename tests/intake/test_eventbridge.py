@@ -259,6 +259,12 @@ def test_a_name_that_would_fill_the_log_is_refused(handler: Application, field: 
     refused(handler, sample("tenant-provisioning", **{field: "x" * 1025}), InvalidEvent, f"{field} has more than 1,024")
 
 
+def test_a_replays_name_that_no_message_can_hold_is_refused(handler: Application) -> None:
+    event = sample("tenant-provisioning", **{"replay-name": "a\x1b"})
+
+    refused(handler, event, InvalidEvent, "event: replay-name is empty or contains control characters")
+
+
 def test_a_tenants_id_with_half_a_surrogate_pair_in_json_text_is_refused(handler: Application, aws: Requests) -> None:
     event = changed(sample("tenant-provisioning"), "detail.tenant", '{"id": "\\ud800"}')
 
