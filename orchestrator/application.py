@@ -219,7 +219,8 @@ class Application:
         """Let the event wait if the job of a consumer cannot be started yet.
 
         An event that did not come from a queue is sent to the waiting queue, unless it may not wait (see `_may_wait`).
-        An event that came from a queue waits in that queue if the Lambda function schedules its retries.
+        An event that came from a queue waits in that queue if the Lambda function schedules the retries of the
+        queue's messages.
 
         Args:
             received: The event as it was received. This event is sent to the waiting queue.
@@ -227,9 +228,9 @@ class Application:
             results: The results of the event's consumers.
 
         Returns:
-            The results. If the event waits, the result of each consumer that waits gets the outcome `waiting`. If the
-            event was sent to the waiting queue, that result loses its error. If the event came from a queue, the result
-            keeps its error, so that the message counts as failed and is delivered again.
+            The results. If the event waits, the results of the consumers that wait get the outcome `waiting`. The
+            errors in these results are removed if the event was sent to the waiting queue. The errors are kept if the
+            event came from a queue, so that the message counts as failed and is delivered again.
         """
         delivery = received.delivery
         waits = [result for result in results if result.waits_for is not None]

@@ -44,8 +44,11 @@ class EndingEvent:
 
     The event is published when the job's run has ended, or when the job certainly cannot be started.
 
-    This package adds members to the detail: the `ORCHESTRATOR_…` variables, by which it finds the run if it receives
-    the event itself; `tenant` with the tenant's id, if the detail has no `tenant`; and `reason` after a failure.
+    This package adds members to the detail:
+
+    - the `ORCHESTRATOR_…` variables, by which the function finds the run if the function receives the event
+    - `tenant` with the tenant's id, if the detail has no `tenant`
+    - `reason`, after a failure
 
     Attributes:
         success: The event's type if the run succeeded. `None` stands for the type of the consumer's event, with the
@@ -115,7 +118,7 @@ class EndingEvent:
         return {name: members[name] for name in self.keeps if isinstance(members.get(name), str)}
 
     def declared(self, consumer: str, detail: Mapping[str, Any]) -> DeclaredEnding | None:
-        """Build the `DeclaredEnding` that the ledger stores with a job; `None` if this is the default event.
+        """Build the `DeclaredEnding` that the ledger stores with a job; `None` if this object equals `DEFAULT`.
 
         Args:
             consumer: The name of the consumer that starts the job.

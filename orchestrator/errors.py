@@ -60,7 +60,7 @@ class Wait:
     Attributes:
         reason: Why the job cannot be started.
         key: The key of the gate's or build system's item in the ledger's table.
-        is_full: Takes that item, and returns whether there is still no room for the job.
+        is_full: Takes the item with this key, and returns whether there is still no room for the job.
         size: How many runs the slot lets through at a time; `None` if the job does not wait for a slot.
         run_id: The id of the job's run.
         since: When the operation that the job is part of began, such as the tenant's provisioning.

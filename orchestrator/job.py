@@ -177,7 +177,7 @@ class RecognisesRepeats(Protocol):
 
     Attributes:
         covers: How long after `Job.since` the build system recognizes a repeated `start`. If `IDEMPOTENCY_TABLE` is not
-            set, and an event is older than this, `find` is called before `start`. For a builder without this attribute,
+            set, and an event is older than `covers`, `find` is called before `start`. For a builder without `covers`,
             the limit is 30 seconds: a younger event is no retry, because Lambda waits a minute before its first retry.
     """
 

@@ -132,7 +132,7 @@ def is_own_source(source: str) -> bool:
 def recognised(event: Event[Any]) -> Event[Any]:
     """Copy an event, and set `start`, `published_by` and `is_own_failure` from the URNs in `resources` (see `marks`).
 
-    Call this only for events whose source this package uses, because another sender may have copied the URNs.
+    Call this only if this package uses the event's source, because another sender may have copied the URNs.
     """
     published_by = next(_marked(event, _PUBLISHED_BY), None)
     return replace(

@@ -250,11 +250,11 @@ def _prepare_for_snapshot(registry: Registry) -> None:
 
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
 
-    The snapshot contains clients, but neither connections nor credentials, because the first request opens and fetches
-    them (see `DeferredContainerProvider`).
+    The snapshot contains clients, but neither connections nor credentials, because the first request opens the
+    connections and fetches the credentials (see `DeferredContainerProvider`).
 
-    The random number generator determines the pauses between retries. Environments that are restored from the same
-    snapshot must make different pauses.
+    The random number generator determines the pauses between retries. It gets a new seed after a restore, so that
+    environments that are restored from the same snapshot make different pauses.
     """
     from snapshot_restore_py import register_after_restore, register_before_snapshot
 

@@ -74,7 +74,7 @@ def is_unstorable(value: object) -> bool:
 
 
 def is_too_deep(value: object, level: int = 1) -> bool:
-    """Return whether DynamoDB cannot store an attribute, because its maps and lists have more than 32 levels.
+    """Return whether an attribute is nested too deeply for DynamoDB, which allows 32 levels.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
 

@@ -134,8 +134,8 @@ def _steps_of_record(tenant: Mapping[str, Any], sent: set[str], holder: str | No
 
     Args:
         tenant: The tenant's record.
-        sent: Why webhooks failed, according to the ledger. If the record's `statusWebhook` contains one of these
-            reasons, it is about the same failure, which already has a step, so no step is yielded for it.
+        sent: Why webhooks failed, according to the ledger. The failures in the ledger have steps already. So if the
+            record's `statusWebhook` contains one of these reasons, no step is yielded for `statusWebhook`.
         holder: See `LedgerTable.holder`.
     """
     if tenant.get("status"):
@@ -170,8 +170,8 @@ def job_status(run: Record) -> str:
 def _settled(record: Record, memory: timedelta) -> str | None:
     """Compute when a record's outcome was stored, from the time at which the record expires.
 
-    Return `None` if that time cannot be right, because it is in the future or before the job was requested. This
-    happens, for example, if `IDEMPOTENCY_RECORD_MAX_AGE` was changed after the outcome was stored.
+    Return `None` if the computed time cannot be right, because it is in the future or before the job was requested.
+    This happens, for example, if `IDEMPOTENCY_RECORD_MAX_AGE` was changed after the outcome was stored.
 
     Args:
         memory: How long the ledger keeps a record after it has stored the outcome.

@@ -207,15 +207,13 @@ class Turn:
             raise failure
 
     def _failed(self, raised: BaseException) -> ConsumerResult:
-        """Return the result for an exception, and publish an event about the failure if the failure is final.
+        """Return the result for an exception, and perhaps publish an event about the failure.
 
-        The event is published if both of these are true:
+        The event about the failure is published if all of these are true:
 
         - The consumer declares an `ending`, and the control plane waits for the consumer's job (see `failure_event`).
-        - A retry is pointless, or the job cannot be started at the last delivery of its event.
-
-        If the failed event is a replay, one of these must also be true: the replay has changed a tenant record, or this
-        is its last delivery.
+        - A retry is pointless, or the job cannot be started and this is the last delivery of the consumer's event.
+        - If the event is a replay, the replay has changed a tenant record, or this is the replay's last delivery.
 
         Raises:
             KeyboardInterrupt: The exception is a `KeyboardInterrupt`, which must end the program.

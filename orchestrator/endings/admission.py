@@ -92,8 +92,8 @@ class Admission:
         Call this method after all consumers have handled the event.
 
         If the Lambda function published the event, the build system has confirmed the ending, so the run need not be
-        checked any more. If the run itself sent the event, the run may still be going on, and may even fail. It is then
-        checked until the build system confirms that it has ended.
+        checked any more. If the run itself sent the event, the run may still be going on, and may even fail. The run
+        is then checked until the build system confirms the ending.
 
         Args:
             event: The event that `admit` returned.

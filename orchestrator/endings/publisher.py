@@ -103,8 +103,8 @@ class EndingPublisher:
 
         Raises:
             Unavailable: The bus did not accept the event, or another delivery is publishing it.
-            ConfigurationError: The bus does not exist, the function may not publish to it, or the consumer that
-                declared an ending event when it started the job no longer does.
+            ConfigurationError: The bus does not exist, the function may not publish to it, or the consumer
+                declared an ending event when it started the job, but declares none now.
             OrchestratorError: The consumer's function `EndingEvent.detail` failed.
         """
         job, reported = record.started_job, record.ending

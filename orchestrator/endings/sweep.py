@@ -50,7 +50,7 @@ class Sweep:
         If one build system fails, the error is logged, and the runs of the other build systems are still checked. The
         error is not raised, because no retry is needed: a later scheduled sweep checks the same runs again.
 
-        Two sweeps may overlap, because the ledger makes sure that each ending is published only once.
+        It does no harm if two sweeps overlap: the ledger makes sure that each ending is published only once.
         """
         if self._records.memory is None:
             return self._skip()
@@ -95,14 +95,14 @@ class Sweep:
     def _check(self, step: Sequence[Record]) -> Mapping[str, Outcome]:
         """Look up in the build system which runs of a group have ended, and publish their endings.
 
-        If the runs may not have been started (see `Record.is_in_doubt`), only search the build system for them, and
-        publish nothing.
+        If it is not known whether the runs were started (see `Record.is_in_doubt`), only search the build system for
+        the runs, and publish nothing.
 
         Args:
             step: A group from `_steps`.
 
         Returns:
-            The outcome of publishing each ending, by run id. A run whose ending could not be published is not in it.
+            The outcome of publishing each ending, by run id. Runs whose endings were not published are left out.
         """
         if step[0].is_in_doubt:
             for record in step:

@@ -117,10 +117,10 @@ def _check_name(field: str, value: str) -> None:
 
 
 def _redrive(content: envelopes.Content, replay_name: str | None, delivery_id: str | None) -> str | None:
-    """Return the text for `Event.redrive`.
+    """Return the text for `Event.redrive`, which identifies a redelivery that somebody requested.
 
-    If the invocation for a replayed event failed, and somebody has sent the record of that invocation, the text
-    identifies the record, not the replay.
+    The invocation for a replayed event may fail, and somebody may send Lambda's record of this invocation to the
+    function. The text then identifies the record, not the replay.
     """
     if content.has_failed:
         return "record" if delivery_id is None else f"record {delivery_id}"

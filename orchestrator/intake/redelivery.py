@@ -103,7 +103,7 @@ class Redelivery:
         message, for example because it is too large, the original body is sent without these two attributes. If sending
         fails, the message stays in its own queue, and that queue's redrive policy applies.
 
-        If the messages come from the failure queue itself, nothing is done, because they would be moved back to that
+        If the messages come from the failure queue itself, nothing is done, so that no message is moved back to that
         queue for ever.
 
         Args:

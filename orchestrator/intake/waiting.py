@@ -36,12 +36,12 @@ class Waiting:
     def send(self, event: Event[Mapping[str, Any]], consumers: Sequence[str]) -> bool:
         """Send an event to the waiting queue, for the consumers whose jobs cannot be started yet.
 
-        If Lambda delivers the event again, a second message is sent. It does no harm, because the ledger makes sure
-        that the two messages start each job only once.
+        If Lambda delivers the event again, a second message is sent. The second message does no harm, because the
+        ledger makes sure that the two messages start each job only once.
 
         Args:
             event: The event as it was received.
-            consumers: Names of these consumers.
+            consumers: Names of the consumers whose jobs cannot be started yet.
 
         Returns:
             False if there is no queue, or if the event could not be sent. The caller must then let the event fail.

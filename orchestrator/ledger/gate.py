@@ -5,9 +5,9 @@ such as a provisioning and the deployment after it. A slot lets through a fixed 
 
 Each gate is an item of the ledger's table that names the runs in the gate. A run joins its gates in the same step in
 which a delivery claims the action that starts the run (see `orchestrator.ledger.ledger`). The run stays in the gates
-while it is followed, that is, until the function stops checking whether it has ended. A delivery that finds a gate full
-removes the runs that are no longer followed. So a process that is killed cannot leave a gate full. Normally, a run is
-removed as soon as it is over, and the next event that waits is woken (see `orchestrator.ledger.waiting_line`).
+while it is followed, that is, as long as the function checks whether the run has ended. A delivery that finds a gate
+full removes the runs that are no longer followed. So a process that is killed cannot leave a gate full. Normally, a run
+is removed as soon as it is over, and the next event that waits is woken (see `orchestrator.ledger.waiting_line`).
 """
 
 import random

@@ -82,12 +82,12 @@ class Gates:
                 self._wake_next(one.key, gate.without(one.key, item, {member: record}))
 
     def clear(self, key: str, item: Item) -> Item:
-        """Remove, from a gate, runs that are no longer followed (see `Prepared.follow`), and wake an event for each.
+        """Remove, from a gate, runs that are no longer followed (see `Prepared.follow`), and wake waiting events.
 
-        At most ten runs are checked, chosen at random.
+        At most ten runs are checked, chosen at random. For each removed run, at most one event is woken.
 
         Returns:
-            The gate's item after that. If no run was removed, it is the argument `item` itself.
+            The gate's item after the removal. If no run was removed, the argument `item` itself.
         """
         taken = 0
         for member in gate.some_runs_in(item):

@@ -1,8 +1,8 @@
 """Performs each action once: claims the action, performs it, and settles it by storing its outcome.
 
 A claim is a lock that expires at the time in the record's `lockedUntil`. The delivery that owns the claim stops acting
-before that time. Once the lock has expired, another delivery of the event may take the claim over. The first delivery
-may have acted before Lambda killed it, so the other delivery performs the action as a retry. For example, a retry
+before that time. Once the lock has expired, another delivery of the event may take the claim over. Lambda may have
+killed the first delivery after it had acted, so the other delivery performs the action as a retry. For example, a retry
 searches for an earlier run before it starts a job.
 """
 
@@ -260,8 +260,8 @@ class Ledger:
     def _claim(self, prepared: Prepared, action_id: str, owner: str, *, keeps_claim: bool) -> Claim | Outcome:
         """Claim the action.
 
-        If an earlier delivery has performed the action, or a later event has overtaken its job (see `Overtaken`),
-        return an outcome instead.
+        If an earlier delivery has performed the action, or a later event has overtaken the action's job (see
+        `Overtaken`), return an outcome instead.
         """
         locked_for = timedelta(seconds=deadline.seconds_left() + deadline.MARGIN_SECONDS)
         locked_until = milliseconds(clock.now() + locked_for) + 1

@@ -85,7 +85,9 @@ class WaitingLine:
         self._sqs = sqs
 
     def join(self, wait: Wait, queue: str, receipt: str, until: datetime) -> bool:
-        """Store a hidden message, so that it is woken as soon as there may be room for its event's job.
+        """Store a hidden message's receipt handle.
+
+        With the handle, the message can be made visible as soon as there may be room for the event's job.
 
         Args:
             wait: The job, and the gate or build system that it waits for.
@@ -125,7 +127,8 @@ class WaitingLine:
     def check_turn(self, job: StartedJob, gates: Sequence[Awaited], clear: Clear) -> None:
         """Check that a job whose event has waited may be tried now.
 
-        The check passes if the event was woken, or if the gate or build system that it waits for may have room by now.
+        The check passes if the event was woken. It also passes if there may be room by now in the gate or build system
+        that the event waits for.
 
         Args:
             job: The job.
@@ -160,7 +163,7 @@ class WaitingLine:
         A gate limits concurrent runs. To wake an event is to make its message visible in its queue.
 
         Also write a metric: the number of gates and build systems whose first event has waited for more than an hour.
-        If waking the events of one of them fails, the error is only logged.
+        If the events of one gate or build system cannot be woken, the error is only logged.
 
         Args:
             clear: Removes from a gate the runs that are no longer followed; see `Clear`.

@@ -62,7 +62,7 @@ def conclude(
     The webhook's address is the first of these that is set: the detail's `API_ENDPOINT`, the tenant record's
     `callbackAddress` (stored by an earlier event), the tier's `API_ENDPOINT`, the tier's `CONTROL_PLANE_HOST`, and
     `CALLBACK_URL`. The webhook is signed with two values, `secret` and `context` (a text, not the argument
-    `context`). Each of them is taken from the detail, or else from the tenant record.
+    `context`). Each of the two values is taken from the detail, or else from the tenant record.
 
     Several events may report the ending of one run, but the webhook is sent only once per run. It is sent for the first
     event for which the address and both signing values are known.

@@ -231,7 +231,7 @@ def state_machines(jobs: Sequence[str] = ()) -> list[str]:
 
 
 def create_state_machines(jobs: Sequence[str] = ()) -> None:
-    """Create the state machines that `state_machines` lists in an AWS emulator, each in the region of its ARN.
+    """Create, in an AWS emulator, the state machines that `state_machines` lists, each in the region of its ARN.
 
     The emulator creates them in its own account, which must be the account in the ARNs.
 

@@ -297,8 +297,8 @@ _IS_NOT_BEFORE_START = "#startedBy = :by OR attribute_not_exists(#startedAt) OR 
 def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
     """Whether the tenant record names an operation that began after the operation of `origin`.
 
-    `origin.start` is the event that began the operation of `origin`. In DynamoDB, the condition `_FOLLOWS` checks the
-    opposite; if `origin.event.start` is `None`, the condition `_IS_NOT_BEFORE_START` does.
+    `origin.start` is the event that began the operation of `origin`. Requests to DynamoDB contain the
+    opposite condition: `_IS_NOT_BEFORE_START` if `origin.event.start` is `None`, and `_FOLLOWS` otherwise.
     """
     by, at, start = record.get(STARTED_BY), record.get(STARTED_AT), written(origin.start.at)
     if by == origin.start.event_id or at is None:

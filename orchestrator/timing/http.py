@@ -1,7 +1,7 @@
 """HTTP connections that limit the total time of a request and its answer.
 
 A socket's timeout limits each wait for bytes, but not the sum of all waits: a server that sends one byte a second never
-exceeds it. These connections limit the sum, and time out before the invocation ends.
+exceeds the timeout. These connections limit the sum, and time out before the invocation ends.
 """
 
 import io

@@ -27,8 +27,8 @@ def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failu
     The ending of a missing run is a failure. If Jenkins has discarded old builds of the job, the run may have succeeded
     before its build was discarded. The failure is then a guess, and `Ending.is_gone` is true.
 
-    If `StartedJob.id` (the number of the run's queue item) is `None`, the run can be found only by its run id. If it is
-    not found, the run gets no ending, because it may be a build whose parameters do not contain the run id.
+    If `StartedJob.id` (the number of the run's queue item) is `None`, the run can be found only by its run id. If
+    such a run is not found, it gets no ending, because it may be a build whose parameters do not contain the run id.
 
     Args:
         connection: Sends the requests to Jenkins.
