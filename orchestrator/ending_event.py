@@ -20,8 +20,9 @@ class Ended:
         tenant_id: The tenant that the job was for, if any.
         reason: How the run ended, or why the job could not be started, in a sentence that is safe to log.
         variables: The variables that the run was started with, and those that it exported. If the build system has
-            deleted the run, they may be missing. If the job could not be started, these are `tenant`, `secret`,
-            `context`, `tier` and `API_ENDPOINT`, as far as known. Values may be secret and are not in `repr`.
+            deleted the run, variables may be missing. If the job could not be started, the only variables are
+            `tenant`, `secret`, `context`, `tier` and `API_ENDPOINT`, as far as known. Values may be secret and
+            are not in `repr`.
         kept: The members that `EndingEvent.keeps` names, with their values in the detail of the consumer's event.
     """
 

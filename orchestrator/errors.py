@@ -104,7 +104,7 @@ class Unavailable(OrchestratorError):
 class ConsumerFailed(OrchestratorError):
     """A consumer or builder raised an exception that is not an `OrchestratorError`.
 
-    The original exception is the cause (`__cause__`) of this one. Its text may contain event data.
+    The original exception is the attribute `__cause__`. The original exception's text may contain event data.
     """
 
 
@@ -186,8 +186,8 @@ def wrapped(who: str, module: str, error: BaseException) -> OrchestratorError:
     Returns:
         A `ConfigurationError` if the code uses an AWS service that the deployment artifact leaves out. Otherwise, a
         `ConsumerFailed`. Its message names the exception's type and a line from the traceback: the last line in
-        `module`, or the very last line if none is in `module`. In both cases, the given exception is the cause of the
-        new one.
+        `module`, or the very last line if none is in `module`. The given exception is the `__cause__` of the returned
+        exception.
     """
     service = _left_out_service(error)
     failed: OrchestratorError

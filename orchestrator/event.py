@@ -35,8 +35,8 @@ class Start:
 
     Attributes:
         event_id: The event's id.
-        at: The event's time. If that is in the future, because the sender's clock is ahead, `at` is the time of the
-            event's delivery instead.
+        at: The event's time. If the sender's clock is ahead, so that the event's time is in the future, `at` is the
+            time of the event's delivery instead.
     """
 
     event_id: str

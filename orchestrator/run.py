@@ -58,7 +58,8 @@ class Origin:
         consumer: Name of the consumer that returned the action, or that failed (see `is_failure`).
         position: The action's position among the consumer's actions, from 0. Not used if `is_failure` is true.
         is_failure: Whether the action publishes the event about the consumer's failure.
-        declared: Refers to the `EndingEvent` that the consumer declares, if any. It is stored with the action's job.
+        declared: Refers to the `EndingEvent` that the consumer declares, if any. The reference is stored with the
+            action's job.
     """
 
     event: Event[Mapping[str, Any]]

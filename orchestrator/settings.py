@@ -108,10 +108,10 @@ class Settings(BaseModel):
         failure_queue_url: URL of the SQS queue to which messages that cannot be handled are moved. Without this
             setting, these messages stay in their own queue, whose redrive policy applies. The URL is checked only when
             it is used, because `sam local` passes the queue's name instead of its URL.
-        waiting_queue_url: URL of the SQS queue in which an event waits if its job cannot be started yet. Without this
-            setting, the event fails. An event that came from a queue does not need this setting: it waits in that queue
-            if `failure_queue_url` is set. This setting needs `failure_queue_url`. The URL is checked only when it is
-            used.
+        waiting_queue_url: URL of the SQS queue in which an event waits if its job cannot be started yet, and if the
+            event did not come from a queue. Without this setting, such an event fails. If `failure_queue_url` is
+            set, an event that came from a queue waits in that queue. This setting needs `failure_queue_url`. The URL is
+            checked only when it is used.
         tenant_serialization: Whether a job waits while a job of another event runs for the same tenant.
         sqs_parallel_records: How many messages of a batch are handled at the same time.
         jenkins_url: Address of the Jenkins server, including the path at which Jenkins is installed, if any.

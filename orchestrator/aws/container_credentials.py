@@ -19,8 +19,8 @@ from orchestrator.timing.http import limit_time
 class DeferredContainerProvider(ContainerProvider):
     """Fetches credentials for the first request, whereas botocore's provider fetches them when it builds a client.
 
-    A client can therefore be built before the snapshot, without any credentials in it. Fetching them ends before the
-    invocation ends.
+    Therefore, a client can be built before Lambda takes the snapshot, and the snapshot contains no credentials. A fetch
+    takes no longer than the time that is left to the invocation.
     """
 
     def __init__(self) -> None:

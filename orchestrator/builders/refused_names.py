@@ -5,8 +5,8 @@ likely to have them: `REGION`, `NODE_COUNT`, `USER` and `WORKSPACE`. `NODE_ENV` 
 selects a mode and loads no code.
 
 A tier's attribute `allowedVariables` can list the names that events may set for the tier's jobs (see
-`orchestrator.stores.tiers`). The list in this module is then ignored, except for the names that begin with
-`ORCHESTRATOR_`: no event may set these.
+`orchestrator.stores.tiers`). The list in this module is then ignored. However, no event may ever set a variable whose
+name begins with `ORCHESTRATOR_`.
 """
 
 from collections.abc import Mapping
@@ -176,7 +176,7 @@ _ANY_PREFIX, _ANY_SUFFIX = tuple(_PREFIXES), tuple(_SUFFIXES)
 def family_of(name: str) -> str | None:
     """Return the name of the family in `FAMILIES` that a variable's name belongs to.
 
-    Return `None` if there is no such family, so that an event may set the variable.
+    Return `None` if there is no such family. An event may then set the variable.
 
     Example:
         >>> family_of("Git_Ssh_Command"), family_of("INSTANCE_COUNT")

@@ -102,8 +102,8 @@ class StepFunctions:
     def find(self, job: Job) -> Run | None:
         """Look the execution up by its name, which is the run id; see `Builder.find`.
 
-        Step Functions may not find an execution that it has just started. The next `start` then recognizes it,
-        because it has the same name.
+        Step Functions may not find an execution that it has just started. The next `start` then recognizes the
+        execution by its name.
         """
         machine = _machine(job.name)
         arn = machine.execution(job.run_id)

@@ -80,7 +80,7 @@ class BuildSystem:
         """Start a job; see `Builder.start`.
 
         Raises:
-            ConsumerFailed: The builder returned something other than a `Run`. It may have started the job.
+            ConsumerFailed: The builder returned something other than a `Run`. The job may have been started.
             Unavailable: The builder raised this exception. If the exception's `waits_for` is set, the event can wait
                 until the job can be started.
         """

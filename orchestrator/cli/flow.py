@@ -24,7 +24,7 @@ def following_types(registry: Registry) -> list[str]:
     """Return the types of all events that can follow from a registry's consumers.
 
     A text in a consumer's `leads_to` counts as an event type if it has no space, or if a consumer of the registry takes
-    events of that type or declares it in an `EndingEvent`.
+    events of that type or declares that type in an `EndingEvent`.
     """
     known = {event_type for consumer in registry for event_type in (*consumer.types, *consumer.ending_types)}
     texts = dict.fromkeys(text for consumer in registry for text in follows(consumer))

@@ -1,7 +1,7 @@
 """The command `orchestrator init`: writes a project with consumers, ready to be tested and deployed.
 
 The project consists of the files in `starter`, and of this repository's template, SAM configuration and sample events.
-These are at the root of a checkout; in a wheel, they are in `starter`, too.
+In a checkout, the template, the configuration and the events are at the root. In a wheel, they are in `starter`, too.
 """
 
 import argparse

@@ -110,7 +110,7 @@ def _chosen(events: Sequence["FailedEvent"], options: argparse.Namespace) -> lis
     """Return the events that the options select, and all other events in the same messages.
 
     Raises:
-        ConfigurationError: No event and no message has one of the ids.
+        ConfigurationError: The options contain an id that belongs to no event and no message.
     """
     known = {name for failed in events for name in (failed.event_id, failed.message_id)}
     missing = [name for name in options.ids if name not in known]

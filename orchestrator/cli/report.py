@@ -18,8 +18,10 @@ from orchestrator.local.terminal import Lines
 class Report:
     """Prints a summary of each event for a person, or the handler's answers as JSON for a program.
 
-    If standard output is a terminal, only the summary is printed. Otherwise, standard output gets the answers, and
-    standard error gets the summary if it is a terminal or with `--verbose`. `--quiet` prints the answers only.
+    - With `--quiet`, only the answers are printed, to standard output.
+    - Otherwise, if standard output is a terminal, only the summary is printed, to standard output.
+    - Otherwise, the answers are printed to standard output. The summary is printed to standard error if standard error
+      is a terminal, or if `--verbose` is given.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -88,8 +90,9 @@ class Report:
 
         Args:
             recording: The events and builds.
-            surroundings: The emulated services. `None` if real services were used. Then no callbacks are printed, and
-                no values of events and builds, because these may be secret.
+            surroundings: The emulated services. `None` if real services were used. Then no callbacks are printed,
+                because only the emulated control plane records them. Details of events and values of variables are
+                not printed either, because they may be secret.
         """
         if self._details is not None:
             if surroundings is not None:

@@ -36,8 +36,11 @@ def failure_event(
     Returns:
         The action that publishes the new event. The new event's detail identifies the tenant. In the default form, it
         also contains `secret`, `context`, `tier` and `API_ENDPOINT`, as far as they are known and fit into an event.
-        `None` if nobody waits for a job: `event` has no tenant id, the error is an `UnknownTenant`, or the consumer
-        returned actions and none of them starts a job.
+        `None` in these cases:
+
+        - `event` has no tenant id.
+        - The error is an `UnknownTenant`, because then nobody waits for the tenant's job.
+        - The consumer returned actions, but none of them starts a job.
 
     Raises:
         OrchestratorError: The function `EndingEvent.detail` of the consumer's `ending` failed.

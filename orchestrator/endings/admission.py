@@ -52,8 +52,10 @@ class Admission:
 
         Returns:
             The event. If it reports a run's ending and contains the run id, its `run_ending` is set. If the run has a
-            record, the event's `start` (the event that began the operation) is taken from the record. If the event also
-            reports an ending, the `ORCHESTRATOR_…` variables in its detail are set from the record.
+            record, these values are taken from the record:
+
+            - the event's `start`, which is the event that began the operation
+            - if the event reports an ending: the `ORCHESTRATOR_…` variables in the event's detail
 
         Raises:
             UnknownRun: The record contradicts the event, or the run's job was started with `follow=False`, or the

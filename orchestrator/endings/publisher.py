@@ -52,10 +52,9 @@ class EndingPublisher:
         return Prepared(perform=partial(self._perform, action, origin))
 
     def _perform(self, action: PublishEnding, origin: Origin, claim: Claim) -> Outcome:
-        """Publish the ending of the action's run if the build system confirms that the run has ended.
+        """Look up in the build system how the action's run ended, and publish the ending.
 
-        The ending is read from the build system. If the build system has deleted the run, the ending in the action is
-        used instead, if there is one.
+        If the build system has deleted the run, and the action contains an ending, that ending is used instead.
 
         Nothing is published if the ledger has no table or no matching run. The outcome then contains the reason.
 

@@ -92,7 +92,7 @@ class Batches:
 
 
 class _Failures:
-    """Handles messages, and keeps the errors of those that failed, because Powertools does not return the errors.
+    """Handles messages, and keeps the errors of failed messages, because Powertools does not return the errors.
 
     Attributes:
         errors: The errors, by the message's id.

@@ -73,7 +73,7 @@ class Redelivery:
 
         Args:
             failure_queue: The failure queue. Its SQS client is also used for the queues that the messages come from.
-            line: Makes a message visible again once there may be room for its job; `None` if nothing does that.
+            line: Makes a message visible again once there may be room for its job; `None` if the ledger has no table.
         """
         self._queue = failure_queue
         self._client = failure_queue.client

@@ -252,7 +252,7 @@ class DynamoDBRecords:
 
 
 def _follower(before: Record | None) -> str | None:
-    """Return the value of `Record.follower` before a new claim, which must not change it.
+    """Return the value that `Record.follower` had before a new claim. The claim must not change this value.
 
     The result is `None` if the run is not followed, or if the record is missing or has expired.
     """

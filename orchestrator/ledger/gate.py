@@ -77,9 +77,8 @@ class TenantLock:
 
     An operation is an event with all that follows from it, such as a provisioning and the deployment after it.
 
-    The lock also refuses a job if a later event of the same type has already had a run. Therefore, the lock's item
-    stores, for each event type, when the operation of the last run began. This is stored when the run, if it was
-    started, leaves the lock.
+    The lock also refuses a job if a later event of the same type has already had a run. Therefore, when a run that was
+    started leaves the lock, the time when the run's operation began is stored in the lock's item, under the event type.
     """
 
     tenant_id: str
@@ -341,10 +340,10 @@ def gone(run_id: str, follower: str) -> Change:
 def without(key: str, item: Item, members: Mapping[str, Record | None]) -> Item:
     """Return a gate's item as it will be after some of its runs have left the gate.
 
-    `leaving` builds the changes by which the runs leave.
+    The function `leaving` builds the changes by which the runs leave the gate.
 
     Args:
-        members: The records of these runs, by the runs' names in the gate (see `member_of`).
+        members: The records of the runs that leave, by the runs' names in the gate (see `member_of`).
     """
     latest = [change for one in members.items() if "at" in (change := leaving(key, *one)).values]
     times = {change.names["latest"]: {"S": change.values["at"]} for change in latest}

@@ -53,7 +53,7 @@ class Gates:
             item: The gate's item.
 
         Raises:
-            Overtaken: The gate is not full. It refused the job because a later event has overtaken it (see
+            Overtaken: The gate is not full. The gate refused the job because a later event has overtaken the job (see
                 `TenantLock`).
             Unavailable: No run could be removed.
         """

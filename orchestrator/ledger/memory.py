@@ -28,8 +28,8 @@ class MemoryRecords:
         Args:
             memory: How long a record is kept. `None` means that there is no table (see `Records`); a record is then
                 kept for a day. Only tests set a time.
-            warn: Logs a warning. It is called at the first claim only, because an event may start its job twice if
-                there is no table.
+            warn: Logs a warning that an event may start its job twice, because there is no table. It is called once,
+                at the first claim.
         """
         self.memory = memory
         self._warn = warn

@@ -128,7 +128,8 @@ class Record:
     def is_in_doubt(self) -> bool:
         """Whether the record has no outcome.
 
-        The action may or may not have been performed then. If the record has the run's ending, it was performed.
+        Without an outcome, the action may or may not have been performed. However, if the record has the run's ending,
+        the action was performed.
         """
         return self.outcome is None
 

@@ -5,10 +5,13 @@ hidden by a visibility timeout of up to eleven hours. To wake an event is to mak
 request for this needs the message's receipt handle, so an item of the ledger's table stores the handle:
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
 
-A message is hidden first. Then its item is written, and then the gate is read again. If a run leaves the gate in the
-meantime, either the process that removes the run finds the item, or the second reading of the gate finds the room. Both
-may miss the event, because items are found by an index, which may lag behind the table. The event then only waits
-longer: the scheduled sweep reads the gate again, and the message becomes visible by itself after its timeout.
+A run may leave a gate while an event begins to wait for the gate. Therefore, the message is hidden first, then its item
+is written, and then the gate is read again:
+
+- If the run leaves the gate before this reading, the reading finds the room, and the event need not wait.
+- If the run leaves the gate later, the process that removes the run looks for the item, and wakes the event. That
+  process may miss the item, because it reads an index, which may lag behind the table. The event then only waits
+  longer: until the scheduled sweep reads the gate, or until the message becomes visible by itself after its timeout.
 """
 
 import random
@@ -247,11 +250,11 @@ def _since(item: Item) -> datetime:
 
 
 def _has_slept(item: Item) -> bool:
-    """Whether the sweep may wake an event that waits for a build system.
+    """Whether the scheduled sweep may wake an event that waits for a build system.
 
-    It may do so once the event has waited for an hour, or for a quarter of the time for which its message is hidden,
-    whichever is shorter. If every sweep woke the event, its message would soon reach the queue's limit of deliveries,
-    and SQS would move it to the failure queue.
+    The sweep may wake the event once the event has waited for an hour, or for a quarter of the time for which its
+    message is hidden, whichever is shorter. If every sweep woke the event, its message would soon reach the queue's
+    limit of deliveries, and SQS would move the message to the failure queue.
     """
     since = _since(item)
     sleep = datetime.fromtimestamp(int(item["expiration"]["N"]), UTC) - since

@@ -1,8 +1,8 @@
 """Opt-in consumers that set a deployed tenant up in the application plane before they send the status webhook.
 
-The application plane is the software that the tenants use. These consumers replace the built-in ones of the same names.
-They send the callbacks of `tenant-deployment.handler.ts` in https://github.com/sourcefuse/arc-saas-sandbox, but in
-another order. The callback that requests the first user's id comes first. The status webhook comes last, and is sent
+The application plane is the software that the tenants use. These consumers replace built-in consumers of the same
+names. They send the callbacks of `tenant-deployment.handler.ts` in https://github.com/sourcefuse/arc-saas-sandbox, but
+in another order. The callback that requests the first user's id comes first. The status webhook comes last, and is sent
 only if all other callbacks have succeeded.
 """
 
@@ -90,8 +90,11 @@ def _is_deployed(decision: Sequence[Action]) -> bool:
 def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> list[Action]:
     """Build the callbacks that set a tenant up in the application plane.
 
-    The event names a feature service, a user service, or both. One callback goes to each of them. If the event names
-    the user service, the first callback requests the first user's id from the control plane.
+    The event names a feature service, a user service, or both. These are the callbacks, in order:
+
+    1. A request for the first user's id, to the control plane. It is left out if the event names no user service.
+    2. A callback to the feature service, if the event names this service.
+    3. A callback to the user service, if the event names this service. The callback contains the first user's id.
     """
     features, users = (detail.as_sent.get(name) for name in (FEATURE_SERVICE, USER_SERVICE))
     secret = webhook.secret

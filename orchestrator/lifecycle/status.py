@@ -1,6 +1,7 @@
-"""Builds the attributes of a tenant record that describe its status.
+"""Builds the attributes of a tenant record that describe the tenant's status.
 
-Among these attributes are the status itself, the time of its event, and the id of the run that led to the status.
+Among these attributes are the status itself, the time of the event that led to the status, and the id of the run, if a
+run led to the status.
 """
 
 from collections.abc import Mapping

@@ -30,8 +30,8 @@ class Jenkins:
 
         Args:
             connection: Sends the requests to Jenkins.
-            warn: Logs a warning. It is called once for each job that does not declare the parameter
-                `ORCHESTRATOR_RUN_ID`, because no search can find the runs of such a job.
+            warn: Logs a warning that a job does not declare the parameter `ORCHESTRATOR_RUN_ID`, so that no search can
+                find its runs. It is called once for each such job.
             build_lookup: Whether `start` sends one more request, to look for the build of the new queue item. If the
                 build exists already, the returned run has its number and link.
         """

@@ -168,7 +168,7 @@ async def _run(options: argparse.Namespace, jobs: "Jobs", queue: Queue) -> None:
 async def _check_redis(jobs: "Jobs") -> None:
     """Check Redis before the first job is taken, and log a warning if Redis may delete jobs when its memory is full.
 
-    If Redis cannot be reached, do nothing, because the bridge waits for Redis.
+    If Redis cannot be reached, no error is raised, because the bridge will wait until Redis can be reached.
 
     Raises:
         ConfigurationError: Redis refuses the user or the password.

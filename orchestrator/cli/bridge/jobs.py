@@ -34,8 +34,8 @@ class _Worker(Worker):  # type: ignore[misc]  # bullmq has no types
     ) -> Any:
         """Convert a job from the form in which Redis stores it.
 
-        If bullmq cannot read the job, for example because its data is nested too deeply, return a job without data. Its
-        attribute `deferredFailure` says why it must fail.
+        If bullmq cannot read the job, for example because its data is nested too deeply, return a job without data. The
+        attribute `deferredFailure` of this job says why the job must fail.
         """
         try:
             return await super().nextJobFromJobData(job_data, job_id, limit_until, delay_until, token)

@@ -1,4 +1,4 @@
-"""Replaces an application's stores, clients and builders by ones without side effects, and records what would be sent.
+"""Replaces an application's stores, clients and builders by others that only read, and records what would be sent.
 
 The class `Ports` holds an application's stores, clients and builders.
 """
