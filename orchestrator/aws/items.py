@@ -58,10 +58,7 @@ def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValue
             too small (magnitude below 1e-130, but not 0).
         TypeError: A value is not JSON-like, or a number is not finite.
     """
-    from boto3.dynamodb.types import TypeSerializer
-
-    serialize = TypeSerializer().serialize
-    return {name: serialize(_storable(value)) for name, value in attributes.items()}
+    return {name: _attribute_value(value) for name, value in attributes.items()}
 
 
 def is_unstorable(value: object) -> bool:
@@ -146,16 +143,29 @@ def _value_bytes(value: Any) -> int:
             return 1
 
 
-def _storable(value: Any) -> Any:
+def _attribute_value(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"S": value}
+    if isinstance(value, Mapping):
+        return {"M": to_item(value)}
+    if isinstance(value, list | tuple):
+        return {"L": [_attribute_value(member) for member in value]}
+    if value is None:
+        return {"NULL": True}
+    if isinstance(value, bool):
+        return {"BOOL": value}
+    if isinstance(value, int) and -_LONG < value < _LONG:
+        return {"N": str(int(value))}
+    from boto3.dynamodb.types import TypeSerializer
+
+    return TypeSerializer().serialize(_exact(value))
+
+
+def _exact(value: Any) -> Any:
+    """Convert a `float` or a long `int` to the `Decimal` that DynamoDB can store. Any other value is returned."""
     if isinstance(value, float | Decimal):
         return _in_range(Decimal(repr(value)) if isinstance(value, float) else value)
-    if isinstance(value, int) and not -_LONG < value < _LONG:
-        return _without_zeros(value)
-    if isinstance(value, Mapping):
-        return {name: _storable(member) for name, member in value.items()}
-    if isinstance(value, list | tuple):
-        return [_storable(member) for member in value]
-    return value
+    return _without_zeros(value) if isinstance(value, int) else value
 
 
 def _in_range(value: Decimal) -> Decimal:
