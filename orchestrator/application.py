@@ -120,7 +120,7 @@ class Application:
                 failures of a batch's messages are not raised: `batchItemFailures` reports them.
         """
         self._time_limit.check(context)
-        with deadline.of_invocation(context), telemetry.quiet_libraries():
+        with deadline.of_invocation(context), telemetry.quiet_libraries:
             if eventbridge.is_sqs_batch(event):
                 return self._batches().process(event, partial(self._handle_all, context))
             parse = partial(eventbridge.parse, delivery_id=getattr(context, "aws_request_id", None))
@@ -148,9 +148,9 @@ class Application:
         return {"events": answers}
 
     def _handle(self, lambda_context: Any, parse: Callable[[], Event[Mapping[str, Any]]]) -> dict[str, Any]:
-        with telemetry.failures_logged():
+        with telemetry.failures_logged:
             received = parse()
-        with telemetry.log_keys(received, lambda_context):
+        with telemetry.LogKeys(received, lambda_context):
             try:
                 event, results = self.process(received, lambda_context)
             except UnknownRun as doubt:
@@ -176,7 +176,7 @@ class Application:
             UnknownRun: `Admission.admit` raised this error: the event must be ignored.
             OrchestratorError: `Admission.admit` failed.
         """
-        with telemetry.failures_logged():
+        with telemetry.failures_logged:
             event = self._admission.admit(received)
         context = Context(
             settings=self._settings,

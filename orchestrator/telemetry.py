@@ -6,8 +6,7 @@ import os
 import sys
 import threading
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from contextvars import ContextVar
 from functools import partial
 from types import MappingProxyType
@@ -94,7 +93,7 @@ _event_keys: ContextVar[Mapping[str, Any]] = ContextVar("event_keys", default=Ma
 
 
 class _EventKeys(logging.Filter):
-    """Adds the keys that `log_keys` has set for the current event to each log line."""
+    """Adds the keys that `LogKeys` has set for the current event to each log line."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         for name, value in _event_keys.get().items():
@@ -131,51 +130,59 @@ logger = _logger()
 _metrics = EphemeralMetrics(service=SERVICE, namespace=NAMESPACE)
 
 
-@contextmanager
-def log_keys(event: Event[Any], lambda_context: Any) -> Iterator[None]:
-    """Add the event's id, its type and Lambda's request id to every log line of the `with` block.
+class LogKeys:
+    """Adds the event's id, its type and Lambda's request id to every log line of the `with` block.
 
     If the event was replayed, the replay's name is added, too. The keys are added in the current thread, and in threads
     that run in a copy of the current thread's context.
     """
-    keys = {
-        "correlation_id": event.id,
-        "event_type": event.type,
-        "function_request_id": getattr(lambda_context, "aws_request_id", None),
-    }
-    if event.replay_name is not None:
-        keys["replay_name"] = event.replay_name
-    token = _event_keys.set(keys)
-    try:
-        yield
-    finally:
-        _event_keys.reset(token)
+
+    def __init__(self, event: Event[Any], lambda_context: Any) -> None:
+        self._keys = {
+            "correlation_id": event.id,
+            "event_type": event.type,
+            "function_request_id": getattr(lambda_context, "aws_request_id", None),
+        }
+        if event.replay_name is not None:
+            self._keys["replay_name"] = event.replay_name
+
+    def __enter__(self) -> None:
+        self._token = _event_keys.set(self._keys)
+
+    def __exit__(self, *_: object) -> None:
+        _event_keys.reset(self._token)
 
 
-@contextmanager
-def failures_logged() -> Iterator[None]:
-    """Log and count an `OrchestratorError` that the `with` block raises, and raise it again.
+class _FailuresLogged:
+    """Logs and counts an `OrchestratorError` that the `with` block raises, and raises it again.
 
     Use this for code that runs before the consumers. `Application` logs the failures of consumers.
     """
-    try:
-        yield
-    except OrchestratorError as error:
-        name = type(error).__name__
-        logger.error(str(error), error=name)
-        count("EventFailed", {"error": name})
-        count("FailedEvents")
-        raise
+
+    def __enter__(self) -> None:
+        return
+
+    def __exit__(self, _: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OrchestratorError):
+            name = type(error).__name__
+            logger.error(str(error), error=name)
+            count("EventFailed", {"error": name})
+            count("FailedEvents")
+
+
+failures_logged = _FailuresLogged()
 
 
 _LIBRARIES = ("aws_lambda_powertools", "boto3", "botocore", "urllib3")
 
 
 class _Quiet(logging.Filter):
-    """Drops log lines of `_LIBRARIES` below ERROR while any thread is handling an event.
+    """Drops log lines of `_LIBRARIES` below ERROR during the `with` block, because they may contain secrets.
 
-    The lines of all threads are dropped, not only those of threads that handle an event. A consumer may start threads
-    of its own. Such a thread does not inherit context variables, so its lines cannot be matched to the event.
+    At DEBUG, the SDK logs whole requests and responses. The warnings of urllib3 contain whole URLs.
+
+    The lines of all threads are dropped while any thread runs the block. A consumer may start threads of its own. Such
+    a thread does not inherit context variables, so its lines cannot be matched to the event.
     """
 
     def __init__(self) -> None:
@@ -187,13 +194,13 @@ class _Quiet(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         return record.levelno >= logging.ERROR or self._events == 0
 
-    def begin(self) -> None:
+    def __enter__(self) -> None:
         with self._lock:
             self._events += 1
         if len(logging.root.manager.loggerDict) != self._seen:
             self.include_new_loggers()
 
-    def end(self) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
             self._events -= 1
 
@@ -210,20 +217,7 @@ class _Quiet(logging.Filter):
             self._seen = len(loggers)
 
 
-_quiet = _Quiet()
-
-
-@contextmanager
-def quiet_libraries() -> Iterator[None]:
-    """Drop the libraries' log lines below ERROR during the `with` block, because they may contain secrets.
-
-    At DEBUG, the SDK logs whole requests and responses. The warnings of urllib3 contain whole URLs.
-    """
-    _quiet.begin()
-    try:
-        yield
-    finally:
-        _quiet.end()
+quiet_libraries = _Quiet()
 
 
 def quiet_new_loggers() -> None:
@@ -231,7 +225,7 @@ def quiet_new_loggers() -> None:
 
     Call this function after an import that may create loggers.
     """
-    _quiet.include_new_loggers()
+    quiet_libraries.include_new_loggers()
 
 
 def count(metric: str, dimensions: Mapping[str, str] | None = None, value: float = 1) -> None:

@@ -58,7 +58,7 @@ class Batches:
             InvalidEvent: A message does not have the form in which Lambda delivers messages.
         """
         messages: list[dict[str, Any]] = batch["Records"]
-        with telemetry.failures_logged():
+        with telemetry.failures_logged:
             records.check(messages)
         failures = _Failures(handle, comes_back=self._redelivery is not None)
         processor = _processor(messages, self._parallel)
@@ -116,7 +116,7 @@ class _Failures:
         if is_last:
             self.last_tries.add(record.message_id)
         try:
-            with telemetry.failures_logged():
+            with telemetry.failures_logged:
                 payload = message.as_eventbridge_event(record)
             self._handle(parse, payload)
         except Exception as error:

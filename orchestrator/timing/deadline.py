@@ -5,8 +5,7 @@ This module interrupts nothing. Code that sends requests or waits must check the
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any
 
@@ -66,18 +65,25 @@ class TimeLimit:
             )
 
 
-@contextmanager
-def within(seconds: float) -> Iterator[None]:
+def within(seconds: float) -> AbstractContextManager[None]:
     """Give the `with` block a time limit, in seconds. If a surrounding block's limit ends sooner, that limit applies.
 
     The block is not interrupted: its code must check `seconds_left` or call `require`.
     """
-    steady_end, wall_end = _ends.get()
-    token = _ends.set((min(steady_end, time.monotonic() + seconds), min(wall_end, clock.now().timestamp() + seconds)))
-    try:
-        yield
-    finally:
-        _ends.reset(token)
+    return _Limit(seconds)
+
+
+class _Limit(AbstractContextManager[None]):
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+
+    def __enter__(self) -> None:
+        steady_end, wall_end = _ends.get()
+        steady, wall = time.monotonic() + self._seconds, clock.now().timestamp() + self._seconds
+        self._token = _ends.set((min(steady_end, steady), min(wall_end, wall)))
+
+    def __exit__(self, *_: object) -> None:
+        _ends.reset(self._token)
 
 
 def seconds_left() -> float:
