@@ -196,8 +196,10 @@ class Turn:
 
         The control plane has been informed that the job was not started, so the job must not start now.
         """
+        if self._consumer.ending is None:
+            return
         origin = self._failure_origin()
-        if self._consumer.ending is None or not origin.may_be_retry:
+        if not origin.may_be_retry:
             return
         record = self._records.read(origin.run_id)
         if record is None or record.outcome is None:

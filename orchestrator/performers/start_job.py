@@ -70,7 +70,7 @@ class JobStarter:
         gate.check(kept)
         return Prepared(
             perform=partial(self._start, system, job),
-            action_id=origin.run_id,
+            action_id=job.run_id,
             failure=f"job {shown(action.name)} was not started",
             job=kept,
             follow=follow,
@@ -80,14 +80,15 @@ class JobStarter:
         """Return the build system of an action's job, and the job; `prepare` lists the errors."""
         system = self._systems.get(action.builder, action.name)
         system.check(action.name)
+        run_id = origin.run_id
         own = {
-            RUN_ID_VARIABLE: origin.run_id,
+            RUN_ID_VARIABLE: run_id,
             EVENT_ID_VARIABLE: origin.event.id,
             EVENT_TYPE_VARIABLE: origin.event.type,
             TENANT_ID_VARIABLE: action.tenant_id or find_tenant_id(origin.event.detail) or "",
         }
         variables = job_variables(variables_of(action.trusted_variables), action.variables, own)
-        return system, Job(name=action.name, run_id=origin.run_id, since=origin.time, variables=variables)
+        return system, Job(name=action.name, run_id=run_id, since=origin.time, variables=variables)
 
     def _slot(self, action: StartJob, *, follow: bool) -> Slot | None:
         if action.slot is None and action.slots is None:
