@@ -69,6 +69,7 @@ class Clients:
             read_timeout=READ_TIMEOUT_SECONDS,
             retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
             tcp_keepalive=True,
+            parameter_validation=False,  # AWS checks each request itself, and answers what is wrong
         )
         client = self._session.client(service, region_name=region, config=config)  # type: ignore[call-overload]  # the service is a variable
         limit_time(client._endpoint.http_session)
