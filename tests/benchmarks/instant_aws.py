@@ -1,8 +1,9 @@
 """An AWS on loopback that answers at once, so that benchmarks measure only its clients.
 
-    python -m tests.benchmarks.instant_aws [SECONDS]
+    python -m tests.benchmarks.instant_aws [START_SECONDS [TABLE_SECONDS]]
 
-prints its address and serves until standard input ends. Each StartBuild takes SECONDS.
+prints its address and serves until standard input ends. Each StartBuild takes START_SECONDS, and each request to a
+table TABLE_SECONDS.
 """
 
 import json
@@ -29,12 +30,13 @@ _CREDENTIALS = {
 
 
 class InstantAws(LocalServer):
-    """Answers at once, except for an optional delay of StartBuild, and records when the first job was requested."""
+    """Answers at once, or after delays, and records when the first job was requested."""
 
-    def __init__(self, start_seconds: float = 0.0) -> None:
+    def __init__(self, start_seconds: float = 0.0, table_seconds: float = 0.0) -> None:
         super().__init__(lambda request: Answer(500))
         self.started = 0.0
         self._start_seconds = start_seconds
+        self._table_seconds = table_seconds
 
     def handle(self, request: Request) -> Answer | None:
         if request.path == "/credentials":
@@ -43,6 +45,8 @@ class InstantAws(LocalServer):
         if operation == "StartBuild":
             self.started = self.started or time.perf_counter()
             time.sleep(self._start_seconds)
+        else:
+            time.sleep(self._table_seconds)
         return Answer(200, json.dumps(_ANSWERS.get(operation, {})), {"Content-Type": "application/x-amz-json-1.1"})
 
 
@@ -61,9 +65,9 @@ def environment(address: str) -> dict[str, str]:
 
 
 @contextmanager
-def running(start_seconds: float = 0.0) -> Iterator[str]:
+def running(start_seconds: float = 0.0, table_seconds: float = 0.0) -> Iterator[str]:
     """Serve in another process, so that its work is not measured, and return the address."""
-    command = [sys.executable, "-m", __name__, str(start_seconds)]
+    command = [sys.executable, "-m", __name__, str(start_seconds), str(table_seconds)]
     with Popen(command, stdin=PIPE, stdout=PIPE, text=True) as process:
         assert process.stdout is not None
         yield process.stdout.readline().strip()
