@@ -53,15 +53,13 @@ class WaitReason(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wait:
-    """A job that cannot be started yet, and the gate or build system that it waits for.
-
-    `orchestrator.ledger.gate` explains gates and slots.
+    """A job that cannot be started yet, and the limit on concurrent runs or the build system that it waits for.
 
     Attributes:
         reason: Why the job cannot be started.
-        key: The key of the gate's or build system's item in the ledger's table.
+        key: The key, in the ledger's table, of the item about the limit or build system.
         is_full: Takes the item with this key, and returns whether there is still no room for the job.
-        size: How many runs the slot lets through at a time; `None` if the job does not wait for a slot.
+        size: If the limit is a `Slot`, how many runs it allows at the same time; otherwise `None`.
         run_id: The id of the job's run.
         since: When the operation that the job is part of began, such as the tenant's provisioning.
         was_tried: Whether an attempt to start the job was made.
@@ -83,7 +81,7 @@ class Unavailable(OrchestratorError):
         ambiguous: Whether the service may have acted although it did not answer. Pass `False` only if the service
             certainly did not act.
         waits_for: Why the event's job cannot be started yet; `None` for other failures.
-        wait: The job that cannot be started yet, and the gate or build system that it waits for. The ledger sets this
+        wait: The job that cannot be started yet, and the limit or build system that it waits for. The ledger sets this
             attribute.
     """
 

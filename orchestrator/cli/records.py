@@ -37,17 +37,20 @@ class LedgerTable:
         return _in_order(self.read(keys).values())
 
     def gate(self, key: str) -> Mapping[str, Any]:
-        """Read the item of a gate, which limits concurrent runs (see `orchestrator.ledger.gate`).
+        """Read the item that lists the runs that count towards a limit on concurrent runs (a gate).
 
-        Return an empty mapping if the gate has no item.
+        Return an empty mapping if there is no such item.
+
+        Args:
+            key: The item's key.
         """
         return self._items([key]).get(key, {})
 
     def holder(self, tenant_id: str) -> str | None:
         """Return the id of the event whose runs make the tenant's other jobs wait; `None` if there are no such runs.
 
-        The runs are in the tenant's lock (see `orchestrator.ledger.gate`). If they belong to a later event of an
-        operation, such as a deployment after a provisioning, the event that began the operation is returned.
+        If the runs belong to a later event of an operation, such as a deployment after a provisioning, the event that
+        began the operation is returned.
         """
         lock = self.gate(lock_key(tenant_id))
         return lock.get("operation", {}).get("S") if runs_in(lock) else None

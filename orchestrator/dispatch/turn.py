@@ -247,9 +247,9 @@ class Turn:
         return result
 
     def _may_be_given_up(self) -> bool:
-        """Return whether to give up a job that cannot be started now.
+        """Return whether a job that cannot be started now must never be started later.
 
-        A job is given up if this is the event's last delivery, and the consumer declares an `ending`. An event about
+        The result is True if this is the event's last delivery, and the consumer declares an `ending`. An event about
         the consumer's failure is then published. The ledger keeps the claim on the job's action, so that no other
         delivery starts the job.
         """

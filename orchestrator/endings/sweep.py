@@ -29,7 +29,7 @@ _END_OF_DOUBT = timedelta(hours=1)
 
 
 class Sweep:
-    """Performs `SweepRuns`: wakes waiting events, checks whether runs have ended, and publishes how they ended."""
+    """Performs `SweepRuns`: makes SQS deliver waiting events, checks started runs, and publishes how they ended."""
 
     def __init__(self, publisher: EndingPublisher, systems: BuildSystems, records: Records) -> None:
         self._publisher = publisher
@@ -42,10 +42,10 @@ class Sweep:
         return Prepared(perform=self._perform)
 
     def _perform(self, claim: Claim) -> Outcome:
-        """Wake waiting events (see `Records.wake`). Then check the runs that are due (see `Records.due`).
+        """Make SQS deliver waiting events whose jobs may be started. Then check the runs whose next check is due.
 
-        Waking takes at most half of the invocation's time. Runs are checked until the time is up. The run that has been
-        due for longest comes first.
+        The first part takes at most half of the invocation's time. Runs are checked until the time is up. The run that
+        has been due for longest comes first.
 
         If one build system fails, the error is logged, and the runs of the other build systems are still checked. The
         error is not raised, because no retry is needed: a later scheduled sweep checks the same runs again.
@@ -153,9 +153,9 @@ class Sweep:
         """Search for the run of a job that may or may not have been started.
 
         If the run is found, a later sweep checks whether it has ended. If the run is not found, later sweeps search
-        again, until an hour after the record's lock has expired. From then on, the job counts as never started, and the
-        run is no longer followed. If a search is impossible, for example because the build system stores no run ids for
-        the job, the limit is a day instead of an hour.
+        again, until an hour after the record's lock has expired. From then on, the job counts as never started, and no
+        sweep searches for its run. If a search is impossible, for example because the build system stores no run ids
+        for the job, the limit is a day instead of an hour.
         """
         job, run, patience = record.started_job, None, _END_OF_DOUBT
         system = self._systems.get(job.builder, job.name)

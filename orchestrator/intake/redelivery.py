@@ -168,7 +168,7 @@ class Redelivery:
         return wait_seconds(message.tries(failed.record), LONGEST_SLEEP_SECONDS if sleeps else LONGEST_WAIT_SECONDS)
 
     def _put_to_sleep(self, failed: Failed, pauses: Mapping[str, int]) -> int | None:
-        """Register a hidden message to be woken early, if the only failure is that jobs cannot be started yet.
+        """Store how to make a hidden message visible early, if its only failure is that jobs cannot be started yet.
 
         Args:
             failed: The message.
@@ -176,7 +176,7 @@ class Redelivery:
 
         Returns:
             A new time to hide the message, in seconds: at most five if there is room for one of its jobs by now, or at
-            most an hour if the message could not be registered. `None` if the time does not change.
+            most an hour if the ledger's table could not be written. `None` if the time does not change.
         """
         waits, tries = _waits(failed.error), message.tries(failed.record)
         if self._line is None or not waits or tries > _MOST_WOKEN:

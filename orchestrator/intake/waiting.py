@@ -27,7 +27,7 @@ class Waiting:
         Args:
             queue: The waiting queue, if there is one.
             tenants: The tenant records.
-            line: Wakes events that wait; `None` if the ledger has no table.
+            line: Makes SQS deliver waiting events once their jobs may be started; `None` if the ledger has no table.
         """
         self._queue = queue
         self._tenants = tenants
@@ -64,7 +64,13 @@ class Waiting:
         return True
 
     def wake_next(self, builder: str) -> None:
-        """Wake one event that waits for a build system. Called when an event that had waited has started its job."""
+        """Make SQS deliver one event that waits for a build system.
+
+        This is called when an event that had waited has started its job.
+
+        Args:
+            builder: The build system's name.
+        """
         if self._line is not None:
             self._line.wake(builder_key(builder), 1)
 

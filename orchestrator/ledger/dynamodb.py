@@ -64,8 +64,9 @@ class DynamoDBRecords:
             table: The table's name. The table needs the index `open-jobs`.
             client: Returns the DynamoDB client. It is called for each request.
             memory: How long a record is kept.
-            locks_tenants: Whether a run must join the lock of its tenant (see `orchestrator.ledger.gate`).
-            line: Wakes the events that wait for a gate; `None` if no event is woken.
+            locks_tenants: Whether a job waits while a job of another event runs for the same tenant.
+            line: Makes SQS deliver waiting events once their jobs may be started; `None` if events wait until SQS
+                delivers them by itself.
         """
         self.memory = memory
         self._table = Table(table, client)
@@ -77,7 +78,7 @@ class DynamoDBRecords:
     ) -> tuple[bool, Record | None]:
         """Claim an action in one atomic step; see `Records.claim`.
 
-        The step is one conditional request. If the job's run must join gates, the step is a transaction instead.
+        The step is one conditional request. If limits on concurrent runs apply to the job's run, it is a transaction.
         """
         new = {
             "state": State.CLAIMED,
@@ -104,11 +105,15 @@ class DynamoDBRecords:
         return is_mine, self._read(before) if before else None
 
     def _claim_and_join(self, claim: Change, gates: Sequence[Gate]) -> tuple[bool, Record | None]:
-        """Claim an action, and let its job's run join its gates, in one transaction.
+        """Claim an action, and make its job's run count towards limits on concurrent runs, in one transaction.
 
         A transaction that succeeds does not return the record as it was before. Therefore, the first transaction
         requires that there is no record. If there is a record, the transaction is refused and returns the record. The
         next transaction then requires that the record has not changed since.
+
+        Args:
+            claim: The change of the action's record.
+            gates: The limits.
         """
         before: Record | None = None
         owner: str = claim.values["owner"]
@@ -123,7 +128,7 @@ class DynamoDBRecords:
                     before = self._read(claimed.item) if claimed.item else None
                     if before is not None and not before.may_be_claimed(owner):
                         return False, before
-                    continue  # the run may be in its gates, under the name that its record has
+                    continue  # the gates may list the run already, under the name that follows from its record
                 for full, refused in zip(gates, joined, strict=True):
                     if refused is not None and refused.item:
                         self._gates.make_room(full, refused.item)
@@ -132,17 +137,17 @@ class DynamoDBRecords:
         raise gates[-1].busy()
 
     def check_turn(self, job: StartedJob) -> None:
-        """Check that a job whose event has waited may be tried now; see `Records.check_turn`."""
+        """Check that there may be room for the job of an event that has waited; see `Records.check_turn`."""
         if self._line is not None and self.read(job.run_id) is None:
             self._line.check_turn(job, self._gates.of(job), self._gates.clear)
 
     def wake(self) -> None:
-        """Wake waiting events, as far as there is room for their jobs; see `Records.wake`."""
+        """Make SQS deliver the waiting events for whose jobs there may be room."""
         if self._line is not None:
             self._line.sweep(self._gates.clear)
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
-        """Store an action's outcome, if the claim on the action still belongs to `owner`; see `Records.settle`."""
+        """Store an action's outcome and return True. If another delivery has claimed the action, return False."""
         values = {"done": State.DONE, "owner": owner, "outcome": outcome, "expiration": expiration(self.memory)}
         update = "SET #state = :done, #outcome = :outcome, #expiration = :expiration"
         is_mine, _ = self._write(Change(key=action_id, condition="#owner = :owner", values=values, update=update))
@@ -175,12 +180,15 @@ class DynamoDBRecords:
         return self._read(before).ending if before else None
 
     def mark_handled(self, run_id: str, ending: EndingStatus) -> None:
-        """Store that an event in which a run reported its own ending has been handled; see `Records.mark_handled`."""
+        """Store that a run has itself reported its ending in an event, and that this event has been handled."""
         update = "SET #handled = :ending, #checkAt = :now"
         self._change_open(run_id, update, ending=ending, now=written(clock.now()))
 
     def unfollow(self, run_id: str) -> None:
-        """Stop following a run. If the run was started, also remove it from its gates. See `Records.unfollow`."""
+        """Stop checking whether a run has ended.
+
+        If the run was started, it also stops counting towards limits on concurrent runs.
+        """
         was_followed, before = self._change_open(run_id, NOT_FOLLOWED)
         if was_followed and before:
             record = self._read(before)
@@ -190,17 +198,17 @@ class DynamoDBRecords:
                 self._gates.leave(record)
 
     def give_up(self, record: Record) -> bool:
-        """Stop following a run that was not found; see `Records.give_up`."""
+        """Stop searching for a run that was not found in the build system. Return whether the search was stopped."""
         condition = "attribute_exists(#openJob) AND attribute_not_exists(#outcome) AND #owner = :owner"
         values = {"owner": record.owner}
         is_given_up, _ = self._write(Change(key=record.id, condition=condition, values=values, update=NOT_FOLLOWED))
         return is_given_up
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """Read the records of the followed runs whose check is due; see `Records.due`.
+        """Read the records of the runs whose next check is due. The longest overdue run comes first.
 
-        Each sequence is one page of at most a hundred records. If a record cannot be read or has no job, an error is
-        logged, and the page does not contain the record.
+        A check looks up whether the run has ended. Each sequence is one page of at most a hundred records. If a record
+        cannot be read or has no job, an error is logged, and the page does not contain the record.
 
         Raises:
             ConfigurationError: The index `open-jobs` does not exist, or the function may not read it.
@@ -209,11 +217,11 @@ class DynamoDBRecords:
             yield list(filter(None, map(self._open_job, page)))
 
     def postpone(self, record: Record) -> None:
-        """Postpone the next check of a run; see `Records.postpone`."""
+        """Schedule the next check of whether the record's run has ended."""
         self._change_open(record.id, "SET #checkAt = :at", at=written(clock.now() + record.pause))
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Store the outcome of starting a job, after a search has found the job's run; see `Records.adopt`."""
+        """Store the outcome of starting a job, after a search has found the job's run."""
         self._change_open(record.id, "SET #outcome = :outcome", outcome=outcome)
 
     def _read(self, item: Item) -> Record:
@@ -252,17 +260,22 @@ class DynamoDBRecords:
 
 
 def _follower(before: Record | None) -> str | None:
-    """Return the value that `Record.follower` had before a new claim. The claim must not change this value.
+    """Return the `Record.follower` of an action's record, which a new claim of the action must not change.
 
-    The result is `None` if the run is not followed, or if the record is missing or has expired.
+    Return `None` if the record is missing, has expired, or has no `follower`.
+
+    Args:
+        before: The record before the new claim, if there is one.
     """
     return None if before is None or before.is_expired else before.follower
 
 
 def _expecting(before: Record | None, claim: Change) -> Change:
-    """Return a copy of the change `claim` that succeeds only if the action's record is still `before`.
+    """Return a copy of a claim that DynamoDB accepts only if the action's record has not changed since it was read.
 
-    If `before` is `None`, the change succeeds only if the action has no record.
+    Args:
+        before: The record that was read. If it is `None`, the claim is accepted only if the action has no record.
+        claim: The change of the record that claims the action.
     """
     values = {name: value for name, value in claim.values.items() if name not in ("free", "now")}
     if before is None:

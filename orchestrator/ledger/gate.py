@@ -1,13 +1,16 @@
-"""Defines gates, which limit which runs go on at the same time. There are two types of gates.
+"""Limits which runs go on at the same time. Such a limit is called a gate, and there are two types of gates.
 
-A tenant's lock lets through the runs of one operation. An operation is an event together with all that follows from it,
-such as a provisioning and the deployment after it. A slot lets through a fixed number of runs, whatever they are for.
+A tenant's lock allows only the runs of one operation at a time. An operation is an event together with all that follows
+from it, such as a provisioning and the deployment after it. A slot allows a fixed number of runs at a time, whatever
+they are for.
 
-Each gate is an item of the ledger's table that names the runs in the gate. A run joins its gates in the same step in
-which a delivery claims the action that starts the run (see `orchestrator.ledger.ledger`). The run stays in the gates
-while it is followed, that is, as long as the function checks whether the run has ended. A delivery that finds a gate
-full removes the runs that are no longer followed. So a process that is killed cannot leave a gate full. Normally, a run
-is removed as soon as it is over, and the next event that waits is woken (see `orchestrator.ledger.waiting_line`).
+Each gate is an item of the ledger's table. The item lists the runs that count towards the limit. A run is added to this
+list in the same step in which a delivery claims the action that starts the run (see `orchestrator.ledger.ledger`). The
+run counts as long as the function checks whether the run has ended. Normally, the run is removed from the list as soon
+as it is over, and the next event that waits for the gate is delivered (see `orchestrator.ledger.waiting_line`).
+
+A process may be killed before it removes a run. Therefore, a delivery that finds the limit reached removes the runs
+that the function no longer checks.
 """
 
 import random
@@ -26,7 +29,7 @@ from orchestrator.timing.clock import written
 
 _TENANT, _SLOT, _BUILDER = "tenant#", "slot#", "builder#"
 
-# How many of a full gate's runs one delivery looks at.
+# If a limit is reached, one delivery looks up at most so many of the runs that count towards it.
 _MOST_LOOKED_AT = 10
 
 # For so long after a refusal, a build system is not asked by an event that comes back by itself.
@@ -34,19 +37,19 @@ _REFUSAL = timedelta(minutes=1)
 
 
 class Overtaken(Exception):
-    """The tenant has had a run of a later event of the same type, so this job must not be started any more."""
+    """A job must not be started any more, because the tenant has had a run of a later event of the same type."""
 
 
 class Awaited(Protocol):
-    """Something that a job may have to wait for: a gate, which limits concurrent runs, or a build system."""
+    """Something that a job may have to wait for: a limit on concurrent runs (a gate), or a build system."""
 
     @property
     def key(self) -> str:
-        """The key of the item for this gate or build system in the ledger's table."""
+        """The key of this limit's or build system's item in the ledger's table."""
         ...
 
     def is_full(self, item: Item) -> bool:
-        """Whether there is no room for the job's run, according to the item."""
+        """Whether the job must wait, according to the item with this `key` in the ledger's table."""
         ...
 
     def busy(self) -> Unavailable:
@@ -55,30 +58,33 @@ class Awaited(Protocol):
 
 
 class Gate(Awaited, Protocol):
-    """Limits which runs go on at the same time: a tenant's lock, or a slot. A run joins its gates before it starts."""
+    """A limit on which runs go on at the same time: a tenant's lock, or a slot, which allows a fixed number of runs."""
 
     def joining(self, member: str, expiration: int) -> Change:
-        """Build the change by which the job's run joins the gate. DynamoDB refuses the change if `admits` is false.
+        """Build the change of the limit's item that makes the job's run count towards the limit.
+
+        DynamoDB refuses the change if the limit does not allow the run to start now (see `admits`).
 
         Args:
-            member: The run's name in the gate (see `member_of`).
-            expiration: When DynamoDB may delete the gate's item, in seconds since 1970.
+            member: The name under which the item lists the run (see `member_of`).
+            expiration: When DynamoDB may delete the item, in seconds since 1970.
         """
         ...
 
     def admits(self, item: Item) -> bool:
-        """Whether the run may join the gate, according to the gate's item."""
+        """Whether the limit allows the job's run to start now, according to the limit's item in the ledger's table."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class TenantLock:
-    """The lock of a job's tenant. It lets through the runs of one operation at a time.
+    """The lock of a job's tenant. It allows only the runs of one operation at a time.
 
     An operation is an event with all that follows from it, such as a provisioning and the deployment after it.
 
-    The lock also refuses a job if a later event of the same type has already had a run. Therefore, when a run that was
-    started leaves the lock, the time when the run's operation began is stored in the lock's item, under the event type.
+    The lock also refuses a job if a later event of the same type has already had a run. For this check, the lock's item
+    has one attribute for each event type. When a run for an event of that type is over, the attribute is set to the
+    time when the run's operation began.
     """
 
     tenant_id: str
@@ -86,11 +92,11 @@ class TenantLock:
 
     @property
     def key(self) -> str:
-        """The key of the lock's item."""
+        """The key of the lock's item in the ledger's table."""
         return lock_key(self.tenant_id)
 
     def joining(self, member: str, expiration: int) -> Change:
-        """Build the change by which a run joins; see `Gate.joining`."""
+        """Build the change that adds the job's run to the lock's item. DynamoDB refuses it if `admits` is false."""
         return Change(
             key=self.key,
             condition="(attribute_not_exists(#runs) OR #operation = :operation) AND "
@@ -106,11 +112,11 @@ class TenantLock:
         )
 
     def is_full(self, item: Item) -> bool:
-        """Whether runs of another operation are in the lock."""
+        """Whether the tenant has runs of another operation that have not ended, according to the lock's item."""
         return bool(runs_in(item)) and item["operation"] != {"S": self.job.start.event_id}
 
     def admits(self, item: Item) -> bool:
-        """Whether the run may join the lock; see `Gate.admits`."""
+        """Whether the lock allows the job's run to start now, according to the lock's item."""
         latest = item.get(_latest(self.job), {}).get("S", "")
         return not self.is_full(item) and latest <= written(self.job.start.at)
 
@@ -123,7 +129,7 @@ class TenantLock:
 
 @dataclass(frozen=True, slots=True)
 class SlotGate:
-    """The gate for a slot, which limits how many runs go on at the same time; see `Slot`."""
+    """The limit that a `Slot` sets on how many runs go on at the same time, and the id of the run that is to start."""
 
     slot: Slot
     run_id: str
@@ -134,7 +140,7 @@ class SlotGate:
         return _SLOT + self.slot.name
 
     def joining(self, member: str, expiration: int) -> Change:
-        """Build the change by which the job's run joins the slot; see `Gate.joining`."""
+        """Build the change that adds the job's run to the slot's item. DynamoDB refuses it if the slot has no room."""
         return Change(
             key=self.key,
             condition="attribute_not_exists(#runs) OR contains(#runs, :run) OR size(#runs) < :size",
@@ -148,12 +154,12 @@ class SlotGate:
         )
 
     def is_full(self, item: Item) -> bool:
-        """Whether other runs fill the slot."""
+        """Whether the job must wait, because as many other runs go on as the slot allows."""
         runs = runs_in(item)
         return len(runs) >= self.slot.size and self.run_id not in map(run_of, runs)
 
     def admits(self, item: Item) -> bool:
-        """Whether the run may join the slot; see `Gate.admits`."""
+        """Whether the slot has room for the job's run, according to the slot's item."""
         return not self.is_full(item)
 
     def busy(self) -> Unavailable:
@@ -163,14 +169,14 @@ class SlotGate:
 
 @dataclass(frozen=True, slots=True)
 class BuildSystem:
-    """A build system that has refused a job. Only another attempt to start a job shows whether it has room again."""
+    """A build system that has refused a job. Only another attempt to start a job shows whether it accepts one now."""
 
     builder: str
     reason: WaitReason
 
     @property
     def key(self) -> str:
-        """The key of the build system's item in the ledger's table; see `builder_key`."""
+        """The key of the build system's item in the ledger's table."""
         return builder_key(self.builder)
 
     def is_full(self, item: Item) -> bool:
@@ -184,11 +190,11 @@ class BuildSystem:
 
 
 def gates_of(job: StartedJob, *, locks_tenants: bool) -> list[Gate]:
-    """Return the gates that a job's run must join.
+    """Return the limits on concurrent runs that a job's run counts towards: its tenant's lock, and its slot.
 
     Args:
-        job: The job.
-        locks_tenants: Whether a run must join the lock of its tenant.
+        job: The job. It may have no tenant or no slot.
+        locks_tenants: Whether a job waits while a job of another event runs for the same tenant.
     """
     gates: list[Gate] = []
     if locks_tenants and job.tenant_id is not None:
@@ -200,6 +206,8 @@ def gates_of(job: StartedJob, *, locks_tenants: bool) -> list[Gate]:
 
 def wait_of(reason: WaitReason, job: StartedJob, *, was_tried: bool) -> Wait:
     """Build the `Wait` that says what a job waits for: its tenant's lock, its slot, or its build system.
+
+    The lock and the slot are limits on concurrent runs.
 
     Args:
         reason: Why the job cannot be started.
@@ -223,69 +231,76 @@ def wait_of(reason: WaitReason, job: StartedJob, *, was_tried: bool) -> Wait:
 
 
 def builder_key(builder: str) -> str:
-    """Return the key of a build system's item. The table gets this item when an event waits for the build system."""
+    """Return the key of a build system's item in the ledger's table.
+
+    The item is written when an event begins to wait for the build system.
+    """
     return _BUILDER + builder
 
 
 def is_build_system(key: str) -> bool:
-    """Whether a key belongs to the item of a build system; see `builder_key`."""
+    """Whether a key in the ledger's table is the key of a build system's item, as `builder_key` returns it."""
     return key.startswith(_BUILDER)
 
 
 def lock_key(tenant_id: str) -> str:
-    """Return the key of a tenant's lock."""
+    """Return the key, in the ledger's table, of the item that lists the runs of a tenant."""
     return _TENANT + tenant_id
 
 
 def member_of(run_id: str, follower: str) -> str:
-    """Return the name by which a gate's item lists a run.
+    """Return the name under which the item of a gate, which limits concurrent runs, lists a run.
 
-    A run that is given up (see `Records.give_up`) and later followed again gets a new name. The old name is not used
-    again, so it may be removed from the gate at any time.
+    If the function gives up searching for the run (see `Records.give_up`), and a later delivery starts the job, the run
+    gets a new name. The old name is never used again, so it may be removed from the item at any time.
 
     Args:
         run_id: The run's id.
-        follower: See `Record.follower`.
+        follower: The run's `Record.follower`.
     """
     return f"{run_id}#{follower}"
 
 
 def is_in(member: str, record: Record | None) -> bool:
-    """Whether the run with this name in a gate is still followed, that is, checked until it ends.
+    """Whether a run still counts towards a limit on concurrent runs.
+
+    The run counts as long as the function checks whether the run has ended.
 
     Args:
-        member: The run's name in the gate (see `member_of`).
+        member: The name under which the limit's item lists the run (see `member_of`).
         record: The run's record, if there is one.
     """
     return record is not None and record.follower is not None and member == member_of(record.id, record.follower)
 
 
 def run_of(member: str) -> str:
-    """Extract the run's id from its name in a gate; see `member_of`."""
+    """Extract the run's id from a name that `member_of` returned."""
     return member.partition("#")[0]
 
 
 def follower_of(member: str) -> str:
-    """Extract the `Record.follower` from a run's name in a gate; see `member_of`."""
+    """Extract the run's `Record.follower` from a name that `member_of` returned."""
     return member.partition("#")[2]
 
 
 def runs_in(item: Item) -> frozenset[str]:
-    """Return the names of the runs in a gate."""
+    """Return the names (see `member_of`) of the runs that count towards a limit, according to the limit's item."""
     return frozenset(item.get("runs", {}).get("SS", ()))
 
 
 def some_runs_in(item: Item) -> list[str]:
-    """Return the names of ten of the runs in a gate, chosen at random; all names if there are fewer."""
+    """Return ten of the runs' names that `runs_in` returns, chosen at random; all names if there are fewer."""
     runs = sorted(runs_in(item))
     return runs if len(runs) <= _MOST_LOOKED_AT else random.sample(runs, _MOST_LOOKED_AT)
 
 
 def room_in(key: str, item: Item) -> int | None:
-    """Return how many more runs may join a gate; `None` for a build system, whose room is unknown.
+    """Return how many more runs a limit on concurrent runs has room for. For a tenant's lock, the limit is one run.
+
+    Return `None` for a build system, because it does not say how many more runs it would accept.
 
     Args:
-        key: The key of the gate or build system.
+        key: The key, in the ledger's table, of the item about the limit or build system.
         item: The item with that key.
     """
     if is_build_system(key):
@@ -295,14 +310,14 @@ def room_in(key: str, item: Item) -> int | None:
 
 
 def leaving(key: str, member: str, record: Record | None) -> Change:
-    """Build the change that takes a run out of a gate.
+    """Build the change that removes a run from the item of a gate, which is a limit on concurrent runs.
 
     If the run was started, and the gate is its tenant's lock, the change also stores when the run's operation began
     (see `TenantLock`).
 
     Args:
-        key: The gate's key.
-        member: The run's name in the gate (see `member_of`).
+        key: The key of the gate's item in the ledger's table.
+        member: The name under which the item lists the run (see `member_of`).
         record: The run's record, if there is one.
     """
     job = record.job if record is not None and record.state is State.DONE else None
@@ -318,15 +333,16 @@ def leaving(key: str, member: str, record: Record | None) -> Change:
 
 
 def gone(run_id: str, follower: str) -> Change:
-    """Build the check that a run in a gate is no longer followed (see `Prepared.follow`).
+    """Build a condition check that fails if the function still checks whether a run has ended.
 
-    The transaction that removes the run must contain this check. Reading the gate and the run's record one after the
-    other is not enough: another transaction, in which the run joins, might be visible in only one of the two reads.
+    The transaction that removes the run from a gate, which limits concurrent runs, must contain this check. Reading the
+    gate's item and the run's record one after the other is not enough: a transaction that changes both might be visible
+    in only one of the two reads.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation
 
     Args:
         run_id: The run's id.
-        follower: The part of the run's name in the gate that `follower_of` returns.
+        follower: The part of the run's name in the gate's item that `follower_of` returns.
     """
     return Change(
         key=run_id,
@@ -338,12 +354,14 @@ def gone(run_id: str, follower: str) -> Change:
 
 
 def without(key: str, item: Item, members: Mapping[str, Record | None]) -> Item:
-    """Return a gate's item as it will be after some of its runs have left the gate.
+    """Return the item of a gate, which limits concurrent runs, as it will be after some runs are removed from it.
 
-    The function `leaving` builds the changes by which the runs leave the gate.
+    Nothing is written: the function `leaving` builds the changes that remove the runs.
 
     Args:
-        members: The records of the runs that leave, by the runs' names in the gate (see `member_of`).
+        key: The item's key.
+        item: The item before the removal.
+        members: The records of the runs to remove, by the names under which the item lists the runs (see `member_of`).
     """
     latest = [change for one in members.items() if "at" in (change := leaving(key, *one)).values]
     times = {change.names["latest"]: {"S": change.values["at"]} for change in latest}
@@ -351,10 +369,10 @@ def without(key: str, item: Item, members: Mapping[str, Record | None]) -> Item:
 
 
 def check(job: StartedJob) -> None:
-    """Check that the keys of a job's gates are not too long for a DynamoDB table.
+    """Check that a job's tenant id and the name of its slot are short enough for keys of the ledger's table.
 
     Raises:
-        InvalidEvent: A key is too long.
+        InvalidEvent: A key would be too long.
     """
     if job.tenant_id is not None:
         items.check_key(f"the lock of tenant {shown(job.tenant_id)}", lock_key(job.tenant_id))

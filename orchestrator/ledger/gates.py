@@ -1,4 +1,4 @@
-"""Finds the gates of a job, and removes runs from them; `orchestrator.ledger.gate` explains gates."""
+"""Finds the limits on concurrent runs (gates) for a job, and removes runs from them; see `orchestrator.ledger.gate`."""
 
 from collections.abc import Callable
 from contextlib import suppress
@@ -33,8 +33,9 @@ class Gates:
         Args:
             table: The table.
             read: Reads the record of a run.
-            line: Wakes the events that wait for a gate; `None` if no event is woken.
-            locks_tenants: Whether a run must join the lock of its tenant (see `orchestrator.ledger.gate`).
+            line: Makes SQS deliver an event that waits for a gate; `None` if events wait until SQS delivers them by
+                itself.
+            locks_tenants: Whether a job waits while a job of another event runs for the same tenant.
         """
         self._table = table
         self._read = read
@@ -42,29 +43,31 @@ class Gates:
         self._locks_tenants = locks_tenants
 
     def of(self, job: StartedJob) -> list[Gate]:
-        """Return the gates that a job's run must join: the tenant's lock and the job's slot, if there are any."""
+        """Return the limits on concurrent runs that apply to a job: its tenant's lock and its slot, if any."""
         return gate.gates_of(job, locks_tenants=self._locks_tenants)
 
     def make_room(self, full: Gate, item: Item) -> None:
-        """Remove, from a gate that has refused a job, the runs that are no longer followed (see `Prepared.follow`).
+        """Make room under a limit on concurrent runs: remove the runs that the function no longer checks.
 
         Args:
-            full: The gate that has refused the job.
-            item: The gate's item.
+            full: The limit. It has refused a job.
+            item: The limit's item in the ledger's table.
 
         Raises:
-            Overtaken: The gate is not full. The gate refused the job because a later event has overtaken the job (see
-                `TenantLock`).
+            Overtaken: There is room under the limit. The job was refused because a later event of the same type has
+                already had a run for the tenant.
             Unavailable: No run could be removed.
         """
         if not full.is_full(item):
-            self._wake_next(full.key, item)  # the job may have been woken, and leaves the room to the next one
+            self._wake_next(full.key, item)  # this job does not need the room, so the next event gets it
             raise Overtaken
         if self.clear(full.key, item) is item:
             raise full.busy()
 
     def leave(self, record: Record) -> None:
-        """Remove a run that is over from its gates. For each gate, wake the next event that waits.
+        """Make a run that is over, or was never started, no longer count towards the limits on concurrent runs.
+
+        Also make SQS deliver, for each limit, the next event that waits for it.
 
         A failure is only logged, because the run can still be removed when another job needs the room (see
         `make_room`).
@@ -82,12 +85,17 @@ class Gates:
                 self._wake_next(one.key, gate.without(one.key, item, {member: record}))
 
     def clear(self, key: str, item: Item) -> Item:
-        """Remove, from a gate, runs that are no longer followed (see `Prepared.follow`), and wake waiting events.
+        """Remove from a limit on concurrent runs the runs that no longer count, and make SQS deliver waiting events.
 
-        At most ten runs are checked, chosen at random. For each removed run, at most one event is woken.
+        A run counts as long as the function checks whether the run has ended. At most ten runs are looked up, chosen at
+        random. For each removed run, at most one event that waits for the limit is delivered.
+
+        Args:
+            key: The key of the limit's item in the ledger's table.
+            item: The limit's item.
 
         Returns:
-            The gate's item after the removal. If no run was removed, the argument `item` itself.
+            The item after the removal. If no run was removed, the argument `item` itself.
         """
         taken = 0
         for member in gate.some_runs_in(item):
@@ -99,7 +107,7 @@ class Gates:
                 continue
             else:
                 changes = [gate.gone(run_id, follower), gate.leaving(key, member, record)]
-            with suppress(Conflict):  # the run is just joining, or leaving
+            with suppress(Conflict):  # another request is just adding or removing the run
                 taken += not any(self._table.change_all(changes))
         if not taken:
             return item

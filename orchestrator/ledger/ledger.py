@@ -94,35 +94,36 @@ class Records(Protocol):
           may not claim the action again after another owner has claimed it; see `Record.may_be_claimed`.
         - The action is not done, and `owner` repeats the latest claim. The response to that claim may have been lost.
 
-        If `follow` is true and the store has gates, the job's run joins its gates in the same step (see
-        `orchestrator.ledger.gate`).
+        If `follow` is true, the same step makes the job's run count towards the limits on concurrent runs that apply to
+        it, if the store has such limits (see `orchestrator.ledger.gate`).
 
         Args:
             owner: A text that is unique to this claim and identifies it.
             locked_until: When the lock expires, in milliseconds since 1970.
             job: The job that the action starts, if it starts one.
-            follow: Whether to follow the job's run until it ends.
+            follow: Whether to check the job's run until it ends.
 
         Returns:
             Whether the claim succeeded; and the action's record from before the claim, or `None` if there was none.
 
         Raises:
             Overtaken: The tenant has had a run of a later event of the same type.
-            Unavailable: A gate has no room, so the event must wait. The exception's `waits_for` is set.
+            Unavailable: A limit on concurrent runs is reached, so the event must wait. The exception's `waits_for` is
+                set.
         """
         ...
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
         """Store an action's outcome and return True.
 
-        If another owner has taken the claim over in the meantime, store nothing and return False.
+        If another delivery has claimed the action in the meantime, store nothing and return False.
         """
         ...
 
     def release(self, action_id: str, owner: str) -> None:
         """Delete the action's record, so that the next delivery can claim the action as if for the first time.
 
-        Nothing is deleted if another owner has taken the claim over, or if the action is done.
+        Nothing is deleted if another delivery has claimed the action in the meantime, or if the action is done.
         """
         ...
 
@@ -133,8 +134,8 @@ class Records(Protocol):
     def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
         """Store how a run ended; if the ledger has no such run, store nothing.
 
-        If the run is followed (see `Prepared.follow`), it stays followed, and its next check is due after the time
-        `FIRST_CHECK`. By then, an event about the ending has normally been handled.
+        If the function checks the run until it ends (see `Prepared.follow`), the checks go on, and the next one is due
+        after the time `FIRST_CHECK`. By then, an event about the ending has normally been handled.
 
         The call also marks the action that started the run as done, so that no delivery can claim the action and start
         the job again. A failure replaces a stored success, because a run may publish a success and fail afterwards. A
@@ -146,9 +147,10 @@ class Records(Protocol):
         ...
 
     def mark_handled(self, run_id: str, ending: EndingStatus) -> None:
-        """Store that a followed run has itself reported its ending in an event, and that this event has been handled.
+        """Store that a run has itself reported its ending in an event, and that this event has been handled.
 
-        The run is then due for a check at once, because only the build system knows whether the run has really ended.
+        The run is then due for a check at once, because only the build system's answer shows whether the run has really
+        ended. If the function no longer checks the run, nothing is stored.
 
         Args:
             ending: The ending that the event reported.
@@ -156,36 +158,44 @@ class Records(Protocol):
         ...
 
     def unfollow(self, run_id: str) -> None:
-        """Stop following a run, which means to stop checking whether it has ended. Unknown ids are ignored."""
+        """Stop checking whether a run has ended. Unknown ids are ignored."""
         ...
 
     def give_up(self, record: Record) -> bool:
-        """Stop following a run that was not found in the build system, and return True.
+        """Stop searching for a run that was not found in the build system, and return True.
 
-        Change nothing and return False if another delivery has claimed the action since the record was read, if the
-        record now has an outcome, or if the run is no longer followed.
+        Change nothing and return False in these cases:
+
+        - Another delivery has claimed the action since the record was read.
+        - The record has an outcome by now.
+        - The search has been stopped already.
         """
         ...
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """Read, in pages, the records of the followed runs whose check is due; the longest overdue run comes first."""
+        """Read, in pages, the records of the runs whose next check is due. The longest overdue run comes first.
+
+        A check looks up whether the run has ended.
+        """
         ...
 
     def postpone(self, record: Record) -> None:
-        """Schedule the next check of the record's run: it is due in `record.pause` from now."""
+        """Schedule the next check of whether the record's run has ended: it is due in `record.pause` from now."""
         ...
 
     def check_turn(self, job: StartedJob) -> None:
-        """Check that a job whose event has waited may be tried now. A job that has a record is not checked.
+        """Check that there may be room for the job of an event that has waited.
+
+        If the job's action has a record already, nothing is checked.
 
         Raises:
-            Unavailable: The gate or build system that the job waits for has no room yet. The exception's `waits_for`
+            Unavailable: The limit or build system that the job waits for has no room yet. The exception's `waits_for`
                 is set.
         """
         ...
 
     def wake(self) -> None:
-        """For each gate, wake as many waiting events as it has room for; see `orchestrator.ledger.waiting_line`.
+        """Make SQS deliver the waiting events for whose jobs there may be room; see `orchestrator.ledger.waiting_line`.
 
         Raises:
             ConfigurationError: An index of the table does not exist, or the function may not read it.
@@ -193,11 +203,10 @@ class Records(Protocol):
         ...
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """After a search has found a job's run, store the outcome of starting the job.
+        """Store the outcome of starting a job, after a search has found the job's run.
 
-        Call this only if no delivery has stored the outcome.
-
-        The action is not marked as done, so a delivery can still claim and settle the action.
+        Call this only if no delivery has stored the outcome. The action is not marked as done, so a delivery can still
+        claim the action and store an outcome.
         """
         ...
 
@@ -213,7 +222,8 @@ class Ledger:
 
         Args:
             prepared: The action.
-            has_waited: Whether the event may have waited for its job. If so, `Records.check_turn` is called first.
+            has_waited: Whether the event may have waited until its job could be started. If so, `Records.check_turn` is
+                called first.
             keeps_claim: Whether to keep the claim if the action fails, so that no other delivery can perform the action
                 while the failure is published.
 
@@ -275,7 +285,7 @@ class Ledger:
             except Unavailable as error:
                 if not keeps_claim or error.waits_for is None:
                     raise
-                # Claim the action without its gates, so that no copy of the event starts the job meanwhile.
+                # Claim the action although its job must wait, so that no copy of the event starts the job meanwhile.
                 is_mine, before = self._records.claim(action_id, owner, locked_until, prepared.job)
                 if is_mine:
                     raise

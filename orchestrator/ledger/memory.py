@@ -17,7 +17,8 @@ _KEPT = ("first_owner", "job", "check_at", "follower")
 class MemoryRecords:
     """Implements `Records` in the memory of this process, and keeps only the newest ten thousand records.
 
-    There are no gates (see `orchestrator.ledger.gate`), because each Lambda environment has only its own records.
+    There are no limits on concurrent runs (see `orchestrator.ledger.gate`), because each Lambda environment has only
+    its own records.
     """
 
     _MOST = 10_000
@@ -39,7 +40,7 @@ class MemoryRecords:
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """Claim an action in one atomic step; see `Records.claim`."""
+        """Claim an action, if no other delivery is performing or has performed it; see `Records.claim`."""
         warn, self._warn = self._warn, None
         if warn is not None:
             warn(
@@ -70,7 +71,7 @@ class MemoryRecords:
             return True, before
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
-        """Store an action's outcome, if the claim on the action still belongs to `owner`; see `Records.settle`."""
+        """Store an action's outcome and return True. If another delivery has claimed the action, return False."""
         with self._lock:
             record = self._records.get(action_id)
             if record is None or record.owner != owner:
@@ -104,15 +105,15 @@ class MemoryRecords:
             return record.ending
 
     def mark_handled(self, run_id: str, ending: EndingStatus) -> None:
-        """Store that an event in which a run reported its own ending has been handled; see `Records.mark_handled`."""
+        """Store that a run has itself reported its ending in an event, and that this event has been handled."""
         self._change(run_id, handled=ending, check_at=clock.now())
 
     def unfollow(self, run_id: str) -> None:
-        """Stop following a run; see `Records.unfollow`."""
+        """Stop checking whether a run has ended."""
         self._change(run_id, check_at=None, follower=None)
 
     def give_up(self, record: Record) -> bool:
-        """Stop following a run that was not found; see `Records.give_up`."""
+        """Stop searching for a run that was not found in the build system. Return whether the search was stopped."""
         with self._lock:
             found = self._records.get(record.id)
             if found is None or found.check_at is None or not found.is_in_doubt or found.owner != record.owner:
@@ -121,24 +122,24 @@ class MemoryRecords:
             return True
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """Read the records of the followed runs whose check is due; see `Records.due`."""
+        """Read the records of the runs whose next check is due, as one page. The longest overdue run comes first."""
         now = clock.now()
         found = [record for record in self._records.values() if record.check_at is not None and record.check_at <= now]
         if found:
             yield sorted(found, key=lambda record: str(record.check_at))
 
     def postpone(self, record: Record) -> None:
-        """Postpone the next check of a run; see `Records.postpone`."""
+        """Schedule the next check of whether the record's run has ended."""
         self._change(record.id, check_at=clock.now() + record.pause)
 
     def check_turn(self, job: StartedJob) -> None:
-        """Do nothing: this store has no gates, so every job may be tried."""
+        """Do nothing: this store has no limits on concurrent runs, so every job may be tried."""
 
     def wake(self) -> None:
-        """Do nothing: this store has no gates, so no event waits for one."""
+        """Do nothing: without a table, there is no list of the events that wait."""
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Store the outcome of starting a job, after a search has found the job's run; see `Records.adopt`."""
+        """Store the outcome of starting a job, after a search has found the job's run."""
         self._change(record.id, outcome=outcome)
 
     def _change(self, action_id: str, **changes: object) -> None:

@@ -80,10 +80,10 @@ class Record:
         job: The job that the action starts, if it starts one.
         ending: How the job's run ended, once that is known.
         handled: The ending that the run itself reported in an event, once that event has been handled.
-        check_at: When to check next whether the run has ended; `None` if the run is not followed (see
+        check_at: When to check next whether the run has ended; `None` if the function does not check the run (see
             `Prepared.follow`).
-        follower: The owner of the claim that began to follow the run; `None` if the run is not followed. If the run is
-            given up (see `Records.give_up`) and later followed again, `follower` changes.
+        follower: The owner of the claim with which the checks of the run began; `None` if the function does not check
+            the run. If the checks stop (see `Records.give_up`) and a later claim begins them again, `follower` changes.
     """
 
     id: str
@@ -206,8 +206,8 @@ def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
 
     Args:
         job: The job, before it is started; `None` adds no attributes.
-        follow: Whether to follow the job's run, which means to check the run until it ends. If so, the attributes
-            include the keys of the index `open-jobs`.
+        follow: Whether to check the job's run until it ends. If so, the attributes include the keys of the index
+            `open-jobs`.
     """
     if job is None:
         return {}

@@ -1,17 +1,19 @@
 """Wakes events that wait in a queue, as soon as there may be room for their jobs.
 
-An event waits for a gate (see `orchestrator.ledger.gate`) or for a build system. Its message stays in its SQS queue,
-hidden by a visibility timeout of up to eleven hours. To wake an event is to make its message visible earlier. The
-request for this needs the message's receipt handle, so an item of the ledger's table stores the handle:
+An event waits for a gate, which limits concurrent runs (see `orchestrator.ledger.gate`), or for a build system. Its
+message stays in its SQS queue, hidden by a visibility timeout of up to eleven hours. To wake an event is to make its
+message visible earlier. The request for this needs the message's receipt handle, so an item of the ledger's table
+stores the handle:
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
 
-A run may leave a gate while an event begins to wait for the gate. Therefore, the message is hidden first, then its item
-is written, and then the gate is read again:
+A run may end, and be removed from the gate's item, at the same time as an event begins to wait for the gate. Therefore,
+the message is hidden first, then the item with the handle is written, and then the gate's item is read again:
 
-- If the run leaves the gate before this reading, the reading finds the room, and the event need not wait.
-- If the run leaves the gate later, the process that removes the run looks for the item, and wakes the event. That
-  process may miss the item, because it reads an index, which may lag behind the table. The event then only waits
-  longer: until the scheduled sweep reads the gate, or until the message becomes visible by itself after its timeout.
+- If the run is removed before this reading, the reading shows the room, and the event need not wait.
+- If the run is removed later, the process that removes the run looks for the item with the handle, and wakes the event.
+  That process may miss this item, because it reads an index, which may lag behind the table. The event then only waits
+  longer: until the scheduled sweep reads the gate's item, or until the message becomes visible by itself after its
+  timeout.
 """
 
 import random
@@ -71,8 +73,9 @@ _GONE = frozenset(
 class WaitingLine:
     """The events that wait for gates, which limit concurrent runs, and for build systems.
 
-    The events that wait for a gate are in the order in which their operations began. The events that wait for a build
-    system are in the order in which they began to wait.
+    The events that wait for a gate are in the order in which their operations began. An operation is an event with all
+    that follows from it, such as a provisioning and the deployment after it. The events that wait for a build system
+    are in the order in which they began to wait.
     """
 
     def __init__(self, table: Table, memory: timedelta, sqs: "Callable[[], SQSClient]") -> None:
@@ -80,7 +83,7 @@ class WaitingLine:
 
         Args:
             table: The ledger's table. It needs the indexes `open-jobs` and `waiting`.
-            memory: How long a gate's item is kept after an event has begun to wait for the gate.
+            memory: How long the item of a gate or build system is kept after an event has begun to wait for it.
             sqs: Returns the SQS client. It is called for each request.
         """
         self._table = table
@@ -88,12 +91,12 @@ class WaitingLine:
         self._sqs = sqs
 
     def join(self, wait: Wait, queue: str, receipt: str, until: datetime) -> bool:
-        """Store a hidden message's receipt handle.
+        """Store the receipt handle of an event's message, which is hidden in its queue because the event waits.
 
         With the handle, the message can be made visible as soon as there may be room for the event's job.
 
         Args:
-            wait: The job, and the gate or build system that it waits for.
+            wait: The job, and the limit or build system that it waits for.
             queue: The URL of the message's queue.
             receipt: The message's receipt handle.
             until: When the message becomes visible by itself.
@@ -128,15 +131,15 @@ class WaitingLine:
         return is_full
 
     def check_turn(self, job: StartedJob, gates: Sequence[Awaited], clear: Clear) -> None:
-        """Check that a job whose event has waited may be tried now.
+        """Check that there may be room for the job of an event that has waited.
 
-        The check passes if the event was woken. It also passes if there may be room by now in the gate or build system
+        If the event was woken (see `wake`), the check passes at once. Otherwise, it reads the limit or build system
         that the event waits for.
 
         Args:
             job: The job.
-            gates: The gates that the job's run must join.
-            clear: See `Clear`.
+            gates: The limits on concurrent runs that apply to the job.
+            clear: Removes from a limit the runs that no longer count; see `Gates.clear`.
 
         Raises:
             Unavailable: There is no room yet (`waits_for` is set), or the table could not be reached.
@@ -151,25 +154,28 @@ class WaitingLine:
         self._take(_KEY + job.run_id, own["receipt"]["S"])
 
     def wake(self, key: str, most: int) -> None:
-        """Wake the first events that wait for a gate or build system. A failure is only logged.
+        """Make SQS deliver now the first events that wait for a limit on concurrent runs or for a build system.
+
+        A failure is only logged.
 
         Args:
-            key: The key of the gate or build system.
-            most: How many events to wake at most.
+            key: The key of the item about the limit or build system in the ledger's table.
+            most: How many events to deliver at most.
         """
         with _logged():
             self._wake(self._first(key, most), most)
 
     def sweep(self, clear: Clear) -> None:
-        """For each gate, wake as many waiting events as it has room for. For each build system, wake at most five.
+        """Wake the events for whose jobs there may be room, which means to make their messages visible in the queue.
 
-        A gate limits concurrent runs. To wake an event is to make its message visible in its queue.
+        For each limit on concurrent runs, as many events are woken as it has room for; for each build system, at most
+        five.
 
-        Also write a metric: the number of gates and build systems whose first event has waited for more than an hour.
-        If the events of one gate or build system cannot be woken, the error is only logged.
+        Also write a metric: the number of limits and build systems whose first event has waited for more than an hour.
+        If the events of one limit or build system cannot be woken, the error is only logged.
 
         Args:
-            clear: Removes from a gate the runs that are no longer followed; see `Clear`.
+            clear: Removes from a limit the runs that no longer count; see `Gates.clear`.
 
         Raises:
             OrchestratorError: The table's index could not be read.
@@ -185,7 +191,11 @@ class WaitingLine:
         telemetry.count("EventsWaitingLong", value=long)
 
     def _sweep(self, key: str, clear: Clear) -> bool:
-        """Wake the events that wait for one gate or build system.
+        """Make SQS deliver events that wait for one limit on concurrent runs, or for one build system.
+
+        Args:
+            key: The key of the item about the limit or build system in the ledger's table.
+            clear: Removes from a limit the runs that no longer count; see `Gates.clear`.
 
         Returns:
             Whether the first of these events has waited for more than an hour.
@@ -200,7 +210,7 @@ class WaitingLine:
         return any(clock.now() - _since(one) > _LONG for one in first)
 
     def _forget(self, key: str, item: Item) -> None:
-        """Store that no event waits for a gate or build system, unless an event may just have begun to wait."""
+        """Store that no event waits for a limit or build system, unless one began to wait in the last two minutes."""
         seen = item["checkAt"]["S"] if "checkAt" in item else written(clock.now())
         if clock.now() - datetime.fromisoformat(seen) > _INDEX_LAG:
             update = "REMOVE #openJob, #checkAt"

@@ -93,7 +93,7 @@ def _start(
     """Build the action that starts a job of the tenant's tier.
 
     Args:
-        job: Selects the job's variables from the request.
+        job: Says which members of the request's detail become variables of the job.
         event: The request.
         job_type: The lifecycle event type whose job is started.
         context: The consumer's context.

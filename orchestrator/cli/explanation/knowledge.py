@@ -66,8 +66,7 @@ class Knowledge:
     def of_lock(self, tenant_id: str) -> dict[str, Any] | None:
         """Return the runs that keep other jobs of the tenant waiting, and the id of the event that led to these runs.
 
-        The ledger stores these runs in the tenant's lock (see `orchestrator.ledger.gate`). If there are none, return
-        `None`.
+        Return `None` if there are no such runs.
         """
         if self.table is None or not _is_key(tenant_id):
             return None

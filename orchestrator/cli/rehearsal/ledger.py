@@ -26,7 +26,7 @@ class ReadOnlyRecords:
         Args:
             records: The store to read from.
             table: The store's table; `None` if it has none.
-            locks_tenants: Whether the jobs of one tenant wait for each other (see `orchestrator.ledger.gate`).
+            locks_tenants: Whether a job waits while a job of another event runs for the same tenant.
         """
         self.memory: timedelta | None = records.memory
         self._records = records
@@ -37,7 +37,7 @@ class ReadOnlyRecords:
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """Claim an action in memory; see `Records.claim`."""
+        """Claim an action, in memory only, if no delivery is performing or has performed it."""
         before = self.read(action_id)
         if before is not None and not before.may_be_claimed(owner):
             return False, before
@@ -55,11 +55,11 @@ class ReadOnlyRecords:
         return True, before
 
     def _join(self, job: StartedJob) -> None:
-        """Raise the error that `Records.claim` would raise because of a gate, a limit on concurrent runs.
+        """Raise the error that `Records.claim` would raise because of a limit on concurrent runs.
 
         Raises:
             Overtaken: The tenant has had a run of a later event of the same type.
-            Unavailable: A gate has no room for the job's run.
+            Unavailable: A limit is reached, so the job must wait.
         """
         if self._table is None:
             return
@@ -102,7 +102,7 @@ class ReadOnlyRecords:
         """Do nothing, because a rehearsal does not change runs."""
 
     def give_up(self, record: Record) -> bool:
-        """Return whether `give_up` of the real store would stop the checks of the run. Change nothing."""
+        """Return whether the real store would stop searching for the record's run. Change nothing."""
         return record.is_in_doubt and record.check_at is not None
 
     def due(self) -> Iterator[Sequence[Record]]:
@@ -117,7 +117,7 @@ class ReadOnlyRecords:
         """Do nothing, because a rehearsal does not schedule checks."""
 
     def check_turn(self, job: StartedJob) -> None:
-        """Do nothing, because `claim` raises the error if the job must still wait."""
+        """Do nothing: if the job must wait, `claim` raises the error."""
 
     def wake(self) -> None:
         """Do nothing, because a rehearsal must not cause the delivery of events that wait."""

@@ -87,7 +87,7 @@ def export(bean: Bean, tree: Tree | None) -> dict[str, Json]:
     """Return the properties of a bean, an object of Jenkins' remote API, as JSON.
 
     Args:
-        tree: Selects the properties. `None` selects the properties that Jenkins shows by default.
+        tree: The names of the properties to return. `None` returns the properties that Jenkins shows by default.
     """
     if tree is None:
         return _whole(bean, [name for name in bean.fields if name != _ON_REQUEST])
