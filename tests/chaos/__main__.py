@@ -3,19 +3,26 @@
 import argparse
 import sys
 
-from tests.chaos.driver import Plan, run
+from tests.chaos.plan import Plan
+from tests.chaos.run import run
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
     parser.add_argument("--events", type=int, default=60, help="start events, about half of them for each builder")
     parser.add_argument(
-        "--deliveries", type=int, default=0, help="least number of planned deliveries of start events; default: 3 each"
+        "--deliveries",
+        type=int,
+        default=0,
+        help="planned deliveries of start events: 2 each, and duplicates of some; default: 3 each",
     )
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--workers", type=int, default=4, help="child processes at the same time")
     parser.add_argument("--pace", type=float, default=4.0, help="start events a second")
     parser.add_argument("--lock", type=float, default=3.0, help="seconds that an invocation may take")
+    parser.add_argument(
+        "--room", type=int, default=1, help="factor for the tiers' limits on jobs at the same time; 0: no limits"
+    )
     parser.add_argument(
         "--failing", type=float, default=0.05, help="share of calls at which a series of failures begins"
     )

@@ -1,6 +1,5 @@
 """Emulates the parts of DynamoDB, Secrets Manager, EventBridge and SQS that a chaos run uses."""
 
-import hashlib
 import json
 import time
 import uuid
@@ -13,16 +12,26 @@ from orchestrator.local import sandbox
 from orchestrator.local.http_server import Answer, Request
 from tests.chaos.dynamodb import ConditionFailed, DynamoDB, Index, Table, TransactionCanceled
 from tests.chaos.expressions import Unsupported
+from tests.chaos.sqs import NotInFlight, Queue, md5
 
 Publish: TypeAlias = Callable[[Mapping[str, Any]], None]
-Send: TypeAlias = Callable[[Mapping[str, Any]], None]
 
 IDEMPOTENCY_TABLE = "idempotency"
 TENANTS_TABLE = "tenants"
 TIERS_TABLE = "tiers"
-WAITING_QUEUE = "waiting"
+WAITING_QUEUE, FAILURE_QUEUE = "waiting", "failures"
 JENKINS_TOKEN = "a-token-of-no-worth"
 TIERS = {tier: details for tier, details in sandbox.TIERS.items() if "builder" not in details}
+# How many jobs of a tier may run at the same time: in all, and for one event type apart from those.
+LIMITS: Mapping[str, tuple[int, Mapping[str, int]]] = {
+    "BASIC": (2, {}),
+    "STANDARD": (1, {"TENANT_DEPLOYMENT": 2}),
+    "PREMIUM": (3, {"TENANT_DEPROVISIONING": 1}),
+}
+# A received message is hidden for longer than an invocation may take, as AWS requires of a function's queue.
+_VISIBILITY_SECONDS = 4.0
+# An index shows a change after up to this time.
+_INDEX_LAG_SECONDS = 0.5
 
 
 class AwsServer:
@@ -30,38 +39,48 @@ class AwsServer:
 
     Attributes:
         dynamodb: The tables.
+        waiting: The waiting queue.
+        failed: The bodies of the messages in the failure queue.
     """
 
-    def __init__(self, entry_fails: Callable[[], bool]) -> None:
-        """Start with empty tables.
+    def __init__(self, entry_fails: Callable[[], bool], scale: float = 1.0) -> None:
+        """Start with empty tables and queues.
 
         Args:
             entry_fails: Called for each entry of PutEvents; true makes EventBridge refuse it.
+            scale: Factor for the durations of this emulation, which are written for invocations of three seconds.
         """
+        self.waiting = Queue(WAITING_QUEUE, _VISIBILITY_SECONDS * scale)
+        self.failed: list[str] = []
         self.dynamodb = DynamoDB(
             {
                 IDEMPOTENCY_TABLE: Table("id", {name: Index(*keys) for name, keys in sandbox.LEDGER_INDEXES.items()}),
                 TENANTS_TABLE: Table("tenantId", {}),
                 TIERS_TABLE: Table("tier", {}),
-            }
+            },
+            lag=_INDEX_LAG_SECONDS * scale,
         )
         self._entry_fails = entry_fails
 
-    def add_tiers(self, control_plane: str) -> None:
-        """Store the tiers: the first with the webhook's address, the others with the control plane's host (a URL)."""
+    def add_tiers(self, control_plane: str, room: int) -> None:
+        """Store the tiers: the first with the webhook's address, the others with the control plane's host.
+
+        Args:
+            control_plane: The URL of the control plane's host.
+            room: Factor for the limits of the tiers; 0 removes them.
+        """
         for number, (tier, details) in enumerate(TIERS.items()):
             address = {"CONTROL_PLANE_HOST": control_plane} if number else {"API_ENDPOINT": f"{control_plane}/webhook"}
-            item: Any = to_item({**details, **address, "tier": tier})
+            item: Any = to_item({**details, **address, **_limits(tier, room), "tier": tier})
             self.dynamodb.tables[TIERS_TABLE][tier] = item
 
-    def respond(self, request: Request, caller: str, publish: Publish, send: Send) -> Answer:
+    def respond(self, request: Request, caller: str, publish: Publish) -> Answer:
         """Answer a request.
 
         Args:
             request: The request.
             caller: Access key id of the sender.
             publish: Called with each accepted event, in the form in which a rule delivers it.
-            send: Called with each message for the waiting queue, as the record in which Lambda delivers it.
 
         Raises:
             Unsupported: The request asks for something that is not emulated.
@@ -85,15 +104,37 @@ class AwsServer:
                 return _json({"ARN": arn, "Name": name, "SecretString": secret})
             case "AWSEvents", "PutEvents":
                 return self._put_events(body["Entries"], publish)
-            case "AmazonSQS", "SendMessage":
-                if body["QueueUrl"].endswith(WAITING_QUEUE):
-                    send(_record(body))
-                return _json({"MessageId": str(uuid.uuid4()), "MD5OfMessageBody": _md5(body["MessageBody"])})
-            case "AmazonSQS", "ChangeMessageVisibility":
-                return _json({})
-            case "AmazonSQS", "ChangeMessageVisibilityBatch":
-                return _json({"Successful": [{"Id": entry["Id"]} for entry in body["Entries"]], "Failed": []})
+            case "AmazonSQS", _:
+                return self._sqs(operation, body)
         raise Unsupported(f"{service} {operation}")
+
+    def _sqs(self, operation: str, body: Mapping[str, Any]) -> Answer:
+        match operation:
+            case "SendMessage" if body["QueueUrl"].endswith(WAITING_QUEUE):
+                sent = self.waiting.send(body["MessageBody"], body["MessageAttributes"], body.get("DelaySeconds", 0))
+                return _json({"MessageId": sent.id, "MD5OfMessageBody": md5(sent.body)})
+            case "SendMessage":
+                self.failed.append(body["MessageBody"])
+                return _json({"MessageId": str(uuid.uuid4()), "MD5OfMessageBody": md5(body["MessageBody"])})
+            case "ChangeMessageVisibility":
+                try:
+                    self.waiting.change_visibility(body["ReceiptHandle"], body["VisibilityTimeout"])
+                except NotInFlight:
+                    return failure("com.amazonaws.sqs#MessageNotInflight")
+                return _json({})
+            case "ChangeMessageVisibilityBatch":
+                return _json(self._change_visibilities(body["Entries"]))
+        raise Unsupported(f"AmazonSQS {operation}")
+
+    def _change_visibilities(self, entries: list[dict[str, Any]]) -> dict[str, Any]:
+        successful, failed = [], []
+        for entry in entries:
+            try:
+                self.waiting.change_visibility(entry["ReceiptHandle"], entry["VisibilityTimeout"])
+                successful.append({"Id": entry["Id"]})
+            except NotInFlight:
+                failed.append({"Id": entry["Id"], "SenderFault": True, "Code": "MessageNotInflight"})
+        return {"Successful": successful, "Failed": failed}
 
     def _put_events(self, entries: list[dict[str, Any]], publish: Publish) -> Answer:
         results = []
@@ -106,6 +147,12 @@ class AwsServer:
             results.append({"EventId": event["id"]})
         failed = sum("ErrorCode" in result for result in results)
         return _json({"FailedEntryCount": failed, "Entries": results})
+
+
+def _limits(tier: str, room: int) -> dict[str, Any]:
+    of_tier, by_type = LIMITS[tier]
+    limits = {"maxConcurrent": of_tier * room, "maxConcurrentByType": {name: n * room for name, n in by_type.items()}}
+    return limits if room else {}
 
 
 def _event(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,27 +169,6 @@ def _event(entry: Mapping[str, Any]) -> dict[str, Any]:
         "resources": entry["Resources"],
         "detail": json.loads(entry["Detail"]),
     }
-
-
-def _record(message: Mapping[str, Any]) -> dict[str, Any]:
-    attributes = message["MessageAttributes"].items()
-    return {
-        "messageId": str(uuid.uuid4()),
-        "receiptHandle": "handle",
-        "body": message["MessageBody"],
-        "attributes": {"SentTimestamp": str(round(time.time() * 1000)), "ApproximateReceiveCount": "1"},
-        "messageAttributes": {
-            name: {"stringValue": value["StringValue"], "dataType": "String"} for name, value in attributes
-        },
-        "md5OfBody": _md5(message["MessageBody"]),
-        "eventSource": "aws:sqs",
-        "eventSourceARN": f"arn:aws:sqs:eu-west-1:123456789012:{WAITING_QUEUE}",
-        "awsRegion": "eu-west-1",
-    }
-
-
-def _md5(text: str) -> str:
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
 def failure(code: str, status: int = 400, more: Mapping[str, Any] | None = None) -> Answer:

@@ -175,7 +175,7 @@ class Builds:
         self._world.codebuild.finish(build, status)
         run.has_state_change = self._happens(_DELIVERED)
         if run.has_state_change:
-            self._send(_state_change(build), run)
+            self._send(state_change(build), run)
 
     def _report(self, run: Run, build: dict[str, Any], *, succeeded: bool) -> None:
         if succeeded:
@@ -205,7 +205,7 @@ def _report_event(run: Run, detail: Mapping[str, Any], *, succeeded: bool) -> di
     }
 
 
-def _state_change(build: Mapping[str, Any]) -> dict[str, Any]:
+def state_change(build: Mapping[str, Any]) -> dict[str, Any]:
     detail = {
         "build-status": build["buildStatus"],
         "project-name": build["projectName"],

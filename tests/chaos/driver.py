@@ -1,4 +1,4 @@
-"""Delivers events as EventBridge and Lambda may do at worst: twice, late, out of order and interrupted."""
+"""Delivers events as EventBridge, SQS and Lambda may do at worst: twice, late, out of order and interrupted."""
 
 import json
 import math
@@ -9,100 +9,38 @@ import uuid
 from collections import Counter
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator.local.codebuild import TOKEN_LIFETIME_SECONDS
-from tests.chaos.aws_server import IDEMPOTENCY_TABLE, TENANTS_TABLE, TIERS
+from tests.chaos.aws_server import IDEMPOTENCY_TABLE, TIERS
 from tests.chaos.builds import Builds
 from tests.chaos.child import ROOT, Child
-from tests.chaos.faults import Faults
 from tests.chaos.history import Handled
 from tests.chaos.lives import BUILDERS, Start, start_of, starts
+from tests.chaos.plan import Plan
 from tests.chaos.schedule import SWEEP, Delivery, Schedule
-from tests.chaos.verdict import Facts, Judge, Row, Verdict, describe
+from tests.chaos.sqs import Message
+from tests.chaos.verdict import Row
 from tests.chaos.world import World
 
 MAX_ATTEMPTS = 15
-# The waiting queue has 13 days to deliver a message.
-MOST_TRIES = 300
 MUCH_LATER = 3600.0
 LAST_SWEEPS = 20
 TICK_SECONDS = 0.05
 # This share of the deliveries is killed at a random moment within so many seconds, unless it ends before.
-DOOMED = 0.1
+DOOMED = 0.05
 DOOM_SECONDS = 0.03
-# Published events are delivered within a second, this share of them twice.
-_TWICE = 0.15
+# This share is paused at a random moment within the same time, for up to this share of an invocation's time limit.
+PAUSED = 0.05
+LONGEST_PAUSE = 0.8
+# A message that is hidden for longer than so many invocations sleeps: it needs somebody who wakes it.
+ASLEEP = 4
+# Published events are delivered within a second, this share of them twice; and this share of the queue's messages.
+_TWICE, _RECEIVED_TWICE = 0.15, 0.04
 # This share of the deliveries comes as an array of a custom event bus, half of these with the event twice.
 _ARRAYS = 0.2
 _SWEEP = json.loads((ROOT / "events" / "scheduled-sweep.json").read_text(encoding="utf-8"))
-
-
-@dataclass(frozen=True)
-class Plan:
-    """The settings of a run; see the command line's help."""
-
-    events: int = 60
-    deliveries: int = 0
-    seed: int = 1
-    workers: int = 4
-    pace: float = 4.0
-    lock: float = 3.0
-    failing: float = 0.05
-    slow: float = 0.06
-    killing: float = 0.04
-    apart: float = 0.33
-
-    @property
-    def scale(self) -> float:
-        """Factor for all other durations, which are written for invocations of three seconds."""
-        return self.lock / 3
-
-
-def run(plan: Plan) -> Verdict:
-    """Carry out a plan."""
-    started = time.monotonic()
-    faults = Faults(failing=plan.failing, slow=plan.slow, killing=plan.killing, seed=plan.seed)
-    with World(faults) as world:
-        driver = Driver(plan, world)
-        driver.run()
-        facts = Facts(
-            starts=driver.starts,
-            runs=driver.builds.runs,
-            history=world.history,
-            records=world.aws.dynamodb.tables[TENANTS_TABLE],
-            given_up=driver.given_up,
-            followed=driver.followed(),
-        )
-        return _judged(driver, facts, world, time.monotonic() - started)
-
-
-def _judged(driver: "Driver", facts: Facts, world: World, seconds: float) -> Verdict:
-    judge, findings = Judge(facts), []
-    for start in driver.starts:
-        row = driver.rows[start.builder]
-        row.events += 1
-        for column, finding in judge.findings(start):
-            setattr(row, column, getattr(row, column) + 1)
-            findings.append(f"{column}: {finding}: {describe(start, facts.runs)}")
-    for builder, row in driver.rows.items():
-        row.faults = world.met[builder]
-    sweeps = driver.rows.pop(SWEEP)
-    superseded = {one.start for one in facts.history.handled if one.is_superseded()}
-    counts = Counter(
-        {
-            "sweeps": sweeps.deliveries,
-            "runs": len(facts.runs),
-            "published": len(facts.history.published),
-            "webhooks": len(facts.history.webhooks),
-            "waiting": facts.history.waiting,
-            "superseded": len(superseded),
-            "overtaken in flight": judge.in_flight(),
-        }
-    )
-    return Verdict(driver.rows, driver.errors, counts, findings, world.surprises, seconds)
 
 
 class Driver:
@@ -113,7 +51,7 @@ class Driver:
         builds: Ends their runs.
         rows: The numbers of each builder, and of the sweeps.
         errors: How many deliveries failed, by error.
-        given_up: Ids of the start events whose last attempt failed.
+        pauses: How many deliveries were stopped for a while.
     """
 
     def __init__(self, plan: Plan, world: World) -> None:
@@ -127,12 +65,13 @@ class Driver:
         self.builds = Builds(world, self._deliver_soon, plan.scale, plan.seed)
         self.rows = {name: Row() for name in (*BUILDERS, SWEEP)}
         self.errors: Counter[str] = Counter()
-        self.given_up: set[str] = set()
+        self.pauses = 0
+        self._given_up: set[str] = set()
         self._by_id = {start.id: start for start in self.starts}
         for start in self.starts:
             world.control_plane.expect(start.tenant, start.id)
         world.on_published = self._feed_back
-        world.on_waiting = self._deliver_from_queue
+        world.aws.waiting.on_visible = self._deliver_message
         world.on_late = self._deliver_at_end
 
     def run(self) -> None:
@@ -158,7 +97,7 @@ class Driver:
         for start in self.starts:
             self._add(start, begin + start.after)
         # Every start is delivered now and at the end; the remaining deliveries are duplicates of random starts.
-        duplicates = max(self._plan.deliveries, 3 * len(self.starts)) - 2 * len(self.starts)
+        duplicates = max(0, (self._plan.deliveries or 3 * len(self.starts)) - 2 * len(self.starts))
         for start in self._random.choices(self.starts, k=duplicates):
             # At the same moment, a little before or after, about when the lock ends, or at any time.
             delay = self._random.choice(
@@ -177,17 +116,35 @@ class Driver:
         for index, start in enumerate(self.starts):
             replay = {"replay-name": "chaos"} if self._random.random() < 0.5 else {}
             event = {**start.event, **replay}
-            self._schedule.add(begin + index / (4 * self._plan.pace), event, start.builder, start.id)
+            self._schedule.add(begin + index / (8 * self._plan.pace), event, start.builder, start.id)
 
     def _last_sweeps(self, workers: list[Future[None]]) -> None:
-        """Sweep when every lock has expired, and again until no run is followed."""
+        """Sweep when every lock has expired, and again until no run is followed and no event waits."""
         delay = 1.5 * self._plan.lock
         for _ in range(LAST_SWEEPS):
-            self._sweep(delay)
+            self._sweep(delay, is_regular=False)
             self._settle(workers)
-            if not self.followed():
+            if not self.followed() and not self.asleep():
                 return
             delay = 0.5 * self._plan.lock
+
+    def given_up(self) -> set[str]:
+        """Return the ids of the starts with an event whose last attempt failed, or that is in the failure queue."""
+        failed = (json.loads(body) for body in self._world.aws.failed)
+        return self._given_up | {self._start_of(event) for event in failed}
+
+    def asleep(self) -> set[str]:
+        """Return the ids of the starts with an event in the waiting queue that has neither a run nor been superseded.
+
+        (A copy of an event that was handled may stay in the queue until it becomes visible by itself.)
+        """
+        done = {(run.start, run.event_type) for run in self.builds.runs}
+        superseded = {one.start for one in self._world.history.handled if one.is_superseded()}
+        waiting = [json.loads(message.body) for message in self._world.aws.waiting.messages()]
+        missing = {
+            self._start_of(event) for event in waiting if (self._start_of(event), event["detail-type"]) not in done
+        }
+        return missing - superseded
 
     def followed(self) -> set[str]:
         """Return the ids of the starts with a run that is followed, so that their tenant is locked."""
@@ -205,18 +162,25 @@ class Driver:
         self._schedule.add(time.monotonic() + delay, event, builder, start)
 
     def _feed_back(self, event: Mapping[str, Any]) -> None:
-        start = start_of(event["detail"])
+        start = self._start_of(event)
         with self._lock:
             delays = [self._random.uniform(0, self._plan.scale) for _ in range(1 + (self._random.random() < _TWICE))]
         for delay in delays:
             self._deliver_soon(event, delay, self._by_id[start].builder, start)
 
-    def _deliver_from_queue(self, record: Mapping[str, Any]) -> None:
-        event = json.loads(record["body"])
-        start = start_of(event["detail"]) if event["id"] not in self._by_id else event["id"]
+    def _start_of(self, event: Mapping[str, Any]) -> str:
+        return str(event["id"]) if event["id"] in self._by_id else start_of(event["detail"])
+
+    def _deliver_message(self, message: Message, due: float) -> None:
+        event = json.loads(message.body)
+        start = self._start_of(event)
         with self._lock:
-            delay = self._plan.lock * self._random.uniform(0.6, 1.2)
-        self._deliver_soon({"Records": [record]}, delay, self._by_id[start].builder, start)
+            is_doubled = message.receives > 0 and self._random.random() < _RECEIVED_TWICE
+        planned = (event, self._by_id[start].builder, start)
+        sleeps = due > time.monotonic() + ASLEEP * self._plan.lock
+        self._schedule.add(due, *planned, message=message.id, sleeps=sleeps)
+        if is_doubled:
+            self._schedule.add(time.monotonic(), *planned, message=message.id, hidden=True)
 
     def _deliver_at_end(self, start: str, end: float) -> None:
         """Deliver again shortly before the lock ends, when its holder's request may not have taken effect yet."""
@@ -225,12 +189,11 @@ class Driver:
                 early = self._random.uniform(0, share) * self._plan.lock
             self._add(self._by_id[start], end - early)
 
-    def _sweep(self, delay: float = 0.0) -> None:
-        """Schedule a sweep; `_swept` says when it was over. Sweeps that overlap would leave no idle moment."""
+    def _sweep(self, delay: float = 0.0, *, is_regular: bool = True) -> None:
         happened = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         event = {**_SWEEP, "id": str(uuid.uuid4()), "time": happened}
-        self._schedule.add(time.monotonic() + delay, event, SWEEP, None)
-        self._swept = math.inf
+        self._swept = time.monotonic()
+        self._schedule.add(self._swept + delay, event, SWEEP, None, is_regular=is_regular)
 
     def _settle(self, workers: list[Future[None]]) -> None:
         """Advance the builders and sweep now and then, until nothing is left to happen."""
@@ -256,11 +219,13 @@ class Driver:
         child: Child | None = None
         while (delivery := self._schedule.take()) is not None:
             try:
-                child = child or self._spawn()
-                if not self._deliver(child, delivery):
-                    child = None
+                payload = self._payload(delivery)
+                if payload is not None:
+                    child = child or self._spawn()
+                    if not self._deliver(child, delivery, payload):
+                        child = None
             finally:
-                self._schedule.done()
+                self._schedule.done(delivery)
         if child is not None:
             child.close()
 
@@ -270,45 +235,60 @@ class Driver:
             ahead = self._random.choice((-0.5, 0.5)) * self._plan.apart * self._plan.lock
         return self._world.spawn(self._plan.lock, ahead)
 
-    def _deliver(self, child: Child, delivery: Delivery) -> bool:
-        """Make one delivery, schedule it again if it failed, and return whether the child is alive."""
+    def _deliver(self, child: Child, delivery: Delivery, payload: Any) -> bool:
+        """Make one delivery, see to it that it is repeated if it failed, and return whether the child is alive."""
         with self._lock:
             doom = self._random.uniform(0, DOOM_SECONDS) if self._random.random() < DOOMED else math.inf
-            pause = self._plan.lock * self._random.uniform(1.05, 1.6)
+            pause = self._random.uniform(0, DOOM_SECONDS) if self._random.random() < PAUSED else math.inf
+            paused_for = self._plan.lock * self._random.uniform(0, LONGEST_PAUSE)
             if delivery.start == delivery.event.get("id"):
                 self._world.history.delivered.setdefault(delivery.event["id"], time.monotonic())
-            payload = self._payload(delivery.event)
         child.busy_with = delivery.builder
-        result = child.deliver(payload, doom)
+        result = child.deliver(payload, doom=doom, pause=(pause, paused_for))
         with self._lock:
             row = self.rows[delivery.builder]
             row.deliveries += 1
             row.kills += result is None
-        is_ok = bool(result and result["ok"])
-        if delivery.builder == SWEEP and (is_ok or delivery.attempt == MAX_ATTEMPTS):
-            self._swept = time.monotonic()
-        if result is not None and result["ok"]:
-            answers = result["answer"].get("events", [result["answer"]])
-            consumers = (consumer for answer in answers for consumer in answer["consumers"])
-            outcomes = (outcome for consumer in consumers for outcome in consumer["outcomes"])
-            handled = Handled(start=delivery.start, ended=time.monotonic(), outcomes=tuple(outcomes))
-            self._world.history.handled.append(handled)
-            return True
-        with self._lock:
-            if result is not None:
+            self.pauses += pause < doom and pause < math.inf
+            if result is not None and not result["ok"]:
                 self.errors[result["error"]] += 1
-            if delivery.attempt < (MOST_TRIES if "Records" in delivery.event else MAX_ATTEMPTS):
-                due = time.monotonic() + pause
-                self._schedule.add(due, delivery.event, delivery.builder, delivery.start, delivery.attempt + 1)
-            elif delivery.start is not None and delivery.start == delivery.event.get("id", delivery.start):
-                self.given_up.add(delivery.start)
+        is_ok = result is not None and result["ok"]
+        if result is not None and is_ok:
+            self._note_handled(delivery, result["answer"])
+            if delivery.message is not None:
+                self._world.aws.waiting.delete(payload["Records"][0]["receiptHandle"])
+        elif delivery.message is None and not delivery.is_regular:
+            self._repeat(delivery)
         return result is not None
 
-    def _payload(self, event: Mapping[str, Any]) -> Any:
-        """Return what Lambda hands over: the event or, at random, an array from a custom event bus."""
-        if "Records" in event or self._random.random() >= _ARRAYS:
+    def _note_handled(self, delivery: Delivery, answer: Mapping[str, Any]) -> None:
+        consumers = (consumer for one in answer.get("events", [answer]) for consumer in one["consumers"])
+        outcomes = tuple(outcome for consumer in consumers for outcome in consumer["outcomes"])
+        self._world.history.handled.append(Handled(delivery.start, time.monotonic(), outcomes))
+
+    def _repeat(self, delivery: Delivery) -> None:
+        """Deliver a failed event again, as Lambda does; a message comes back by itself."""
+        with self._lock:
+            due = time.monotonic() + self._plan.lock * self._random.uniform(1.05, 1.6)
+            if delivery.attempt < MAX_ATTEMPTS:
+                following = delivery.attempt + 1
+                self._schedule.add(due, delivery.event, delivery.builder, delivery.start, attempt=following)
+            elif delivery.start is not None and delivery.start == delivery.event.get("id", delivery.start):
+                self._given_up.add(delivery.start)
+
+    def _payload(self, delivery: Delivery) -> Any:
+        """Return what Lambda hands over: the event, at random in an array from a custom event bus, or a message.
+
+        `None` if the message cannot be received.
+        """
+        event = delivery.event
+        if delivery.message is not None:
+            record = self._world.aws.waiting.receive(delivery.message, hidden=delivery.hidden)
+            return None if record is None else {"Records": [record]}
+        with self._lock:
+            is_array, copies = self._random.random() < _ARRAYS, self._random.choice((1, 2))
+        if not is_array:
             return event
         system = {"aws:EventId": event["id"], "aws:DeliveryType": "REPLAY" if "replay-name" in event else "LIVE"}
         own = {name: value for name, value in event.items() if name != "replay-name"}
-        member = {"Data": own, "Metadata": {}, "SystemMetadata": system}
-        return [member] * self._random.choice((1, 2))
+        return [{"Data": own, "Metadata": {}, "SystemMetadata": system}] * copies

@@ -1,7 +1,10 @@
 """The part of DynamoDB that this package uses; each operation is atomic."""
 
+import random
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -60,13 +63,47 @@ class Table:
     indexes: Mapping[str, Index]
 
 
-class DynamoDB:
-    """Tables and their items."""
+class _Replica:
+    """The items of a table that its indexes show. They lag behind the table."""
 
-    def __init__(self, tables: Mapping[str, Table]) -> None:
-        """Create the tables, by name."""
+    def __init__(self, table: Table) -> None:
+        self._keys = [index.hash_key for index in table.indexes.values()]
+        self._items: dict[str, Item] = {}
+        self._coming: dict[str, deque[tuple[float, Item | None]]] = {}
+
+    def change(self, key: str, item: Item | None, lag: float) -> None:
+        """Show an item (`None`: its deletion) `lag` seconds from now, or later, after its earlier changes."""
+        self._coming.setdefault(key, deque()).append((time.monotonic() + lag, item))
+
+    def items(self) -> Iterable[Item]:
+        """Show what is due."""
+        now = time.monotonic()
+        for key, changes in list(self._coming.items()):
+            while changes and changes[0][0] <= now:
+                item = changes.popleft()[1]
+                self._items.pop(key, None)
+                if item is not None and any(name in item for name in self._keys):
+                    self._items[key] = item
+            if not changes:
+                del self._coming[key]
+        return self._items.values()
+
+
+class DynamoDB:
+    """Tables and their items.
+
+    Attributes:
+        tables: The items by key, by the table's name.
+        lag: The longest time, in seconds, after which an index shows a change. Changes of one item are shown in their
+            order, but an item's change may be shown before an earlier change of another item.
+    """
+
+    def __init__(self, tables: Mapping[str, Table], *, lag: float = 0.0) -> None:
+        """Create the tables, by name; `lag` is the attribute of that name."""
         self.tables: dict[str, dict[str, Item]] = {name: {} for name in tables}
         self._definitions = tables
+        self.lag = lag
+        self._shown: dict[str, _Replica] = {name: _Replica(table) for name, table in tables.items() if lag}
         self._lock = threading.Lock()
         self._tokens: set[str] = set()
 
@@ -138,6 +175,8 @@ class DynamoDB:
                 if new.get(key_name) != {"S": key}:
                     raise Unsupported(f"{body['UpdateExpression']}: it changes the key")
                 table[key] = self._checked(body, new)
+        if body["TableName"] in self._shown:
+            self._shown[body["TableName"]].change(key, table.get(key), random.uniform(0, self.lag))  # noqa: S311
         if returns == "ALL_NEW":
             return {"Attributes": table[key]}
         return {"Attributes": old} if returns == "ALL_OLD" and old is not None else {}
@@ -150,6 +189,9 @@ class DynamoDB:
                     raise Unsupported(f"{name} is the key of an index, and no text")
         return item
 
+    def _indexed(self, table: str) -> Iterable[Item]:
+        return self._shown[table].items() if table in self._shown else self.tables[table].values()
+
     def _query(self, body: Mapping[str, Any]) -> dict[str, Any]:
         definition = self._definitions[body["TableName"]]
         index = definition.indexes[body["IndexName"]]
@@ -161,7 +203,7 @@ class DynamoDB:
         found = sorted(
             (
                 item
-                for item in self.tables[body["TableName"]].values()
+                for item in self._indexed(body["TableName"])
                 if index.hash_key in item and index.range_key in item and holds(body, item, "KeyConditionExpression")
             ),
             key=lambda item: [value_of(item[name])[1] for name in keys],

@@ -19,6 +19,8 @@ _KILL_POINTS = (
     "buildWithParameters",
     "PutEvents",
     "SendMessage",
+    "ChangeMessageVisibility",
+    "Query idempotency",
     "/webhook",
 )
 _STARTS = ("StartBuild", "buildWithParameters")

@@ -4,7 +4,6 @@ All times are of the monotonic clock. Children work in parallel, so two times al
 first. A delivery that began after an effect is certain to see that effect.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -47,7 +46,7 @@ class Webhook(Effect):
     is_accepted: bool
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Handled:
     """A delivery succeeded.
 
@@ -76,7 +75,6 @@ class History:
 
     Attributes:
         delivered: When the first delivery of each start event began.
-        waiting: How many messages were sent to the waiting queue.
     """
 
     jobs: list[JobStarted] = field(default_factory=list)
@@ -84,9 +82,3 @@ class History:
     webhooks: list[Webhook] = field(default_factory=list)
     handled: list[Handled] = field(default_factory=list)
     delivered: dict[str, float] = field(default_factory=dict)
-    waiting: int = 0
-
-    def job_of(self, start: str, event_type: str) -> float:
-        """Return when a start's job of this type was accepted; infinite if it never was."""
-        accepted = (job.at for job in self.jobs if job.start == start and job.event_type == event_type)
-        return min(accepted, default=math.inf)

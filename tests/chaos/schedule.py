@@ -1,4 +1,4 @@
-"""The queue of planned deliveries."""
+"""The planned deliveries."""
 
 import heapq
 import threading
@@ -21,6 +21,10 @@ class Delivery:
         builder: The build system of its start event, or `SWEEP`.
         start: Id of the start event that it belongs to; `None` for a sweep.
         attempt: The number of Lambda's attempt, from 1.
+        message: Id of the message of the waiting queue that has the event; `None` if it comes from EventBridge.
+        hidden: Deliver the message even if it is hidden.
+        sleeps: Whether the message is hidden for so long that somebody should wake it.
+        is_regular: Whether it is one of the sweeps that come all the time; none of them is waited for or repeated.
     """
 
     due: float
@@ -28,44 +32,52 @@ class Delivery:
     event: Mapping[str, Any] = field(compare=False)
     builder: str = field(compare=False)
     start: str | None = field(compare=False)
-    attempt: int = field(compare=False)
+    attempt: int = field(compare=False, default=1)
+    message: str | None = field(compare=False, default=None)
+    hidden: bool = field(compare=False, default=False)
+    sleeps: bool = field(compare=False, default=False)
+    is_regular: bool = field(compare=False, default=False)
 
 
 class Schedule:
-    """The planned deliveries, and the number in progress."""
+    """The planned deliveries, and how many are planned or in progress."""
 
     def __init__(self) -> None:
         self._heap: list[Delivery] = []
-        self._under_way = 0
+        self._awaited = 0
         self._serial = 0
         self._is_closed = False
         self._changed = threading.Condition()
 
-    def add(self, due: float, event: Mapping[str, Any], builder: str, start: str | None, attempt: int = 1) -> None:
+    def add(self, due: float, event: Mapping[str, Any], builder: str, start: str | None, **others: Any) -> None:
+        """Plan a delivery; `others` are further attributes of `Delivery`."""
         with self._changed:
             self._serial += 1
-            heapq.heappush(self._heap, Delivery(due, self._serial, event, builder, start, attempt))
-            self._changed.notify_all()
+            delivery = Delivery(due, self._serial, event, builder, start, **others)
+            heapq.heappush(self._heap, delivery)
+            self._awaited += not (delivery.sleeps or delivery.is_regular)
+            self._changed.notify()
 
     def take(self) -> Delivery | None:
-        """Wait for the next delivery; `None` once the schedule is closed. Call `done` after each delivery."""
+        """Wait for the next delivery; `None` once the schedule is closed. Call `done` with it afterwards."""
         with self._changed:
             while not self._is_closed:
                 pause = self._heap[0].due - time.monotonic() if self._heap else None
                 if pause is not None and pause <= 0:
-                    self._under_way += 1
-                    return heapq.heappop(self._heap)
+                    delivery = heapq.heappop(self._heap)
+                    self._awaited += delivery.sleeps
+                    return delivery
                 self._changed.wait(pause)
             return None
 
-    def done(self) -> None:
+    def done(self, delivery: Delivery) -> None:
         with self._changed:
-            self._under_way -= 1
+            self._awaited -= not delivery.is_regular
 
     def is_idle(self) -> bool:
-        """Whether no delivery is planned or in progress."""
+        """Whether no delivery is planned or in progress, apart from messages that sleep and regular sweeps."""
         with self._changed:
-            return not self._heap and not self._under_way
+            return not self._awaited
 
     def close(self) -> None:
         """Wake all waiting threads; `take` returns `None` from now on."""

@@ -12,6 +12,7 @@ from tests.chaos.child import Child
 from tests.chaos.driver import MUCH_LATER
 from tests.chaos.faults import Fault, Faults
 from tests.chaos.lives import BUILDERS, PROVISIONING, start_event
+from tests.chaos.sqs import Message
 from tests.chaos.world import World
 
 # Long enough for a child on a busy machine; no test waits for the end of such a lock.
@@ -86,33 +87,31 @@ def test_a_failed_search_after_a_kill_leaves_one_run(world: World, event: dict[s
 
 
 def test_an_event_that_waits_is_started_from_the_queue(world: World, event: dict[str, Any]) -> None:
-    messages = _messages(world)
     world.faults.plan(Fault.FULL, on=START[_builder(event)])
 
     result = world.spawn(LOCK_SECONDS).deliver(event)
 
     assert _waits(result)
-    (message,) = messages
-    _delivered(world, {"Records": [message]})
+    (message,) = world.aws.waiting.messages()
+    _delivered(world, _received(world, message))
     _assert_redelivery_leaves_one_run(world, event)
 
 
 @pytest.mark.parametrize(("fault", "copies"), [(Fault.KILLED_BEFORE, 0), (Fault.KILLED_AFTER, 1)])
 def test_a_kill_at_the_hand_over_leaves_one_run(world: World, event: dict[str, Any], fault: Fault, copies: int) -> None:
-    messages = _messages(world)
     world.faults.plan(Fault.FULL, on=START[_builder(event)])
 
     _killed(world, event, fault, "SendMessage")
 
+    messages = world.aws.waiting.messages()
     assert len(messages) == copies
     _assert_redelivery_leaves_one_run(world, event)
-    for message in messages:
-        _delivered(world, {"Records": [message]})
+    for message in world.aws.waiting.messages():
+        _delivered(world, _received(world, message))
     assert len(list(world.runs(_builder(event)))) == 1
 
 
 def test_a_lost_answer_of_the_queue_leaves_one_run(world: World, event: dict[str, Any]) -> None:
-    messages = _messages(world)
     world.faults.plan(Fault.FULL, on=START[_builder(event)])
     world.faults.plan(Fault.ANSWER_LOST, on="SendMessage", times=SDK_TRIES)
 
@@ -121,8 +120,8 @@ def test_a_lost_answer_of_the_queue_leaves_one_run(world: World, event: dict[str
     assert result is not None
     assert result["error"] == "Unavailable"  # Lambda delivers the event again
     _assert_redelivery_leaves_one_run(world, event)
-    for message in messages:
-        _delivered(world, {"Records": [message]})
+    for message in world.aws.waiting.messages():
+        _delivered(world, _received(world, message))
     assert len(list(world.runs(_builder(event)))) == 1
 
 
@@ -193,11 +192,9 @@ def _waits(result: Mapping[str, Any] | None) -> bool:
     return bool(result["answer"]["consumers"][0]["outcomes"][-1]["status"] == "waiting")
 
 
-def _messages(world: World) -> list[Mapping[str, Any]]:
-    """Collect the messages of the waiting queue from now on."""
-    messages: list[Mapping[str, Any]] = []
-    world.on_waiting = messages.append
-    return messages
+def _received(world: World, message: Message) -> Mapping[str, Any]:
+    """Receive a message of the waiting queue, in the batch in which Lambda delivers it."""
+    return {"Records": [world.aws.waiting.receive(message.id, hidden=True)]}
 
 
 def _killed(world: World, event: Mapping[str, Any], fault: Fault, on: str) -> None:

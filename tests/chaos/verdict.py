@@ -2,13 +2,13 @@
 
 import json
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orchestrator.lifecycle.status import TenantStatus
 from orchestrator.stores.tiers import JOB_ATTRIBUTES
-from tests.chaos.aws_server import TIERS
+from tests.chaos.aws_server import LIMITS, TIERS
 from tests.chaos.builds import Run
 from tests.chaos.expressions import Item
 from tests.chaos.history import Effect, History, JobStarted, Published, Webhook
@@ -28,6 +28,12 @@ class Row:
     lost: int = 0
     duplicated: int = 0
     false: int = 0
+    crowded: int = 0
+    asleep: int = 0
+
+    @property
+    def is_good(self) -> bool:
+        return not (self.lost or self.duplicated or self.false or self.crowded or self.asleep)
 
 
 @dataclass
@@ -38,7 +44,7 @@ class Verdict:
         rows: The numbers, by builder.
         errors: How many deliveries failed, by error.
         counts: Other numbers.
-        findings: What was lost, duplicated or false, in words.
+        findings: What was wrong, in words.
         surprises: Requests that the emulations could not answer.
         seconds: How long it took.
     """
@@ -52,7 +58,7 @@ class Verdict:
 
     @property
     def is_good(self) -> bool:
-        return not self.surprises and all(row.lost == row.duplicated == row.false == 0 for row in self.rows.values())
+        return not self.surprises and all(row.is_good for row in self.rows.values())
 
     def table(self) -> str:
         columns = list(Row.__dataclass_fields__)
@@ -78,16 +84,20 @@ class Facts:
         runs: The runs on the builders.
         history: The effects of the deliveries.
         records: The tenants' records, by tenant id.
-        given_up: Ids of the start events whose last attempt failed.
+        room: Factor for the tiers' limits on jobs at the same time.
+        given_up: Ids of the start events with an event whose last attempt failed.
         followed: Ids of the start events with a run that is followed, so that its tenant is locked.
+        asleep: Ids of the start events with an event that still waits.
     """
 
     starts: Sequence[Start]
     runs: Sequence[Run]
     history: History
     records: Mapping[str, Item]
+    room: int
     given_up: set[str] = field(default_factory=set)
     followed: set[str] = field(default_factory=set)
+    asleep: set[str] = field(default_factory=set)
 
 
 class Judge:
@@ -97,6 +107,17 @@ class Judge:
         self._facts = facts
         self._history = facts.history
         self._by_id = {start.id: start for start in facts.starts}
+        self._of_tenant, self._of_start = defaultdict(list), defaultdict(list)
+        self._jobs: Mapping[str, list[JobStarted]] = defaultdict(list)
+        self._spans = defaultdict(list)
+        for start in facts.starts:
+            self._of_tenant[start.tenant].append(start)
+        for job in facts.history.jobs:
+            self._jobs[job.start].append(job)
+        for run in facts.runs:
+            self._of_start[run.start].append(run)
+            slot, _ = slot_of(self._by_id[run.start].tier, run.event_type)
+            self._spans[slot].append((self._accepted_at(run.start, run.event_type), run.ended_at))
         self._superseded_at = {start.id: self._when_superseded(start) for start in facts.starts}
 
     def findings(self, start: Start) -> Iterator[tuple[str, str]]:
@@ -107,6 +128,9 @@ class Judge:
         yield from (("duplicated", finding) for finding in self._side_by_side(start))
         yield from (("false", finding) for finding in self._false_webhooks(start))
         yield from (("false", finding) for finding in self._false_record(start))
+        yield from (("crowded", finding) for finding in self._crowded(start))
+        if start.id in self._facts.asleep:
+            yield "asleep", "its event still waits, and nothing wakes it"
 
     def in_flight(self) -> int:
         """Count effects that came after a later start's job, from deliveries that had begun before it."""
@@ -114,14 +138,18 @@ class Judge:
         return sum(effect.began <= self._superseded_at[effect.start] < effect.at for effect in effects)
 
     def _later(self, start: Start) -> list[Start]:
-        return [other for other in self._facts.starts if other.tenant == start.tenant and other.order > start.order]
+        return [other for other in self._of_tenant[start.tenant] if other.order > start.order]
+
+    def _accepted_at(self, start: str, event_type: str) -> float:
+        """Return when a start's job of this type was accepted; infinite if it never was."""
+        return min((job.at for job in self._jobs[start] if job.event_type == event_type), default=math.inf)
 
     def _when_superseded(self, start: Start) -> float:
         """Return when the first job of a later start was accepted; deliveries that begin later are superseded."""
-        return min((self._history.job_of(later.id, later.type) for later in self._later(start)), default=math.inf)
+        return min((self._accepted_at(later.id, later.type) for later in self._later(start)), default=math.inf)
 
     def _runs(self, start: Start, event_type: str) -> list[Run]:
-        return [run for run in self._facts.runs if (run.start, run.event_type) == (start.id, event_type)]
+        return [run for run in self._of_start[start.id] if run.event_type == event_type]
 
     def _deployments(self) -> list[Published]:
         return [event for event in self._history.published if event.event_type == DEPLOYMENT]
@@ -155,8 +183,6 @@ class Judge:
             if count > 1:
                 yield f"{count} runs for {event_type}"
         webhooks = [webhook for webhook in self._history.webhooks if webhook.start == start.id]
-        if len({webhook.succeeded for webhook in webhooks}) > 1:
-            yield "the control plane got a success and a failure"
         handled = [handled for handled in self._history.handled if handled.start == start.id]
         sent = min((one.ended for one in handled if one.has("SendCallback", "sent")), default=math.inf)
         if any(webhook.began > sent for webhook in webhooks):
@@ -181,26 +207,32 @@ class Judge:
 
     def _side_by_side(self, start: Start) -> Iterator[str]:
         """Find jobs of the tenant's other starts that were accepted while a run of this start was going on."""
-        others = {other.id for other in self._facts.starts if other.tenant == start.tenant} - {start.id}
+        others = [job for other in self._of_tenant[start.tenant] if other is not start for job in self._jobs[other.id]]
         for event_type in (start.type, DEPLOYMENT):
-            began = self._history.job_of(start.id, event_type)
+            began = self._accepted_at(start.id, event_type)
             for run in self._runs(start, event_type):
-                for job in self._history.jobs:
-                    if job.start in others and began < job.at < run.ended_at:
+                for job in others:
+                    if began < job.at < run.ended_at:
                         yield f"a job of another start began {run.ended_at - job.at:.2f} s before {event_type} ended"
+
+    def _crowded(self, start: Start) -> Iterator[str]:
+        """Find jobs of this start that were accepted while their slot was full of other runs."""
+        for job in self._jobs[start.id]:
+            slot, limit = slot_of(start.tier, job.event_type)
+            runs = sum(began <= job.at < ended for began, ended in self._spans[slot])
+            if runs > limit * self._facts.room > 0:
+                yield f"{runs} runs were going on in slot {slot} once a job for {job.event_type} had been started"
 
     def _false_webhooks(self, start: Start) -> Iterator[str]:
         main, deployment = (self._runs(start, event_type) for event_type in (start.type, DEPLOYMENT))
-        for webhook in self._accepted():
-            if webhook.start != start.id:
-                continue
+        for webhook in (webhook for webhook in self._history.webhooks if webhook.start == start.id):
             has_failed = any(run.has_failed(webhook.at) for run in (*main, *deployment))
             has_succeeded = all(
                 any(run.may_have_succeeded(webhook.at) for run in runs)
                 for runs in ((main, deployment) if _is_deployed_by_job(start) else (main,))
             )
             if not (has_succeeded if webhook.succeeded else has_failed):
-                yield f"the control plane accepted a {'success' if webhook.succeeded else 'failure'} that was not"
+                yield f"the control plane was told a {'success' if webhook.succeeded else 'failure'} that was not"
 
     def _false_record(self, start: Start) -> Iterator[str]:
         runs = self._runs(start, start.type)
@@ -227,6 +259,12 @@ class Judge:
         failed = {f"{prefix}ING_FAILED"}
         # Without a state change the failure may go unnoticed; with a deployment job, either end may be recorded last.
         return failed if run.has_state_change and not _is_deployed_by_job(start) else failed | reached
+
+
+def slot_of(tier: str, event_type: str) -> tuple[str, int]:
+    """Return the name of the slot of a tier's jobs for an event type, and how many runs it lets through."""
+    of_tier, by_type = LIMITS[tier]
+    return (f"{tier} {event_type}", by_type[event_type]) if event_type in by_type else (tier, of_tier)
 
 
 def _deployed(run: Run) -> set[str]:

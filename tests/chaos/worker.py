@@ -14,6 +14,7 @@ from typing import Any
 import urllib3.connection
 from botocore.retries.standard import ExponentialBackoff
 
+from orchestrator.intake import redelivery
 from orchestrator.local.lambda_context import LocalContext
 from orchestrator.timing import clock
 
@@ -36,6 +37,16 @@ _PAUSES = {
     ("orchestrator.ledger.record", "FIRST_CHECK"): 0.3,
     ("orchestrator.ledger.record", "LONGEST_PAUSE"): 0.3,
     ("orchestrator.endings.sweep", "_END_OF_DOUBT"): 2.0,
+    ("orchestrator.ledger.gate", "_REFUSAL"): 0.3,
+    ("orchestrator.ledger.waiting_line", "_INDEX_LAG"): 1.0,
+    ("orchestrator.ledger.waiting_line", "_LONG"): 1.0,
+}
+# For how long a failed message is hidden, as the same share; each lasts for at least a second.
+_HIDDEN = {
+    "FIRST_WAIT_SECONDS": 1.2,
+    "LONGEST_WAIT_SECONDS": 4.0,
+    "LONGEST_SLEEP_SECONDS": 200.0,
+    "_SOON_SECONDS": 0.3,
 }
 
 
@@ -96,6 +107,9 @@ def _hurry(timeout: float) -> None:
         _replace(module, name, share * timeout)
     for (module, name), share in _PAUSES.items():
         _replace(module, name, timedelta(seconds=share * timeout))
+    for name, share in _HIDDEN.items():
+        _replace("orchestrator.intake.redelivery", name, max(1, round(share * timeout)))
+    redelivery.wait_seconds.__defaults__ = (redelivery.LONGEST_WAIT_SECONDS,)
     # Callbacks carry no credentials; the user agent identifies the child.
     urllib3.connection._get_default_user_agent = lambda: os.environ["AWS_ACCESS_KEY_ID"]
     ExponentialBackoff.delay_amount = lambda self, context: 0.02  # type: ignore[method-assign]

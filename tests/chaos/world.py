@@ -26,7 +26,7 @@ from tests.chaos import aws_server, control_plane
 from tests.chaos.aws_server import AwsServer, failure
 from tests.chaos.child import Child
 from tests.chaos.control_plane import ControlPlane, Received
-from tests.chaos.faults import COUNTED, Fault, Faults, Hold
+from tests.chaos.faults import COUNTED, KILLING, Fault, Faults, Hold
 from tests.chaos.history import History, JobStarted, Published, Webhook
 from tests.chaos.lives import start_of
 
@@ -55,28 +55,34 @@ class World:
         faults: Decides the fault of each request.
         history: The effects of the requests.
         met: How many requests met a fault other than a kill, by the sender's `busy_with`.
+        kills: How many senders were killed, by the line of the request at which they were.
         webhook_address: The URL for status webhooks.
         surprises: Requests that the emulations could not answer; any of them invalidates the run.
         on_published: Called with each published event; set by the driver.
-        on_waiting: Called with each message of the waiting queue, as the record in which Lambda delivers it; set by the
-            driver.
         on_late: Called for a request that will take effect late, with the id of its start event and the time when the
             sender's invocation ends; set by the driver.
     """
 
-    def __init__(self, faults: Faults) -> None:
+    def __init__(self, faults: Faults, *, room: int = 0, scale: float = 1.0) -> None:
+        """Build the servers.
+
+        Args:
+            faults: Decides the fault of each request.
+            room: Factor for the tiers' limits on jobs at the same time; 0: no limits.
+            scale: Factor for the emulated durations, which are written for invocations of three seconds.
+        """
         self.faults = faults
         self.history = History()
-        self.aws = AwsServer(faults.strikes)
+        self.aws = AwsServer(faults.strikes, scale)
         self.control_plane = ControlPlane()
         self.codebuild = CodeBuildServer(PROJECTS, now=time.time())
         self.jenkins = JenkinsServer(users={"nobody": "can-log-in"}, now=time.time())
         for project in PROJECTS:
             self.jenkins.add_job(project, _PARAMETERS)
         self.met: Counter[str] = Counter()
+        self.kills: Counter[str] = Counter()
         self.surprises: list[str] = []
         self.on_published: Callable[[Mapping[str, Any]], None] = lambda event: None
-        self.on_waiting: Callable[[Mapping[str, Any]], None] = lambda record: None
         self.on_late: Callable[[str, float], None] = lambda start, end: None
         self._children: dict[str, Child] = {}
         self._numbers = itertools.count(1)
@@ -86,7 +92,7 @@ class World:
         self._timers: list[threading.Timer] = []
         host = f"http://{self._door.address}"
         self.webhook_address = f"{host}/webhook"
-        self.aws.add_tiers(host)
+        self.aws.add_tiers(host, room)
         self._backends = urllib3.PoolManager(maxsize=32, retries=False)
 
     def __enter__(self) -> Self:
@@ -141,9 +147,10 @@ class World:
         child = self._children[_caller(request)]
         began = child.began  # read now: the child may have its next delivery by the end of this method
         fault = self.faults.next(child.name, line(request))
-        if fault in COUNTED:
-            with self._lock:
-                self.met[child.busy_with] += 1
+        with self._lock:
+            self.met[child.busy_with] += fault in COUNTED
+            if fault in KILLING:
+                self.kills[line(request).partition(" ")[0]] += 1
         match fault:
             case Hold():
                 fault.wait()
@@ -179,7 +186,7 @@ class World:
             self._note_build(request, answer, began)
             return answer
         if service:
-            return self.aws.respond(request, child.name, partial(self._note_published, began), self._note_waiting)
+            return self.aws.respond(request, child.name, partial(self._note_published, began))
         if request.path in control_plane.PATHS:
             return self.control_plane.respond(request, partial(self._note_webhook, began))
         answer = self._forward(self.jenkins.url, request)
@@ -217,10 +224,6 @@ class World:
         self.history.published.append(Published(start=start, began=began, at=time.monotonic(), event_type=event_type))
         self.on_published(event)
 
-    def _note_waiting(self, record: Mapping[str, Any]) -> None:
-        self.history.waiting += 1
-        self.on_waiting(record)
-
     def _refusal(self, request: Request, fault: Fault) -> Answer:
         is_aws = "X-Amz-Target" in request.headers
         if fault is Fault.FULL:
@@ -248,6 +251,7 @@ class World:
         return {
             "PATH": os.environ.get("PATH", ""),
             "PYTHONPATH": os.pathsep.join(sys.path),
+            "SSL_CERT_FILE": os.devnull,  # nothing is encrypted here, and reading all certificates takes time
             "AWS_ACCESS_KEY_ID": name,
             "AWS_SECRET_ACCESS_KEY": "of-no-worth",
             "AWS_CONFIG_FILE": os.devnull,
@@ -261,7 +265,7 @@ class World:
             "TIER_DETAILS_TABLE": aws_server.TIERS_TABLE,
             "DEPROVISIONING_WEBHOOK_TYPE": str(DEPROVISIONING_WEBHOOK),
             "WAITING_QUEUE_URL": f"{url}/123456789012/{aws_server.WAITING_QUEUE}",
-            "FAILURE_QUEUE_URL": f"{url}/123456789012/failures",
+            "FAILURE_QUEUE_URL": f"{url}/123456789012/{aws_server.FAILURE_QUEUE}",
             "JENKINS_URL": url,
             "JENKINS_CREDENTIALS_SECRET": "jenkins",
         }
