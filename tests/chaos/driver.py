@@ -254,17 +254,17 @@ class Driver:
                 self.errors[result["error"]] += 1
         is_ok = result is not None and result["ok"]
         if result is not None and is_ok:
-            self._note_handled(delivery, result["answer"])
+            self._note_handled(delivery, child.began, result["answer"])
             if delivery.message is not None:
                 self._world.aws.waiting.delete(payload["Records"][0]["receiptHandle"])
         elif delivery.message is None and not delivery.is_regular:
             self._repeat(delivery)
         return result is not None
 
-    def _note_handled(self, delivery: Delivery, answer: Mapping[str, Any]) -> None:
+    def _note_handled(self, delivery: Delivery, began: float, answer: Mapping[str, Any]) -> None:
         consumers = (consumer for one in answer.get("events", [answer]) for consumer in one["consumers"])
         outcomes = tuple(outcome for consumer in consumers for outcome in consumer["outcomes"])
-        self._world.history.handled.append(Handled(delivery.start, time.monotonic(), outcomes))
+        self._world.history.handled.append(Handled(delivery.start, began, time.monotonic(), outcomes))
 
     def _repeat(self, delivery: Delivery) -> None:
         """Deliver a failed event again, as Lambda does; a message comes back by itself."""

@@ -52,11 +52,13 @@ class Handled:
 
     Attributes:
         start: Id of the start event that it belongs to; `None` for a sweep.
+        began: When it began, as in its effects.
         ended: When it ended.
         outcomes: The outcome of each action, from the function's answer.
     """
 
     start: str | None
+    began: float
     ended: float
     outcomes: tuple[Mapping[str, Any], ...]
 

@@ -11,7 +11,7 @@ from orchestrator.stores.tiers import JOB_ATTRIBUTES
 from tests.chaos.aws_server import LIMITS, TIERS
 from tests.chaos.builds import Run
 from tests.chaos.expressions import Item
-from tests.chaos.history import Effect, History, JobStarted, Published, Webhook
+from tests.chaos.history import Effect, Handled, History, JobStarted, Published, Webhook
 from tests.chaos.lives import DEPLOYMENT, DEPROVISIONING, Start
 
 _SHOWN = 20
@@ -110,6 +110,12 @@ class Judge:
         self._of_tenant, self._of_start = defaultdict(list), defaultdict(list)
         self._jobs: Mapping[str, list[JobStarted]] = defaultdict(list)
         self._spans = defaultdict(list)
+        self._webhooks: Mapping[str, list[Webhook]] = defaultdict(list)
+        self._handled: Mapping[str | None, list[Handled]] = defaultdict(list)
+        for webhook in facts.history.webhooks:
+            self._webhooks[webhook.start].append(webhook)
+        for handled in facts.history.handled:
+            self._handled[handled.start].append(handled)
         for start in facts.starts:
             self._of_tenant[start.tenant].append(start)
         for job in facts.history.jobs:
@@ -172,24 +178,34 @@ class Judge:
 
     def _is_answered_superseded(self, start: Start) -> bool:
         known = min((self._history.delivered.get(later.id, math.inf) for later in self._later(start)), default=math.inf)
-        return any(
-            handled.start == start.id and handled.ended >= known and handled.is_superseded()
-            for handled in self._history.handled
-        )
+        return any(handled.ended >= known and handled.is_superseded() for handled in self._handled[start.id])
 
     def _duplicated(self, start: Start) -> Iterator[str]:
         for event_type in (start.type, DEPLOYMENT):
             count = len(self._runs(start, event_type))
             if count > 1:
                 yield f"{count} runs for {event_type}"
-        webhooks = [webhook for webhook in self._history.webhooks if webhook.start == start.id]
-        handled = [handled for handled in self._history.handled if handled.start == start.id]
-        sent = min((one.ended for one in handled if one.has("SendCallback", "sent")), default=math.inf)
-        if any(webhook.began > sent for webhook in webhooks):
-            yield "a webhook was sent again after its delivery had ended well"
-        accepted = min((webhook.at for webhook in webhooks), default=math.inf)
-        if any(one.has("SendCallback", "refused") and one.ended > accepted for one in handled):
-            yield "a second webhook was sent as if it were the first"
+        yield from self._repeated_webhooks(start)
+
+    def _repeated_webhooks(self, start: Start) -> Iterator[str]:
+        """Find webhooks that said the same once more.
+
+        A failure after a success is none: the build reported the success itself, and then failed.
+        """
+        for succeeded in (True, False):
+            same = [one for one in self._webhooks[start.id] if one.succeeded is succeeded]
+            began = {webhook.began for webhook in same}
+            handled = [one for one in self._handled[start.id] if one.began in began]
+            sent = min((one.ended for one in handled if one.has("SendCallback", "sent")), default=math.inf)
+            if any(webhook.began > sent for webhook in same):
+                yield "a webhook was sent again after its delivery had ended well"
+            if any(
+                one.has("SendCallback", "refused") and any(webhook.at < one.began for webhook in same)
+                for one in handled
+            ):
+                yield "a second webhook was sent as if it were the first"
+            if not succeeded and any(one.succeeded and one.began > sent for one in self._webhooks[start.id]):
+                yield "a success was sent after a failure"
 
     def _overtaken(self, start: Start) -> Iterator[str]:
         superseded_at = self._superseded_at[start.id]
@@ -225,7 +241,7 @@ class Judge:
 
     def _false_webhooks(self, start: Start) -> Iterator[str]:
         main, deployment = (self._runs(start, event_type) for event_type in (start.type, DEPLOYMENT))
-        for webhook in (webhook for webhook in self._history.webhooks if webhook.start == start.id):
+        for webhook in self._webhooks[start.id]:
             has_failed = any(run.has_failed(webhook.at) for run in (*main, *deployment))
             has_succeeded = all(
                 any(run.may_have_succeeded(webhook.at) for run in runs)

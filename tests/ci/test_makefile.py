@@ -55,6 +55,7 @@ def test_bench_uses_lambdas_python_if_it_is_installed(tmp_path: Path, has_python
         for command in (
             "python -m tests.benchmarks.bytecode",
             f"python -m tests.benchmarks.cold_start --json build/cold-start.json{option}",
+            f"python -m tests.benchmarks.snapstart --json build/snapstart.json{option}",
             "python -m tests.benchmarks.warm --json build/warm.json",
             "python -m tests.benchmarks.end_to_end --json build/end-to-end.json",
             "python -m tests.benchmarks.reference --json build/reference.json",
@@ -63,7 +64,7 @@ def test_bench_uses_lambdas_python_if_it_is_installed(tmp_path: Path, has_python
             "--with matplotlib==3.10.7 python -m tests.benchmarks.plot build tests/benchmarks/bench.svg",
         )
     ]
-    assert done.stderr.splitlines()[:2] == ["compiling", "benchmark 1 of 5: cold_start"]
+    assert done.stderr.splitlines()[:2] == ["compiling", "benchmark 1 of 6: cold_start"]
 
 
 def test_variables_for_python_do_not_reach_what_bench_measures() -> None:
