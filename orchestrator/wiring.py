@@ -3,7 +3,8 @@
 import importlib
 import os
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from datetime import timedelta
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
@@ -106,7 +107,9 @@ def create_handler(
     )
     application = assemble(registry, ports)
     if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:
-        _prepare_first_event(settings, registry, dynamodb, codebuild)
+        has_table = settings.idempotency_table or settings.data_store_table or settings.tier_details_table
+        is_codebuild = settings.default_builder == "CODE_BUILD" and "CODE_BUILD" not in ports["builders"]
+        _prepare_first_event(registry, [dynamodb] * bool(has_table) + [codebuild] * is_codebuild)
     return application
 
 
@@ -225,20 +228,16 @@ def _queue(setting: str, url: str | None, ports: Ports) -> "Queue | None":
     return None if url is None else Queue(setting, url.rstrip("/"), ports["sqs"])
 
 
-def _prepare_first_event(settings: Settings, registry: Registry, dynamodb: Any, codebuild: Any) -> None:
+def _prepare_first_event(registry: Registry, clients: Iterable[Callable[[], object]]) -> None:
     """Build the clients that the first event most probably needs. Building a client sends no request.
 
     AWS recommends this: https://docs.aws.amazon.com/lambda/latest/dg/best-practices.html#function-code
 
     With provisioned concurrency and with SnapStart, a function starts before there is an event.
-
-    Raises:
-        ConfigurationError: A client's endpoint URL is malformed.
     """
-    if settings.idempotency_table or settings.data_store_table or settings.tier_details_table:
-        dynamodb()
-    if settings.default_builder == "CODE_BUILD":
-        codebuild()
+    for client in clients:
+        with suppress(ConfigurationError):  # each event that needs the client will fail with this error
+            client()
     for module in _IMPORTED_BY_REQUESTS:
         importlib.import_module(module)
     if os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"] == "snap-start":

@@ -31,8 +31,11 @@ class DeferredContainerProvider(ContainerProvider):
 
     def load(self) -> DeferredRefreshableCredentials:
         """Return credentials that are fetched when they are first read, and again before they expire."""
+        return DeferredRefreshableCredentials(self._fetch, self.METHOD)
+
+    def _fetch(self) -> Any:
         fetch = self._create_fetcher(os.environ[self.ENV_VAR_FULL])  # type: ignore[attr-defined]  # it is private
-        return DeferredRefreshableCredentials(fetch, self.METHOD)
+        return fetch()
 
 
 def _sleep_in_time(seconds: float) -> None:

@@ -28,9 +28,10 @@ MAX_ATTEMPTS = 15
 MUCH_LATER = 3600.0
 LAST_SWEEPS = 20
 TICK_SECONDS = 0.05
-# This share of the deliveries is killed at a random moment within so many seconds, unless it ends before.
+# This share of the deliveries is killed at a random moment within this share of an invocation's time limit, unless it
+# ends before.
 DOOMED = 0.05
-DOOM_SECONDS = 0.03
+DOOM = 0.03
 # This share is paused at a random moment within the same time, for up to this share of an invocation's time limit.
 PAUSED = 0.05
 LONGEST_PAUSE = 0.8
@@ -67,6 +68,7 @@ class Driver:
         self.errors: Counter[str] = Counter()
         self.pauses = 0
         self._given_up: set[str] = set()
+        self._asleep: set[str] = set()
         self._by_id = {start.id: start for start in self.starts}
         for start in self.starts:
             world.control_plane.expect(start.tenant, start.id)
@@ -81,11 +83,13 @@ class Driver:
             try:
                 self._first_deliveries()
                 self._settle(workers)
+                self._sweep_until_quiet(workers)
+                self._asleep = self.asleep()
                 self._world.advance(MUCH_LATER)
                 self._late_deliveries()
                 self._settle(workers)
                 self._world.faults.calm()
-                self._last_sweeps(workers)
+                self._sweep_until_quiet(workers)
             finally:
                 self._schedule.close()
         for worker in workers:
@@ -118,7 +122,7 @@ class Driver:
             event = {**start.event, **replay}
             self._schedule.add(begin + index / (8 * self._plan.pace), event, start.builder, start.id)
 
-    def _last_sweeps(self, workers: list[Future[None]]) -> None:
+    def _sweep_until_quiet(self, workers: list[Future[None]]) -> None:
         """Sweep when every lock has expired, and again until no run is followed and no event waits."""
         delay = 1.5 * self._plan.lock
         for _ in range(LAST_SWEEPS):
@@ -136,7 +140,8 @@ class Driver:
     def asleep(self) -> set[str]:
         """Return the ids of the starts with an event in the waiting queue that has neither a run nor been superseded.
 
-        (A copy of an event that was handled may stay in the queue until it becomes visible by itself.)
+        Those that were asleep before everything was delivered once more count, too. A copy of an event that was handled
+        does not count: it may stay in the queue until it becomes visible by itself.
         """
         done = {(run.start, run.event_type) for run in self.builds.runs}
         superseded = {one.start for one in self._world.history.handled if one.is_superseded()}
@@ -144,7 +149,7 @@ class Driver:
         missing = {
             self._start_of(event) for event in waiting if (self._start_of(event), event["detail-type"]) not in done
         }
-        return missing - superseded
+        return self._asleep | (missing - superseded)
 
     def followed(self) -> set[str]:
         """Return the ids of the starts with a run that is followed, so that their tenant is locked."""
@@ -238,8 +243,8 @@ class Driver:
     def _deliver(self, child: Child, delivery: Delivery, payload: Any) -> bool:
         """Make one delivery, see to it that it is repeated if it failed, and return whether the child is alive."""
         with self._lock:
-            doom = self._random.uniform(0, DOOM_SECONDS) if self._random.random() < DOOMED else math.inf
-            pause = self._random.uniform(0, DOOM_SECONDS) if self._random.random() < PAUSED else math.inf
+            doom = self._random.uniform(0, self._plan.lock * DOOM) if self._random.random() < DOOMED else math.inf
+            pause = self._random.uniform(0, self._plan.lock * DOOM) if self._random.random() < PAUSED else math.inf
             paused_for = self._plan.lock * self._random.uniform(0, LONGEST_PAUSE)
             if delivery.start == delivery.event.get("id"):
                 self._world.history.delivered.setdefault(delivery.event["id"], time.monotonic())
@@ -264,7 +269,9 @@ class Driver:
     def _note_handled(self, delivery: Delivery, began: float, answer: Mapping[str, Any]) -> None:
         consumers = (consumer for one in answer.get("events", [answer]) for consumer in one["consumers"])
         outcomes = tuple(outcome for consumer in consumers for outcome in consumer["outcomes"])
-        self._world.history.handled.append(Handled(delivery.start, began, time.monotonic(), outcomes))
+        self._world.history.handled.append(
+            Handled(start=delivery.start, began=began, ended=time.monotonic(), outcomes=outcomes)
+        )
 
     def _repeat(self, delivery: Delivery) -> None:
         """Deliver a failed event again, as Lambda does; a message comes back by itself."""
@@ -273,7 +280,7 @@ class Driver:
             if delivery.attempt < MAX_ATTEMPTS:
                 following = delivery.attempt + 1
                 self._schedule.add(due, delivery.event, delivery.builder, delivery.start, attempt=following)
-            elif delivery.start is not None and delivery.start == delivery.event.get("id", delivery.start):
+            elif delivery.start is not None:
                 self._given_up.add(delivery.start)
 
     def _payload(self, delivery: Delivery) -> Any:

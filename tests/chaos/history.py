@@ -46,7 +46,7 @@ class Webhook(Effect):
     is_accepted: bool
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Handled:
     """A delivery succeeded.
 

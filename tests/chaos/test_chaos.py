@@ -10,6 +10,7 @@ def test_nothing_is_lost_duplicated_or_false_and_no_slot_is_crowded_despite_faul
     print(verdict.table())
     assert not verdict.surprises
     assert verdict.counts["waiting"] > 0
+    assert verdict.counts["superseded"] > 0
     assert sum(row.kills for row in verdict.rows.values()) > 0
     for row in verdict.rows.values():
         assert row.events > 0

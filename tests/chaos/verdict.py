@@ -188,24 +188,36 @@ class Judge:
         yield from self._repeated_webhooks(start)
 
     def _repeated_webhooks(self, start: Start) -> Iterator[str]:
-        """Find webhooks that said the same once more.
+        """Find webhooks of one run that were sent again, although the first had arrived.
 
-        A failure after a success is none: the build reported the success itself, and then failed.
+        A webhook does not name its run. Where a deployment job follows, two runs may each lead to one webhook: a
+        success of the deployment, and then a failure of the provisioning that had reported a success itself.
         """
-        for succeeded in (True, False):
-            same = [one for one in self._webhooks[start.id] if one.succeeded is succeeded]
-            began = {webhook.began for webhook in same}
-            handled = [one for one in self._handled[start.id] if one.began in began]
-            sent = min((one.ended for one in handled if one.has("SendCallback", "sent")), default=math.inf)
+        webhooks = self._webhooks[start.id]
+        kinds: Sequence[Sequence[bool]] = ((True,), (False,)) if _is_deployed_by_job(start) else ((True, False),)
+        if len([run for run in self._of_start[start.id] if not run.succeeds]) > 1:
+            kinds = ((True,),)  # each of two failed runs leads to a failure
+        for kind in kinds:
+            same = [webhook for webhook in webhooks if webhook.succeeded in kind]
+            sent, refused = self._sent(start, same), self._refused(start, same)
             if any(webhook.began > sent for webhook in same):
                 yield "a webhook was sent again after its delivery had ended well"
-            if any(
-                one.has("SendCallback", "refused") and any(webhook.at < one.began for webhook in same)
-                for one in handled
-            ):
+            if any(webhook.at < refused for webhook in same):
                 yield "a second webhook was sent as if it were the first"
-            if not succeeded and any(one.succeeded and one.began > sent for one in self._webhooks[start.id]):
-                yield "a success was sent after a failure"
+        failed = self._sent(start, [webhook for webhook in webhooks if not webhook.succeeded])
+        if any(webhook.succeeded and webhook.began > failed for webhook in webhooks):
+            yield "a success was sent after a failure"
+
+    def _sent(self, start: Start, webhooks: Sequence[Webhook]) -> float:
+        """Return when the first delivery ended that is sure to have sent one of these; infinite if there is none."""
+        began = {webhook.began for webhook in webhooks}
+        handled = (one for one in self._handled[start.id] if one.began in began)
+        return min((one.ended for one in handled if one.has("SendCallback", "sent")), default=math.inf)
+
+    def _refused(self, start: Start, webhooks: Sequence[Webhook]) -> float:
+        """Return when the last of these arrived that the function took for the first and that was refused."""
+        began = {one.began for one in self._handled[start.id] if one.has("SendCallback", "refused")}
+        return max((webhook.at for webhook in webhooks if webhook.began in began), default=-math.inf)
 
     def _overtaken(self, start: Start) -> Iterator[str]:
         superseded_at = self._superseded_at[start.id]
