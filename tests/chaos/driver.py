@@ -12,6 +12,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator.ledger.waiting_line import AWAITED
 from orchestrator.local.codebuild import TOKEN_LIFETIME_SECONDS
 from tests.chaos.aws_server import IDEMPOTENCY_TABLE, TIERS
 from tests.chaos.builds import Builds
@@ -90,6 +91,8 @@ class Driver:
                 self._settle(workers)
                 self._world.faults.calm()
                 self._sweep_until_quiet(workers)
+                self._asleep = self.asleep()
+                self._empty_queue(workers)
             finally:
                 self._schedule.close()
         for worker in workers:
@@ -132,22 +135,39 @@ class Driver:
                 return
             delay = 0.5 * self._plan.lock
 
+    def _empty_queue(self, workers: list[Future[None]]) -> None:
+        """Let each message come back by itself, until all are handled."""
+        for _ in range(LAST_SWEEPS):
+            if not self._world.aws.waiting.messages():
+                return
+            self._world.aws.waiting.show_all()
+            self._settle(workers)
+            self._sweep_until_quiet(workers)
+
     def given_up(self) -> set[str]:
         """Return the ids of the starts with an event whose last attempt failed, or that is in the failure queue."""
         failed = (json.loads(body) for body in self._world.aws.failed)
         return self._given_up | {self._start_of(event) for event in failed}
 
     def asleep(self) -> set[str]:
-        """Return the ids of the starts with an event in the waiting queue that has neither a run nor been superseded.
+        """Return the ids of the starts with an event that somebody should have woken, but nobody has.
 
-        Those that were asleep before everything was delivered once more count, too. A copy of an event that was handled
-        does not count: it may stay in the queue until it becomes visible by itself.
+        Its message is registered for being woken, and its gate is marked, so that the sweep finds it. (A sender that is
+        killed before it has done both leaves a message that comes back only by itself.) Those that were asleep before
+        everything was delivered once more count, too; a copy of an event that was handled does not.
         """
         done = {(run.start, run.event_type) for run in self.builds.runs}
         superseded = {one.start for one in self._world.history.handled if one.is_superseded()}
-        waiting = [json.loads(message.body) for message in self._world.aws.waiting.messages()]
+        items = self._world.aws.dynamodb.tables[IDEMPOTENCY_TABLE]
+        registered = {
+            item["receipt"]["S"]
+            for item in [*items.values()]
+            if "receipt" in item and items.get(item["waitingFor"]["S"], {}).get("openJob") == {"S": AWAITED}
+        }
+        waiting = [one for one in self._world.aws.waiting.messages() if one.handle in registered]
+        events = [json.loads(message.body) for message in waiting]
         missing = {
-            self._start_of(event) for event in waiting if (self._start_of(event), event["detail-type"]) not in done
+            self._start_of(event) for event in events if (self._start_of(event), event["detail-type"]) not in done
         }
         return self._asleep | (missing - superseded)
 

@@ -113,6 +113,15 @@ class Queue:
             message.visible_at = time.monotonic() + seconds
         self.on_visible(message, message.visible_at)
 
+    def show_all(self) -> None:
+        """Let the time pass after which each hidden message becomes visible by itself."""
+        with self._lock:
+            messages = list(self._messages.values())
+            for message in messages:
+                message.visible_at = min(message.visible_at, time.monotonic())
+        for message in messages:
+            self.on_visible(message, message.visible_at)
+
     def delete(self, handle: str) -> None:
         """Delete the message with this handle, unless it was received again."""
         with self._lock:
