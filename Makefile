@@ -61,7 +61,7 @@ smoke: ## check a deployed stack, STACK=name, with your credentials; it reads, a
 	@$(RUN) python -m tests.smoke $(if $(PATIENCE),--patience $(PATIENCE)) \
 		$(or $(STACK),$(error STACK is not set: make smoke STACK=orchestrator))
 
-chaos: ## deliver thousands of events with duplicates, delays, kills and lost answers; 20 minutes
+chaos: ## deliver thousands of events with duplicates, delays, kills and lost answers; some 20 minutes
 	$(RUN) python -m tests.chaos --events 2000 --deliveries 5000 --workers 24 --pace 2.2 --lock 6 --room 8 \
 		--slow 0.02 --killing 0.01
 

@@ -170,7 +170,7 @@ class _FailuresLogged:
             count("FailedEvents")
 
 
-failures_logged = _FailuresLogged()
+failures_logged = _FailuresLogged()  # it has no state, so all blocks share it
 
 
 _LIBRARIES = ("aws_lambda_powertools", "boto3", "botocore", "urllib3")

@@ -3,7 +3,7 @@
 import importlib
 import os
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache, partial
@@ -107,9 +107,7 @@ def create_handler(
     )
     application = assemble(registry, ports)
     if "AWS_LAMBDA_INITIALIZATION_TYPE" in os.environ:
-        has_table = settings.idempotency_table or settings.data_store_table or settings.tier_details_table
-        is_codebuild = settings.default_builder == "CODE_BUILD" and "CODE_BUILD" not in ports["builders"]
-        _prepare_first_event(registry, [dynamodb] * bool(has_table) + [codebuild] * is_codebuild)
+        _prepare_first_event(registry, _first_clients(ports, dynamodb, codebuild))
     return application
 
 
@@ -228,8 +226,17 @@ def _queue(setting: str, url: str | None, ports: Ports) -> "Queue | None":
     return None if url is None else Queue(setting, url.rstrip("/"), ports["sqs"])
 
 
+def _first_clients(ports: Ports, dynamodb: Any, codebuild: Any) -> Iterator[Callable[[], object]]:
+    """Yield the functions that build the clients that the first event most probably needs."""
+    settings = ports["settings"]
+    if settings.idempotency_table or settings.data_store_table or settings.tier_details_table:
+        yield dynamodb
+    if settings.default_builder == "CODE_BUILD" and "CODE_BUILD" not in ports["builders"]:
+        yield codebuild
+
+
 def _prepare_first_event(registry: Registry, clients: Iterable[Callable[[], object]]) -> None:
-    """Build the clients that the first event most probably needs. Building a client sends no request.
+    """Build clients before the first event. Building a client sends no request.
 
     AWS recommends this: https://docs.aws.amazon.com/lambda/latest/dg/best-practices.html#function-code
 

@@ -78,7 +78,7 @@ class Driver:
         world.on_late = self._deliver_at_end
 
     def run(self) -> None:
-        """Deliver everything; the last sweeps run without faults."""
+        """Deliver everything; what comes after the last delivery runs without faults."""
         with ThreadPoolExecutor(self._plan.workers) as pool:
             workers = [pool.submit(self._work) for _ in range(self._plan.workers)]
             try:
@@ -277,8 +277,7 @@ class Driver:
             self.pauses += pause < doom and pause < math.inf
             if result is not None and not result["ok"]:
                 self.errors[result["error"]] += 1
-        is_ok = result is not None and result["ok"]
-        if result is not None and is_ok:
+        if result is not None and result["ok"]:
             self._note_handled(delivery, child.began, result["answer"])
             if delivery.message is not None:
                 self._world.aws.waiting.delete(payload["Records"][0]["receiptHandle"])

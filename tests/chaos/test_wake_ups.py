@@ -57,21 +57,10 @@ def test_a_kill_while_an_event_is_put_to_sleep_loses_nothing(world: World, fault
 
 
 @pytest.mark.parametrize("fault", KILLS)
-def test_a_kill_at_the_wake_up_costs_one_sweep(world: World, fault: Fault) -> None:
+@pytest.mark.parametrize("point", ["Query idempotency", "ChangeMessageVisibility"])
+def test_a_kill_at_the_wake_up_costs_one_sweep(world: World, fault: Fault, point: str) -> None:
     message = _asleep(world)
-    world.faults.plan(fault, on="ChangeMessageVisibility")
-    assert world.spawn(LOCK_SECONDS).deliver(_end_of_first_run(world)) is None
-
-    _deliver(world, SWEEP)
-
-    assert _is_visible(message)
-    _assert_started(world, message)
-
-
-@pytest.mark.parametrize("fault", KILLS)
-def test_a_lost_wake_up_of_an_event_is_made_up_for_by_the_sweep(world: World, fault: Fault) -> None:
-    message = _asleep(world)
-    world.faults.plan(fault, on="Query idempotency")
+    world.faults.plan(fault, on=point)
     assert world.spawn(LOCK_SECONDS).deliver(_end_of_first_run(world)) is None
 
     _deliver(world, SWEEP)
