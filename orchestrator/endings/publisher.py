@@ -26,6 +26,7 @@ from orchestrator.run import (
 )
 
 HAS_FAILED = "an earlier event said that this run failed"
+_HAS_SUCCEEDED = "an earlier event said that this run succeeded"
 
 NO_RECORDS = "IDEMPOTENCY_TABLE is not set, so there is no list of the jobs that were started"
 """The text, in logs and outcomes, that says why no run is followed if `IDEMPOTENCY_TABLE` is not set."""
@@ -107,8 +108,10 @@ class EndingPublisher:
             OrchestratorError: The consumer's function `EndingEvent.detail` failed.
         """
         job, reported = record.started_job, record.ending
-        if reported is not None and (ending.is_gone or reported is EndingStatus.FAILURE):
-            ending = replace(ending, succeeded=reported is EndingStatus.SUCCESS, reason=HAS_FAILED)
+        if reported is EndingStatus.FAILURE:
+            ending = replace(ending, succeeded=False, reason=HAS_FAILED)
+        elif reported is EndingStatus.SUCCESS and ending.is_gone:
+            ending = replace(ending, succeeded=True, reason=_HAS_SUCCEEDED)
         declared, ended = declaration_of(job, self._declarations), _ended(job, ending)
         if record.handled is _status(ending.succeeded):
             self._records.unfollow(job.run_id)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -122,6 +123,34 @@ def test_a_build_that_is_gone_is_reported_with_what_was_kept(
     (entry,) = published(aws)
     detail = json.loads(entry["Detail"])
     assert (entry["DetailType"], detail["order"], detail["disk"]) == ("Freezing failed", "o-1", {"id": None})
+
+
+def test_a_success_that_was_reported_before_the_build_was_deleted_has_its_reason(
+    codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    ending = replace(FROZEN, detail=lambda ended: {"succeeded": ended.succeeded, "reason": ended.reason})
+    registry = Registry()
+    registry.include(endings.registry)
+    registry.consumer("Freeze tenant", ending=ending)(freeze)
+    handler = create_handler(registry)
+    invoke(handler, request())
+    variables = {name: codebuild.variables(codebuild.builds[0])[name] for name in RUN}
+
+    @registry.consumer("Tenant frozen")
+    def fail(event: Event, context: Context) -> None:
+        raise RuntimeError("not now")
+
+    with pytest.raises(ConsumerFailed):
+        report = sample("tenant-provisioning-success", source=SOURCE, detail=variables)
+        invoke(handler, report | {"detail-type": "Tenant frozen"})
+    codebuild.builds.clear()
+    later(timedelta(days=2))
+    sweep(handler)
+
+    (entry,) = published(aws)
+    detail = json.loads(entry["Detail"])
+    assert entry["DetailType"] == "Tenant frozen"
+    assert (detail["succeeded"], detail["reason"]) == (True, "an earlier event said that this run succeeded")
 
 
 def test_a_job_that_cannot_be_started_is_reported_in_the_declared_form(
