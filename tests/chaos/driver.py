@@ -3,6 +3,7 @@
 import json
 import math
 import random
+import sys
 import threading
 import time
 import uuid
@@ -62,7 +63,7 @@ class Driver:
         self._random = random.Random(plan.seed)  # noqa: S311 (chance, no secret)
         self._schedule = Schedule()
         self._lock = threading.Lock()
-        self._swept = time.monotonic()
+        self._began = self._swept = time.monotonic()
         self.starts = starts(plan.events, list(TIERS), plan.pace, plan.scale, time.time(), self._random)
         self.builds = Builds(world, self._deliver_soon, plan.scale, plan.seed)
         self.rows = {name: Row() for name in (*BUILDERS, SWEEP)}
@@ -82,21 +83,30 @@ class Driver:
         with ThreadPoolExecutor(self._plan.workers) as pool:
             workers = [pool.submit(self._work) for _ in range(self._plan.workers)]
             try:
+                self._begin("all events, and duplicates")
                 self._first_deliveries()
                 self._settle(workers)
+                self._begin("sweeps")
                 self._sweep_until_quiet(workers)
                 self._asleep = self.asleep()
                 self._world.advance(MUCH_LATER)
+                self._begin("all events once more, much later")
                 self._late_deliveries()
                 self._settle(workers)
                 self._world.faults.calm()
+                self._begin("sweeps, without faults")
                 self._sweep_until_quiet(workers)
                 self._asleep = self.asleep()
+                self._begin("what is left in the queue")
                 self._empty_queue(workers)
+                self._begin("the verdict")
             finally:
                 self._schedule.close()
         for worker in workers:
             worker.result()
+
+    def _begin(self, phase: str) -> None:
+        print(f"{time.monotonic() - self._began:5.0f} s: {phase}", file=sys.stderr)
 
     def _first_deliveries(self) -> None:
         """Schedule every start, and duplicates at about the same moment and later."""
@@ -203,6 +213,7 @@ class Driver:
             is_doubled = message.receives > 0 and self._random.random() < _RECEIVED_TWICE
         planned = (event, self._by_id[start].builder, start)
         sleeps = due > time.monotonic() + ASLEEP * self._plan.lock
+        self._schedule.forget(message.id)  # it becomes visible at another moment
         self._schedule.add(due, *planned, message=message.id, sleeps=sleeps)
         if is_doubled:
             self._schedule.add(time.monotonic(), *planned, message=message.id, hidden=True)
@@ -279,8 +290,9 @@ class Driver:
                 self.errors[result["error"]] += 1
         if result is not None and result["ok"]:
             self._note_handled(delivery, child.began, result["answer"])
-            if delivery.message is not None:
-                self._world.aws.waiting.delete(payload["Records"][0]["receiptHandle"])
+            message = delivery.message
+            if message is not None and self._world.aws.waiting.delete(payload["Records"][0]["receiptHandle"]):
+                self._schedule.forget(message)
         elif delivery.message is None and not delivery.is_regular:
             self._repeat(delivery)
         return result is not None

@@ -58,6 +58,14 @@ class Schedule:
             self._awaited += not (delivery.sleeps or delivery.is_regular)
             self._changed.notify()
 
+    def forget(self, message: str) -> None:
+        """Drop the planned deliveries of a message, except those that SQS makes while the message is hidden."""
+        with self._changed:
+            dropped = [one for one in self._heap if one.message == message and not one.hidden]
+            self._heap = [one for one in self._heap if one.message != message or one.hidden]
+            heapq.heapify(self._heap)
+            self._awaited -= sum(not one.sleeps for one in dropped)
+
     def take(self) -> Delivery | None:
         """Wait for the next delivery; `None` once the schedule is closed. Call `done` with it afterwards."""
         with self._changed:

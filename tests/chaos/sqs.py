@@ -122,13 +122,14 @@ class Queue:
         for message in messages:
             self.on_visible(message, message.visible_at)
 
-    def delete(self, handle: str) -> None:
-        """Delete the message with this handle, unless it was received again."""
+    def delete(self, handle: str) -> bool:
+        """Delete the message with this handle, unless it was received again; return whether it was deleted."""
         with self._lock:
             for message in self._messages.values():
                 if message.handle == handle:
                     del self._messages[message.id]
-                    return
+                    return True
+        return False
 
     def _held(self, handle: str) -> Message:
         for message in self._messages.values():
