@@ -117,11 +117,14 @@ class JenkinsServer:
                 return refused.answer
 
     def _authenticate(self, request: Request) -> str:
-        header = request.headers.get("Authorization")
-        for name, token in self.users.items():
-            if header == f"Basic {base64.b64encode(f'{name}:{token}'.encode()).decode()}":
-                return name
-        raise _Refused(_error(401))
+        scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+        try:
+            name, _, token = base64.b64decode(encoded, validate=True).decode().partition(":")
+        except ValueError:
+            raise _Refused(_error(401)) from None
+        if scheme != "Basic" or self.users.get(name) != token:
+            raise _Refused(_error(401))
+        return name
 
     def _route(self, request: Request, user: str) -> Answer:
         if request.method == "POST" and self._crumb_required and not self._has_crumb(request):
