@@ -140,9 +140,9 @@ def test_a_success_that_was_reported_before_the_build_was_deleted_has_its_reason
     def fail(event: Event, context: Context) -> None:
         raise RuntimeError("not now")
 
+    report = sample("tenant-provisioning-success", source=SOURCE, detail=variables) | {"detail-type": "Tenant frozen"}
     with pytest.raises(ConsumerFailed):
-        report = sample("tenant-provisioning-success", source=SOURCE, detail=variables)
-        invoke(handler, report | {"detail-type": "Tenant frozen"})
+        invoke(handler, report)
     codebuild.builds.clear()
     later(timedelta(days=2))
     sweep(handler)
