@@ -58,20 +58,11 @@ class Clients:
             return client
 
     def _build(self, service: str, region: str | None) -> Any:
-        from botocore.config import Config
-
         from orchestrator.timing.http import limit_time
 
         if self._session is None:
             self._session = _session()
-        config = Config(
-            connect_timeout=CONNECT_TIMEOUT_SECONDS,
-            read_timeout=READ_TIMEOUT_SECONDS,
-            retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
-            tcp_keepalive=True,
-            parameter_validation=False,  # AWS checks each request itself, and answers what is wrong
-        )
-        client = self._session.client(service, region_name=region, config=config)  # type: ignore[call-overload]  # the service is a variable
+        client = self._session.client(service, region_name=region)  # type: ignore[call-overload]  # the service is a variable
         limit_time(client._endpoint.http_session)
         client.meta.events.register("before-send", _refuse_late_try)
         client.meta.events.register_first("needs-retry", _end_tries_in_time)
@@ -82,8 +73,22 @@ class Clients:
 def _session() -> "boto3.Session":
     import boto3
     import botocore.session
+    from botocore.config import Config
 
     core = botocore.session.Session()
+    app_id = core.get_config_variable("user_agent_appid") or "orchestrator"
+    core.set_default_client_config(
+        Config(
+            connect_timeout=CONNECT_TIMEOUT_SECONDS,
+            read_timeout=READ_TIMEOUT_SECONDS,
+            retries={"mode": "standard", "total_max_attempts": MAX_ATTEMPTS},
+            tcp_keepalive=True,
+            parameter_validation=False,  # AWS checks each request itself, and answers what is wrong
+            # Without this, the SDK composes the header twice for each request, which takes a tenth of the request's
+            # processor time. `AWS_SDK_UA_APP_ID` is the SDK's own variable.
+            user_agent=f"Boto3/{boto3.__version__} app/{app_id}",
+        )
+    )
     if "AWS_CONTAINER_CREDENTIALS_FULL_URI" in os.environ:  # Lambda sets this with SnapStart
         from orchestrator.aws.container_credentials import DeferredContainerProvider
 
