@@ -1,4 +1,4 @@
-"""Turns tenant lifecycle events on EventBridge into jobs of build systems, as one AWS Lambda function."""
+"""Starts jobs in build systems when tenant lifecycle events arrive from EventBridge, in one AWS Lambda function."""
 
 from orchestrator.action import (
     Action,

@@ -1,4 +1,9 @@
-"""Defines the actions that consumers return, and the outcomes of performing them."""
+"""Defines the actions that consumers return, and the outcomes of performing them.
+
+The ledger stores which actions were performed, so that an event that is delivered again does not repeat them. It is the
+DynamoDB table that `IDEMPOTENCY_TABLE` names. Without this setting, each Lambda environment keeps its own ledger in
+memory.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,22 +21,25 @@ class StartJob:
     Attributes:
         name: The job's name: a CodeBuild project's name or ARN, a Jenkins job's full name such as
             `tenants/scale-down`, or a state machine's ARN.
-        builder: Name of the builder, for example `CODE_BUILD`. If it is `None`, the setting `DEFAULT_BUILDER` names the
-            builder.
-        variables: The job's variables whose names or values come from an event. A name that could change how the build
-            runs, such as `PATH`, is refused (see `orchestrator.builders.refused_names`). Values may be secret and are
-            not in `repr`.
+        builder: Name of the builder, which starts jobs in one build system, for example `CODE_BUILD`. If it is `None`,
+            the setting `DEFAULT_BUILDER` names the builder.
+        variables: The job's variables whose names or values come from an event. If a name could change how the build
+            runs, as `PATH` could, the job is not started (see `orchestrator.builders.refused_names`). Values may be
+            secret and are not in `repr`.
         trusted_variables: The job's variables from a trusted source, such as the tier details. They may have any
             well-formed name. If a variable is in `variables`, too, the value in `variables` is used.
         tenant_id: The tenant that the job is for. If this is `None`, the job is for the tenant that the event's detail
             names, if any.
         follow: Whether this function checks the run until it ends, and then publishes an event about the ending. By
             default, the published event has the type of the consumer's event, with the suffix `_SUCCESS` or `_FAILURE`;
-            a consumer may declare another type (see `EndingEvent`). If one event starts two jobs, set `follow` to
-            `False` for the second job, so that only the ending of the first job is published.
-        slot: Name of a limit on concurrent runs. All runs with the same `slot` count towards the limit, whichever
-            consumers start them. It requires `follow`.
-        slots: The limit: how many runs with this `slot` may go on at the same time. At the limit, the event waits.
+            a consumer may declare another type (see `EndingEvent`). Runs can be checked only if `IDEMPOTENCY_TABLE` is
+            set and the builder has a method `endings`. If `follow` is `False`, the run is not checked, and events in
+            which the job itself reports its ending are ignored. If one event starts two jobs, set `follow` to `False`
+            for the second job, so that only the ending of the first job is published.
+        slot: Name of a limit on concurrent runs; `None` for no limit. All runs with the same `slot` count towards the
+            limit, whichever consumers start them. A slot requires `slots`, `follow` and `IDEMPOTENCY_TABLE`.
+        slots: How many runs with this `slot` may go on at the same time. While there are so many, no further job with
+            this `slot` is started, and its event waits.
     """
 
     name: str
@@ -46,7 +54,7 @@ class StartJob:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SaveTenant:
-    """Begin an operation for the tenant, and replace the tenant record.
+    """Begin an operation for the tenant, and create or replace the tenant record.
 
     An operation is an event and all that follows from it, such as a provisioning and the deployment after it.
 
@@ -67,15 +75,15 @@ class UpdateTenant:
     """Change attributes of the tenant record.
 
     If a later event has begun an operation for the tenant (see `SaveTenant`), nothing is changed, and the consumer's
-    remaining actions are not performed.
+    remaining actions are not performed. There is one exception, the second case below.
 
     A plain change is an `UpdateTenant` that neither begins an operation (`starts`) nor sets a status (`status`). In two
     cases, a plain change is skipped, but the consumer's remaining actions are performed:
 
-    - A later event has made a plain change to the record. Changes of only the attribute `waitingFor` are exempt from
-      this rule.
-    - A later event has begun an operation, and it is not known which operation the action's event belongs to
-      (`Event.start` is `None`).
+    - A later event has made a plain change to the record. For this rule, a change of only the attribute `waitingFor` is
+      not a plain change.
+    - A later event has begun an operation for the tenant, and it is not known which operation the action's event
+      belongs to (`Event.start` is `None`).
 
     Attributes:
         tenant_id: The tenant's id, which is the tenant record's key.
@@ -83,9 +91,10 @@ class UpdateTenant:
             in `repr`.
         create: Whether to create the tenant record if it is missing. If this is false, `UnknownTenant` is raised for a
             missing tenant record.
-        starts: Whether this action begins an operation for the tenant, as `SaveTenant` does.
-        status: The status that `changes` sets, if any. The ledger has no record of such an action, because setting a
-            status is safe to repeat.
+        starts: Whether this action begins an operation for the tenant, as `SaveTenant` does. If an earlier delivery of
+            this event has begun the operation, only the consumer's remaining actions are performed.
+        status: The status that `changes` sets; `None` if it sets none. If the event is delivered again, the status is
+            set again, which does no harm.
         ahead: Statuses that normally follow `status`. If the tenant already has one of these statuses, nothing is
             changed, but the consumer's remaining actions are performed.
         final: Statuses that must not be replaced. If the tenant already has one of these statuses, nothing is changed,
@@ -109,10 +118,10 @@ class PublishEvent:
         type: The event's type: EventBridge's `detail-type`.
         detail: The event's detail. It may be secret and is not in `repr`.
         source: The event's source. A retry may publish the event twice, and this function may receive both copies. The
-            function recognizes the second copy only if the source is `orchestrator`, if it begins with
+            function recognizes the second copy as a repeat only if the source is `orchestrator`, if it begins with
             `saas.tenant.provisioning.`, or if a consumer's `EndingEvent` declares this source and the event's type.
-        failure: The error of a consumer, if the event reports that the consumer failed. The ledger stores the error in
-            the action's record, so that a redelivery fails with the same error.
+        failure: The error of a consumer, if the event reports that the consumer failed. The ledger stores the error, so
+            that the consumer fails with the same error when its event is delivered again.
         once_per: A key that identifies the action, such as `deployment after run 1`. Per tenant, only one action with
             this key is performed, whichever events and consumers lead to it. With `None`, the action is performed once
             for the consumer's event, even if the event is delivered again.
@@ -140,14 +149,15 @@ class SendCallback:
             tier names. Never put a host from an event here, because the event's sender could then choose any host.
         may_be_settled: Whether the answer 401 leads to the outcome `REFUSED` instead of a failure. Set this for a
             status webhook. The control plane answers 401 to a status webhook if the signature is wrong, but also if the
-            tenant is no longer being provisioned.
+            tenant is no longer being provisioned. If an earlier attempt to send the callback may have been accepted,
+            the answer 401 leads to the outcome `ALREADY_SENT`, whatever this attribute says.
         tenant_id: The tenant that the callback is about. If the callback is refused, or is not sent because of
             `missing`, the reason is stored in this tenant's record. If this is `None`, the reason is not stored.
         missing: What the callback lacks, for example `no secret`. If this is set, the callback is not sent.
         once_per: A key that identifies the callback, such as `status webhook of run 1`; see `PublishEvent.once_per`.
         keeps: Names of members of the answer's JSON object that later callbacks of the same consumer need (see
-            `FromAnswer`). The ledger stores the values of these members unencrypted, in the action's record. If the
-            answer lacks one of these members, the callback fails. With `keeps`, the answer 401 is always a failure:
+            `FromAnswer`). The ledger stores the values of these members in plain text. If the answer lacks one of these
+            members, the callback fails, and a retry sends it again. With `keeps`, the answer 401 is always a failure:
             `may_be_settled` has no effect.
     """
 
@@ -171,7 +181,7 @@ class FromAnswer:
 
     Attributes:
         member: Name of a member of the answer's JSON object. The `keeps` of an earlier `SendCallback` must contain this
-            name. If several callbacks keep a member with this name, the value from the latest of them is used.
+            name. If several earlier callbacks keep a member with this name, the last one's value is used.
     """
 
     member: str
@@ -189,7 +199,7 @@ def begins(action: object) -> TypeGuard[SaveTenant | UpdateTenant]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishEnding:
-    """Publish how a run ended. Only built-in consumers return this action.
+    """Publish an event about how a run ended. Only built-in consumers return this action.
 
     The build system is asked first. If the run has not ended there, nothing is published, and the event is retried.
 
@@ -216,9 +226,10 @@ class PublishEnding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRuns:
-    """Check the started runs whose endings are not known yet, and publish the endings that the check finds.
+    """Ask the build systems which started runs have ended, and publish the endings that no event has reported.
 
-    Runs of jobs with `follow=False` are not checked. Only built-in consumers return this action.
+    Runs of jobs with `follow=False` are not checked. This action also makes SQS deliver waiting events whose jobs may
+    be started by now. Only built-in consumers return this action.
     """
 
 
@@ -227,7 +238,10 @@ Following: TypeAlias = PublishEnding | SweepRuns
 
 
 class OutcomeStatus(StrEnum):
-    """The result of an action. `ALREADY_…` means that an earlier delivery of the event performed the action."""
+    """The result of an action.
+
+    `ALREADY_…` means that the action was performed before, in most cases by an earlier delivery of the event.
+    """
 
     STARTED = "started"
     SAVED = "saved"
@@ -253,26 +267,27 @@ class OutcomeStatus(StrEnum):
 
 
 class Outcome(TypedDict, total=False):
-    """The result of performing an action; the handler returns it as JSON.
+    """The result of performing an action. The handler returns it as JSON, without `answer`.
 
     Attributes:
         action: Name of the action's class, for example `StartJob`.
-        status: What happened to the action.
+        status: What happened.
         builder: The name of the job's builder.
-        name: The job's name, the tenant's id, the event's type, or the host that the callback was sent to. For a
-            callback with `SendCallback.missing`, it is the tenant's id.
+        name: Depending on the action, the job's name, the tenant's id, the event's type, or the host that the callback
+            was sent to. For a callback with `SendCallback.missing`, it is the tenant's id.
         id: The run's id in the build system, or the published event's id.
         runId: The run's id in the ledger, and the value of the job's variable `ORCHESTRATOR_RUN_ID`.
         link: Address of a web page about the run.
-        buildNumber: Number of the Jenkins build. It is missing if the run is still waiting in Jenkins' queue.
+        buildNumber: Number of the Jenkins build. It is missing if the run is still waiting in Jenkins' queue, or if its
+            build was not looked up (see `Settings.jenkins_build_lookup`).
         buildLink: Address of the Jenkins build's web page.
         checked: Number of runs that a sweep checked.
         published: Number of endings that a sweep published.
-        reason: Why an action was skipped, superseded, ignored or refused; or what the event waits for. For a published
+        reason: Explains the status, for example why an action was skipped, or what the event waits for. For a published
             event that reports a consumer's failure, the text of the consumer's error.
         error: Class name of the consumer's error, if the published event reports a consumer's failure.
-        answer: The values of the members of the callback's answer that `SendCallback.keeps` names. They may be personal
-            data, so they are stored in the ledger only, neither logged nor returned by the handler.
+        answer: The members of the callback's answer that `SendCallback.keeps` names, with their values. They may be
+            personal data, so only the ledger stores them: they are neither logged nor returned by the handler.
     """
 
     action: str
@@ -292,6 +307,6 @@ class Outcome(TypedDict, total=False):
 
 
 def repeated(outcome: Outcome) -> Outcome:
-    """Change an outcome's status to say that an earlier delivery performed the action, such as `already started`."""
+    """Return the outcome for a repeat of the action: its status is, for example, `already started`, not `started`."""
     status = outcome["status"]
     return outcome if status.startswith("already ") else {**outcome, "status": OutcomeStatus(f"already {status}")}

@@ -1,4 +1,4 @@
-"""The Lambda handler: parses an event, dispatches it to its consumers, logs the results, and raises failures."""
+"""The Lambda handler: parses an event, runs its consumers, logs the results, and raises the consumers' failures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -45,13 +45,13 @@ class Ports(TypedDict):
         settings: The function's settings.
         tiers: The source of tier details.
         tenants: The store of tenant records.
-        records: The ledger's store.
-        line: Makes SQS deliver waiting events again; `None` if the ledger has no table.
+        records: The ledger's store. The ledger records which actions were performed.
+        line: Makes SQS deliver waiting events once their jobs may be started; `None` if the ledger has no table.
         built_in: Functions that create the built-in builders, by the builder's name.
         builders: The registered builders, by name.
-        events: Returns the client for the bus.
-        sqs: Returns the client for the queues.
-        callbacks: Returns the sender of callbacks.
+        events: Returns the EventBridge client.
+        sqs: Returns the SQS client.
+        callbacks: Returns the object that sends callbacks to the control plane.
     """
 
     settings: Settings
@@ -71,7 +71,7 @@ class Application:
 
     Attributes:
         registry: The registry of the consumers. Further consumers can be registered at any time.
-        ports: The settings, stores and clients that the application was built with. Changing them later has no effect.
+        ports: The settings, stores and clients that the application was built with. Do not change them.
         dispatcher: Runs the consumers.
     """
 
@@ -114,8 +114,9 @@ class Application:
             For a batch, `batchItemFailures`, which names the messages that SQS must deliver again.
 
         Raises:
-            OrchestratorError: The EventBridge event is invalid, the ledger could not be read or written, or one
-                consumer failed. The event's other consumers still run, and the array's other events are still handled.
+            OrchestratorError: The EventBridge event or the form of the batch is invalid, the ledger could not be read
+                or written, or one consumer failed. The event's other consumers still run, and the array's other events
+                are still handled.
             ExceptionGroup: Several consumers of the EventBridge event failed, or several events of the array. The
                 failures of a batch's messages are not raised: `batchItemFailures` reports them.
         """
@@ -129,8 +130,8 @@ class Application:
     def _handle_all(self, lambda_context: Any, parse: "Parse", payload: Any) -> dict[str, Any]:
         """Handle the event in a payload or, one after the other, the events of an array.
 
-        A failure is raised only after all events of the array were tried. The sender then sends the whole array again.
-        Because of the ledger, an event that was handled does not start its jobs again.
+        A failure is raised only after all events of the array were tried. The whole array is then delivered again. The
+        events that were handled do not start their jobs again, because the ledger has records of these jobs.
         """
         members = envelopes.members(payload)
         if members is None:
@@ -170,11 +171,12 @@ class Application:
         """Check an event, run its consumers, and let the event wait if a job cannot be started yet.
 
         Returns:
-            The event that `Admission.admit` returned, and the results of its consumers. Their failures are not raised.
+            The event, with the values that `Admission.admit` took from the ledger, and the results of its consumers.
+            The consumers' failures are not raised.
 
         Raises:
-            UnknownRun: `Admission.admit` raised this error: the event must be ignored.
-            OrchestratorError: `Admission.admit` failed.
+            UnknownRun: The event is about a run, and must be ignored (see `UnknownRun`).
+            OrchestratorError: The event could not be checked, or is invalid (see `Admission.admit`).
         """
         with telemetry.failures_logged:
             event = self._admission.admit(received)
@@ -190,8 +192,8 @@ class Application:
     def _dispatch(self, event: Event[Mapping[str, Any]], context: Context) -> Sequence[ConsumerResult]:
         """Dispatch the event to the consumers of its type.
 
-        If an event from a queue names consumers, only these consumers get the event. The result of a named consumer
-        that is not registered any more is an error.
+        An event that has waited in the waiting queue names the consumers whose jobs could not be started. Only these
+        consumers get the event. The result of a named consumer that is not registered any more is an error.
         """
         consumers = self.registry.consumers_of(event.type)
         names = event.delivery.consumers if event.delivery is not None else ()
@@ -202,7 +204,7 @@ class Application:
         return [*results, *(_gone(event, name) for name in names if name not in registered)]
 
     def _log_not_taken(self, event: Event[Mapping[str, Any]]) -> None:
-        """Log and count an event that no consumer takes, with the reason."""
+        """Log a warning that no consumer takes the event, with the reason, and count the event in the metrics."""
         # All of the type's consumers have been asked, so their conditions were false.
         names = [consumer.name for consumer in self.registry.consumers_of(event.type)]
         telemetry.logger.warning(
@@ -220,7 +222,10 @@ class Application:
 
         An event that did not come from a queue is sent to the waiting queue, unless it may not wait (see `_may_wait`).
         An event that came from a queue waits in that queue if the Lambda function schedules the retries of the
-        queue's messages.
+        queue's messages. In all other cases, the event does not wait, and the errors in its results stay.
+
+        What the event waits for is stored in the tenant record. If an event that had waited has started a job, SQS is
+        made to deliver another event that waits for the same build system.
 
         Args:
             received: The event as it was received. This event is sent to the waiting queue.
@@ -262,7 +267,12 @@ class Application:
 
 
 def _why_not(event: Event[Any], declined: Sequence[str]) -> str:
-    """Say why no consumer takes an event. `declined` has the names of the consumers whose conditions are false."""
+    """Describe why no consumer takes an event.
+
+    Args:
+        event: The event.
+        declined: Names of the consumers of the event's type. All their conditions are false.
+    """
     match declined:
         case []:
             return f"its type {shown(event.type)} has no consumer"
@@ -347,9 +357,9 @@ def _raise_failures(event: Event[Mapping[str, Any]], results: Sequence[ConsumerR
 
 
 def _raise_together(failure: str, errors: Sequence[Exception]) -> None:
-    """Raise a single error as it is, and several errors as a group whose message begins with `failure`.
+    """Raise a single error as it is, and several errors as a group; do nothing if there are no errors.
 
-    The message has the texts of the first ten errors.
+    The group's message begins with `failure`, and then describes the first ten errors.
     """
     if len(errors) == 1:
         raise errors[0]
@@ -360,7 +370,10 @@ def _raise_together(failure: str, errors: Sequence[Exception]) -> None:
 
 
 def _text(error: Exception) -> str:
-    """Describe an error for the log. Of another package's error, only the class is named: its text may hold secrets."""
+    """Describe an error for a message that is logged.
+
+    For an error of another package, return only the name of its class, because its text may hold secrets.
+    """
     name = type(error).__name__
     if isinstance(error, ExceptionGroup):
         return str(error.message)

@@ -1,4 +1,7 @@
-"""Defines consumers and the context that they receive. A consumer's signature is checked when it is registered."""
+"""Defines consumers and the context that they receive, and checks a consumer's signature when it is registered.
+
+A consumer is a function that receives an event, and returns the actions to perform.
+"""
 
 import inspect
 import typing
@@ -59,14 +62,15 @@ class Consumer:
     """A registered consumer.
 
     Attributes:
-        name: The name, which is unique in a registry. It is part of the identity by which the ledger recognizes a
-            repeated action of this consumer.
+        name: The name, which is unique in a registry. It is part of the identity of the consumer's actions. By this
+            identity, the ledger, which records performed actions, recognizes a repeated action.
         types: The event types that the consumer handles.
         function: The registered callable.
-        when: A condition on the event. `None` accepts every event whose type is in `types`.
+        when: A condition: takes the event, and returns whether the consumer handles it. With `None`, the consumer
+            handles every event whose type is in `types`.
         model: The model in the function's annotation `Event[SomeModel]`, or another type that pydantic can validate. If
             this is `None`, the function receives the detail as a mapping.
-        validate: Converts a detail to `model`, and validates it.
+        validate: Validates a detail, and converts it to `model`. It is `None` if `model` is `None`.
         takes_context: Whether the function has a second parameter.
         ending: The event that reports how a job of the consumer ended, or that the job could not be started. With
             `None`, the ending is reported in the default form, and a job that could not be started is not reported.
@@ -86,7 +90,7 @@ class Consumer:
 
     @property
     def ending_types(self) -> tuple[str, ...]:
-        """The types of the events that `ending` declares; empty if `ending` is `None`."""
+        """For each of `types`, the two event types that `ending` declares; empty if `ending` is `None`."""
         if self.ending is None:
             return ()
         return tuple(ending for event_type in self.types for ending in self.ending.types(event_type))
@@ -94,7 +98,7 @@ class Consumer:
     def declared(self, event: Event[Mapping[str, Any]]) -> DeclaredEnding | None:
         """Build the `DeclaredEnding` that the ledger stores with a job that `event` starts.
 
-        It is `None` if `ending` is `None` or has the default form.
+        Return `None` if `ending` is `None` or equals `EndingEvent()`, which is the default form.
         """
         return None if self.ending is None else self.ending.declared(self.name, event.detail)
 
@@ -109,6 +113,7 @@ class Consumer:
 
         Raises:
             InvalidEvent: The detail does not fit the annotated model.
+            Exception: The condition raised it.
         """
         typed: Event[Any] = event
         if self.validate is not None:
@@ -242,7 +247,7 @@ def _refuse_other_returns(function: ConsumerFunction, who: str) -> None:
 def _is_decision(annotation: Any) -> bool:
     """Whether a consumer may have this return annotation.
 
-    An annotation that is not a class, such as a type variable, is accepted.
+    A union is accepted if all its members are. Anything else that is not a class, such as a type variable, is accepted.
     """
     annotation = _unwrapped(annotation)
     origin, members = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
@@ -277,7 +282,11 @@ def _unwrapped(annotation: Any) -> Any:
 
 
 def _model(function: ConsumerFunction, parameter: inspect.Parameter, who: str) -> Any:
-    """Return the model in the annotation `Event[SomeModel]`; `None` if the function takes the detail as a mapping."""
+    """Return the model in the annotation `Event[SomeModel]`; `None` if the function takes the detail as a mapping.
+
+    Raises:
+        ConfigurationError: The annotation cannot be resolved, or is neither `Event` nor `Event[SomeModel]`.
+    """
     annotation = parameter.annotation
     if annotation is parameter.empty:
         return None

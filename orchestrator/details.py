@@ -132,7 +132,10 @@ class BuilderConfig(_Model):
 
 
 def unwrapped(detail: Any) -> Any:
-    """Return the member `data` of a detail that is wrapped as `{type, data}`. Return any other detail unchanged."""
+    """Return the member `data` of a detail that is wrapped as `{type, data}`. Return any other detail unchanged.
+
+    A detail counts as wrapped if it has no `tenant`, and its `data` is a mapping.
+    """
     if isinstance(detail, Mapping) and "tenant" not in detail and isinstance(detail.get("data"), Mapping):
         return detail["data"]
     return detail
@@ -288,9 +291,10 @@ _Flag: TypeAlias = Annotated[str | None, BeforeValidator(_flag), WithJsonSchema(
 
 
 class BuildDetail(_Model):
-    """The detail of an event from a build: the build's whole process environment, a flat mapping of names to texts.
+    """The detail of TENANT_DEPLOYMENT and of the `…_SUCCESS` and `…_FAILURE` events: a run's variables, by name.
 
-    Use only the fields that this model declares, and treat all other variables of the environment as secret.
+    If the run itself sends the event, these are all environment variables of its process. Use only the fields that this
+    model declares, and treat all other variables as secret.
     """
 
     tenant: _SentTenant
@@ -332,7 +336,7 @@ class BuildDetail(_Model):
 
     @property
     def build(self) -> str | None:
-        """The id of a CodeBuild build, or the URL of another build or execution; `None` if the detail has neither."""
+        """The id of a CodeBuild build, or the URL of a Jenkins build or of an execution; `None` if neither is known."""
         return self.build_id or self.build_url
 
 
@@ -374,7 +378,7 @@ def given_variables(detail: Mapping[str, Any]) -> Mapping[str, Any]:
 def find_tier(detail: Mapping[str, Any]) -> str | None:
     """Read the name of the plan's tier from any event's detail.
 
-    The name is `planConfig.tier`. If the detail has no `planConfig`, the name is `subscription.plan.tier`. The detail
+    The name is `planConfig.tier`. If `planConfig` is missing or null, the name is `subscription.plan.tier`. The detail
     may be wrapped as `{type, data}`.
 
     Returns:

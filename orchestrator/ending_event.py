@@ -1,4 +1,4 @@
-"""Defines how a consumer declares the event that reports the ending of its job: its type, source and detail."""
+"""Defines `EndingEvent`: the type, source and detail of the event that reports how a consumer's job ended."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from orchestrator.run import FAILURE_SUFFIX, OWN_SOURCE, REFERENCE_SOURCES, SUCC
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:
-    """How a job ended. The function in `EndingEvent.detail` builds an event's detail from this.
+    """How a job ended. The function in `EndingEvent.detail` builds an event's detail from this object.
 
     Attributes:
         succeeded: Whether the job's run succeeded. False if the job could not be started.
@@ -20,10 +20,10 @@ class Ended:
         tenant_id: The tenant that the job was for, if any.
         reason: How the run ended, or why the job could not be started, in a sentence that is safe to log.
         variables: The variables that the run was started with, and those that it exported. If the build system has
-            deleted the run, variables may be missing. If the job could not be started, the only variables are
-            `tenant`, `secret`, `context`, `tier` and `API_ENDPOINT`, as far as known. Values may be secret and
-            are not in `repr`.
-        kept: The members that `EndingEvent.keeps` names, with their values in the detail of the consumer's event.
+            deleted the run, variables may be missing. If the job could not be started, the only variables are `tenant`,
+            `secret`, `context`, `tier` and `API_ENDPOINT`, as far as known. Values may be secret and are not in `repr`.
+        kept: The members that `EndingEvent.keeps` names, with their values in the detail of the event that the job was
+            for.
     """
 
     succeeded: bool
@@ -43,24 +43,27 @@ def all_variables(ended: Ended) -> Mapping[str, Any]:
 class EndingEvent:
     """The event that reports how a consumer's job ended, as the consumer's argument `ending=` declares it.
 
-    The event is published when the job's run has ended, or when the job certainly cannot be started.
+    The event is published when the job's run has ended, or when it is certain that the job will not be started.
 
-    This package adds members to the detail:
+    This package adds members to the event's detail:
 
     - the `ORCHESTRATOR_…` variables, by which the function finds the run if the function receives the event
     - `tenant` with the tenant's id, if the detail has no `tenant`
     - `reason`, after a failure
+    - `error`, the error's class name, if the job could not be started
 
     Attributes:
         success: The event's type if the run succeeded. `None` stands for the type of the consumer's event, with the
             suffix `_SUCCESS`.
         failure: The event's type if the run failed, or if the job could not be started. `None` stands for the type of
             the consumer's event, with the suffix `_FAILURE`.
-        source: The event's source. `None` stands for `saas.tenant.provisioning.` and the builder's name. If the job
-            could not be started, `None` stands for `orchestrator`.
-        detail: Builds the event's detail, a JSON object.
-        keeps: Names of the members that `detail` needs from the detail of the consumer's event. The ledger stores them
-            unencrypted with the job. Members that are not texts are left out.
+        source: The event's source. `None` stands for `saas.tenant.provisioning.` and the builder's name in lower case,
+            without `_`. If the job could not be started, `None` stands for `orchestrator`.
+        detail: A function that builds the event's detail, a JSON object. By default, the detail contains the run's
+            variables.
+        keeps: Names of members of the detail of the consumer's event. The function `detail` finds their values in
+            `Ended.kept`. Until then, the ledger stores the values unencrypted with the job. Members that are not texts
+            are left out.
     """
 
     success: str | None = None
@@ -113,7 +116,8 @@ class EndingEvent:
         """Return the members of a detail that `keeps` names and whose values are texts.
 
         Args:
-            detail: The detail of the consumer's event.
+            detail: The detail of the consumer's event. If it is wrapped as `{type, data}`, the members of `data` are
+                included.
         """
         members = {**unwrapped(detail), **detail}
         return {name: members[name] for name in self.keeps if isinstance(members.get(name), str)}
@@ -144,12 +148,18 @@ class Declarations(Protocol):
         ...
 
     def endings_of_type(self, event_type: str) -> Sequence[EndingEvent]:
-        """Return each declared `EndingEvent` that gives its event this type, after a success or after a failure."""
+        """Return each declared `EndingEvent` whose `success` or `failure` is this event type.
+
+        An `EndingEvent` that has this type only by default, because its `success` or `failure` is `None`, is not
+        returned.
+        """
         ...
 
 
 def declaration_of(job: StartedJob, declarations: Declarations) -> EndingEvent:
-    """Return the `EndingEvent` that a job's consumer declares; the default if it declares none.
+    """Return the `EndingEvent` that a job's consumer declares.
+
+    If the consumer declared none, or the default, when it started the job, the default is returned.
 
     Raises:
         ConfigurationError: The consumer declared an `EndingEvent` when it started the job, but no longer does.
@@ -166,5 +176,9 @@ def declaration_of(job: StartedJob, declarations: Declarations) -> EndingEvent:
 
 
 def reports_ending(event_type: str, declarations: Declarations) -> bool:
-    """Whether events of a type report endings: the type ends in `_SUCCESS` or `_FAILURE`, or a consumer declares it."""
+    """Whether events of a type report endings.
+
+    This is true if the type ends in `_SUCCESS` or `_FAILURE`, or is the `success` or `failure` of a consumer's
+    `EndingEvent`.
+    """
     return event_type.endswith((SUCCESS_SUFFIX, FAILURE_SUFFIX)) or bool(declarations.endings_of_type(event_type))

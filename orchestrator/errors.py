@@ -30,7 +30,7 @@ class InvalidEvent(OrchestratorError):
 class UnknownTenant(InvalidEvent):
     """The event's tenant has no tenant record, for example because this function did not provision the tenant.
 
-    No event about this failure is published, because nobody waits for the tenant's job.
+    The control plane expects no job for such a tenant, so no event about this failure is published.
     """
 
 
@@ -43,7 +43,14 @@ class JobRejected(OrchestratorError):
 
 
 class WaitReason(StrEnum):
-    """What an event waits for, if its job cannot be started yet."""
+    """The reason why an event has to wait: its job cannot be started yet.
+
+    Attributes:
+        BUILD_QUEUE_FULL: The build system has refused the job, because it has too many runs already.
+        BUILD_SYSTEM_DOWN: The build system could not be reached, or failed.
+        TENANT_BUSY: A job of another operation (see `Start`) for the same tenant has not ended.
+        SLOT_FULL: As many other runs go on as the job's `Slot` allows.
+    """
 
     BUILD_QUEUE_FULL = "build queue full"
     BUILD_SYSTEM_DOWN = "build system down"
@@ -61,8 +68,8 @@ class Wait:
         is_full: Takes the item with this key, and returns whether there is still no room for the job.
         size: If the limit is a `Slot`, how many runs it allows at the same time; otherwise `None`.
         run_id: The id of the job's run.
-        since: When the operation that the job is part of began, such as the tenant's provisioning.
-        was_tried: Whether an attempt to start the job was made.
+        since: The time of the event that began the job's operation, such as the tenant's provisioning.
+        was_tried: Whether an attempt to start the job was made. False if a check before the attempt found no room.
     """
 
     reason: WaitReason
@@ -100,7 +107,7 @@ class Unavailable(OrchestratorError):
 
 
 class ConsumerFailed(OrchestratorError):
-    """A consumer or builder raised an exception that is not an `OrchestratorError`.
+    """A consumer or builder raised an exception that is not an `OrchestratorError`. A retry may succeed.
 
     The original exception is the attribute `__cause__`. The original exception's text may contain event data.
     """

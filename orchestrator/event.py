@@ -31,7 +31,9 @@ class EventType(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Start:
-    """The event that began an operation, such as a tenant's provisioning. Later events of the operation refer to it.
+    """The event that began an operation. Later events of the operation refer to it.
+
+    An operation is an event with all that follows from it, such as a provisioning and the deployment after it.
 
     Attributes:
         event_id: The event's id.

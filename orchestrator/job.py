@@ -17,7 +17,8 @@ class Job:
         name: The job's name in the build system.
         run_id: The id of the run to start. If the event is delivered again, the id is the same, so that a run that is
             already started can be found.
-        since: The time of the event that the job is for. No run with this run id can have started earlier.
+        since: The time of the event that the job is for; the current time if the event's time is in the future. No run
+            with this run id can have started earlier.
         variables: The job's variables, including `ORCHESTRATOR_RUN_ID`. Values may be secret and are not in `repr`.
     """
 
@@ -86,13 +87,13 @@ class StartedJob:
         run_id: The run's id in the ledger, as in `Job`.
         id: The run's id in the build system, as in `Run`. It is `None` until the ledger has stored the outcome of
             starting the job.
-        since: The time of the event that the job was started for. No run with this run id can have started earlier.
+        since: See `Job.since`.
         event_id: Id of the event that the job was started for.
         event_type: Type of the event that the job was started for.
         tenant_id: The tenant that the job is for, if any.
-        start: The event that began the operation that the job is part of, such as the tenant's provisioning.
+        start: The event that began the job's operation (see `Start`).
         follow: Whether to publish how the run ends, as in `StartJob`.
-        slot: The limit that the run counts towards, if any.
+        slot: The limit on concurrent runs that the run counts towards, if any.
         declared: How to build the event about the run's ending. `None` if the event has the default form.
     """
 
@@ -116,11 +117,11 @@ class Ending:
 
     Attributes:
         succeeded: Whether the run succeeded.
-        reason: A sentence that says how the run ended and is safe to log, for example
-            `CodeBuild build a:b ended FAILED`.
-        variables: The variables that the run was started with, and the variables that the run exported. If a variable
-            has both values, the exported value is used. Values may be secret and are not in `repr`.
-        is_gone: Whether the build system has deleted the run. If so, the ending is only a guess. The scheduled sweep
+        reason: How the run ended, in a sentence that is safe to log, such as `CodeBuild build a:b ended FAILED`.
+        variables: The variables that the run was started with, those that it exported, and some that the build system
+            set itself. If the run exported a variable that it was started with, the exported value is used. Values may
+            be secret and are not in `repr`.
+        is_gone: Whether the ending is only a guess, because the build system no longer has the run. The scheduled sweep
             waits until the run is a day old before it publishes a guess, because an event may report the real ending.
     """
 
@@ -178,7 +179,8 @@ class RecognisesRepeats(Protocol):
     Attributes:
         covers: How long after `Job.since` the build system recognizes a repeated `start`. If `IDEMPOTENCY_TABLE` is not
             set, and an event is older than `covers`, `find` is called before `start`. For a builder without `covers`,
-            the limit is 30 seconds: a younger event is no retry, because Lambda waits a minute before its first retry.
+            the limit is 30 seconds: an event that is younger cannot be a retry, because Lambda waits a minute before
+            its first retry.
     """
 
     covers: timedelta
@@ -206,6 +208,12 @@ class KnowsEndings(Protocol):
             jobs: Started jobs that all have the same name.
 
         Returns:
-            The endings by run id. A run that has not ended is not in the mapping.
+            The endings by run id. A run that has not ended is not in the mapping. If the build system has deleted a
+            run, its ending may be a guess (see `Ending.is_gone`).
+
+        Raises:
+            JobRejected: The build system has no such job any more. The sweep then treats all these runs as deleted.
+            ConfigurationError: The function has no permission to use the build system, or its settings are wrong.
+            Unavailable: The build system could not be reached, or is too busy.
         """
         ...

@@ -11,7 +11,7 @@ FunctionT = TypeVar("FunctionT", bound=ConsumerFunction)
 
 
 class Registry:
-    """The consumers of a function, by name and by event type.
+    """The consumers of a Lambda function, by name and by event type.
 
     >>> registry = Registry()
     >>> @registry.consumer("TENANT_SUSPENDED")
@@ -45,17 +45,19 @@ class Registry:
             *types: One or more event types to handle.
             name: The consumer's name; by default, the name of the function. If a consumer is renamed while an event is
                 being retried, the event's job may be started twice, because the name is part of the job's identity.
-            when: A condition: takes the event, and returns whether the consumer handles it. If the consumer's
-                annotation names a model, the event's detail is already an instance of the model.
+            when: A condition: takes the event, and returns whether the consumer handles it. If the consumer's parameter
+                is annotated `Event[SomeModel]`, the condition gets the detail as this model, too. `None` accepts every
+                event of the given types.
             ending: The form of the event that reports how the consumer's job ended; `EndingEvent()` is the default
-                form. With this argument, a failure is also reported if the consumer fails permanently before its job is
-                started. With `None`, only the endings of runs are reported, in the default form.
+                form. With this argument, an event is also published if the job can never be started, for example
+                because the consumer raised `InvalidEvent`. With `None`, only the endings of runs are reported, in the
+                default form.
             leads_to: Further effects of the consumer: types of events, or other texts such as `status webhook`. Only
                 the commands `orchestrator routes` and `orchestrator schema` read these texts.
 
         Raises:
-            ConfigurationError: The name is taken, no event type is given, an argument is malformed, or the callable has
-                other parameters or unsuitable annotations.
+            ConfigurationError: The name is missing or taken, no event type is given, an argument is malformed, or the
+                callable has other parameters or unsuitable annotations.
         """
         if not types or callable(types[0]):  # `@registry.consumer` without an event type
             raise ConfigurationError('a consumer has no event types; name them: @registry.consumer("TENANT_…", …)')
@@ -71,10 +73,11 @@ class Registry:
 
         Args:
             other: The other registry, for example `orchestrator.lifecycle.registry`; or the consumers themselves.
-            replace: Whether to replace consumers that have the same names.
+            replace: Whether to replace registered consumers that have the same names as the new ones.
 
         Raises:
-            ConfigurationError: A name is taken, and `replace` is false. In this case, no consumer is added.
+            ConfigurationError: A registered consumer has the same name as a new one, and `replace` is false. No
+                consumer is added.
         """
         consumers = tuple(other)
         for consumer in consumers:
@@ -108,12 +111,15 @@ class Registry:
         return tuple(self._by_type.get(event_type, {}).values())
 
     def ending_of(self, consumer: str) -> EndingEvent | None:
-        """Return a consumer's `ending`. Return `None` if the consumer has no `ending`, or is not registered."""
+        """Return the `EndingEvent` that a consumer declares; `None` if it declares none, or is not registered."""
         found = self._by_name.get(consumer)
         return None if found is None else found.ending
 
     def endings_of_type(self, event_type: str) -> tuple[EndingEvent, ...]:
-        """Return each consumer's `ending` whose `success` or `failure` is this event type."""
+        """Return each `EndingEvent` that a consumer declares and whose `success` or `failure` is this event type.
+
+        An `EndingEvent` whose `success` or `failure` is `None` is not found by the default type that `None` stands for.
+        """
         return tuple(self._endings.get(event_type, {}).values())
 
     def _add(self, consumer: Consumer) -> None:
@@ -147,6 +153,6 @@ class Registry:
 
 
 def _declared_types(consumer: Consumer) -> tuple[str, ...]:
-    """Return the event types that a consumer's `ending` names. Default types are left out."""
+    """Return the `success` and `failure` of a consumer's `ending`, without those that are `None`."""
     ending = consumer.ending
     return () if ending is None else tuple(text for text in (ending.success, ending.failure) if text is not None)

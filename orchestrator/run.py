@@ -1,4 +1,7 @@
-"""Computes the identity of each action. If an event is delivered again, its actions have the same identities again."""
+"""Computes the identity of each action, and marks the events that this package publishes.
+
+If an event is delivered again, its actions have the same identities again.
+"""
 
 import hashlib
 import json
@@ -58,8 +61,8 @@ class Origin:
         consumer: Name of the consumer that returned the action, or that failed (see `is_failure`).
         position: The action's position among the consumer's actions, from 0. Not used if `is_failure` is true.
         is_failure: Whether the action publishes the event about the consumer's failure.
-        declared: Refers to the `EndingEvent` that the consumer declares, if any. The reference is stored with the
-            action's job.
+        declared: The data that the ledger stores with the action's job about the `EndingEvent` that the consumer
+            declares. `None` if the consumer declares none, or one that equals the default.
     """
 
     event: Event[Mapping[str, Any]]
@@ -85,17 +88,20 @@ class Origin:
     def run_id(self) -> str:
         """The action's identity: 32 hexadecimal digits, derived from event, tenant, consumer and position.
 
-        If the action starts a job, this is also the id of the job's run.
+        If `is_failure` is true, `event.redrive` is used instead of the position. If the action starts a job, its
+        identity is also the id of the job's run.
         """
         position = f"failure {self.event.redrive}" if self.is_failure else self.position
         return _digest(_identity(self.event), find_tenant_id(self.event.detail), self.consumer, position)
 
     @property
     def may_be_retry(self) -> bool:
-        """Whether this delivery of the event may be a repeat, because at least one of these cases applies.
+        """Whether this delivery of the event may be a repeat.
 
-        - The event was replayed or redriven, so `event.redrive` is set.
-        - The event is at least 30 seconds old, so Lambda may have retried it.
+        The result is true in each of these cases:
+
+        - `event.redrive` is set: somebody requested the redelivery.
+        - The event is at least 30 seconds old, so this may be one of Lambda's retries.
         - The event's time is in the future, so its age is unknown.
         """
         age = clock.now() - self.event.time
@@ -126,14 +132,17 @@ def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:
 
 
 def is_own_source(source: str) -> bool:
-    """Whether this package, by default, publishes events with this source."""
+    """Whether a source is one of the default sources of the events that this package publishes."""
     return source == OWN_SOURCE or source.startswith(REFERENCE_SOURCES)
 
 
 def recognised(event: Event[Any]) -> Event[Any]:
-    """Copy an event, and set `start`, `published_by` and `is_own_failure` from the URNs in `resources` (see `marks`).
+    """Return a copy of an event, with values from the URNs in its `resources` (see `marks`).
 
-    Call this only if this package uses the event's source, because another sender may have copied the URNs.
+    These values are `start`, `published_by` and `is_own_failure`. If a URN is missing, its value is `None` or `False`.
+
+    Call this only if this package publishes events with the event's source, because another sender may have copied the
+    URNs.
     """
     published_by = next(_marked(event, _PUBLISHED_BY), None)
     return replace(
@@ -145,7 +154,7 @@ def recognised(event: Event[Any]) -> Event[Any]:
 
 
 def named_run(event: Event[Any]) -> str | None:
-    """Read `ORCHESTRATOR_RUN_ID` from an event's detail; return `None` if the detail does not have it."""
+    """Read `ORCHESTRATOR_RUN_ID` from an event's detail; return `None` if it is missing, empty or not a string."""
     run_id = event.detail.get(RUN_ID_VARIABLE)
     return run_id if isinstance(run_id, str) and run_id else None
 

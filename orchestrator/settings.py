@@ -94,7 +94,8 @@ class Settings(BaseModel):
         deprovisioning_webhook_type: The value of `type` in the body of a status webhook about a deprovisioning. Without
             this setting, no status webhook is sent about a deprovisioning.
         callback_allowed_hosts: Hosts that callbacks may go to, in addition to the host in `callback_url` and the hosts
-            in the tier's item. The entry `.example.com` allows all subdomains of `example.com`.
+            in the tier's `API_ENDPOINT` and `CONTROL_PLANE_HOST`. The entry `.example.com` allows all subdomains of
+            `example.com`.
         idempotency_table: DynamoDB table of the ledger, which records the actions that were performed. Without it, each
             Lambda environment has only its own records, and an event that is delivered twice may start its job twice.
         idempotency_record_max_age: How long the ledger keeps a record, in seconds. The function checks whether a run
@@ -103,17 +104,21 @@ class Settings(BaseModel):
             has no `ORCHESTRATOR_RUN_ID`. Without this id, the event cannot be checked against the ledger's record of
             the run: anyone who may publish on the bus could have sent the event. Events that this function published
             are accepted without the id. This setting needs `idempotency_table`.
-        publish_build_endings: Whether this function publishes how builds of CodeBuild and executions of Step Functions
-            ended. Set it to false if they publish their endings themselves.
+        publish_build_endings: Whether this function publishes how a build of CodeBuild or an execution of Step
+            Functions ended, when EventBridge reports the ending. Set it to false if builds and executions publish their
+            endings themselves. The scheduled sweep then still publishes endings that they did not publish.
         failure_queue_url: URL of the SQS queue to which messages that cannot be handled are moved. Without this
             setting, these messages stay in their own queue, whose redrive policy applies. The URL is checked only when
             it is used, because `sam local` passes the queue's name instead of its URL.
-        waiting_queue_url: URL of the SQS queue in which an event waits if its job cannot be started yet, and if the
-            event did not come from a queue. Without this setting, such an event fails. If `failure_queue_url` is
-            set, an event that came from a queue waits in that queue. This setting needs `failure_queue_url`. The URL is
-            checked only when it is used.
-        tenant_serialization: Whether a job waits while a job of another event runs for the same tenant.
-        sqs_parallel_records: How many messages of a batch are handled at the same time.
+        waiting_queue_url: URL of the SQS queue to which an event is sent if its job cannot be started yet, unless the
+            event came from a queue. Without this setting, the event fails instead. An event that came from a queue
+            stays in its own queue, and is delivered again. This setting needs `failure_queue_url`. The URL is checked
+            only when it is used.
+        tenant_serialization: Whether a job waits while the same tenant has a job of another operation. An operation is
+            an event and all that follows from it, such as a provisioning and the deployment after it. Without
+            `idempotency_table`, this setting has no effect.
+        sqs_parallel_records: How many messages of a batch are handled at the same time. The messages of a FIFO queue
+            are always handled one at a time.
         jenkins_url: Address of the Jenkins server, including the path at which Jenkins is installed, if any.
         jenkins_allow_http: Whether `jenkins_url` may be an `http` address, without TLS. For a loopback host, `http` is
             always allowed.

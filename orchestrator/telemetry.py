@@ -84,7 +84,7 @@ class _PrivateLogger(Logger):
         return _UnlistedLogger(self.service)
 
     def prefer(self, level: str | int) -> None:
-        """Set the log level, whatever Lambda's settings say. Powertools itself would prefer Lambda's settings."""
+        """Set the log level. Powertools itself would prefer the log level in Lambda's own settings, if there is one."""
         self._logger.setLevel(level)
 
 
@@ -181,8 +181,9 @@ class _Quiet(logging.Filter):
 
     At DEBUG, the SDK logs whole requests and responses. The warnings of urllib3 contain whole URLs.
 
-    The lines of all threads are dropped while any thread runs the block. A consumer may start threads of its own. Such
-    a thread does not inherit context variables, so its lines cannot be matched to the event.
+    While any thread runs the block, the lines of all threads are dropped, not only the lines of that thread. A consumer
+    may start threads of its own, and nothing shows that they belong to the block, because a new thread does not inherit
+    context variables.
     """
 
     def __init__(self) -> None:

@@ -73,7 +73,7 @@ def create_handler(
     """Create a Lambda handler.
 
     Args:
-        registry: The registry of the consumers. Further consumers can be registered at any time.
+        registry: The registry of the consumers. Further consumers can be registered later, too.
         settings: The settings; by default, they are read from environment variables.
         builders: Further builders by name. A builder with the name `CODE_BUILD`, `JENKINS` or `STEP_FUNCTIONS` replaces
             the built-in builder of that name.
@@ -81,7 +81,8 @@ def create_handler(
         tenants: The store of tenant records; by default, the DynamoDB table in `settings.data_store_table`.
 
     Raises:
-        ConfigurationError: An environment variable is invalid, or a builder lacks a method.
+        ConfigurationError: An environment variable is invalid, a builder lacks a method, or `DEFAULT_BUILDER` is not
+            the name of a builder.
     """
     settings = settings or Settings.from_environment()
     clients = Clients()
@@ -236,11 +237,13 @@ def _first_clients(ports: Ports, dynamodb: Any, codebuild: Any) -> Iterator[Call
 
 
 def _prepare_first_event(registry: Registry, clients: Iterable[Callable[[], object]]) -> None:
-    """Build clients before the first event. Building a client sends no request.
+    """Build clients and import modules while the function starts, so that the first event need not wait for them.
 
-    AWS recommends this: https://docs.aws.amazon.com/lambda/latest/dg/best-practices.html#function-code
+    Building a client sends no request. AWS recommends to build clients at this time:
+    https://docs.aws.amazon.com/lambda/latest/dg/best-practices.html#function-code
 
-    With provisioned concurrency and with SnapStart, a function starts before there is an event.
+    With provisioned concurrency and with SnapStart, a function starts before there is an event. With SnapStart, hooks
+    are registered, too (see `_prepare_for_snapshot`).
     """
     for client in clients:
         with suppress(ConfigurationError):  # each event that needs the client will fail with this error
@@ -252,15 +255,16 @@ def _prepare_first_event(registry: Registry, clients: Iterable[Callable[[], obje
 
 
 def _prepare_for_snapshot(registry: Registry) -> None:
-    """Register hooks that run before SnapStart's snapshot and after a restore.
+    """Register a hook that runs before SnapStart takes its snapshot, and a hook that runs after each restore.
 
     https://docs.aws.amazon.com/lambda/latest/dg/snapstart-runtime-hooks-python.html
 
+    The first hook builds the consumers' pydantic models. The second hook gives the random number generator a new seed.
+    The generator determines the pauses between retries. With the new seed, environments that are restored from the same
+    snapshot make different pauses.
+
     The snapshot contains clients, but neither connections nor credentials, because the first request opens the
     connections and fetches the credentials (see `DeferredContainerProvider`).
-
-    The random number generator determines the pauses between retries. It gets a new seed after a restore, so that
-    environments that are restored from the same snapshot make different pauses.
     """
     from snapshot_restore_py import register_after_restore, register_before_snapshot
 

@@ -1,1 +1,1 @@
-"""Builds AWS clients, and converts AWS errors and DynamoDB items to this package's types."""
+"""Builds AWS clients and links to the AWS console, and converts the SDK's errors and DynamoDB items."""

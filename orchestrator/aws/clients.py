@@ -32,15 +32,16 @@ class Clients:
         """Return the client of an AWS service.
 
         The client allows 2 s for connecting and 5 s for the answer, or less if the invocation ends sooner. It tries
-        each request up to three times, with random pauses between the tries. If the variable
-        `AWS_ENDPOINT_URL_<SERVICE>` or `AWS_ENDPOINT_URL` contains an address, the client sends its requests there.
+        each request up to three times, with random pauses between the tries. If the environment variable
+        `AWS_ENDPOINT_URL_<SERVICE>` or `AWS_ENDPOINT_URL` is set, the client sends its requests to that URL.
 
         Args:
             service: The name that the SDK gives the service, such as `dynamodb`.
             region: The client's region; `None` uses the region from the SDK's own configuration.
 
         Raises:
-            ConfigurationError: No region is set, or an endpoint URL is malformed.
+            ConfigurationError: No region is set, an endpoint URL is malformed, or the SDK does not know the service.
+            Unavailable: The source of the credentials was not reached.
         """
         with self._lock:  # a session may build only one client at a time
             client = self._clients.get((service, region))

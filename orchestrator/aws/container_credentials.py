@@ -17,10 +17,10 @@ from orchestrator.timing.http import limit_time
 
 
 class DeferredContainerProvider(ContainerProvider):
-    """Fetches credentials for the first request, whereas botocore's provider fetches them when it builds a client.
+    """Fetches credentials for the first request; botocore's own provider fetches them when a client is built.
 
-    Therefore, a client can be built before Lambda takes the snapshot, and the snapshot contains no credentials. A fetch
-    takes no longer than the time that is left to the invocation.
+    So if a client is built before SnapStart takes its snapshot, the snapshot contains no credentials. A fetch takes no
+    longer than the time that is left to the invocation.
     """
 
     def __init__(self) -> None:

@@ -52,7 +52,7 @@ _NOT_SET_UP = {
 def aws_errors(
     failure: str, rejected: type[OrchestratorError] = ConfigurationError, *, role: str = "the function's role"
 ) -> Iterator[None]:
-    """Convert each error of the SDK in the `with` block into an error of this package.
+    """Convert each error that the SDK raises in the `with` block into an error of this package.
 
     AWS's own text is left out of the messages, because it may repeat the request's values.
 
@@ -96,7 +96,7 @@ def _from_answer(
 def raise_in_doubt(error: exceptions.ClientError, failure: str) -> None:
     """Raise `Unavailable` if the SDK tried a request more than once, and AWS refused the last try.
 
-    AWS may have carried out an earlier try, although its answer was lost.
+    In that case, AWS may have carried out an earlier try whose answer was lost. If there was only one try, do nothing.
 
     Args:
         error: The error with which AWS refused the last try.
@@ -109,7 +109,7 @@ def raise_in_doubt(error: exceptions.ClientError, failure: str) -> None:
 
 
 def code_of(error: exceptions.ClientError) -> str:
-    """Return the code by which AWS names an error."""
+    """Return the code by which AWS names an error, such as `AccessDenied`; `Unknown` if there is none."""
     return str(error.response.get("Error", {}).get("Code", "Unknown"))
 
 

@@ -54,7 +54,7 @@ def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValue
     A `float` is stored in its shortest decimal form, so that 0.1 is stored as exactly 0.1.
 
     Raises:
-        DecimalException: A number has more than 38 significant digits, is too large (magnitude above 9.9e125), or is
+        DecimalException: A number has more than 38 significant digits, is too large (magnitude of 1e126 or more), or is
             too small (magnitude below 1e-130, but not 0).
         TypeError: A value is not JSON-like, or a number is not finite.
     """
@@ -162,7 +162,11 @@ def _attribute_value(value: Any) -> Any:
 
 
 def _exact(value: Any) -> Any:
-    """Convert a `float` or a long `int` to the `Decimal` that DynamoDB can store. Any other value is returned."""
+    """Convert a `float` or an `int` to a `Decimal`; return any other value unchanged.
+
+    Raises:
+        Overflow: The number is too large or too small for DynamoDB.
+    """
     if isinstance(value, float | Decimal):
         return _in_range(Decimal(repr(value)) if isinstance(value, float) else value)
     return _without_zeros(value) if isinstance(value, int) else value

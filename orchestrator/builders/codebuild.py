@@ -32,7 +32,7 @@ _CLOCK_TOLERANCE = timedelta(minutes=5)
 
 
 class CodeBuild:
-    """The builder for CodeBuild. A job is a CodeBuild project, and a run is one of the project's builds."""
+    """Implements `Builder` for CodeBuild. A job is a CodeBuild project, and a run is one of the project's builds."""
 
     # An idempotency token is valid for five minutes after the first request; one minute is left as a margin.
     covers = timedelta(minutes=4)
@@ -51,9 +51,10 @@ class CodeBuild:
     def start(self, job: Job) -> Run:
         """Start a build; see `Builder.start`.
 
-        The run id is the request's idempotency token, so CodeBuild starts no second build if the request is repeated.
-        If the job's variables have changed since the first request, CodeBuild refuses the repeated request. This method
-        then searches for the build that the first request started, and returns that build.
+        The run id is the request's idempotency token. CodeBuild therefore starts no second build if the request is
+        repeated within five minutes. If the job's variables have changed since the first request, CodeBuild refuses the
+        repeated request. This method then searches for the build that the first request started. If there is one, it is
+        returned; otherwise, `JobRejected` or `Unavailable` is raised.
         """
         self.check(job.name)
         variables = [{"name": name, "value": value, "type": "PLAINTEXT"} for name, value in job.variables.items()]
@@ -85,7 +86,7 @@ class CodeBuild:
     def find(self, job: Job) -> Run | None:
         """Search the project's builds, newest first, for the job's run id; see `Builder.find`.
 
-        Each build that was started by this builder has the run id as the variable `ORCHESTRATOR_RUN_ID`.
+        Each build that this class has started has the run id in its variable `ORCHESTRATOR_RUN_ID`.
         """
         self.check(job.name)
         failure = f"builds of CodeBuild project {shown(job.name)} could not be searched for run {job.run_id}"
@@ -99,7 +100,8 @@ class CodeBuild:
     def endings(self, jobs: Sequence[StartedJob]) -> dict[str, Ending]:
         """Look up how builds of one project ended; see `KnowsEndings.endings`.
 
-        A job whose `id` is `None` gets no ending, because CodeBuild looks builds up only by their ids.
+        A job whose `id` is `None` gets no ending, because CodeBuild looks builds up only by their ids. A build that no
+        longer exists gets a failure with `Ending.is_gone`.
         """
         by_build = {job.id: job.run_id for job in jobs if job.id is not None}
         endings: dict[str, Ending] = {}
@@ -157,7 +159,7 @@ def build_variables(variables: Iterable[Mapping[str, Any]]) -> dict[str, str]:
 
 
 def own_variables(build_id: str, *, succeeded: bool) -> dict[str, str]:
-    """Return `CODEBUILD_BUILD_ID` and `CODEBUILD_BUILD_SUCCEEDING`, two variables that CodeBuild sets in each build.
+    """Return the variables `CODEBUILD_BUILD_ID` and `CODEBUILD_BUILD_SUCCEEDING`, as CodeBuild sets them in a build.
 
     Args:
         build_id: The build's id.

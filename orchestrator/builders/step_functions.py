@@ -51,15 +51,15 @@ class _Machine:
     name: str
 
     def execution(self, run_id: str) -> str:
-        """The ARN of the execution with the name `run_id`."""
+        """Return the ARN of the execution with the name `run_id`."""
         return f"{self.arn.replace(':stateMachine:', ':execution:', 1)}:{run_id}"
 
 
 class StepFunctions:
-    """The builder for Step Functions. A job is a state machine, and a run is one of its executions.
+    """Implements `Builder` for Step Functions. A job is a state machine, and a run is one of its executions.
 
-    The run id becomes the execution's name. Step Functions starts no second execution with a name that is in use, and
-    the execution's ARN can be computed from its name.
+    The run id becomes the execution's name. Until at least 30 days after an execution has ended, Step Functions starts
+    no second execution with its name. The execution's ARN can be computed from its name.
     """
 
     # A name stays in use for 90 days after the execution has ended, or for 30 days if the account wants less history.
@@ -71,7 +71,10 @@ class StepFunctions:
         self._standard: set[str] = set()
 
     def check(self, name: str) -> None:
-        """Raise `JobRejected` if a job's name is not the ARN of a state machine; see `ChecksNames.check`."""
+        """Raise `JobRejected` if a name is not the ARN of a state machine, or of one of its versions or aliases.
+
+        See `ChecksNames.check`.
+        """
         _machine(name)
 
     def start(self, job: Job) -> Run:
@@ -81,6 +84,7 @@ class StepFunctions:
         second one, and this method returns the existing execution.
 
         Raises:
+            JobRejected: See `Builder.start`. Or the state machine is an Express one.
             InvalidEvent: The job's variables are larger than the input of an execution may be.
         """
         machine = _machine(job.name)
@@ -122,7 +126,7 @@ class StepFunctions:
         """Look up how executions of one state machine ended; see `KnowsEndings.endings`.
 
         Each execution is looked up in a separate request. If the invocation's time runs out, the remaining executions
-        get no ending.
+        get no ending. An execution that no longer exists gets a failure with `Ending.is_gone`.
         """
         machine = _machine(jobs[0].name)
         endings: dict[str, Ending] = {}
@@ -175,6 +179,7 @@ def ending_of(arn: str, status: str, sent: str | None, output: str | None, error
     """Return how an execution ended; `None` if it has not ended.
 
     `Ending.variables` has the scalar members of the input and the output, and the link to the execution as `BUILD_URL`.
+    If the input and the output have a member of the same name, the output's member is used.
 
     Args:
         arn: The execution's ARN.

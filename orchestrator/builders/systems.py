@@ -57,8 +57,9 @@ class BuildSystem:
 
     Attributes:
         name: The builder's name.
-        covers: How long after `Job.since` the builder recognizes a repeated `start` (see `RecognisesRepeats`); 30
-            seconds if the builder has no attribute `covers`.
+        covers: How long after `Job.since` a job can be started without a search for an earlier run, because the builder
+            recognizes a repeated `start` (see `RecognisesRepeats`). If the builder has no attribute `covers`, this is
+            30 seconds, because no event is retried sooner.
         can_be_followed: Whether the builder has a method `endings`. Without it, nobody can look up how a run ended.
     """
 

@@ -21,7 +21,7 @@ def job_variables(trusted: Mapping[str, Any], from_event: Mapping[str, Any], own
     Args:
         trusted: Variables from the tier or from the consumer's code. Every well-formed name is allowed (see `is_name`).
         from_event: Variables from the event. Names that change how a build runs are refused (see `refused_names`).
-        own: The `ORCHESTRATOR_…` variables. Some of their values come from the event, such as its id.
+        own: The `ORCHESTRATOR_…` variables. Some of their values come from the event, such as the event's id.
 
     Raises:
         ConfigurationError: A variable in `trusted` has a malformed name, or a value that cannot be converted to text.
@@ -49,7 +49,7 @@ def is_name(name: object) -> bool:
 
 
 def event_text(name: str, value: Any) -> str:
-    """Convert the value of a job variable that comes from an event to text; see `to_text`.
+    """Convert a value from an event to the text of a job variable; see `to_text`.
 
     Args:
         name: The variable's name, for the error message.

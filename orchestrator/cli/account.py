@@ -1,4 +1,4 @@
-"""The options by which a command finds the function's tables and queues: in a deployed stack or in the environment."""
+"""Finds the function's settings, tables and queues for a command: in a deployed stack or in the environment."""
 
 import argparse
 import contextlib
@@ -39,16 +39,18 @@ class Account:
 
     @property
     def dynamodb(self) -> Any:
-        """The client for the function's tables."""
+        """The DynamoDB client for the function's tables."""
         return self.clients.get("dynamodb", self.settings.dynamo_db_region or self.settings.aws_region)
 
     @property
     def sqs(self) -> Any:
-        """The client for the function's queues."""
+        """The SQS client for the function's queues."""
         return self.clients.get("sqs", self.settings.aws_region)
 
     def check_credentials(self) -> None:
-        """Check, without a request to AWS, that there are credentials and a region.
+        """Check that credentials can be loaded and a region is set.
+
+        Loading credentials may send requests, for example to assume a role.
 
         Raises:
             ConfigurationError: Credentials or region are missing, or the credentials cannot be loaded.
@@ -106,7 +108,10 @@ class Account:
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options `--stack` and `--aws` to a command that always works on AWS."""
+    """Add the options `--stack` and `--aws` to a command that always works on AWS.
+
+    `--aws` only names the default, which is to take the settings from this shell's environment.
+    """
     where = parser.add_mutually_exclusive_group()
     where.add_argument("--stack", metavar="NAME", help=STACK_HELP)
     where.add_argument(
@@ -135,7 +140,7 @@ def adopted(found: Deployed | None) -> Iterator[None]:
     """Within the `with` block, put the settings of a deployed function into this process's environment variables.
 
     Settings that the function does not have are removed. `JENKINS_CA_BUNDLE` is kept, because the function's value is
-    the path of a file in its artifact.
+    the path of a file in its artifact. After the block, the environment variables are as they were before.
 
     Args:
         found: The function's stack; `None` leaves the environment variables as they are.

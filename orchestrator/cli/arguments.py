@@ -25,7 +25,7 @@ class Parser(argparse.ArgumentParser):
         return known, unknown
 
     def error(self, message: str) -> NoReturn:
-        """Print the error in one line, and exit."""
+        """Print the error in one line, and exit with the code 2."""
         self.exit(WRONG_USAGE, f"{self.prog}: {' '.join(message.split())}; see {self.prog} --help\n")
 
 
@@ -33,7 +33,7 @@ def positive(text: str) -> int:
     """Convert an argument to an integer of at least 1.
 
     Raises:
-        ArgumentTypeError: The argument is not such an integer.
+        ArgumentTypeError: The argument is not an integer, or is less than 1.
     """
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!a} is not a whole number of at least 1")

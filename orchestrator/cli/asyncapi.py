@@ -1,7 +1,7 @@
 """Describes the events of a registry as an AsyncAPI document, version 3.0 (https://www.asyncapi.com/docs/reference).
 
 All events are messages of one channel. Each consumer is an operation that receives messages. If the consumer can cause
-further events, a second operation sends these.
+further events, a second operation sends these events.
 """
 
 import inspect

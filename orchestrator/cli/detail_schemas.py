@@ -1,4 +1,4 @@
-"""Describes the details of a registry's events as JSON Schema, from the models in the consumers' annotations."""
+"""Describes the details of the events that a registry's consumers take or cause, as JSON Schema."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
@@ -29,8 +29,9 @@ Models = Mapping[str, Sequence[TypeAdapter[Any]]]
 class EndingDetail(BaseModel):
     """The detail of an event that the handler publishes about the ending of a run, or about a job that never starts.
 
-    In addition to the properties that this schema declares, the detail has the job's variables. If the consumer has
-    its own function `EndingEvent.detail`, the result of this function replaces the variables.
+    In addition to the properties that this schema declares, the detail has the run's variables. About a job that never
+    starts, it has `tenant` and, if they are known, `secret`, `context`, `tier` and `API_ENDPOINT`. If the consumer that
+    starts the job has a function `EndingEvent.detail`, the result of this function replaces these members.
     """
 
     model_config = ConfigDict(extra="allow")
@@ -56,7 +57,7 @@ def models_of(registry: Registry) -> Models:
       there, but its events report the ending of a job, its model is `EndingDetail`.
 
     A type without a known model has an empty sequence. If `ENDINGS` is in a consumer's `leads_to`, the result also has
-    the key `ENDINGS`, which stands for the events about the endings of all jobs.
+    the key `ENDINGS`, with the model `EndingDetail`. The key stands for the events about the endings of all jobs.
     """
     models: dict[str, list[TypeAdapter[Any]]] = {}
     for consumer in registry:
@@ -76,6 +77,11 @@ def models_of(registry: Registry) -> Models:
 def schema_of(event_type: str, adapters: Sequence[TypeAdapter[Any]]) -> dict[str, Any]:
     """Return the JSON schema of one event type's detail, with the definitions that it needs.
 
+    Args:
+        event_type: The event type, for error messages.
+        adapters: The detail's models, as `models_of` returns them. The schema requires a detail to fit all of them. If
+            there is no model, the schema accepts every object.
+
     Raises:
         ConfigurationError: A model has no JSON schema.
     """
@@ -91,6 +97,9 @@ def schema_of(event_type: str, adapters: Sequence[TypeAdapter[Any]]) -> dict[str
 
 def schemas_of(models: Models, reference: str) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
     """Return the JSON schema of each event type's detail, and the definitions that the schemas refer to.
+
+    If an event type has several models, the schema requires a detail to fit all of them. If the type has no model, the
+    schema accepts every object.
 
     Args:
         models: The models by event type, as `models_of` returns them.

@@ -22,8 +22,8 @@ class EventFile:
     """The content of an event file, or the error that reading it raised.
 
     Attributes:
-        name: The file's name as on the command line. If the command line names a folder, the file's path.
-        event: The JSON in the file.
+        name: The file as the command line names it. If the command line names the file's folder, the file's path.
+        event: The JSON in the file; `None` if the file could not be read.
         error: Why the file could not be read; `None` if it was read.
     """
 
@@ -34,6 +34,8 @@ class EventFile:
 
 def load(names: Sequence[str]) -> list[EventFile]:
     """Find the event files that the command line names (see `find`), and read them.
+
+    If a file cannot be read, no error is raised; the file's `EventFile` has the error.
 
     Raises:
         InvalidEvent: A folder has no `.json` file.

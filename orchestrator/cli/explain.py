@@ -82,7 +82,11 @@ def _surroundings(options: argparse.Namespace) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _loaded(options: argparse.Namespace) -> Iterator[tuple["Application", "Guard"]]:
-    """Load the handler. Within the `with` block, its AWS clients can only read, and its log is not shown."""
+    """Load the handler. Within the `with` block, its AWS clients can only read, and its log is not shown.
+
+    Yields:
+        The handler, and the guard that refuses requests of these clients that could change something.
+    """
     from orchestrator.cli.rehearsal.guard import only_reading
 
     with contextlib.ExitStack() as stack:

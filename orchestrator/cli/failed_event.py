@@ -5,7 +5,7 @@ The queue receives four kinds of messages:
 - An event that a rule of EventBridge could not deliver.
 - A record from Lambda about a failed invocation.
 - A record from a custom event bus, with the ids of events that the bus could not deliver.
-- A message that this function (see `orchestrator.intake.redelivery`) or SQS has moved here from another queue.
+- A message from another queue, moved by SQS or by the Lambda function (see `orchestrator.intake.redelivery`).
 """
 
 from collections.abc import Mapping
@@ -37,9 +37,11 @@ class FailedEvent:
     If a message holds several events (see `orchestrator.intake.envelopes`), each has its own `FailedEvent`.
 
     Attributes:
+        receipt: The message's receipt handle.
         reason: Why the event failed: the error's class name, the error code from an EventBridge rule or custom event
             bus, the `condition` in Lambda's record of the invocation, or `unknown`.
-        text: The error's text, if it is known to be safe to show.
+        text: The error's text; `None` if the message has none. A text that may contain data of an event is replaced by
+            a reference to the function's log.
         event: The EventBridge event, or only its id and time if a custom event bus could not deliver it; `None` if the
             message has no event.
         payload: The payload with which the function must be invoked to handle the event again; `None` if the event
@@ -146,6 +148,8 @@ def read(received: Mapping[str, Any], url: str) -> list[FailedEvent]:
 def _known(failed: Any) -> Mapping[str, Any]:
     """Return the id and the time of an event that a custom event bus could not deliver.
 
+    The result is empty if `failed` is not a JSON object.
+
     Args:
         failed: The event's entry in the `failedMessages` of the bus's record.
     """
@@ -214,7 +218,7 @@ def _reason(attributes: Mapping[str, str], body: Any) -> tuple[str, str | None]:
 
 
 def _own_errors() -> set[str]:
-    """Return the class names of the errors whose texts contain no data of an event."""
+    """Return the class names of the errors that this package raises. Their texts contain no data of an event."""
     from orchestrator.job import Untraceable
 
     own = {"ExceptionGroup", Untraceable.__name__}

@@ -29,7 +29,7 @@ class FailureQueue:
         self._deleted: set[str] = set()
 
     def count(self) -> int:
-        """Return about how many messages the queue holds, including hidden ones."""
+        """Return the approximate number of messages in the queue, including hidden and delayed ones."""
         return sum(counts(self._client, self._url).values())
 
     @contextmanager
@@ -54,10 +54,10 @@ class FailureQueue:
                 print(f"orchestrator: {type(error).__name__}: {error}", file=sys.stderr)
 
     def keep_hidden(self, events: Sequence[FailedEvent], seconds: int) -> None:
-        """Keep messages hidden from other receivers for `seconds` from now on.
+        """Keep the messages of some events hidden from other receivers for `seconds`, counted from now.
 
         Args:
-            events: Events that `received` has yielded. Their messages are hidden.
+            events: Events that `received` has yielded.
         """
         self._hide([*{failed.message_id: failed for failed in events}.values()], seconds)
 
@@ -95,11 +95,11 @@ class FailureQueue:
 
 
 def counts(sqs: Any, url: str) -> dict[str, int]:
-    """Return about how many messages of a queue are `available`, `inFlight` and `delayed`.
+    """Return the approximate numbers of messages in a queue, by the keys `available`, `inFlight` and `delayed`.
 
     Raises:
         ConfigurationError: The queue does not exist or may not be read.
-        Unavailable: AWS was not reached.
+        Unavailable: AWS was not reached, failed or throttled the request.
     """
     names = {
         "available": "ApproximateNumberOfMessages",

@@ -39,7 +39,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
 
 
 def add_limit(parser: argparse.ArgumentParser) -> None:
-    """Add the option `--limit`."""
+    """Add the option `--limit`: how many messages are read at most."""
     parser.add_argument(
         "--limit", type=positive, default=LIMIT, metavar="N", help="read at most N messages (default: %(default)s)"
     )

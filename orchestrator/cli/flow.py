@@ -1,4 +1,4 @@
-"""Lists the events and other effects that consumers can lead to, and derives identifiers for the nodes of diagrams."""
+"""Lists what consumers can lead to, describes their conditions, and derives identifiers for the nodes of diagrams."""
 
 import ast
 import inspect
@@ -61,7 +61,8 @@ def identifiers(*groups: Iterable[str]) -> list[dict[str, str]]:
     """Derive an identifier of ASCII letters, digits and underscores from each string.
 
     Returns:
-        For each group, a mapping from its strings to their identifiers. The identifiers are unique across all groups.
+        For each group, a mapping from its strings to their identifiers. The identifiers are unique across all groups,
+        and none is a reserved word of Mermaid.
     """
     taken = set(_RESERVED)
     found: list[dict[str, str]] = []

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 def follow(options: argparse.Namespace) -> int:
     """Run the handler on event files and on all events that follow from them, and print each step.
 
+    AWS, Jenkins and the control plane are emulated. Errors are always printed to standard error.
+
     - With `--quiet`, standard output gets the handler's answers, and the steps are not printed.
     - Otherwise, if standard output is a terminal, it gets the steps, and the answers are not printed.
     - Otherwise, standard output gets the answers, and standard error gets the steps.
@@ -31,7 +33,9 @@ def follow(options: argparse.Namespace) -> int:
         The exit code: 1 if an event could not be handled, or if a job that `--fail` names was not started.
 
     Raises:
-        ConfigurationError: The handler cannot be loaded, or no emulated job has the name in `--fail`.
+        ConfigurationError: The handler cannot be loaded, no emulated job has the name in `--fail`, or there are so many
+            events that they probably cause each other endlessly.
+        InvalidEvent: A folder has no `.json` file.
     """
     from orchestrator.local import results
     from orchestrator.local.life import Life

@@ -1,4 +1,4 @@
-"""Invokes the deployed function, and reads from its answer whether it handled the event."""
+"""Invokes the deployed function, and reads from the answer whether the function handled the event."""
 
 import json
 from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Answer:
 
 
 class DeployedFunction:
-    """Invokes one deployed function. An invocation is never repeated."""
+    """Invokes one deployed function. A request that fails is not sent again."""
 
     def __init__(self, name: str, region: str | None, timeout: int = LONGEST_SECONDS) -> None:
         """Create the client.
@@ -37,6 +37,9 @@ class DeployedFunction:
             name: The function's name or ARN.
             region: The function's region; `None` uses the SDK's own configuration.
             timeout: How long an invocation may take, in seconds.
+
+        Raises:
+            ConfigurationError: The region is missing, or the SDK's configuration is wrong.
         """
         import boto3
         from botocore.config import Config
@@ -51,6 +54,8 @@ class DeployedFunction:
 
     def invoke(self, payload: Mapping[str, Any]) -> Answer:
         """Invoke the function and wait for its answer.
+
+        If the function itself fails, no error is raised; the answer's `text` names the function's error.
 
         Raises:
             ConfigurationError: The function does not exist, or may not be invoked.

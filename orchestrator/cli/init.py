@@ -105,10 +105,10 @@ def project(name: str) -> dict[Path, str]:
 
 
 def _files(entry: Path) -> list[Path]:
-    """Return a file as a list, or the files of a folder and its subfolders.
+    """Return the files in a folder and its subfolders. If `entry` is a file, return a list of only this file.
 
-    These files of a folder are left out: compiled Python files, the file that `_NOT_SHARED` names, and Markdown files
-    in other folders than `starter`.
+    These files in a folder are left out: compiled Python files, files with the name `_NOT_SHARED`, and Markdown files
+    that are not directly in `STARTER`.
     """
     if entry.is_file():
         return [entry]

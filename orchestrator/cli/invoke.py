@@ -154,9 +154,10 @@ def _surroundings(options: argparse.Namespace) -> "Iterator[tuple[Surroundings |
 
 @contextlib.contextmanager
 def _real_account(options: argparse.Namespace) -> Iterator[str]:
-    """Check the AWS credentials, and set the environment variables of the function in the stack that `--stack` names.
+    """Check the AWS credentials, and give this process the settings of the stack that `--stack` names.
 
-    Without `--stack`, the environment variables stay as they are.
+    The settings are in this process's environment variables until the `with` block ends. Without `--stack`, the
+    environment variables stay as they are.
 
     Yields:
         A text for messages that says where the settings come from.

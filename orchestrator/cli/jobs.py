@@ -76,20 +76,23 @@ def _jobs(options: argparse.Namespace) -> int:
 
 
 def jobs(account: Account) -> dict[str, Any]:
-    """Read the open jobs, that is, jobs whose runs the function still checks, and the events that wait.
+    """Read which jobs are open, and which events wait because their jobs cannot be started yet.
+
+    A job is open as long as the function checks whether the job's run has ended.
 
     Returns:
         A dictionary with these keys:
 
         - `jobs`: the open jobs.
-        - `waiting`: a dictionary with the keys `tenants` and `queue`. `tenants` has the records of the tenants with a
-          waiting event, or `None` if `DATA_STORE_TABLE` is not set. `queue` has the message counts of the waiting
-          queue, or `None` if `WAITING_QUEUE_URL` is not set.
+        - `waiting`: a dictionary with the keys `tenants` and `queue`. `tenants` is a list of the records of the
+          tenants with a waiting event, or `None` if `DATA_STORE_TABLE` is not set. `queue` has the message counts of
+          the waiting queue (see `counts`), or is `None` if `WAITING_QUEUE_URL` is not set.
         - `unreadable`: the ids of records that this version of the package cannot read.
 
     Raises:
-        ConfigurationError: `IDEMPOTENCY_TABLE` is not set, or a table or queue may not be read.
-        Unavailable: AWS was not reached.
+        ConfigurationError: `IDEMPOTENCY_TABLE` is not set, `WAITING_QUEUE_URL` is not a URL, or a table or queue does
+            not exist or may not be read.
+        Unavailable: AWS was not reached, failed or throttled a request.
     """
     from orchestrator.cli.records import LedgerTable, TenantTable
 

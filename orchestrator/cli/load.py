@@ -17,11 +17,14 @@ if TYPE_CHECKING:
 def load(place: str) -> Any:
     """Import a module, and return one of its attributes, such as a Lambda handler.
 
+    Modules are searched in the current folder first.
+
     Args:
         place: The module and the attribute, separated by a colon, as in `orchestrator.handler:lambda_handler`.
 
     Raises:
         ConfigurationError: `place` is malformed, the module or attribute does not exist, or the import failed.
+        OrchestratorError: The module itself raised this error during the import.
     """
     module_name, _, name = place.partition(":")
     if not name or not module_name or module_name.endswith(".py"):
@@ -62,7 +65,7 @@ def load_application(place: str) -> "Application":
     """Import a handler, and return it without the decorators around it.
 
     If `place` names a registry, or any other object with an attribute `registry`, a handler for that registry is
-    created. Its settings are read from environment variables.
+    created. The handler's settings are read from environment variables.
 
     Args:
         place: See `load`.

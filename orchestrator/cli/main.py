@@ -21,10 +21,13 @@ exit codes:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command, and return its exit code (see `_EXIT_CODES`). Raise `SystemExit` if the arguments are wrong.
+    """Run the command, and return its exit code (see `_EXIT_CODES`).
 
     Args:
         arguments: The words of the command line after the program's name. `None` takes them from `sys.argv`.
+
+    Raises:
+        SystemExit: The arguments are wrong, or contain `--help` or `--version`.
     """
     parser = _parser()
     options = parser.parse_args(arguments)

@@ -59,7 +59,7 @@ def print_yaml(value: Any, stream: TextIO) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | None]], width: int | None = None) -> str:
-    """Format rows as a table with a heading. Texts are shortened and escaped; `None` becomes a hyphen.
+    """Format rows as a table with a heading. Texts are shortened and escaped; `None` and empty texts become hyphens.
 
     Args:
         width: The number of characters that fit into a line. If the table is wider, each row becomes a block with one
@@ -82,7 +82,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | None]], st
 
 @contextmanager
 def log_to(stream: TextIO | None) -> Iterator[None]:
-    """Within the `with` block, redirect standard output, to which the handler logs, to `stream`; `None` discards it."""
+    """Within the `with` block, redirect standard output to `stream`. The handler logs to standard output.
+
+    Args:
+        stream: The stream; `None` discards the output.
+    """
     with ExitStack() as stack:
         log = stream or stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
         stack.enter_context(redirect_stdout(log))
@@ -117,5 +121,5 @@ def print_failed(name: str, text: str, *, file: str | None = None) -> None:
 
 
 def shown_file(file: str) -> str:
-    """Return the name of an event file for a message."""
+    """Return how messages name an event file: `stdin` for standard input; otherwise the name, shortened and escaped."""
     return "stdin" if file == STDIN else cut(file)

@@ -1,4 +1,8 @@
-"""Reads the ledger's table and the table of tenant records, for the commands that show them."""
+"""Reads the ledger's table and the table of tenant records, for the commands that show them.
+
+The ledger has a record of each action that must be performed only once, such as the start of a job. The record of a
+job's start also says how the job's run ended.
+"""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -27,12 +31,15 @@ class LedgerTable:
         self._client = account.dynamodb
 
     def open_jobs(self) -> list[Record]:
-        """Read the records of the runs that the function still checks, sorted by the times of the jobs' events."""
+        """Read the records of the runs for which the function still checks whether they have ended.
+
+        The records are sorted by the times of the events that the jobs were started for.
+        """
         keys = self._ids(OPEN_JOBS, "openJob", OPEN)
         return _in_order(self.read(keys).values())
 
     def of_tenant(self, tenant_id: str) -> list[Record]:
-        """Read the records of a tenant's jobs, sorted by the times of the jobs' events."""
+        """Read the records of a tenant's jobs, sorted by the times of the events that the jobs were started for."""
         keys = self._ids(BY_TENANT, "tenantId", tenant_id)
         return _in_order(self.read(keys).values())
 
@@ -47,16 +54,19 @@ class LedgerTable:
         return self._items([key]).get(key, {})
 
     def holder(self, tenant_id: str) -> str | None:
-        """Return the id of the event whose runs make the tenant's other jobs wait; `None` if there are no such runs.
+        """Return the id of the event that began the operation whose runs make the tenant's other jobs wait.
 
-        If the runs belong to a later event of an operation, such as a deployment after a provisioning, the event that
-        began the operation is returned.
+        An operation is an event with all that follows from it, such as a provisioning and the deployment after it.
+        Return `None` if no run makes jobs of the tenant wait.
         """
         lock = self.gate(lock_key(tenant_id))
         return lock.get("operation", {}).get("S") if runs_in(lock) else None
 
     def read(self, ids: Iterable[str]) -> dict[str, Record]:
-        """Read records by their ids. Ids without a record, and records that have expired, are left out."""
+        """Read records by their ids. Ids without a record, and records that have expired, are left out.
+
+        Records that this version of the package cannot read are left out, too, and their ids are added to `unreadable`.
+        """
         found: dict[str, Record] = {}
         for key, item in self._items(ids).items():
             try:
@@ -103,7 +113,9 @@ class LedgerTable:
 class TenantTable:
     """The table of tenant records.
 
-    Only the attributes in `SHOWN` and the tier in `planConfig` are read, because others may be secret.
+    Every method raises `ConfigurationError` or `Unavailable` if the table cannot be read.
+
+    Only the attributes in `SHOWN` and the tier in `planConfig` are read, because other attributes may be secret.
     """
 
     SHOWN = (
@@ -136,7 +148,7 @@ class TenantTable:
         return None if item is None else _record(item)
 
     def waiting(self) -> Iterator[dict[str, Any]]:
-        """Read the records of the tenants that have a waiting event. DynamoDB reads the whole table for this."""
+        """Read the records of tenants with an event that waits for its job. This reads the whole table."""
         with aws_errors(f"table {self._table} could not be read", role=YOUR_ROLE):
             pages = self._client.get_paginator("scan").paginate(
                 TableName=self._table, FilterExpression="attribute_exists(waitingFor)", **self._projection()

@@ -136,12 +136,15 @@ def _send_all(
 
     The messages were visible while the user was asked to confirm, so another process may have received some of them.
 
+    A message is deleted once the function has handled all its events. If the function cannot be invoked, or if a
+    message cannot be deleted, the remaining events are not sent.
+
     Args:
         ids: The ids of the selected messages.
 
     Returns:
-        For each event, and for each message that is gone, a dictionary with the result. Its key `redriven` says whether
-        the function handled the event.
+        A dictionary with the result for each event, and for each message that was not received again. The key
+        `redriven` is false if the function did not handle the event, or if the message could not be deleted afterwards.
     """
     from orchestrator.cli.function import Answer
 

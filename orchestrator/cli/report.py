@@ -22,6 +22,8 @@ class Report:
     - Otherwise, if standard output is a terminal, only the summary is printed, to standard output.
     - Otherwise, the answers are printed to standard output. The summary is printed to standard error if standard error
       is a terminal, or if `--verbose` is given.
+
+    In addition, failures are always printed to standard error.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -47,7 +49,9 @@ class Report:
             self._lines.print(f"event {summary.cut(messages.type_of(file.event))}, from {shown_file(file.name)}")
 
     def answered(self, file: EventFile, answer: Any, results: Sequence[Result]) -> None:
-        """Print the handler's answer, a summary of the results, or both, as the options request.
+        """Print the handler's answer, a summary of the results, or both (see `Report`), and the results' failures.
+
+        With `--strict`, the event counts as failed if no consumer took it.
 
         Args:
             file: The event's file.

@@ -84,8 +84,9 @@ def as_mermaid(registry: Registry) -> str:
     """Write the routes of a registry as the source of a Mermaid flowchart.
 
     An event type is drawn as a box with round ends, a consumer as a rectangle, and an effect that is not an event as a
-    flag. A solid arrow leads from an event type to each consumer that takes events of this type. A dotted arrow leads
-    from a consumer to everything that the consumer can cause: event types, and effects that are not events.
+    flag. A solid arrow leads from an event type to each consumer that takes events of this type; its label is the
+    consumer's condition. A dotted arrow leads from a consumer to everything that the consumer can cause: event types,
+    and effects that are not events.
     """
     entries = routes(registry)
     types = [*(entry["eventType"] for entry in entries), *following_types(registry)]

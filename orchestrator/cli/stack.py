@@ -39,10 +39,13 @@ class Description:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployed:
-    """A stack's function and its settings.
+    """The function of a deployed stack, and the function's settings.
 
     Attributes:
-        environment: The function's variables. Values may be secret and are not in `repr`.
+        name: The stack's name.
+        function: The ARN of the function or, with SnapStart, of its alias.
+        environment: The function's environment variables, without those that have no meaning on another machine or
+            would change how this process runs, such as `PATH`. Values may be secret and are not in `repr`.
         timeout: How long an invocation may take, in seconds.
     """
 
@@ -54,7 +57,11 @@ class Deployed:
 
     @property
     def settings(self) -> Settings:
-        """The function's settings, with the function's region as `AWS_REGION`."""
+        """The function's settings, with the function's region as `AWS_REGION`.
+
+        Raises:
+            ConfigurationError: A setting is invalid.
+        """
         return Settings.from_environment({**self.environment, "AWS_REGION": self.region})
 
 
@@ -68,6 +75,7 @@ def describe(cloudformation: Any, name: str) -> Description:
     Raises:
         ConfigurationError: The stack does not exist, or has no output with the function's ARN.
         ClientError: AWS refused the request for another reason.
+        BotoCoreError: The request could not be sent, or got no answer.
     """
     from botocore.exceptions import ClientError
 
@@ -98,7 +106,7 @@ def deployed(clients: "Clients", name: str, region: str | None) -> Deployed:
 
     Raises:
         ConfigurationError: `name` is malformed, or the stack does not exist, is not deployed, or may not be read.
-        Unavailable: AWS was not reached.
+        Unavailable: AWS was not reached, failed or throttled a request.
     """
     if not _NAME.fullmatch(name):
         raise ConfigurationError(

@@ -55,12 +55,14 @@ def status(account: Account, tenant_id: str) -> dict[str, Any]:
     """Read what happened to a tenant.
 
     Returns:
-        `tenantId`, `record` (`None` if the tenant has no record), and `steps` (see `orchestrator.cli.story.Step`).
+        A dictionary with the keys `tenantId`, `record` and `steps` (see `orchestrator.cli.story.Step`). `record` is
+        `None` if the tenant has no record, or if `DATA_STORE_TABLE` is not set.
 
     Raises:
         UnknownTenant: The tenant has neither a record nor a job.
-        ConfigurationError: Neither table is set, or a table may not be read.
-        Unavailable: AWS was not reached.
+        ConfigurationError: Neither `DATA_STORE_TABLE` nor `IDEMPOTENCY_TABLE` is set, or a table does not exist or may
+            not be read.
+        Unavailable: AWS was not reached, failed or throttled a request.
     """
     from orchestrator.cli.records import LedgerTable, TenantTable
     from orchestrator.cli.story import related, story

@@ -1,4 +1,7 @@
-"""Lists what happened to a tenant, from its record and the ledger: events, jobs, endings, webhooks and waits."""
+"""Lists what happened to a tenant, from the tenant record and the ledger, which records the performed actions.
+
+The steps are events, jobs, endings of runs, status webhooks, the tenant's present status, and what an event waits for.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -24,16 +27,19 @@ _DEPLOYMENT_POSITION = 1
 
 
 def related(record: Record) -> dict[str, str]:
-    """Return the ids of the ledger's records about the events and the webhook that follow the end of a run.
+    """Return the ids of the ledger's records about what follows the end of a run: the events and the status webhook.
 
-    The ids are computed, because no index of the ledger finds these records. The ledger may not have all of them.
+    The ids are computed, because no index of the ledger finds these records. Some of the records may not exist.
+
+    Args:
+        record: The run's record.
 
     Returns:
         A dictionary with these keys:
 
-        - `ending`: the id for the event about the run's ending.
-        - `webhook`: the id for the status webhook.
-        - `deployment`: the id for the event `TENANT_DEPLOYMENT`; only for a provisioning run.
+        - `ending`: the id of the record about the event that reports the run's ending.
+        - `webhook`: the id of the record about the status webhook.
+        - `deployment`: the id of the record about the event `TENANT_DEPLOYMENT`; only for a provisioning run.
     """
     job = record.started_job
     event = Event(
@@ -55,15 +61,17 @@ def story(
     memory: timedelta,
     holder: str | None = None,
 ) -> list[Step]:
-    """List what happened to a tenant, step by step, in order.
+    """List what happened to a tenant, step by step, in the order of time.
+
+    The last steps come from the tenant record, and show the tenant's present state.
 
     Args:
         tenant: The tenant's record, without attributes that may be secret; `None` if the tenant has no record.
         runs: The records of the tenant's jobs.
         others: The records about the events and webhooks that followed the ends of these runs, by id (see `related`).
-        memory: How long the ledger keeps a record. The times of steps are computed from this and from the time at
-            which a record expires.
-        holder: See `LedgerTable.holder`.
+        memory: How long the ledger keeps a record after it has stored the action's outcome. The time at which the
+            outcome was stored is computed from this and from the time at which the record expires.
+        holder: Id of the event whose runs make the tenant's other jobs wait, if there are such runs.
     """
     steps: list[tuple[str, Step]] = []
     seen: set[str] = set()
@@ -130,13 +138,13 @@ def _steps_of_run(run: Record, others: Mapping[str, Record], memory: timedelta, 
 
 
 def _steps_of_record(tenant: Mapping[str, Any], sent: set[str], holder: str | None) -> Iterable[Step]:
-    """Yield the steps that are in the tenant's record: its status, a webhook that was not accepted, and a wait.
+    """Yield the steps that the tenant record shows: its status, a failed status webhook, and what an event waits for.
 
     Args:
         tenant: The tenant's record.
-        sent: Why webhooks failed, according to the ledger. The failures in the ledger have steps already. So if the
-            record's `statusWebhook` contains one of these reasons, no step is yielded for `statusWebhook`.
-        holder: See `LedgerTable.holder`.
+        sent: The reasons in the webhook steps that were built from the ledger. If the record's `statusWebhook` contains
+            one of these reasons, it is about the same webhook, so no second step is yielded for that webhook.
+        holder: Id of the event whose runs make the tenant's other jobs wait, if there are such runs.
     """
     if tenant.get("status"):
         yield _step(
@@ -157,8 +165,9 @@ def _steps_of_record(tenant: Mapping[str, Any], sent: set[str], holder: str | No
 def job_status(run: Record) -> str:
     """Return a run's status: `being started`, `in doubt`, `running`, `SUCCESS`, `FAILURE` or `started, not followed`.
 
-    `in doubt` means that it is not known whether the run was started. `started, not followed` means that the function
-    does not check whether the run has ended.
+    `being started` means that a delivery of the event may be starting the run now. `in doubt` means that no delivery is
+    starting the run any more, and that it is not known whether the run was started. `started, not followed` means that
+    the function does not check whether the run has ended.
     """
     if run.ending is not None:
         return str(run.ending)
@@ -188,8 +197,8 @@ def _step(at: str | None, step: str, **known: Any) -> Step:
 def _append(steps: list[tuple[str, Step]], chain: Iterable[Step], last: str = "") -> None:
     """Add steps whose order must be kept when all steps are sorted by time.
 
-    Each step is sorted by its own time. If a step has no time, or an earlier time than the previous step, it is sorted
-    by the time of the previous step.
+    Each step is sorted by its own time. A step that has no time, or would be sorted before its predecessor, is sorted
+    by the same time as its predecessor.
 
     Args:
         steps: The steps so far, each with the time by which it is sorted. The new steps are added to this list.

@@ -23,7 +23,7 @@ class Dispatcher:
     """Runs the consumers of an event. If there are several, they run in threads, which are kept for later events.
 
     Attributes:
-        performers: The performers of the consumers' actions.
+        performers: The objects that perform the consumers' actions, by the actions' classes.
     """
 
     def __init__(self, performers: Performers, ledger: Ledger, records: Records) -> None:
@@ -38,7 +38,8 @@ class Dispatcher:
     ) -> list[ConsumerResult]:
         """Run every consumer that accepts the event, and perform the actions that the consumers return.
 
-        If a consumer fails, the other consumers still run.
+        A consumer accepts the event if its condition `when` is true. If a consumer fails, the other consumers still
+        run.
 
         Args:
             event: The event.
@@ -46,8 +47,9 @@ class Dispatcher:
             context: The context that the consumers receive.
 
         Returns:
-            One result for each consumer that accepted the event, and for each consumer that raised an exception when it
-            checked the event. The results are in the order of `consumers`.
+            One result for each consumer that accepted the event, and for each consumer whose check of the event failed.
+            The results are in the order of `consumers`. A failure is not raised: it is the `error` of the consumer's
+            result.
         """
         consumers = list(consumers)
         turns: list[Turn] = []

@@ -88,7 +88,7 @@ def _is_tenant(text: str) -> bool:
 
 
 def _cut(variables: dict[str, str], only_id: str, limit: int) -> dict[str, str]:
-    """Shorten variables that are too large for an event.
+    """Shorten variables that are too large for an event. Variables that are not too large are returned unchanged.
 
     First, `only_id` replaces the value of `tenant`. If that is not enough, the other variables are removed, the longest
     first, until the rest fits.

@@ -1,4 +1,4 @@
-"""Runs one consumer on one event and performs its actions in order."""
+"""Runs one consumer on one event, and performs the actions that the consumer returns, in order."""
 
 import inspect
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,9 +36,11 @@ class ConsumerResult:
 
     Attributes:
         consumer: The consumer's name.
-        outcomes: The outcomes of the actions that were performed, in order. If an event about the consumer's failure
-            was published, the last outcome is the outcome of publishing that event.
-        error: The error with which the consumer, or one of its actions, failed; `None` if nothing failed.
+        outcomes: The outcomes of the actions that were performed or skipped, in order. One more outcome follows if an
+            event about the consumer's failure was published (the outcome of publishing it), or if the event waits
+            because the consumer's job cannot be started yet (an outcome with the status `waiting`).
+        error: The error with which the consumer, or one of its actions, failed. `None` if nothing failed, or if the
+            event was sent to the waiting queue for this consumer.
     """
 
     consumer: str
@@ -47,10 +49,7 @@ class ConsumerResult:
 
     @property
     def waits_for(self) -> WaitReason | None:
-        """Why the consumer's job cannot be started yet.
-
-        `None` if the consumer did not fail, or failed for a reason that waiting does not solve.
-        """
+        """Why the consumer's job cannot be started yet; `None` if `error` is `None` or has another cause."""
         return self.error.waits_for if isinstance(self.error, Unavailable) else None
 
     @property
@@ -60,7 +59,7 @@ class ConsumerResult:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the consumer failed, and the event is not waiting (see `is_waiting`)."""
+        """Whether the consumer failed, and the event does not wait for the consumer's job (see `is_waiting`)."""
         return self.error is not None and not self.is_waiting
 
 
@@ -88,15 +87,15 @@ class Turn:
         self._outcomes: list[Outcome] = []
 
     def accept(self, seen: Event[Mapping[str, Any]]) -> bool:
-        """Check whether `run` has anything to do.
+        """Check whether the consumer accepts the event. If this method returns False, `run` need not be called.
 
         Args:
             seen: The event that the consumer receives. It may be a copy, so that the consumer cannot change the detail
                 that other consumers read.
 
         Returns:
-            True if the consumer accepts the event, or if the check raised an exception. `run` returns that exception as
-            the result's `error`.
+            False if the consumer's condition `when` is false. True if the consumer accepts the event, or if the check
+            raised an exception; `run` returns that exception as the result's `error`.
         """
         try:
             self._raise_published_failure()
@@ -106,7 +105,11 @@ class Turn:
         return self._accepted is not None or self._refused is not None
 
     def run(self) -> ConsumerResult:
-        """Call the consumer and perform its actions. A failure is not raised, but returned as the result's `error`."""
+        """Call the consumer and perform its actions. A failure is returned as the result's `error`.
+
+        Raises:
+            KeyboardInterrupt: It was raised in the consumer or an action. It must end the program.
+        """
         try:
             if self._refused is not None:
                 raise self._refused
@@ -139,7 +142,10 @@ class Turn:
         return actions
 
     def _prepare_all(self) -> list[Prepared]:
-        """Check and prepare all actions before the first one is performed. So an invalid action changes nothing."""
+        """Check and prepare all actions before the first one is performed.
+
+        If an action is invalid, an exception is raised, and no action is performed.
+        """
         answers.check(self._actions, self._consumer.name)
         return [self._prepare(answers.blank(action), position) for position, action in enumerate(self._actions)]
 
@@ -194,7 +200,8 @@ class Turn:
     def _raise_published_failure(self) -> None:
         """If an earlier delivery of the event published the consumer's failure, raise that failure again.
 
-        The control plane has been informed that the job was not started, so the job must not start now.
+        The control plane has been informed that the job was not started, so the job must not start now. However, if
+        somebody requested a redelivery after the failure (see `Event.redrive`), the job may start.
         """
         if self._consumer.ending is None:
             return
@@ -214,8 +221,11 @@ class Turn:
         The event about the failure is published if all of these are true:
 
         - The consumer declares an `ending`, and the control plane waits for the consumer's job (see `failure_event`).
-        - A retry is pointless, or the job cannot be started and this is the last delivery of the consumer's event.
+        - A retry is pointless, or this is the last delivery of the consumer's event and the job still has to wait.
         - If the event is a replay, the replay has changed a tenant record, or this is the replay's last delivery.
+
+        If publishing fails, that second error is logged, and a retry of the consumer's event publishes the failure. In
+        the last delivery, the result has the second error instead of the first.
 
         Raises:
             KeyboardInterrupt: The exception is a `KeyboardInterrupt`, which must end the program.
@@ -247,11 +257,11 @@ class Turn:
         return result
 
     def _may_be_given_up(self) -> bool:
-        """Return whether a job that cannot be started now must never be started later.
+        """Return whether a job that cannot be started in this delivery is given up: no later delivery may start it.
 
         The result is True if this is the event's last delivery, and the consumer declares an `ending`. An event about
-        the consumer's failure is then published. The ledger keeps the claim on the job's action, so that no other
-        delivery starts the job.
+        the consumer's failure is then published. Until then, the ledger keeps this delivery's claim (a lock) on the
+        action that starts the job, so that no other delivery starts the job.
         """
         return self._is_last_delivery() and self._consumer.ending is not None
 

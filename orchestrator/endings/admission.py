@@ -18,7 +18,8 @@ from orchestrator.run import FAILURE_SUFFIX, RUN_ID_VARIABLE, ending_id, named_r
 class UnknownRun(Exception):
     """An event about a run must be ignored.
 
-    The ledger has no record of the run, the record contradicts the event, or the job was started with `follow=False`.
+    The ledger has no record of the run, the record contradicts the event, or the job was started with `follow=False`,
+    which means that events about its ending are ignored.
     """
 
 
@@ -38,7 +39,8 @@ class Admission:
         """Check an event about a run, and store the run's ending if the event reports one.
 
         If a consumer declares an `EndingEvent` with this event's type and source, this package may have published the
-        event. The event's `resources` then show which action published it (see `recognised`).
+        event. Then `start`, `published_by` and `is_own_failure` of the returned event are read from `resources` (see
+        `recognised`).
 
         The event is not checked in these cases:
 
@@ -47,15 +49,16 @@ class Admission:
         - `IDEMPOTENCY_TABLE` is not set, and this Lambda environment has no record of the run. Another environment may
           have the record, because each environment then keeps its own records in memory.
 
-        After this call, the function still checks whether the run has ended, because the event's consumers may fail.
-        Call `finish` after they have handled the event.
+        After this call, the scheduled sweep still checks the run, so that it can publish the ending if the event's
+        consumers fail. Once the consumers have handled the event, call `finish`.
 
         Returns:
             The event. If it reports a run's ending and contains the run id, its `run_ending` is set. If the run has a
             record, these values are taken from the record:
 
             - the event's `start`, which is the event that began the operation
-            - if the event reports an ending: the `ORCHESTRATOR_…` variables in the event's detail
+            - if the event reports an ending: the `ORCHESTRATOR_…` variables in the event's detail, and `tenant` if the
+              detail lacks it
 
         Raises:
             UnknownRun: The record contradicts the event, or the run's job was started with `follow=False`, or the
@@ -89,13 +92,15 @@ class Admission:
         return replace(event, detail={**event.detail, **ending_variables(job, event.detail)}, start=job.start)
 
     def finish(self, event: Event[Mapping[str, Any]]) -> None:
-        """Store that an event about a run's ending has been handled. Any other event is ignored.
+        """Store that an event about a run's ending has been handled.
+
+        Any other event is ignored. An event about a run that has no record is ignored, too.
 
         Call this method after all consumers have handled the event.
 
         If the Lambda function published the event, the build system has confirmed the ending, so the run need not be
-        checked any more. If the run itself sent the event, the run may still be going on, and may even fail. The run
-        is then checked until the build system confirms the ending.
+        checked any more. If the run itself sent the event, the run may still be going on, and may even fail. The run is
+        then checked until the build system confirms the ending.
 
         Args:
             event: The event that `admit` returned.
@@ -166,7 +171,9 @@ def is_about_run(event: Event[Any], declarations: Declarations) -> bool:
 
 
 def _check_build(job: StartedJob, detail: Mapping[str, Any]) -> None:
-    """If an event's detail names a build or a job, check that the run belongs to it.
+    """If an event's detail names a CodeBuild build or a Jenkins job, check that the run belongs to it.
+
+    A run of any other build system is not checked.
 
     Args:
         job: The run's job, as the ledger stores it.
@@ -189,7 +196,7 @@ def _succeeded(record: Record | None, event: Event[Mapping[str, Any]]) -> Starte
     """Check that a TENANT_DEPLOYMENT event follows a successful run, and return the run's job.
 
     Raises:
-        UnknownRun: The run has no record, has not succeeded, or belongs to another tenant.
+        UnknownRun: The run has no record, has not succeeded, or does not belong to the event's tenant.
     """
     if record is None or record.job is None:
         raise UnknownRun("the ledger has no record of that run")

@@ -33,7 +33,10 @@ NO_RECORDS = "IDEMPOTENCY_TABLE is not set, so there is no list of the jobs that
 
 
 class EndingPublisher:
-    """Performs `PublishEnding`: publishes an event about a run's ending, in the form that the consumer declares."""
+    """Performs `PublishEnding`: publishes an event about a run's ending.
+
+    The event has the form that the `EndingEvent` of the consumer that started the job declares.
+    """
 
     def __init__(
         self, systems: BuildSystems, bus: EventBus, ledger: Ledger, records: Records, declarations: Declarations
@@ -55,13 +58,15 @@ class EndingPublisher:
     def _perform(self, action: PublishEnding, origin: Origin, claim: Claim) -> Outcome:
         """Look up in the build system how the action's run ended, and publish the ending.
 
-        If the build system has deleted the run, and the action contains an ending, that ending is used instead.
+        If the build system has deleted the run, and the action contains an ending, the action's ending is published.
 
-        Nothing is published if the ledger has no table or no matching run. The outcome then contains the reason.
+        Nothing is published if `IDEMPOTENCY_TABLE` is not set, or if no record of the ledger matches the action. The
+        outcome then contains the reason.
 
         Raises:
             Unavailable: The build system could not be reached, or the run has not ended yet.
             ConfigurationError: The builder is unknown, or has no method `endings`.
+            OrchestratorError: The builder's `endings` raised this error, or `publish` did.
         """
         if self._records.memory is None:
             if not self._has_warned:
@@ -87,9 +92,9 @@ class EndingPublisher:
     def publish(self, record: Record, ending: Ending, time: datetime) -> Outcome:
         """Publish how a run ended, unless an event about that ending has been published or handled already.
 
-        An ending that the run itself has reported replaces `ending` in two cases:
+        An ending that an earlier event has reported (`Record.ending`) replaces `ending` in two cases:
 
-        - The run has reported a failure.
+        - The earlier event has reported a failure.
         - The build system has deleted the run, so that `ending` is only a guess (`Ending.is_gone`).
 
         If the run itself has sent an event about the same ending, and that event has been handled, nothing is
@@ -101,10 +106,14 @@ class EndingPublisher:
             ending: How the run ended, according to the build system.
             time: When the ending became known. The published event gets this time.
 
+        Returns:
+            The outcome of publishing the event. Its status is `published` or `already published`.
+
         Raises:
             Unavailable: The bus did not accept the event, or another delivery is publishing it.
-            ConfigurationError: The bus does not exist, the function may not publish to it, or the consumer
-                declared an ending event when it started the job, but declares none now.
+            InvalidEvent: The event is too large, or EventBridge refused it.
+            ConfigurationError: The bus does not exist, the function may not publish to it, or the consumer declared an
+                ending event when it started the job, but declares none now.
             OrchestratorError: The consumer's function `EndingEvent.detail` failed.
         """
         job, reported = record.started_job, record.ending
@@ -125,6 +134,8 @@ class EndingPublisher:
 def close_run(records: Records, job: StartedJob, *, succeeded: bool) -> None:
     """Store how a run ended. If a failure replaces a stored success, log an error.
 
+    A success never replaces a stored failure.
+
     Args:
         records: The ledger's records.
         job: The job whose run ended.
@@ -143,8 +154,8 @@ def ending_variables(job: StartedJob, detail: Mapping[str, Any]) -> dict[str, An
         detail: The event's detail. It is not changed; the caller adds the variables.
 
     Returns:
-        The `ORCHESTRATOR_…` variables. If `detail` has no `tenant`, the result also contains a variable `tenant`, which
-        holds the tenant's id.
+        The `ORCHESTRATOR_…` variables. If the job is for a tenant, and `detail` has no `tenant`, there is also a
+        variable `tenant`: a JSON object with the tenant's id.
     """
     own = {
         RUN_ID_VARIABLE: job.run_id,
@@ -162,6 +173,7 @@ def bare_name(name: str) -> str:
     """Return a job's name as AWS writes it in the events about the job's runs.
 
     This is the name of a CodeBuild project instead of its ARN, or the ARN of a state machine without version or alias.
+    Any other name is returned unchanged.
     """
     if ":stateMachine:" in name:
         return ":".join(name.split(":")[:7])

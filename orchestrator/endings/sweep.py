@@ -1,4 +1,4 @@
-"""Finds and publishes endings that no event has reported: events can get lost, and Jenkins sends none."""
+"""Finds and publishes endings that no event has reported, because events can get lost, and Jenkins sends none."""
 
 import itertools
 import math
@@ -29,7 +29,10 @@ _END_OF_DOUBT = timedelta(hours=1)
 
 
 class Sweep:
-    """Performs `SweepRuns`: makes SQS deliver waiting events, checks started runs, and publishes how they ended."""
+    """Performs `SweepRuns`: checks whether started runs have ended, and publishes their endings.
+
+    It also makes SQS deliver events that wait for their jobs.
+    """
 
     def __init__(self, publisher: EndingPublisher, systems: BuildSystems, records: Records) -> None:
         self._publisher = publisher
@@ -42,7 +45,7 @@ class Sweep:
         return Prepared(perform=self._perform)
 
     def _perform(self, claim: Claim) -> Outcome:
-        """Make SQS deliver waiting events whose jobs may be started. Then check the runs whose next check is due.
+        """Make SQS deliver waiting events for whose jobs there may be room. Then check the runs that are due.
 
         The first part takes at most half of the invocation's time. Runs are checked until the time is up. The run that
         has been due for longest comes first.
@@ -51,6 +54,10 @@ class Sweep:
         error is not raised, because no retry is needed: a later scheduled sweep checks the same runs again.
 
         It does no harm if two sweeps overlap: the ledger makes sure that each ending is published only once.
+
+        Returns:
+            How many runs were checked, and how many endings were published. If the ledger could not be read, the sweep
+            ends early, and `reason` says why. If `IDEMPOTENCY_TABLE` is not set, the sweep is skipped.
         """
         if self._records.memory is None:
             return self._skip()
@@ -153,9 +160,10 @@ class Sweep:
         """Search for the run of a job that may or may not have been started.
 
         If the run is found, a later sweep checks whether it has ended. If the run is not found, later sweeps search
-        again, until an hour after the record's lock has expired. From then on, the job counts as never started, and no
-        sweep searches for its run. If a search is impossible, for example because the build system stores no run ids
-        for the job, the limit is a day instead of an hour.
+        again, until an hour after `Record.locked_until`, the time until which a delivery may have been starting the
+        job. From then on, the job counts as never started, and no sweep searches for its run. If a search is
+        impossible, for example because the build system stores no run ids for the job, the limit is a day instead of an
+        hour.
         """
         job, run, patience = record.started_job, None, _END_OF_DOUBT
         system = self._systems.get(job.builder, job.name)

@@ -1,1 +1,1 @@
-"""Converts Lambda's payloads (EventBridge events and SQS batches) to canonical events."""
+"""Converts Lambda's payloads (EventBridge events and SQS batches) to `Event` objects, and handles SQS batches."""

@@ -48,14 +48,14 @@ class Batches:
         Args:
             batch: The invocation's payload, with the messages in `Records`.
             handle: Handles one message. It is called with two arguments: a function that converts the message's payload
-                to an event, and the payload. It raises an exception if the message could not be handled.
+                to an event, and the payload. It must raise an exception if the message could not be handled.
 
         Returns:
             The answer to Lambda: `{"batchItemFailures": [{"itemIdentifier": …}, …]}`. It lists the ids of the messages
             that SQS must deliver again (https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-errorhandling.html).
 
         Raises:
-            InvalidEvent: A message does not have the form in which Lambda delivers messages.
+            InvalidEvent: A message does not have the form in which Lambda delivers messages. No message was handled.
         """
         messages: list[dict[str, Any]] = batch["Records"]
         with telemetry.failures_logged:
@@ -132,7 +132,8 @@ def parsing(record: SQSRecord, *, comes_back: bool) -> tuple[Parse, bool]:
 
     Args:
         record: The message.
-        comes_back: Whether a `Redelivery` schedules the retries of failed messages.
+        comes_back: Whether a `Redelivery` schedules the retries of failed messages. Without it, no try counts as the
+            last.
     """
     is_last = comes_back and is_last_try(record)
     return partial(message.parse, record, comes_back=comes_back and not is_last, is_last=is_last), is_last

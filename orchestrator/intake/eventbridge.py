@@ -46,12 +46,13 @@ def parse(payload: object, name: str = "event", *, delivery_id: str | None = Non
     Args:
         payload: The event. It may be in an envelope (see `envelopes`).
         name: The event's name in error messages.
-        delivery_id: An id that stays the same when AWS retries the delivery, such as Lambda's request id. It may become
-            part of `Event.redrive`.
+        delivery_id: An id that stays the same when AWS retries the delivery, such as Lambda's request id. It becomes
+            part of `Event.redrive` if `payload` is Lambda's record of a failed invocation, or if a custom event bus
+            replayed the event.
 
     Raises:
         InvalidEvent: `payload` is not an EventBridge event, or contains a value that cannot be stored or sent. The
-            message names each wrong field.
+            message says which field is wrong.
     """
     content = envelopes.opened(payload)
     raw = content.event
@@ -121,6 +122,8 @@ def _redrive(content: envelopes.Content, replay_name: str | None, delivery_id: s
 
     The invocation for a replayed event may fail, and somebody may send Lambda's record of this invocation to the
     function. The text then identifies the record, not the replay.
+
+    Return `None` if the event is neither in such a record nor replayed.
     """
     if content.has_failed:
         return "record" if delivery_id is None else f"record {delivery_id}"
@@ -132,7 +135,10 @@ def _redrive(content: envelopes.Content, replay_name: str | None, delivery_id: s
 
 
 def as_json(event: Event[Mapping[str, Any]]) -> dict[str, Any]:
-    """Convert an `Event` to the JSON object that EventBridge delivers; `parse` converts it back."""
+    """Convert an `Event` to the JSON object that EventBridge delivers; `parse` converts it back.
+
+    Values that EventBridge does not have, such as `redrive` and `delivery`, are lost.
+    """
     replay = {} if event.replay_name is None else {"replay-name": event.replay_name}
     return {
         "version": "0",

@@ -1,9 +1,8 @@
 """Converts SQS messages to `Event` objects, and sends messages to queues.
 
-A message comes from an EventBridge rule, or from the reference connector
-(https://github.com/sourcefuse/loopback4-message-bus-connector). The body of a message from a rule is a whole event. The
-body of a message from the reference connector is only the event's detail; the event's type is in the message attribute
-`EventType`.
+A message comes from an EventBridge rule, from this package, or from the reference connector
+(https://github.com/sourcefuse/loopback4-message-bus-connector). If a message has the attribute `EventType`, as all
+messages from the reference connector have, its body is only the event's detail. Otherwise, its body is a whole event.
 """
 
 import json
@@ -45,13 +44,13 @@ def parse(
 ) -> Event[Mapping[str, Any]]:
     """Convert the event in an SQS message to an `Event`.
 
-    If the message has the attribute `ErrorCode`, somebody has sent it again from the failure queue, so `Event.redrive`
-    is set.
+    `Event.redrive` is set if the message has the attribute `ErrorCode`, which means that somebody has sent the message
+    again from the failure queue. A message from the waiting queue keeps the event's earlier `redrive`.
 
     Args:
         record: The message.
         payload: The event: the result of `as_eventbridge_event`; if that contains an array, one event of the array.
-        name: See `eventbridge.parse`.
+        name: The event's name in error messages.
         comes_back: See `Delivery.comes_back`.
         is_last: See `Delivery.is_last`.
 
@@ -181,8 +180,8 @@ class Queue:
         Args:
             body: The message's body.
             attributes: The message attributes, in the form that the SQS client takes.
-            failure: The beginning of the error message.
-            role: The role that needs permissions, as the error message names it.
+            failure: The beginning of error messages.
+            role: The role that needs permissions, as error messages name it.
             options: Further arguments of the client's method `send_message`.
 
         Raises:
@@ -220,6 +219,8 @@ def body_of(event: Any) -> str:
 
     Raises:
         ValueError: A number has too many digits, or is not finite.
+        TypeError: A value has no form in JSON.
+        RecursionError: A value is nested too deep.
     """
     text = json.dumps(event, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return text if text.isprintable() else json.dumps(event, separators=(",", ":"))

@@ -48,11 +48,12 @@ class _Record(BaseModel, defer_build=True):
 def check(records: Sequence[Mapping[str, Any]]) -> None:
     """Check the form of each message of a batch.
 
-    Lambda delivers no malformed message, so the batch was written by hand, and none of its messages is handled.
+    Lambda itself delivers no malformed message. If there is one, somebody wrote the batch by hand, so the whole batch
+    is refused.
 
     Raises:
         InvalidEvent: A message lacks a field that cannot be missing, or a field has another form than in SQS. The error
-            names the fields of the first such message.
+            names the wrong fields of the first such message.
     """
     for place, record in enumerate(records):
         try:

@@ -83,8 +83,9 @@ class Redelivery:
         """Schedule the retries of failed messages, and move messages to the failure queue if a retry is pointless.
 
         A message is retried after about a minute. After each further failure, the wait is twice as long, up to an hour.
-        If a job cannot be started yet, and nothing else failed, the wait is up to eleven hours. It ends early if there
-        may be room for the job (see `orchestrator.ledger.waiting_line`).
+        If a job cannot be started yet, and nothing else failed, the wait is up to eleven hours, and ends early if there
+        may be room for the job (see `orchestrator.ledger.waiting_line`). However, if the ledger has no table, no wait
+        is longer than an hour. A message that was not tried (see `Failed.error`) is retried without a wait.
 
         The error decides when a message is moved to the failure queue:
 
@@ -92,7 +93,7 @@ class Redelivery:
           days old.
         - Any other `Unavailable`, except `Untraceable`: when the message is more than 13.5 days old.
         - `Untraceable`, or any other error: when the message has been received at least three times.
-        - No error, because the message was not tried (see `Failed.error`): when the message is more than 13 days old.
+        - No error, because the message was not tried: when the message is more than 13 days old.
 
         For an exception group, the first rule applies if every error in the group falls under it. Otherwise, the second
         rule applies if at least one error falls under the first or second rule. Otherwise, the third rule applies.
@@ -161,14 +162,17 @@ class Redelivery:
             self._hide([failed for failed in hidden if failed.record.message_id in changed], changed)
 
     def _pause(self, failed: Failed) -> int:
-        """Return for how many seconds to hide a message."""
+        """Return for how many seconds to hide a message in its queue; 0 if the message was not tried."""
         if failed.error is None:  # it needs no delay: the failed one of its FIFO group holds it up
             return 0
         sleeps = self._line is not None and _waits(failed.error)
         return wait_seconds(message.tries(failed.record), LONGEST_SLEEP_SECONDS if sleeps else LONGEST_WAIT_SECONDS)
 
     def _put_to_sleep(self, failed: Failed, pauses: Mapping[str, int]) -> int | None:
-        """Store how to make a hidden message visible early, if its only failure is that jobs cannot be started yet.
+        """Store a hidden message's receipt handle, to make the message visible early if there may be room for its job.
+
+        Nothing is stored if the message failed for any other reason, too. Nothing is stored either if the message has
+        been received more than 400 times, because the redrive policy of its queue allows only about 500.
 
         Args:
             failed: The message.
@@ -192,7 +196,9 @@ class Redelivery:
         return None if all(has_to_wait) else random.randint(1, _SOON_SECONDS)  # noqa: S311 (guards no secret)
 
     def _hide(self, failures: Sequence[Failed], pauses: Mapping[str, int]) -> Sequence[Failed]:
-        """Hide at most ten messages in their queue, and return the messages that were hidden.
+        """Hide at most ten messages in their queue, by their visibility timeouts. Return the messages that were hidden.
+
+        If SQS refuses or cannot be reached, a warning is logged.
 
         Args:
             failures: The messages.
@@ -255,7 +261,10 @@ def _is_waiting(error: BaseException) -> bool:
 
 
 def _waits(error: BaseException | None) -> Sequence[Wait]:
-    """Return the jobs that cannot be started yet. If anything else failed as well, return an empty sequence."""
+    """Return what the jobs of a failed message wait for, according to the message's error.
+
+    Return an empty sequence if anything failed for another reason than that a job cannot be started yet.
+    """
     if isinstance(error, BaseExceptionGroup):
         waits = [_waits(one) for one in error.exceptions]
         return [wait for some in waits for wait in some] if all(waits) else ()

@@ -27,7 +27,8 @@ class Waiting:
         Args:
             queue: The waiting queue, if there is one.
             tenants: The tenant records.
-            line: Makes SQS deliver waiting events once their jobs may be started; `None` if the ledger has no table.
+            line: Makes SQS deliver waiting events once there may be room for their jobs; `None` if the ledger has no
+                table.
         """
         self._queue = queue
         self._tenants = tenants
@@ -44,7 +45,8 @@ class Waiting:
             consumers: Names of the consumers whose jobs cannot be started yet.
 
         Returns:
-            False if there is no queue, or if the event could not be sent. The caller must then let the event fail.
+            True if the event was sent. False if there is no queue, or if the event could not be sent. The caller must
+            then let the event fail.
         """
         if self._queue is None:
             return False
@@ -64,9 +66,10 @@ class Waiting:
         return True
 
     def wake_next(self, builder: str) -> None:
-        """Make SQS deliver one event that waits for a build system.
+        """Make SQS deliver one event that waits for a build system. If the ledger has no table, do nothing.
 
-        This is called when an event that had waited has started its job.
+        This is called when an event that had waited has started its job, because the build system may then take another
+        job.
 
         Args:
             builder: The build system's name.
@@ -76,6 +79,8 @@ class Waiting:
 
     def note(self, event: Event[Mapping[str, Any]], reason: WaitReason | None) -> None:
         """Store in the tenant record what the event waits for. A failure is only logged.
+
+        If the event names no tenant, nothing is stored.
 
         Args:
             event: The event.

@@ -1,1 +1,1 @@
-"""Keeps records of actions, so that each action is performed once, and of runs, which are checked until they end."""
+"""Records which actions were performed, so that each is performed once, and which of the started runs have ended."""

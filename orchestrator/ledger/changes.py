@@ -1,4 +1,4 @@
-"""Changes items of the ledger's table under conditions: one item, or several in one transaction."""
+"""Reads items of the ledger's table, and changes them under conditions: one item, or several in one transaction."""
 
 import random
 import re
@@ -30,16 +30,17 @@ _IN_THE_WAY = frozenset({"TransactionConflict", "ThrottlingError", "ProvisionedT
 class Change:
     """A change of one item that is made only if a condition holds.
 
-    In the expressions, the placeholder `#x` stands for the item's attribute `names["x"]`, or for `x` if `names` has no
-    entry for it. The placeholder `:x` stands for `values["x"]`.
+    In `condition` and `update`, the placeholder `#x` stands for the item's attribute `names["x"]`. If `names` has no
+    entry `"x"`, `#x` stands for the attribute `x`. The placeholder `:x` stands for `values["x"]`.
 
     Attributes:
         key: The item's key.
         condition: The condition expression. If it is `None`, the change is always made.
-        values: The values that the expressions use, by name.
-        update: The update expression; `None` deletes the item.
-        only_checks: Whether to check the condition and leave the item unchanged. Only a transaction can do this.
-        names: Attribute names by placeholder, without `#`.
+        values: The values by placeholder, without `:`.
+        update: The update expression. If it is `None`, the item is deleted, unless `only_checks` is true.
+        names: The attribute names by placeholder, without `#`.
+        only_checks: Whether to check the condition and leave the item unchanged. Only `Table.change_all` can do this,
+            and `update` must be `None`.
     """
 
     key: str
@@ -51,13 +52,13 @@ class Change:
 
     @property
     def kind(self) -> str:
-        """The type of the change, as a `transact_write_items` request names it."""
+        """The key of this change in a `transact_write_items` request: `Update`, `Delete` or `ConditionCheck`."""
         return "ConditionCheck" if self.only_checks else "Delete" if self.update is None else "Update"
 
     def request(self, table: str) -> dict[str, Any]:
         """Build the arguments for the DynamoDB client's method `update_item` or `delete_item`.
 
-        The entry of a `transact_write_items` request has the same arguments.
+        An entry of a `transact_write_items` request has the same form.
         """
         names = re.findall(r"#(\w+)", f"{self.condition or ''} {self.update or ''}")
         values = {f":{name}": value for name, value in items.to_item(self.values).items()}
@@ -74,21 +75,25 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A change was not made, because its condition did not hold. `item` is the item; `None` if it does not exist."""
+    """The result for a change that was not made, because its condition did not hold.
+
+    Attributes:
+        item: The item as it is stored; `None` if there is no such item.
+    """
 
     item: Item | None
 
 
 class Conflict(Exception):
-    """Nothing was changed, because another request used the same item, or because DynamoDB throttled the request."""
+    """Nothing was changed: another request was using one of the items, or DynamoDB throttled the transaction."""
 
 
 class Table:
     """The ledger's table.
 
-    If the table cannot be used, every method except `pages` raises `Unavailable`, even after a permanent error, so that
-    the event is retried. If a method raised a permanent error instead, the function would publish that the tenant's job
-    failed, although the job may be running.
+    If the table cannot be used, every method except `pages` raises `Unavailable`, so that the event is retried. This
+    applies even if the cause is permanent, such as a missing permission. If a method raised a permanent error instead,
+    the function would publish that the tenant's job failed, although the job may be running.
     """
 
     def __init__(self, name: str, client: "Callable[[], DynamoDBClient]") -> None:
@@ -110,8 +115,11 @@ class Table:
         """Change an item.
 
         Returns:
-            If the change was made, the item as it was before, or `None` if there was none. If the condition did not
-            hold, `Refused`.
+            `Refused` if the condition did not hold. Otherwise, the change was made, and the result is the item as it
+            was before the change, or `None` if there was no such item.
+
+        Raises:
+            Unavailable: The table cannot be used, or every attempt met a transaction that used the same item.
         """
 
         def once() -> Item | Refused | None:
@@ -137,11 +145,12 @@ class Table:
         """Change several items in one transaction: all, or none.
 
         Returns:
-            One entry for each change: `Refused` if the change's condition did not hold, or else `None`. If any change
-            was refused, nothing was changed.
+            One entry for each change: `Refused` if the change's condition did not hold, and otherwise `None`. If at
+            least one change was refused, nothing was changed.
 
         Raises:
             Conflict: Every attempt met other requests for the same items, or was throttled. Nothing was changed.
+            Unavailable: The table cannot be used.
         """
         entries: list[Any] = [{change.kind: change.request(self.name)} for change in changes]
 
@@ -163,11 +172,12 @@ class Table:
         Args:
             index: The index's name.
             key: Name and value of the partition key.
-            up_to: Name of the sort key, and its greatest value.
+            up_to: Name of the sort key, and the greatest value to read. If this is `None`, all entries are read.
             size: How many entries a page has at most.
 
         Raises:
             ConfigurationError: The index does not exist, or the function may not read it.
+            Unavailable: DynamoDB could not be reached, or throttled the request.
         """
         last = " AND #last <= :last" if up_to else ""
         request: dict[str, Any] = {
@@ -198,13 +208,15 @@ class Table:
 
 
 def _refusals(error: ClientError) -> list[Refused | None]:
-    """Return which changes of a transaction were refused.
+    """Read from the error of a transaction which of its changes were refused.
+
+    The result has the form of the result of `Table.change_all`.
 
     https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_TransactWriteItems.html
 
     Raises:
-        Conflict: Another request was changing one of the items, or DynamoDB throttled the transaction.
-        ClientError: The transaction failed for another reason.
+        Conflict: Another request was using one of the items, or DynamoDB throttled the transaction.
+        ClientError: The transaction failed for another reason. This is the argument `error` itself.
     """
     response: Any = error.response
     reasons = response.get("CancellationReasons", [])

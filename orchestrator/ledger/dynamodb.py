@@ -64,7 +64,7 @@ class DynamoDBRecords:
             table: The table's name. The table needs the index `open-jobs`.
             client: Returns the DynamoDB client. It is called for each request.
             memory: How long a record is kept.
-            locks_tenants: Whether a job waits while a job of another event runs for the same tenant.
+            locks_tenants: Whether a job waits while its tenant has runs of another operation (see `TenantLock`).
             line: Makes SQS deliver waiting events once their jobs may be started; `None` if events wait until SQS
                 delivers them by itself.
         """
@@ -78,7 +78,8 @@ class DynamoDBRecords:
     ) -> tuple[bool, Record | None]:
         """Claim an action in one atomic step; see `Records.claim`.
 
-        The step is one conditional request. If limits on concurrent runs apply to the job's run, it is a transaction.
+        The step is one conditional update. If limits on concurrent runs apply to the job's run, the step is a
+        transaction that changes the items of these limits, too.
         """
         new = {
             "state": State.CLAIMED,
@@ -107,13 +108,18 @@ class DynamoDBRecords:
     def _claim_and_join(self, claim: Change, gates: Sequence[Gate]) -> tuple[bool, Record | None]:
         """Claim an action, and make its job's run count towards limits on concurrent runs, in one transaction.
 
-        A transaction that succeeds does not return the record as it was before. Therefore, the first transaction
-        requires that there is no record. If there is a record, the transaction is refused and returns the record. The
-        next transaction then requires that the record has not changed since.
+        The result must contain the record as it was before, but a transaction that succeeds does not return it.
+        Therefore, the first transaction requires that there is no record. If there is a record, the transaction is
+        refused and returns the record. The next transaction then requires that the record has not changed since.
+
+        If a limit is reached, the runs that no longer count are removed from it before the next transaction.
 
         Args:
             claim: The change of the action's record.
             gates: The limits.
+
+        Returns:
+            The result of `Records.claim`, which also lists the errors.
         """
         before: Record | None = None
         owner: str = claim.values["owner"]
@@ -142,19 +148,22 @@ class DynamoDBRecords:
             self._line.check_turn(job, self._gates.of(job), self._gates.clear)
 
     def wake(self) -> None:
-        """Make SQS deliver the waiting events for whose jobs there may be room."""
+        """Make SQS deliver the waiting events for whose jobs there may be room; see `Records.wake`."""
         if self._line is not None:
             self._line.sweep(self._gates.clear)
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
-        """Store an action's outcome and return True. If another delivery has claimed the action, return False."""
+        """Store an action's outcome, unless another owner has claimed the action; see `Records.settle`."""
         values = {"done": State.DONE, "owner": owner, "outcome": outcome, "expiration": expiration(self.memory)}
         update = "SET #state = :done, #outcome = :outcome, #expiration = :expiration"
         is_mine, _ = self._write(Change(key=action_id, condition="#owner = :owner", values=values, update=update))
         return is_mine
 
     def release(self, action_id: str, owner: str) -> None:
-        """Delete the record of an action that is not done; see `Records.release`."""
+        """Delete the record of an action that is not done; see `Records.release`.
+
+        The job's run then no longer counts towards limits on concurrent runs.
+        """
         condition = "#owner = :owner AND #state = :claimed"
         values = {"owner": owner, "claimed": State.CLAIMED}
         was_deleted, before = self._write(Change(key=action_id, condition=condition, values=values, update=None))
@@ -180,14 +189,15 @@ class DynamoDBRecords:
         return self._read(before).ending if before else None
 
     def mark_handled(self, run_id: str, ending: EndingStatus) -> None:
-        """Store that a run has itself reported its ending in an event, and that this event has been handled."""
+        """Store that an event in which a run reported its ending has been handled; see `Records.mark_handled`."""
         update = "SET #handled = :ending, #checkAt = :now"
         self._change_open(run_id, update, ending=ending, now=written(clock.now()))
 
     def unfollow(self, run_id: str) -> None:
         """Stop checking whether a run has ended.
 
-        If the run was started, it also stops counting towards limits on concurrent runs.
+        If the action that starts the run is done, the run is also removed from the limits on concurrent runs that it
+        counts towards. Otherwise, the limits list it until another job needs the room.
         """
         was_followed, before = self._change_open(run_id, NOT_FOLLOWED)
         if was_followed and before:
@@ -198,17 +208,17 @@ class DynamoDBRecords:
                 self._gates.leave(record)
 
     def give_up(self, record: Record) -> bool:
-        """Stop searching for a run that was not found in the build system. Return whether the search was stopped."""
+        """Stop searching for a run that was not found in the build system; see `Records.give_up`."""
         condition = "attribute_exists(#openJob) AND attribute_not_exists(#outcome) AND #owner = :owner"
         values = {"owner": record.owner}
         is_given_up, _ = self._write(Change(key=record.id, condition=condition, values=values, update=NOT_FOLLOWED))
         return is_given_up
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """Read the records of the runs whose next check is due. The longest overdue run comes first.
+        """Read the records of the runs whose next check is due; see `Records.due`.
 
-        A check looks up whether the run has ended. Each sequence is one page of at most a hundred records. If a record
-        cannot be read or has no job, an error is logged, and the page does not contain the record.
+        Each sequence is one page of at most a hundred records. If a record is malformed or has no job, an error is
+        logged, the record's next check is postponed by an hour, and the page does not contain the record.
 
         Raises:
             ConfigurationError: The index `open-jobs` does not exist, or the function may not read it.
@@ -217,11 +227,11 @@ class DynamoDBRecords:
             yield list(filter(None, map(self._open_job, page)))
 
     def postpone(self, record: Record) -> None:
-        """Schedule the next check of whether the record's run has ended."""
+        """Schedule the next check of whether the record's run has ended; see `Records.postpone`."""
         self._change_open(record.id, "SET #checkAt = :at", at=written(clock.now() + record.pause))
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Store the outcome of starting a job, after a search has found the job's run."""
+        """Store the outcome of starting a job, after a search has found the job's run; see `Records.adopt`."""
         self._change_open(record.id, "SET #outcome = :outcome", outcome=outcome)
 
     def _read(self, item: Item) -> Record:
@@ -260,18 +270,23 @@ class DynamoDBRecords:
 
 
 def _follower(before: Record | None) -> str | None:
-    """Return the `Record.follower` of an action's record, which a new claim of the action must not change.
+    """Return the `Record.follower` that a record must keep when its action is claimed again.
 
-    Return `None` if the record is missing, has expired, or has no `follower`.
+    The items of limits on concurrent runs may already list the run under a name that contains this text.
 
     Args:
         before: The record before the new claim, if there is one.
+
+    Returns:
+        `None` if the record is missing, has expired, or has no `follower`. The new claim then sets `follower`.
     """
     return None if before is None or before.is_expired else before.follower
 
 
 def _expecting(before: Record | None, claim: Change) -> Change:
     """Return a copy of a claim that DynamoDB accepts only if the action's record has not changed since it was read.
+
+    The copy keeps the record's `follower` (see `_follower`).
 
     Args:
         before: The record that was read. If it is `None`, the claim is accepted only if the action has no record.

@@ -1,16 +1,19 @@
 """Limits which runs go on at the same time. Such a limit is called a gate, and there are two types of gates.
 
 A tenant's lock allows only the runs of one operation at a time. An operation is an event together with all that follows
-from it, such as a provisioning and the deployment after it. A slot allows a fixed number of runs at a time, whatever
-they are for.
+from it, such as a provisioning and the deployment after it. A slot allows a fixed number of runs at a time. All runs
+whose jobs name this slot count, whichever tenants and events they are for.
 
 Each gate is an item of the ledger's table. The item lists the runs that count towards the limit. A run is added to this
 list in the same step in which a delivery claims the action that starts the run (see `orchestrator.ledger.ledger`). The
-run counts as long as the function checks whether the run has ended. Normally, the run is removed from the list as soon
-as it is over, and the next event that waits for the gate is delivered (see `orchestrator.ledger.waiting_line`).
+run counts as long as the function checks whether the run has ended. Normally, the checks stop once the event about the
+run's ending has been handled. The run is then removed from the list, and the next event that waits for the gate is
+delivered (see `orchestrator.ledger.waiting_line`).
 
 A process may be killed before it removes a run. Therefore, a delivery that finds the limit reached removes the runs
 that the function no longer checks.
+
+A job may also have to wait for a build system that has refused it (see `BuildSystem`). This is not a gate.
 """
 
 import random
@@ -37,7 +40,7 @@ _REFUSAL = timedelta(minutes=1)
 
 
 class Overtaken(Exception):
-    """A job must not be started any more, because the tenant has had a run of a later event of the same type."""
+    """A job must not be started any more, because its tenant has had a run for a later event of the same type."""
 
 
 class Awaited(Protocol):
@@ -72,7 +75,11 @@ class Gate(Awaited, Protocol):
         ...
 
     def admits(self, item: Item) -> bool:
-        """Whether the limit allows the job's run to start now, according to the limit's item in the ledger's table."""
+        """Whether the limit allows the job's run to start now, according to the limit's item in the ledger's table.
+
+        The result is false if `is_full` is true. It is also false if the limit is not full, but is a tenant's lock that
+        refuses the job for ever (see `Overtaken`).
+        """
         ...
 
 
@@ -82,9 +89,10 @@ class TenantLock:
 
     An operation is an event with all that follows from it, such as a provisioning and the deployment after it.
 
-    The lock also refuses a job if a later event of the same type has already had a run. For this check, the lock's item
-    has one attribute for each event type. When a run for an event of that type is over, the attribute is set to the
-    time when the run's operation began.
+    The lock also refuses a job if the tenant has had a run for a later event of the same type (see `Overtaken`). For
+    this check, the lock's item has one attribute for each event type. When a started run for an event of that type is
+    removed from the item, the attribute is set to the time when the run's operation began. A job is refused if its own
+    operation began before that time.
     """
 
     tenant_id: str
@@ -140,7 +148,10 @@ class SlotGate:
         return _SLOT + self.slot.name
 
     def joining(self, member: str, expiration: int) -> Change:
-        """Build the change that adds the job's run to the slot's item. DynamoDB refuses it if the slot has no room."""
+        """Build the change that adds the job's run to the slot's item.
+
+        DynamoDB refuses the change if the slot has no room. If the item lists the run already, the change is accepted.
+        """
         return Change(
             key=self.key,
             condition="attribute_not_exists(#runs) OR contains(#runs, :run) OR size(#runs) < :size",
@@ -154,7 +165,7 @@ class SlotGate:
         )
 
     def is_full(self, item: Item) -> bool:
-        """Whether the job must wait, because as many other runs go on as the slot allows."""
+        """Whether the job must wait, because the slot's item lists as many other runs as the slot allows."""
         runs = runs_in(item)
         return len(runs) >= self.slot.size and self.run_id not in map(run_of, runs)
 
@@ -169,7 +180,14 @@ class SlotGate:
 
 @dataclass(frozen=True, slots=True)
 class BuildSystem:
-    """A build system that has refused a job. Only another attempt to start a job shows whether it accepts one now."""
+    """A build system that has refused a job.
+
+    Only another attempt to start a job shows whether the build system accepts jobs again.
+
+    Attributes:
+        builder: The build system's name.
+        reason: Why the build system refused the job.
+    """
 
     builder: str
     reason: WaitReason
@@ -194,7 +212,8 @@ def gates_of(job: StartedJob, *, locks_tenants: bool) -> list[Gate]:
 
     Args:
         job: The job. It may have no tenant or no slot.
-        locks_tenants: Whether a job waits while a job of another event runs for the same tenant.
+        locks_tenants: Whether a job waits while its tenant has runs of another operation. If not, the tenant's lock is
+            left out.
     """
     gates: list[Gate] = []
     if locks_tenants and job.tenant_id is not None:
@@ -212,7 +231,8 @@ def wait_of(reason: WaitReason, job: StartedJob, *, was_tried: bool) -> Wait:
     Args:
         reason: Why the job cannot be started.
         job: The job.
-        was_tried: Whether an attempt to start the job was made.
+        was_tried: If the job waits for its build system, whether the build system has just refused it. False if the
+            build system was not asked, because an earlier refusal was less than a minute ago.
     """
     awaited: Awaited = BuildSystem(job.builder, reason)
     if reason is WaitReason.TENANT_BUSY and job.tenant_id is not None:
@@ -249,10 +269,10 @@ def lock_key(tenant_id: str) -> str:
 
 
 def member_of(run_id: str, follower: str) -> str:
-    """Return the name under which the item of a gate, which limits concurrent runs, lists a run.
+    """Return the name under which the items of gates list a run.
 
     If the function gives up searching for the run (see `Records.give_up`), and a later delivery starts the job, the run
-    gets a new name. The old name is never used again, so it may be removed from the item at any time.
+    gets a new name. The old name is never used again, so it may be removed from the items at any time.
 
     Args:
         run_id: The run's id.
@@ -262,13 +282,14 @@ def member_of(run_id: str, follower: str) -> str:
 
 
 def is_in(member: str, record: Record | None) -> bool:
-    """Whether a run still counts towards a limit on concurrent runs.
+    """Whether a run that a limit's item lists still counts towards the limit.
 
-    The run counts as long as the function checks whether the run has ended.
+    The run counts as long as the function checks whether the run has ended. An old name of the run (see `member_of`)
+    does not count.
 
     Args:
         member: The name under which the limit's item lists the run (see `member_of`).
-        record: The run's record, if there is one.
+        record: The run's record, if there is one. Without a record, the run does not count.
     """
     return record is not None and record.follower is not None and member == member_of(record.id, record.follower)
 
@@ -289,19 +310,23 @@ def runs_in(item: Item) -> frozenset[str]:
 
 
 def some_runs_in(item: Item) -> list[str]:
-    """Return ten of the runs' names that `runs_in` returns, chosen at random; all names if there are fewer."""
+    """Return ten of the names that `runs_in` returns, chosen at random; all of them if there are fewer."""
     runs = sorted(runs_in(item))
     return runs if len(runs) <= _MOST_LOOKED_AT else random.sample(runs, _MOST_LOOKED_AT)
 
 
 def room_in(key: str, item: Item) -> int | None:
-    """Return how many more runs a limit on concurrent runs has room for. For a tenant's lock, the limit is one run.
+    """Return how many more runs a limit on concurrent runs has room for.
 
-    Return `None` for a build system, because it does not say how many more runs it would accept.
+    A tenant's lock that lists no run has room for one. If it lists a run, the result is 0, although the lock would
+    allow more runs of the same operation.
 
     Args:
         key: The key, in the ledger's table, of the item about the limit or build system.
         item: The item with that key.
+
+    Returns:
+        The number of runs; `None` for a build system, which does not say how many more runs it would accept.
     """
     if is_build_system(key):
         return None
@@ -310,10 +335,10 @@ def room_in(key: str, item: Item) -> int | None:
 
 
 def leaving(key: str, member: str, record: Record | None) -> Change:
-    """Build the change that removes a run from the item of a gate, which is a limit on concurrent runs.
+    """Build the change that removes a run from a gate's item.
 
-    If the run was started, and the gate is its tenant's lock, the change also stores when the run's operation began
-    (see `TenantLock`).
+    DynamoDB refuses the change if the item does not list the run. If the action that starts the run is done, and the
+    gate is the lock of the run's tenant, the change also stores when the run's operation began (see `TenantLock`).
 
     Args:
         key: The key of the gate's item in the ledger's table.
@@ -335,14 +360,15 @@ def leaving(key: str, member: str, record: Record | None) -> Change:
 def gone(run_id: str, follower: str) -> Change:
     """Build a condition check that fails if the function still checks whether a run has ended.
 
-    The transaction that removes the run from a gate, which limits concurrent runs, must contain this check. Reading the
-    gate's item and the run's record one after the other is not enough: a transaction that changes both might be visible
-    in only one of the two reads.
+    If a run seems to count no longer, the transaction that removes the run from a gate's item must contain this check.
+    Reading the gate's item and the run's record one after the other is not enough: a transaction that changes both
+    might be visible in only one of the two reads.
     https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/transaction-apis.html#transaction-isolation
 
     Args:
         run_id: The run's id.
-        follower: The part of the run's name in the gate's item that `follower_of` returns.
+        follower: What `follower_of` returns for the name under which the gate's item lists the run. Checks of the run
+            that began under another name do not make the condition fail.
     """
     return Change(
         key=run_id,
@@ -354,14 +380,15 @@ def gone(run_id: str, follower: str) -> Change:
 
 
 def without(key: str, item: Item, members: Mapping[str, Record | None]) -> Item:
-    """Return the item of a gate, which limits concurrent runs, as it will be after some runs are removed from it.
+    """Compute a gate's item as it is after some runs are removed from it.
 
-    Nothing is written: the function `leaving` builds the changes that remove the runs.
+    Nothing is written: the changes that `leaving` builds remove the runs from the stored item.
 
     Args:
         key: The item's key.
         item: The item before the removal.
-        members: The records of the runs to remove, by the names under which the item lists the runs (see `member_of`).
+        members: The runs' records, by the names under which the item lists the runs (see `member_of`). A run without a
+            record has the value `None`.
     """
     latest = [change for one in members.items() if "at" in (change := leaving(key, *one)).values]
     times = {change.names["latest"]: {"S": change.values["at"]} for change in latest}

@@ -32,10 +32,10 @@ class Gates:
 
         Args:
             table: The table.
-            read: Reads the record of a run.
+            read: Reads the record of the run with a given id; returns `None` if there is none.
             line: Makes SQS deliver an event that waits for a gate; `None` if events wait until SQS delivers them by
                 itself.
-            locks_tenants: Whether a job waits while a job of another event runs for the same tenant.
+            locks_tenants: Whether a job waits while its tenant has runs of another operation.
         """
         self._table = table
         self._read = read
@@ -43,20 +43,20 @@ class Gates:
         self._locks_tenants = locks_tenants
 
     def of(self, job: StartedJob) -> list[Gate]:
-        """Return the limits on concurrent runs that apply to a job: its tenant's lock and its slot, if any."""
+        """Return the limits on concurrent runs that apply to a job; see `gate.gates_of`."""
         return gate.gates_of(job, locks_tenants=self._locks_tenants)
 
     def make_room(self, full: Gate, item: Item) -> None:
-        """Make room under a limit on concurrent runs: remove the runs that the function no longer checks.
+        """Make room under a limit on concurrent runs: remove the runs that no longer count (see `clear`).
 
         Args:
             full: The limit. It has refused a job.
             item: The limit's item in the ledger's table.
 
         Raises:
-            Overtaken: There is room under the limit. The job was refused because a later event of the same type has
-                already had a run for the tenant.
-            Unavailable: No run could be removed.
+            Overtaken: There is room under the limit, but the job must not be started any more. The room is given to the
+                next event that waits for it.
+            Unavailable: No run could be removed, so the job must wait (`waits_for` is set).
         """
         if not full.is_full(item):
             self._wake_next(full.key, item)  # this job does not need the room, so the next event gets it
@@ -65,12 +65,16 @@ class Gates:
             raise full.busy()
 
     def leave(self, record: Record) -> None:
-        """Make a run that is over, or was never started, no longer count towards the limits on concurrent runs.
+        """Remove a run that is over, or was never started, from the limits on concurrent runs that apply to it.
 
-        Also make SQS deliver, for each limit, the next event that waits for it.
+        For each of these limits, also make SQS deliver the next event that waits for the limit.
 
         A failure is only logged, because the run can still be removed when another job needs the room (see
         `make_room`).
+
+        Args:
+            record: The run's record, as it was while the function still checked the run. If it has no `follower`,
+                nothing is done.
         """
         if record.job is None or record.follower is None:
             return
@@ -87,8 +91,9 @@ class Gates:
     def clear(self, key: str, item: Item) -> Item:
         """Remove from a limit on concurrent runs the runs that no longer count, and make SQS deliver waiting events.
 
-        A run counts as long as the function checks whether the run has ended. At most ten runs are looked up, chosen at
-        random. For each removed run, at most one event that waits for the limit is delivered.
+        A run counts as long as the function checks whether the run has ended. If the limit lists more than ten runs,
+        only ten of them are looked up, chosen at random. For each removed run, at most one event that waits for the
+        limit is delivered.
 
         Args:
             key: The key of the limit's item in the ledger's table.

@@ -1,9 +1,9 @@
 """Performs each action once: claims the action, performs it, and settles it by storing its outcome.
 
-A claim is a lock that expires at the time in the record's `lockedUntil`. The delivery that owns the claim stops acting
-before that time. Once the lock has expired, another delivery of the event may take the claim over. Lambda may have
-killed the first delivery after it had acted, so the other delivery performs the action as a retry. For example, a retry
-searches for an earlier run before it starts a job.
+A claim is a lock on the action's record. It expires at the time in the record's `lockedUntil`. The delivery that owns
+the claim stops acting before that time. Once the lock has expired, another delivery of the event may take the claim
+over. Lambda may have killed the first delivery before or after it acted. Therefore, the other delivery performs the
+action as a retry. For example, a retry searches for an earlier run before it starts a job.
 """
 
 import secrets
@@ -40,7 +40,7 @@ class Claim:
     Attributes:
         is_retry: Whether an earlier delivery of the event has claimed the action. If so, the earlier delivery may have
             performed the action.
-        since: The `StartedJob.since` that the earlier delivery has stored. No run for this action can have started
+        since: The `StartedJob.since` that the earlier delivery has stored. No run of the action's job can have started
             before this time. `None` if there was no earlier delivery, or if the action starts no job.
     """
 
@@ -76,8 +76,8 @@ class Records(Protocol):
     Every method raises `Unavailable` if the store cannot be reached.
 
     Attributes:
-        memory: How long a record is kept. `None` means that there is no table: each Lambda environment keeps records of
-            its own, for as long as the environment exists.
+        memory: How long a record is kept. `None` means that there is no table, so that each Lambda environment keeps
+            records of its own, in memory.
     """
 
     memory: timedelta | None
@@ -107,23 +107,30 @@ class Records(Protocol):
             Whether the claim succeeded; and the action's record from before the claim, or `None` if there was none.
 
         Raises:
-            Overtaken: The tenant has had a run of a later event of the same type.
-            Unavailable: A limit on concurrent runs is reached, so the event must wait. The exception's `waits_for` is
-                set.
+            Overtaken: The job must not be started any more, because its tenant has had a run for a later event of the
+                same type.
+            Unavailable: A limit on concurrent runs is reached, or too many other requests change the limit's item, so
+                the event must wait. The exception's `waits_for` is set.
         """
         ...
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
-        """Store an action's outcome and return True.
+        """Store an action's outcome, mark the action as done, and return True.
 
-        If another delivery has claimed the action in the meantime, store nothing and return False.
+        If another owner has claimed the action since, or its record has been deleted, store nothing and return False.
+
+        Args:
+            owner: The `owner` that the caller passed to `claim`.
         """
         ...
 
     def release(self, action_id: str, owner: str) -> None:
         """Delete the action's record, so that the next delivery can claim the action as if for the first time.
 
-        Nothing is deleted if another delivery has claimed the action in the meantime, or if the action is done.
+        Nothing is deleted if another owner has claimed the action since, or if the action is done.
+
+        Args:
+            owner: The `owner` that the caller passed to `claim`.
         """
         ...
 
@@ -134,12 +141,14 @@ class Records(Protocol):
     def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
         """Store how a run ended; if the ledger has no such run, store nothing.
 
-        If the function checks the run until it ends (see `Prepared.follow`), the checks go on, and the next one is due
-        after the time `FIRST_CHECK`. By then, an event about the ending has normally been handled.
+        A failure replaces a stored success, because a run may publish a success and fail afterwards. A success never
+        replaces a stored failure.
 
         The call also marks the action that started the run as done, so that no delivery can claim the action and start
-        the job again. A failure replaces a stored success, because a run may publish a success and fail afterwards. A
-        success never replaces a stored failure.
+        the job again.
+
+        If the function checks the run (see `Prepared.follow`), the checks go on until an event about the ending has
+        been handled. The next check is due after the time `FIRST_CHECK`. By then, the event has normally been handled.
 
         Returns:
             The ending that was stored before this call; `None` if none was stored.
@@ -164,6 +173,8 @@ class Records(Protocol):
     def give_up(self, record: Record) -> bool:
         """Stop searching for a run that was not found in the build system, and return True.
 
+        A scheduled sweep searches for a run if its record does not say whether the run was started.
+
         Change nothing and return False in these cases:
 
         - Another delivery has claimed the action since the record was read.
@@ -173,24 +184,29 @@ class Records(Protocol):
         ...
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """Read, in pages, the records of the runs whose next check is due. The longest overdue run comes first.
+        """Read the records of the runs for which it is time to check whether they have ended, in pages.
 
-        A check looks up whether the run has ended.
+        The run that has been due for longest comes first. The records may be out of date, and may lack `ending`,
+        `handled` and `follower`. Read a record again before you rely on one of these.
         """
         ...
 
     def postpone(self, record: Record) -> None:
-        """Schedule the next check of whether the record's run has ended: it is due in `record.pause` from now."""
+        """Schedule the next check of whether the record's run has ended: it is due in `record.pause` from now.
+
+        If the function no longer checks the run, nothing is stored.
+        """
         ...
 
     def check_turn(self, job: StartedJob) -> None:
         """Check that there may be room for the job of an event that has waited.
 
-        If the job's action has a record already, nothing is checked.
+        If no exception is raised, the caller may try to start the job. If the action that starts the job has a record
+        already, nothing is checked.
 
         Raises:
-            Unavailable: The limit or build system that the job waits for has no room yet. The exception's `waits_for`
-                is set.
+            Unavailable: The limit on concurrent runs, or the build system, that the job waits for has no room yet. The
+                exception's `waits_for` is set.
         """
         ...
 
@@ -198,7 +214,7 @@ class Records(Protocol):
         """Make SQS deliver the waiting events for whose jobs there may be room; see `orchestrator.ledger.waiting_line`.
 
         Raises:
-            ConfigurationError: An index of the table does not exist, or the function may not read it.
+            ConfigurationError: The index `open-jobs` does not exist, or the function may not read it.
         """
         ...
 
@@ -206,7 +222,7 @@ class Records(Protocol):
         """Store the outcome of starting a job, after a search has found the job's run.
 
         Call this only if no delivery has stored the outcome. The action is not marked as done, so a delivery can still
-        claim the action and store an outcome.
+        claim the action and store an outcome. If the function no longer checks the run, nothing is stored.
         """
         ...
 
@@ -222,18 +238,19 @@ class Ledger:
 
         Args:
             prepared: The action.
-            has_waited: Whether the event may have waited until its job could be started. If so, `Records.check_turn` is
-                called first.
             keeps_claim: Whether to keep the claim if the action fails, so that no other delivery can perform the action
                 while the failure is published.
+            has_waited: Whether an earlier delivery may have found that the action's job cannot be started yet. If so,
+                `Records.check_turn` is called first.
 
         Returns:
             The outcome. If an earlier delivery performed the action, the outcome's status begins with `already`. If a
             later event has overtaken the action's job (see `Overtaken`), the status is `superseded`.
 
         Raises:
-            Unavailable: Another delivery is performing the action, or the action's record cannot be stored, or the
-                action's job cannot be started yet (the exception's `wait` is set).
+            Unavailable: Another delivery is performing the action, or took over while this one performed it; or the
+                action's record cannot be stored; or the action's job cannot be started yet (the exception's `wait` is
+                set).
             Exception: Any exception that `prepared.perform` raises.
         """
         if prepared.action_id is None:
@@ -270,8 +287,18 @@ class Ledger:
     def _claim(self, prepared: Prepared, action_id: str, owner: str, *, keeps_claim: bool) -> Claim | Outcome:
         """Claim the action.
 
-        If an earlier delivery has performed the action, or a later event has overtaken the action's job (see
-        `Overtaken`), return an outcome instead.
+        Args:
+            prepared: The action.
+            action_id: The action's identity.
+            owner: A text that is unique to this claim and identifies it.
+            keeps_claim: Whether to claim the action even if its job must wait. `Unavailable` is raised nevertheless.
+
+        Returns:
+            The claim. If an earlier delivery has performed the action, or a later event has overtaken the action's job
+            (see `Overtaken`), an outcome that says so.
+
+        Raises:
+            Unavailable: Another delivery is performing the action, the store cannot be reached, or the job must wait.
         """
         locked_for = timedelta(seconds=deadline.seconds_left() + deadline.MARGIN_SECONDS)
         locked_until = milliseconds(clock.now() + locked_for) + 1
@@ -318,7 +345,12 @@ def _failing_as(failure: str) -> Iterator[None]:
 
 @contextmanager
 def _naming(job: StartedJob | None, *, was_tried: bool = True) -> Iterator[None]:
-    """If the `with` block raises `Unavailable` because a job cannot be started yet, set the exception's `wait`."""
+    """If the `with` block raises `Unavailable` because a job cannot be started yet, set the exception's `wait`.
+
+    Args:
+        job: The job. If it is `None`, nothing is set.
+        was_tried: See `wait_of`.
+    """
     try:
         yield
     except Unavailable as error:

@@ -17,8 +17,8 @@ _KEPT = ("first_owner", "job", "check_at", "follower")
 class MemoryRecords:
     """Implements `Records` in the memory of this process, and keeps only the newest ten thousand records.
 
-    There are no limits on concurrent runs (see `orchestrator.ledger.gate`), because each Lambda environment has only
-    its own records.
+    This store does not limit concurrent runs (see `orchestrator.ledger.gate`), because it has no records of the runs
+    that other Lambda environments started.
     """
 
     _MOST = 10_000
@@ -28,9 +28,9 @@ class MemoryRecords:
 
         Args:
             memory: How long a record is kept. `None` means that there is no table (see `Records`); a record is then
-                kept for a day. Only tests set a time.
-            warn: Logs a warning that an event may start its job twice, because there is no table. It is called once,
-                at the first claim.
+                kept for a day. Only tests pass a time.
+            warn: Logs a warning. At the first claim, it is called with the warning that an event may start its job
+                twice, because there is no table. `None` if nothing is to be logged.
         """
         self.memory = memory
         self._warn = warn
@@ -40,7 +40,7 @@ class MemoryRecords:
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """Claim an action, if no other delivery is performing or has performed it; see `Records.claim`."""
+        """Claim an action, unless another delivery is performing it or has performed it; see `Records.claim`."""
         warn, self._warn = self._warn, None
         if warn is not None:
             warn(
@@ -71,7 +71,7 @@ class MemoryRecords:
             return True, before
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
-        """Store an action's outcome and return True. If another delivery has claimed the action, return False."""
+        """Store an action's outcome, unless another owner has claimed the action; see `Records.settle`."""
         with self._lock:
             record = self._records.get(action_id)
             if record is None or record.owner != owner:
@@ -105,7 +105,7 @@ class MemoryRecords:
             return record.ending
 
     def mark_handled(self, run_id: str, ending: EndingStatus) -> None:
-        """Store that a run has itself reported its ending in an event, and that this event has been handled."""
+        """Store that an event in which a run reported its ending has been handled; see `Records.mark_handled`."""
         self._change(run_id, handled=ending, check_at=clock.now())
 
     def unfollow(self, run_id: str) -> None:
@@ -113,7 +113,7 @@ class MemoryRecords:
         self._change(run_id, check_at=None, follower=None)
 
     def give_up(self, record: Record) -> bool:
-        """Stop searching for a run that was not found in the build system. Return whether the search was stopped."""
+        """Stop searching for a run that was not found in the build system; see `Records.give_up`."""
         with self._lock:
             found = self._records.get(record.id)
             if found is None or found.check_at is None or not found.is_in_doubt or found.owner != record.owner:
@@ -122,24 +122,24 @@ class MemoryRecords:
             return True
 
     def due(self) -> Iterator[Sequence[Record]]:
-        """Read the records of the runs whose next check is due, as one page. The longest overdue run comes first."""
+        """Read the records of the runs whose next check is due, all in one page; see `Records.due`."""
         now = clock.now()
         found = [record for record in self._records.values() if record.check_at is not None and record.check_at <= now]
         if found:
             yield sorted(found, key=lambda record: str(record.check_at))
 
     def postpone(self, record: Record) -> None:
-        """Schedule the next check of whether the record's run has ended."""
+        """Schedule the next check of whether the record's run has ended; see `Records.postpone`."""
         self._change(record.id, check_at=clock.now() + record.pause)
 
     def check_turn(self, job: StartedJob) -> None:
-        """Do nothing: this store has no limits on concurrent runs, so every job may be tried."""
+        """Do nothing: without a table, it is not known which events wait, so every job may be tried."""
 
     def wake(self) -> None:
-        """Do nothing: without a table, there is no list of the events that wait."""
+        """Do nothing: without a table, it is not known which events wait."""
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
-        """Store the outcome of starting a job, after a search has found the job's run."""
+        """Store the outcome of starting a job, after a search has found the job's run; see `Records.adopt`."""
         self._change(record.id, outcome=outcome)
 
     def _change(self, action_id: str, **changes: object) -> None:

@@ -84,6 +84,7 @@ class Record:
             `Prepared.follow`).
         follower: The owner of the claim with which the checks of the run began; `None` if the function does not check
             the run. If the checks stop (see `Records.give_up`) and a later claim begins them again, `follower` changes.
+            If no limits on concurrent runs apply to the run, a later claim may change `follower`, too.
     """
 
     id: str
@@ -101,9 +102,9 @@ class Record:
 
     @property
     def started_job(self) -> StartedJob:
-        """The job that the action starts.
+        """The job that the action starts, with the run's id in the build system.
 
-        The job's `id` is the run's id in the build system, or `None` as long as the ledger does not have it.
+        This id is the job's `id`. It is `None` if `outcome` does not contain it.
 
         Raises:
             ValueError: The action starts no job.
@@ -116,8 +117,8 @@ class Record:
     def known_outcome(self) -> Outcome:
         """The outcome of an action that is done.
 
-        If the record has the run's ending, but no outcome, the result is an outcome with the status `started`, because
-        a run that has ended must have started.
+        Read it only if `state` is `State.DONE`. If the record has the run's ending, but no outcome, the result is an
+        outcome with the status `started`, because a run that has ended must have started.
         """
         if self.outcome is not None:
             return self.outcome
@@ -126,23 +127,23 @@ class Record:
 
     @property
     def is_in_doubt(self) -> bool:
-        """Whether the record has no outcome.
+        """Whether the record has no outcome, even if it has the run's ending.
 
-        Without an outcome, the action may or may not have been performed. However, if the record has the run's ending,
-        the action was performed.
+        Without an outcome and an ending, the action may or may not have been performed. If there is an ending, the
+        action was certainly performed.
         """
         return self.outcome is None
 
     @property
     def age(self) -> timedelta:
-        """Time since the job was requested; zero if the action starts no job."""
+        """Time since the event that the job is started for (see `StartedJob.since`); zero if there is no job."""
         return timedelta() if self.job is None else clock.now() - self.job.since
 
     @property
     def pause(self) -> timedelta:
-        """Time from now until the next check whether the run has ended.
+        """How long to wait before the next check whether the run has ended.
 
-        It is a quarter of `age`, but at least `FIRST_CHECK` and at most `LONGEST_PAUSE`.
+        This is a quarter of `age`, but at least `FIRST_CHECK` and at most `LONGEST_PAUSE`.
         """
         return min(max(FIRST_CHECK, self.age / 4), LONGEST_PAUSE)
 
@@ -161,7 +162,7 @@ class Record:
 
         - Nobody may claim an action that is done.
         - The owner of the latest claim may repeat that claim.
-        - Any other owner may claim the action once the lock of the latest claim has expired.
+        - Any other owner may claim the action once the lock of the latest claim has expired (see `latest_free_lock`).
         - However, the owner of the first claim may not claim the action again after another owner has claimed it. The
           ledger would mistake the new claim for the first one, and would ignore that another owner may have acted.
         """
@@ -170,15 +171,15 @@ class Record:
 
 
 def latest_free_lock() -> int:
-    """Return a time in milliseconds since 1970. A lock is free if it expired before this time.
+    """Return the time before which a lock must have expired to count as free, in milliseconds since 1970.
 
-    The time is `CLOCK_TOLERANCE_SECONDS` before now, because the clock of the lock's owner may be behind.
+    It is `CLOCK_TOLERANCE_SECONDS` before now, because the clock of the lock's owner may be behind.
     """
     return milliseconds(clock.now()) - int(CLOCK_TOLERANCE_SECONDS * 1000)
 
 
 def first_check() -> datetime:
-    """Return the time of the next check of a run that has just been started, or whose ending has just become known."""
+    """Return when to check next a run that is about to be started, or whose ending is about to be stored."""
     return clock.now() + FIRST_CHECK
 
 
@@ -205,7 +206,7 @@ def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
     """Build the attributes that a job adds to the record of its action, including the keys of the table's indexes.
 
     Args:
-        job: The job, before it is started; `None` adds no attributes.
+        job: The job, before it is started. If it is `None`, the result is empty.
         follow: Whether to check the job's run until it ends. If so, the attributes include the keys of the index
             `open-jobs`.
     """
@@ -235,7 +236,7 @@ def check(job: StartedJob) -> None:
     """Check that a job fits into a record.
 
     Raises:
-        InvalidEvent: The names and ids in the job are too large for a DynamoDB item.
+        InvalidEvent: The job's names, ids and values from the event are together too large for a DynamoDB item.
     """
     kept = () if job.declared is None else (job.declared.consumer, *job.declared.kept.values())
     texts = (job.tenant_id or "", *kept, *(getattr(job, name) for name in _JOB_TEXTS))
@@ -258,7 +259,7 @@ def from_item(item: Mapping[str, Any]) -> Record:
 
     Raises:
         Exception: The item is not a valid record, because another version of this package or a person wrote it. The
-            exception is one of `UNREADABLE`.
+            exception's type is one of `UNREADABLE`.
     """
     kept = items.plain(items.from_item(item))
     job = kept.get("job")

@@ -1,18 +1,18 @@
-"""Wakes events that wait in a queue, as soon as there may be room for their jobs.
+"""Makes SQS deliver the events that wait in a queue, as soon as there may be room for their jobs.
 
 An event waits for a gate, which limits concurrent runs (see `orchestrator.ledger.gate`), or for a build system. Its
 message stays in its SQS queue, hidden by a visibility timeout of up to eleven hours. To wake an event is to make its
-message visible earlier. The request for this needs the message's receipt handle, so an item of the ledger's table
-stores the handle:
+message visible earlier. The request for this needs the message's receipt handle. Therefore, each waiting event has an
+item of its own in the ledger's table, which stores the handle:
 https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_ChangeMessageVisibility.html
 
 A run may end, and be removed from the gate's item, at the same time as an event begins to wait for the gate. Therefore,
-the message is hidden first, then the item with the handle is written, and then the gate's item is read again:
+the message is hidden first, then the event's item with the handle is written, and then the gate's item is read again:
 
 - If the run is removed before this reading, the reading shows the room, and the event need not wait.
-- If the run is removed later, the process that removes the run looks for the item with the handle, and wakes the event.
-  That process may miss this item, because it reads an index, which may lag behind the table. The event then only waits
-  longer: until the scheduled sweep reads the gate's item, or until the message becomes visible by itself after its
+- If the run is removed later, the process that removes the run looks for the event's item, and wakes the event. That
+  process may miss the item, because it reads an index, which may lag behind the table. The event then only waits
+  longer: until the scheduled sweep finds that there is room, or until the message becomes visible by itself after its
   timeout.
 """
 
@@ -93,7 +93,8 @@ class WaitingLine:
     def join(self, wait: Wait, queue: str, receipt: str, until: datetime) -> bool:
         """Store the receipt handle of an event's message, which is hidden in its queue because the event waits.
 
-        With the handle, the message can be made visible as soon as there may be room for the event's job.
+        With the handle, the message can be made visible as soon as there may be room for the event's job. The message
+        must be hidden before this call (see the module's docstring).
 
         Args:
             wait: The job, and the limit or build system that it waits for.
@@ -103,6 +104,7 @@ class WaitingLine:
 
         Returns:
             Whether the event has to wait. If not, there is room by now, and the caller must make the message visible.
+            For a build system, the result is always true.
 
         Raises:
             Unavailable: The table could not be written, so the message becomes visible only by itself.
@@ -133,8 +135,8 @@ class WaitingLine:
     def check_turn(self, job: StartedJob, gates: Sequence[Awaited], clear: Clear) -> None:
         """Check that there may be room for the job of an event that has waited.
 
-        If the event was woken (see `wake`), the check passes at once. Otherwise, it reads the limit or build system
-        that the event waits for.
+        If the event was woken (see `wake`), nothing is checked. Otherwise, the item of the limit or build system that
+        the event waits for is read. If there is room, the receipt handle of the event's message is deleted.
 
         Args:
             job: The job.
@@ -154,31 +156,33 @@ class WaitingLine:
         self._take(_KEY + job.run_id, own["receipt"]["S"])
 
     def wake(self, key: str, most: int) -> None:
-        """Make SQS deliver now the first events that wait for a limit on concurrent runs or for a build system.
+        """Wake the first events that wait for a limit on concurrent runs or for a build system.
 
-        A failure is only logged.
+        This makes their messages visible, so that SQS delivers them. A failure is only logged.
 
         Args:
             key: The key of the item about the limit or build system in the ledger's table.
-            most: How many events to deliver at most.
+            most: How many events to wake at most.
         """
         with _logged():
             self._wake(self._first(key, most), most)
 
     def sweep(self, clear: Clear) -> None:
-        """Wake the events for whose jobs there may be room, which means to make their messages visible in the queue.
+        """Wake the events for whose jobs there may be room: make their messages visible, so that SQS delivers them.
 
-        For each limit on concurrent runs, as many events are woken as it has room for; for each build system, at most
-        five.
+        For each limit on concurrent runs, as many events are woken as it has room for. For each build system, at most
+        five are woken, and only events that have waited long enough (see `_has_slept`). The sweep stops when the time
+        is up. If the events of one limit or build system cannot be woken, the error is only logged.
 
-        Also write a metric: the number of limits and build systems whose first event has waited for more than an hour.
-        If the events of one limit or build system cannot be woken, the error is only logged.
+        Also count, in the metric `EventsWaitingLong`, the limits and build systems whose first event has waited for
+        more than an hour (see `_sweep`).
 
         Args:
             clear: Removes from a limit the runs that no longer count; see `Gates.clear`.
 
         Raises:
-            OrchestratorError: The table's index could not be read.
+            ConfigurationError: The index `open-jobs` does not exist, or the function may not read it.
+            Unavailable: DynamoDB could not be reached, or throttled the request for this index.
         """
         long = 0
         entries = [entry for page in self._table.pages(OPEN_JOBS, ("openJob", AWAITED), size=_PAGE) for entry in page]
@@ -191,14 +195,15 @@ class WaitingLine:
         telemetry.count("EventsWaitingLong", value=long)
 
     def _sweep(self, key: str, clear: Clear) -> bool:
-        """Make SQS deliver events that wait for one limit on concurrent runs, or for one build system.
+        """Wake events that wait for one limit on concurrent runs, or for one build system; see `sweep`.
 
         Args:
             key: The key of the item about the limit or build system in the ledger's table.
             clear: Removes from a limit the runs that no longer count; see `Gates.clear`.
 
         Returns:
-            Whether the first of these events has waited for more than an hour.
+            Whether the first of these events has waited for more than an hour. For a limit, the hour is counted from
+            the beginning of the event's operation, which may be earlier than the beginning of its wait.
         """
         item = clear(key, self._table.get(key) or {})
         room = gate.room_in(key, item)
@@ -210,7 +215,15 @@ class WaitingLine:
         return any(clock.now() - _since(one) > _LONG for one in first)
 
     def _forget(self, key: str, item: Item) -> None:
-        """Store that no event waits for a limit or build system, unless one began to wait in the last two minutes."""
+        """Store that no event waits for a limit or build system.
+
+        Call this if the index `waiting` contains no such event. Nothing is stored if an event began to wait in the last
+        two minutes, because the index may not contain it yet.
+
+        Args:
+            key: The key of the item about the limit or build system in the ledger's table.
+            item: The item with that key.
+        """
         seen = item["checkAt"]["S"] if "checkAt" in item else written(clock.now())
         if clock.now() - datetime.fromisoformat(seen) > _INDEX_LAG:
             update = "REMOVE #openJob, #checkAt"
@@ -229,12 +242,16 @@ class WaitingLine:
             woken += self._take(item["id"]["S"], item["receipt"]["S"]) and is_hidden
 
     def _take(self, key: str, receipt: str) -> bool:
-        """Delete a waiting event's item, unless its receipt handle has changed; return whether the item was deleted."""
+        """Delete a waiting event's item, if it exists and still stores this handle; return whether it was deleted."""
         change = Change(key=key, condition="#receipt = :receipt", values={"receipt": receipt}, update=None)
         return not isinstance(self._table.change(change), Refused)
 
     def _show(self, item: Item) -> bool:
-        """Make a message visible; return False if the message no longer exists or is visible already."""
+        """Make a waiting event's message visible; return False if it no longer exists or is visible already.
+
+        Args:
+            item: The event's item.
+        """
         with aws_errors("an event that waits could not be woken"):
             try:
                 self._sqs().change_message_visibility(
@@ -265,6 +282,9 @@ def _has_slept(item: Item) -> bool:
     The sweep may wake the event once the event has waited for an hour, or for a quarter of the time for which its
     message is hidden, whichever is shorter. If every sweep woke the event, its message would soon reach the queue's
     limit of deliveries, and SQS would move the message to the failure queue.
+
+    Args:
+        item: The event's item.
     """
     since = _since(item)
     sleep = datetime.fromtimestamp(int(item["expiration"]["N"]), UTC) - since

@@ -42,14 +42,17 @@ registry = Registry()
 def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Return the actions of the built-in `deployment.deploy_tenant`, with callbacks added.
 
-    If the tenant's new status is `DEPLOYED`, the callbacks that set the tenant up in the application plane are inserted
-    before the status webhook. They are left out if the event names no service of the application plane, or if the
+    The built-in consumer sets the status `DEPLOYED` if the tier has no deployment job. In this case, the callbacks that
+    set the tenant up in the application plane (see `_set_up`) are inserted before the status webhook. They are left out
+    if the event's detail has neither `APP_PLANE_ENDPOINT_FEATURE_SERVICE` nor `USER_CALLBACK_ENDPOINT`, or if the
     status webhook cannot be sent.
 
     Raises:
-        ConfigurationError: The built-in consumer raised this error, or the path of the status webhook's address does
-            not contain `webhook`. To request the first user's id, this part of the path is replaced by `manage/users`.
-        InvalidEvent: The built-in consumer raised this error, or a number in the detail has too many digits.
+        ConfigurationError: The built-in consumer raised this error. Or the detail has `USER_CALLBACK_ENDPOINT`, but the
+            path of the status webhook's address does not contain `webhook`. To request the first user's id, this part
+            of the path is replaced by `manage/users`.
+        InvalidEvent: The built-in consumer raised this error, or an expiration time in the detail, such as
+            `ACCESS_TOKEN_EXPIRATION`, has too many digits.
     """
     return _with_set_up(deployment.deploy_tenant(event, context), event, context)
 
@@ -58,11 +61,12 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
 def handle_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Return the actions of the built-in `deployment.handle_deployment_success`, with callbacks added.
 
-    If the build succeeded, the same callbacks are added as by this module's `deploy_tenant`.
+    If the build succeeded, the same callbacks are added as by this module's `deploy_tenant`, and left out in the same
+    cases.
 
     Raises:
         ConfigurationError: The path of the status webhook's address does not contain `webhook` (see `deploy_tenant`).
-        InvalidEvent: A number in the detail has too many digits.
+        InvalidEvent: An expiration time in the detail has too many digits (see `deploy_tenant`).
     """
     return _with_set_up(deployment.handle_deployment_success(event, context), event, context)
 
@@ -90,11 +94,17 @@ def _is_deployed(decision: Sequence[Action]) -> bool:
 def _set_up(detail: BuildDetail, webhook: SendCallback, context: Context) -> list[Action]:
     """Build the callbacks that set a tenant up in the application plane.
 
-    The event names a feature service, a user service, or both. These are the callbacks, in order:
+    The event's detail contains the address of a feature service, of a user service, or of both. These are the
+    callbacks, in order:
 
-    1. A request for the first user's id, to the control plane. It is left out if the event names no user service.
-    2. A callback to the feature service, if the event names this service.
-    3. A callback to the user service, if the event names this service. The callback contains the first user's id.
+    1. A request to the control plane for the first user's id. It is left out if there is no user service.
+    2. A callback to the feature service, if there is one.
+    3. A callback to the user service, if there is one. The callback contains the first user's id.
+
+    Args:
+        detail: The event's detail.
+        webhook: The status webhook. The callbacks are signed with its secret.
+        context: The consumer's context.
     """
     features, users = (detail.as_sent.get(name) for name in (FEATURE_SERVICE, USER_SERVICE))
     secret = webhook.secret
@@ -130,7 +140,7 @@ def _once_per(part: str, webhook: SendCallback) -> str | None:
     Several events may lead to the same callback. The derived value ensures that the callback is sent only once.
 
     Args:
-        part: A name for the callback, such as `features`. The tenant's other callbacks have other names.
+        part: A name for the callback, such as `features`, which no other callback of the tenant has.
         webhook: The status webhook.
 
     Returns:
@@ -177,9 +187,9 @@ def _first_user(detail: BuildDetail, secret: str) -> dict[str, Any]:
 
 
 def _tenant(detail: BuildDetail) -> dict[str, Any]:
-    """Return the tenant as a JSON object in which the primary contact is the first of the `contacts`.
+    """Return the tenant as a JSON object in which the primary contact, if any, is the first of the `contacts`.
 
-    The first contact becomes the tenant's first user.
+    The first of the `contacts` becomes the tenant's first user.
     """
     tenant = detail.tenant
     if tenant.contacts:

@@ -53,8 +53,9 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
         `conclude`).
 
     Raises:
-        InvalidEvent: Neither the event nor the tenant record names the tier.
-        ConfigurationError: The tier is unknown.
+        InvalidEvent: Neither the event nor the tenant record names the tier, or the tenant record requests a variable
+            that the tier does not allow.
+        ConfigurationError: The tier is unknown, or an attribute of the tier is malformed.
     """
     detail = event.detail
     if detail.has_failed:  # the detail is that of the provisioning build
@@ -68,9 +69,10 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_SUCCESS, leads_to=[WEBHOOK])
 def handle_deployment_success(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Set the tenant's status to DEPLOYED, or to DEPLOYMENT_FAILED if the build failed, and send the status webhook.
+    """Set the tenant's status to DEPLOYED, and send the status webhook.
 
-    `conclude` gives the details.
+    If the detail says that the build failed, the event is handled as TENANT_DEPLOYMENT_FAILURE. See `conclude` for the
+    webhook's address and signature.
     """
     failed = event.detail.has_failed
     return conclude(event, TenantStatus.DEPLOYMENT_FAILED if failed else TenantStatus.DEPLOYED, context)
@@ -78,7 +80,10 @@ def handle_deployment_success(event: Event[BuildDetail], context: Context) -> li
 
 @registry.consumer(EventType.TENANT_DEPLOYMENT_FAILURE, leads_to=[WEBHOOK])
 def handle_deployment_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Set the tenant's status to DEPLOYMENT_FAILED, and send the status webhook. `conclude` gives the details."""
+    """Set the tenant's status to DEPLOYMENT_FAILED, and send the status webhook.
+
+    See `conclude` for the webhook's address and signature.
+    """
     return conclude(event, TenantStatus.DEPLOYMENT_FAILED, context)
 
 

@@ -22,14 +22,16 @@ registry = Registry()
 
 @registry.consumer(EventType.TENANT_DEPROVISIONING, ending=EndingEvent())
 def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Context) -> list[Action]:
-    """Update the tenant record, then start the deprovisioning job of the tenant's tier.
+    """Set the tenant's status to DEPROVISIONING, and start the deprovisioning job of the tenant's tier.
 
-    Members that the event's detail lacks, such as the plan, are taken from the tenant record.
+    Members that the event's detail lacks, such as the plan, are taken from the tenant record. If the tenant has no
+    tenant record, and the event names the plan, a tenant record is created.
 
     Raises:
         UnknownTenant: The tenant has no tenant record, and the event names no plan.
-        InvalidEvent: After the members from the tenant record are added, the detail is invalid.
-        ConfigurationError: The tier is unknown, or names no deprovisioning job.
+        InvalidEvent: With the members from the tenant record, the detail is invalid, or requests a variable that the
+            tier does not allow.
+        ConfigurationError: The tier is unknown, names no deprovisioning job, or has a malformed attribute.
     """
     record = context.tenants.get(event.detail.tenant.id)
     detail = _completed(event, record)
@@ -48,8 +50,8 @@ def start_deprovisioning_job(event: Event[DeprovisioningDetail], context: Contex
 def handle_deprovisioning_success(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Set the tenant's status to DEPROVISIONED, and remove `secret` and `context` from the tenant record.
 
-    A status webhook is sent only if `DEPROVISIONING_WEBHOOK_TYPE` is set (see `conclude`). If the detail says that the
-    build failed, the event is handled as TENANT_DEPROVISIONING_FAILURE.
+    A status webhook is sent only if the setting `DEPROVISIONING_WEBHOOK_TYPE` is set (see `conclude`). If the detail
+    says that the build failed, the event is handled as TENANT_DEPROVISIONING_FAILURE instead.
     """
     if event.detail.has_failed:
         return conclude(event, TenantStatus.DEPROVISIONING_FAILED, context)
@@ -60,7 +62,7 @@ def handle_deprovisioning_success(event: Event[BuildDetail], context: Context) -
 def handle_deprovisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Set the tenant's status to DEPROVISIONING_FAILED.
 
-    A status webhook is sent only if `DEPROVISIONING_WEBHOOK_TYPE` is set (see `conclude`).
+    A status webhook is sent only if the setting `DEPROVISIONING_WEBHOOK_TYPE` is set (see `conclude`).
     """
     return conclude(event, TenantStatus.DEPROVISIONING_FAILED, context)
 
@@ -107,11 +109,13 @@ def _own_signing(sent: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_own_signing(sent: Mapping[str, Any], stored: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return an event's detail with its `secret` and `context` copied to every place where a job may read them.
+    """Return an event's detail with its `secret` and `context` copied to both places that may contain them.
 
-    These places are the detail's top level and, if the tenant record has a `builderConfig`, the detail's
-    `builderConfig.config.environmentOverride`. If the detail lacks a member, the caller then takes it from the
-    tenant record. The copies prevent the caller from taking an outdated `secret` or `context`.
+    These places are the detail's top level and `builderConfig.config.environmentOverride`. The second place gets the
+    copies only if the tenant record has a `builderConfig`.
+
+    The caller then adds the members of the tenant record that the detail lacks. Without the copies, an outdated
+    `secret` or `context` from the tenant record could get into one of the two places.
 
     Args:
         sent: The event's detail.

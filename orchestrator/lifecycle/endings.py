@@ -99,7 +99,7 @@ def publish_build_ending(event: Event[BuildStateChange], context: Context) -> Pu
 
         - The build is still running.
         - The build has no run id, because the Lambda function did not start it.
-        - `PUBLISH_BUILD_ENDINGS` is false, because builds publish their endings themselves.
+        - The setting `PUBLISH_BUILD_ENDINGS` is false. It says that builds publish their endings themselves.
     """
     build = event.detail
     if not context.settings.publish_build_endings or build.status == IN_PROGRESS:
@@ -151,9 +151,10 @@ def publish_execution_ending(event: Event[ExecutionStatusChange], context: Conte
         The action that publishes the ending. `None` in these cases:
 
         - The execution is still running.
-        - The Lambda function did not start the execution: its name is not the run id in its input.
-        - The event lacks the execution's input, because the input is too large. A scheduled sweep publishes the ending.
-        - `PUBLISH_BUILD_ENDINGS` is false, because executions publish their endings themselves.
+        - The Lambda function did not start the execution: the execution's name is not the run id in its input.
+        - The event lacks the execution's input, because the input is too large. A scheduled sweep will publish the
+          ending.
+        - The setting `PUBLISH_BUILD_ENDINGS` is false. It says that executions publish their endings themselves.
     """
     if not context.settings.publish_build_endings:
         return None
@@ -176,5 +177,8 @@ def publish_execution_ending(event: Event[ExecutionStatusChange], context: Conte
 
 @registry.consumer(SCHEDULED, when=is_scheduled, leads_to=[ENDINGS])
 def sweep_runs(event: Event) -> SweepRuns:
-    """Check whether started runs have ended, and publish the endings that no event has reported."""
+    """Check whether started runs have ended, and publish the endings that no event has reported.
+
+    Also make SQS deliver waiting events whose jobs may be started by now.
+    """
     return SweepRuns()

@@ -21,7 +21,8 @@ def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -
     """Store the tenant record, then start the provisioning job of the plan's tier.
 
     Raises:
-        ConfigurationError: The tier is unknown, or names no provisioning job.
+        ConfigurationError: The tier is unknown, names no provisioning job, or has a malformed attribute.
+        InvalidEvent: The event requests a variable that the tier does not allow.
     """
     detail = event.detail
     tier = context.tiers.get(detail.plan_config.tier)
@@ -33,9 +34,10 @@ def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -
 def start_deployment(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Set the tenant's status to PROVISIONED, and publish a TENANT_DEPLOYMENT event with the same detail.
 
-    Several success events may report the ending of one run. Normally, only the first of them leads to a
-    TENANT_DEPLOYMENT event. If the first event lacks a value that the status webhook needs, a later success event
-    that has the value leads to another TENANT_DEPLOYMENT event.
+    Several success events may report the ending of one run, and some may lack values that the status webhook needs,
+    such as `secret`. A TENANT_DEPLOYMENT event is published for the first success event that lacks nothing, and for the
+    first success event that lacks a given set of values. All these TENANT_DEPLOYMENT events together start the
+    deployment job only once.
 
     If the detail says that the build failed, the success event is handled as TENANT_PROVISIONING_FAILURE.
     """
@@ -54,5 +56,8 @@ def start_deployment(event: Event[BuildDetail], context: Context) -> list[Action
 
 @registry.consumer(EventType.TENANT_PROVISIONING_FAILURE, leads_to=[WEBHOOK])
 def handle_provisioning_failure(event: Event[BuildDetail], context: Context) -> list[Action]:
-    """Set the tenant's status to PROVISIONING_FAILED, and send the status webhook. `conclude` gives the details."""
+    """Set the tenant's status to PROVISIONING_FAILED, and send the status webhook.
+
+    See `conclude` for the webhook's address and signature.
+    """
     return conclude(event, TenantStatus.PROVISIONING_FAILED, context)

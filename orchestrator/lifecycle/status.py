@@ -1,4 +1,4 @@
-"""Builds the attributes of a tenant record that describe the tenant's status.
+"""Builds the attributes of a tenant record that describe the tenant's status, and the actions that set them.
 
 Among these attributes are the status itself, the time of the event that led to the status, and the id of the run, if a
 run led to the status.
@@ -122,20 +122,21 @@ _REACHED_BY_RUNS = (
 
 
 def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
-    """Build the update of a tenant record after a success.
+    """Build the update that sets a tenant's status after a success.
 
-    The update will be skipped if the tenant record has a status that comes after the new status in `_ORDER`, where
-    failures come after successes. A failure is replaced nevertheless in two cases:
+    When the update is performed, it is skipped if the tenant record has a status that comes after the new status in
+    `_ORDER`, where failures come after successes (see `UpdateTenant.ahead` and `UpdateTenant.final`). A failure is
+    replaced nevertheless in two cases:
 
-    - The record has no `statusRun`: the job could not be started, and someone has since sent the job's event again.
-      The failures `PROVISIONING_FAILED` and `DEPLOYMENT_FAILED` are then replaced.
+    - The record has no `statusRun`. Normally, this means that a job could not be started, and the job may have been
+      started since. The failures `PROVISIONING_FAILED` and `DEPLOYMENT_FAILED` are then replaced.
     - `event.start` is `None`: the event's run is unknown, so the failure may belong to another run. `PROVISIONED` and
-      `DEPLOYING` then replace `PROVISIONING_FAILED`; `DEPLOYED` also replaces `DEPLOYMENT_FAILED`; and
+      `DEPLOYING` then replace `PROVISIONING_FAILED`. `DEPLOYED` replaces `PROVISIONING_FAILED` and `DEPLOYMENT_FAILED`.
       `DEPROVISIONED` replaces every failure.
 
     Args:
         event: The event that leads to the status.
-        status: The new status.
+        status: The new status: `PROVISIONED`, `DEPLOYING`, `DEPLOYED` or `DEPROVISIONED`.
         record: The tenant record before the update.
     """
     update = _changed(event, status, status_of(event, status, run_of(event), event.detail.build))
@@ -147,11 +148,16 @@ def reached(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str
 
 
 def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str, Any]) -> UpdateTenant:
-    """Build the update of a tenant record after a failure.
+    """Build the update that sets a tenant's status after a failure.
 
-    The Lambda function itself publishes the failure if it cannot start the first job of an operation, such as the
-    provisioning. In this case, the update also creates a missing tenant record, and removes the attribute `startedBy`.
-    The operation can then begin again when someone sends its first event again.
+    When the update is performed, it is skipped if the tenant record has a status that comes after the new status in
+    `_ORDER`. If `event.start` is `None`, this rule applies only to the statuses of a deprovisioning.
+
+    If the Lambda function cannot start the first job of an operation, such as a tenant's provisioning, it publishes the
+    failure event itself. In this case, the update also creates a missing tenant record, and removes the attribute
+    `startedBy`. If someone then sends the operation's first event again, the operation begins again. However, this
+    update is skipped, too, if the record has a status to which only a run can have led: another delivery of the
+    operation's first event has then started the job.
 
     Args:
         event: The event that reports the failure.
@@ -173,7 +179,7 @@ def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str,
 
 
 def run_of(event: Event[BuildDetail]) -> str | None:
-    """Read the run id from a build's detail; return `None` if the detail has none."""
+    """Read the run id, `ORCHESTRATOR_RUN_ID`, from an event's detail; return `None` if the detail has none."""
     run_id = event.detail.as_sent.get(RUN_ID_VARIABLE)
     return run_id if isinstance(run_id, str) and run_id else None
 

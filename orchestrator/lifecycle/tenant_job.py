@@ -1,4 +1,4 @@
-"""Builds the job that a tenant's tier names for an event type, and the job's variables."""
+"""Builds the action that starts the job of a tenant's tier for an event type, and the job's variables."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,10 +22,11 @@ class Requested:
     """The job variables that an event or a tenant record requests.
 
     Attributes:
-        admitted: The variables that the tier's `allowedVariables` admits, with their values as text. Their names are
-            not checked again. If the tier has no `allowedVariables`, `admitted` is empty.
-        others: The variables to which `allowedVariables` does not apply; without `allowedVariables`, all variables.
-            When the job is prepared, names that could change how the build runs are refused (see
+        admitted: The variables that the tier's `allowedVariables` allows, with their values as text. They may have any
+            well-formed name. If the tier has no `allowedVariables`, `admitted` is empty.
+        others: The variables to which `allowedVariables` does not apply: `tenant`, `secret`, `context`, `planConfig`
+            and `ORCHESTRATOR_…`. If the tier has no `allowedVariables`, `others` contains all variables. When the job
+            is prepared, names that could change how the build runs, and `ORCHESTRATOR_…`, are refused (see
             `orchestrator.builders.refused_names`).
     """
 
@@ -38,7 +39,8 @@ def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, A
 
     Returns:
         The action, with the builder that the detail names, or else the builder that the tier names. Its variables are
-        the tier's variables, the variables that the detail requests, and the variable `tenant`.
+        the tier's variables, the variables that the detail requests, and the variable `tenant`. If two of them have the
+        same name, the one that comes later in this list is used.
 
     Raises:
         ConfigurationError: The tier names no job for the event type, or an attribute of the tier is malformed.
@@ -68,7 +70,11 @@ def tier_name(detail: BuildDetail, record: Mapping[str, Any]) -> str | None:
 
 
 def tenant_of(detail: ProvisioningDetail) -> dict[str, Any]:
-    """Build the job variable `tenant`. Its member `identityProvider` is the value of the plan's feature `IdP`."""
+    """Build the job variable `tenant`: the detail's `tenant`, with the value of the plan's feature `IdP`.
+
+    The member `identityProvider` contains this value. If the plan has no such feature, or the feature has no value, the
+    member is as in the detail.
+    """
     tenant = detail.tenant.model_dump(by_alias=True, exclude_unset=True)
     for feature in detail.plan_config.features or ():
         provider = feature.effective_value()
@@ -95,7 +101,7 @@ def requested_variables(detail: Mapping[str, Any], tier: Mapping[str, Any]) -> R
         tier: The tier's details. Their `allowedVariables` may limit which variables can be requested.
 
     Raises:
-        InvalidEvent: A variable is not among the tier's `allowedVariables`.
+        InvalidEvent: A variable to which `allowedVariables` applies (see `Requested`) is not allowed.
         ConfigurationError: `allowedVariables` is malformed.
     """
     given = _given(detail)

@@ -57,26 +57,27 @@ def conclude(
     *,
     record: Mapping[str, Any] | None = None,
 ) -> list[Action]:
-    """Return the actions after a tenant's job has ended: update the tenant record, and send the status webhook.
+    """Build the actions after a tenant's job has ended: update the tenant record, and send the status webhook.
 
     The webhook's address is the first of these that is set: the detail's `API_ENDPOINT`, the tenant record's
-    `callbackAddress` (stored by an earlier event), the tier's `API_ENDPOINT`, the tier's `CONTROL_PLANE_HOST`, and
-    `CALLBACK_URL`. The webhook is signed with two values, `secret` and `context` (a text, not the argument
-    `context`). Each of the two values is taken from the detail, or else from the tenant record.
+    `callbackAddress` (stored by an earlier event), the tier's `API_ENDPOINT`, the tier's `CONTROL_PLANE_HOST` with a
+    fixed path, and the setting `CALLBACK_URL`. The webhook is signed with two values, `secret` and `context` (a text,
+    not the argument `context`). Each of the two values is taken from the detail, or else from the tenant record.
 
     Several events may report the ending of one run, but the webhook is sent only once per run. It is sent for the first
     event for which the address and both signing values are known.
 
     Args:
-        event: The event that reports the job's ending.
+        event: The event that reports how the job ended or that it could not be started, or a TENANT_DEPLOYMENT event
+            that starts no job.
         status: The tenant's new status: `DEPLOYED`, `DEPROVISIONED`, or a status that ends in `_FAILED`.
         context: The consumer's context.
         record: The tenant record, if the caller has read it already. If it is `None`, the tenant record is read.
 
     Returns:
         The update, and the webhook. If the address or a signing value is missing, the webhook is returned but will not
-        be sent; the tenant record and the log will say why. For a deprovisioning, the webhook is returned only if
-        `DEPROVISIONING_WEBHOOK_TYPE` is set.
+        be sent; the tenant record and the log will say why. For a deprovisioning, the webhook is returned only if the
+        setting `DEPROVISIONING_WEBHOOK_TYPE` is set.
     """
     is_failure = _STATUSES[status] == FAILURE
     if event.detail.has_failed and not event.type.endswith("_FAILURE"):
@@ -94,7 +95,7 @@ def conclude(
 def status_webhook(
     event: Event[BuildDetail], status: TenantStatus, context: Context, *, record: Mapping[str, Any] | None = None
 ) -> SendCallback:
-    """Build the status webhook. `conclude` explains the arguments, the webhook's address and its signature.
+    """Build the status webhook; see `conclude` for the arguments, the webhook's address and its signature.
 
     Returns:
         The webhook. If its address, secret or context is missing, the webhook cannot be sent, and its attribute
@@ -130,7 +131,7 @@ def status_webhook(
 
 
 def once_per_run(run_id: str) -> str:
-    """Return the key for `SendCallback.once_per`, so that only one status webhook is sent per run."""
+    """Return the key for `SendCallback.once_per` with which only one status webhook is sent for a run."""
     return f"status webhook of run {run_id}"
 
 
@@ -159,7 +160,7 @@ def _tier_address(tier: Mapping[str, Any], context: Context) -> str:
 
 
 def _hosts(tier: Mapping[str, Any]) -> tuple[str, ...]:
-    """List the hosts of the addresses that a tier's details contain. Callbacks may go to these hosts."""
+    """Return the hosts of the control plane's addresses in a tier's details. The webhook may go to these hosts."""
     return tuple(host for name in _TIER_ADDRESSES if (host := _host(_text(tier, name))))
 
 

@@ -1,1 +1,1 @@
-"""Emulates AWS, Jenkins and the control plane on a developer's machine. Deployed functions do not import it."""
+"""Emulates AWS, Jenkins and the control plane for local use. Deployed functions do not import `orchestrator.local`."""

@@ -1,6 +1,7 @@
 """An emulated CodeBuild.
 
-Unlike moto's CodeBuild, it stores variables and idempotency tokens, and a build ends only when `finish` is called.
+In contrast to moto's CodeBuild, builds keep their environment variables, a repeated idempotency token starts no second
+build, and a build runs until `CodeBuildServer.finish` ends it.
 """
 
 import json
@@ -21,15 +22,16 @@ _PAGE = 100
 class CodeBuildServer:
     """Serves, on a loopback port, the CodeBuild operations that this package uses.
 
-    The server's clock moves only when `advance` is called.
+    The server's clock moves only when `advance` is called. The clock determines when a build starts, and when an
+    idempotency token expires.
 
     Attributes:
-        url: The value for `AWS_ENDPOINT_URL_CODEBUILD`.
+        url: The server's URL, for the environment variable `AWS_ENDPOINT_URL_CODEBUILD`.
         projects: The names of the projects.
-        builds: Every build, oldest first, in the form that CodeBuild returns.
+        builds: Every build, oldest first, in the form that BatchGetBuilds returns.
         now: The clock's time, in seconds since 1970.
         requests: Every request received, in order.
-        next: Makes the next requests fail; see `http_server.Script`.
+        next: The `http_server.Script` whose methods make the next requests fail.
     """
 
     def __init__(self, projects: Collection[str] = (), *, now: float = 0.0, region: str = "eu-west-1") -> None:
@@ -63,7 +65,7 @@ class CodeBuildServer:
         self.now += seconds
 
     def variables(self, build: dict[str, Any]) -> dict[str, str]:
-        """Return the names and values of a build's variables."""
+        """Return the environment variables of a build, by name."""
         return {entry["name"]: entry["value"] for entry in build["environment"]["environmentVariables"]}
 
     def finish(self, build: dict[str, Any], status: str = "SUCCEEDED", **exported: str) -> None:
@@ -71,8 +73,8 @@ class CodeBuildServer:
 
         Args:
             build: The build, one of `builds`.
-            status: One of CodeBuild's statuses, such as `TIMED_OUT`, for the build and for its phase `BUILD`.
-            exported: The variables that the build exports.
+            status: The final status of the build and of its phase `BUILD`, such as `TIMED_OUT`.
+            exported: The environment variables that the build exports, by name.
         """
         with self._lock:
             build["buildStatus"] = status

@@ -1,4 +1,8 @@
-"""Colours lines and progress bars on a terminal. This module needs rich, so only the module `terminal` imports it."""
+"""Colours lines and progress bars on a terminal.
+
+This module needs the optional package rich. Only the module `terminal` imports this module; if rich is missing,
+`terminal` prints plain text.
+"""
 
 from typing import TextIO
 
@@ -33,7 +37,10 @@ class _Words(RegexHighlighter):
 
 
 def console(stream: TextIO) -> Console:
-    """Create a console for a terminal. It prints rich's markup as plain text, because an event may contain markup."""
+    """Create a console that colours words such as `DEPLOYED`.
+
+    Rich's markup, such as `[red]`, is printed unchanged, because the text of an event may contain it.
+    """
     return Console(file=stream, theme=Theme(_STYLES), highlighter=_Words(), markup=False, emoji=False, soft_wrap=True)
 
 

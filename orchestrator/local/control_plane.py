@@ -1,4 +1,8 @@
-"""An emulated control plane, which checks the signatures of callbacks as the real control plane does."""
+"""An emulated control plane, which checks the signatures of callbacks as the real control plane does.
+
+A callback is a signed POST request from the function. A status webhook is a callback that reports a tenant's status.
+The body of a status webhook has the member `initiatorId`, which is the tenant's id.
+"""
 
 import hashlib
 import hmac
@@ -25,18 +29,19 @@ class ControlPlane:
     """A control plane on a loopback port.
 
     A callback gets the answer 401 if its signature is wrong, if its timestamp differs from the control plane's clock by
-    more than 20 seconds, or if it is a webhook for a tenant whose id is in `settled`.
+    more than 20 seconds, or if it is a status webhook for a tenant whose id is in `settled`. Every other callback is
+    accepted, and gets the answer 204.
 
-    If the path of a callback ends in `/manage/users`, the member `authId` of the answer is the id of the tenant's first
-    user.
+    If the path of an accepted callback ends in `/manage/users`, the answer is 200 with a JSON object instead. The
+    object's member `authId` is the id of the tenant's first user.
 
     Attributes:
-        url: The URL to which status webhooks are sent.
-        accepted: The body of every accepted callback, in order.
-        settled: Ids of the tenants whose provisioning has ended. Further webhooks for these tenants get the answer 401,
-            as from the real control plane.
+        url: The URL for status webhooks.
+        accepted: The parsed body of every accepted callback, in order.
+        settled: Ids of the tenants whose provisioning has ended. Further status webhooks for these tenants get the
+            answer 401, as from the real control plane.
         requests: Every request received, in order.
-        next: The server's `http_server.Script`, whose methods make the next requests fail.
+        next: The `http_server.Script` whose methods make the next requests fail.
     """
 
     def __init__(
@@ -98,10 +103,10 @@ class ControlPlane:
 
 @contextmanager
 def standing_in(server: ControlPlane) -> Iterator[None]:
-    """Within the `with` block, send every callback to this control plane, whatever host the callback's URL names.
+    """Within the `with` block, send this process's callbacks to `server`, whatever host a callback's URL names.
 
     A callback to a host that is not allowed still fails. Host names are not resolved, because the hosts in the sample
-    events do not exist. Callbacks are sent without TLS.
+    events do not exist. Callbacks are sent without TLS, so `server` must serve plain HTTP.
     """
     parts = urlsplit(server.url)
 

@@ -59,7 +59,7 @@ _LEADING_AWAY = (
 class Surroundings:
     """The emulated Jenkins and the emulated control plane.
 
-    The control plane receives every callback, whatever host the callback's URL names.
+    The control plane receives every callback that the function sends, whatever host the callback's URL names.
     """
 
     jenkins: JenkinsServer
@@ -70,16 +70,17 @@ class Surroundings:
 def embedded(jobs: Sequence[str] = ()) -> Iterator[Surroundings]:
     """Emulate AWS, Jenkins and the control plane in this process, for the duration of the `with` block.
 
-    The module `sandbox` fills AWS and Jenkins with the data and the jobs that the sample events need. Until the block
-    ends, this process's environment variables are changed so that the function uses the emulated servers.
+    The module `sandbox` fills AWS and Jenkins with the data and the jobs that the sample events need, including two
+    unfinished runs (see `sandbox.leave_jobs_open`). Until the block ends, this process's environment variables are
+    changed so that the function uses the emulated servers.
 
     Args:
-        jobs: Names of jobs to create besides those of the sample tiers. The ARN of a state machine becomes a state
-            machine. Every other name becomes a Jenkins job. Names without a slash become CodeBuild projects, too;
-            CodeBuild allows no slash in a project's name.
+        jobs: Names of jobs to create besides those of the sample tiers. For the ARN of a state machine, a state machine
+            is created. For any other name, a Jenkins job is created; if the name has no slash, a CodeBuild project is
+            created, too. (CodeBuild allows no slash in a project's name.)
 
     Raises:
-        ConfigurationError: moto is not installed.
+        ConfigurationError: moto is not installed, or a setting in the environment is invalid.
     """
     with (
         _moto(),
@@ -96,17 +97,19 @@ def with_build_systems(
     """Emulate AWS, Jenkins and the control plane as `embedded` does, but use `CodeBuildServer` for CodeBuild.
 
     In `embedded`, moto emulates CodeBuild: its builds end by themselves, and do not keep their variables. The builds of
-    `CodeBuildServer` keep their variables, and run until the caller ends them, like the executions of
-    `StepFunctionsServer`.
+    `CodeBuildServer` keep their variables, and run until the caller ends them.
 
-    There are two more differences from `embedded`: at the beginning, there are no unfinished runs, and status webhooks
-    have an address even if no event names an address.
+    There are two more differences from `embedded`. There are no unfinished runs at the beginning. If `CALLBACK_URL` is
+    not set, it is set to an example address, so that status webhooks are sent even if no event names an address.
 
     Args:
         jobs: Names of jobs to create besides those of the sample tiers; see `embedded`.
 
+    Yields:
+        The emulated Jenkins and control plane, the emulated CodeBuild, and the emulated Step Functions.
+
     Raises:
-        ConfigurationError: moto is not installed.
+        ConfigurationError: moto is not installed, or a setting in the environment is invalid.
     """
     region = os.environ.get("CODE_BUILD_REGION") or _region()
     callback_url = os.environ.get("CALLBACK_URL") or _CALLBACK_URL
@@ -123,16 +126,15 @@ def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundin
 
     The module `sandbox` fills the AWS emulator and Jenkins with the data and the jobs that the sample events need.
     Until the `with` block ends, this process's environment variables are changed so that the function uses the
-    emulators.
+    emulators. What was created in the AWS emulator is not deleted afterwards.
 
     Args:
         endpoint_url: The URL of the AWS emulator.
-        jobs: Names of jobs to create besides those of the sample tiers. The ARN of a state machine becomes a state
-            machine. Every other name becomes a Jenkins job. Names without a slash become CodeBuild projects, too;
-            CodeBuild allows no slash in a project's name.
+        jobs: Names of jobs to create besides those of the sample tiers; see `embedded`.
 
     Raises:
-        ConfigurationError: `endpoint_url` is malformed.
+        ConfigurationError: `endpoint_url` is malformed, a setting in the environment is invalid, or the emulator
+            refused a request.
         Unavailable: No emulator answers at `endpoint_url`.
     """
     if not _is_address(endpoint_url):
@@ -150,9 +152,9 @@ def emulator(endpoint_url: str, jobs: Sequence[str] = ()) -> Iterator[Surroundin
 def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator[str]:
     """Run an AWS emulator for functions that run outside this process, such as in a container.
 
-    The module `sandbox` fills the emulator with the data that the sample events need. The region is always `REGION`,
-    and the tables always have the names in `TABLES`. This process's environment variables cannot change them, because a
-    function outside this process does not see the variables.
+    The module `sandbox` fills the emulator with the data and the jobs that the sample events need. The region is always
+    `REGION`, and the tables always have the names in `TABLES`. Neither depends on this process's environment variables,
+    because a function outside this process does not see these variables.
 
     Args:
         host: The address to listen on; `0.0.0.0` is every address of this machine.
@@ -164,7 +166,8 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
         The URL at which clients on this machine reach the emulator.
 
     Raises:
-        ConfigurationError: moto is not installed, or the emulator cannot listen on this host and port.
+        ConfigurationError: moto is not installed, a setting in the environment is invalid, or the emulator cannot
+            listen on this host and port.
     """
     try:
         from moto.server import ThreadedMotoServer

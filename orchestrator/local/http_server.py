@@ -1,4 +1,4 @@
-"""An HTTP server on a loopback port. It keeps every request that it receives, and a test can make it fail."""
+"""An HTTP server on a loopback port. The server records every request, and a test can make requests fail."""
 
 from __future__ import annotations
 
@@ -67,11 +67,11 @@ class Script:
     """Makes a server's next requests fail in the ways that a test chooses.
 
     The methods `answer`, `drop` and `stall` each add one fault. The fault applies to the next `times` requests that
-    match the text `on`.
+    match the text `on`. If several faults match a request, only the one that was added first applies to the request.
 
-    Each request is described by a line `METHOD /path AWS-OPERATION`. The request matches if this line contains the
-    text. The AWS operation is the value of the header `X-Amz-Target`. For example, the text `PutItem` matches the line
-    `POST / DynamoDB_20120810.PutItem`. An empty text matches every request.
+    Each request is described by a line `METHOD /path AWS-OPERATION`, in which the path has no query. A request matches
+    if this line contains the text `on`. The AWS operation is the value of the header `X-Amz-Target`. For example, the
+    text `PutItem` matches the line `POST / DynamoDB_20120810.PutItem`. An empty text matches every request.
 
     With `after_acting`, the server carries out the request, and the fault affects only the answer. Without
     `after_acting`, the server does not carry out the request.
@@ -114,7 +114,10 @@ class Script:
         return fault.held
 
     def take(self, request: Request) -> _Fault | None:
-        """Remove and return the first fault that applies to this request. Return `None` if no fault applies."""
+        """Return the first fault that matches this request; `None` if no fault matches.
+
+        The call uses up one of the fault's `times`.
+        """
         line = f"{request.method} {request.path} {request.headers.get('X-Amz-Target', '')}"
         with self._lock:
             fault = next((fault for fault in self._faults if fault.on in line), None)
@@ -193,15 +196,17 @@ class LocalServer:
         self._connections.add(connection)
 
     def closed(self, connection: socket.socket) -> None:
-        """Unregister a connection that has been closed."""
+        """Unregister a connection that is about to be closed."""
         self._connections.discard(connection)
 
     def handle(self, request: Request) -> Answer | None:
         """Append a request to `requests`, and return the answer to send.
 
+        If `script` has a fault for this request, the fault determines the answer. A fault of `Script.stall` blocks this
+        method until the server stops. Without a fault, the function `respond` answers the request.
+
         Returns:
-            The fault's answer if `script` has a fault for this request; otherwise, the server's own answer. `None`
-            means that the connection must be closed without an answer.
+            The answer. `None` means that the connection must be closed without an answer.
         """
         self.requests.append(request)
         fault = self.script.take(request)

@@ -1,4 +1,4 @@
-"""Handles events on the emulated services as a deployed stack would, until all started jobs have ended."""
+"""Handles events as a deployed stack would, but with emulated services, until nothing is left to do."""
 
 import json
 from collections import deque
@@ -27,10 +27,12 @@ _MOST_IDLE_TRIES = 3
 
 
 class Life:
-    """Sends events to a handler, then ends the started jobs and sends the resulting events, until nothing is left.
+    """Sends events to a handler, ends the started jobs, and sends the resulting events, until nothing is left.
+
+    Call `begin` for each event file, then `follow`, then `end`.
 
     Attributes:
-        has_failed: Whether an event could not be handled.
+        has_failed: Whether an event could not be handled, or a job that should fail was never started.
     """
 
     def __init__(
@@ -51,11 +53,12 @@ class Life:
             handler: The Lambda handler.
             world: The emulated services.
             story: Prints each step.
-            results: The list to which `results.recorded` adds what the function logs.
+            results: The list that `results.recorded` yields, which gets the results of each handled event.
             failing: Names of the jobs whose runs fail. All other runs succeed.
             is_strict: Whether an event from a file counts as failed if no consumer takes it.
             answered: Called with each answer of the handler.
-            failed: Called for each event that could not be handled, with the error and the event's file or type.
+            failed: Called for each event that could not be handled, with the error and the event's file or type. Also
+                called for each job in `failing` that was never started, with an error and the text `--fail JOB`.
         """
         self.has_failed = False
         self._handler = handler
@@ -72,9 +75,10 @@ class Life:
         self._events_left = 0
 
     def begin(self, event: Any, file: str) -> None:
-        """Handle the content of an event file: an event, an array of events, or a batch of SQS messages.
+        """Send the content of an event file to the handler: an event, an array of events, or a batch of SQS messages.
 
-        The time of each event is replaced by the present time. A batch is not changed.
+        The time of each event is replaced by the present time. A batch is not changed. If messages of a batch fail, the
+        file counts as failed. These messages are not delivered again, because their queue is not emulated.
 
         Args:
             event: The file's content.
@@ -90,10 +94,11 @@ class Life:
     def follow(self) -> None:
         """End the started jobs and handle the resulting events, until nothing is left.
 
-        Then report the events that failed or still wait.
+        Then report two kinds of events as failed: the events in the failure queue, and the events that still wait.
 
         Raises:
-            ConfigurationError: There are so many events that they probably cause each other endlessly.
+            ConfigurationError: More than 50 events were handled for each event in the files. Probably, the events cause
+                each other endlessly.
         """
         while self._step():
             pass
@@ -112,10 +117,12 @@ class Life:
     def _step(self) -> bool:
         """Do the first of these steps that is possible. Return `False` if none is possible.
 
-        1. Handle a published event.
+        1. Handle an event that the handler or a build system has published.
         2. End a job.
         3. Let the function check unfinished runs (a sweep).
         4. Deliver the messages in the waiting queue. This is the last step, because the messages wait for runs to end.
+
+        Steps 3 and 4 are not possible any more after they have led to nothing three times in a row.
         """
         if self._arrived:
             self._handle(*self._arrived.popleft())
@@ -135,7 +142,11 @@ class Life:
             name: The event's file, for error messages; `None` if the event is not from a file.
 
         Returns:
-            The answer, or `None` if the handler raised an error.
+            The handler's answer, or `None` if the handler raised an error. The error is passed to the function
+            `failed`.
+
+        Raises:
+            ConfigurationError: Too many events were handled; see `follow`.
         """
         event_type = event_type or messages.type_of(event)
         if self._events_left == 0:
@@ -164,7 +175,10 @@ class Life:
         return answer
 
     def _notice(self) -> None:
-        """Print changed records, started jobs, published events and callbacks. Queue published events for `_step`."""
+        """Print the latest event's effects, and queue the published events for `_step`.
+
+        The effects are changed tenant records, started jobs, published events and callbacks.
+        """
         changed = _changed_records(self._results)
         for tenant_id in changed:
             self._story.changed(tenant_id, self._world.tenant_record(tenant_id), is_alone=len(changed) == 1)
@@ -187,10 +201,10 @@ class Life:
         return True
 
     def _sweep(self) -> bool:
-        """Advance the clock until a run is due for a check, and send the handler the event that makes it check runs.
+        """Advance the clock until an unfinished run is due for a check, and let the handler check it (a sweep).
 
         Returns:
-            False if there is no run to check. Nothing is done then.
+            Whether there is an unfinished run to check. If there is none, nothing is done.
         """
         left = self._world.time_until_check()
         if left is None:
@@ -204,7 +218,10 @@ class Life:
         return True
 
     def _redeliver(self) -> bool:
-        """Deliver the messages in the waiting queue, one by one. Return `False` if the queue was empty."""
+        """Deliver the messages in the waiting queue, one by one. Return `False` if the queue was empty.
+
+        A message that was handled is deleted. Any other message goes back to the queue.
+        """
         queue = self._world.waiting_queue
         received = queue.receive_all()
         self._idle_tries += 1
@@ -259,7 +276,10 @@ def _type_in(message: Mapping[str, Any]) -> str:
 
 
 def _error(message: Mapping[str, Any]) -> OrchestratorError:
-    """Return the error with which a message was moved to the failure queue."""
+    """Build the error that a message in the failure queue failed with, from the message's attributes.
+
+    The error is a `ConsumerFailed` if the attributes are missing, or name a class that cannot be created again.
+    """
     texts = {name: value["StringValue"] for name, value in message.get("MessageAttributes", {}).items()}
     reason = texts.get("ErrorMessage", "no reason is known")
     return of_name(texts.get(ERROR_ATTRIBUTE, ""), reason) or ConsumerFailed(reason)

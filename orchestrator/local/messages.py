@@ -98,7 +98,7 @@ def batch(message: Mapping[str, Any], queue_url: str, region: str) -> dict[str, 
 
 
 def sent_now(payload: Any) -> Any:
-    """Set the time of an EventBridge event, or of each event of an array, to now. Return anything else unchanged."""
+    """Return a copy of an event, or of an array of events, with the present time. Return anything else unchanged."""
     if isinstance(payload, list):
         return [sent_now(member) for member in payload]
     if isinstance(payload, dict) and isinstance(payload.get("Data"), dict):
@@ -115,12 +115,20 @@ def records(event: Any) -> list[Any]:
 
 
 def events(payload: Any) -> list[Any]:
-    """Return the events in a payload: the members of an array, or the single event."""
+    """Return the events in a payload: the members of an array, or the single event.
+
+    Each event is taken out of its envelope, if it has one (see `orchestrator.intake.envelopes`). A batch counts as a
+    single event.
+    """
     return [envelopes.opened(member).event for member in envelopes.members(payload) or [payload]]
 
 
 def type_of(payload: Any) -> str:
-    """Return an event's type. For an array or a batch, return a text such as `array of 2` or `batch of 2`."""
+    """Return an event's type, or a text that describes several events.
+
+    The text is, for example, `array of 2` for an array of more than one event, and `batch of 1` for a batch of
+    messages. A payload that is not a JSON object has the type `without a type`.
+    """
     if found := records(payload):
         return f"batch of {len(found)}"
     first, *others = events(payload)

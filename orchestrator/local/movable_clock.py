@@ -1,4 +1,4 @@
-"""A clock that can be moved forward, so that a local run does not have to wait."""
+"""A clock that can be moved forward, so that local commands do not have to wait."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ class MovableClock:
 
 @contextmanager
 def movable() -> Iterator[MovableClock]:
-    """Replace the function's clock while a `with` block runs.
+    """Within the `with` block, replace `orchestrator.timing.clock.now` by a clock that can be moved forward.
 
     Yields:
         The new clock, which at first shows the real time.

@@ -18,10 +18,10 @@ _PUBLISH = "before-parameter-build.events.PutEvents"
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """The jobs that a local invocation requested, and the events that it published.
+    """The jobs that the function asked build systems to start, and the events that it published.
 
     Attributes:
-        variables: The variables of every requested job. The keys are the run ids.
+        variables: The variables of each job, by name. The keys of the outer dictionary are the run ids.
         published: The entry of every published event, as it was given to PutEvents.
     """
 

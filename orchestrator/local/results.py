@@ -1,6 +1,7 @@
 """Records what the function logs about each event: what its consumers did, what failed, and why no consumer took it.
 
-The handler's answer is not enough: if a consumer failed, there is no answer, and the answer to a batch has no outcomes.
+A consumer takes an event if the consumer's condition is true. The handler's answer does not say all of this: if a
+consumer failed, there is no answer, and the answer to a batch only names the messages that failed.
 """
 
 import logging
@@ -16,10 +17,10 @@ from orchestrator.errors import OrchestratorError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handled:
-    """At least one consumer took the event.
+    """At least one consumer took the event. If a consumer failed, there is a `Failed` for the event, too.
 
     Attributes:
-        outcomes: The outcomes of all consumers' actions, in order.
+        outcomes: The results of all consumers' actions, in order; see `orchestrator.action.Outcome`.
         idle: The names of the consumers that did not fail, but returned no actions.
     """
 
@@ -35,7 +36,7 @@ class Handled:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Failed:
-    """The event is invalid, or one of its consumers failed.
+    """A consumer of the event failed; or the event failed before its consumers were called, for example as invalid.
 
     Attributes:
         error: Class name of the error.
@@ -73,6 +74,9 @@ def recorded(conditions: Mapping[str, str]) -> Iterator[list[Result]]:
 
     Args:
         conditions: Each consumer's condition in words, by the consumer's name.
+
+    Yields:
+        The list to which the results are added.
     """
     results: list[Result] = []
     logger, listener = telemetry.logger._logger, _Listener(results, conditions)  # Powertools' own removes no handlers

@@ -1,4 +1,4 @@
-"""The runs on the emulated build systems, in the order in which they were started."""
+"""Finds and ends the runs on the emulated build systems."""
 
 from collections import deque
 from collections.abc import Collection
@@ -18,12 +18,13 @@ class EmulatedRun:
     """A run on an emulated build system.
 
     Attributes:
-        builder: The builder's name.
-        job: The job's name.
-        id: The run's id in the build system, as in `Run.id`.
-        run_id: The id that this package gave the run; `None` if this package did not start the run.
-        link: Address of the run's web page.
-        build: The build, as the emulated server keeps it.
+        builder: The build system: `CODE_BUILD`, `JENKINS` or `STEP_FUNCTIONS`.
+        job: The name of the CodeBuild project or Jenkins job, or the ARN of the state machine.
+        id: The id of the CodeBuild build, the ARN of the execution, or the number of the Jenkins queue item.
+        run_id: The run id that this package gave the run. For an execution, it is the execution's name. `None` if this
+            package did not start the build.
+        link: Address of the run's web page; `None` if it is not known.
+        build: The build or the execution, as the emulated server keeps it.
     """
 
     builder: str
@@ -40,7 +41,7 @@ class EmulatedEnding:
 
     Attributes:
         run: The run that ended.
-        result: The result, as the build system calls it.
+        result: The result, as the build system calls it, such as `SUCCEEDED`.
         event: The event that reports the end; `None` for Jenkins, which sends no event.
     """
 
@@ -50,7 +51,7 @@ class EmulatedEnding:
 
 
 class EmulatedRuns:
-    """Finds the runs that were started, and ends them one by one."""
+    """Finds the runs that were started, and ends them one by one, oldest first."""
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class EmulatedRuns:
         return [job for job in dict.fromkeys(self._failing) if job not in self._jobs]
 
     def end_next(self) -> EmulatedEnding | None:
-        """End the oldest run, and return its end. Return `None` if no run is left."""
+        """End the oldest unfinished run that `started` returned, and return its end; `None` if no run is left."""
         if not self._running:
             return None
         run = self._running.popleft()

@@ -121,17 +121,19 @@ _JENKINS_PARAMETERS = (
 def fill(jobs: Sequence[str] = ()) -> None:
     """Create the AWS resources that the sample events need: tables, queues, CodeBuild projects, and a secret.
 
-    The names of the tables and queues are read from the settings in the environment. A table or queue without a name
-    in the settings is not created. A new table of tier details gets the items in `TIERS`, and a new table of tenant
+    The names of the tables and queues are read from the settings in the environment. A table or queue without a name in
+    the settings is not created. A new table of tier details gets the items in `TIERS`, and a new table of tenant
     records gets the item `TENANT`. Tables and projects that exist already are not changed.
 
-    The secret contains the credentials for the Jenkins server that the function `jenkins` creates.
+    The secret contains the credentials for the Jenkins server that the function `jenkins` creates. If the secret exists
+    already, its value is replaced.
 
     Args:
         jobs: Names of CodeBuild projects to create besides those of the tiers. Names with a slash, which CodeBuild does
             not allow, and ARNs of state machines are ignored.
 
     Raises:
+        ConfigurationError: A setting is invalid, or AWS or its emulator refused a request.
         Unavailable: AWS or its emulator does not answer.
     """
     settings = Settings.from_environment()
@@ -156,7 +158,7 @@ def fill(jobs: Sequence[str] = ()) -> None:
 
 
 def leave_jobs_open() -> None:
-    """Store two unfinished runs in the table `IDEMPOTENCY_TABLE`, because two sample events need them.
+    """Store two unfinished runs in the table that `IDEMPOTENCY_TABLE` names, because two sample events need them.
 
     The event `events/scheduled-sweep.json` makes the function check runs that are due for a check. The first run is
     due. The event `events/codebuild-build-state-change.json` reports that the second run has ended.
@@ -233,9 +235,11 @@ def state_machines(jobs: Sequence[str] = ()) -> list[str]:
 def create_state_machines(jobs: Sequence[str] = ()) -> None:
     """Create, in an AWS emulator, the state machines that `state_machines` lists, each in the region of its ARN.
 
-    The emulator creates them in its own account, which must be the account in the ARNs.
+    The emulator creates them in its own account, whatever account the ARNs name. They have these ARNs only if the
+    accounts are the same.
 
     Raises:
+        ConfigurationError: The emulator refused a request.
         Unavailable: The emulator does not answer.
     """
     clients = Clients()

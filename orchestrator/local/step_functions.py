@@ -1,6 +1,7 @@
 """An emulated Step Functions.
 
-Unlike moto's emulation, it can hold state machines of any account, and an execution ends only when `finish` is called.
+In contrast to moto's emulation, state machines can belong to any account. An execution runs until
+`StepFunctionsServer.finish` ends it.
 """
 
 import json
@@ -19,22 +20,22 @@ RUNNING = "RUNNING"
 class StepFunctionsServer:
     """Serves, on a loopback port, the Step Functions operations that this package uses.
 
-    The server's clock moves only when `advance` is called.
+    The server's clock moves only when `advance` is called. The clock determines when an execution starts and stops.
 
     Attributes:
-        url: The value for `AWS_ENDPOINT_URL_SFN`.
-        machines: The type of each state machine, by its ARN.
+        url: The server's URL, for the environment variable `AWS_ENDPOINT_URL_SFN`.
+        machines: The type of each state machine, `STANDARD` or `EXPRESS`, by its ARN.
         executions: Every execution, oldest first, in the form that DescribeExecution returns.
         now: The clock's time, in seconds since 1970.
         requests: Every request received, in order.
-        next: Makes the next requests fail; see `http_server.Script`.
+        next: The `http_server.Script` whose methods make the next requests fail.
     """
 
     def __init__(self, machines: Collection[str] = (), *, now: float = 0.0) -> None:
         """Bind a free port; a `with` block starts and stops the server.
 
         Args:
-            machines: The ARNs of the Standard state machines.
+            machines: The ARNs of the state machines that exist at first. All of them have the type `STANDARD`.
             now: The time to which the clock is set at first, in seconds since 1970.
         """
         self.machines = dict.fromkeys(machines, STANDARD)
@@ -58,7 +59,7 @@ class StepFunctionsServer:
         self.now += seconds
 
     def variables(self, execution: dict[str, Any]) -> dict[str, str]:
-        """Return the names and values of the variables in an execution's input."""
+        """Return the variables in an execution's input, by name."""
         variables: dict[str, str] = json.loads(execution["input"])
         return variables
 
@@ -76,9 +77,10 @@ class StepFunctionsServer:
         Args:
             execution: The execution, one of `executions`.
             status: One of Step Functions' statuses, such as `TIMED_OUT`.
-            output: The output of an execution that succeeded; by default, its input.
+            output: The output, which is stored as JSON; `None` stands for the input. Not used unless `status` is
+                `SUCCEEDED`.
             error: The name of the error that ended the execution.
-            cause: The error's cause.
+            cause: A text that explains the error.
         """
         with self._lock:
             execution["status"] = status

@@ -1,4 +1,4 @@
-"""Prints what happens to tenants, one line for each step, in the order in which it happens."""
+"""Prints the steps of `orchestrator invoke --follow`, one line for each step, in the order in which they happen."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,8 @@ _SEEN_ELSEWHERE = (
 class Story:
     """Prints a line for each event and, indented below that line, a line for each of the event's effects.
 
-    Values of events are not printed, except for names, ids and the status of a webhook.
+    Of the values in events and tenant records, only names, ids, hosts, statuses and the reasons for statuses are
+    printed.
     """
 
     def __init__(self, stream: TextIO | None) -> None:
@@ -35,7 +36,7 @@ class Story:
         self._lines = Lines(stream)
 
     def event(self, event_type: str, origin: str) -> None:
-        """Print that an event is handled.
+        """Print that an event is about to be handled.
 
         Args:
             event_type: The event's type.
@@ -44,7 +45,11 @@ class Story:
         self._print(f"event {cut(event_type)}, from {cut(origin)}")
 
     def results(self, results: Sequence[Result]) -> None:
-        """Print the results of events, except errors and outcomes that another method prints, such as a started job."""
+        """Print what the function logged about events.
+
+        Errors are not printed. Outcomes that another method of this class prints, such as a started job, are not
+        printed either.
+        """
         for result in results:
             match result:
                 case NotTaken():
@@ -60,7 +65,7 @@ class Story:
 
         Args:
             tenant_id: The tenant's id.
-            record: The tenant record.
+            record: The tenant record. If it is `None` or has no status, `changed` is printed as the status.
             is_alone: Whether the event has changed no other record, so that the tenant need not be named.
         """
         status = cut(str((record or {}).get("status", "changed")))
@@ -77,7 +82,12 @@ class Story:
         self._print(f"  published: {cut(entry['DetailType'])}")
 
     def callback(self, request: Request, *, is_accepted: bool) -> None:
-        """Print that the control plane received a callback. If it is a status webhook, print its status, too."""
+        """Print that the control plane received a callback and, if it is a status webhook, the status in it.
+
+        Args:
+            request: The callback.
+            is_accepted: Whether the control plane accepted the callback. If not, the answer 401 is printed.
+        """
         body = json.loads(request.body)
         host = cut(request.headers["Host"])
         answer = "" if is_accepted else ", answered 401: it is not signed with the secret and context of the samples"
@@ -87,19 +97,23 @@ class Story:
             self._print(f"  callback to {host}{answer}")
 
     def waits_on(self) -> None:
-        """Print that an event still waits, because it came back to the waiting queue."""
+        """Print that an event from the waiting queue could not be handled yet, and goes back to the queue."""
         self._print("  waits on")
 
     def ended(self, ending: EmulatedEnding) -> None:
-        """Print that a job ended."""
+        """Print that a run of a job ended, and its result."""
         self._print(f"job ended: {_named(ending.run)}, {ending.result}")
 
     def passed(self, time: timedelta) -> None:
-        """Print that the clock was moved forward."""
+        """Print that the clock was moved forward, to the time at which an unfinished run is due for a check.
+
+        Args:
+            time: How far the clock was moved.
+        """
         self._print(f"{time.total_seconds() / 60:.0f} minutes pass, until a sweep checks the run")
 
     def tenant(self, tenant_id: str, record: Mapping[str, Any] | None) -> None:
-        """Print the status in a tenant's record.
+        """Print the status in a tenant's record, and the reason for the status, if the record has one.
 
         Args:
             tenant_id: The tenant's id.

@@ -1,4 +1,4 @@
-"""Formats an event's effects as lines of text: jobs, tenant records, published events and callbacks."""
+"""Formats and prints an event's effects as lines of text: jobs, tenant records, published events and callbacks."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TextIO
@@ -14,7 +14,7 @@ _BODY_LENGTH = 2000
 
 
 def handled_lines(result: "Handled", left_out: Collection[OutcomeStatus] = ()) -> Iterator[str]:
-    """Yield the lines about an event that was handled, or that waits.
+    """Yield lines that say what the consumers of an event did, or that the event waits.
 
     Args:
         result: The outcomes of the event's consumers.
@@ -28,7 +28,11 @@ def handled_lines(result: "Handled", left_out: Collection[OutcomeStatus] = ()) -
 
 
 def _outcome_lines(outcome: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines about one outcome, without values of the event."""
+    """Yield lines that describe the outcome of one action.
+
+    Args:
+        outcome: The members of `orchestrator.action.Outcome`.
+    """
     status, name = str(outcome["status"]), cut(str(outcome.get("name")))
     reason = f": {cut(outcome['reason'])}" if "reason" in outcome else ""
     match outcome["status"]:
@@ -49,11 +53,11 @@ def _outcome_lines(outcome: Mapping[str, Any]) -> Iterator[str]:
 
 
 def job_lines(status: str, job: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines about a job.
+    """Yield lines that describe a job: its builder and name, and its run's ids and link, if they are known.
 
     Args:
         status: What happened to the job, such as `started`.
-        job: The members of the job's outcome.
+        job: Members of the job's `orchestrator.action.Outcome`, such as `builder` and `name`.
     """
     yield f"  job {status}: {cut(str(job.get('builder')))} {cut(str(job.get('name')))}"
     if "runId" in job:
@@ -68,7 +72,7 @@ def builds(stream: TextIO, variables: Mapping[str, Mapping[str, str]], *, values
     """Print the requested builds with their variables.
 
     Args:
-        variables: The variables of each build, by run id.
+        variables: The variables of each build, by name. The keys of the outer mapping are the run ids.
         values_shown: Whether to print the variables' values as well as their names. Real values may be secret.
     """
     for run_id, sent in variables.items():
@@ -92,7 +96,7 @@ def events(stream: TextIO, published: Iterable[Mapping[str, Any]], *, values_sho
 
 
 def callbacks(stream: TextIO, requests: Iterable[Request]) -> None:
-    """Print the callbacks that the emulated control plane received."""
+    """Print the addresses and bodies of the callbacks that the emulated control plane received."""
     for request in requests:
         print(f"   callback to {request.headers['Host']}{request.path}:", file=stream)
         print(f"     {cut(request.body.decode(), _BODY_LENGTH)}", file=stream)

@@ -1,4 +1,7 @@
-"""Prints lines, and shows progress bars. Colours and bars need a terminal and rich; otherwise, lines are plain text."""
+"""Prints lines, and shows progress bars.
+
+Colours and bars need a terminal and the package rich. Without them, lines are plain text, and there are no bars.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -31,8 +34,8 @@ class Lines:
 
         Args:
             line: The text; it may contain line breaks.
-            style: Name of a style in `orchestrator.local.colours` for the whole line. By default, only some words are
-                coloured.
+            style: Name of a style in `orchestrator.local.colours`, such as `heading`, for the whole line. By default,
+                only some words are coloured.
         """
         if self._console is not None:
             self._console.print(line, style=style or None)

@@ -1,4 +1,4 @@
-"""Reads queues of the emulated SQS as Lambda does, but without waiting until a hidden message becomes visible."""
+"""Reads queues of the emulated SQS. Messages are sent without a delay, so local commands do not have to wait."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -30,7 +30,10 @@ class EmulatedQueue:
         self._client = client
 
     def receive_all(self) -> list[Mapping[str, Any]]:
-        """Receive every message. A received message stays hidden until it is passed to `delete` or `give_back`."""
+        """Receive every visible message.
+
+        A received message is hidden for an hour, unless `give_back` makes it visible earlier.
+        """
         received: list[Mapping[str, Any]] = []
         while self._length() > len(received):
             answer = self._client.receive_message(

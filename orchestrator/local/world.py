@@ -69,9 +69,9 @@ class World:
         self.jenkins.advance(time.total_seconds())
 
     def time_until_check(self) -> timedelta | None:
-        """Return the time until the next check of an unfinished run.
+        """Return the time until the next check of an unfinished run is due.
 
-        The time is zero if the check is overdue. It is `None` if there is no unfinished run.
+        The time is zero if the check is overdue. It is `None` if there is no unfinished run to check.
         """
         answer = self._dynamodb.query(
             TableName=self._settings.idempotency_table or "",
@@ -96,7 +96,11 @@ class World:
         return published
 
     def take_callbacks(self) -> Sequence[tuple[Request, bool]]:
-        """Return the callbacks since the last call of this method, each with whether the control plane accepted it."""
+        """Return the callbacks that were received since the last call of this method.
+
+        Returns:
+            A pair for each callback: the request, and whether the control plane accepted it.
+        """
         requests, accepted = list(self._control_plane.requests), list(self._control_plane.accepted)
         self._control_plane.requests.clear()
         self._control_plane.accepted.clear()
@@ -117,7 +121,7 @@ def emulated(jobs: Sequence[str] = ()) -> Iterator[World]:
         jobs: Names of jobs to create besides those of the sample tiers; see `environment.embedded`.
 
     Raises:
-        ConfigurationError: moto is not installed.
+        ConfigurationError: moto is not installed, or a setting in the environment is invalid.
     """
     # The hooks of the first two are only in clients that are created later.
     with recorded() as recording, without_delays(), movable() as clock, with_build_systems(jobs) as emulation:

@@ -1,4 +1,7 @@
-"""Checks that callbacks go only to allowed hosts, over TLS, and never to a metadata service."""
+"""Checks that callbacks go only to allowed hosts, and never to a cloud's metadata service.
+
+A metadata service hands out a machine's credentials. Callbacks need TLS, unless their host is the local machine.
+"""
 
 import ipaddress
 import re
@@ -58,7 +61,8 @@ class AllowedHosts:
 
         Args:
             url: The address.
-            more: Hosts that are allowed for this callback only, in addition to the hosts given to the constructor.
+            more: Hosts that are allowed for this callback only, in addition to the hosts given to the constructor. An
+                entry that is not a host is ignored.
 
         Raises:
             InvalidEvent: The address is not an http(s) address, contains a user name, or has too long a host.
@@ -89,12 +93,16 @@ class AllowedHosts:
 def resolve(host: str, failure: str) -> list[str]:
     """Resolve a host's name to its IP addresses, and refuse addresses that cannot belong to a control plane.
 
+    Link-local, multicast and unspecified addresses are refused, and the addresses of metadata services. Loopback
+    addresses are refused, too, unless `host` is `localhost` or a loopback address. For such a host, all other addresses
+    are refused.
+
     Args:
         host: The name, or an IP address.
         failure: The beginning of the error message.
 
     Raises:
-        ConfigurationError: An address is refused, such as the address of a metadata service.
+        ConfigurationError: At least one of the host's addresses is refused.
         OSError: The name cannot be resolved.
     """
     found = list(dict.fromkeys(str(entry[4][0]) for entry in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)))
@@ -153,8 +161,11 @@ def _comparable(hosts: Collection[str]) -> Iterator[str]:
 def _host(text: str) -> str:
     """Normalize a host, so that two spellings of one host compare as equal.
 
+    The result is in lower case, without a dot at the end, and without the brackets around an IPv6 address. A name with
+    other characters than ASCII is encoded as ASCII (IDNA).
+
     Raises:
-        ValueError: The text is not a host.
+        ValueError: The text is not a host, or the encoding would change the name into another one.
     """
     name = text.lower().removesuffix(".")
     if len(name) > MAX_HOST_LENGTH:

@@ -47,12 +47,12 @@ def check(actions: Sequence[Action | Following], consumer: str) -> None:
     `SendCallback.keeps` lists the members of the answer's JSON object that are kept for later callbacks.
 
     Args:
-        actions: All actions of one consumer, in order.
+        actions: All actions that one consumer returned for one event, in order.
         consumer: The consumer's name, for error messages.
 
     Raises:
-        ConfigurationError: No earlier callback keeps the value; or the `keeps` of a callback is a single string instead
-            of a list of names.
+        ConfigurationError: No earlier callback keeps a value that a placeholder names; or the `keeps` of a callback is
+            a single string instead of a list of names.
     """
     kept: set[str] = set()
     for action in actions:
@@ -72,9 +72,10 @@ def check(actions: Sequence[Action | Following], consumer: str) -> None:
 
 
 def awaited(action: Action | Following) -> frozenset[str]:
-    """Return the names of the members that an action needs from the JSON answers to earlier callbacks.
+    """Return the names of the values that the `FromAnswer` placeholders of an action stand for.
 
-    The result is empty if the action is not a callback.
+    The result is empty if the action is not a callback, or if its body is nested too deep. (`Callbacks.check` refuses
+    such a body.)
     """
     if not isinstance(action, SendCallback):
         return frozenset()

@@ -1,6 +1,7 @@
 """Sends signed callbacks over HTTP.
 
-See "The status webhook" in orchestrator/lifecycle/README.md for the signature and the answers.
+"The status webhook" in orchestrator/lifecycle/README.md describes the signature, and what each HTTP status of the
+control plane's answer means.
 """
 
 import hashlib
@@ -43,7 +44,8 @@ def signature(body: str, secret: str, context: str | None, timestamp: int) -> st
         timestamp: The value of the header `x-timestamp`, in milliseconds since 1970.
 
     Returns:
-        The HMAC-SHA256 of body, context and timestamp, joined without separators, in lower-case hexadecimal digits.
+        The HMAC-SHA256 of body, context (if it is not `None`) and timestamp, joined without separators, in lower-case
+        hexadecimal digits.
     """
     return hmac.new(secret.encode(), f"{body}{context or ''}{timestamp}".encode(), hashlib.sha256).hexdigest()
 
@@ -73,8 +75,8 @@ class _Answer:
 
     Attributes:
         status: The HTTP status.
-        body: The answer's body. It is read only if the callback was accepted and has `SendCallback.keeps`; otherwise,
-            this is empty.
+        body: The answer's body. It is empty if the callback was not accepted, or if the `SendCallback.keeps` of the
+            callback is empty, because the body is not read then.
         is_repeat: Whether an earlier attempt to send the same callback may have been accepted.
     """
 
@@ -111,8 +113,8 @@ class Callbacks:
         """Check a callback's address, body, secret and context, and return the address's host.
 
         Raises:
-            InvalidEvent: The address is not an http(s) address, the body is not JSON, the secret is empty, or the
-                secret or `action.context` cannot be encoded as UTF-8.
+            InvalidEvent: The address is not an http(s) address, contains a user name, or has too long a host; the body
+                is not JSON; the secret is empty; or the secret or `action.context` cannot be encoded as UTF-8.
             ConfigurationError: The host is not allowed, or the scheme `http` is used for a host other than the local
                 machine.
         """
@@ -134,12 +136,13 @@ class Callbacks:
             - `SENT`: The callback was accepted.
             - `ALREADY_SENT`: The answer was 401, and an earlier attempt may have been accepted.
             - `REFUSED`: The answer was 401, no earlier attempt can have been accepted, and `action.may_be_settled` is
-              true, which means that the tenant's provisioning may be over.
+              true.
 
         Raises:
             InvalidEvent: The address, the body, the secret or the context is invalid; see `check`.
-            ConfigurationError: The address is refused (see `check` and `resolve`), the host's certificate is not
-                trusted, or the control plane redirected or refused the callback, which includes any other answer 401.
+            ConfigurationError: The callback may not go to the address (see `check` and `resolve`), or the host's
+                certificate is not trusted. Or the control plane answered with a redirect, with 401 in a case that is
+                not listed above, or with another status 4xx except 429.
             Unavailable: The control plane was not reached, did not answer, or answered 429 or 5xx; or too little of the
                 invocation's time is left.
         """

@@ -13,11 +13,16 @@ class Performer(Protocol[ActionT_contra]):
     """Performs the actions of one class, such as `StartJob`."""
 
     def prepare(self, action: ActionT_contra, origin: Origin) -> Prepared:
-        """Check and prepare an action. Calling `Prepared.perform` later performs the action.
+        """Check an action, and return an object whose method `perform` performs the action.
+
+        Args:
+            action: The action.
+            origin: The event and the consumer that the action comes from.
 
         Raises:
             ConfigurationError: Something that the action needs is missing or set up wrongly.
             InvalidEvent: The action holds an invalid value.
+            JobRejected: The action starts a job whose name is malformed.
         """
         ...
 

@@ -62,14 +62,16 @@ class EventBus:
         return replace(prepared, action_id=origin.once_per(action.once_per))
 
     def prepare_as(self, action: PublishEvent, action_id: str, *, start: Start, time: datetime) -> Prepared:
-        """Check an action, and prepare to publish its event, with an identity that the caller chooses.
+        """Check an action, and prepare to publish its event. The caller chooses the action's identity.
+
+        `action.once_per` has no effect here.
 
         Args:
             action: The action, with the event to publish.
-            action_id: The action's identity, which the published event contains in `resources`. If the event is
-                published twice, this package recognizes the second event by this identity.
-            start: The event that began the operation, such as the tenant's provisioning. Its id and time are in
-                `resources`, too.
+            action_id: The action's identity. The published event contains it in `resources`. If the event is published
+                twice, this package recognizes the second copy by this identity.
+            start: The event that began the operation, such as the tenant's provisioning. The `resources` of the
+                published event contain the id and time of this event, too.
             time: The time that the published event will have.
 
         Raises:
@@ -104,7 +106,7 @@ class EventBus:
         return outcome
 
     def publish(self, entry: Any) -> str:
-        """Publish an event, and return the id that EventBridge gives the event.
+        """Publish an event in up to three attempts, and return the id that EventBridge gives the event.
 
         Args:
             entry: The event, as an entry of the request PutEvents.
@@ -112,7 +114,7 @@ class EventBus:
         Raises:
             InvalidEvent: EventBridge refused the event.
             ConfigurationError: The bus does not exist, or the function may not publish to it.
-            Unavailable: EventBridge was not reached, or failed in every attempt.
+            Unavailable: EventBridge was not reached, or failed in every attempt for which there was time.
         """
         failure = f"event {shown(entry['DetailType'])} was not published on bus {self._name}"
         for attempt in range(1, ATTEMPTS + 1):

@@ -1,4 +1,8 @@
-"""Performs `SendCallback`. If a callback is skipped or refused, the reason is stored in the tenant record."""
+"""Performs `SendCallback`, and stores in the tenant record why a callback was skipped or refused.
+
+A callback is skipped if its `missing` is set. It is refused if the control plane answers 401, and the outcome is
+`OutcomeStatus.REFUSED`.
+"""
 
 from collections.abc import Callable
 from functools import partial
@@ -25,9 +29,9 @@ class CallbackSender:
         """Store the arguments.
 
         Args:
-            callbacks: Returns the `Callbacks`. Calling it imports modules that most Lambda functions never need.
-                Therefore, it is called only when a callback must be sent.
-            tenants: The tenant records, which store the reason why a callback was skipped or refused.
+            callbacks: Returns the `Callbacks`. The first call imports modules that only callbacks need. Therefore,
+                `callbacks` is called only when a callback must be checked or sent.
+            tenants: The tenant records, in which the reason is stored why a callback was skipped or refused.
         """
         self._callbacks = callbacks
         self._tenants = tenants
@@ -38,8 +42,8 @@ class CallbackSender:
         If `action.missing` is set, nothing is checked, and the callback will be skipped.
 
         Raises:
-            ConfigurationError: The host is not allowed, or the scheme `http` is used for a host other than the local
-                machine.
+            ConfigurationError: The host is not allowed, the scheme `http` is used for a host other than the local
+                machine, or `CALLBACK_ALLOWED_HOSTS` is malformed.
             InvalidEvent: The address, the body, the secret or the context is invalid.
         """
         action_id = origin.run_id if action.once_per is None else origin.once_per(action.once_per)

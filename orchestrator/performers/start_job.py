@@ -44,9 +44,10 @@ class JobStarter:
         """Check a job and its variables, and prepare its start.
 
         Raises:
-            ConfigurationError: The builder is unknown, or the name or value of a trusted variable is invalid. Or
-                `action.slot` and `action.slots`, which limit concurrent runs, are malformed, or are set although the
-                function cannot count these runs.
+            ConfigurationError: The builder is unknown, or a setting that the builder needs is missing. Or the name or
+                value of a trusted variable is invalid. Or `action.slot` and `action.slots`, which limit concurrent
+                runs, are malformed; or they are set, but the function will not check when the run ends (see
+                `StartJob.follow`), or the ledger has no table.
             InvalidEvent: One of `action.variables` has a name or value that is not allowed, or the job is too large for
                 a record in DynamoDB.
             JobRejected: The job's name is malformed.
@@ -77,7 +78,7 @@ class JobStarter:
         )
 
     def job(self, action: StartJob, origin: Origin) -> tuple[BuildSystem, Job]:
-        """Return the build system of an action's job, and the job; `prepare` lists the errors."""
+        """Return the build system of an action's job, and the job; `prepare` lists the exceptions."""
         system = self._systems.get(action.builder, action.name)
         system.check(action.name)
         run_id = origin.run_id
@@ -117,8 +118,8 @@ class JobStarter:
     def _earlier_run(self, system: BuildSystem, job: Job, claim: Claim) -> Run | None:
         """Search for a run that an earlier delivery of the event may have started.
 
-        If this delivery is known to be a retry, the build system is always searched. Otherwise, it is searched only if
-        the event is so old that an earlier delivery may have left no trace:
+        If `claim.is_retry` is true, the build system is always searched. Otherwise, it is searched only if the event is
+        so old that an earlier delivery may have left no trace:
 
         - If the ledger has a table, the event is older than the time for which the ledger keeps a record. The record of
           an earlier delivery may then have been deleted.
@@ -126,7 +127,12 @@ class JobStarter:
           recognize a repeated start.
 
         Returns:
-            The run that was found; `None` if no run was found, or if there was no search.
+            The run that was found; `None` if no run was found, or if there was no search. Also `None` if
+            `claim.is_retry` is false, and the build system does not store run ids for this job.
+
+        Raises:
+            Untraceable: `claim.is_retry` is true, and the build system does not store run ids for this job.
+            Unavailable: The build system could not be searched.
         """
         covered = system.covers if self._memory is None else self._memory
         is_late = clock.now() - job.since > covered

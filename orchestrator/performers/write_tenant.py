@@ -19,6 +19,8 @@ class TenantWriter:
     def prepare(self, action: SaveTenant | UpdateTenant, origin: Origin) -> Prepared:
         """Check the data that an action stores in a tenant record, and prepare to store them.
 
+        Nothing is checked if the store of tenant records does not implement `ChecksRecords`.
+
         Raises:
             InvalidEvent: A value cannot be stored, or the record would be too large.
         """

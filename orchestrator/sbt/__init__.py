@@ -1,8 +1,8 @@
 """Handles the requests of AWS SaaS Builder Toolkit's (SBT's) control plane, in place of SBT's own `ScriptJob`.
 
 This package is optional. `registry` has the consumers for jobs with the default variables. For jobs with other
-variables, call `script_jobs`. Include one of these registries together with `orchestrator.lifecycle.registry`, whose
-consumers find out how jobs ended.
+variables, `script_jobs` creates another registry. Include one of the two in the function's registry, together with
+`orchestrator.lifecycle.registry`, whose consumers find out how jobs ended.
 
 https://github.com/awslabs/sbt-aws
 """

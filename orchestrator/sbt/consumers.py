@@ -1,4 +1,7 @@
-"""Registers the consumers of SBT's requests, and a consumer that stores in the tenant record how a request ended."""
+"""Registers the consumers of the requests that the control plane of AWS SaaS Builder Toolkit (SBT) sends.
+
+A further consumer stores in the tenant record how a request ended.
+"""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -44,7 +47,7 @@ _STATUSES = {
 def script_jobs(
     onboarding: ScriptJob = ONBOARDING, offboarding: ScriptJob = OFFBOARDING, *, source: str = APPLICATION_PLANE
 ) -> Registry:
-    """Create the consumers of SBT's requests.
+    """Create a registry with the consumers of SBT's requests to onboard or off-board a tenant.
 
     Args:
         onboarding: The input and output variables of the jobs that provision tenants.
@@ -70,15 +73,22 @@ def script_jobs(
 
 
 def is_own(event: Event) -> bool:
-    """Whether this function published the event. SBT's own jobs may publish events of the same types on the bus."""
+    """Whether this package published the event, so that the detail contains `ORCHESTRATOR_EVENT_ID`.
+
+    SBT's own jobs may publish events of the same types.
+    """
     return EVENT_ID_VARIABLE in event.detail
 
 
 def store_ending(event: Event[Any], context: Context) -> UpdateTenant:
     """Store in the tenant record how a request ended.
 
+    Args:
+        event: The event that answers the request.
+        context: The consumer's context.
+
     Raises:
-        InvalidEvent: The event names no tenant.
+        InvalidEvent: The event's detail is invalid, for example because it names no tenant.
     """
     try:
         typed: Event[BuildDetail] = replace(event, detail=BuildDetail.model_validate(event.detail))

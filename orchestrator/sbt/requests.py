@@ -1,4 +1,7 @@
-"""Starts the jobs that the control plane of SaaS Builder Toolkit (SBT) requests, and builds the details of answers."""
+"""Starts the jobs that the control plane of AWS SaaS Builder Toolkit (SBT) requests.
+
+It also builds the details of the events that answer the requests.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -30,14 +33,18 @@ class Onboarding:
 
         Raises:
             InvalidEvent: The request names no tier.
-            ConfigurationError: The tier is unknown, or names no provisioning job.
+            ConfigurationError: The tier is unknown, names no provisioning job, or has a malformed attribute.
         """
         detail = _members(event)
         job = _start(self.job, event, EventType.TENANT_PROVISIONING, context)
         return [_saved(event, detail, TenantStatus.PROVISIONING), job]
 
     def answer(self, ended: Ended) -> dict[str, Any]:
-        """Build the detail of `provisionSuccess` or `provisionFailure`."""
+        """Build the detail of `provisionSuccess` or `provisionFailure`, the event that answers the request.
+
+        Raises:
+            InvalidEvent: The request has no `tenantRegistrationId`, without which it cannot be answered.
+        """
         return _answer(self.job, ended, "created")
 
 
@@ -54,13 +61,13 @@ class Offboarding:
     def start(self, event: Event[RequestDetail], context: Context) -> list[Action]:
         """Update or create the tenant record, then start the deprovisioning job of the tenant's tier.
 
-        The tier's attribute `deprovisioningJobName` names the job. If the tier has no such attribute, but
+        The tier's attribute `deprovisioningJobName` names the job. If the tier does not have this attribute, but
         `jobDeprovisions` is true, the job in `jobName` is started. If the request names no tier, the tenant record's
         tier is used.
 
         Raises:
             InvalidEvent: Neither the request nor the tenant record names a tier.
-            ConfigurationError: The tier is unknown, or names no deprovisioning job.
+            ConfigurationError: The tier is unknown, names no deprovisioning job, or has a malformed attribute.
         """
         record = context.tenants.get(event.detail.tenant_id)
         job = _start(self.job, event, EventType.TENANT_DEPROVISIONING, context, record or {})
@@ -70,7 +77,11 @@ class Offboarding:
         return [UpdateTenant(tenant_id=event.detail.tenant_id, changes=changes, starts=True), job]
 
     def answer(self, ended: Ended) -> dict[str, Any]:
-        """Build the detail of `deprovisionSuccess` or `deprovisionFailure`."""
+        """Build the detail of `deprovisionSuccess` or `deprovisionFailure`, the event that answers the request.
+
+        Raises:
+            InvalidEvent: The request has no `tenantRegistrationId`, without which it cannot be answered.
+        """
         return _answer(self.job, ended, "deleted")
 
 
@@ -93,11 +104,15 @@ def _start(
     """Build the action that starts a job of the tenant's tier.
 
     Args:
-        job: Says which members of the request's detail become variables of the job.
+        job: Names the members of the request's detail that become variables of the job.
         event: The request.
-        job_type: The lifecycle event type whose job is started.
+        job_type: TENANT_PROVISIONING or TENANT_DEPROVISIONING. The tier names one job for each of these event types.
         context: The consumer's context.
-        record: The tenant record. Its tier is used if the request names no tier.
+        record: The tenant record, if there is one. Its `tier` is used if the request names no tier.
+
+    Raises:
+        InvalidEvent: Neither the request nor the tenant record names a tier.
+        ConfigurationError: The tier is unknown, names no such job, or has a malformed attribute.
     """
     name = event.detail.tier or (record or {}).get("tier")
     if not isinstance(name, str) or not name:

@@ -1,4 +1,6 @@
-"""Lists DynamoDB's reserved words, which SBT's control plane cannot store as names of a tenant's attributes.
+"""Lists DynamoDB's reserved words.
+
+The control plane of AWS SaaS Builder Toolkit cannot store a tenant's attribute whose name is a reserved word.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/ReservedWords.html
 """
@@ -49,5 +51,5 @@ _WORDS = frozenset(_TEXT.split())
 
 
 def is_reserved(name: str) -> bool:
-    """Whether a name is reserved. DynamoDB compares names without regard to case."""
+    """Whether a name is one of DynamoDB's reserved words, without regard to case."""
     return name.upper() in _WORDS

@@ -19,7 +19,8 @@ REGISTRATION_STATUS = "registrationStatus"
 class ScriptJob:
     """The input variables that a job takes from a request of SBT's control plane, and the job's output variables.
 
-    Variables without a value are left out.
+    An input variable is left out if the request's detail has no member with its name. An output variable is left out if
+    the run has no variable with its name.
 
     Attributes:
         string_variables: Members of the request's detail that become job variables, as text. In SBT's construct, this
@@ -35,7 +36,7 @@ class ScriptJob:
     Raises:
         ConfigurationError: A name is not valid for a variable, `tenant_data` contains a reserved word of DynamoDB, or
             `tenant_registration_data` contains `tenantRegistrationId`. Or `registrationStatus` is an input variable:
-            the job would return its old value.
+            its old value would then be a variable of the run, and be stored as the new value.
     """
 
     string_variables: Sequence[str] = ()
@@ -75,9 +76,12 @@ class ScriptJob:
     def output(self, ended: Ended, success_status: str) -> dict[str, Any]:
         """Return `jobOutput`: the data with which the control plane updates the tenant and its registration.
 
+        After a failure, the data contain only the `registrationStatus`, with the value `failure_status`.
+
         Args:
             ended: How the job ended.
-            success_status: The `registrationStatus` after a success if the run has no variable `registrationStatus`.
+            success_status: The `registrationStatus` after a success, unless `tenant_registration_data` contains
+                `registrationStatus` and the run has a variable of this name that is not empty.
         """
         if not ended.succeeded:
             return {"tenantData": {}, "tenantRegistrationData": {REGISTRATION_STATUS: self.failure_status}}

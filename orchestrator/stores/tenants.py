@@ -1,6 +1,7 @@
 """Reads and writes tenant records.
 
-An older event never overwrites the data of a newer event, even if the older event is delivered last.
+An event that is delivered late does not undo the changes of a later event. `SaveTenant` and `UpdateTenant` describe the
+rules.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -51,7 +52,8 @@ class Refusal:
     Attributes:
         reason: The reason, safe to log.
         supersedes: Whether the whole event is outdated, because a later event has begun an operation for the tenant, or
-            the tenant has a final status. The consumer's remaining actions must then not be performed either.
+            because the tenant has one of the statuses in `UpdateTenant.final`. If so, the consumer's remaining actions
+            must not be performed either.
     """
 
     reason: str
@@ -68,6 +70,8 @@ class TenantLookup(Protocol):
             The record, with numbers as `int` or `float`; `None` if the tenant has no record.
 
         Raises:
+            InvalidEvent: The id is too long for the key of a DynamoDB table.
+            ConfigurationError: The store does not exist, or the function may not read it.
             Unavailable: The store could not be reached.
         """
         ...
@@ -87,7 +91,8 @@ class TenantRecords(TenantLookup, Protocol):
             Why nothing was stored; `None` if the record was stored.
 
         Raises:
-            InvalidEvent: The record holds a value that cannot be stored.
+            InvalidEvent: The record is too large, or holds a value that cannot be stored.
+            ConfigurationError: The store does not exist, or the function may not write to it.
             Unavailable: The store could not be reached.
         """
         ...
@@ -100,7 +105,8 @@ class TenantRecords(TenantLookup, Protocol):
 
         Raises:
             UnknownTenant: The tenant has no record, and the action's `create` is false.
-            InvalidEvent: A new value cannot be stored.
+            InvalidEvent: A new value cannot be stored, or the record would be too large.
+            ConfigurationError: The store does not exist, or the function may not write to it.
             Unavailable: The store could not be reached.
         """
         ...
@@ -248,7 +254,8 @@ class DynamoDBTenantRecords:
 def refusal(action: SaveTenant | UpdateTenant, record: Mapping[str, Any], origin: Origin) -> Refusal | None:
     """Return why an action must not write a tenant record.
 
-    DynamoDB checks equivalent conditions before it writes a record, but does not say why a condition is false.
+    DynamoDB checks equivalent conditions before it writes a record, but does not say why a condition is false. This
+    function does not check whether the record must exist already (see `UpdateTenant.create`).
 
     Args:
         action: The action.
@@ -295,10 +302,14 @@ _IS_NOT_BEFORE_START = "#startedBy = :by OR attribute_not_exists(#startedAt) OR 
 
 
 def _is_later(record: Mapping[str, Any], origin: Origin) -> bool:
-    """Whether the tenant record names an operation that began after the operation of `origin`.
+    """Whether the tenant record names another operation that counts as later than the operation of `origin`.
 
-    `origin.start` is the event that began the operation of `origin`. Requests to DynamoDB contain the
-    opposite condition: `_IS_NOT_BEFORE_START` if `origin.event.start` is `None`, and `_FOLLOWS` otherwise.
+    `origin.start` is the event that began the operation of `origin`. The other operation counts as later if its
+    `startedAt` is later than `origin.start.at`. If both times are equal, it counts as later only if the record has a
+    `startedBy`, and `origin.event.start` is not `None`.
+
+    Requests to DynamoDB contain the opposite condition: `_IS_NOT_BEFORE_START` if `origin.event.start` is `None`, and
+    `_FOLLOWS` otherwise.
     """
     by, at, start = record.get(STARTED_BY), record.get(STARTED_AT), written(origin.start.at)
     if by == origin.start.event_id or at is None:
@@ -329,9 +340,9 @@ def _given(changes: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _update(action: UpdateTenant, origin: Origin) -> dict[str, Any]:
-    """Build the request that changes a tenant record.
+    """Build the arguments of the client's `update_item`, except the table's name.
 
-    The request contains a condition, by which DynamoDB checks the rules that `UpdateTenant` describes.
+    They contain a condition, by which DynamoDB checks the rules that `UpdateTenant` describes.
     """
     new, kept = _given(action.changes), dict[str, Any]()
     conditions = list[str]()

@@ -52,6 +52,9 @@ _PATTERN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\*?")
 def job_name(tier: Mapping[str, Any], event_type: str) -> str:
     """Read the name of the job that a tier has for an event type.
 
+    `JOB_ATTRIBUTES` lists the tier's attribute for each type. For TENANT_DEPROVISIONING, if the tier has no
+    `deprovisioningJobName`, but `jobDeprovisions` is true, the name is read from `jobName`.
+
     Raises:
         ConfigurationError: The tier names no job for the event type, or the type is not a key of `JOB_ATTRIBUTES`.
     """
@@ -70,7 +73,8 @@ def job_name(tier: Mapping[str, Any], event_type: str) -> str:
 def has_job(tier: Mapping[str, Any], event_type: str) -> bool:
     """Whether a tier has the attribute that names the job for an event type.
 
-    The attribute may still be invalid; `job_name` checks its value.
+    The attribute may still be invalid; `job_name` checks its value. Unlike `job_name`, this function ignores
+    `jobDeprovisions`.
 
     Args:
         tier: The tier's details.
@@ -89,7 +93,10 @@ def builder_name(tier: Mapping[str, Any]) -> str | None:
 
 
 def slot_of(tier: Mapping[str, Any], event_type: str) -> tuple[str, int] | None:
-    """Read the limit on how many of a tier's jobs for an event type may run at the same time.
+    """Read a tier's limit on concurrent runs of its jobs for an event type.
+
+    The limit is the event type's entry in `maxConcurrentByType`. If there is no such entry, it is `maxConcurrent`, a
+    limit that all event types without an entry share.
 
     Returns:
         The values for `StartJob.slot` and `StartJob.slots`; `None` if the tier sets no limit.
@@ -109,7 +116,7 @@ def slot_of(tier: Mapping[str, Any], event_type: str) -> tuple[str, int] | None:
 
 
 def variables_of(tier: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the variables that a tier's jobs get: all attributes of the tier except its limits (`_NO_VARIABLES`)."""
+    """Return the variables that a tier's jobs get: all attributes of the tier except those in `_NO_VARIABLES`."""
     return {name: value for name, value in tier.items() if name not in _NO_VARIABLES}
 
 
@@ -155,11 +162,11 @@ class TierDetails(Protocol):
         """Look a tier up by its name, for example `PREMIUM`.
 
         Returns:
-            The tier's attributes: its name in `tier`, the names of its jobs in attributes such as `jobName`, and
-            further variables for the jobs.
+            The tier's attributes: its name in `tier`, the names of its jobs in attributes such as `jobName`, and any
+            other attributes. Nearly all of them become variables of the tier's jobs (see `variables_of`).
 
         Raises:
-            ConfigurationError: There is no such tier.
+            ConfigurationError: There is no such tier, or the source does not exist or may not be read.
             InvalidEvent: The name is too long for the key of a DynamoDB table.
             Unavailable: The source could not be reached.
         """
@@ -167,7 +174,10 @@ class TierDetails(Protocol):
 
 
 class StaticTierDetails:
-    """Provides tier details that are given in code. If none are given, every tier has the job `{tier}-job`."""
+    """Provides tier details that are given in code, by tier name.
+
+    If `tiers` is `None`, every tier name is valid, and the tier's job has the name `{tier}-job`.
+    """
 
     def __init__(self, tiers: Mapping[str, Mapping[str, Any]] | None = None) -> None:
         self._tiers = tiers

@@ -49,8 +49,8 @@ class RecordingDispatcher:
     to that model and validates it. It runs both plain and `async` consumers.
 
     Attributes:
-        recorded: Every action since the dispatcher was created, in order. If a consumer that declares an `ending`
-            failed, the `PublishEvent` that reports the failure is recorded, too.
+        recorded: Every action since the dispatcher was created, in order. If a consumer failed, and the deployed
+            function would publish an event about the failure, the `PublishEvent` is recorded, too.
     """
 
     def __init__(self, registry: Registry, context: Context | None = None) -> None:
@@ -78,7 +78,8 @@ class RecordingDispatcher:
 
         Raises:
             OrchestratorError: A consumer failed. An exception of another class is wrapped in an `OrchestratorError`, as
-                in the deployed function.
+                in the deployed function. If several consumers failed, the error of the first of them is raised, after
+                all consumers have run.
         """
         if isinstance(event.detail, BaseModel):
             event = replace(event, detail=event.detail.model_dump(by_alias=True, exclude_unset=True))

@@ -1,4 +1,4 @@
-"""Creates an event of any lifecycle event type, with a short detail that is valid for the type."""
+"""Creates events for tests. For each lifecycle event type, there is a short detail that is valid for the type."""
 
 import json
 from collections.abc import Mapping

@@ -102,11 +102,11 @@ def has_time(pause: float = 0.0) -> bool:
 
 
 def require(failure: str, *, ambiguous: bool = False) -> None:
-    """Raise `Unavailable` if too little time is left to start another call.
+    """Raise `Unavailable` if less than `LEAST_SECONDS` are left, which is too little to start a call.
 
     Args:
         failure: The beginning of the error message. It says what did not happen, such as `job 'x' was not started`.
-        ambiguous: The error's `ambiguous`: whether an earlier try of the call may have succeeded.
+        ambiguous: The exception's `ambiguous`: whether an earlier try of the call may have succeeded.
     """
     if not has_time():
         raise Unavailable(

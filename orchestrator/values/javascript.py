@@ -29,6 +29,7 @@ def json_stringify(value: Any) -> str:
     Raises:
         ValueError: A number is not finite, or is too large for a double.
         TypeError: The value, or a value inside it, is not JSON-like.
+        RecursionError: The value is nested too deep.
     """
     match value:
         case None:

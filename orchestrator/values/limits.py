@@ -63,7 +63,8 @@ def place_of(value: Any, exceeds: Callable[[Any], bool]) -> tuple[int | str, ...
         exceeds: Returns whether a scalar exceeds the limit.
 
     Returns:
-        The keys of mappings and indexes of lists that lead to the scalar; `None` if no scalar exceeds the limit.
+        The keys of mappings and indexes of lists that lead to the scalar; empty if `value` itself is the scalar. `None`
+        if no scalar exceeds the limit.
     """
     if isinstance(value, Mapping):
         members: Any = ((str(name), member) for name, member in value.items())
@@ -81,8 +82,8 @@ def place_of(value: Any, exceeds: Callable[[Any], bool]) -> tuple[int | str, ...
 def read_json(text: str, **options: Any) -> Any:
     """Parse JSON, even if it contains integers with more than `MAX_DIGITS` digits.
 
-    Python refuses to parse such integers. Each of them is replaced by one fixed integer, which `has_too_many_digits`
-    recognizes.
+    Python refuses to parse such an integer. It is replaced by 10 to the power of `MAX_DIGITS`, which
+    `has_too_many_digits` recognizes.
 
     Args:
         options: Further arguments of `json.loads`.

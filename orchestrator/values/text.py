@@ -11,14 +11,17 @@ def to_text(value: Any) -> str:
     """Convert a value to the text of a job variable.
 
     A string stays as it is, `None` becomes an empty string, a boolean becomes `true` or `false`, and a mapping or list
-    becomes compact JSON. A number is written without an exponent and without trailing zeros: `3600`, not `3600.0`.
+    becomes compact JSON. A number is written without an exponent, and without zeros at the end of its fraction: `3600`,
+    not `3600.0`.
 
     Args:
         value: A JSON-like value; numbers may be `Decimal`, as in DynamoDB's items, and sets count as lists.
 
     Raises:
-        ValueError: A number is not finite, or a string contains half of a surrogate pair or a NUL.
+        ValueError: A number is not finite or has too many digits, or a string contains half of a surrogate pair or a
+            NUL.
         TypeError: The value, or a value inside it, is not JSON-like.
+        RecursionError: The value is nested too deep.
     """
     match value:
         case None:
@@ -46,8 +49,9 @@ def to_json(value: Any) -> str:
         value: A JSON-like value; numbers may be `Decimal`, and sets count as lists.
 
     Raises:
-        ValueError: A number is not finite.
+        ValueError: A number is not finite or has too many digits.
         TypeError: The value, or a value inside it, is not JSON-like.
+        RecursionError: The value is nested too deep.
     """
     return json.dumps(_plain(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 

@@ -23,10 +23,10 @@ _PLAIN_WORDS = {
 
 
 def explain(error: ValidationError, root: str = "") -> str:
-    """Describe the errors of up to ten fields, as in `detail.tenant.id is missing, detail.tier must be a text`.
+    """Describe up to ten errors, as in `detail.tenant.id is missing, detail.tier must be a text`.
 
-    The text of a validator's `ValueError` is left out, because the text may repeat a secret. The text of a
-    `pydantic_core.PydanticCustomError` is included.
+    Further errors are only counted, as in `and 2 more`. The text of a validator's `ValueError` is left out, because the
+    text may repeat a secret. The text of a `pydantic_core.PydanticCustomError` is included.
 
     Args:
         root: The beginning of each field's path, such as `detail`.

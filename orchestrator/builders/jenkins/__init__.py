@@ -23,15 +23,15 @@ _RESERVED_VARIABLE = "delay"
 
 
 class Jenkins:
-    """The builder for Jenkins. A run is first an item in Jenkins' queue, and becomes a build when Jenkins starts it."""
+    """Implements `Builder` for Jenkins. A run is first an item in Jenkins' queue, and then a build of the job."""
 
     def __init__(self, connection: Connection, warn: Callable[[str], None], *, build_lookup: bool = False) -> None:
         """Create the builder.
 
         Args:
             connection: Sends the requests to Jenkins.
-            warn: Logs a warning that a job does not declare the parameter `ORCHESTRATOR_RUN_ID`, so that no search can
-                find its runs. It is called once for each such job.
+            warn: Logs a text as a warning. It is called once for each job that does not declare the parameter
+                `ORCHESTRATOR_RUN_ID`, because no search can find the runs of such a job.
             build_lookup: Whether `start` sends one more request, to look for the build of the new queue item. If the
                 build exists already, the returned run has its number and link.
         """
@@ -53,8 +53,11 @@ class Jenkins:
         """Start a job with its variables as parameters; see `Builder.start`.
 
         A request whose answer is lost is not repeated, because Jenkins could start a second build. Instead, the queue
-        and the job's builds are searched for the run id. If the search finds no run, `Unavailable` is raised, and the
-        next delivery of the event searches again.
+        and the job's builds are searched for the run id. If the search fails or finds no run, `Unavailable` is raised,
+        and the next delivery of the event searches again.
+
+        Raises:
+            JobRejected: See `Builder.start`. Or a variable has the name `delay`, which Jenkins reserves.
         """
         path = job_path(job.name)
         failure = f"Jenkins job {shown(job.name)} was not started"
@@ -100,16 +103,22 @@ class Jenkins:
         return run
 
     def _scheduled(self, path: str, job: Job, failure: str) -> Run:
-        """Request a build.
+        """Request a build, and return its run.
 
         Jenkins expects the request at the path `…/buildWithParameters` if the job declares parameters, and at `…/build`
         if the job declares none. If Jenkins answers 400 at one path, the request is sent to the other path. The path
         that Jenkins accepted is used for the job's next run.
 
+        Jenkins gets the job's variables only at the path `…/buildWithParameters`.
+
         Args:
             path: The job's path, from `job_path`.
             job: The job to start.
             failure: The beginning of error messages, such as `Jenkins job 'x' was not started`.
+
+        Raises:
+            Unanswered: Jenkins may have started the job, but no answer says so.
+            OrchestratorError: Jenkins did not start the job.
         """
         is_plain = path in self._plain
         answer = self._post(path, job, failure, is_plain=is_plain)

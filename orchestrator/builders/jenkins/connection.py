@@ -121,8 +121,10 @@ class Connection:
         Raises:
             Unanswered: Jenkins may have carried out the request. The caller must search for the run before it sends the
                 request again.
-            Unavailable: Jenkins was unreachable or too busy, and did not carry out the request.
-            ConfigurationError: Jenkins refused the user (401 or 403), or the server's certificate is not trusted.
+            Unavailable: Jenkins was unreachable or too busy, or too little of the invocation's time is left. In each
+                case, Jenkins did not carry out the request.
+            ConfigurationError: Jenkins refused the user (401 or 403), the credentials cannot be read, or the server's
+                certificate is not trusted.
         """
         answer = self._authenticated("POST", path, urlencode(form).encode(), failure)
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -141,8 +143,9 @@ class Connection:
         Raises:
             JobRejected: The object does not exist, or the function's Jenkins user may not see it.
             Unavailable: Jenkins was unreachable or too busy, its answer was incomplete, or the status was 500 or above.
-            ConfigurationError: Jenkins refused the function's user (401 or 403), the server's certificate is not
-                trusted, or the answer does not come from Jenkins.
+                Or too little of the invocation's time is left.
+            ConfigurationError: Jenkins refused the function's user (401 or 403), the credentials cannot be read, the
+                server's certificate is not trusted, or the answer does not come from Jenkins.
         """
         try:
             answer = self._authenticated("GET", f"{path}/api/json?{urlencode({'tree': tree})}", None, failure)
@@ -191,7 +194,9 @@ class Connection:
         """Send a request with the user's credentials.
 
         After the status 401, the credentials are read again. If they have changed, the request is repeated with the new
-        credentials. After a 403 that mentions a crumb, the request is repeated with a new crumb.
+        credentials. After a 403 that mentions a crumb, the request is repeated with a new crumb. If the last answer is
+        401 or 403, `ConfigurationError` is raised; if it is 429, `Unavailable` is raised. Every other answer is
+        returned.
         """
         authorization = self._credentials.authorization()
         answer = self._sent(method, path, body, {"Authorization": authorization, **self._crumb}, failure)
@@ -291,7 +296,8 @@ class Connection:
 def _read(response: urllib3.BaseHTTPResponse) -> tuple[bytes, bool]:
     """Return the body of an answer, and whether the body was read to its end.
 
-    An incomplete body raises no error, because the status and headers show whether Jenkins accepted the request.
+    An incomplete body raises no error, because the status and headers alone show whether Jenkins accepted the request.
+    A body of more than 16 MiB is cut, and counts as incomplete.
     """
     content = bytearray()
     try:

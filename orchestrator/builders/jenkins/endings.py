@@ -23,12 +23,16 @@ _SUCCESS = "SUCCESS"
 def endings(connection: Connection, path: str, jobs: Sequence[StartedJob], failure: str) -> dict[str, Ending]:
     """Return the endings of the runs that have ended, by run id.
 
-    A run may be missing from both the queue and the builds: it was cancelled in the queue, or its build was deleted.
-    The ending of a missing run is a failure. If Jenkins has discarded old builds of the job, the run may have succeeded
-    before its build was discarded. The failure is then a guess, and `Ending.is_gone` is true.
+    If a run is neither in the queue nor among the builds, it was cancelled in the queue, or its build was deleted. Its
+    ending is a failure. If Jenkins may have discarded the run's build because of its age, the run may have succeeded.
+    The failure is then only a guess, and `Ending.is_gone` is true.
 
-    If `StartedJob.id` (the number of the run's queue item) is `None`, the run can be found only by its run id. If
-    such a run is not found, it gets no ending, because it may be a build whose parameters do not contain the run id.
+    A run that is not found gets no ending in these cases:
+
+    - `StartedJob.id`, the number of the run's queue item, is `None`. The run can then be found only by its run id, and
+      the parameters of its build may not contain the run id.
+    - The newest two thousand builds of the job all started after the oldest `StartedJob.since` of `jobs`. Older builds
+      are not read.
 
     Args:
         connection: Sends the requests to Jenkins.
@@ -62,10 +66,10 @@ def _endings(connection: Connection, path: str, jobs: Sequence[StartedJob], fail
 
 
 def _take(unseen: dict[str, StartedJob], item: int, run_id: str | None) -> list[StartedJob]:
-    """Return the jobs that a queue item or its build belongs to, and remove these jobs from `unseen`.
+    """Return the started jobs that a queue item or its build belongs to, and remove these jobs from `unseen`.
 
-    If the item or build has a run id, it belongs to the job with this run id. Otherwise, it belongs to each job whose
-    `id` is the item's number: Jenkins may have merged the requests for several jobs into one item.
+    If the item or build has a run id, it belongs to the started job with this run id. Otherwise, it belongs to each
+    started job whose `id` is the item's number: Jenkins may have merged several requests into one item.
 
     The run id is preferred because the number may belong to another run: a Jenkins that has lost its files numbers its
     items from 1 again.

@@ -67,7 +67,7 @@ class Search:
         return Found(run=None, is_certain=False)
 
     def item(self, number: int, *, already_started: bool) -> Run:
-        """Build the `Run` of a queue item, without the number and link of its build.
+        """Return a queue item as a `Run`, without the number and link of its build.
 
         The run's link leads to the queue item. Jenkins removes the item about five minutes after its build has started.
 
@@ -104,10 +104,10 @@ class Page:
 
     Attributes:
         builds: The page's builds, newest first, as Jenkins describes them.
-        is_last: Whether this is the last page that is needed: all builds on later pages started before `since` (see
-            `pages`).
-        is_complete: Whether this is the last page that is needed, and Jenkins has discarded no build that started after
-            `since`.
+        is_last: Whether this is the last page that is needed: there is no later page, or all builds on later pages
+            started before `since` (see `pages`).
+        is_complete: Whether this is the last page that is needed, and Jenkins has discarded no old build that started
+            after `since`.
         is_run_id_declared: Whether the job declares the parameter `ORCHESTRATOR_RUN_ID`.
     """
 
@@ -129,14 +129,15 @@ def waiting(connection: Connection, failure: str) -> Iterable[Mapping[str, Any]]
 
 
 def pages(connection: Connection, path: str, fields: str, since: datetime, failure: str) -> Iterator[Page]:
-    """Read up to two thousand of a job's builds, a page at a time.
+    """Read the newest builds of a job, at most two thousand, a page at a time.
 
     Args:
         connection: Sends the requests to Jenkins.
         path: The job's path, from `job_path`.
         fields: Properties of each build to read, such as `number,url`. The properties `queueId` and `timestamp` and the
             parameters are always read.
-        since: Builds that started before this time are not needed. The first page with one of these builds is the last.
+        since: Builds that started before this time are not needed. The first page with a build that started more than
+            five minutes earlier is the last. The five minutes allow for a `since` from a clock that is ahead.
         failure: The beginning of error messages, such as `Jenkins job 'x' could not be searched`.
 
     Yields:

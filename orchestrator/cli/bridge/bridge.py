@@ -1,7 +1,7 @@
 """The bridge: takes jobs off a BullMQ queue, sends each job's event to SQS, and then completes the job.
 
 If a bridge is killed before it completes a job, the job stays locked in Redis until the lock expires. Then another
-bridge takes the job, and sends the event again with the same id, by which the function recognises the repeat.
+bridge takes the job, and sends the event again. The id is the same, so the function recognises the repeat.
 """
 
 import asyncio
@@ -48,7 +48,10 @@ class Bridge:
         self._held: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Send events until `stop` is called. Then finish the jobs that were taken, or put them back into the queue."""
+        """Send events until `stop` is called. Then finish the jobs that were taken, or put them back into the queue.
+
+        If that takes longer than 20 seconds, return. The unfinished jobs return to the queue when their locks expire.
+        """
         tending = asyncio.create_task(self._jobs.tend())
         try:
             while not self._stopping.is_set():
@@ -122,7 +125,13 @@ class Bridge:
             )
 
     async def _is_sent(self, message: EventMessage) -> bool:
-        """Send a message; after a failure, try again until the bridge stops. Return whether SQS accepted it."""
+        """Send a message; after a failure, try again until the bridge stops.
+
+        Return whether SQS accepted the message. It did not if the bridge stopped first.
+
+        Raises:
+            InvalidEvent: SQS would never accept the message.
+        """
         tries = 0
         while True:
             try:
@@ -141,7 +150,8 @@ class Bridge:
     async def _is_moved(self, move: Callable[[], Awaitable[None]]) -> bool:
         """Change a job's state in Redis; after a failure, try again until the bridge stops.
 
-        Return whether the state was changed. It cannot be changed if the bridge has lost the job (see `JobLost`).
+        Return whether the state was changed. It was not changed if the bridge no longer holds the job's lock (see
+        `JobLost`), or if the bridge stopped first.
 
         Args:
             move: Requests the change, for example with `Jobs.complete`.

@@ -115,12 +115,14 @@ def _account(options: argparse.Namespace) -> Account:
 
 
 def _check(queue: Queue, found: Account) -> None:
-    """Check, before the first event is sent, that events can be sent to the SQS queue.
+    """Check, before the first event is sent, that the SQS queue exists, and that there are credentials.
 
-    If AWS cannot be reached, only log a warning, because AWS may be reachable again when the first event is sent.
+    If SQS cannot be reached, only log a warning, because SQS may be reachable again when the first event is sent. If
+    AWS denies the request to read the queue, do nothing, because sending an event takes another permission.
 
     Raises:
-        ConfigurationError: The queue is a FIFO queue or does not exist, or there are no credentials.
+        ConfigurationError: The queue is a FIFO queue or does not exist, or credentials or a region are missing.
+        Unavailable: The source of the credentials was not reached.
     """
     from botocore.exceptions import ClientError
 

@@ -1,7 +1,8 @@
 """Converts a BullMQ job to the SQS message of its event, in the form that the reference connector sends to SQS.
 
 The reference connector (https://github.com/sourcefuse/loopback4-message-bus-connector) puts an event's type and the
-members of its detail side by side into a job's data. Its consumers ignore a job's name, so this module does, too.
+members of its detail side by side into a job's data. The connector's own consumers ignore a job's name, so this module
+does, too.
 """
 
 from collections.abc import Mapping

@@ -32,7 +32,7 @@ class _Worker(Worker):  # type: ignore[misc]  # bullmq has no types
     async def nextJobFromJobData(  # noqa: N802 (bullmq's name)
         self, job_data: Any = None, job_id: Any = None, limit_until: int = 0, delay_until: int = 0, token: Any = None
     ) -> Any:
-        """Convert a job from the form in which Redis stores it.
+        """Convert a job from the form in which Redis stores it; return `None` if there is no job.
 
         If bullmq cannot read the job, for example because its data is nested too deeply, return a job without data. The
         attribute `deferredFailure` of this job says why the job must fail.
@@ -83,7 +83,7 @@ class Jobs:
         self._tokens = 0
 
     async def eviction_policy(self) -> str | None:
-        """Return the setting `maxmemory-policy` of Redis: which keys it deletes when its memory is full.
+        """Return the setting `maxmemory-policy` of Redis: which keys Redis deletes when its memory is full.
 
         BullMQ needs `noeviction`. Return `None` if Redis does not report the setting.
         """

@@ -40,11 +40,14 @@ def explain(application: Application, raw: Any) -> list[dict[str, Any]]:
     An event of an array or batch is explained as if the other events did not exist.
 
     Args:
-        application: The handler. It is not called; only its settings, stores and clients are used.
+        application: The handler. It is not called itself, but its consumers are, without side effects (see `rehearse`).
         raw: What Lambda would pass to the handler: an event, an array of events, or a batch of SQS messages.
 
     Returns:
-        One explanation for each event.
+        One explanation for each event. Its key `verdict` says what would become of the event, such as `handled`.
+
+    Raises:
+        OrchestratorError: The ledger or a tenant record cannot be read.
     """
     explainer = Explainer(application)
     if not eventbridge.is_sqs_batch(raw):
@@ -62,7 +65,7 @@ class Explainer:
         self._known = Knowledge(application.ports, self._table)
 
     def events(self, payload: Any, parse: Parse = eventbridge.parse) -> list[dict[str, Any]]:
-        """Explain the event in a payload. If the payload is an array of events, explain each of them."""
+        """Explain the event in a payload. If the payload contains an array of events, explain each of them."""
         members = envelopes.members(payload)
         if members is None:
             return [self._event(partial(parse, payload))]
@@ -137,7 +140,10 @@ class Explainer:
         return is_about_run(received, self._application.registry)
 
     def _run(self, received: Event[Mapping[str, Any]]) -> dict[str, Any] | None:
-        """Return what the ledger has stored about the run that an event reports on; `None` if it reports on no run."""
+        """Return what the ledger has stored about the run that an event is about (see `Knowledge.of_run`).
+
+        Return `None` if the event is not about a run, or contains no run id.
+        """
         run_id = named_run(received) if self._is_about_run(received) else None
         return None if run_id is None else self._known.of_run(run_id)
 
@@ -213,7 +219,7 @@ def _error(error: OrchestratorError) -> dict[str, Any]:
 
 
 def _waits_for(result: ConsumerResult) -> str | None:
-    """Return why the consumer's job cannot be started yet, such as a full build queue; `None` if nothing delays it."""
+    """Return why the consumer's job cannot be started yet, such as `tenant busy`; `None` if no job has to wait."""
     if result.is_waiting:
         return result.outcomes[-1]["reason"]
     return None if result.waits_for is None else str(result.waits_for)

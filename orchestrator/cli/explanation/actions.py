@@ -33,7 +33,14 @@ FAILS, NOT_REACHED = "fails", "not reached"
 
 
 def explained(rehearsal: Rehearsal, watched: Watched, result: ConsumerResult, known: Knowledge) -> list[dict[str, Any]]:
-    """Explain each action of a consumer, in the order in which the actions would be performed."""
+    """Explain each action of a consumer, in the order in which the actions would be performed.
+
+    Args:
+        rehearsal: The rehearsal of the event.
+        watched: The consumer, with what it did in the rehearsal.
+        result: The consumer's result in the rehearsal.
+        known: Reads what is stored about the actions.
+    """
     actions = [action for action in watched.actions or () if is_action(action, rehearsal.performers)]
     prepared = [_prepared(rehearsal, watched, action, place) for place, action in enumerate(actions)]
     refused = next((place for place, one in enumerate(prepared) if isinstance(one, OrchestratorError)), None)
@@ -46,7 +53,7 @@ def explained(rehearsal: Rehearsal, watched: Watched, result: ConsumerResult, kn
 
 
 def failure_outcome(result: ConsumerResult) -> Outcome | None:
-    """Return the outcome of the event that reports the consumer's failure; `None` if no such event is published."""
+    """Return the outcome of publishing the event about the consumer's failure; `None` if no such event is published."""
     return next((outcome for outcome in result.outcomes if "error" in outcome), None)
 
 
@@ -64,13 +71,14 @@ def _prepared(rehearsal: Rehearsal, watched: Watched, action: Any, place: int) -
 
 
 def _fates(result: ConsumerResult, actions: int, refused: int | None) -> Sequence[dict[str, Any]]:
-    """Return what happens to each of a consumer's actions.
+    """Return what happens to each of a consumer's actions: its `outcome`, and perhaps a `reason` or other details.
+
+    If an action cannot be prepared (see `Performer.prepare`), none of the consumer's actions is performed.
 
     Args:
         result: The consumer's result.
         actions: The number of the consumer's actions.
-        refused: The index of the first action that could not be prepared. Then none of the consumer's actions is
-            performed. `None` if all actions were prepared.
+        refused: The index of the first action that could not be prepared; `None` if all actions were prepared.
     """
     waits = next((one for one in result.outcomes if one["status"] is OutcomeStatus.WAITING), None)
     performed = [one for one in result.outcomes if "error" not in one and one is not waits]
@@ -91,7 +99,10 @@ def _fate(outcome: Outcome) -> dict[str, Any]:
 
 
 def _described(action: Any, fate: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the attributes of an action that may be shown, with the names that they have in the JSON output."""
+    """Return what may be shown of an action, by the names that the JSON output uses.
+
+    Of a tenant record, this is the status and the attributes' names; of an event's detail, only the members' names.
+    """
     match action:
         case StartJob():
             return {"builder": action.builder, "name": action.name}
@@ -113,7 +124,10 @@ def _described(action: Any, fate: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def callback(action: SendCallback) -> dict[str, Any]:
-    """Describe a callback: its host, the names of its body's members and, for a status webhook, the status."""
+    """Describe a callback: its host, the names of its body's members and, for a status webhook, the status.
+
+    The host is `None` if the callback's address has none.
+    """
     try:
         host = urlsplit(action.url).hostname
     except ValueError:
@@ -127,7 +141,16 @@ def callback(action: SendCallback) -> dict[str, Any]:
 def _about(
     rehearsal: Rehearsal, watched: Watched, action: Any, place: int, prepared: Prepared, known: Knowledge
 ) -> dict[str, Any]:
-    """Describe how an action would be performed, and what is stored about the action."""
+    """Describe how an action would be performed, and what is stored about the action.
+
+    Args:
+        rehearsal: The rehearsal of the event.
+        watched: The consumer, with what it did in the rehearsal.
+        action: The action.
+        place: The action's position among the consumer's actions, from 0.
+        prepared: The result of preparing the action.
+        known: Reads what is stored about the action.
+    """
     about: dict[str, Any] = {"identity": prepared.action_id, "ledger": known.of_action(prepared.action_id)}
     origin = _origin(rehearsal, watched, place)
     if isinstance(action, PublishEnding):

@@ -1,4 +1,4 @@
-"""Reads what is stored about an event's actions and its tenant before the event is handled."""
+"""Reads what the ledger and the tenant record already say about an event's actions, run and tenant."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ BEING_PERFORMED, IN_DOUBT, DONE, WAITING = "being performed", "in doubt", "done"
 
 @dataclass(frozen=True, slots=True)
 class Knowledge:
-    """What is stored about an event's actions and its tenant.
+    """Reads what the ledger and the tenant record already say about an event's actions, run and tenant.
 
     Attributes:
         ports: The handler's stores and clients (see `Ports`). They are only used to read.
@@ -33,7 +33,9 @@ class Knowledge:
     table: LedgerTable | None
 
     def of_action(self, action_id: str | None) -> dict[str, Any]:
-        """Return what the ledger has stored about an action: its `state`, with details such as its outcome.
+        """Return what the ledger has stored about an action: the action's `state`, with details such as the outcome.
+
+        `state` is one of this module's constants. `UNREADABLE` means that the record cannot be read; `reason` says why.
 
         Args:
             action_id: The action's identity; `None` if the ledger never stores the action (see `Prepared.action_id`).
@@ -49,12 +51,18 @@ class Knowledge:
         return {"state": NO_RECORD} if record is None else _known(record)
 
     def of_run(self, run_id: str) -> dict[str, Any]:
-        """Return what the ledger has stored about a run."""
+        """Return what the ledger has stored about a run.
+
+        The key `isKnown` is false if the ledger has no record of the run, or the record cannot be read.
+        """
         record = self._record(run_id)
         return {"runId": run_id, "isKnown": False} if record is None or record.job is None else _run(record)
 
     def of_tenant(self, tenant_id: str) -> dict[str, Any]:
-        """Return the tenant's status and tier from its record, with other attributes that describe the status."""
+        """Return the tenant's status and tier from its record, with other attributes that describe the status.
+
+        The key `hasRecord` is false if the tenant has no record.
+        """
         record = self.ports["tenants"].get(tenant_id) if _is_key(tenant_id) else None
         if record is None:
             return {"tenantId": tenant_id, "hasRecord": False}
@@ -64,9 +72,13 @@ class Knowledge:
         return {"tenantId": tenant_id, "hasRecord": True, **shown, **tier}
 
     def of_lock(self, tenant_id: str) -> dict[str, Any] | None:
-        """Return the runs that keep other jobs of the tenant waiting, and the id of the event that led to these runs.
+        """Return the operation whose runs keep the tenant's other jobs waiting, and these runs.
 
-        Return `None` if there are no such runs.
+        An operation is an event with all that follows from it, such as a provisioning and the deployment after it.
+
+        Returns:
+            A dictionary with the keys `operation`, the id of the event that began the operation, and `runs`. `None` if
+            no run keeps jobs of the tenant waiting, or if the ledger has no table.
         """
         if self.table is None or not _is_key(tenant_id):
             return None

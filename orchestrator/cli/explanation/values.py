@@ -29,7 +29,9 @@ def variables(
     detail: Mapping[str, Any],
     records: Iterable[Mapping[str, Any]],
 ) -> list[dict[str, Any]]:
-    """Return the `name` and `value` of each variable of a job, and where the value comes `from`.
+    """Return each variable of a job as a dictionary with the keys `name`, `value` and `from`.
+
+    `value` is `None` if the value may be secret. `from` says where the value comes from, such as `tier`.
 
     Args:
         action: The action that starts the job.
@@ -49,10 +51,15 @@ def variables(
 def _shown(name: str, given: Any, text: str, source: str) -> str | None:
     """Return the text to show for a variable's value; `None` if the value may be secret.
 
+    The first of these rules that applies decides:
+
     - A variable that this package sets is always shown.
-    - Any other variable is hidden if its name sounds secret, or if its value is a collection.
+    - A variable is hidden if its name sounds secret, or if its value is a collection.
     - Booleans and short numbers are shown.
-    - Any other value is shown only if it comes from the tier. If it is a URL, only scheme, host and port are shown.
+    - A value from the tier is shown. If the value is a URL, only scheme, host and port are shown.
+    - Any other variable is hidden.
+
+    A long text is cut.
 
     Args:
         name: The variable's name.
@@ -70,7 +77,10 @@ def _shown(name: str, given: Any, text: str, source: str) -> str | None:
 
 
 def without_path(text: str) -> str:
-    """Replace everything after a URL's host and port with an ellipsis. Return any other text unchanged."""
+    """Reduce a URL to scheme, host and port, and add an ellipsis if a path, query or fragment was left out.
+
+    A malformed URL becomes an ellipsis. A text that does not contain `://` is returned unchanged.
+    """
     if "://" not in text:
         return text
     try:

@@ -20,7 +20,10 @@ class WouldWrite(Exception):
 
 
 class Guard:
-    """Refuses requests that could change something, and records requests that were denied or failed temporarily."""
+    """Refuses requests that could change something, and records requests that were denied or failed temporarily.
+
+    Temporary failures are those that a retry may solve, such as throttling or a connection error.
+    """
 
     def __init__(self) -> None:
         self._errors: list[Exception] = []
@@ -52,7 +55,9 @@ class Guard:
                 raise error
 
     def refuse_writing(self, model: Any, **_: Any) -> None:
-        """Raise `WouldWrite` if an operation may change something. botocore calls this method before each request.
+        """Raise and record `WouldWrite` if an operation may change something. botocore calls this before each request.
+
+        Only operations whose names begin with one of `_READING` count as changing nothing.
 
         Args:
             model: botocore's description of the operation.

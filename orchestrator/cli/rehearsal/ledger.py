@@ -1,4 +1,7 @@
-"""A store for the ledger that reads the records of the real store, and keeps changes in memory only."""
+"""A store for the ledger that reads the records of the real store, and keeps changes in memory only.
+
+The ledger records which actions were performed, so that each is performed once (see `orchestrator.ledger.ledger`).
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -37,7 +40,7 @@ class ReadOnlyRecords:
     def claim(
         self, action_id: str, owner: str, locked_until: int, job: StartedJob | None = None, *, follow: bool = False
     ) -> tuple[bool, Record | None]:
-        """Claim an action, in memory only, if no delivery is performing or has performed it."""
+        """Claim an action, in memory only, if no delivery is performing or has performed it; see `Records.claim`."""
         before = self.read(action_id)
         if before is not None and not before.may_be_claimed(owner):
             return False, before
@@ -55,7 +58,7 @@ class ReadOnlyRecords:
         return True, before
 
     def _join(self, job: StartedJob) -> None:
-        """Raise the error that `Records.claim` would raise because of a limit on concurrent runs.
+        """Check the limits on concurrent runs, and raise the error with which `Records.claim` would refuse the job.
 
         Raises:
             Overtaken: The tenant has had a run of a later event of the same type.
@@ -78,7 +81,7 @@ class ReadOnlyRecords:
                 raise one.busy()
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
-        """Store the outcome in memory."""
+        """Store the outcome in memory, and return True."""
         self._changed[action_id] = replace(self._changed[action_id], state=State.DONE, outcome=outcome)
         return True
 
@@ -91,7 +94,7 @@ class ReadOnlyRecords:
         return self._changed.get(action_id) or self._records.read(action_id)
 
     def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
-        """Return the ending that the ledger has stored for the run. Do not store the new ending."""
+        """Return the ending that the ledger has stored for the run, or `None`. Do not store the new ending."""
         record = self.read(run_id)
         return None if record is None else record.ending
 
@@ -117,7 +120,10 @@ class ReadOnlyRecords:
         """Do nothing, because a rehearsal does not schedule checks."""
 
     def check_turn(self, job: StartedJob) -> None:
-        """Do nothing: if the job must wait, `claim` raises the error."""
+        """Do nothing: if a limit on concurrent runs makes the job wait, `claim` raises the error.
+
+        Whether the build system has refused a job in the last minute is not checked.
+        """
 
     def wake(self) -> None:
         """Do nothing, because a rehearsal must not cause the delivery of events that wait."""

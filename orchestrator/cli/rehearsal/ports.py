@@ -50,7 +50,7 @@ class Asked:
 
 
 def only_reading(ports: Ports, table: LedgerTable | None) -> tuple[Ports, Asked]:
-    """Replace an application's ports by ports that only read, and that record what would have been sent.
+    """Build ports that read what an application's ports read, change nothing, and record what would have been sent.
 
     Args:
         ports: The application's stores, clients and builders.
@@ -101,11 +101,20 @@ class ReadOnlyTenants:
         return self._changed.get(tenant_id) or self._tenants.get(tenant_id)
 
     def save(self, action: SaveTenant, origin: Origin) -> Refusal | None:
-        """Keep the record in memory. If the real store would refuse it, keep nothing, and return the reason."""
+        """Keep the record in memory, and return `None`.
+
+        If the real store would refuse the record, keep nothing, and return the reason.
+        """
         return self._write(action, action.record, origin, {})
 
     def update(self, action: UpdateTenant, origin: Origin) -> Refusal | None:
-        """Keep the changes in memory. If the real store would refuse them, keep nothing, and return the reason."""
+        """Keep the changes in memory, and return `None`.
+
+        If the real store would refuse the changes, keep nothing, and return the reason.
+
+        Raises:
+            UnknownTenant: The tenant has no record, and the action's `create` is false.
+        """
         record = self.get(action.tenant_id)
         if record is None and not action.create:
             raise unknown_tenant(action.tenant_id, self._place)

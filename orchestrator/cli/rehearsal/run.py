@@ -24,7 +24,8 @@ class Watched:
 
     Attributes:
         consumer: The consumer.
-        condition: The condition's result. `None` if the condition was not called or raised an exception.
+        condition: The condition's result. `None` if the consumer has no condition, or if the condition was not called
+            or raised an exception.
         has_condition_failed: Whether the condition raised an exception.
         was_called: Whether the function was called.
         actions: The actions that the function returned. `None` if the function was not called or raised an exception.
@@ -46,7 +47,7 @@ class Watched:
         self.settings: set[str] = set()
 
     def as_consumer(self) -> Consumer:
-        """Return a copy of the consumer whose condition and function are replaced by this wrapper."""
+        """Return a copy of the consumer, with this wrapper in place of the function and of the condition (if any)."""
         when = None if self.consumer.when is None else self.when
         return replace(self.consumer, when=when, function=self, takes_context=True)
 
@@ -117,8 +118,9 @@ class Rehearsal:
             `received`.
         watched: The consumers of the event's type, in the order of their registration. If a queue's message names
             consumers, only these are included.
-        results: The results of the consumers whose condition was true or raised an exception. If a queue's message
-            names a consumer that is not registered, the result of this consumer is an error.
+        results: The results of the consumers that accepted the event, and of those that failed before that, for example
+            because the event's detail is invalid. If a queue's message names a consumer that is not registered, the
+            result of this consumer is an error.
         performers: The objects that perform the actions; here, they change nothing.
         asked: The requests that the handler would send.
         ignored: Why the event is ignored; `None` if it is not ignored.
@@ -140,10 +142,12 @@ def rehearse(
 ) -> Rehearsal:
     """Run a handler's consumers on an event without side effects.
 
+    Errors of this package are not raised: the result contains them.
+
     Args:
         application: The handler.
         received: The event.
-        table: The table of the handler's ledger, if it has one.
+        table: The table of the handler's ledger; `None` if the ledger has none.
     """
     ports, asked = only_reading(application.ports, table)
     names = received.delivery.consumers if received.delivery is not None else ()

@@ -1,4 +1,7 @@
-"""An emulated Jenkins, which keeps its data in memory. Clients can start, look up and cancel builds over HTTP."""
+"""An emulated Jenkins, which keeps its data in memory.
+
+Over HTTP, clients can put builds in the queue, cancel builds that wait there, and look up builds.
+"""
 
 from orchestrator.local.jenkins.server import JenkinsServer
 from orchestrator.local.jenkins.state import EPOCH, Build, Job, Parameter, QueueItem

@@ -1,4 +1,7 @@
-"""Creates the JSON objects that Jenkins' remote API returns: folders, jobs, queue items, builds and executors."""
+"""Builds the objects of Jenkins' remote API as `Bean` objects: folders, jobs, queue items, builds and executors.
+
+A bean has all properties of an object. `tree.export` selects the properties that a client gets, as JSON.
+"""
 
 from dataclasses import dataclass
 
@@ -14,9 +17,10 @@ _BUILD = "org.jenkinsci.plugins.workflow.job.WorkflowRun"
 
 @dataclass(frozen=True)
 class Beans:
-    """Creates the JSON objects of the remote API for one Jenkins controller.
+    """Builds the objects of the remote API for one Jenkins controller.
 
     Attributes:
+        controller: The jobs, the queue and the builds.
         root: The controller's URL, with a trailing slash.
     """
 
@@ -24,15 +28,22 @@ class Beans:
     root: str
 
     def dashboard(self) -> Bean:
-        """Return the JSON object that describes the controller and lists the jobs and folders at the top level."""
+        """Return the object that describes the controller and lists the jobs and folders at the top level."""
         return Bean("hudson.model.Hudson", {"url": self.root, "jobs": self._children("")})
 
     def folder(self, path: str) -> Bean:
-        """Return the JSON object that describes a folder and lists the jobs and folders directly in it."""
+        """Return the object that describes a folder and lists the jobs and folders directly in it.
+
+        Args:
+            path: The folder's full name, such as `tenants/eu`.
+        """
         return Bean(_FOLDER, {**self._names(path), "jobs": self._children(path)})
 
     def job(self, job: Job) -> Bean:
-        """Return the JSON object that describes a job and lists its builds, newest first."""
+        """Return the object that describes a job and lists its builds, newest first.
+
+        The property `builds` has the newest 100 builds. The property `allBuilds` has all builds.
+        """
         builds = [self.build(build) for build in reversed(job.builds)]
         return Bean(
             _JOB,
@@ -48,7 +59,7 @@ class Beans:
         )
 
     def build(self, build: Build) -> Bean:
-        """Return the JSON object that describes a build."""
+        """Return the object that describes a build."""
         return Bean(
             _BUILD,
             {
@@ -64,11 +75,11 @@ class Beans:
         )
 
     def queue(self) -> Bean:
-        """Return the JSON object that describes the queue and lists its waiting items, newest first."""
+        """Return the object that describes the queue and lists its waiting items, newest first."""
         return Bean("hudson.model.Queue", {"items": [self.item(item) for item in reversed(self.controller.waiting())]})
 
     def item(self, item: QueueItem) -> Bean:
-        """Return the JSON object that describes a queue item."""
+        """Return the object that describes a queue item."""
         fields: dict[str, Value] = {
             "actions": _actions(item),
             "id": item.id,
@@ -84,9 +95,9 @@ class Beans:
         return Bean(f"{_MODEL}Queue$LeftItem", {**fields, **left})
 
     def computers(self) -> Bean:
-        """Return the JSON object that lists the nodes: one node, with an executor for each running build.
+        """Return the object that lists the nodes: one node, with an executor for each running build.
 
-        To find the build that was started from a queue item, the client library api4jenkins searches the executors.
+        The client library api4jenkins reads the executors to find the build that was started from a queue item.
         """
         builds = [build for job in self.controller.jobs.values() for build in job.builds if build.result is None]
         executors = [Bean("", {"currentExecutable": self.build(build)}) for build in builds]

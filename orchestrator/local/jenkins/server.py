@@ -1,4 +1,7 @@
-"""Serves the emulated Jenkins over HTTP: checks users and crumbs, and answers requests to the remote API."""
+"""Serves the emulated Jenkins over HTTP: answers requests to the remote API, after checks of API tokens and crumbs.
+
+A crumb is Jenkins' token against forged requests.
+"""
 
 import base64
 import html
@@ -38,12 +41,15 @@ class JenkinsServer:
     ...     [build.number for build in jenkins.run_queue()]
     [1]
 
+    `state.Controller` documents `add_job`, `enqueue`, `run_queue`, `advance`, `finish`, `builds`, `waiting` and
+    `cancel`. `http_server.LocalServer` documents `start`, `stop` and `close_connections`.
+
     Attributes:
         url: Root URL, without a trailing slash.
         users: Each user's API token, by user name. A test may change the tokens while the server runs.
         jobs: Every job, by full name.
         requests: Every request received, in order.
-        next: Its methods make the next requests fail; see `http_server.Script`. For example, `next.drop(on="POST")`
+        next: The `http_server.Script` whose methods make the next requests fail. For example, `next.drop(on="POST")`
             closes the connection of the next POST without an answer.
     """
 

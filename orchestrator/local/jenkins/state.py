@@ -33,11 +33,12 @@ class Job:
     Attributes:
         path: The job's full name, such as `tenants/scale-down`.
         parameters: The parameters that the job declares. `None` means that the job is not parameterized.
-        hidden_from: Users who may not see the job. They get the status 404.
+        disabled: Whether requests to build the job get the status 409.
+        hidden_from: Names of the users who may not see the job. They get the status 404.
         refusing: If true, a request to build the job is answered with a redirect, but adds nothing to the queue. A
             plugin can make a real Jenkins behave in this way.
-        builds: The job's builds, in the order of their numbers. A test may delete builds from the list, because a real
-            job can discard its old builds.
+        builds: The job's builds, in the order of their numbers. A test may delete builds from the list, as a real
+            Jenkins may discard old builds.
         next_number: The number of the next build.
     """
 
@@ -138,9 +139,12 @@ class Controller:
         return job
 
     def enqueue(self, path: str, values: Mapping[str, str]) -> QueueItem:
-        """Put a job in the queue without an HTTP request, and return its queue item; see `schedule`.
+        """Put a job in the queue without an HTTP request, and return its queue item.
+
+        If the job already waits in the queue with the same values, return the item that waits.
 
         Args:
+            path: The job's full name.
             values: The values of the job's parameters, by name.
         """
         item, _ = self.schedule(self.jobs[path], values)
@@ -195,7 +199,7 @@ class Controller:
             build.result = result
 
     def cancel(self, item: QueueItem) -> None:
-        """Remove an item from the queue. An item that has already left the queue is not changed."""
+        """Remove an item from the queue, and mark it as cancelled. Do nothing if it has already left the queue."""
         with self.lock:
             if item in self._waiting:
                 self._waiting.remove(item)

@@ -26,8 +26,8 @@ class Bean:
     Attributes:
         java_class: The object's Java class, which Jenkins shows as `_class`; empty if Jenkins shows none.
         fields: The object's properties, by name.
-        reference: Names of the properties that Jenkins shows by default if this object is part of another object.
-            `None` means all properties.
+        reference: Names of the properties that Jenkins shows if this object is part of another object and the request
+            has no `tree`. `None` means all properties.
     """
 
     java_class: str
@@ -84,10 +84,12 @@ def _parse_list(text: str) -> tuple[dict[str, Tree], str]:
 
 
 def export(bean: Bean, tree: Tree | None) -> dict[str, Json]:
-    """Return the properties of a bean, an object of Jenkins' remote API, as JSON.
+    """Return the properties of a bean, and its Java class as `_class`, as a JSON object.
 
     Args:
-        tree: The names of the properties to return. `None` returns the properties that Jenkins shows by default.
+        bean: An object of Jenkins' remote API.
+        tree: The properties to return; names that the bean does not have are ignored. `None` stands for the properties
+            that Jenkins shows without the parameter `tree`: all except `allBuilds`.
     """
     if tree is None:
         return _whole(bean, [name for name in bean.fields if name != _ON_REQUEST])
