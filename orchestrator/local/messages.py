@@ -127,14 +127,15 @@ def type_of(payload: Any) -> str:
     """Return an event's type, or a text that describes several events.
 
     The text is, for example, `array of 2` for an array of more than one event, and `batch of 1` for a batch of
-    messages. A payload that is not a JSON object has the type `without a type`.
+    messages. An event without a type, and a payload that is not a JSON object, have the type `without a type`.
     """
     if found := records(payload):
         return f"batch of {len(found)}"
     first, *others = events(payload)
     if others:
         return f"array of {1 + len(others)}"
-    return str(first.get("detail-type")) if isinstance(first, Mapping) else "without a type"
+    event_type = first.get("detail-type") if isinstance(first, Mapping) else None
+    return "without a type" if event_type is None else str(event_type)
 
 
 def _event(

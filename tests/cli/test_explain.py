@@ -219,6 +219,12 @@ def test_a_type_without_a_consumer_is_told_from_the_known_ones(explained: Callab
     assert out.splitlines()[-1].startswith("no consumer takes the event")
 
 
+def test_a_sweep_is_said_to_check_and_to_publish_once(explained: Callable[..., Result]) -> None:
+    out = explained(sample("scheduled-sweep")).out
+
+    assert "  1. would check the runs that are due (1), and publish 1 of their endings" in out.splitlines()
+
+
 def test_a_consumer_that_raises_is_named_with_its_line_and_without_its_text(own: Callable[..., Result]) -> None:
     out = own("TENANT_BROKEN").out
 

@@ -442,8 +442,9 @@ def test_a_webhook_with_another_secret_is_refused(follow: Follow, tmp_path: Path
     assert any(line.startswith("  webhook to control-plane.example.com: status 1, answered 401") for line in done.story)
 
 
-def test_an_event_that_is_not_valid_is_reported_and_ends_the_life(follow: Follow, tmp_path: Path) -> None:
-    (tmp_path / "bad.json").write_text("[]")
+@pytest.mark.parametrize("text", ["[]", "{}"])
+def test_an_event_that_is_not_valid_is_reported_and_ends_the_life(follow: Follow, tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.json").write_text(text)
 
     done = follow("bad.json")
 

@@ -48,7 +48,7 @@ def explained(rehearsal: Rehearsal, watched: Watched, result: ConsumerResult, kn
     found = []
     for place, (action, ready, fate) in enumerate(zip(actions, prepared, fates, strict=True)):
         about = {} if isinstance(ready, OrchestratorError) else _about(rehearsal, watched, action, place, ready, known)
-        found.append({"action": type(action).__name__, **fate, **_described(action, fate), **about})
+        found.append({"action": type(action).__name__, **fate, **_described(action), **about})
     return found
 
 
@@ -98,7 +98,7 @@ def _fate(outcome: Outcome) -> dict[str, Any]:
     return {"outcome": str(outcome["status"]), **reason, **counts}
 
 
-def _described(action: Any, fate: Mapping[str, Any]) -> dict[str, Any]:
+def _described(action: Any) -> dict[str, Any]:
     """Return what may be shown of an action, by the names that the JSON output uses.
 
     Of a tenant record, this is the status and the attributes' names; of an event's detail, only the members' names.

@@ -201,8 +201,7 @@ def _thing(action: Mapping[str, Any], found: Mapping[str, Any]) -> str:
         case "PublishEnding":
             return f"how {_text(action['builder'])} job {_text(action['name'])} ended"
         case _:
-            counts = f" ({action['checked']}), and publish {action['published']} endings" if "checked" in action else ""
-            return f"the runs that are due{counts}"
+            return "the runs that are due"
 
 
 def _callback(callback: Mapping[str, Any]) -> str:
