@@ -165,13 +165,12 @@ class SlotGate:
         )
 
     def is_full(self, item: Item) -> bool:
-        """Whether the job must wait, because the slot's item lists as many other runs as the slot allows."""
-        runs = runs_in(item)
-        return len(runs) >= self.slot.size and self.run_id not in map(run_of, runs)
+        """Whether the slot's item lists as many runs as the slot allows."""
+        return len(runs_in(item)) >= self.slot.size
 
     def admits(self, item: Item) -> bool:
-        """Whether the slot has room for the job's run, according to the slot's item."""
-        return not self.is_full(item)
+        """Whether the slot has room for the job's run, or lists this run already, according to the slot's item."""
+        return not self.is_full(item) or self.run_id in map(run_of, runs_in(item))
 
     def busy(self) -> Unavailable:
         """Build the error that is raised if the job must wait."""

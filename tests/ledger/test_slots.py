@@ -158,6 +158,24 @@ def test_a_run_that_was_given_up_gives_its_place_back(records: DynamoDBRecords, 
     assert claim(records, job(2, size=1))
 
 
+@pytest.mark.parametrize("others", [0, 1])
+def test_a_run_that_was_given_up_may_be_started_again_in_the_place_that_it_left_behind(
+    records: DynamoDBRecords, time: Clock, others: int
+) -> None:
+    size = 1 + others
+    for number in range(2, 2 + others):
+        start(records, job(number, size=size))
+    claim(records, job(1, size=size))
+    time.advance(timedelta(hours=1))
+    record = records.read("run-1")
+    assert record is not None
+    assert records.give_up(record)
+
+    assert claim(records, job(1, size=size), "another")
+
+    assert [name for name in item()["runs"]["SS"] if name.startswith("run-1#")] == ["run-1#another"]
+
+
 def test_a_run_whose_record_was_deleted_gives_its_place_back(records: DynamoDBRecords) -> None:
     start(records, job(1, size=1))
     boto3.client("dynamodb").delete_item(TableName="idempotency", Key={"id": {"S": "run-1"}})
