@@ -150,15 +150,16 @@ class SendCallback:
         may_be_settled: Whether the answer 401 leads to the outcome `REFUSED` instead of a failure. Set this for a
             status webhook. The control plane answers 401 to a status webhook if the signature is wrong, but also if the
             tenant is no longer being provisioned. If an earlier attempt to send the callback may have been accepted,
-            the answer 401 leads to the outcome `ALREADY_SENT`, whatever this attribute says.
+            the answer 401 leads to the outcome `ALREADY_SENT`, whatever this attribute says. With `keeps`, however, the
+            answer 401 is always a failure.
         tenant_id: The tenant that the callback is about. If the callback is refused, or is not sent because of
             `missing`, the reason is stored in this tenant's record. If this is `None`, the reason is not stored.
-        missing: What the callback lacks, for example `no secret`. If this is set, the callback is not sent.
+        missing: What the callback lacks: a text that follows "it has", such as `no secret`. If this is set, the
+            callback is not sent.
         once_per: A key that identifies the callback, such as `status webhook of run 1`; see `PublishEvent.once_per`.
         keeps: Names of members of the answer's JSON object that later callbacks of the same consumer need (see
             `FromAnswer`). The ledger stores the values of these members in plain text. If the answer lacks one of these
-            members, the callback fails, and a retry sends it again. With `keeps`, the answer 401 is always a failure:
-            `may_be_settled` has no effect.
+            members, the callback fails, and a retry sends it again.
     """
 
     url: str = field(repr=False)
@@ -240,7 +241,8 @@ Following: TypeAlias = PublishEnding | SweepRuns
 class OutcomeStatus(StrEnum):
     """The result of an action.
 
-    `ALREADY_…` means that the action was performed before, in most cases by an earlier delivery of the event.
+    `ALREADY_…` means that the action was performed before, in most cases by an earlier delivery of the event. For an
+    answer 401, however, `ALREADY_SENT` only means that this is possible (see `SendCallback.may_be_settled`).
     """
 
     STARTED = "started"
@@ -285,7 +287,8 @@ class Outcome(TypedDict, total=False):
         published: Number of endings that a sweep published.
         reason: Explains the status, for example why an action was skipped, or what the event waits for. For a published
             event that reports a consumer's failure, the text of the consumer's error.
-        error: Class name of the consumer's error, if the published event reports a consumer's failure.
+        error: Class name of the consumer's error, as `orchestrator.errors.stored_name` returns it, if the published
+            event reports a consumer's failure.
         answer: The members of the callback's answer that `SendCallback.keeps` names, with their values. They may be
             personal data, so only the ledger stores them: they are neither logged nor returned by the handler.
     """

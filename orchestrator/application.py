@@ -220,9 +220,10 @@ class Application:
     ) -> Sequence[ConsumerResult]:
         """Let the event wait if the job of a consumer cannot be started yet.
 
-        An event that did not come from a queue is sent to the waiting queue, unless it may not wait (see `_may_wait`).
-        An event that came from a queue waits in that queue if the Lambda function schedules the retries of the
-        queue's messages. In all other cases, the event does not wait, and the errors in its results stay.
+        An event that did not come from a queue is sent to the waiting queue, if there is one and the event may wait
+        (see `_may_wait`). An event that came from a queue waits in that queue if the Lambda function schedules the
+        retries of the queue's messages. In all other cases, or if sending failed, the event does not wait, and the
+        errors in its results stay.
 
         What the event waits for is stored in the tenant record. If an event that had waited has started a job, SQS is
         made to deliver another event that waits for the same build system.

@@ -71,7 +71,7 @@ class Consumer:
         model: The model in the function's annotation `Event[SomeModel]`, or another type that pydantic can validate. If
             this is `None`, the function receives the detail as a mapping.
         validate: Validates a detail, and converts it to `model`. It is `None` if `model` is `None`.
-        takes_context: Whether the function has a second parameter.
+        takes_context: Whether the function is called with a `Context` as its second argument.
         ending: The event that reports how a job of the consumer ended, or that the job could not be started. With
             `None`, the ending is reported in the default form, and a job that could not be started is not reported.
         leads_to: The effects that this consumer may have in addition to the events of `ending`: types of events, or
@@ -129,7 +129,7 @@ class Consumer:
 
         Args:
             event: The event that `accept` returned.
-            context: Passed to the function if the function has a second parameter.
+            context: Passed to the function if `takes_context` is true.
         """
         function: Callable[..., _Decision | Coroutine[Any, Any, _Decision]] = self.function
         return function(event, context) if self.takes_context else function(event)
@@ -285,7 +285,7 @@ def _model(function: ConsumerFunction, parameter: inspect.Parameter, who: str) -
     """Return the model in the annotation `Event[SomeModel]`; `None` if the function takes the detail as a mapping.
 
     Raises:
-        ConfigurationError: The annotation cannot be resolved, or is neither `Event` nor `Event[SomeModel]`.
+        ConfigurationError: The annotation cannot be resolved, or an `Event` does not fit it.
     """
     annotation = parameter.annotation
     if annotation is parameter.empty:

@@ -43,7 +43,8 @@ def all_variables(ended: Ended) -> Mapping[str, Any]:
 class EndingEvent:
     """The event that reports how a consumer's job ended, as the consumer's argument `ending=` declares it.
 
-    The event is published when the job's run has ended, or when it is certain that the job will not be started.
+    The event is published when the job's run has ended (see `StartJob.follow`), or when it is certain that the job will
+    not be started (`orchestrator.dispatch.failure.failure_event` lists the exceptions).
 
     This package adds members to the event's detail:
 
@@ -62,8 +63,8 @@ class EndingEvent:
         detail: A function that builds the event's detail, a JSON object. By default, the detail contains the run's
             variables.
         keeps: Names of members of the detail of the consumer's event. The function `detail` finds their values in
-            `Ended.kept`. Until then, the ledger stores the values unencrypted with the job. Members that are not texts
-            are left out.
+            `Ended.kept`. The ledger stores the values with the job, unencrypted. Members that are not texts are left
+            out.
     """
 
     success: str | None = None

@@ -69,7 +69,8 @@ class Wait:
         size: If the limit is a `Slot`, how many runs it allows at the same time; otherwise `None`.
         run_id: The id of the job's run.
         since: The time of the event that began the job's operation, such as the tenant's provisioning.
-        was_tried: Whether an attempt to start the job was made. False if a check before the attempt found no room.
+        was_tried: If the job waits for its build system, whether the build system has just refused the job. False if
+            the build system was not asked.
     """
 
     reason: WaitReason
@@ -107,9 +108,9 @@ class Unavailable(OrchestratorError):
 
 
 class ConsumerFailed(OrchestratorError):
-    """A consumer or builder raised an exception that is not an `OrchestratorError`. A retry may succeed.
+    """A consumer or builder raised an exception that is not an `OrchestratorError`, or a builder returned no `Run`.
 
-    The original exception is the attribute `__cause__`. The original exception's text may contain event data.
+    A retry may succeed. If an exception was raised, it is `__cause__`. That exception's text may contain event data.
     """
 
 

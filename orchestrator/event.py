@@ -68,7 +68,8 @@ class Delivery:
         has_waited: Whether the event was delivered before. This is true if the queue's message has been received more
             than once, or if this function sent the message to let the event wait for its job.
         comes_back: Whether this Lambda function schedules a retry of the message if handling the message fails.
-        is_last: Whether the message is too old to wait any longer, so that this delivery counts as the last one.
+        is_last: Whether this delivery counts as the last one, because the message is too old to wait any longer. Always
+            false if `FAILURE_QUEUE_URL` is not set.
     """
 
     consumers: tuple[str, ...] = ()
@@ -100,9 +101,11 @@ class Event(Generic[DetailT_co]):
             from the failure queue, or a record from Lambda's failure destination. `None` for the first delivery and for
             AWS's own retries.
         start: The event that began the operation to which this event belongs. `start` is known for an event about a run
-            in the ledger, and for an event that this function published. For any other event, `start` is `None`.
-        published_by: Identity of the action by which this function published the event; `None` for any other event.
-        is_own_failure: Whether this function published this event because a consumer failed before its job was started.
+            in the ledger, and for an event that the function recognizes as its own (see `PublishEvent.source`). For any
+            other event, `start` is `None`.
+        published_by: Identity of the action by which this function published the event; `None` if the function does
+            not recognize the event as its own.
+        is_own_failure: Whether this function published this event because a consumer failed.
         run_ending: The ending that the event reports; `None` if it reports no ending, or contains no run id.
         delivery: How a queue delivered the event; `None` if the event did not come from a queue.
     """

@@ -57,7 +57,7 @@ class Origin:
     """The event and consumer that an action comes from.
 
     Attributes:
-        event: The event, with its detail as received.
+        event: The event. Its detail is a mapping, not the consumer's model.
         consumer: Name of the consumer that returned the action, or that failed (see `is_failure`).
         position: The action's position among the consumer's actions, from 0. Not used if `is_failure` is true.
         is_failure: Whether the action publishes the event about the consumer's failure.

@@ -77,8 +77,10 @@ def create_handler(
         settings: The settings; by default, they are read from environment variables.
         builders: Further builders by name. A builder with the name `CODE_BUILD`, `JENKINS` or `STEP_FUNCTIONS` replaces
             the built-in builder of that name.
-        tiers: The source of tier details; by default, the DynamoDB table in `settings.tier_details_table`.
-        tenants: The store of tenant records; by default, the DynamoDB table in `settings.data_store_table`.
+        tiers: The source of tier details; by default, the DynamoDB table in `settings.tier_details_table`, or
+            `StaticTierDetails()` if that is not set.
+        tenants: The store of tenant records; by default, the DynamoDB table in `settings.data_store_table`. If that
+            is not set, no tenant record is stored.
 
     Raises:
         ConfigurationError: An environment variable is invalid, a builder lacks a method, or `DEFAULT_BUILDER` is not

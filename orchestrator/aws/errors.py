@@ -64,7 +64,8 @@ def aws_errors(
 
     Raises:
         Unavailable: AWS was unreachable, failed internally, or throttled the request.
-        ConfigurationError: Credentials, permissions or a region are missing, or a resource does not exist.
+        ConfigurationError: Credentials, permissions or a region are missing, or AWS answered
+            `ResourceNotFoundException`.
         OrchestratorError: AWS or the SDK refused the request for another reason. The error's type is `rejected`.
     """
     try:

@@ -56,7 +56,7 @@ def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValue
     Raises:
         DecimalException: A number has more than 38 significant digits, is too large (magnitude of 1e126 or more), or is
             too small (magnitude below 1e-130, but not 0).
-        TypeError: A value is not JSON-like, or a number is not finite.
+        TypeError: DynamoDB has no type for a value, or a number is not finite.
     """
     return {name: _attribute_value(value) for name, value in attributes.items()}
 

@@ -53,8 +53,7 @@ class CodeBuild:
 
         The run id is the request's idempotency token. CodeBuild therefore starts no second build if the request is
         repeated within five minutes. If the job's variables have changed since the first request, CodeBuild refuses the
-        repeated request. This method then searches for the build that the first request started. If there is one, it is
-        returned; otherwise, `JobRejected` or `Unavailable` is raised.
+        repeated request. This method then searches for the build that the first request started, and returns it.
         """
         self.check(job.name)
         variables = [{"name": name, "value": value, "type": "PLAINTEXT"} for name, value in job.variables.items()]

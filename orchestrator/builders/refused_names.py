@@ -176,7 +176,7 @@ _ANY_PREFIX, _ANY_SUFFIX = tuple(_PREFIXES), tuple(_SUFFIXES)
 def family_of(name: str) -> str | None:
     """Return the name of the family in `FAMILIES` that a variable's name belongs to.
 
-    Return `None` if there is no such family. An event may then set the variable.
+    Return `None` if the name belongs to no family.
 
     Example:
         >>> family_of("Git_Ssh_Command"), family_of("INSTANCE_COUNT")

@@ -202,7 +202,7 @@ def ending_of(arn: str, status: str, sent: str | None, output: str | None, error
 def variables_in(text: str | None) -> dict[str, str]:
     """Return the scalar members of a JSON object as texts, by name.
 
-    Members whose names are not well-formed names of variables are left out (see `is_name`).
+    A member is left out if its name or value is not possible for a job variable (see `is_name` and `to_text`).
 
     Args:
         text: The input or the output of an execution. If it is not a JSON object, the result is empty.

@@ -29,9 +29,9 @@ Models = Mapping[str, Sequence[TypeAdapter[Any]]]
 class EndingDetail(BaseModel):
     """The detail of an event that the handler publishes about the ending of a run, or about a job that never starts.
 
-    In addition to the properties that this schema declares, the detail has the run's variables. About a job that never
-    starts, it has `tenant` and, if they are known, `secret`, `context`, `tier` and `API_ENDPOINT`. If the consumer that
-    starts the job has a function `EndingEvent.detail`, the result of this function replaces these members.
+    The detail has further members. By default, these are the run's variables or, if the job never starts, `secret`,
+    `context`, `tier` and `API_ENDPOINT`, as far as they are known. If the consumer's `EndingEvent` declares a function
+    `detail`, they are the members that this function returns.
     """
 
     model_config = ConfigDict(extra="allow")

@@ -70,10 +70,10 @@ def find(names: Sequence[str]) -> list[str]:
 
 
 def read(file: str) -> Any:
-    """Read the JSON in an event file. The file is UTF-8, or UTF-16 with a byte-order mark.
+    """Read the JSON in an event file.
 
     Args:
-        file: The file's path, or `-` for standard input.
+        file: The path of a file in UTF-8, or in UTF-16 with a byte-order mark; or `-` for standard input.
 
     Raises:
         InvalidEvent: The file cannot be read, or is not JSON.

@@ -19,7 +19,7 @@ class Answer:
     """The function's answer to one event.
 
     Attributes:
-        is_handled: Whether the function handled the event.
+        is_handled: Whether the function handled the event, or lets it wait until its job can be started.
         text: The outcomes of the consumers; or, if the event was not handled, the reason.
     """
 

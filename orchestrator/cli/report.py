@@ -40,7 +40,7 @@ class Report:
 
     @property
     def has_failed(self) -> bool:
-        """Whether an event could not be handled."""
+        """Whether at least one event counts as failed; see `answered` and `failed`."""
         return self._counts["failed"] > 0
 
     def begin(self, file: EventFile) -> None:

@@ -221,7 +221,8 @@ class Turn:
         The event about the failure is published if all of these are true:
 
         - The consumer declares an `ending`, and the control plane waits for the consumer's job (see `failure_event`).
-        - A retry is pointless, or this is the last delivery of the consumer's event and the job still has to wait.
+        - A retry is pointless; or this is the last delivery of the consumer's event, the job still has to wait, and it
+          is certain that this delivery has not started the job.
         - If the event is a replay, the replay has changed a tenant record, or this is the replay's last delivery.
 
         If publishing fails, that second error is logged, and a retry of the consumer's event publishes the failure. In
@@ -257,11 +258,11 @@ class Turn:
         return result
 
     def _may_be_given_up(self) -> bool:
-        """Return whether a job that cannot be started in this delivery is given up: no later delivery may start it.
+        """Return whether a job that cannot be started in this delivery may be given up.
 
-        The result is True if this is the event's last delivery, and the consumer declares an `ending`. An event about
-        the consumer's failure is then published. Until then, the ledger keeps this delivery's claim (a lock) on the
-        action that starts the job, so that no other delivery starts the job.
+        The result is True if this is the event's last delivery, and the consumer declares an `ending`. The ledger then
+        keeps this delivery's claim (a lock) on the action that starts the job, so that no other delivery starts the job
+        while an event about the consumer's failure is published (see `_failed`).
         """
         return self._is_last_delivery() and self._consumer.ending is not None
 

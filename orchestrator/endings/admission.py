@@ -171,9 +171,11 @@ def is_about_run(event: Event[Any], declarations: Declarations) -> bool:
 
 
 def _check_build(job: StartedJob, detail: Mapping[str, Any]) -> None:
-    """If an event's detail names a CodeBuild build or a Jenkins job, check that the run belongs to it.
+    """Check that a run belongs to the build or job that an event's detail names.
 
-    A run of any other build system is not checked.
+    For a run of CodeBuild, `CODEBUILD_BUILD_ID` must be the run's build; as long as the ledger does not know the build,
+    only the project is compared. For a run of Jenkins, `JOB_NAME` must be the run's job, and there must be no
+    `CODEBUILD_BUILD_ID`. A variable that the detail lacks is not checked, nor is a run of any other build system.
 
     Args:
         job: The run's job, as the ledger stores it.

@@ -47,8 +47,8 @@ class Sweep:
     def _perform(self, claim: Claim) -> Outcome:
         """Make SQS deliver waiting events for whose jobs there may be room. Then check the runs that are due.
 
-        The first part takes at most half of the invocation's time. Runs are checked until the time is up. The run that
-        has been due for longest comes first.
+        The first part takes at most half of the invocation's time. Then the runs are read in pages, those that have
+        been due for longest first, and are checked until the time is up.
 
         If one build system fails, the error is logged, and the runs of the other build systems are still checked. The
         error is not raised, because no retry is needed: a later scheduled sweep checks the same runs again.
@@ -102,8 +102,8 @@ class Sweep:
     def _check(self, step: Sequence[Record]) -> Mapping[str, Outcome]:
         """Look up in the build system which runs of a group have ended, and publish their endings.
 
-        If it is not known whether the runs were started (see `Record.is_in_doubt`), only search the build system for
-        the runs, and publish nothing.
+        If the records of the group have no outcome (see `Record.is_in_doubt`), only search the build system for the
+        runs, and publish nothing.
 
         Args:
             step: A group from `_steps`.
@@ -157,13 +157,13 @@ class Sweep:
         return outcome
 
     def _find(self, record: Record) -> None:
-        """Search for the run of a job that may or may not have been started.
+        """Search for the run of a job whose record has no outcome.
 
         If the run is found, a later sweep checks whether it has ended. If the run is not found, later sweeps search
         again, until an hour after `Record.locked_until`, the time until which a delivery may have been starting the
-        job. From then on, the job counts as never started, and no sweep searches for its run. If a search is
-        impossible, for example because the build system stores no run ids for the job, the limit is a day instead of an
-        hour.
+        job. From then on, no sweep searches for the run. The job counts as never started, unless the run itself has
+        reported its ending. If the builder cannot search for the run, for example because the build system stores no
+        run ids for the job, the limit is a day instead of an hour.
         """
         job, run, patience = record.started_job, None, _END_OF_DOUBT
         system = self._systems.get(job.builder, job.name)

@@ -96,7 +96,7 @@ class _Failures:
 
     Attributes:
         errors: The errors, by the message's id.
-        last_tries: The ids of the messages for which this was the last try (see `is_last_try`).
+        last_tries: The ids of the messages for which this try counts as the last one (see `parsing`).
     """
 
     def __init__(self, handle: Callable[[Parse, Any], Any], *, comes_back: bool) -> None:
@@ -128,12 +128,12 @@ class _Failures:
 
 
 def parsing(record: SQSRecord, *, comes_back: bool) -> tuple[Parse, bool]:
-    """Return a function that converts a message's payload to an event, and whether this is the message's last try.
+    """Return a function that converts a message's payload to an event, and whether this try counts as the last one.
 
     Args:
         record: The message.
-        comes_back: Whether a `Redelivery` schedules the retries of failed messages. Without it, no try counts as the
-            last.
+        comes_back: Whether a `Redelivery` schedules the retries of failed messages. If so, `is_last_try` says whether
+            this try counts as the last one. Otherwise, no try does.
     """
     is_last = comes_back and is_last_try(record)
     return partial(message.parse, record, comes_back=comes_back and not is_last, is_last=is_last), is_last

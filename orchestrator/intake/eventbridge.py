@@ -51,8 +51,7 @@ def parse(payload: object, name: str = "event", *, delivery_id: str | None = Non
             replayed the event.
 
     Raises:
-        InvalidEvent: `payload` is not an EventBridge event, or contains a value that cannot be stored or sent. The
-            message says which field is wrong.
+        InvalidEvent: `payload` is not an EventBridge event, or contains a value that cannot be stored or sent.
     """
     content = envelopes.opened(payload)
     raw = content.event

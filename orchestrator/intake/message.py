@@ -101,8 +101,8 @@ def as_eventbridge_event(record: SQSRecord) -> Any:
 
     If the message has no attribute `EventType`, its body is the event, possibly in an envelope (see `envelopes`).
 
-    If the message has the attribute `EventType`, it comes from the reference connector, and its body is only the
-    event's detail. The event's id, type and time then come from `identity`.
+    If the message has the attribute `EventType`, its body is only the event's detail. The event's id, type and time
+    then come from `identity`.
 
     Raises:
         InvalidEvent: The body is not JSON, or `identity` raised this error.
@@ -128,7 +128,7 @@ def as_eventbridge_event(record: SQSRecord) -> Any:
 
 
 def identity(record: SQSRecord) -> dict[str, str | None]:
-    """Return the `id`, `detail-type` and `time` of the event in a message from the reference connector.
+    """Return the `id`, `detail-type` and `time` of the event in a message that has the attribute `EventType`.
 
     The values come from the message attributes `EventId`, `EventType` and `EventTime`. Without `EventId`, the event
     gets the message's id. Without `EventTime`, the event gets the time at which the message was sent.

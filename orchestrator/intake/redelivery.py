@@ -57,7 +57,7 @@ class Failed:
         record: The message.
         error: The exception that handling the message raised. If this is `None`, handling was not tried, because an
             earlier message of the same FIFO group failed.
-        is_last: Whether this was the message's last try.
+        is_last: Whether `is_last_try` was true when the handling of the message began.
     """
 
     record: SQSRecord
@@ -98,11 +98,12 @@ class Redelivery:
         For an exception group, the first rule applies if every error in the group falls under it. Otherwise, the second
         rule applies if at least one error falls under the first or second rule. Otherwise, the third rule applies.
 
-        The failure queue gets the message's event, as an EventBridge event with the original id. The message attributes
-        `ErrorCode` and `ErrorMessage` hold the error's class name and text. If the message cannot be converted to an
-        EventBridge event, the failure queue gets the original message body. If the failure queue refuses the converted
-        message, for example because it is too large, the original body is sent without these two attributes. If sending
-        fails, the message stays in its own queue, and that queue's redrive policy applies.
+        The failure queue gets the message's event, as an EventBridge event with the original id. The message attribute
+        `ErrorCode` holds the error's class name, or `NotTried`. The message attribute `ErrorMessage` holds the error's
+        text, unless the text may contain event data. If the message cannot be converted to an EventBridge event, the
+        failure queue gets the original message body. If the failure queue refuses the converted message, for example
+        because it is too large, the original body is sent without these two attributes. If sending fails, the message
+        stays in its own queue, and that queue's redrive policy applies.
 
         If the messages come from the failure queue itself, nothing is done, so that no message is moved back to that
         queue for ever.
@@ -231,9 +232,10 @@ class Redelivery:
 
 
 def is_last_try(record: SQSRecord) -> bool:
-    """Whether a message is more than 13 days old, so that this try is the message's last one.
+    """Whether a message is more than 13 days old: if its job still cannot be started, this try is the last one.
 
-    SQS deletes messages after at most 14 days.
+    If this try fails for another reason, the message may be tried again (see `Redelivery.arrange`). SQS deletes
+    messages after at most 14 days.
     """
     return _age_seconds(record) > MAX_AGE_SECONDS
 

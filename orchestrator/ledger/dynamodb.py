@@ -110,7 +110,7 @@ class DynamoDBRecords:
 
         The result must contain the record as it was before, but a transaction that succeeds does not return it.
         Therefore, the first transaction requires that there is no record. If there is a record, the transaction is
-        refused and returns the record. The next transaction then requires that the record has not changed since.
+        refused and returns the record. The next transaction then expects this record (see `_expecting`).
 
         If a limit is reached, the runs that no longer count are removed from it before the next transaction.
 
@@ -284,9 +284,10 @@ def _follower(before: Record | None) -> str | None:
 
 
 def _expecting(before: Record | None, claim: Change) -> Change:
-    """Return a copy of a claim that DynamoDB accepts only if the action's record has not changed since it was read.
+    """Return a copy of a claim that DynamoDB accepts only if the action's record is still the one that was read.
 
-    The copy keeps the record's `follower` (see `_follower`).
+    DynamoDB compares the record's owner, state, expiration and `follower`. The copy keeps the `follower` (see
+    `_follower`).
 
     Args:
         before: The record that was read. If it is `None`, the claim is accepted only if the action has no record.

@@ -120,7 +120,7 @@ class TenantLock:
         )
 
     def is_full(self, item: Item) -> bool:
-        """Whether the tenant has runs of another operation that have not ended, according to the lock's item."""
+        """Whether the lock's item lists runs of another operation."""
         return bool(runs_in(item)) and item["operation"] != {"S": self.job.start.event_id}
 
     def admits(self, item: Item) -> bool:
@@ -150,7 +150,7 @@ class SlotGate:
     def joining(self, member: str, expiration: int) -> Change:
         """Build the change that adds the job's run to the slot's item.
 
-        DynamoDB refuses the change if the slot has no room. If the item lists the run already, the change is accepted.
+        DynamoDB refuses the change if the slot has no room, unless the item lists `member` already.
         """
         return Change(
             key=self.key,
@@ -165,7 +165,7 @@ class SlotGate:
         )
 
     def is_full(self, item: Item) -> bool:
-        """Whether the slot's item lists as many runs as the slot allows."""
+        """Whether the slot's item lists at least as many runs as the slot allows, so that the job must wait."""
         return len(runs_in(item)) >= self.slot.size
 
     def admits(self, item: Item) -> bool:
@@ -299,7 +299,7 @@ def run_of(member: str) -> str:
 
 
 def follower_of(member: str) -> str:
-    """Extract the run's `Record.follower` from a name that `member_of` returned."""
+    """Extract the `follower` from a name that `member_of` returned. The run's record may have another one by now."""
     return member.partition("#")[2]
 
 
@@ -336,8 +336,8 @@ def room_in(key: str, item: Item) -> int | None:
 def leaving(key: str, member: str, record: Record | None) -> Change:
     """Build the change that removes a run from a gate's item.
 
-    DynamoDB refuses the change if the item does not list the run. If the action that starts the run is done, and the
-    gate is the lock of the run's tenant, the change also stores when the run's operation began (see `TenantLock`).
+    DynamoDB refuses the change if the item does not list the run. If the run was started, according to its record, and
+    the gate is the lock of the run's tenant, the change also stores when the run's operation began (see `TenantLock`).
 
     Args:
         key: The key of the gate's item in the ledger's table.

@@ -91,9 +91,9 @@ class Gates:
     def clear(self, key: str, item: Item) -> Item:
         """Remove from a limit on concurrent runs the runs that no longer count, and make SQS deliver waiting events.
 
-        A run counts as long as the function checks whether the run has ended. If the limit lists more than ten runs,
-        only ten of them are looked up, chosen at random. For each removed run, at most one event that waits for the
-        limit is delivered.
+        A run counts as long as the Lambda function follows it (see `Prepared.follow`). If the limit lists more than ten
+        runs, only ten of them are looked up, chosen at random. For each removed run, at most one event that waits for
+        the limit is delivered.
 
         Args:
             key: The key of the limit's item in the ledger's table.

@@ -147,8 +147,9 @@ class Records(Protocol):
         The call also marks the action that started the run as done, so that no delivery can claim the action and start
         the job again.
 
-        If the function checks the run (see `Prepared.follow`), the checks go on until an event about the ending has
-        been handled. The next check is due after the time `FIRST_CHECK`. By then, the event has normally been handled.
+        If the function checks the run (see `Prepared.follow`), the checks go on, because the event about the ending may
+        be lost before it is handled. The next check is due after the time `FIRST_CHECK`. By then, the event has
+        normally been handled.
 
         Returns:
             The ending that was stored before this call; `None` if none was stored.
@@ -173,7 +174,7 @@ class Records(Protocol):
     def give_up(self, record: Record) -> bool:
         """Stop searching for a run that was not found in the build system, and return True.
 
-        A scheduled sweep searches for a run if its record does not say whether the run was started.
+        A scheduled sweep searches for a run if the run's record has no outcome.
 
         Change nothing and return False in these cases:
 

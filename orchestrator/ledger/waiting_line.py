@@ -75,7 +75,7 @@ class WaitingLine:
 
     The events that wait for a gate are in the order in which their operations began. An operation is an event with all
     that follows from it, such as a provisioning and the deployment after it. The events that wait for a build system
-    are in the order in which they began to wait.
+    are in the order in which they began to wait; an event that has to wait again goes to the end.
     """
 
     def __init__(self, table: Table, memory: timedelta, sqs: "Callable[[], SQSClient]") -> None:
@@ -171,8 +171,9 @@ class WaitingLine:
         """Wake the events for whose jobs there may be room: make their messages visible, so that SQS delivers them.
 
         For each limit on concurrent runs, as many events are woken as it has room for. For each build system, at most
-        five are woken, and only events that have waited long enough (see `_has_slept`). The sweep stops when the time
-        is up. If the events of one limit or build system cannot be woken, the error is only logged.
+        five are woken, and only events that have waited long enough (see `_has_slept`). The sweep stops when the
+        caller's time limit ends (see `deadline.within`). If the events of one limit or build system cannot be woken,
+        the error is only logged.
 
         Also count, in the metric `EventsWaitingLong`, the limits and build systems whose first event has waited for
         more than an hour (see `_sweep`).

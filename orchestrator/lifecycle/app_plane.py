@@ -140,7 +140,7 @@ def _once_per(part: str, webhook: SendCallback) -> str | None:
     Several events may lead to the same callback. The derived value ensures that the callback is sent only once.
 
     Args:
-        part: A name for the callback, such as `features`, which no other callback of the tenant has.
+        part: A name for the callback, such as `features`. No other callback before the same webhook has this name.
         webhook: The status webhook.
 
     Returns:

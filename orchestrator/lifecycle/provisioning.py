@@ -34,10 +34,10 @@ def start_provisioning_job(event: Event[ProvisioningDetail], context: Context) -
 def start_deployment(event: Event[BuildDetail], context: Context) -> list[Action]:
     """Set the tenant's status to PROVISIONED, and publish a TENANT_DEPLOYMENT event with the same detail.
 
-    Several success events may report the ending of one run, and some may lack values that the status webhook needs,
-    such as `secret`. A TENANT_DEPLOYMENT event is published for the first success event that lacks nothing, and for the
-    first success event that lacks a given set of values. All these TENANT_DEPLOYMENT events together start the
-    deployment job only once.
+    Several success events may report the ending of one run, and they may lack different values that the status webhook
+    needs, such as `secret`. If the success events contain the run's id, only the first of those that lack the same
+    values leads to a TENANT_DEPLOYMENT event, and all these TENANT_DEPLOYMENT events together start the deployment job
+    only once.
 
     If the detail says that the build failed, the success event is handled as TENANT_PROVISIONING_FAILURE.
     """

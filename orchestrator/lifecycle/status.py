@@ -155,9 +155,9 @@ def failed(event: Event[BuildDetail], status: TenantStatus, record: Mapping[str,
 
     If the Lambda function cannot start the first job of an operation, such as a tenant's provisioning, it publishes the
     failure event itself. In this case, the update also creates a missing tenant record, and removes the attribute
-    `startedBy`. If someone then sends the operation's first event again, the operation begins again. However, this
-    update is skipped, too, if the record has a status to which only a run can have led: another delivery of the
-    operation's first event has then started the job.
+    `startedBy`. If someone then sends the operation's first event again, the operation begins again. However, if
+    `startedBy` is the id of that first event, and the record has a status to which only a run can have led, another
+    delivery of the first event has started the job. This update is then skipped, too.
 
     Args:
         event: The event that reports the failure.

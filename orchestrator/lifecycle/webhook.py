@@ -64,8 +64,8 @@ def conclude(
     fixed path, and the setting `CALLBACK_URL`. The webhook is signed with two values, `secret` and `context` (a text,
     not the argument `context`). Each of the two values is taken from the detail, or else from the tenant record.
 
-    Several events may report the ending of one run, but the webhook is sent only once per run. It is sent for the first
-    event for which the address and both signing values are known.
+    Several events may report the ending of one run. If they contain the run's id, the webhook is sent only once: for
+    the first event for which the address and both signing values are known.
 
     Args:
         event: The event that reports how the job ended or that it could not be started, or a TENANT_DEPLOYMENT event

@@ -22,8 +22,8 @@ _PAGE = 100
 class CodeBuildServer:
     """Serves, on a loopback port, the CodeBuild operations that this package uses.
 
-    The server's clock moves only when `advance` is called. The clock determines when a build starts, and when an
-    idempotency token expires.
+    The server's clock moves only when `advance` is called. The clock gives the builds' `startTime`, and determines when
+    an idempotency token expires.
 
     Attributes:
         url: The server's URL, for the environment variable `AWS_ENDPOINT_URL_CODEBUILD`.

@@ -53,7 +53,8 @@ class Life:
             handler: The Lambda handler.
             world: The emulated services.
             story: Prints each step.
-            results: The list that `results.recorded` yields, which gets the results of each handled event.
+            results: The list that `orchestrator.local.results.recorded` yields, which gets the results of each handled
+                event.
             failing: Names of the jobs whose runs fail. All other runs succeed.
             is_strict: Whether an event from a file counts as failed if no consumer takes it.
             answered: Called with each answer of the handler.
@@ -122,7 +123,8 @@ class Life:
         3. Let the function check unfinished runs (a sweep).
         4. Deliver the messages in the waiting queue. This is the last step, because the messages wait for runs to end.
 
-        Steps 3 and 4 are not possible any more after they have led to nothing three times in a row.
+        Steps 3 and 4 are not possible if they have led to nothing several times in a row, or if the last sweep failed
+        or was not taken by any consumer.
         """
         if self._arrived:
             self._handle(*self._arrived.popleft())

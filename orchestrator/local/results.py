@@ -17,7 +17,7 @@ from orchestrator.errors import OrchestratorError
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handled:
-    """At least one consumer took the event. If a consumer failed, there is a `Failed` for the event, too.
+    """At least one consumer took the event, or failed. If a consumer failed, there is a `Failed` for it, too.
 
     Attributes:
         outcomes: The results of all consumers' actions, in order; see `orchestrator.action.Outcome`.

@@ -20,7 +20,8 @@ RUNNING = "RUNNING"
 class StepFunctionsServer:
     """Serves, on a loopback port, the Step Functions operations that this package uses.
 
-    The server's clock moves only when `advance` is called. The clock determines when an execution starts and stops.
+    The server's clock moves only when `advance` is called. The clock only gives executions their start and stop
+    dates.
 
     Attributes:
         url: The server's URL, for the environment variable `AWS_ENDPOINT_URL_SFN`.

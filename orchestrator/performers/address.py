@@ -1,4 +1,4 @@
-"""Checks that callbacks go only to allowed hosts, and never to a cloud's metadata service.
+"""Checks that callbacks go only to allowed hosts, and never to a known metadata service of a cloud.
 
 A metadata service hands out a machine's credentials. Callbacks need TLS, unless their host is the local machine.
 """
@@ -93,9 +93,8 @@ class AllowedHosts:
 def resolve(host: str, failure: str) -> list[str]:
     """Resolve a host's name to its IP addresses, and refuse addresses that cannot belong to a control plane.
 
-    Link-local, multicast and unspecified addresses are refused, and the addresses of metadata services. Loopback
-    addresses are refused, too, unless `host` is `localhost` or a loopback address. For such a host, all other addresses
-    are refused.
+    Link-local, multicast and unspecified addresses are refused, and those in `_METADATA`. Loopback addresses are
+    refused, too, unless `host` is `localhost` or a loopback address. For such a host, all other addresses are refused.
 
     Args:
         host: The name, or an IP address.
@@ -182,7 +181,10 @@ def _host(text: str) -> str:
 
 
 def _plain(address: _Address) -> _Address:
-    """Return the IPv4 address that is embedded in an IPv6 address; return any other address unchanged."""
+    """Return the IPv4 address that an IPv6 address contains, if the IPv6 address has one of three forms.
+
+    The forms are IPv4-mapped, 6to4, and NAT64 with the prefix `64:ff9b::/96`. Return any other address unchanged.
+    """
     if not isinstance(address, ipaddress.IPv6Address):
         return address
     if address in _NAT64:

@@ -77,7 +77,7 @@ class _Answer:
         status: The HTTP status.
         body: The answer's body. It is empty if the callback was not accepted, or if the `SendCallback.keeps` of the
             callback is empty, because the body is not read then.
-        is_repeat: Whether an earlier attempt to send the same callback may have been accepted.
+        is_repeat: Whether an earlier attempt in the same delivery of the event may have been accepted.
     """
 
     status: int

@@ -114,7 +114,7 @@ class EventBus:
         Raises:
             InvalidEvent: EventBridge refused the event.
             ConfigurationError: The bus does not exist, or the function may not publish to it.
-            Unavailable: EventBridge was not reached, or failed in every attempt for which there was time.
+            Unavailable: EventBridge was not reached, failed, or throttled the request.
         """
         failure = f"event {shown(entry['DetailType'])} was not published on bus {self._name}"
         for attempt in range(1, ATTEMPTS + 1):

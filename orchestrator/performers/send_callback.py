@@ -1,7 +1,7 @@
 """Performs `SendCallback`, and stores in the tenant record why a callback was skipped or refused.
 
-A callback is skipped if its `missing` is set. It is refused if the control plane answers 401, and the outcome is
-`OutcomeStatus.REFUSED`.
+A callback is skipped if its `missing` is set. A callback counts as refused if its outcome is `OutcomeStatus.REFUSED`;
+not every answer 401 leads to this outcome (see `SendCallback.may_be_settled`).
 """
 
 from collections.abc import Callable

@@ -47,7 +47,7 @@ _STATUSES = {
 def script_jobs(
     onboarding: ScriptJob = ONBOARDING, offboarding: ScriptJob = OFFBOARDING, *, source: str = APPLICATION_PLANE
 ) -> Registry:
-    """Create a registry with the consumers of SBT's requests to onboard or off-board a tenant.
+    """Create a registry with the consumers of SBT's requests to onboard or off-board a tenant, and of the answers.
 
     Args:
         onboarding: The input and output variables of the jobs that provision tenants.
@@ -73,9 +73,9 @@ def script_jobs(
 
 
 def is_own(event: Event) -> bool:
-    """Whether this package published the event, so that the detail contains `ORCHESTRATOR_EVENT_ID`.
+    """Whether the event's detail contains `ORCHESTRATOR_EVENT_ID`, as the answers that this package publishes do.
 
-    SBT's own jobs may publish events of the same types.
+    SBT's own jobs may publish events of the same types, without this variable.
     """
     return EVENT_ID_VARIABLE in event.detail
 

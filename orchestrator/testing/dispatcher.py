@@ -48,6 +48,9 @@ class RecordingDispatcher:
     It selects consumers by event type and condition. If a consumer's annotation names a model, it converts the detail
     to that model and validates it. It runs both plain and `async` consumers.
 
+    A consumer that returns a `FromAnswer` fails, because no callback is sent. The built-in consumers of events from AWS
+    fail, too.
+
     Attributes:
         recorded: Every action since the dispatcher was created, in order. If a consumer failed, and the deployed
             function would publish an event about the failure, the `PublishEvent` is recorded, too.
@@ -92,7 +95,7 @@ class RecordingDispatcher:
 
 
 class _Recorder:
-    """Takes the place of a performer. It records each action, and returns an outcome as if the action had succeeded."""
+    """Takes the place of a performer: records each action, and returns the outcome of a success, without `answer`."""
 
     def __init__(self, recorded: list[Recorded], status: OutcomeStatus) -> None:
         self._recorded = recorded

@@ -35,7 +35,8 @@ def timed(pool: type[PoolT]) -> type[PoolT]:
 
     The connect timeout limits the total time of connecting, even if the host has several addresses. The read timeout
     limits the total time of reading the answer's headers and body. The sum of both timeouts limits the whole request. A
-    request that exceeds a limit raises `ConnectTimeoutError` or `ReadTimeoutError`.
+    request that exceeds a limit raises `ConnectTimeoutError` or `ReadTimeoutError`. A DNS lookup is not interrupted: if
+    it takes too long, the error is raised only after it.
 
     Args:
         pool: A pool class of urllib3, or of a library that is based on urllib3, such as botocore.

@@ -18,8 +18,8 @@ def to_text(value: Any) -> str:
         value: A JSON-like value; numbers may be `Decimal`, as in DynamoDB's items, and sets count as lists.
 
     Raises:
-        ValueError: A number is not finite or has too many digits, or a string contains half of a surrogate pair or a
-            NUL.
+        ValueError: A number is not finite or has too many digits, or the text would contain half of a surrogate pair or
+            a NUL.
         TypeError: The value, or a value inside it, is not JSON-like.
         RecursionError: The value is nested too deep.
     """

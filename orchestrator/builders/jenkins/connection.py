@@ -121,8 +121,8 @@ class Connection:
         Raises:
             Unanswered: Jenkins may have carried out the request. The caller must search for the run before it sends the
                 request again.
-            Unavailable: Jenkins was unreachable or too busy, or too little of the invocation's time is left. In each
-                case, Jenkins did not carry out the request.
+            Unavailable: Jenkins or Secrets Manager was unreachable or too busy, or too little of the invocation's time
+                is left. In each case, Jenkins did not carry out the request.
             ConfigurationError: Jenkins refused the user (401 or 403), the credentials cannot be read, or the server's
                 certificate is not trusted.
         """
@@ -142,8 +142,8 @@ class Connection:
 
         Raises:
             JobRejected: The object does not exist, or the function's Jenkins user may not see it.
-            Unavailable: Jenkins was unreachable or too busy, its answer was incomplete, or the status was 500 or above.
-                Or too little of the invocation's time is left.
+            Unavailable: Jenkins or Secrets Manager was unreachable or too busy, Jenkins' answer was incomplete, or its
+                status was 500 or above. Or too little of the invocation's time is left.
             ConfigurationError: Jenkins refused the function's user (401 or 403), the credentials cannot be read, the
                 server's certificate is not trusted, or the answer does not come from Jenkins.
         """

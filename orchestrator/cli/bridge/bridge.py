@@ -50,7 +50,7 @@ class Bridge:
     async def run(self) -> None:
         """Send events until `stop` is called. Then finish the jobs that were taken, or put them back into the queue.
 
-        If that takes longer than 20 seconds, return. The unfinished jobs return to the queue when their locks expire.
+        If that takes too long, return. The unfinished jobs return to the queue when their locks expire.
         """
         tending = asyncio.create_task(self._jobs.tend())
         try:
@@ -63,7 +63,7 @@ class Bridge:
             await self._jobs.close()
 
     async def stop(self) -> None:
-        """Make the bridge take no more jobs, and make `run` return within about 20 seconds."""
+        """Make the bridge take no more jobs, and make `run` finish."""
         self._stopping.set()
         await self._jobs.stop_taking()
 
@@ -127,7 +127,7 @@ class Bridge:
     async def _is_sent(self, message: EventMessage) -> bool:
         """Send a message; after a failure, try again until the bridge stops.
 
-        Return whether SQS accepted the message. It did not if the bridge stopped first.
+        Return True once SQS has confirmed the message; False if the bridge stopped before that.
 
         Raises:
             InvalidEvent: SQS would never accept the message.
@@ -150,7 +150,7 @@ class Bridge:
     async def _is_moved(self, move: Callable[[], Awaitable[None]]) -> bool:
         """Change a job's state in Redis; after a failure, try again until the bridge stops.
 
-        Return whether the state was changed. It was not changed if the bridge no longer holds the job's lock (see
+        Return True once Redis has confirmed the change. Return False if the bridge no longer holds the job's lock (see
         `JobLost`), or if the bridge stopped first.
 
         Args:

@@ -33,8 +33,8 @@ class EventMessage:
 def convert(queue: str, job_id: str, timestamp: int, data: Any) -> EventMessage:
     """Convert a job to the message of its event.
 
-    The event's id is the same each time that a job is converted, so the function recognises an event that was sent
-    twice. If Redis loses its data, BullMQ numbers the jobs from 1 again, so the event's id also contains the job's
+    The event's id is the same each time that a job is converted, so the Lambda function recognizes an event that was
+    sent twice. If Redis loses its data, BullMQ numbers the jobs from 1 again, so the event's id also contains the job's
     timestamp.
 
     Args:

@@ -98,9 +98,9 @@ class Jobs:
             await asyncio.sleep(self._lock_seconds)
 
     async def take(self) -> Any | None:
-        """Wait for the next job, lock it, and return it.
+        """Take the next job, lock it, and return it. The call may wait some seconds for a job.
 
-        Return `None` if no job came for some seconds, or if `stop_taking` was called.
+        Return `None` if there is still no job then, or if `stop_taking` has ended the wait.
         """
         self._tokens += 1
         job = await self._worker.getNextJob(f"{self._worker.id}:{self._tokens}")

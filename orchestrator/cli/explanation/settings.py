@@ -23,8 +23,8 @@ def that_mattered(rehearsal: Rehearsal, explanation: Mapping[str, Any], settings
     """Return the settings that affect how an event would be handled, by name, in the order of `Settings`.
 
     The result contains the settings that the event's consumers have read, and the settings that are used to check the
-    event and to perform its actions. A setting that is not set has the value `None`. Of a queue's URL, only the
-    queue's name is returned, and of any other URL, only scheme, host and port.
+    event and to perform its actions. A setting that is not set has its default value, which may be `None`. Of a queue's
+    URL, only the queue's name is returned, and of any other URL, only scheme, host and port.
 
     Args:
         rehearsal: The rehearsal of the event.

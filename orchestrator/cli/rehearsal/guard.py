@@ -91,7 +91,7 @@ class Guard:
 def only_reading() -> Iterator[Guard]:
     """Within the `with` block, refuse requests that could change something.
 
-    This applies only to AWS clients that are created within the block.
+    This applies only to AWS clients whose session is created within the block.
     """
     guard = Guard()
     # The SDK has no public hook for clients that a handler creates later, so botocore's own list is extended.

@@ -1,4 +1,4 @@
-"""Rehearses an event: runs a handler's consumers on it without side effects, and records what each consumer does."""
+"""Rehearses an event: runs a handler's consumers on it, records what each one does, and performs no real action."""
 
 import inspect
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
@@ -140,7 +140,7 @@ class Rehearsal:
 def rehearse(
     application: Application, received: Event[Mapping[str, Any]], table: LedgerTable | None = None
 ) -> Rehearsal:
-    """Run a handler's consumers on an event without side effects.
+    """Run a handler's consumers on an event. Their actions change and send nothing.
 
     Errors of this package are not raised: the result contains them.
 

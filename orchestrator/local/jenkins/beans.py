@@ -1,6 +1,6 @@
 """Builds the objects of Jenkins' remote API as `Bean` objects: folders, jobs, queue items, builds and executors.
 
-A bean has all properties of an object. `tree.export` selects the properties that a client gets, as JSON.
+`tree.export` selects which of a bean's properties a client gets, as JSON.
 """
 
 from dataclasses import dataclass
