@@ -5,12 +5,14 @@ If an event is delivered again, its actions have the same identities again.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from typing import Any
 
+from orchestrator.action import StartJob
 from orchestrator.details import find_tenant_id
 from orchestrator.event import Event, Start
 from orchestrator.job import DeclaredEnding
@@ -47,6 +49,9 @@ BEFORE_FIRST_RETRY = timedelta(seconds=30)
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
 
+FIRST_JOB = "job 0"
+"""The position of a consumer's first `StartJob`; see `positions`."""
+
 _PUBLISHED_BY = "urn:orchestrator:run:"
 _STARTED_BY = "urn:orchestrator:start:"
 _FAILURE = "urn:orchestrator:failure"
@@ -59,7 +64,8 @@ class Origin:
     Attributes:
         event: The event. Its detail is a mapping, not the consumer's model.
         consumer: Name of the consumer that returned the action, or that failed (see `is_failure`).
-        position: The action's position among the consumer's actions, from 0. Not used if `is_failure` is true.
+        position: The action's position among the consumer's actions (see `positions`). Not used if `is_failure` is
+            true.
         is_failure: Whether the action publishes the event about the consumer's failure.
         declared: The data that the ledger stores with the action's job about the `EndingEvent` that the consumer
             declares. `None` if the consumer declares none, or one that equals the default.
@@ -67,7 +73,7 @@ class Origin:
 
     event: Event[Mapping[str, Any]]
     consumer: str
-    position: int
+    position: int | str
     is_failure: bool = False
     declared: DeclaredEnding | None = None
 
@@ -116,6 +122,18 @@ class Origin:
             subject: The action's `once_per`.
         """
         return _digest("once", find_tenant_id(self.event.detail), subject)
+
+
+def positions(actions: Iterable[object]) -> list[int | str]:
+    """Return the position of each of a consumer's actions, for `Origin`.
+
+    Jobs are counted separately: the first `StartJob` has the position `job 0`, whatever the other actions are. So a
+    job's identity stays the same if the consumer returns other actions besides it when the event is delivered again,
+    and the first job's identity is known even if the consumer fails before it returns any action. Any other action has
+    its index in the list.
+    """
+    jobs = count()
+    return [f"job {next(jobs)}" if isinstance(one, StartJob) else index for index, one in enumerate(actions)]
 
 
 def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:

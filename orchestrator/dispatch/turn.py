@@ -24,7 +24,7 @@ from orchestrator.ledger.ledger import Ledger, Prepared, Records
 from orchestrator.ledger.record import State
 from orchestrator.performers import answers
 from orchestrator.performers.performer import Performers, is_action, performer_of
-from orchestrator.run import Origin
+from orchestrator.run import FIRST_JOB, Origin, positions
 
 _CHANGED_RECORD = (OutcomeStatus.SAVED, OutcomeStatus.UPDATED)
 _HAS_RUN = (OutcomeStatus.STARTED, OutcomeStatus.ALREADY_STARTED)
@@ -147,13 +147,14 @@ class Turn:
         If an action is invalid, an exception is raised, and no action is performed.
         """
         answers.check(self._actions, self._consumer.name)
-        return [self._prepare(answers.blank(action), position) for position, action in enumerate(self._actions)]
+        places = zip(self._actions, positions(self._actions), strict=True)
+        return [self._prepare(answers.blank(action), position) for action, position in places]
 
     def _perform(self, prepared: Sequence[Prepared]) -> None:
         kept: dict[str, str | int] = {}
-        has_started_job = self._has_started_job()
-        for position, (action, ready) in enumerate(zip(self._actions, prepared, strict=True)):
-            if has_started_job and begins(action):
+        is_begun = self._is_begun()
+        for action, ready, position in zip(self._actions, prepared, positions(self._actions), strict=True):
+            if is_begun and begins(action):
                 self._outcomes.append(_begun_before(action))
                 continue
             if answers.awaited(action):
@@ -169,29 +170,26 @@ class Turn:
             if outcome["status"] is OutcomeStatus.SUPERSEDED:
                 break
 
-    def _prepare(self, action: Action | Following, position: int) -> Prepared:
+    def _prepare(self, action: Action | Following, position: int | str) -> Prepared:
         return performer_of(action, self._performers).prepare(action, self._origin(position))
 
-    def _origin(self, position: int) -> Origin:
+    def _origin(self, position: int | str) -> Origin:
         consumer, event = self._consumer, self._event
         return Origin(event=event, consumer=consumer.name, position=position, declared=consumer.declared(event))
 
-    def _has_started_job(self) -> bool:
-        """Return whether an earlier delivery of this event has started the consumer's job.
+    def _is_begun(self) -> bool:
+        """Return whether an earlier delivery of this event has begun the operation, and has started its job.
 
-        If so, the caller skips the actions that begin an operation (see `begins`), such as a tenant's provisioning. The
-        tenant record may already show a later stage of the operation, and these actions would set the record back.
-
-        The ledger is read only if this delivery may be a retry, and the actions include a `StartJob` and an action that
-        begins an operation. Otherwise, the result is False.
+        If so, the actions that begin an operation (see `begins`) are skipped: the tenant record may show a later stage
+        of the operation already.
         """
-        jobs = [position for position, action in enumerate(self._actions) if isinstance(action, StartJob)]
-        if not jobs or not any(map(begins, self._actions)):
-            return False
-        origin = self._origin(jobs[0])
-        if not origin.may_be_retry:
-            return False
-        record = self._records.read(origin.run_id)
+        starts_job = any(isinstance(action, StartJob) for action in self._actions)
+        may_have_begun = starts_job and any(map(begins, self._actions)) and self._origin(FIRST_JOB).may_be_retry
+        return may_have_begun and self._has_started_job()
+
+    def _has_started_job(self) -> bool:
+        """Read from the ledger whether any delivery of the event has started the consumer's first job."""
+        record = self._records.read(self._origin(FIRST_JOB).run_id)
         return record is not None and record.state is State.DONE
 
     def _failure_origin(self) -> Origin:
@@ -221,6 +219,7 @@ class Turn:
         The event about the failure is published if all of these are true:
 
         - The consumer declares an `ending`, and the control plane waits for the consumer's job (see `failure_event`).
+        - No delivery of the consumer's event has started the job. If one has, the run's ending is published.
         - A retry is pointless; or this is the last delivery of the consumer's event, the job still has to wait, and it
           is certain that this delivery has not started the job.
         - If the event is a replay, the replay has changed a tenant record, or this is the replay's last delivery.
@@ -246,7 +245,7 @@ class Turn:
             return result
         try:
             publish = failure_event(self._consumer, self._event, self._actions, error)
-            if publish is None:
+            if publish is None or self._has_started_job():
                 return result
             prepared = performer_of(publish, self._performers).prepare(publish, self._failure_origin())
             self._outcomes.append(self._ledger.perform(prepared))

@@ -25,7 +25,7 @@ from orchestrator.ledger.ledger import Prepared
 from orchestrator.performers import answers
 from orchestrator.performers.performer import is_action, performer_of
 from orchestrator.performers.start_job import JobStarter
-from orchestrator.run import Origin
+from orchestrator.run import Origin, positions
 from orchestrator.stores.tenants import STARTED_BY, WAITING_FOR
 
 FAILS, NOT_REACHED = "fails", "not reached"
@@ -42,11 +42,12 @@ def explained(rehearsal: Rehearsal, watched: Watched, result: ConsumerResult, kn
         known: Reads what is stored about the actions.
     """
     actions = [action for action in watched.actions or () if is_action(action, rehearsal.performers)]
-    prepared = [_prepared(rehearsal, watched, action, place) for place, action in enumerate(actions)]
+    places = positions(actions)
+    prepared = [_prepared(rehearsal, watched, action, place) for action, place in zip(actions, places, strict=True)]
     refused = next((place for place, one in enumerate(prepared) if isinstance(one, OrchestratorError)), None)
     fates = _fates(result, len(actions), refused)
     found = []
-    for place, (action, ready, fate) in enumerate(zip(actions, prepared, fates, strict=True)):
+    for action, place, ready, fate in zip(actions, places, prepared, fates, strict=True):
         about = {} if isinstance(ready, OrchestratorError) else _about(rehearsal, watched, action, place, ready, known)
         found.append({"action": type(action).__name__, **fate, **_described(action), **about})
     return found
@@ -57,12 +58,12 @@ def failure_outcome(result: ConsumerResult) -> Outcome | None:
     return next((outcome for outcome in result.outcomes if "error" in outcome), None)
 
 
-def _origin(rehearsal: Rehearsal, watched: Watched, place: int) -> Origin:
+def _origin(rehearsal: Rehearsal, watched: Watched, place: int | str) -> Origin:
     consumer, event = watched.consumer, rehearsal.event
     return Origin(event=event, consumer=consumer.name, position=place, declared=consumer.declared(event))
 
 
-def _prepared(rehearsal: Rehearsal, watched: Watched, action: Any, place: int) -> Prepared | OrchestratorError:
+def _prepared(rehearsal: Rehearsal, watched: Watched, action: Any, place: int | str) -> Prepared | OrchestratorError:
     try:
         performer = performer_of(action, rehearsal.performers)
         return performer.prepare(answers.blank(action), _origin(rehearsal, watched, place))
@@ -139,7 +140,7 @@ def callback(action: SendCallback) -> dict[str, Any]:
 
 
 def _about(
-    rehearsal: Rehearsal, watched: Watched, action: Any, place: int, prepared: Prepared, known: Knowledge
+    rehearsal: Rehearsal, watched: Watched, action: Any, place: int | str, prepared: Prepared, known: Knowledge
 ) -> dict[str, Any]:
     """Describe how an action would be performed, and what is stored about the action.
 
@@ -147,7 +148,7 @@ def _about(
         rehearsal: The rehearsal of the event.
         watched: The consumer, with what it did in the rehearsal.
         action: The action.
-        place: The action's position among the consumer's actions, from 0.
+        place: The action's position among the consumer's actions (see `positions`).
         prepared: The result of preparing the action.
         known: Reads what is stored about the action.
     """
