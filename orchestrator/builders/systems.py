@@ -105,7 +105,12 @@ class BuildSystem:
         except Unavailable as error:
             error.ambiguous = True  # the search may have been for a run that exists
             raise
-        return run if isinstance(run, Run) else None
+        if run is not None and not isinstance(run, Run):
+            # This must not count as no run: the job would be started again.
+            raise ConsumerFailed(
+                f"builder {shown(self.name)} returned neither a Run nor None from find; correct the builder"
+            )
+        return run
 
     def endings(self, jobs: Sequence[StartedJob]) -> Mapping[str, Ending]:
         """Look up how runs of one job ended; see `KnowsEndings.endings`.

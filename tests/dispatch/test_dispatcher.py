@@ -409,6 +409,29 @@ def test_a_builder_that_returns_no_run_is_named(registry: Registry) -> None:
         invoke(create_handler(registry, builders={"X": Broken()}), event())
 
 
+def test_a_search_that_returns_no_run_does_not_count_as_none_found(registry: Registry, aws: Requests) -> None:
+    class Broken(Recorder):
+        def find(self, job: Job) -> Any:
+            return "abc"
+
+    builder = Broken({"x": Unavailable("no answer")})
+    registry.consumer("TENANT_SUSPENDED", name="a")(job("x", builder="X"))
+    handler, suspended = create_handler(registry, builders={"X": builder}), event()
+    with pytest.raises(Unavailable):
+        invoke(handler, suspended)
+    builder.failing.clear()
+    boto3.client("dynamodb").update_item(
+        TableName="idempotency",
+        Key={"id": boto3.client("dynamodb").scan(TableName="idempotency")["Items"][0]["id"]},
+        UpdateExpression="SET lockedUntil = :past",
+        ExpressionAttributeValues={":past": {"N": "0"}},
+    )
+
+    with pytest.raises(ConsumerFailed, match="builder 'X' returned neither a Run nor None from find"):
+        invoke(handler, suspended)
+    assert builder.jobs == []
+
+
 def test_if_a_job_name_is_invalid_no_action_is_performed(registry: Registry, aws: Requests) -> None:
     registry.consumer("TENANT_SUSPENDED", name="a")(
         lambda event: [StartJob(name="premium-tenant-provisioning"), StartJob(name="bad name")]
