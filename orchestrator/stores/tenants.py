@@ -265,10 +265,12 @@ def refusal(action: SaveTenant | UpdateTenant, record: Mapping[str, Any], origin
     Returns:
         The reason; `None` if the record may be written.
     """
-    if isinstance(action, SaveTenant) or action.starts:
+    if isinstance(action, SaveTenant):
         return _refused_start(record, origin)
+    if action.starts and (refused := _refused_start(record, origin)):
+        return refused
     status = record.get(_STATUS)
-    if _is_later(record, origin):
+    if not action.starts and _is_later(record, origin):
         return Refusal(reason=_LATER, supersedes=origin.event.start is not None or action.status is not None)
     if status in (*action.ahead, *action.final):
         return Refusal(reason=f"the tenant record says {status}", supersedes=status in action.final)

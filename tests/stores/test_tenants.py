@@ -166,6 +166,13 @@ def test_a_status_does_not_go_back(records: DynamoDBTenantRecords) -> None:
     assert records.update(reach("FAILED"), report) is None
 
 
+def test_a_start_does_not_set_a_status_back_either(records: DynamoDBTenantRecords) -> None:
+    records.save(save(status="DEPLOYED"), origin("first"))
+    start = replace(reach("PROVISIONED", ahead=["DEPLOYED"]), starts=True)
+
+    assert records.update(start, origin("second")) == Refusal(reason="the tenant record says DEPLOYED")
+
+
 def test_an_update_changes_and_removes_attributes_and_keeps_the_others(records: DynamoDBTenantRecords) -> None:
     records.save(save(status="A", reason="because", size=1), origin("first"))
 
@@ -227,7 +234,10 @@ def test_the_record_of_a_failed_start_is_replaced_by_a_retry_of_its_event(
 WRITES: list[SaveTenant | UpdateTenant] = [save(two=2), START, change(two=2), change(waitingFor="x")]
 
 
-@pytest.mark.parametrize("write", [*WRITES, reach("B", ahead=("C",), final=("D",))], ids=range(5))
+AHEAD = reach("B", ahead=("C",), final=("D",))
+
+
+@pytest.mark.parametrize("write", [*WRITES, AHEAD, replace(AHEAD, starts=True)], ids=range(6))
 @pytest.mark.parametrize("start", [None, FIRST, Start(event_id="second", at=NOON)], ids=["none", "own", "another"])
 def test_a_refusal_is_foreseen_as_dynamodb_decides(
     records: DynamoDBTenantRecords,
