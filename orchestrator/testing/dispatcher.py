@@ -8,12 +8,16 @@ from pydantic import BaseModel
 
 from orchestrator.action import (
     Action,
+    Following,
+    FromAnswer,
     Outcome,
     OutcomeStatus,
+    PublishEnding,
     PublishEvent,
     SaveTenant,
     SendCallback,
     StartJob,
+    SweepRuns,
     UpdateTenant,
 )
 from orchestrator.consumer import Context
@@ -31,6 +35,8 @@ _PERFORMED = {
     UpdateTenant: OutcomeStatus.UPDATED,
     PublishEvent: OutcomeStatus.PUBLISHED,
     SendCallback: OutcomeStatus.SENT,
+    PublishEnding: OutcomeStatus.PUBLISHED,
+    SweepRuns: OutcomeStatus.SWEPT,
 }
 
 
@@ -39,7 +45,7 @@ class Recorded:
     """An action, and the name of the consumer that returned it."""
 
     consumer: str
-    action: Action
+    action: Action | Following
 
 
 class RecordingDispatcher:
@@ -48,8 +54,7 @@ class RecordingDispatcher:
     It selects consumers by event type and condition. If a consumer's annotation names a model, it converts the detail
     to that model and validates it. It runs both plain and `async` consumers.
 
-    A consumer that returns a `FromAnswer` fails, because no callback is sent. The built-in consumers of events from AWS
-    fail, too.
+    No callback is sent, so a `FromAnswer` in the body of a recorded callback stays as it is.
 
     Attributes:
         recorded: Every action since the dispatcher was created, in order. If a consumer failed, and the deployed
@@ -95,7 +100,7 @@ class RecordingDispatcher:
 
 
 class _Recorder:
-    """Takes the place of a performer: records each action, and returns the outcome of a success, without `answer`."""
+    """Takes the place of a performer: records each action, and returns the outcome of a success."""
 
     def __init__(self, recorded: list[Recorded], status: OutcomeStatus) -> None:
         self._recorded = recorded
@@ -109,4 +114,7 @@ class _Recorder:
         outcome = Outcome(action=type(action).__name__, status=self._status)
         if isinstance(action, StartJob):
             outcome |= {"builder": action.builder or "CODE_BUILD", "name": action.name}
+        if isinstance(action, SendCallback):
+            kept: Any = {name: FromAnswer(name) for name in action.keeps}  # each placeholder is replaced by itself
+            outcome["answer"] = kept
         return outcome

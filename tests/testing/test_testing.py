@@ -11,12 +11,15 @@ from orchestrator import (
     EndingEvent,
     Event,
     EventType,
+    FromAnswer,
     InvalidEvent,
     PublishEvent,
     Registry,
+    SendCallback,
     StartJob,
     testing,
 )
+from orchestrator.action import SweepRuns
 from orchestrator.details import DETAIL_MODELS, BuildDetail, ProvisioningDetail
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.testing import RecordingDispatcher, make_context, make_detail, make_event
@@ -110,6 +113,24 @@ def test_an_invalid_detail_is_refused_as_in_the_function() -> None:
 
     with pytest.raises(InvalidEvent, match=r"detail\.planConfig is missing"):
         RecordingDispatcher(lifecycle).dispatch(event)
+
+
+def test_a_value_of_an_answer_stays_a_placeholder(registry: Registry) -> None:
+    first = SendCallback(url="https://a.example", body={}, secret="s", keeps=["id"])
+    second = SendCallback(url="https://b.example", body={"user": FromAnswer("id")}, secret="s")
+    registry.consumer("A", name="ask")(lambda event: [first, second])
+
+    recorded = RecordingDispatcher(registry).dispatch(make_event("A", {}))
+
+    assert [one.action for one in recorded] == [first, second]
+
+
+def test_the_sweep_is_recorded() -> None:
+    event: Event = Event(type="Scheduled Event", source="aws.scheduler", detail={})
+
+    (recorded,) = RecordingDispatcher(lifecycle).dispatch(event)
+
+    assert recorded.action == SweepRuns()
 
 
 def test_the_example_works() -> None:
