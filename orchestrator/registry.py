@@ -80,12 +80,13 @@ class Registry:
                 consumer is added.
         """
         consumers = tuple(other)
+        names = [consumer.name for consumer in consumers]
+        for position, name in enumerate(names):
+            if name in names[:position] or (name in self and not replace):
+                raise _taken(name)
         for consumer in consumers:
-            if not replace:
-                self._refuse_taken(consumer.name)
-            elif consumer.name in self:
+            if consumer.name in self:
                 self.remove(consumer.name)
-        for consumer in consumers:
             self._add(consumer)
 
     def remove(self, name: str) -> None:
@@ -123,20 +124,14 @@ class Registry:
         return tuple(self._endings.get(event_type, {}).values())
 
     def _add(self, consumer: Consumer) -> None:
-        self._refuse_taken(consumer.name)
+        if consumer.name in self:
+            raise _taken(consumer.name)
         self._by_name[consumer.name] = consumer
         for event_type in consumer.types:
             self._by_type.setdefault(event_type, {})[consumer.name] = consumer
         if consumer.ending is not None:
             for event_type in _declared_types(consumer):
                 self._endings.setdefault(event_type, {})[consumer.name] = consumer.ending
-
-    def _refuse_taken(self, name: str) -> None:
-        if name in self._by_name:
-            raise ConfigurationError(
-                f"consumer {shown(name)} is registered already; give one of them another name=, remove() the first, "
-                "or include() a registry with replace=True"
-            )
 
     def __contains__(self, name: object) -> bool:
         return name in self._by_name
@@ -156,3 +151,10 @@ def _declared_types(consumer: Consumer) -> tuple[str, ...]:
     """Return the `success` and `failure` of a consumer's `ending`, without those that are `None`."""
     ending = consumer.ending
     return () if ending is None else tuple(text for text in (ending.success, ending.failure) if text is not None)
+
+
+def _taken(name: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"consumer {shown(name)} is registered already; give one of them another name=, remove() the first, "
+        "or include() a registry with replace=True"
+    )

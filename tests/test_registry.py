@@ -105,6 +105,18 @@ def test_include_of_a_taken_name_includes_nothing() -> None:
     assert names(registry, "A") == ["two"]
 
 
+@pytest.mark.parametrize("replace", [False, True])
+def test_include_of_two_consumers_with_one_name_includes_nothing(replace: bool) -> None:
+    own, other, registry = Registry(), Registry(), Registry()
+    for one in (own, other):
+        one.consumer("A", name="one")(lambda event: None)
+    registry.consumer("B", name="two")(lambda event: None)
+
+    with pytest.raises(ConfigurationError, match="'one'"):
+        registry.include([*own, *other], replace=replace)
+    assert list(registry) == list(registry.consumers_of("B"))
+
+
 def test_include_can_replace_the_consumers_of_the_same_names() -> None:
     own, registry = Registry(), Registry()
     for name in ("one", "two"):
