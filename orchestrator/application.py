@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from orchestrator import telemetry
 from orchestrator.action import Outcome, OutcomeStatus
-from orchestrator.consumer import Context
+from orchestrator.consumer import Consumer, Context
 from orchestrator.dispatch.dispatcher import Dispatcher
 from orchestrator.dispatch.turn import ConsumerResult
 from orchestrator.ending_event import reports_ending
@@ -190,23 +190,23 @@ class Application:
         return event, self._let_wait(received, event, self._dispatch(event, context))
 
     def _dispatch(self, event: Event[Mapping[str, Any]], context: Context) -> Sequence[ConsumerResult]:
-        """Dispatch the event to the consumers of its type.
+        """Dispatch the event to its consumers (see `_consumers_for`).
 
-        An event that has waited in the waiting queue names the consumers whose jobs could not be started. Only these
-        consumers get the event. The result of a named consumer that is not registered any more is an error.
+        If the event names a consumer that is not registered any more, that consumer's result is an error.
         """
-        consumers = self.registry.consumers_of(event.type)
-        names = event.delivery.consumers if event.delivery is not None else ()
-        if not names:
-            return self.dispatcher.dispatch(event, consumers, context)
-        results = self.dispatcher.dispatch(event, [one for one in consumers if one.name in names], context)
-        registered = {consumer.name for consumer in consumers}
-        return [*results, *(_gone(event, name) for name in names if name not in registered)]
+        results = self.dispatcher.dispatch(event, self._consumers_for(event), context)
+        registered = {consumer.name for consumer in self.registry.consumers_of(event.type)}
+        return [*results, *(_gone(event, name) for name in _named(event) if name not in registered)]
+
+    def _consumers_for(self, event: Event[Any]) -> Sequence[Consumer]:
+        """Return the consumers of the event's type; if an event from a queue names consumers, only these."""
+        named = _named(event)
+        return [one for one in self.registry.consumers_of(event.type) if not named or one.name in named]
 
     def _log_not_taken(self, event: Event[Mapping[str, Any]]) -> None:
         """Log a warning that no consumer takes the event, with the reason, and count the event in the metrics."""
-        # All of the type's consumers have been asked, so their conditions were false.
-        names = [consumer.name for consumer in self.registry.consumers_of(event.type)]
+        # All of these consumers have been asked, so their conditions were false.
+        names = [consumer.name for consumer in self._consumers_for(event)]
         telemetry.logger.warning(
             "no consumer takes this event", event_source=event.source, not_taken=_why_not(event, names), declined=names
         )
@@ -281,6 +281,11 @@ def _why_not(event: Event[Any], declined: Sequence[str]) -> str:
             return f"the condition of {name} is false"
         case _:
             return f"the conditions of {', '.join(declined)} are false"
+
+
+def _named(event: Event[Any]) -> Sequence[str]:
+    """Return the names of the consumers that an event from a queue is for; empty if it is for all of its type."""
+    return event.delivery.consumers if event.delivery is not None else ()
 
 
 def _gone(event: Event[Any], consumer: str) -> ConsumerResult:

@@ -50,8 +50,10 @@ def json_stringify(value: Any) -> str:
 
 def is_beyond_double(value: object) -> bool:
     """Return whether a value is a finite number that is too large for a double."""
+    if not isinstance(value, int | Decimal) or (isinstance(value, Decimal) and not value.is_finite()):
+        return False
     try:
-        return isinstance(value, int | Decimal) and math.isfinite(value) and not math.isfinite(float(value))
+        return not math.isfinite(float(value))
     except OverflowError:
         return True
 

@@ -515,6 +515,28 @@ def test_waiting_is_no_update_that_other_updates_could_be_older_than(
     assert statuses(invoke(handler, earlier)) == ["updated"]
 
 
+def test_only_the_consumers_that_a_message_names_are_said_to_decline_it(
+    registry: Registry,
+    handler: Application,
+    queues: Queues,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wants = [True]
+    registry.consumer("TENANT_PROVISIONING", name="fickle", when=lambda event: wants[0])(
+        lambda event: StartJob(name="x")
+    )
+    registry.remove("start_provisioning_job")
+    invoke(handler, sample("tenant-provisioning"))
+    registry.consumer("TENANT_PROVISIONING", name="other", when=lambda event: True)(lambda event: None)
+    wants[0] = False
+    capsys.readouterr()
+
+    deliver(handler, queues.delivery())
+
+    (line,) = [line for line in json_lines(capsys.readouterr().out) if line.get("level") == "WARNING"]
+    assert line["declined"] == ["fickle"]
+
+
 def test_the_other_consumers_run_if_one_is_gone(
     registry: Registry, handler: Application, queues: Queues, builder: Builder
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from orchestrator.values.javascript import json_stringify
+from orchestrator.values.javascript import is_beyond_double, json_stringify
 
 NODE = shutil.which("node")
 SCRIPT = """
@@ -130,6 +130,12 @@ def test_numbers_are_written_in_full_whatever_the_decimal_context() -> None:
 def test_numbers_that_javascript_does_not_have_are_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="not finite"):
         json_stringify([value])
+
+
+@pytest.mark.parametrize(("value", "is_beyond"), [(10**400, True), (Decimal("1e400"), True), (10**300, False)])
+def test_a_finite_number_may_be_beyond_a_double(value: Any, is_beyond: bool) -> None:
+    assert is_beyond_double(value) is is_beyond
+    assert not is_beyond_double(Decimal("Infinity"))
 
 
 @pytest.mark.parametrize("value", [object(), {1: 2}, {"a": {3}}, b"x"])
