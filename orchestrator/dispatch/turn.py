@@ -8,6 +8,7 @@ from typing import Any
 from orchestrator.action import Action, Following, Outcome, OutcomeStatus, SaveTenant, StartJob, UpdateTenant, begins
 from orchestrator.consumer import Consumer, Context
 from orchestrator.dispatch.failure import failure_event
+from orchestrator.dispatch.started import is_started, were_started
 from orchestrator.errors import (
     ConfigurationError,
     OrchestratorError,
@@ -21,7 +22,7 @@ from orchestrator.errors import (
 )
 from orchestrator.event import Event
 from orchestrator.ledger.ledger import Ledger, Prepared, Records
-from orchestrator.ledger.record import State
+from orchestrator.ledger.record import Record
 from orchestrator.performers import answers
 from orchestrator.performers.performer import Performers, is_action, performer_of
 from orchestrator.run import FIRST_JOB, Origin, positions
@@ -84,7 +85,9 @@ class Turn:
         self._accepted: Event[Any] | None = None
         self._refused: BaseException | None = None
         self._actions: tuple[Action | Following, ...] = ()
+        self._tried: list[int | str] = []
         self._outcomes: list[Outcome] = []
+        self._published: OrchestratorError | None = None
 
     def accept(self, seen: Event[Mapping[str, Any]]) -> bool:
         """Check whether the consumer accepts the event. If this method returns False, `run` need not be called.
@@ -159,6 +162,7 @@ class Turn:
                 continue
             if answers.awaited(action):
                 ready = self._prepare(answers.fill(action, kept), position)
+            self._tried.append(position)
             outcome = self._ledger.perform(
                 ready, keeps_claim=self._may_be_given_up(), has_waited=self._may_wait_longer()
             ).copy()
@@ -185,12 +189,10 @@ class Turn:
         """
         starts_job = any(isinstance(action, StartJob) for action in self._actions)
         may_have_begun = starts_job and any(map(begins, self._actions)) and self._origin(FIRST_JOB).may_be_retry
-        return may_have_begun and self._has_started_job()
+        return may_have_begun and is_started(self._read(FIRST_JOB))
 
-    def _has_started_job(self) -> bool:
-        """Read from the ledger whether any delivery of the event has started the consumer's first job."""
-        record = self._records.read(self._origin(FIRST_JOB).run_id)
-        return record is not None and record.state is State.DONE
+    def _read(self, position: int | str) -> Record | None:
+        return self._records.read(self._origin(position).run_id)
 
     def _failure_origin(self) -> Origin:
         return Origin(event=self._event, consumer=self._consumer.name, position=0, is_failure=True)
@@ -209,9 +211,9 @@ class Turn:
         record = self._records.read(origin.run_id)
         if record is None or record.outcome is None:
             return
-        failure = of_name(record.outcome["error"], record.outcome["reason"])
-        if failure is not None:
-            raise failure
+        self._published = of_name(record.outcome["error"], record.outcome["reason"])
+        if self._published is not None:
+            raise self._published
 
     def _failed(self, raised: BaseException) -> ConsumerResult:
         """Return the result for an exception, and perhaps publish an event about the failure.
@@ -219,7 +221,8 @@ class Turn:
         The event about the failure is published if all of these are true:
 
         - The consumer declares an `ending`, and the control plane waits for the consumer's job (see `failure_event`).
-        - No delivery of the consumer's event has started the job. If one has, the run's ending is published.
+        - The job was not started (see `were_started`). If it was, the run's ending is published instead. If an earlier
+          delivery may have started it, the result's error is an `Unavailable`, so that the event is retried.
         - A retry is pointless; or this is the last delivery of the consumer's event, the job still has to wait, and it
           is certain that this delivery has not started the job.
         - If the event is a replay, the replay has changed a tenant record, or this is the replay's last delivery.
@@ -241,12 +244,16 @@ class Turn:
         is_idle_replay = self._event.replay_name is not None and not is_last
         is_idle_replay = is_idle_replay and not any(outcome["status"] in _CHANGED_RECORD for outcome in self._outcomes)
         is_final = is_permanent(error) or (is_last and result.waits_for is not None and is_certain(error))
-        if self._consumer.ending is None or not is_final or is_idle_replay:
+        if self._consumer.ending is None or not is_final or is_idle_replay or raised is self._published:
             return result
         try:
             publish = failure_event(self._consumer, self._event, self._actions, error)
-            if publish is None or self._has_started_job():
+            started = were_started(self._actions, self._tried, self._read) if publish is not None else True
+            if publish is None or started:
                 return result
+            if started is None:
+                doubt = "an earlier delivery may have started the job, so the failure is not published"
+                return replace(result, error=Unavailable(f"{error} ({doubt}; a retry may succeed)"))
             prepared = performer_of(publish, self._performers).prepare(publish, self._failure_origin())
             self._outcomes.append(self._ledger.perform(prepared))
         except OrchestratorError as second:

@@ -1,5 +1,6 @@
 """A consumer that fails after its job was started is not published as a job that was not started."""
 
+import json
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -8,14 +9,17 @@ import pytest
 
 from orchestrator import (
     Action,
+    Application,
     ConfigurationError,
     Context,
     EndingEvent,
     Event,
+    JobRejected,
     OrchestratorError,
     Registry,
     SendCallback,
     StartJob,
+    Unavailable,
     UpdateTenant,
     create_handler,
     lifecycle,
@@ -26,7 +30,38 @@ from tests.support.aws import Requests, published
 from tests.support.endings import PROJECT
 from tests.support.events import invoke, sample
 
+TEN_MINUTES = timedelta(minutes=10)
 JOB = StartJob(name=PROJECT)
+SIDE = StartJob(name=PROJECT, follow=False)
+MISSING = StartJob(name="no-such-project")
+MISSING_SIDE = StartJob(name="no-such-project", follow=False)
+
+
+def deciding(*actions: Action) -> Application:
+    registry = Registry()
+
+    @registry.consumer("TENANT_PROVISIONING", name="start", ending=EndingEvent())
+    def start(event: Event) -> list[Action]:
+        return list(actions)
+
+    return create_handler(registry)
+
+
+def without_tier() -> Application:
+    """Return the built-in function after the tenant's tier was deleted."""
+    boto3.client("dynamodb").delete_item(TableName="tiers", Key={"tier": {"S": "PREMIUM"}})
+    return create_handler(lifecycle.registry)
+
+
+def start_in_doubt(codebuild: CodeBuildServer, monkeypatch: pytest.MonkeyPatch) -> dict[str, object]:
+    """Start a build of which every answer is lost, and return the event."""
+    monkeypatch.setattr("orchestrator.aws.clients.READ_TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr("time.sleep", lambda _: None)
+    event = sample("tenant-provisioning")
+    codebuild.next.drop(on="StartBuild", after_acting=True, times=3)
+    with pytest.raises(Unavailable):
+        invoke(create_handler(lifecycle.registry), event)
+    return event
 
 
 def test_a_duplicate_whose_tier_is_gone_does_not_publish_a_failure(
@@ -34,28 +69,89 @@ def test_a_duplicate_whose_tier_is_gone_does_not_publish_a_failure(
 ) -> None:
     event = sample("tenant-provisioning")
     invoke(create_handler(lifecycle.registry), event)
-    boto3.client("dynamodb").delete_item(TableName="tiers", Key={"tier": {"S": "PREMIUM"}})
-    later(timedelta(minutes=10))
+    later(TEN_MINUTES)
 
     with pytest.raises(OrchestratorError):
-        invoke(create_handler(lifecycle.registry), event)
+        invoke(without_tier(), event)
 
     assert published(aws) == []
+
+
+def test_a_retry_of_a_start_in_doubt_whose_tier_is_gone_does_not_publish_a_failure(
+    codebuild: CodeBuildServer,
+    aws: Requests,
+    later: Callable[[timedelta], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    event = start_in_doubt(codebuild, monkeypatch)
+    later(TEN_MINUTES)
+
+    with pytest.raises(Unavailable, match="an earlier delivery may have started the job"):
+        invoke(without_tier(), event)
+
+    assert published(aws) == []
+
+
+def test_a_run_that_a_sweep_has_found_counts_as_started(
+    codebuild: CodeBuildServer,
+    aws: Requests,
+    later: Callable[[timedelta], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    event = start_in_doubt(codebuild, monkeypatch)
+    later(timedelta(hours=1))
+    invoke(create_handler(lifecycle.registry), sample("scheduled-sweep"))
+
+    with pytest.raises(ConfigurationError, match="tier"):
+        invoke(without_tier(), event)
+
+    assert published(aws) == []
+
+
+@pytest.mark.parametrize(
+    ("actions", "is_published"),
+    [
+        ([SIDE, MISSING], True),
+        ([JOB, MISSING], True),
+        ([JOB, MISSING_SIDE], False),
+        ([SIDE, MISSING_SIDE], True),
+    ],
+    ids=["only the side job", "one of two", "all but the side job", "one of two side jobs"],
+)
+def test_a_failure_is_published_unless_all_followed_jobs_were_started(
+    codebuild: CodeBuildServer, aws: Requests, actions: list[Action], is_published: bool
+) -> None:
+    with pytest.raises(JobRejected):
+        invoke(deciding(*actions), sample("tenant-provisioning"))
+
+    assert len(codebuild.builds) == 1
+    assert [entry["DetailType"] for entry in published(aws)] == ["TENANT_PROVISIONING_FAILURE"] * is_published
+
+
+def test_a_refusal_after_a_start_in_doubt_is_published_if_no_run_is_found(
+    codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = start_in_doubt(codebuild, monkeypatch)
+    codebuild.builds.clear()
+    codebuild.projects.discard(PROJECT)
+    later(TEN_MINUTES)
+
+    for _ in range(2):
+        with pytest.raises(JobRejected):
+            invoke(create_handler(lifecycle.registry), event)
+
+    (entry,) = published(aws)
+    assert json.loads(entry["Detail"])["error"] == "JobRejected"
 
 
 def test_an_action_that_fails_after_the_start_does_not_publish_a_failure(
     codebuild: CodeBuildServer, aws: Requests, control_plane: ControlPlane
 ) -> None:
-    registry = Registry()
-    callback = SendCallback(url=control_plane.url, body={}, secret="secret")
     control_plane.next.answer(404)
-
-    @registry.consumer("TENANT_PROVISIONING", ending=EndingEvent())
-    def start(event: Event) -> list[Action]:
-        return [JOB, callback]
+    callback = SendCallback(url=control_plane.url, body={}, secret="secret")
 
     with pytest.raises(ConfigurationError, match="the host answered 404"):
-        invoke(create_handler(registry), sample("tenant-provisioning"))
+        invoke(deciding(JOB, callback), sample("tenant-provisioning"))
 
     assert len(codebuild.builds) == 1
     assert published(aws) == []
