@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 import trustme
 import urllib3
+from botocore.exceptions import EndpointConnectionError
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -346,6 +347,35 @@ def test_a_missing_crumb_issuer_is_a_configuration_error(guarded: JenkinsServer)
     guarded.next.answer(404, on="crumbIssuer")
 
     rejected(on(guarded), ConfigurationError, r"demands a crumb but issues none \(404\)")
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_a_crumb_issuer_that_is_out_of_order_may_work_again(guarded: JenkinsServer, status: int) -> None:
+    guarded.next.answer(status, on="crumbIssuer")
+
+    with pytest.raises(Unavailable, match=rf"demands a crumb but issued none \({status}\)") as caught:
+        on(guarded).start(job())
+    assert not caught.value.ambiguous
+
+
+def test_a_crumb_issuer_that_gives_no_answer_leaves_nothing_in_doubt(guarded: JenkinsServer) -> None:
+    guarded.next.drop(on="crumbIssuer")
+
+    with pytest.raises(Unavailable) as caught:
+        on(guarded).start(job())
+    assert not caught.value.ambiguous
+    assert len(posts(guarded)) == 1
+
+
+def test_credentials_that_cannot_be_read_leave_nothing_in_doubt(server: JenkinsServer) -> None:
+    class Unreachable(Secrets):
+        def get_secret_value(self, SecretId: str) -> dict[str, str | bytes]:  # noqa: N803 (the SDK's name)
+            raise EndpointConnectionError(endpoint_url="https://secretsmanager")
+
+    with pytest.raises(Unavailable, match="could not be read") as caught:
+        on(server, Unreachable()).start(job())
+    assert not caught.value.ambiguous
+    assert server.requests == []
 
 
 def test_403_without_a_crumb_is_a_missing_permission() -> None:

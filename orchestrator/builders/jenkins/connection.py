@@ -224,7 +224,18 @@ class Connection:
         return answer
 
     def _new_crumb(self, authorization: str, failure: str) -> Mapping[str, str]:
-        answer = self._sent("GET", "/crumbIssuer/api/json", None, {"Authorization": authorization}, failure)
+        # Jenkins has refused the request that needs the crumb, so nothing that fails here is in doubt.
+        try:
+            answer = self._sent("GET", "/crumbIssuer/api/json", None, {"Authorization": authorization}, failure)
+        except Unanswered as error:
+            raise Unavailable(str(error), ambiguous=False) from None
+        is_down = answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR or answer.status == HTTPStatus.TOO_MANY_REQUESTS
+        if is_down or not answer.is_whole:
+            raise Unavailable(
+                f"{failure}: Jenkins on {self.host} demands a crumb but issued none ({answer.status}); a retry may "
+                "succeed",
+                ambiguous=False,
+            )
         try:
             issued = json.loads(answer.body)
             crumb = {str(issued["crumbRequestField"]): str(issued["crumb"])}

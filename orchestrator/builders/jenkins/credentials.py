@@ -9,7 +9,7 @@ from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 
 from orchestrator.aws.errors import aws_errors
-from orchestrator.errors import ConfigurationError
+from orchestrator.errors import ConfigurationError, Unavailable
 
 if TYPE_CHECKING:
     from types_boto3_secretsmanager import SecretsManagerClient
@@ -50,13 +50,17 @@ class Credentials:
         return "Basic " + base64.b64encode(f"{user}:{token}".encode()).decode()
 
     def _read(self, anew: bool) -> str | bytes:
-        with aws_errors(f"secret {self._secret} with the Jenkins credentials could not be read"):
-            if self._provider is None:
-                self._provider = SecretsProvider(boto3_client=self._client())
-            try:
-                value = self._provider.get(self._secret, max_age=MAX_AGE_SECONDS, force_fetch=anew)
-            except GetParameterError as error:
-                raise error.__context__ or error from None
+        try:
+            with aws_errors(f"secret {self._secret} with the Jenkins credentials could not be read"):
+                if self._provider is None:
+                    self._provider = SecretsProvider(boto3_client=self._client())
+                try:
+                    value = self._provider.get(self._secret, max_age=MAX_AGE_SECONDS, force_fetch=anew)
+                except GetParameterError as error:
+                    raise error.__context__ or error from None
+        except Unavailable as error:
+            error.ambiguous = False  # Jenkins has got no request yet, or has refused it
+            raise
         return value if isinstance(value, str | bytes) else ""
 
 
