@@ -151,6 +151,6 @@ def _filled(value: Any, answer: Mapping[str, str | int]) -> Any:
         case Mapping():
             return {name: _filled(part, answer) for name, part in value.items()}
         case list() | tuple():
-            return [_filled(part, answer) for part in value]
+            return type(value)(_filled(part, answer) for part in value)
         case _:
             return value

@@ -5,11 +5,12 @@ not every answer 401 leads to this outcome (see `SendCallback.may_be_settled`).
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
 from orchestrator.action import Outcome, OutcomeStatus, SendCallback, UpdateTenant
-from orchestrator.errors import shown
+from orchestrator.errors import UnknownTenant, shown
 from orchestrator.ledger.ledger import Claim, Prepared
 from orchestrator.run import Origin
 from orchestrator.stores.tenants import STATUS_WEBHOOK, TenantRecords
@@ -78,5 +79,7 @@ class CallbackSender:
         return outcome
 
     def _store(self, action: SendCallback, reason: str, origin: Origin) -> None:
-        if action.tenant_id is not None:
+        if action.tenant_id is None:
+            return
+        with suppress(UnknownTenant):  # the callback's own outcome says the same
             self._tenants.update(UpdateTenant(tenant_id=action.tenant_id, changes={STATUS_WEBHOOK: reason}), origin)

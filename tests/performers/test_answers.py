@@ -252,3 +252,13 @@ def test_a_dripping_body_is_cut_off(control_plane: ControlPlane, monkeypatch: py
             ask(control_plane)
 
     assert caught.value.ambiguous
+
+
+def test_a_callback_about_a_tenant_without_a_record_keeps_its_outcome(
+    aws: Requests, control_plane: ControlPlane
+) -> None:
+    skipped = callback(control_plane, "/use", tenant_id="unknown", missing="no secret")
+
+    answer = invoke(deciding(skipped), sample("tenant-provisioning"))
+
+    assert statuses(answer) == ["skipped"]
