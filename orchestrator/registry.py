@@ -76,14 +76,15 @@ class Registry:
             replace: Whether to replace registered consumers that have the same names as the new ones.
 
         Raises:
-            ConfigurationError: A registered consumer has the same name as a new one, and `replace` is false. No
-                consumer is added.
+            ConfigurationError: A registered consumer has the same name as a new one, and `replace` is false; or two of
+                the new consumers have one name. No consumer is added.
         """
         consumers = tuple(other)
-        names = [consumer.name for consumer in consumers]
-        for position, name in enumerate(names):
-            if name in names[:position] or (name in self and not replace):
+        seen: set[str] = set()
+        for name in (consumer.name for consumer in consumers):
+            if name in seen or (name in self and not replace):
                 raise _taken(name)
+            seen.add(name)
         for consumer in consumers:
             if consumer.name in self:
                 self.remove(consumer.name)

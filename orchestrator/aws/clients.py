@@ -52,8 +52,8 @@ class Clients:
                         client = self._build(service, region)
                     except ValueError:
                         raise ConfigurationError(
-                            f"{failure}: its endpoint is not an http(s) URL; correct AWS_ENDPOINT_URL or "
-                            f"AWS_ENDPOINT_URL_{service.upper()}"
+                            f"{failure}: its endpoint is not an http(s) URL; correct AWS_ENDPOINT_URL or the service's "
+                            "AWS_ENDPOINT_URL_…"
                         ) from None
                 self._clients[service, region] = client
             return client
@@ -75,9 +75,11 @@ def _session() -> "boto3.Session":
     import boto3
     import botocore.session
     from botocore.config import Config
+    from botocore.useragent import sanitize_user_agent_string_component
 
     core = botocore.session.Session()
     app_id = core.get_config_variable("user_agent_appid") or "orchestrator"
+    app_id = sanitize_user_agent_string_component(app_id, allow_hash=True)
     core.set_default_client_config(
         Config(
             connect_timeout=CONNECT_TIMEOUT_SECONDS,

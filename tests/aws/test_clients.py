@@ -26,7 +26,9 @@ def user_agent() -> str:
     return headers[0]
 
 
-@pytest.mark.parametrize(("app_id", "shown"), [(None, "app/orchestrator"), ("my-app", "app/my-app")])
+@pytest.mark.parametrize(
+    ("app_id", "shown"), [(None, "app/orchestrator"), ("my-app", "app/my-app"), ("my äpp\n", "app/my--pp-")]
+)
 def test_a_request_names_the_application(monkeypatch: pytest.MonkeyPatch, app_id: str | None, shown: str) -> None:
     if app_id is not None:
         monkeypatch.setenv("AWS_SDK_UA_APP_ID", app_id)
