@@ -209,12 +209,13 @@ class Driver:
     def _deliver_message(self, message: Message, due: float) -> None:
         event = json.loads(message.body)
         start = self._start_of(event)
+        planned = (event, self._by_id[start].builder, start)
         with self._lock:
             is_doubled = message.receives > 0 and self._random.random() < _RECEIVED_TWICE
-        planned = (event, self._by_id[start].builder, start)
-        sleeps = due > time.monotonic() + ASLEEP * self._plan.lock
-        self._schedule.forget(message.id)  # it becomes visible at another moment
-        self._schedule.add(due, *planned, message=message.id, sleeps=sleeps)
+            due = message.visible_at  # two threads may change it, and come here in the opposite order
+            self._schedule.forget(message.id)
+            sleeps = due > time.monotonic() + ASLEEP * self._plan.lock
+            self._schedule.add(due, *planned, message=message.id, sleeps=sleeps)
         if is_doubled:
             self._schedule.add(time.monotonic(), *planned, message=message.id, hidden=True)
 

@@ -68,17 +68,11 @@ class ReadOnlyRecords:
             return
         for one in gate.gates_of(job, locks_tenants=self._locks_tenants):
             item = self._table.gate(one.key)
-            if one.admits(item):
-                continue
-            if not one.is_full(item):
-                raise Overtaken
             records = {member: self.read(gate.run_of(member)) for member in gate.runs_in(item)}
             gone = {member: record for member, record in records.items() if not gate.is_in(member, record)}
             item = gate.without(one.key, item, gone)
-            if not one.is_full(item) and not one.admits(item):
-                raise Overtaken
-            if one.is_full(item):
-                raise one.busy()
+            if not one.admits(item):
+                raise one.busy() if one.is_full(item) else Overtaken
 
     def settle(self, action_id: str, owner: str, outcome: Outcome) -> bool:
         """Store the outcome in memory, and return True."""
