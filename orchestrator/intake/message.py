@@ -97,12 +97,13 @@ def tries(record: SQSRecord) -> int:
 
 
 def as_eventbridge_event(record: SQSRecord) -> Any:
-    """Return the EventBridge event that a message contains, decoded from JSON.
+    """Return what a message contains: an EventBridge event, perhaps in an envelope, or an array of events.
 
-    If the message has no attribute `EventType`, its body is the event, possibly in an envelope (see `envelopes`).
+    If the message has no attribute `EventType`, its body is returned, decoded from JSON. An envelope stays around the
+    event; `envelopes` removes it later.
 
-    If the message has the attribute `EventType`, its body is only the event's detail. The event's id, type and time
-    then come from `identity`.
+    If the message has the attribute `EventType`, its body is only the event's detail. The event is built from this
+    detail, and from the id, type and time that `identity` returns.
 
     Raises:
         InvalidEvent: The body is not JSON, or `identity` raised this error.

@@ -38,7 +38,7 @@ class CallbackSender:
         self._tenants = tenants
 
     def prepare(self, action: SendCallback, origin: Origin) -> Prepared:
-        """Check a callback's address, body, secret and context, and prepare the request.
+        """Check a callback's address, body, secret and context, and prepare to send it.
 
         If `action.missing` is set, nothing is checked, and the callback will be skipped.
 
