@@ -1,8 +1,8 @@
 """Defines the actions that consumers return, and the outcomes of performing them.
 
-The ledger stores which actions were performed, so that an event that is delivered again does not repeat them. It is the
-DynamoDB table that `IDEMPOTENCY_TABLE` names. Without this setting, each Lambda environment keeps its own ledger in
-memory.
+The ledger stores which jobs were started, which events were published and which callbacks were sent, so that an event
+that is delivered again does not repeat these actions. It is the DynamoDB table that `IDEMPOTENCY_TABLE` names. Without
+this setting, each Lambda environment keeps its own ledger in memory.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -27,17 +27,19 @@ class StartJob:
             runs, as `PATH` could, the job is not started (see `orchestrator.builders.refused_names`). Values may be
             secret and are not in `repr`.
         trusted_variables: The job's variables from a trusted source, such as the tier details. They may have any
-            well-formed name. If a variable is in `variables`, too, the value in `variables` is used.
+            well-formed name, but the settings of a tier are left out: `allowedVariables`, `maxConcurrent` and
+            `maxConcurrentByType`. If a variable is in `variables`, too, the value in `variables` is used.
         tenant_id: The tenant that the job is for. If this is `None`, the job is for the tenant that the event's detail
             names, if any.
         follow: Whether this function checks the run until it ends, and then publishes an event about the ending. By
             default, the published event has the type of the consumer's event, with the suffix `_SUCCESS` or `_FAILURE`;
             a consumer may declare another type (see `EndingEvent`). Runs can be checked only if `IDEMPOTENCY_TABLE` is
-            set and the builder has a method `endings`. If `follow` is `False`, the run is not checked, and events in
-            which the job itself reports its ending are ignored. If one event starts two jobs, set `follow` to `False`
-            for the second job, so that only the ending of the first job is published.
+            set and the builder has a method `endings`. If `follow` is `False`, the run is not checked, and an event
+            in which the job itself reports its ending is ignored if the event contains the run's id. If one event
+            starts two jobs, set `follow` to `False` for the second job, so that only the ending of the first job is
+            published.
         slot: Name of a limit on concurrent runs; `None` for no limit. All runs with the same `slot` count towards the
-            limit, whichever consumers start them. A slot requires `slots`, `follow` and `IDEMPOTENCY_TABLE`.
+            limit, whichever consumers start them. A slot requires `slots`, and a run that is checked (see `follow`).
         slots: How many runs with this `slot` may go on at the same time. While there are so many, no further job with
             this `slot` is started, and its event waits.
     """
@@ -153,7 +155,8 @@ class SendCallback:
             the answer 401 leads to the outcome `ALREADY_SENT`, whatever this attribute says. With `keeps`, however, the
             answer 401 is always a failure.
         tenant_id: The tenant that the callback is about. If the callback is refused, or is not sent because of
-            `missing`, the reason is stored in this tenant's record. If this is `None`, the reason is not stored.
+            `missing`, the reason is stored in this tenant's record; if there is no such record, the action fails. If
+            this is `None`, the reason is not stored.
         missing: What the callback lacks: a text that follows "it has", such as `no secret`. If this is set, the
             callback is not sent.
         once_per: A key that identifies the callback, such as `status webhook of run 1`; see `PublishEvent.once_per`.
@@ -202,7 +205,8 @@ def begins(action: object) -> TypeGuard[SaveTenant | UpdateTenant]:
 class PublishEnding:
     """Publish an event about how a run ended. Only built-in consumers return this action.
 
-    The build system is asked first. If the run has not ended there, nothing is published, and the event is retried.
+    Before anything is published, the build system is asked whether the run has ended. If the run has not ended, nothing
+    is published, and the event is retried.
 
     The action is ignored if the ledger has no record of this run, or if the record names another builder, job, build or
     tenant. It is also ignored if the job was started with `follow=False`.

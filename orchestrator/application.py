@@ -221,9 +221,9 @@ class Application:
         """Let the event wait if the job of a consumer cannot be started yet.
 
         An event that did not come from a queue is sent to the waiting queue, if there is one and the event may wait
-        (see `_may_wait`). An event that came from a queue waits in that queue if the Lambda function schedules the
-        retries of the queue's messages. In all other cases, or if sending failed, the event does not wait, and the
-        errors in its results stay.
+        (see `_may_wait`). An event that came from a queue waits in that queue if the Lambda function will schedule
+        a retry of its message (see `Delivery.comes_back`). In all other cases, or if sending failed, the event does not
+        wait, and the errors in its results stay.
 
         What the event waits for is stored in the tenant record. If an event that had waited has started a job, SQS is
         made to deliver another event that waits for the same build system.
@@ -272,7 +272,7 @@ def _why_not(event: Event[Any], declined: Sequence[str]) -> str:
 
     Args:
         event: The event.
-        declined: Names of the consumers of the event's type. All their conditions are false.
+        declined: Names of the consumers that `_consumers_for` returned. All their conditions are false.
     """
     match declined:
         case []:
@@ -378,7 +378,8 @@ def _raise_together(failure: str, errors: Sequence[Exception]) -> None:
 def _text(error: Exception) -> str:
     """Describe an error for a message that is logged.
 
-    For an error of another package, return only the name of its class, because its text may hold secrets.
+    For an exception group, return its message. For any other error that is not an `OrchestratorError`, return only the
+    name of its class, because its text may hold secrets.
     """
     name = type(error).__name__
     if isinstance(error, ExceptionGroup):

@@ -247,7 +247,8 @@ def _refuse_other_returns(function: ConsumerFunction, who: str) -> None:
 def _is_decision(annotation: Any) -> bool:
     """Whether a consumer may have this return annotation.
 
-    A union is accepted if all its members are. Anything else that is not a class, such as a type variable, is accepted.
+    Accepted are an action, an iterable of actions, `None`, an awaitable of one of these, and a union of these. In place
+    of an action, a type without a class that could be checked, such as a type variable, is accepted, too.
     """
     annotation = _unwrapped(annotation)
     origin, members = typing.get_origin(annotation) or annotation, typing.get_args(annotation)
@@ -285,7 +286,7 @@ def _model(function: ConsumerFunction, parameter: inspect.Parameter, who: str) -
     """Return the model in the annotation `Event[SomeModel]`; `None` if the function takes the detail as a mapping.
 
     Raises:
-        ConfigurationError: The annotation cannot be resolved, or an `Event` does not fit it.
+        ConfigurationError: The annotation cannot be resolved, or is none of `Event`, `Event[…]`, `Any` and `object`.
     """
     annotation = parameter.annotation
     if annotation is parameter.empty:

@@ -323,7 +323,7 @@ class BuildDetail(_Model):
 
     @property
     def as_sent(self) -> Mapping[str, Any]:
-        """The detail as it was received, with all variables, to be passed on to the next event or job."""
+        """The mapping that this model was created from, with all variables, to pass on to the next event or job."""
         return self._as_sent
 
     @property

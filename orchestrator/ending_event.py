@@ -44,7 +44,7 @@ class EndingEvent:
     """The event that reports how a consumer's job ended, as the consumer's argument `ending=` declares it.
 
     The event is published when the job's run has ended (see `StartJob.follow`), or when it is certain that the job will
-    not be started (`orchestrator.dispatch.failure.failure_event` lists the exceptions).
+    not be started (`_failed` in `orchestrator.dispatch.turn` explains the exceptions).
 
     This package adds members to the event's detail:
 

@@ -46,8 +46,8 @@ class WaitReason(StrEnum):
     """The reason why an event has to wait: its job cannot be started yet.
 
     Attributes:
-        BUILD_QUEUE_FULL: The build system has refused the job, because it has too many runs already.
-        BUILD_SYSTEM_DOWN: The build system could not be reached, or failed.
+        BUILD_QUEUE_FULL: The build system has just refused this or another job, because it has too many runs already.
+        BUILD_SYSTEM_DOWN: The build system was unreachable or too busy, or failed.
         TENANT_BUSY: A job of another operation (see `Start`) for the same tenant has not ended.
         SLOT_FULL: As many other runs go on as the job's `Slot` allows.
     """
@@ -108,7 +108,7 @@ class Unavailable(OrchestratorError):
 
 
 class ConsumerFailed(OrchestratorError):
-    """A consumer or builder raised an exception that is not an `OrchestratorError`, or a builder returned no `Run`.
+    """A consumer or builder raised an exception that is not an `OrchestratorError`, or a builder returned a wrong type.
 
     A retry may succeed. If an exception was raised, it is `__cause__`. That exception's text may contain event data.
     """

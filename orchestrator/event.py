@@ -67,7 +67,8 @@ class Delivery:
             of its type.
         has_waited: Whether the event was delivered before. This is true if the queue's message has been received more
             than once, or if this function sent the message to let the event wait for its job.
-        comes_back: Whether this Lambda function schedules a retry of the message if handling the message fails.
+        comes_back: Whether this Lambda function schedules a retry of the message if the event's job cannot be started
+            yet. Always false if `is_last` is true.
         is_last: Whether this delivery counts as the last one, because the message is too old to wait any longer. Always
             false if `FAILURE_QUEUE_URL` is not set.
     """

@@ -85,8 +85,7 @@ class StartedJob:
         builder: The builder's name.
         name: The job's name in the build system.
         run_id: The run's id in the ledger, as in `Job`.
-        id: The run's id in the build system, as in `Run`. It is `None` until the ledger has stored the outcome of
-            starting the job.
+        id: The run's id in the build system, as in `Run`. It is `None` as long as the ledger does not know it.
         since: See `Job.since`.
         event_id: Id of the event that the job was started for.
         event_type: Type of the event that the job was started for.
@@ -132,7 +131,7 @@ class Ending:
 
 
 class Untraceable(Unavailable):
-    """The build system does not store run ids for this job, so a search cannot show whether a run was started."""
+    """A search cannot show whether a run was started, for example because the build system does not store run ids."""
 
 
 class Builder(Protocol):
@@ -165,7 +164,8 @@ class Builder(Protocol):
             The run; `None` if there is no such run.
 
         Raises:
-            Untraceable: The build system stores no run ids for this job, so there may be a run that cannot be found.
+            Untraceable: No run was found, but there may be one, for example because the build system stores no run ids
+                for this job.
             JobRejected: The build system has no such job.
             ConfigurationError: The function has no permission to use the build system, or its settings are wrong.
             Unavailable: The build system could not be reached, or is too busy.

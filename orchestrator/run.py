@@ -150,7 +150,7 @@ def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:
 
 
 def is_own_source(source: str) -> bool:
-    """Whether a source is one of the default sources of the events that this package publishes."""
+    """Whether a source is `OWN_SOURCE` or begins with `REFERENCE_SOURCES`, as those of this package do by default."""
     return source == OWN_SOURCE or source.startswith(REFERENCE_SOURCES)
 
 

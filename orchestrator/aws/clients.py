@@ -1,4 +1,4 @@
-"""Builds AWS clients. Each client is built only once, and its requests end before the invocation ends."""
+"""Builds AWS clients, each only once, and limits how long their requests may take."""
 
 import os
 import threading
@@ -33,7 +33,8 @@ class Clients:
 
         The client allows 2 s for connecting and 5 s for the answer, or less if the invocation ends sooner. It tries
         each request up to three times, with random pauses between the tries. If the environment variable
-        `AWS_ENDPOINT_URL_<SERVICE>` or `AWS_ENDPOINT_URL` is set, the client sends its requests to that URL.
+        `AWS_ENDPOINT_URL` or the SDK's own variable for the service is set, such as `AWS_ENDPOINT_URL_SFN` for
+        `stepfunctions`, the client sends its requests to that URL.
 
         Args:
             service: The name that the SDK gives the service, such as `dynamodb`.

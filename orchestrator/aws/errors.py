@@ -63,8 +63,9 @@ def aws_errors(
         role: Whose permissions the request needs, for the error message.
 
     Raises:
-        Unavailable: AWS was unreachable, failed internally, or throttled the request.
-        ConfigurationError: Credentials, permissions or a region are missing, or AWS answered
+        Unavailable: AWS or the source of the credentials was not reached or gave no answer, or AWS failed internally or
+            throttled the request.
+        ConfigurationError: Credentials or permissions are missing or wrong, no region is set, or AWS answered
             `ResourceNotFoundException`.
         OrchestratorError: AWS or the SDK refused the request for another reason. The error's type is `rejected`.
     """
@@ -133,7 +134,7 @@ def is_temporary(answer: Mapping[str, Any]) -> bool:
 
 
 def is_throttled(answer: Mapping[str, Any]) -> bool:
-    """Return whether AWS refused a request because the caller had sent too many requests.
+    """Return whether AWS asks to send a request again later, in most cases because there were too many requests.
 
     Args:
         answer: AWS's answer to the request, as the SDK parsed it.

@@ -44,7 +44,7 @@ def plain(value: Any) -> Any:
 
 
 def is_condition_failure(error: exceptions.ClientError) -> bool:
-    """Return whether an error means that DynamoDB changed nothing, because the request's condition was not met."""
+    """Return whether the condition of a request to change one item was not met. For a transaction, return False."""
     return error.response.get("Error", {}).get("Code") == "ConditionalCheckFailedException"
 
 
@@ -62,7 +62,7 @@ def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValue
 
 
 def is_unstorable(value: object) -> bool:
-    """Return whether DynamoDB cannot store a scalar, for example because it is a number with too many digits."""
+    """Return whether `to_item` cannot convert a scalar, for example because it is a number with too many digits."""
     try:
         to_item({"": value})
     except (DecimalException, TypeError):

@@ -176,7 +176,7 @@ _ANY_PREFIX, _ANY_SUFFIX = tuple(_PREFIXES), tuple(_SUFFIXES)
 def family_of(name: str) -> str | None:
     """Return the name of the family in `FAMILIES` that a variable's name belongs to.
 
-    Return `None` if the name belongs to no family.
+    Return `None` if the name belongs to no family, and for `TF_STATE_BUCKET` and `TF_KEY`, which Terraform ignores.
 
     Example:
         >>> family_of("Git_Ssh_Command"), family_of("INSTANCE_COUNT")

@@ -155,7 +155,7 @@ class StepFunctions:
         """Raise `JobRejected` for an Express state machine.
 
         Express executions cannot be looked up, and a repeated request would start a second execution. The type of a
-        state machine never changes, so it is read only once.
+        state machine never changes, so a state machine that was found to be a Standard one is not looked up again.
         """
         if machine.arn in self._standard:
             return
@@ -178,8 +178,9 @@ class StepFunctions:
 def ending_of(arn: str, status: str, sent: str | None, output: str | None, error: str | None) -> Ending | None:
     """Return how an execution ended; `None` if it has not ended.
 
-    `Ending.variables` has the scalar members of the input and the output, and the link to the execution as `BUILD_URL`.
-    If the input and the output have a member of the same name, the output's member is used.
+    `Ending.variables` has the scalar members of the input and the output (see `variables_in`), and as `BUILD_URL` the
+    link to the execution, if there is one (see `console_link`). If the input and the output have a member of the same
+    name, the output's member is used.
 
     Args:
         arn: The execution's ARN.

@@ -19,8 +19,9 @@ def job_variables(trusted: Mapping[str, Any], from_event: Mapping[str, Any], own
     If a name occurs more than once, `own` takes precedence over `from_event`, and `from_event` over `trusted`.
 
     Args:
-        trusted: Variables from the tier or from the consumer's code. Every well-formed name is allowed (see `is_name`).
-        from_event: Variables from the event. Names that change how a build runs are refused (see `refused_names`).
+        trusted: Variables from the tier or from the consumer's code, and variables from the event that the tier's
+            `allowedVariables` lists. Every well-formed name is allowed (see `is_name`).
+        from_event: Other variables. Names that change how a build runs are refused (see `refused_names`).
         own: The `ORCHESTRATOR_…` variables. Some of their values come from the event, such as the event's id.
 
     Raises:

@@ -53,8 +53,8 @@ class Account:
         Loading credentials may send requests, for example to assume a role.
 
         Raises:
-            ConfigurationError: Credentials or region are missing, or the credentials cannot be loaded.
-            Unavailable: The source of the credentials was not reached.
+            ConfigurationError: Credentials or region are missing, or the credentials are incomplete, expired or denied.
+            Unavailable: The source of the credentials failed or was not reached.
         """
         import boto3
         from botocore.exceptions import NoCredentialsError, NoRegionError
@@ -137,7 +137,7 @@ def opened(options: argparse.Namespace) -> Account:
 
 @contextlib.contextmanager
 def adopted(found: Deployed | None) -> Iterator[None]:
-    """Within the `with` block, put the settings of a deployed function into this process's environment variables.
+    """Within the `with` block, add `Deployed.environment` and the function's region to this process's environment.
 
     Settings that the function does not have are removed. `JENKINS_CA_BUNDLE` is kept, because the function's value is
     the path of a file in its artifact. After the block, the environment variables are as they were before.

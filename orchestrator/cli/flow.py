@@ -16,12 +16,12 @@ _RESERVED = frozenset(
 
 
 def follows(consumer: Consumer) -> list[str]:
-    """Return what a consumer can lead to: the types of further events, and descriptions of other effects."""
+    """Return what a consumer declares that it leads to: the event types of its `ending`, and its `leads_to`."""
     return list(dict.fromkeys((*consumer.ending_types, *consumer.leads_to)))
 
 
 def following_types(registry: Registry) -> list[str]:
-    """Return the types of all events that can follow from a registry's consumers.
+    """Return the types of the events that a registry's consumers declare in their `ending` and `leads_to`.
 
     A text in a consumer's `leads_to` counts as an event type if it has no space, or if a consumer of the registry takes
     events of that type or declares that type in an `EndingEvent`.

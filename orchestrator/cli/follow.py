@@ -30,7 +30,8 @@ def follow(options: argparse.Namespace) -> int:
         options: The options of `orchestrator invoke`.
 
     Returns:
-        The exit code: 1 if an event could not be handled, or if a job that `--fail` names was not started.
+        The exit code: 1 if an event could not be handled, if a job that `--fail` names was not started, or if, with
+        `--strict`, no consumer took an event of a file.
 
     Raises:
         ConfigurationError: The handler cannot be loaded, no emulated job has the name in `--fail`, or there are so many

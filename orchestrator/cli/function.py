@@ -19,8 +19,9 @@ class Answer:
     """The function's answer to one event.
 
     Attributes:
-        is_handled: Whether the function handled the event, or lets it wait until its job can be started.
-        text: The outcomes of the consumers; or, if the event was not handled, the reason.
+        is_handled: Whether at least one consumer took the event, and no consumer failed. An event that waits until its
+            job can be started counts as handled.
+        text: The outcomes of the consumers; or, if `is_handled` is false, the reason.
     """
 
     is_handled: bool

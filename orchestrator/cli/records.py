@@ -44,9 +44,9 @@ class LedgerTable:
         return _in_order(self.read(keys).values())
 
     def gate(self, key: str) -> Mapping[str, Any]:
-        """Read the item that lists the runs that count towards a limit on concurrent runs (a gate).
+        """Read the item of a gate, which is a limit on concurrent runs.
 
-        Return an empty mapping if there is no such item.
+        The item lists the runs that count towards the limit. Return an empty mapping if there is no such item.
 
         Args:
             key: The item's key.
@@ -54,10 +54,11 @@ class LedgerTable:
         return self._items([key]).get(key, {})
 
     def holder(self, tenant_id: str) -> str | None:
-        """Return the id of the event that began the operation whose runs make the tenant's other jobs wait.
+        """Return the id of the event that began the operation whose runs the item of the tenant's lock lists.
 
-        An operation is an event with all that follows from it, such as a provisioning and the deployment after it.
-        Return `None` if no run makes jobs of the tenant wait.
+        An operation is an event with all that follows from it, such as a provisioning and the deployment after it. The
+        tenant's other jobs wait for these runs, unless the function no longer checks them (see `TenantLock`). Return
+        `None` if the item lists no run.
         """
         lock = self.gate(lock_key(tenant_id))
         return lock.get("operation", {}).get("S") if runs_in(lock) else None

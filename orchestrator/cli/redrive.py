@@ -143,7 +143,7 @@ def _send_all(
         ids: The ids of the selected messages.
 
     Returns:
-        A dictionary with the result for each event, and for each message that was not received again. The key
+        One dictionary for each event, and one for each message that was not received again. In each dictionary, the key
         `redriven` is false if the function did not handle the event, or if the message could not be deleted afterwards.
     """
     from orchestrator.cli.function import Answer

@@ -23,7 +23,8 @@ class Report:
     - Otherwise, the answers are printed to standard output. The summary is printed to standard error if standard error
       is a terminal, or if `--verbose` is given.
 
-    In addition, failures are always printed to standard error.
+    In addition, failures are always printed to standard error. Without a summary and without `--quiet`, a note about
+    each event that no consumer took is printed there, too.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -51,7 +52,7 @@ class Report:
     def answered(self, file: EventFile, answer: Any, results: Sequence[Result]) -> None:
         """Print the handler's answer, a summary of the results, or both (see `Report`), and the results' failures.
 
-        With `--strict`, the event counts as failed if no consumer took it.
+        The event counts as failed if one of the results is a `Failed` or, with `--strict`, a `NotTaken`.
 
         Args:
             file: The event's file.

@@ -47,7 +47,7 @@ class Route(TypedDict):
         condition: Name of the function that decides whether the consumer takes an event, or the expression of a
             lambda. `None` means that the consumer takes every event of the type.
         function: The function that the consumer runs, as `module:name`.
-        leadsTo: What the consumer can cause: the types of further events, and descriptions of effects that are not
+        leadsTo: What the consumer declares that it leads to: types of events, and descriptions of effects that are not
             events, such as `status webhook`.
     """
 
@@ -85,8 +85,7 @@ def as_mermaid(registry: Registry) -> str:
 
     An event type is drawn as a box with round ends, a consumer as a rectangle, and an effect that is not an event as a
     flag. A solid arrow leads from an event type to each consumer that takes events of this type; its label is the
-    consumer's condition. A dotted arrow leads from a consumer to everything that the consumer can cause: event types,
-    and effects that are not events.
+    consumer's condition. A dotted arrow leads from a consumer to each event type and effect in `Route.leadsTo`.
     """
     entries = routes(registry)
     types = [*(entry["eventType"] for entry in entries), *following_types(registry)]

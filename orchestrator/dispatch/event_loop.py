@@ -1,4 +1,4 @@
-"""Runs all `async` consumers on one asyncio loop, in a thread that runs nothing else.
+"""Runs `async` consumers on one asyncio loop, in a thread that runs nothing else.
 
 `asyncio.run` would create a new loop for each event. A client that a consumer keeps from one event to the next would
 then belong to a loop that is closed. `asyncio.run` would also remove the current loop of the thread that calls the

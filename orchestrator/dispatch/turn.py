@@ -98,7 +98,7 @@ class Turn:
 
         Returns:
             False if the consumer's condition `when` is false. True if the consumer accepts the event, or if the check
-            raised an exception; `run` returns that exception as the result's `error`.
+            raised an exception, which `run` then treats like an exception of the consumer.
         """
         try:
             self._raise_published_failure()
@@ -147,7 +147,7 @@ class Turn:
     def _prepare_all(self) -> list[Prepared]:
         """Check and prepare all actions before the first one is performed.
 
-        If an action is invalid, an exception is raised, and no action is performed.
+        If an action is found to be invalid here, an exception is raised, and no action is performed.
         """
         answers.check(self._actions, self._consumer.name)
         places = zip(self._actions, positions(self._actions), strict=True)
@@ -273,7 +273,7 @@ class Turn:
         return self._is_last_delivery() and self._consumer.ending is not None
 
     def _may_wait_longer(self) -> bool:
-        """Return whether the event has waited before, and will wait again if its job still cannot be started."""
+        """Return whether the event was delivered before, and will wait again if its job still cannot be started."""
         delivery = self._event.delivery
         return delivery is not None and delivery.has_waited and delivery.comes_back
 

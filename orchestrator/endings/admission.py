@@ -24,7 +24,7 @@ class UnknownRun(Exception):
 
 
 class Admission:
-    """Admits an event about a run only if the ledger's record of the run agrees with the event.
+    """Checks events about runs against the ledger's records of these runs; `admit` lists the events it does not check.
 
     Two kinds of events are about a run: events that report the run's ending, and the TENANT_DEPLOYMENT event that
     follows a successful run.

@@ -1,4 +1,4 @@
-"""Handles batches of SQS messages, and returns the messages that failed."""
+"""Handles batches of SQS messages, and returns the ids of the messages that SQS must deliver again."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextvars import copy_context
@@ -27,7 +27,7 @@ The first argument is the payload. The second, optional argument is the event's 
 
 
 class Batches:
-    """Handles batches of SQS messages, and reports the messages that failed."""
+    """Handles batches of SQS messages, and reports which of them SQS must deliver again."""
 
     def __init__(self, parallel: int, redelivery: Redelivery | None) -> None:
         """Store the arguments.

@@ -44,7 +44,7 @@ def parse(payload: object, name: str = "event", *, delivery_id: str | None = Non
     """Convert an EventBridge event to an `Event`.
 
     Args:
-        payload: The event. It may be in an envelope (see `envelopes`).
+        payload: One event. It may be in an envelope that `envelopes.opened` removes; an array is refused.
         name: The event's name in error messages.
         delivery_id: An id that stays the same when AWS retries the delivery, such as Lambda's request id. It becomes
             part of `Event.redrive` if `payload` is Lambda's record of a failed invocation, or if a custom event bus
@@ -154,7 +154,7 @@ def as_json(event: Event[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _passes_fast_check(detail: Mapping[str, Any]) -> bool:
-    """Return whether a detail can be stored in DynamoDB and sent to other services.
+    """Return whether a detail has none of the faults that `_find_fault` finds.
 
     This check is faster than `_find_fault`, but does not show where the fault is.
     """
@@ -187,7 +187,10 @@ def _is_serialisable(detail: Mapping[str, Any]) -> bool:
 
 
 def _find_fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str] | None:
-    """Find the first value that is valid JSON, but cannot be stored in DynamoDB or sent to other services.
+    """Find the first value in a detail that is valid JSON, but is refused.
+
+    Refused are: a text or name with half of a surrogate pair; an integer of more than 4,300 digits; a number such as
+    1e400, which Python reads as infinity; and an object or list on a level deeper than 64.
 
     Args:
         value: A detail, or a value inside it.

@@ -2,7 +2,8 @@
 
 A message comes from an EventBridge rule, from this package, or from the reference connector
 (https://github.com/sourcefuse/loopback4-message-bus-connector). If a message has the attribute `EventType`, as all
-messages from the reference connector have, its body is only the event's detail. Otherwise, its body is a whole event.
+messages from the reference connector have, its body is only the event's detail. Otherwise, its body is a whole event,
+perhaps in an envelope, or an array of events (see `orchestrator.intake.envelopes`).
 """
 
 import json
@@ -186,9 +187,10 @@ class Queue:
             options: Further arguments of the client's method `send_message`.
 
         Raises:
-            ConfigurationError: The queue's URL is not an http(s) URL, or SQS refused the request.
+            ConfigurationError: The queue's URL is not an http(s) URL, or SQS refused the request for a reason that is
+                not listed below.
             InvalidEvent: The message is larger than SQS or this queue allows, or has characters that SQS refuses.
-            Unavailable: SQS could not be reached.
+            Unavailable: SQS was not reached, failed, or throttled the request.
         """
         if not self.url.startswith(("http://", "https://")):
             raise ConfigurationError(

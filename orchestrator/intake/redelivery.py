@@ -98,12 +98,12 @@ class Redelivery:
         For an exception group, the first rule applies if every error in the group falls under it. Otherwise, the second
         rule applies if at least one error falls under the first or second rule. Otherwise, the third rule applies.
 
-        The failure queue gets the message's event, as an EventBridge event with the original id. The message attribute
-        `ErrorCode` holds the error's class name, or `NotTried`. The message attribute `ErrorMessage` holds the error's
-        text, unless the text may contain event data. If the message cannot be converted to an EventBridge event, the
-        failure queue gets the original message body. If the failure queue refuses the converted message, for example
-        because it is too large, the original body is sent without these two attributes. If sending fails, the message
-        stays in its own queue, and that queue's redrive policy applies.
+        The failure queue gets the original message body. However, if this body is only an event's detail (see
+        `orchestrator.intake.message`) and is JSON, the failure queue gets an EventBridge event with the original id.
+        The message attribute `ErrorCode` holds the error's class name, or `NotTried`. The message attribute
+        `ErrorMessage` holds the error's text, unless the text may contain event data. If the failure queue refuses this
+        message, for example because it is too large, the original body is sent without these two attributes. If sending
+        fails, the message stays in its own queue, and that queue's redrive policy applies.
 
         If the messages come from the failure queue itself, nothing is done, so that no message is moved back to that
         queue for ever.
@@ -310,7 +310,7 @@ def _queue_url(client: "SQSClient", record: SQSRecord) -> str:
 
 
 def _as_event(record: SQSRecord) -> str | None:
-    """Convert a message to its EventBridge event, as JSON that can be sent again through a queue or a bus.
+    """Return what `message.as_eventbridge_event` returns for a message, as JSON that SQS accepts as a message body.
 
     Return `None` if that is impossible, for example because the message's body is not JSON.
     """

@@ -119,7 +119,7 @@ class DynamoDBRecords:
             gates: The limits.
 
         Returns:
-            The result of `Records.claim`, which also lists the errors.
+            See `Records.claim`, which also lists the exceptions.
         """
         before: Record | None = None
         owner: str = claim.values["owner"]

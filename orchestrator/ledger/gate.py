@@ -77,8 +77,8 @@ class Gate(Awaited, Protocol):
     def admits(self, item: Item) -> bool:
         """Whether the limit allows the job's run to start now, according to the limit's item in the ledger's table.
 
-        The result is false if `is_full` is true. It is also false if the limit is not full, but is a tenant's lock that
-        refuses the job for ever (see `Overtaken`).
+        If `is_full` is true, the result is false, unless the limit is a slot whose item lists this run already. The
+        result is also false if the limit is a tenant's lock that refuses the job for ever (see `Overtaken`).
         """
         ...
 
@@ -165,7 +165,7 @@ class SlotGate:
         )
 
     def is_full(self, item: Item) -> bool:
-        """Whether the slot's item lists at least as many runs as the slot allows, so that the job must wait."""
+        """Whether the slot's item lists at least as many runs as the slot allows."""
         return len(runs_in(item)) >= self.slot.size
 
     def admits(self, item: Item) -> bool:

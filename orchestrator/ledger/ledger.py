@@ -4,6 +4,8 @@ A claim is a lock on the action's record. It expires at the time in the record's
 the claim stops acting before that time. Once the lock has expired, another delivery of the event may take the claim
 over. Lambda may have killed the first delivery before or after it acted. Therefore, the other delivery performs the
 action as a retry. For example, a retry searches for an earlier run before it starts a job.
+
+An action without an identity is not claimed: every delivery performs it (see `Prepared.action_id`).
 """
 
 import secrets
@@ -38,10 +40,10 @@ class Claim:
     """A delivery's claim on an action.
 
     Attributes:
-        is_retry: Whether an earlier delivery of the event has claimed the action. If so, the earlier delivery may have
+        is_retry: Whether the ledger has an earlier delivery's claim on the action. If so, the earlier delivery may have
             performed the action.
         since: The `StartedJob.since` that the earlier delivery has stored. No run of the action's job can have started
-            before this time. `None` if there was no earlier delivery, or if the action starts no job.
+            before this time. `None` if `is_retry` is false, or if the action starts no job.
     """
 
     is_retry: bool = False
@@ -141,15 +143,15 @@ class Records(Protocol):
     def close(self, run_id: str, ending: EndingStatus) -> EndingStatus | None:
         """Store how a run ended; if the ledger has no such run, store nothing.
 
-        A failure replaces a stored success, because a run may publish a success and fail afterwards. A success never
-        replaces a stored failure.
+        A failure replaces a stored success, because a run may publish a success and fail afterwards. A success is
+        stored only if no ending is stored yet.
 
         The call also marks the action that started the run as done, so that no delivery can claim the action and start
         the job again.
 
         If the function checks the run (see `Prepared.follow`), the checks go on, because the event about the ending may
-        be lost before it is handled. The next check is due after the time `FIRST_CHECK`. By then, the event has
-        normally been handled.
+        be lost before it is handled. If this call has stored the ending, the next check is due after the time
+        `FIRST_CHECK`. By then, the event has normally been handled.
 
         Returns:
             The ending that was stored before this call; `None` if none was stored.

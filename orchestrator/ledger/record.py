@@ -203,10 +203,11 @@ def milliseconds(time: datetime) -> int:
 
 
 def job_attributes(job: StartedJob | None, *, follow: bool) -> dict[str, Any]:
-    """Build the attributes that a job adds to the record of its action, including the keys of the table's indexes.
+    """Build the attributes that a job adds to the record of its action, including the keys of two indexes.
 
     Args:
-        job: The job, before it is started. If it is `None`, the result is empty.
+        job: The job, before it is started. If it is `None`, the result is empty. If it is for a tenant, the attributes
+            include the keys of the index `by-tenant`.
         follow: Whether to check the job's run until it ends. If so, the attributes include the keys of the index
             `open-jobs`.
     """

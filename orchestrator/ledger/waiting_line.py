@@ -107,7 +107,7 @@ class WaitingLine:
             For a build system, the result is always true.
 
         Raises:
-            Unavailable: The table could not be written, so the message becomes visible only by itself.
+            Unavailable: The table could not be written. The message becomes visible at `until`, or earlier.
         """
         own = {
             "waitingFor": wait.key,

@@ -51,8 +51,8 @@ def deploy_tenant(event: Event[BuildDetail], context: Context) -> list[Action]:
         ConfigurationError: The built-in consumer raised this error. Or the detail has `USER_CALLBACK_ENDPOINT`, but the
             path of the status webhook's address does not contain `webhook`. To request the first user's id, this part
             of the path is replaced by `manage/users`.
-        InvalidEvent: The built-in consumer raised this error, or an expiration time in the detail, such as
-            `ACCESS_TOKEN_EXPIRATION`, has too many digits.
+        InvalidEvent: The built-in consumer raised this error. Or the detail has `USER_CALLBACK_ENDPOINT`, and an
+            expiration time in the detail, such as `ACCESS_TOKEN_EXPIRATION`, has too many digits.
     """
     return _with_set_up(deployment.deploy_tenant(event, context), event, context)
 

@@ -38,9 +38,9 @@ def tenant_job(event_type: str, detail: ProvisioningDetail, tier: Mapping[str, A
     """Build the action that starts the tier's job for an event type.
 
     Returns:
-        The action, with the builder that the detail names, or else the builder that the tier names. Its variables are
-        the tier's variables, the variables that the detail requests, and the variable `tenant`. If two of them have the
-        same name, the one that comes later in this list is used.
+        The action, with the builder that the detail names, or else the builder that the tier names. The job's variables
+        are the tier's attributes (see `variables_of`), the variables that the detail requests, and the variable
+        `tenant`. If two of them have the same name, the one that comes later in this list is used.
 
     Raises:
         ConfigurationError: The tier names no job for the event type, or an attribute of the tier is malformed.

@@ -61,8 +61,10 @@ def conclude(
 
     The webhook's address is the first of these that is set: the detail's `API_ENDPOINT`, the tenant record's
     `callbackAddress` (stored by an earlier event), the tier's `API_ENDPOINT`, the tier's `CONTROL_PLANE_HOST` with a
-    fixed path, and the setting `CALLBACK_URL`. The webhook is signed with two values, `secret` and `context` (a text,
-    not the argument `context`). Each of the two values is taken from the detail, or else from the tenant record.
+    fixed path, and the setting `CALLBACK_URL`. A value of the tier that is not an http(s) address is ignored.
+
+    The webhook is signed with two values, `secret` and `context` (a text, not the argument `context`). Each of the two
+    values is taken from the detail, or else from the tenant record.
 
     Several events may report the ending of one run. If they contain the run's id, the webhook is sent only once: for
     the first event for which the address and both signing values are known.

@@ -98,7 +98,10 @@ def batch(message: Mapping[str, Any], queue_url: str, region: str) -> dict[str, 
 
 
 def sent_now(payload: Any) -> Any:
-    """Return a copy of an event, or of an array of events, with the present time. Return anything else unchanged."""
+    """Return a copy of an event, or of an array of events, in which the present time replaces each event's `time`.
+
+    Anything else, such as an event without `time`, is returned unchanged.
+    """
     if isinstance(payload, list):
         return [sent_now(member) for member in payload]
     if isinstance(payload, dict) and isinstance(payload.get("Data"), dict):

@@ -38,7 +38,7 @@ class Recording:
 def recorded() -> Iterator[Recording]:
     """Within the `with` block, record the requests to start CodeBuild and Step Functions jobs and to publish events.
 
-    Only requests of AWS clients that were created within the block are recorded.
+    Only requests of AWS clients whose session was created within the block are recorded.
     """
     recording = Recording()
 

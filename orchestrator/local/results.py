@@ -127,8 +127,8 @@ class _Listener(logging.Handler):
 
         Args:
             reason: The reason that the function logged.
-            declined: The names of the event type's consumers, whose conditions were all false. `None` if the function
-                ignored the event before it called the conditions.
+            declined: The names of the consumers that were asked, whose conditions were all false. `None` if the
+                function ignored the event before it called the conditions.
         """
         if declined is None:
             return f"ignored: {reason}"

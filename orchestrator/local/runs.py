@@ -51,7 +51,7 @@ class EmulatedEnding:
 
 
 class EmulatedRuns:
-    """Finds the runs that were started, and ends them one by one, oldest first."""
+    """Finds the runs that were started, and ends them one by one, in the order in which `started` returned them."""
 
     def __init__(
         self,
@@ -97,7 +97,7 @@ class EmulatedRuns:
         return [job for job in dict.fromkeys(self._failing) if job not in self._jobs]
 
     def end_next(self) -> EmulatedEnding | None:
-        """End the oldest unfinished run that `started` returned, and return its end; `None` if no run is left."""
+        """End the first unfinished run that `started` returned, and return its end; `None` if no run is left."""
         if not self._running:
             return None
         run = self._running.popleft()

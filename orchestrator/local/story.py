@@ -1,4 +1,4 @@
-"""Prints the steps of `orchestrator invoke --follow`, one line for each step, in the order in which they happen."""
+"""Prints the events that `orchestrator invoke --follow` handles, their effects, and what happens between events."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,9 @@ _SEEN_ELSEWHERE = (
 
 
 class Story:
-    """Prints a line for each event and, indented below that line, a line for each of the event's effects.
+    """Prints a line for each event and, indented below that line, the event's effects.
+
+    What happens between events, such as the end of a run, is printed without indentation.
 
     Of the values in events and tenant records, only names, ids, hosts, statuses and the reasons for statuses are
     printed.

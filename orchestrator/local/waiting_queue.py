@@ -1,4 +1,4 @@
-"""Reads queues of the emulated SQS. Messages are sent without a delay, so local commands do not have to wait."""
+"""Reads queues of the emulated SQS, and removes the delays of messages, so that local commands do not have to wait."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -32,7 +32,7 @@ class EmulatedQueue:
     def receive_all(self) -> list[Mapping[str, Any]]:
         """Receive every visible message.
 
-        A received message is hidden for an hour, unless `give_back` makes it visible earlier.
+        A received message is hidden for an hour, unless its visibility timeout is changed, for example by `give_back`.
         """
         received: list[Mapping[str, Any]] = []
         while self._length() > len(received):
@@ -67,8 +67,8 @@ class EmulatedQueue:
 def without_delays() -> Iterator[None]:
     """Within the `with` block, messages are sent without the delay that the sender asks for.
 
-    moto would apply the delay in real time. The delay is removed only from messages of SDK clients that were created
-    within the block.
+    moto would apply the delay in real time. The delay is removed only from messages of SDK clients whose session was
+    created within the block.
     """
 
     def send(params: dict[str, Any], **_: Any) -> None:

@@ -69,7 +69,7 @@ class ScriptJob:
             )
 
     def variables(self, detail: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the job's variables for a request with this detail."""
+        """Return the job's input variables for a request with this detail."""
         strings = {name: detail[name] for name in self.string_variables if name in detail}
         return {**strings, **{name: to_json(detail[name]) for name in self.json_variables if name in detail}}
 

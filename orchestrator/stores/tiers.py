@@ -176,7 +176,8 @@ class TierDetails(Protocol):
 class StaticTierDetails:
     """Provides tier details that are given in code, by tier name.
 
-    If `tiers` is `None`, every tier name is valid, and the tier's job has the name `{tier}-job`.
+    If `tiers` is `None`, every tier name is valid. A tier then has only the attributes `tier` and `jobName`, which is
+    `{tier}-job`.
     """
 
     def __init__(self, tiers: Mapping[str, Mapping[str, Any]] | None = None) -> None:

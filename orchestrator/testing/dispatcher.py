@@ -57,8 +57,9 @@ class RecordingDispatcher:
     No callback is sent, so a `FromAnswer` in the body of a recorded callback stays as it is.
 
     Attributes:
-        recorded: Every action since the dispatcher was created, in order. If a consumer failed, and the deployed
-            function would publish an event about the failure, the `PublishEvent` is recorded, too.
+        recorded: Every action since the dispatcher was created. The actions of one consumer are in order. If an event
+            has several consumers, these run at the same time, so their actions may be mixed. If a consumer failed, and
+            the deployed function would publish an event about the failure, the `PublishEvent` is recorded, too.
     """
 
     def __init__(self, registry: Registry, context: Context | None = None) -> None:

@@ -1,7 +1,7 @@
 """HTTP connections that limit the total time of a request and its answer.
 
 A socket's timeout limits each wait for bytes, but not the sum of all waits: a server that sends one byte a second never
-exceeds the timeout. These connections limit the sum, and time out before the invocation ends.
+exceeds the timeout. These connections limit the sum. If the invocation ends sooner, the limit is shorter.
 """
 
 import io
@@ -46,9 +46,9 @@ def timed(pool: type[PoolT]) -> type[PoolT]:
 
 
 def limit_time(http_session: Any) -> None:
-    """Make an HTTP session of botocore limit the total time of each request.
+    """Make an HTTP session of botocore limit the total time of each request (see `timed`).
 
-    A request that is still running shortly before the invocation ends is cut off.
+    The limit is shorter if the invocation ends sooner.
     """
     # botocore has no setting for this: its read timeout limits each wait for bytes, not their sum.
     pools = http_session._pool_classes_by_scheme

@@ -142,8 +142,8 @@ class Connection:
 
         Raises:
             JobRejected: The object does not exist, or the function's Jenkins user may not see it.
-            Unavailable: Jenkins or Secrets Manager was unreachable or too busy, Jenkins' answer was incomplete, or its
-                status was 500 or above. Or too little of the invocation's time is left.
+            Unavailable: Jenkins or Secrets Manager was unreachable or too busy; Jenkins' answer was missing or
+                incomplete, or its status was 500 or above; or too little of the invocation's time is left.
             ConfigurationError: Jenkins refused the function's user (401 or 403), the credentials cannot be read, the
                 server's certificate is not trusted, or the answer does not come from Jenkins.
         """

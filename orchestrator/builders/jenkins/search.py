@@ -106,8 +106,9 @@ class Page:
         builds: The page's builds, newest first, as Jenkins describes them.
         is_last: Whether this is the last page that is needed: there is no later page, or all builds on later pages
             started before `since` (see `pages`).
-        is_complete: Whether this is the last page that is needed, and Jenkins has discarded no old build that started
-            after `since`.
+        is_complete: Whether this is the last page that is needed, and Jenkins seems to have discarded no build that
+            started after `since`: the oldest build that was read started before `since` or has the number 1, or the job
+            never had a build.
         is_run_id_declared: Whether the job declares the parameter `ORCHESTRATOR_RUN_ID`.
     """
 
@@ -134,8 +135,8 @@ def pages(connection: Connection, path: str, fields: str, since: datetime, failu
     Args:
         connection: Sends the requests to Jenkins.
         path: The job's path, from `job_path`.
-        fields: Properties of each build to read, such as `number,url`. The properties `queueId` and `timestamp` and the
-            parameters are always read.
+        fields: Properties of each build to read, such as `number,url`. `number` must be among them. The properties
+            `queueId` and `timestamp` and the parameters are always read.
         since: Builds that started before this time are not needed. The first page with a build that started more than
             five minutes earlier is the last. The five minutes allow for a `since` from a clock that is ahead.
         failure: The beginning of error messages, such as `Jenkins job 'x' could not be searched`.

@@ -44,7 +44,7 @@ def convert(queue: str, job_id: str, timestamp: int, data: Any) -> EventMessage:
         data: The job's data, decoded from JSON.
 
     Raises:
-        InvalidEvent: The job's data is not an event that the function can handle.
+        InvalidEvent: The job's data, id or timestamp is invalid.
     """
     if not isinstance(data, dict):
         raise InvalidEvent(f"its data is {json_type(data)}; it must be a JSON object with the event's type in `type`")
@@ -69,7 +69,7 @@ def convert(queue: str, job_id: str, timestamp: int, data: Any) -> EventMessage:
 
 
 def _check(body: str, texts: Mapping[str, str], timestamp: int) -> None:
-    """Check a message in the same way as the function that will receive it.
+    """Check that the function that will receive a message can convert the message to an event.
 
     Args:
         body: The message's body.
@@ -77,7 +77,7 @@ def _check(body: str, texts: Mapping[str, str], timestamp: int) -> None:
         timestamp: When the message counts as sent, in milliseconds since 1970.
 
     Raises:
-        InvalidEvent: The function would refuse the message.
+        InvalidEvent: The function could not convert the message.
     """
     record = {
         "messageId": texts[message.ID_ATTRIBUTE],

@@ -49,7 +49,7 @@ class _Worker(Worker):  # type: ignore[misc]  # bullmq has no types
 class Jobs:
     """The jobs of one BullMQ queue. Create it while an event loop runs.
 
-    If Redis cannot be used, the coroutines raise exceptions of redis-py or `OSError`.
+    If Redis cannot be used, the coroutines raise exceptions of redis-py or `OSError`. `tend` and `close` only log them.
     """
 
     def __init__(self, redis_url: str, queue: str, lock_seconds: int) -> None:
@@ -58,7 +58,7 @@ class Jobs:
         Args:
             redis_url: The URL of the Redis server.
             queue: The queue's name.
-            lock_seconds: How long a job stays locked after its bridge was killed.
+            lock_seconds: How long a job stays locked after its bridge has taken it or last renewed the lock.
         """
         self.queue = queue
         self._lock_seconds = lock_seconds
@@ -91,7 +91,10 @@ class Jobs:
         return policy
 
     async def tend(self) -> None:
-        """Until cancelled, keep renewing this bridge's locks, and put jobs of killed bridges back into the queue."""
+        """Keep renewing this bridge's locks, and putting jobs whose locks have expired back into the queue.
+
+        If this call is cancelled, the locks are still renewed, until `close` is called.
+        """
         self._worker.lockManager.start()
         while True:
             await self._worker.runStalledJobsCheck()
@@ -118,7 +121,7 @@ class Jobs:
             await asyncio.sleep(0.05)
 
     async def complete(self, job: Any) -> None:
-        """Move a job to BullMQ's completed jobs.
+        """Move a job to BullMQ's completed jobs, or delete it if its option `removeOnComplete` says so.
 
         Raises:
             JobLost: This bridge no longer holds the job's lock.

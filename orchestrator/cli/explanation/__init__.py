@@ -40,7 +40,7 @@ def explain(application: Application, raw: Any) -> list[dict[str, Any]]:
     An event of an array or batch is explained as if the other events did not exist.
 
     Args:
-        application: The handler. It is not called itself, but its consumers are, without side effects (see `rehearse`).
+        application: The handler. Only its consumers are called. Their actions change and send nothing (see `rehearse`).
         raw: What Lambda would pass to the handler: an event, an array of events, or a batch of SQS messages.
 
     Returns:

@@ -102,7 +102,8 @@ def _fate(outcome: Outcome) -> dict[str, Any]:
 def _described(action: Any) -> dict[str, Any]:
     """Return what may be shown of an action, by the names that the JSON output uses.
 
-    Of a tenant record, this is the status and the attributes' names; of an event's detail, only the members' names.
+    Of a tenant record, the tenant's id, the status and the attributes' names are returned; of an event's detail, only
+    the members' names.
     """
     match action:
         case StartJob():

@@ -22,9 +22,10 @@ _OF_ACTIONS: Mapping[str, tuple[str, ...]] = {
 def that_mattered(rehearsal: Rehearsal, explanation: Mapping[str, Any], settings: Settings) -> dict[str, str | None]:
     """Return the settings that affect how an event would be handled, by name, in the order of `Settings`.
 
-    The result contains the settings that the event's consumers have read, and the settings that are used to check the
-    event and to perform its actions. A setting that is not set has its default value, which may be `None`. Of a queue's
-    URL, only the queue's name is returned, and of any other URL, only scheme, host and port.
+    These are the settings that the event's consumers have read, and the settings that are used to read tiers and tenant
+    records for the consumers, to check the event, to perform its actions, and to let it wait or fail. A setting that is
+    not set has its default value, which may be `None`. Of a queue's URL, only the queue's name is returned, and of any
+    other URL, only scheme, host and port.
 
     Args:
         rehearsal: The rehearsal of the event.

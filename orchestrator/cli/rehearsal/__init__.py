@@ -1,1 +1,1 @@
-"""Runs a handler on an event without side effects: stores, clients and builders are replaced by read-only ones."""
+"""Runs a handler's consumers on an event, with stores, clients and builders that only read."""

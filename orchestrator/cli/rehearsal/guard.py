@@ -1,4 +1,4 @@
-"""Prevents this process's AWS clients from changing anything, and records requests that were denied or not answered."""
+"""Prevents AWS clients from changing anything, and records requests that were denied or failed temporarily."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -72,7 +72,9 @@ class Guard:
             raise error
 
     def note_answer(self, parsed: Mapping[str, Any], model: Any, **_: Any) -> None:
-        """Record an answer that denies the request or reports a temporary error. botocore calls this for each answer.
+        """Record an answer that denies the request or reports a temporary error.
+
+        botocore calls this method once for each request, with the answer to the last try.
 
         Args:
             parsed: AWS's answer, as the SDK parsed it.
@@ -89,9 +91,9 @@ class Guard:
 
 @contextmanager
 def only_reading() -> Iterator[Guard]:
-    """Within the `with` block, refuse requests that could change something.
+    """Make AWS clients refuse requests that could change something, if their session is created in the `with` block.
 
-    This applies only to AWS clients whose session is created within the block.
+    These clients refuse such requests even after the block.
     """
     guard = Guard()
     # The SDK has no public hook for clients that a handler creates later, so botocore's own list is extended.

@@ -29,7 +29,7 @@ class ReadOnlyRecords:
         Args:
             records: The store to read from.
             table: The store's table; `None` if it has none.
-            locks_tenants: Whether a job waits while a job of another event runs for the same tenant.
+            locks_tenants: Whether a job waits while its tenant has runs of another operation (see `TenantLock`).
         """
         self.memory: timedelta | None = records.memory
         self._records = records

@@ -122,7 +122,7 @@ class Rehearsal:
             because the event's detail is invalid. If a queue's message names a consumer that is not registered, the
             result of this consumer is an error.
         performers: The objects that perform the actions; here, they change nothing.
-        asked: The requests that the handler would send.
+        asked: The events, callbacks and messages to the waiting queue that the handler would send.
         ignored: Why the event is ignored; `None` if it is not ignored.
         refused: The error with which the event is refused; `None` if it is not refused.
     """

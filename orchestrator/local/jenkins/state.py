@@ -127,7 +127,7 @@ class Controller:
                 branch has a job. Jenkins encodes the branch's name in the job's name: the branch `feature/login` of the
                 project `shop` has the job `shop/feature%2Flogin`.
             parameters: The parameters that the job declares. A plain name declares a string parameter.
-            disabled: Whether the job cannot be built.
+            disabled: Whether requests to build the job get the status 409.
             parameterised: If false, `parameters` is ignored, and the job is built by a request to `build` instead of
                 `buildWithParameters`.
             hidden_from: Users who may not see the job. They get the status 404.
