@@ -244,7 +244,7 @@ class ProvisioningDetail(_Model):
 class DeprovisioningDetail(_Model):
     """The detail of TENANT_DEPROVISIONING.
 
-    It has one of the forms of `ProvisioningDetail`, or contains only `tenant` or `tenantId`.
+    It has one of the forms of `ProvisioningDetail`, but only `tenant` or `tenantId` is required.
     """
 
     tenant: _SentTenant
