@@ -44,11 +44,13 @@ class EndingEvent:
     """The event that reports how a consumer's job ended, as the consumer's argument `ending=` declares it.
 
     The event is published when the job's run has ended (see `StartJob.follow`), or when it is certain that the job will
-    not be started (`_failed` in `orchestrator.dispatch.turn` explains the exceptions).
+    not be started. In some cases, no event is published although the job will not be started: see `Turn._failed` in
+    `orchestrator.dispatch.turn`.
 
     This package adds members to the event's detail:
 
-    - the `ORCHESTRATOR_…` variables, by which the function finds the run if the function receives the event
+    - the `ORCHESTRATOR_…` variables, by which the function finds the run if the function receives the event. If the
+      job could not be started, there is no `ORCHESTRATOR_RUN_ID`.
     - `tenant` with the tenant's id, if the detail has no `tenant`
     - `reason`, after a failure
     - `error`, the error's class name, if the job could not be started
