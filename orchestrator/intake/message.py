@@ -215,7 +215,7 @@ class Queue:
 
 
 def body_of(event: Any) -> str:
-    """Convert an event to JSON that SQS accepts as a message body.
+    """Convert an event to JSON without characters that SQS refuses in a message body. The size is not checked.
 
     SQS refuses most control characters. If the JSON contains an unprintable character, all its non-ASCII and control
     characters are escaped.

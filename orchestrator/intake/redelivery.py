@@ -310,9 +310,10 @@ def _queue_url(client: "SQSClient", record: SQSRecord) -> str:
 
 
 def _as_event(record: SQSRecord) -> str | None:
-    """Return what `message.as_eventbridge_event` returns for a message, as JSON that SQS accepts as a message body.
+    """Return what `message.as_eventbridge_event` returns for a message, as JSON that `message.body_of` makes.
 
-    Return `None` if that is impossible, for example because the message's body is not JSON.
+    Return `None` if the message cannot be converted, for example because its body is not JSON. The JSON may be larger
+    than SQS allows.
     """
     try:
         return message.body_of(message.as_eventbridge_event(record))
