@@ -232,7 +232,7 @@ class DynamoDBRecords:
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
         """Store the outcome of starting a job, after a search has found the job's run; see `Records.adopt`."""
-        self._change_open(record.id, "SET #outcome = :outcome", outcome=outcome)
+        self._change_open(record.id, "SET #state = :done, #outcome = :outcome", done=State.DONE, outcome=outcome)
 
     def _read(self, item: Item) -> Record:
         try:

@@ -224,8 +224,8 @@ class Records(Protocol):
     def adopt(self, record: Record, outcome: Outcome) -> None:
         """Store the outcome of starting a job, after a search has found the job's run.
 
-        Call this only if no delivery has stored the outcome. The action is not marked as done, so a delivery can still
-        claim the action and store an outcome. If the function no longer checks the run, nothing is stored.
+        Call this only if no delivery has stored the outcome. The action is then done, so no delivery can claim it and
+        start the job again. If the function no longer checks the run, nothing is stored.
         """
         ...
 
@@ -317,6 +317,9 @@ class Ledger:
                     raise
                 # Claim the action although its job must wait, so that no copy of the event starts the job meanwhile.
                 is_mine, before = self._records.claim(action_id, owner, locked_until, prepared.job)
+                if is_mine and before is not None and before.follower is not None and not before.is_expired:
+                    # An earlier delivery may have started the job, so it must not be given up.
+                    raise Unavailable(str(error)) from None
                 if is_mine:
                     raise
         if is_mine:

@@ -140,7 +140,7 @@ class MemoryRecords:
 
     def adopt(self, record: Record, outcome: Outcome) -> None:
         """Store the outcome of starting a job, after a search has found the job's run; see `Records.adopt`."""
-        self._change(record.id, outcome=outcome)
+        self._change(record.id, state=State.DONE, outcome=outcome)
 
     def _change(self, action_id: str, **changes: object) -> None:
         with self._lock:

@@ -365,7 +365,7 @@ def test_a_run_that_was_found_is_adopted(records: Records) -> None:
     records.adopt(record(records), FOUND)
 
     assert record(records).started_job.id == "8"
-    assert record(records).state == "claimed"
+    assert record(records).state == "done"
 
 
 def test_a_closed_run_is_not_changed_by_a_sweep(records: Records) -> None:

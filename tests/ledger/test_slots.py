@@ -224,6 +224,20 @@ def test_the_ledger_says_which_job_waits(records: DynamoDBRecords) -> None:
     assert (wait.key, wait.size, wait.run_id, wait.since, wait.was_tried) == ("slot#ring 1", 1, "run-2", NOON, True)
 
 
+def test_a_start_in_doubt_is_not_given_up_because_its_new_slot_is_full(records: DynamoDBRecords, time: Clock) -> None:
+    claim(records, job(1))
+    start(records, job(2, size=1, name="ring 2"))
+    time.advance(timedelta(hours=1))
+    moved = replace(job(1), slot=Slot(name="ring 2", size=1))
+    prepared = Prepared(perform=lambda claim: STARTED, action_id="run-1", failure="it failed", job=moved, follow=True)
+
+    with pytest.raises(Unavailable, match="slot 'ring 2' is full") as caught:
+        Ledger(records).perform(prepared, keeps_claim=True)
+
+    assert caught.value.waits_for is None
+    assert caught.value.ambiguous
+
+
 def test_the_name_of_a_slot_must_fit_into_a_key() -> None:
     gate.check(job(1, name="x" * 2043))
     with pytest.raises(InvalidEvent, match=r"the slot 'xxx.*' has 2,049 bytes"):
