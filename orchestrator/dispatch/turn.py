@@ -164,7 +164,9 @@ class Turn:
                 ready = self._prepare(answers.fill(action, kept), position)
             self._tried.append(position)
             outcome = self._ledger.perform(
-                ready, keeps_claim=self._may_be_given_up(), has_waited=self._may_wait_longer()
+                ready,
+                keeps_claim=isinstance(action, StartJob) and self._may_be_given_up(),
+                has_waited=self._may_wait_longer(),
             ).copy()
             if outcome["status"] in _HAS_RUN:
                 outcome["runId"] = self._origin(position).run_id
@@ -227,8 +229,9 @@ class Turn:
           is certain that this delivery has not started the job.
         - If the event is a replay, the replay has changed a tenant record, or this is the replay's last delivery.
 
-        If publishing fails, that second error is logged, and a retry of the consumer's event publishes the failure. In
-        the last delivery, the result has the second error instead of the first.
+        If publishing fails, that second error is logged, and a retry of the consumer's event publishes the failure. If
+        the event came from a queue, and the second error is temporary or this is the last delivery, the result has the
+        second error instead of the first, so that the message is retried.
 
         Raises:
             KeyboardInterrupt: The exception is a `KeyboardInterrupt`, which must end the program.
@@ -244,12 +247,14 @@ class Turn:
         is_idle_replay = self._event.replay_name is not None and not is_last
         is_idle_replay = is_idle_replay and not any(outcome["status"] in _CHANGED_RECORD for outcome in self._outcomes)
         is_final = is_permanent(error) or (is_last and result.waits_for is not None and is_certain(error))
-        if self._consumer.ending is None or not is_final or is_idle_replay or raised is self._published:
+        if self._consumer.ending is None or not is_final or is_idle_replay:
             return result
         try:
             publish = failure_event(self._consumer, self._event, self._actions, error)
-            started = were_started(self._actions, self._tried, self._read) if publish is not None else True
-            if publish is None or started:
+            if publish is None:
+                return result
+            started = raised is not self._published and were_started(self._actions, self._tried, self._read)
+            if started:
                 return result
             if started is None:
                 doubt = "an earlier delivery may have started the job, so the failure is not published"
@@ -257,10 +262,13 @@ class Turn:
             prepared = performer_of(publish, self._performers).prepare(publish, self._failure_origin())
             self._outcomes.append(self._ledger.perform(prepared))
         except OrchestratorError as second:
-            # The event will be retried, and the failure will be published then.
-            self._context.logger.error(str(second), error=type(second).__name__, consumer=self._consumer.name)
-            if is_last:
-                return replace(result, error=second)
+            # The event will be retried, and the failure will be published then. A message is retried for long only
+            # after a temporary error.
+            comes_from_queue = self._event.delivery is not None
+            is_kept = comes_from_queue and (is_last or isinstance(second, Unavailable))
+            logged, kept = (error, second) if is_kept else (second, error)
+            self._context.logger.error(str(logged), error=type(logged).__name__, consumer=self._consumer.name)
+            return replace(result, error=kept)
         return result
 
     def _may_be_given_up(self) -> bool:

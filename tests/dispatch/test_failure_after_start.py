@@ -14,9 +14,11 @@ from orchestrator import (
     Context,
     EndingEvent,
     Event,
+    Job,
     JobRejected,
     OrchestratorError,
     Registry,
+    Run,
     SendCallback,
     StartJob,
     Unavailable,
@@ -45,6 +47,19 @@ def deciding(*actions: Action) -> Application:
         return list(actions)
 
     return create_handler(registry)
+
+
+def once(job: StartJob) -> Registry:
+    """Return a consumer that starts the job for the first delivery, and fails for the next ones."""
+    registry, decisions = Registry(), [job]
+
+    @registry.consumer("TENANT_PROVISIONING", ending=EndingEvent())
+    def start(event: Event) -> StartJob:
+        if not decisions:
+            raise ConfigurationError("the tier is gone")
+        return decisions.pop()
+
+    return registry
 
 
 def without_tier() -> Application:
@@ -126,6 +141,50 @@ def test_a_failure_is_published_unless_all_followed_jobs_were_started(
 
     assert len(codebuild.builds) == 1
     assert [entry["DetailType"] for entry in published(aws)] == ["TENANT_PROVISIONING_FAILURE"] * is_published
+
+
+class Forgetful:
+    """A builder that cannot look up endings, and whose first answer gets lost."""
+
+    def __init__(self) -> None:
+        self.jobs: list[Job] = []
+
+    def start(self, job: Job) -> Run:
+        self.jobs.append(job)
+        raise Unavailable("no answer")
+
+    def find(self, job: Job) -> Run | None:
+        return None
+
+
+def test_a_start_in_doubt_of_a_run_that_is_not_followed_is_in_doubt_while_lambda_retries(
+    aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    handler, event = create_handler(once(JOB), builders={"CODE_BUILD": Forgetful()}), sample("tenant-provisioning")
+    with pytest.raises(Unavailable):
+        invoke(handler, event)
+
+    later(TEN_MINUTES)
+    with pytest.raises(Unavailable, match="an earlier delivery may have started the job"):
+        invoke(handler, event)
+    assert published(aws) == []
+    later(timedelta(hours=2))
+    with pytest.raises(ConfigurationError):
+        invoke(handler, event)
+    assert len(published(aws)) == 1
+
+
+def test_a_side_job_that_was_started_counts_if_the_consumer_has_no_other(
+    codebuild: CodeBuildServer, aws: Requests, later: Callable[[timedelta], None]
+) -> None:
+    handler, event = create_handler(once(SIDE)), sample("tenant-provisioning")
+    invoke(handler, event)
+    later(TEN_MINUTES)
+
+    with pytest.raises(ConfigurationError):
+        invoke(handler, event)
+
+    assert published(aws) == []
 
 
 def test_a_refusal_after_a_start_in_doubt_is_published_if_no_run_is_found(

@@ -9,6 +9,7 @@ import pytest
 from moto.backends import get_backend
 
 from orchestrator import (
+    Action,
     Application,
     ConfigurationError,
     EndingEvent,
@@ -19,6 +20,7 @@ from orchestrator import (
     PublishEvent,
     Registry,
     Run,
+    SendCallback,
     StartJob,
     Unavailable,
     UpdateTenant,
@@ -29,6 +31,7 @@ from orchestrator.job import Untraceable
 from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.codebuild import CodeBuildServer
+from orchestrator.local.control_plane import ControlPlane
 from orchestrator.performers.publish_event import EventBus
 from orchestrator.run import Origin
 from orchestrator.stores.tenants import NoTenantRecords, Refusal
@@ -439,6 +442,39 @@ def test_a_failure_that_cannot_be_published_is_tried_again(
     monkeypatch.setattr(EventBus, "_perform", unreachable)
 
     assert deliver(handler, last) == ["message-1"]
+    assert queues.messages("failures") == []
+    monkeypatch.undo()
+
+
+def test_only_the_claim_of_a_job_is_kept_in_the_last_delivery(
+    registry: Registry, handler: Application, queues: Queues, control_plane: ControlPlane
+) -> None:
+    invoke(handler, sample("tenant-provisioning"))
+    last = queues.delivery(age=LAST)
+    last["messageAttributes"].pop("OrchestratorConsumers")
+    registry.remove("start_provisioning_job")
+    callback = SendCallback(url=control_plane.url, body={}, secret="secret", allowed_hosts=["127.0.0.1"])
+
+    @registry.consumer("TENANT_PROVISIONING", ending=EndingEvent())
+    def ask(event: Event) -> list[Action]:
+        return [callback, StartJob(name="x")]
+
+    control_plane.next.answer(429, times=3)
+
+    assert deliver(handler, last) == ["message-1"]
+
+    records = boto3.client("dynamodb").scan(TableName="idempotency")["Items"]
+    assert [record["id"]["S"] for record in records if record["state"] == {"S": "claimed"}] == []
+
+
+def test_a_failure_that_cannot_be_published_for_a_while_keeps_its_message(
+    handler: Application, queues: Queues, builder: Builder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    invoke(handler, sample("tenant-provisioning"))
+    builder.error = JobRejected("there is no such project")
+    monkeypatch.setattr(EventBus, "_perform", unreachable)
+
+    assert deliver(handler, queues.delivery(tries=10)) == ["message-1"]
     assert queues.messages("failures") == []
     monkeypatch.undo()
 

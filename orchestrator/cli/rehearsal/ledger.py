@@ -54,6 +54,7 @@ class ReadOnlyRecords:
             locked_until=locked_until,
             expiration=expiration(self.memory),
             job=job,
+            follower=owner if follow else None,
         )
         return True, before
 
@@ -68,6 +69,8 @@ class ReadOnlyRecords:
             return
         for one in gate.gates_of(job, locks_tenants=self._locks_tenants):
             item = self._table.gate(one.key)
+            if one.admits(item) and not one.is_full(item):
+                continue
             records = {member: self.read(gate.run_of(member)) for member in gate.runs_in(item)}
             gone = {member: record for member, record in records.items() if not gate.is_in(member, record)}
             item = gate.without(one.key, item, gone)
