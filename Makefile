@@ -62,7 +62,7 @@ smoke: ## check a deployed stack, STACK=name, with your credentials; it reads, a
 		$(or $(STACK),$(error STACK is not set: make smoke STACK=orchestrator))
 
 chaos: ## deliver thousands of events with duplicates, delays, kills and lost answers; some 20 minutes
-	$(RUN) python -m tests.chaos --events 2000 --deliveries 5000 --workers 24 --pace 2.2 --lock 6 --room 8 \
+	$(RUN) python -m tests.chaos --events 2000 --deliveries 5000 --workers 24 --pace 2.7 --lock 6 --room 16 \
 		--slow 0.02 --killing 0.01
 
 mutations: ## hand 100,000 mutated events to the handler; 6 to 17 minutes on two cores

@@ -37,8 +37,6 @@ DOOM = 0.03
 # This share is paused at a random moment within the same time, for up to this share of an invocation's time limit.
 PAUSED = 0.05
 LONGEST_PAUSE = 0.8
-# A message that is hidden for longer than so many invocations sleeps: it needs somebody who wakes it.
-ASLEEP = 4
 # Published events are delivered within a second, this share of them twice; and this share of the queue's messages.
 _TWICE, _RECEIVED_TWICE = 0.15, 0.04
 # This share of the deliveries comes as an array of a custom event bus, half of these with the event twice.
@@ -214,8 +212,7 @@ class Driver:
             is_doubled = message.receives > 0 and self._random.random() < _RECEIVED_TWICE
             due = message.visible_at  # two threads may change it, and come here in the opposite order
             self._schedule.forget(message.id)
-            sleeps = due > time.monotonic() + ASLEEP * self._plan.lock
-            self._schedule.add(due, *planned, message=message.id, sleeps=sleeps)
+            self._schedule.add(due, *planned, message=message.id, sleeps=due > time.monotonic())
         if is_doubled:
             self._schedule.add(time.monotonic(), *planned, message=message.id, hidden=True)
 

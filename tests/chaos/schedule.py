@@ -23,7 +23,7 @@ class Delivery:
         attempt: The number of Lambda's attempt, from 1.
         message: Id of the message of the waiting queue that has the event; `None` if it comes from EventBridge.
         hidden: Deliver the message even if it is hidden.
-        sleeps: Whether the message is hidden for so long that somebody should wake it.
+        sleeps: Whether the message is hidden. It is waited for only at the end, when all messages are shown.
         is_regular: Whether it is one of the sweeps that come all the time; none of them is waited for or repeated.
     """
 
