@@ -121,7 +121,7 @@ def events(payload: Any) -> list[Any]:
     """Return the events in a payload: the members of an array, or the single event.
 
     Each event is taken out of its envelope, if it has one (see `orchestrator.intake.envelopes`). A batch counts as a
-    single event.
+    single event, and so does an empty array.
     """
     return [envelopes.opened(member).event for member in envelopes.members(payload) or [payload]]
 
