@@ -49,9 +49,6 @@ BEFORE_FIRST_RETRY = timedelta(seconds=30)
 https://docs.aws.amazon.com/lambda/latest/dg/invocation-async-error-handling.html
 """
 
-FIRST_JOB = "job 0"
-"""The position of a consumer's first `StartJob`; see `positions`."""
-
 _PUBLISHED_BY = "urn:orchestrator:run:"
 _STARTED_BY = "urn:orchestrator:start:"
 _FAILURE = "urn:orchestrator:failure"
@@ -133,7 +130,12 @@ def positions(actions: Iterable[object]) -> list[int | str]:
     its index in the list.
     """
     jobs = count()
-    return [f"job {next(jobs)}" if isinstance(one, StartJob) else index for index, one in enumerate(actions)]
+    return [job_position(next(jobs)) if isinstance(one, StartJob) else index for index, one in enumerate(actions)]
+
+
+def job_position(number: int) -> str:
+    """Return the position of one of a consumer's `StartJob` actions, which are numbered from 0; see `positions`."""
+    return f"job {number}"
 
 
 def marks(run_id: str, start: Start, *, is_failure: bool = False) -> list[str]:

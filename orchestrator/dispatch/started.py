@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from orchestrator.action import Action, Following, StartJob
 from orchestrator.ledger.record import Record, State
-from orchestrator.run import positions
+from orchestrator.run import job_position, positions
 from orchestrator.timing import clock
 
 # The last of Lambda's retries comes some minutes after the first try.
@@ -61,10 +61,11 @@ def _returned(actions: Sequence[Action | Following], read: Read) -> Iterator[_Jo
 
 def _claimed(read: Read) -> Iterator[_Job]:
     for number in count():
-        record = read(f"job {number}")
+        position = job_position(number)
+        record = read(position)
         if record is None:
             return
-        yield _Job(f"job {number}", record.started_job.follow, record)
+        yield _Job(position, record.started_job.follow, record)
 
 
 def _is_in_doubt(record: Record | None) -> bool:

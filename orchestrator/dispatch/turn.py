@@ -25,7 +25,7 @@ from orchestrator.ledger.ledger import Ledger, Prepared, Records
 from orchestrator.ledger.record import Record
 from orchestrator.performers import answers
 from orchestrator.performers.performer import Performers, is_action, performer_of
-from orchestrator.run import FIRST_JOB, Origin, positions
+from orchestrator.run import Origin, job_position, positions
 
 _CHANGED_RECORD = (OutcomeStatus.SAVED, OutcomeStatus.UPDATED)
 _HAS_RUN = (OutcomeStatus.STARTED, OutcomeStatus.ALREADY_STARTED)
@@ -190,8 +190,8 @@ class Turn:
         of the operation already.
         """
         starts_job = any(isinstance(action, StartJob) for action in self._actions)
-        may_have_begun = starts_job and any(map(begins, self._actions)) and self._origin(FIRST_JOB).may_be_retry
-        return may_have_begun and is_started(self._read(FIRST_JOB))
+        may_have_begun = starts_job and any(map(begins, self._actions)) and self._origin(job_position(0)).may_be_retry
+        return may_have_begun and is_started(self._read(job_position(0)))
 
     def _read(self, position: int | str) -> Record | None:
         return self._records.read(self._origin(position).run_id)

@@ -150,7 +150,9 @@ def _filled(value: Any, answer: Mapping[str, str | int]) -> Any:
             return answer[value.member]
         case Mapping():
             return {name: _filled(part, answer) for name, part in value.items()}
-        case list() | tuple():
-            return type(value)(_filled(part, answer) for part in value)
+        case list():
+            return [_filled(part, answer) for part in value]
+        case tuple():
+            return tuple(_filled(part, answer) for part in value)
         case _:
             return value
