@@ -13,6 +13,7 @@ from orchestrator.lifecycle import registry as lifecycle
 from orchestrator.local import sandbox
 from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.control_plane import ControlPlane
+from orchestrator.local.dynamodb import one_request_at_a_time
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.timing import clock
 from tests.support.aws import REGION, Requests, recorded
@@ -62,7 +63,7 @@ def aws(requests: Requests, monkeypatch: pytest.MonkeyPatch) -> Iterator[Request
     monkeypatch.setenv("TIER_DETAILS_TABLE", "tiers")
     monkeypatch.setenv("DATA_STORE_TABLE", "tenants")
     monkeypatch.setenv("IDEMPOTENCY_TABLE", "idempotency")
-    with mock_aws():
+    with mock_aws(), one_request_at_a_time():
         filled("sandbox", sandbox.fill)
         requests.clear()
         yield requests

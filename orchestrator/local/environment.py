@@ -8,17 +8,22 @@ import logging
 import os
 import socket
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from orchestrator.errors import ConfigurationError, Unavailable
 from orchestrator.local import sandbox
 from orchestrator.local.codebuild import CodeBuildServer
 from orchestrator.local.control_plane import ControlPlane, standing_in
+from orchestrator.local.dynamodb import one_request_at_a_time
 from orchestrator.local.jenkins import JenkinsServer
 from orchestrator.local.step_functions import StepFunctionsServer
 from orchestrator.timing import clock
+
+if TYPE_CHECKING:
+    from moto.server import ThreadedMotoServer
 
 REGION = "us-east-1"
 TABLES = {
@@ -176,8 +181,7 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
     _check_free(host, port)
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it logs every request at INFO
     server = ThreadedMotoServer(host, port, verbose=False)
-    server.start()
-    try:
+    with one_request_at_a_time(), _started(server):
         own_host = "127.0.0.1" if host == _ALL_ADDRESSES else host
         url = f"http://{own_host}:{server.get_host_and_port()[1]}"
         same_for_all = {**TABLES, "DYNAMO_DB_REGION": "", "CODE_BUILD_REGION": ""}
@@ -186,6 +190,13 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
             sandbox.create_state_machines(jobs)
             sandbox.leave_jobs_open()
         yield url
+
+
+@contextmanager
+def _started(server: "ThreadedMotoServer") -> Iterator[None]:
+    server.start()
+    try:
+        yield
     finally:
         server.stop()
 
@@ -194,13 +205,14 @@ def _step_functions(jobs: Sequence[str]) -> StepFunctionsServer:
     return StepFunctionsServer(sandbox.state_machines(jobs), now=clock.now().timestamp())
 
 
-def _moto() -> AbstractContextManager[object]:
+@contextmanager
+def _moto() -> Iterator[None]:
     try:
         from moto import mock_aws
     except ImportError:
         raise ConfigurationError(f"the embedded AWS {_INSTALL_MOTO} (or use --endpoint-url or --aws)") from None
-    emulation: AbstractContextManager[object] = mock_aws()
-    return emulation
+    with mock_aws(), one_request_at_a_time():
+        yield
 
 
 def _check_free(host: str, port: int) -> None:

@@ -20,6 +20,7 @@ from moto.awslambda.models import LambdaFunction
 
 from orchestrator import Registry, Settings, create_handler
 from orchestrator.lifecycle import registry as lifecycle
+from orchestrator.local.dynamodb import one_request_at_a_time
 from orchestrator.local.lambda_context import LocalContext
 from tests.support.emulated import filled
 from tests.support.events import json_lines, sample
@@ -39,7 +40,7 @@ def deployed_account(
         prepare(names)
         return names, _added(names)
 
-    with mock_aws():
+    with mock_aws(), one_request_at_a_time():
         account = Account(parameters, *filled(("account", frozenset(parameters.items()), prepare), deploy))
         monkeypatch.setattr(LambdaFunction, "_invoke_lambda", lambda _, event: account.invoke(event))
         yield account
