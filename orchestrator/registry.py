@@ -82,7 +82,9 @@ class Registry:
         consumers = tuple(other)
         seen: set[str] = set()
         for name in (consumer.name for consumer in consumers):
-            if name in seen or (name in self and not replace):
+            if name in seen:
+                raise ConfigurationError(f"two included consumers are named {shown(name)}; rename one with name=")
+            if name in self and not replace:
                 raise _taken(name)
             seen.add(name)
         for consumer in consumers:

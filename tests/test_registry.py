@@ -112,7 +112,7 @@ def test_include_of_two_consumers_with_one_name_includes_nothing(replace: bool) 
         one.consumer("A", name="one")(lambda event: None)
     registry.consumer("B", name="two")(lambda event: None)
 
-    with pytest.raises(ConfigurationError, match="'one'"):
+    with pytest.raises(ConfigurationError, match="two included consumers are named 'one'"):
         registry.include([*own, *other], replace=replace)
     assert list(registry) == list(registry.consumers_of("B"))
 

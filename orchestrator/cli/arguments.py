@@ -38,3 +38,14 @@ def positive(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!a} is not a whole number of at least 1")
     return int(text)
+
+
+def port(text: str) -> int:
+    """Convert an argument to the number of a TCP port. 0 stands for any free port.
+
+    Raises:
+        ArgumentTypeError: The argument is not an integer from 0 to 65535.
+    """
+    if not text.isdecimal() or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!a} is not a port, a whole number up to 65535")
+    return int(text)

@@ -3,6 +3,8 @@
 import argparse
 import threading
 
+from orchestrator.cli.arguments import port
+
 # events/local/env.json names this port, too. AWS emulators usually listen on it. moto's own default, 5000, is often
 # taken on macOS.
 EMULATOR_PORT = 4566
@@ -22,7 +24,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         "container, as `sam local invoke` starts it, and keeps its data in memory.",
     )
     parser.add_argument("--host", default="0.0.0.0", help="address to listen on (default: %(default)s, all)")  # noqa: S104 (a container cannot reach loopback)
-    parser.add_argument("--port", type=int, default=EMULATOR_PORT, help="port to listen on (default: %(default)s)")
+    parser.add_argument("--port", type=port, default=EMULATOR_PORT, help="port to listen on (default: %(default)s)")
     parser.set_defaults(run=_emulate)
 
 

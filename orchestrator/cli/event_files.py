@@ -14,7 +14,6 @@ from orchestrator.values.limits import read_json
 
 # PowerShell's `>` writes UTF-16, and Windows' editors may put a byte-order mark before UTF-8.
 _ENCODINGS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
-_MARK = "\ufeff"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,14 +72,14 @@ def read(file: str) -> Any:
     """Read the JSON in an event file.
 
     Args:
-        file: The path of a file in UTF-8, or in UTF-16 with a byte-order mark; or `-` for standard input.
+        file: The path of a file, or `-` for standard input. The content is UTF-8, or UTF-16 with a byte-order mark.
 
     Raises:
         InvalidEvent: The file cannot be read, or is not JSON.
     """
     try:
-        text = sys.stdin.read() if file == STDIN else _decoded(Path(file).read_bytes())
-        return read_json(text.removeprefix(_MARK), parse_constant=_refuse_constant)
+        content = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
+        return read_json(_decoded(content), parse_constant=_refuse_constant)
     except OSError as error:
         raise InvalidEvent(f"cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -92,7 +91,7 @@ def read(file: str) -> Any:
 
 
 def _decoded(content: bytes) -> str:
-    return content.decode(_ENCODINGS.get(content[:2], "utf-8"))
+    return content.decode(_ENCODINGS.get(content[:2], "utf-8-sig"))
 
 
 def _refuse_constant(name: str) -> None:

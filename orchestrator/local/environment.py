@@ -182,7 +182,7 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it logs every request at INFO
     server = ThreadedMotoServer(host, port, verbose=False)
     with one_request_at_a_time(), _started(server):
-        own_host = "127.0.0.1" if host == _ALL_ADDRESSES else host
+        own_host = "127.0.0.1" if host == _ALL_ADDRESSES else f"[{host}]" if ":" in host else host
         url = f"http://{own_host}:{server.get_host_and_port()[1]}"
         same_for_all = {**TABLES, "DYNAMO_DB_REGION": "", "CODE_BUILD_REGION": ""}
         with _environment({**_NO_REAL_ACCOUNT, **same_for_all, "AWS_ENDPOINT_URL": url}, region=REGION):
@@ -221,10 +221,9 @@ def _check_free(host: str, port: int) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except (OSError, OverflowError) as error:
-            reason = getattr(error, "strerror", None) or str(error)
+        except OSError as error:
             raise ConfigurationError(
-                f"cannot listen on {host}:{port} ({reason}); choose another --port or --host"
+                f"cannot listen on {host}:{port} ({error.strerror}); choose another --port or --host"
             ) from None
 
 

@@ -28,6 +28,16 @@ from orchestrator.cli.main import main
             "orchestrator redrive: argument --limit: 'many\\nx' is not a whole number of at least 1; see orchestrator "
             "redrive --help",
         ),
+        (
+            ("emulate", "--port=-1"),
+            "orchestrator emulate: argument --port: '-1' is not a port, a whole number up to 65535; see orchestrator "
+            "emulate --help",
+        ),
+        (
+            ("bridge", "bullmq", "--health-port", "65536"),
+            "orchestrator bridge bullmq: argument --health-port: '65536' is not a port, a whole number up to 65535; "
+            "see orchestrator bridge bullmq --help",
+        ),
     ],
 )
 def test_a_wrong_argument_is_one_line(

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +25,7 @@ from orchestrator import (
 )
 from orchestrator.cli.explanation import explain, text
 from orchestrator.cli.load import load_application
+from orchestrator.cli.rehearsal.guard import Guard, WouldWrite
 from orchestrator.intake.eventbridge import BUS_REPLAY
 from orchestrator.lifecycle import endings
 from orchestrator.local import environment
@@ -795,6 +797,22 @@ def test_a_consumer_that_writes_itself_cannot_be_explained(own: Callable[..., Re
         "ConfigurationError: the event cannot be explained: a consumer or builder of this handler would itself request "
         "sqs:CreateQueue, and this command only reads\n"
     )
+
+
+@pytest.mark.parametrize(
+    ("service", "operation", "is_refused"),
+    [
+        ("sso-oidc", "CreateToken", False),
+        ("signin", "CreateOAuth2Token", False),
+        ("sts", "AssumeRoleWithWebIdentity", False),
+        ("license-manager", "CreateToken", True),
+    ],
+)
+def test_only_services_of_credentials_may_create_something(service: Any, operation: str, is_refused: bool) -> None:
+    model = boto3.client(service, "eu-west-1").meta.service_model.operation_model(operation)
+
+    with pytest.raises(WouldWrite) if is_refused else nullcontext():
+        Guard().refuse_writing(model)
 
 
 def test_a_missing_permission_is_that_of_the_person(

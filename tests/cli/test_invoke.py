@@ -217,10 +217,16 @@ def test_a_file_with_a_byte_order_mark_is_read(run: Run, tmp_path: Path, encodin
     assert (code, started(out)["status"]) == (0, "started")
 
 
-def test_standard_input_with_a_byte_order_mark_is_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO("\ufeff" + json.dumps(sample("tenant-provisioning"))))
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_standard_input_is_read_in_the_encodings_of_files(
+    run: Run, monkeypatch: pytest.MonkeyPatch, encoding: str
+) -> None:
+    content = json.dumps(sample("tenant-provisioning")).encode(encoding)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
-    assert run("invoke", "-")[0] == 0
+    code, out, _ = run("invoke", "-")
+
+    assert (code, started(out)["status"]) == (0, "started")
 
 
 @pytest.mark.parametrize(
@@ -300,15 +306,6 @@ def test_the_events_of_a_folder_are_run_one_by_one(run: Run) -> None:
     answers = [json.loads(line) for line in out.splitlines()]
     assert code == 0
     assert len(answers) == len(list(EVENTS.glob("*.json")))
-
-
-def test_a_dash_reads_the_event_from_stdin(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(sample("tenant-provisioning"))))
-
-    code, out, _ = run("invoke", "-")
-
-    assert code == 0
-    assert started(out)["status"] == "started"
 
 
 def test_a_custom_handler_can_be_run(run: Run, own_handler: str, own_event: str) -> None:
@@ -409,8 +406,23 @@ def test_a_running_emulator_is_used(run: Run, monkeypatch: pytest.MonkeyPatch) -
     assert started(first[1])["name"] == "premium-tenant-provisioning"
 
 
+def has_ipv6() -> bool:
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            return True
+    except OSError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [
+        ("127.0.0.1", "127.0.0.1"),
+        pytest.param("::1", "[::1]", marks=pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")),
+    ],
+)
 def test_an_emulator_runs_until_it_is_interrupted_and_works_with_the_samples(
-    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], host: str, shown: str
 ) -> None:
     for name in ("AWS_REGION", "DYNAMO_DB_REGION", "TIER_DETAILS_TABLE"):
         monkeypatch.setenv(name, "eu-west-2")
@@ -426,10 +438,10 @@ def test_an_emulator_runs_until_it_is_interrupted_and_works_with_the_samples(
 
     monkeypatch.setattr("orchestrator.cli.emulate.threading", SimpleNamespace(Event=Interrupted))
 
-    code, _, err = run("emulate", "--host", "127.0.0.1", "--port", "0")
+    code, _, err = run("emulate", "--host", host, "--port", "0")
 
     assert (code, err) == (130, "")
-    assert " ".join(found["words"]).startswith("AWS is emulated at http://127.0.0.1:")
+    assert " ".join(found["words"]).startswith(f"AWS is emulated at http://{shown}:")
     assert {"idempotency-records", "tenant-records", "tier-details"} <= set(found["tables"])
     assert "premium-tenant-provisioning" in found["projects"]
 

@@ -10,7 +10,7 @@ from orchestrator import telemetry
 from orchestrator.aws.clients import Clients
 from orchestrator.cli import account
 from orchestrator.cli.account import STACK_HELP, Account
-from orchestrator.cli.arguments import positive
+from orchestrator.cli.arguments import port, positive
 from orchestrator.cli.stack import YOUR_ROLE
 from orchestrator.errors import ConfigurationError, Unavailable
 from orchestrator.intake.message import Queue
@@ -62,7 +62,7 @@ def add_to(commands: "argparse._SubParsersAction[argparse.ArgumentParser]", *par
         help="how long a job stays locked after its bridge was killed (default: %(default)s)",
     )
     bullmq.add_argument(
-        "--health-port", type=positive, metavar="PORT", help="answer GET /live and /ready on this port (default: none)"
+        "--health-port", type=port, metavar="PORT", help="answer GET /live and /ready on this port (default: none)"
     )
     bullmq.set_defaults(run=_bridge)
 

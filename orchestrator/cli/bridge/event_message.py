@@ -14,6 +14,7 @@ from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from orchestrator.errors import InvalidEvent, json_type
 from orchestrator.intake import message
+from orchestrator.values.limits import TOO_MANY_DIGITS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,11 +58,14 @@ def convert(queue: str, job_id: str, timestamp: int, data: Any) -> EventMessage:
         raise InvalidEvent("its id has control characters; give it an id of printable text")
     try:
         body = message.body_of({name: value for name, value in data.items() if name != "type"})
-        time = datetime.fromtimestamp(timestamp / 1000, UTC).isoformat()
-    except (OSError, OverflowError, RecursionError, ValueError):
+    except (RecursionError, ValueError):
         raise InvalidEvent(
-            "its data is nested too deep, or its timestamp is not a time between the years 1 and 9999"
+            f"its data is nested too deep, or contains {TOO_MANY_DIGITS} or above 1.8e308; send less, or text"
         ) from None
+    try:
+        time = datetime.fromtimestamp(timestamp / 1000, UTC).isoformat()
+    except (OSError, OverflowError, ValueError):
+        raise InvalidEvent("its timestamp is not a time between the years 1 and 9999") from None
     texts = {message.TYPE_ATTRIBUTE: event_type, message.ID_ATTRIBUTE: event_id, message.TIME_ATTRIBUTE: time}
     _check(body, texts, timestamp)
     attributes = {name: message.text(value) for name, value in texts.items()}
