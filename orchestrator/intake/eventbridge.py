@@ -8,7 +8,6 @@ from typing import Any
 from aws_lambda_powertools.utilities.parser import parse as powertools_parse
 from aws_lambda_powertools.utilities.parser.models import EventBridgeModel
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, to_json
 
 from orchestrator.errors import InvalidEvent, json_type
 from orchestrator.event import Event
@@ -159,31 +158,26 @@ def _passes_fast_check(detail: Mapping[str, Any]) -> bool:
     This check is faster than `_find_fault`, but does not show where the fault is.
     """
     level: list[Any] = [detail]
+    texts: list[str] = []
     for _ in range(_DEEPEST):
         deeper: list[Any] = []
         for value in level:
-            for member in value.values() if type(value) is dict else value:
+            members = value
+            if type(value) is dict:
+                texts += value
+                members = value.values()
+            for member in members:
                 cls = type(member)
                 if cls is str:
-                    continue
-                if cls is dict or cls is list:
+                    texts.append(member)
+                elif cls is dict or cls is list:
                     deeper.append(member)
-                elif cls is int and has_too_many_digits(member):
-                    return False  # checked first, because `to_json` takes seconds for a million digits
-                elif cls is float and not isfinite(member):
-                    return False  # `to_json` would write `Infinity`, which is not JSON
+                elif (cls is int and has_too_many_digits(member)) or (cls is float and not isfinite(member)):
+                    return False
         if not deeper:
-            return _is_serialisable(detail)
+            return is_whole("".join(texts))
         level = deeper
     return False
-
-
-def _is_serialisable(detail: Mapping[str, Any]) -> bool:
-    try:
-        to_json(detail)
-    except PydanticSerializationError:
-        return False
-    return True
 
 
 def _find_fault(value: Any, depth: int = 1) -> tuple[tuple[int | str, ...], str] | None:
