@@ -58,8 +58,6 @@ if TYPE_CHECKING:
 # but they are imported only when they are needed.
 AWS_CALL_SECONDS = 7.0
 JENKINS_CALL_SECONDS = 12.0
-# What the first request to DynamoDB would import: the conversion of items, and the encoding of host names.
-_IMPORTED_BY_REQUESTS = ("boto3.dynamodb.types", "encodings.idna")
 
 
 def create_handler(
@@ -250,8 +248,7 @@ def _prepare_first_event(registry: Registry, clients: Iterable[Callable[[], obje
     for client in clients:
         with suppress(ConfigurationError):  # each event that needs the client will fail with this error
             client()
-    for module in _IMPORTED_BY_REQUESTS:
-        importlib.import_module(module)
+    importlib.import_module("encodings.idna")  # the first request would import it, to encode the host's name
     if os.environ["AWS_LAMBDA_INITIALIZATION_TYPE"] == "snap-start":
         _prepare_for_snapshot(registry)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from decimal import Decimal, DecimalException, Overflow
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from botocore import exceptions
@@ -24,10 +25,27 @@ _MOST_LEVELS = 32
 
 def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:
     """Convert an item of the DynamoDB client, such as `{"a": {"N": "1"}}`, to Python values: `{"a": Decimal(1)}`."""
-    from boto3.dynamodb.types import TypeDeserializer
+    return {name: _python_value(value) for name, value in item.items()}
 
-    deserialize = TypeDeserializer().deserialize
-    return {name: deserialize(value) for name, value in item.items()}
+
+def _python_value(value: Any) -> Any:
+    # boto3's `TypeDeserializer` does the same, but importing boto3 is a twentieth of a cold start.
+    ((name, content),) = value.items()
+    match name:
+        case "N":
+            return Decimal(content)
+        case "M":
+            return from_item(content)
+        case "L":
+            return list(map(_python_value, content))
+        case "NULL":
+            return None
+        case "SS" | "BS":
+            return set(content)
+        case "NS":
+            return set(map(Decimal, content))
+        case _:
+            return content
 
 
 def plain(value: Any) -> Any:
@@ -49,7 +67,7 @@ def is_condition_failure(error: exceptions.ClientError) -> bool:
 
 
 def to_item(attributes: Mapping[str, Any]) -> "dict[str, UniversalAttributeValueTypeDef]":
-    """Convert JSON-like attributes to an item of boto3's DynamoDB client.
+    """Convert JSON-like attributes to an item of the DynamoDB client.
 
     A `float` is stored in its shortest decimal form, so that 0.1 is stored as exactly 0.1.
 
@@ -156,19 +174,23 @@ def _attribute_value(value: Any) -> Any:
         return {"BOOL": value}
     if isinstance(value, int) and -_LONG < value < _LONG:
         return {"N": str(int(value))}
+    if isinstance(value, float) and isfinite(value):
+        return {"N": str(_in_range(Decimal(repr(value))))}
+    if isinstance(value, set | frozenset) and value and all(isinstance(member, str) for member in value):
+        return {"SS": list(value)}
     from boto3.dynamodb.types import TypeSerializer
 
     return TypeSerializer().serialize(_exact(value))
 
 
 def _exact(value: Any) -> Any:
-    """Convert a `float` or an `int` to a `Decimal`; return any other value unchanged.
+    """Convert an `int` to a `Decimal`; return any other value unchanged.
 
     Raises:
         Overflow: The number is too large or too small for DynamoDB.
     """
-    if isinstance(value, float | Decimal):
-        return _in_range(Decimal(repr(value)) if isinstance(value, float) else value)
+    if isinstance(value, Decimal):
+        return _in_range(value)
     return _without_zeros(value) if isinstance(value, int) else value
 
 

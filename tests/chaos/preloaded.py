@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from orchestrator.lifecycle import registry
 
 _MODULES = (
-    "boto3.dynamodb.types",
+    "boto3",
     "encodings.idna",
     "orchestrator.builders.jenkins",
     "orchestrator.intake.batch",
