@@ -30,6 +30,7 @@ MAX_ATTEMPTS = 15
 MUCH_LATER = 3600.0
 LAST_SWEEPS = 20
 TICK_SECONDS = 0.05
+REPORT_SECONDS = 60
 # This share of the deliveries is killed at a random moment within this share of an invocation's time limit, unless it
 # ends before.
 DOOMED = 0.05
@@ -105,6 +106,11 @@ class Driver:
 
     def _begin(self, phase: str) -> None:
         print(f"{time.monotonic() - self._began:5.0f} s: {phase}", file=sys.stderr)
+
+    def _report(self) -> None:
+        deliveries = sum(row.deliveries for row in self.rows.values())
+        waiting = len(self._world.aws.waiting.messages())
+        self._begin(f"  {deliveries:,} deliveries, {self._schedule.awaited:,} ahead, {waiting:,} messages in the queue")
 
     def _first_deliveries(self) -> None:
         """Schedule every start, and duplicates at about the same moment and later."""
@@ -233,7 +239,7 @@ class Driver:
         """Advance the builders and sweep now and then, until nothing is left to happen."""
         # Tokens expire with the lock: they last for one invocation, not for its redelivery.
         token_speed = TOKEN_LIFETIME_SECONDS / self._plan.lock
-        ticked = time.monotonic()
+        ticked = reported = time.monotonic()
         # The schedule is checked twice: a delivery may start a run, and the end of a run may schedule deliveries.
         while not (self._schedule.is_idle() and self.builds.is_idle() and self._schedule.is_idle()):
             time.sleep(TICK_SECONDS)
@@ -245,6 +251,9 @@ class Driver:
             self.builds.tick()
             if now - self._swept > self._plan.lock / 2:
                 self._sweep()
+            if now - reported > REPORT_SECONDS:
+                self._report()
+                reported = now
             for worker in workers:
                 if worker.done():
                     worker.result()

@@ -40,11 +40,15 @@ class Delivery:
 
 
 class Schedule:
-    """The planned deliveries, and how many are planned or in progress."""
+    """The planned deliveries.
+
+    Attributes:
+        awaited: How many deliveries are planned or in progress, apart from messages that sleep and regular sweeps.
+    """
 
     def __init__(self) -> None:
         self._heap: list[Delivery] = []
-        self._awaited = 0
+        self.awaited = 0
         self._serial = 0
         self._is_closed = False
         self._changed = threading.Condition()
@@ -55,7 +59,7 @@ class Schedule:
             self._serial += 1
             delivery = Delivery(due, self._serial, event, builder, start, **others)
             heapq.heappush(self._heap, delivery)
-            self._awaited += not (delivery.sleeps or delivery.is_regular)
+            self.awaited += not (delivery.sleeps or delivery.is_regular)
             self._changed.notify()
 
     def forget(self, message: str) -> None:
@@ -64,7 +68,7 @@ class Schedule:
             dropped = [one for one in self._heap if one.message == message and not one.hidden]
             self._heap = [one for one in self._heap if one.message != message or one.hidden]
             heapq.heapify(self._heap)
-            self._awaited -= sum(not one.sleeps for one in dropped)
+            self.awaited -= sum(not one.sleeps for one in dropped)
 
     def take(self) -> Delivery | None:
         """Wait for the next delivery; `None` once the schedule is closed. Call `done` with it afterwards."""
@@ -73,19 +77,19 @@ class Schedule:
                 pause = self._heap[0].due - time.monotonic() if self._heap else None
                 if pause is not None and pause <= 0:
                     delivery = heapq.heappop(self._heap)
-                    self._awaited += delivery.sleeps
+                    self.awaited += delivery.sleeps
                     return delivery
                 self._changed.wait(pause)
             return None
 
     def done(self, delivery: Delivery) -> None:
         with self._changed:
-            self._awaited -= not delivery.is_regular
+            self.awaited -= not delivery.is_regular
 
     def is_idle(self) -> bool:
-        """Whether no delivery is planned or in progress, apart from messages that sleep and regular sweeps."""
+        """Whether no delivery is awaited."""
         with self._changed:
-            return not self._awaited
+            return not self.awaited
 
     def close(self) -> None:
         """Wake all waiting threads; `take` returns `None` from now on."""
