@@ -2,6 +2,8 @@
 
 import json
 import uuid
+from collections import OrderedDict
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -349,6 +351,10 @@ def _mutate(event: Any, path: tuple[Any, ...], value: Any) -> None:
         target[path[-1]] = None if value is ... else value
 
 
+class Text(str):
+    """A text of a type of its own."""
+
+
 _TEXTS = st.text(st.characters() | st.sampled_from("\ud800\udfff{[\x00"), max_size=3)
 _LONG = st.sampled_from([1, 10, -10]).map(lambda factor: factor * 10**4299)  # Python cannot write the last two
 _SCALARS = st.none() | st.booleans() | st.integers() | _LONG | st.floats() | _TEXTS
@@ -366,6 +372,21 @@ def test_the_fast_check_agrees_with_the_slow_one(detail: dict[str, Any], depth: 
 
     for checked in (detail, {**detail, "many": [[] for _ in range(70)]}):
         assert eventbridge._passes_fast_check(checked) is (eventbridge._find_fault(checked) is None)
+
+
+@pytest.mark.parametrize(
+    ("detail", "fault"),
+    [
+        ({1: "x"}, None),
+        ({"a": ("x",)}, None),
+        (OrderedDict(a="\ud800"), "detail.a contains half of a surrogate pair"),
+        ({"a": OrderedDict(b="\ud800")}, "detail.a.b contains half of a surrogate pair"),
+        ({"a": Text("\ud800")}, "detail.a contains half of a surrogate pair"),
+    ],
+)
+def test_a_detail_with_types_that_json_does_not_have_is_checked(detail: Any, fault: str | None) -> None:
+    with nullcontext() if fault is None else pytest.raises(InvalidEvent, match=fault):
+        eventbridge.parse(sample("tenant-provisioning") | {"detail": detail})
 
 
 def test_every_sample_passes_the_fast_check() -> None:
