@@ -174,6 +174,10 @@ failures_logged = _FailuresLogged()  # it has no state, so all blocks share it
 
 
 _LIBRARIES = ("aws_lambda_powertools", "boto3", "botocore", "urllib3")
+# boto3 may be imported for the first time by a consumer, while it handles an event. So that its loggers are filtered
+# then, too, they are created now.
+for _name in ("action", "base", "collection", "factory", "model"):
+    logging.getLogger(f"boto3.resources.{_name}")
 
 
 class _Quiet(logging.Filter):

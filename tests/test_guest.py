@@ -246,6 +246,21 @@ def test_no_request_is_logged_by_a_thread_that_a_consumer_starts(
     assert "Sending http request" not in caplog.text
 
 
+def test_the_loggers_that_boto3_creates_when_a_consumer_imports_it_are_filtered() -> None:
+    code = """
+import logging
+from orchestrator import telemetry
+with telemetry.quiet_libraries:
+    import boto3
+    loggers = logging.root.manager.loggerDict.values()
+    created = [one for one in loggers if isinstance(one, logging.Logger) and one.name.startswith("boto3.")]
+    print(len(created), [one.name for one in created if telemetry.quiet_libraries not in one.filters])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "5 []\n"
+
+
 def test_requests_of_the_host_are_logged_as_before(handler: Application, caplog: pytest.LogCaptureFixture) -> None:
     import boto3
 

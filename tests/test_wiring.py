@@ -58,7 +58,7 @@ def test_restored_environments_do_not_share_their_random_numbers(
     assert len(drawn) == 3
 
 
-def test_after_a_restore_the_first_event_imports_nothing_and_boto3_is_never_imported() -> None:
+def test_after_a_restore_the_first_event_of_a_codebuild_job_imports_nothing_and_nothing_imports_boto3() -> None:
     code = (
         "import json, sys, types\n"
         "before = []\n"

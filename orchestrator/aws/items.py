@@ -29,7 +29,7 @@ def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:
 
 
 def _python_value(value: Any) -> Any:
-    # boto3's `TypeDeserializer` does the same, but importing boto3 is a twentieth of a cold start.
+    # boto3's `TypeDeserializer` does the same (but it wraps bytes). Importing boto3 takes a twentieth of a cold start.
     ((name, content),) = value.items()
     match name:
         case "N":
@@ -44,8 +44,10 @@ def _python_value(value: Any) -> Any:
             return set(content)
         case "NS":
             return set(map(Decimal, content))
-        case _:
+        case "S" | "B" | "BOOL":
             return content
+        case _:
+            raise TypeError(f"{name} is not a type of DynamoDB")
 
 
 def plain(value: Any) -> Any:
