@@ -62,7 +62,7 @@ class Driver:
         self._random = random.Random(plan.seed)  # noqa: S311 (chance, no secret)
         self._schedule = Schedule()
         self._lock = threading.Lock()
-        self._began = self._swept = time.monotonic()
+        self._began = self._swept = self._reported = time.monotonic()
         self.starts = starts(plan.events, list(TIERS), plan.pace, plan.scale, time.time(), self._random)
         self.builds = Builds(world, self._deliver_soon, plan.scale, plan.seed)
         self.rows = {name: Row() for name in (*BUILDERS, SWEEP)}
@@ -82,35 +82,35 @@ class Driver:
         with ThreadPoolExecutor(self._plan.workers) as pool:
             workers = [pool.submit(self._work) for _ in range(self._plan.workers)]
             try:
-                self._begin("all events, and duplicates")
+                self._say("all events, and duplicates")
                 self._first_deliveries()
                 self._settle(workers)
-                self._begin("sweeps")
+                self._say("sweeps")
                 self._sweep_until_quiet(workers)
                 self._asleep = self.asleep()
                 self._world.advance(MUCH_LATER)
-                self._begin("all events once more, much later")
+                self._say("all events once more, much later")
                 self._late_deliveries()
                 self._settle(workers)
                 self._world.faults.calm()
-                self._begin("sweeps, without faults")
+                self._say("sweeps, without faults")
                 self._sweep_until_quiet(workers)
                 self._asleep = self.asleep()
-                self._begin("what is left in the queue")
+                self._say("what is left in the queue")
                 self._empty_queue(workers)
-                self._begin("the verdict")
+                self._say("the verdict")
             finally:
                 self._schedule.close()
         for worker in workers:
             worker.result()
 
-    def _begin(self, phase: str) -> None:
-        print(f"{time.monotonic() - self._began:5.0f} s: {phase}", file=sys.stderr)
+    def _say(self, text: str) -> None:
+        print(f"{time.monotonic() - self._began:5.0f} s: {text}", file=sys.stderr)
 
     def _report(self) -> None:
         deliveries = sum(row.deliveries for row in self.rows.values())
         waiting = len(self._world.aws.waiting.messages())
-        self._begin(f"  {deliveries:,} deliveries, {self._schedule.awaited:,} ahead, {waiting:,} messages in the queue")
+        self._say(f"  {deliveries:,} deliveries, {self._schedule.awaited:,} ahead, {waiting:,} messages in the queue")
 
     def _first_deliveries(self) -> None:
         """Schedule every start, and duplicates at about the same moment and later."""
@@ -239,7 +239,7 @@ class Driver:
         """Advance the builders and sweep now and then, until nothing is left to happen."""
         # Tokens expire with the lock: they last for one invocation, not for its redelivery.
         token_speed = TOKEN_LIFETIME_SECONDS / self._plan.lock
-        ticked = reported = time.monotonic()
+        ticked = time.monotonic()
         # The schedule is checked twice: a delivery may start a run, and the end of a run may schedule deliveries.
         while not (self._schedule.is_idle() and self.builds.is_idle() and self._schedule.is_idle()):
             time.sleep(TICK_SECONDS)
@@ -251,9 +251,9 @@ class Driver:
             self.builds.tick()
             if now - self._swept > self._plan.lock / 2:
                 self._sweep()
-            if now - reported > REPORT_SECONDS:
+            if now - self._reported > REPORT_SECONDS:
+                self._reported = now
                 self._report()
-                reported = now
             for worker in workers:
                 if worker.done():
                     worker.result()
