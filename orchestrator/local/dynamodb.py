@@ -15,7 +15,7 @@ def one_request_at_a_time() -> Iterator[None]:
     """
     from moto.dynamodb.responses import DynamoHandler
 
-    lock, act = threading.Lock(), DynamoHandler.call_action
+    lock, act = threading.RLock(), DynamoHandler.call_action
 
     def call_action(self: Any) -> Any:
         with lock:

@@ -38,7 +38,7 @@ _QUEUES = {
 _DEFAULTS = {**TABLES, "CALLBACK_ALLOWED_HOSTS": ".example.com"}
 _CALLBACK_URL = "https://control-plane.example.com/webhook"
 _INSTALL_MOTO = "needs moto; install this package with its extra: pip install 'tenant-orchestrator[local]'"
-_ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 (only compared with, never bound)
+_ALL_ADDRESSES = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 (only compared with, never bound)
 _NO_REAL_ACCOUNT = {
     "AWS_ACCESS_KEY_ID": "testing",
     "AWS_SECRET_ACCESS_KEY": "testing",
@@ -162,7 +162,8 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
     because a function outside this process does not see these variables.
 
     Args:
-        host: The address to listen on; `0.0.0.0` is every address of this machine.
+        host: The address to listen on; `0.0.0.0` is every IPv4 address of this machine, and `::` is every
+            address.
         port: The port to listen on; 0 picks a free one.
         jobs: Names of CodeBuild projects and ARNs of state machines to create besides those of the sample tiers. Names
             with a slash are ignored, because CodeBuild allows no slash in a project's name.
@@ -182,8 +183,7 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it logs every request at INFO
     server = ThreadedMotoServer(host, port, verbose=False)
     with one_request_at_a_time(), _started(server):
-        own_host = "127.0.0.1" if host == _ALL_ADDRESSES else f"[{host}]" if ":" in host else host
-        url = f"http://{own_host}:{server.get_host_and_port()[1]}"
+        url = f"http://{_in_url(_ALL_ADDRESSES.get(host, host))}:{server.get_host_and_port()[1]}"
         same_for_all = {**TABLES, "DYNAMO_DB_REGION": "", "CODE_BUILD_REGION": ""}
         with _environment({**_NO_REAL_ACCOUNT, **same_for_all, "AWS_ENDPOINT_URL": url}, region=REGION):
             sandbox.fill(jobs)
@@ -223,8 +223,12 @@ def _check_free(host: str, port: int) -> None:
             probe.bind((host, port))
         except OSError as error:
             raise ConfigurationError(
-                f"cannot listen on {host}:{port} ({error.strerror}); choose another --port or --host"
+                f"cannot listen on {_in_url(host)}:{port} ({error.strerror}); choose another --port or --host"
             ) from None
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def _is_address(url: str) -> bool:

@@ -47,17 +47,18 @@ def write_while_transactions_are_refused(url: str | None) -> set[str]:
         BillingMode="PAY_PER_REQUEST",
     )
     put = {"TableName": "written", "Item": {"id": {"S": "x"}}, "ConditionExpression": "attribute_exists(id)"}
-    is_over = threading.Event()
+    began, is_over = threading.Event(), threading.Event()
 
     def refuse() -> None:
-        own: Any = boto3.session.Session().client("dynamodb", "us-east-1", endpoint_url=url)
         while not is_over.is_set():
             with pytest.raises(ClientError, match="TransactionCanceledException"):
-                own.transact_write_items(TransactItems=[{"Put": put}])
+                client.transact_write_items(TransactItems=[{"Put": put}])
+            began.set()
 
     other = threading.Thread(target=refuse)
     other.start()
     try:
+        assert began.wait(10)
         for number in range(_WRITES):
             client.put_item(TableName="written", Item={"id": {"S": str(number)}})
     finally:
