@@ -41,11 +41,11 @@ def positive(text: str) -> int:
 
 
 def port(text: str) -> int:
-    """Convert an argument to the number of a TCP port. 0 stands for any free port.
+    """Convert an argument to the number of a TCP port.
 
     Raises:
-        ArgumentTypeError: The argument is not an integer from 0 to 65535.
+        ArgumentTypeError: The argument is not an integer from 1 to 65535.
     """
-    if not text.isdecimal() or int(text) > 65535:
-        raise argparse.ArgumentTypeError(f"{text!a} is not a port, a whole number up to 65535")
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text!a} is not a port, a whole number from 1 to 65535")
     return int(text)

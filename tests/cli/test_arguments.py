@@ -29,14 +29,14 @@ from orchestrator.cli.main import main
             "redrive --help",
         ),
         (
-            ("emulate", "--port=-1"),
-            "orchestrator emulate: argument --port: '-1' is not a port, a whole number up to 65535; see orchestrator "
-            "emulate --help",
+            ("emulate", "--port=0"),
+            "orchestrator emulate: argument --port: '0' is not a port, a whole number from 1 to 65535; see "
+            "orchestrator emulate --help",
         ),
         (
             ("bridge", "bullmq", "--health-port", "65536"),
-            "orchestrator bridge bullmq: argument --health-port: '65536' is not a port, a whole number up to 65535; "
-            "see orchestrator bridge bullmq --help",
+            "orchestrator bridge bullmq: argument --health-port: '65536' is not a port, a whole number from 1 to "
+            "65535; see orchestrator bridge bullmq --help",
         ),
     ],
 )

@@ -806,9 +806,10 @@ def test_a_consumer_that_writes_itself_cannot_be_explained(own: Callable[..., Re
         ("signin", "CreateOAuth2Token", False),
         ("sts", "AssumeRoleWithWebIdentity", False),
         ("license-manager", "CreateToken", True),
+        ("signin", "PutResourcePermissionStatement", True),
     ],
 )
-def test_only_services_of_credentials_may_create_something(service: Any, operation: str, is_refused: bool) -> None:
+def test_only_a_login_may_be_renewed(service: Any, operation: str, is_refused: bool) -> None:
     model = boto3.client(service, "eu-west-1").meta.service_model.operation_model(operation)
 
     with pytest.raises(WouldWrite) if is_refused else nullcontext():

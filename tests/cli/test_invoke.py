@@ -221,7 +221,8 @@ def test_a_file_with_a_byte_order_mark_is_read(run: Run, tmp_path: Path, encodin
 def test_standard_input_is_read_in_the_encodings_of_files(
     run: Run, monkeypatch: pytest.MonkeyPatch, encoding: str
 ) -> None:
-    content = json.dumps(sample("tenant-provisioning")).encode(encoding)
+    event = changed(sample("tenant-provisioning"), "detail.tenant.name", "Müller €")
+    content = json.dumps(event, ensure_ascii=False).encode(encoding)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(content)))
 
     code, out, _ = run("invoke", "-")
@@ -406,10 +407,15 @@ def test_a_running_emulator_is_used(run: Run, monkeypatch: pytest.MonkeyPatch) -
     assert started(first[1])["name"] == "premium-tenant-provisioning"
 
 
+def free_port(host: str) -> int:
+    with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
 def has_ipv6() -> bool:
     try:
-        with socket.create_server(("::1", 0), family=socket.AF_INET6):
-            return True
+        return bool(free_port("::1"))
     except OSError:
         return False
 
@@ -418,7 +424,7 @@ def has_ipv6() -> bool:
     ("host", "shown"),
     [
         ("127.0.0.1", "127.0.0.1"),
-        pytest.param("::1", "[::1]", marks=pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")),
+        pytest.param("::", "[::1]", marks=pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")),
     ],
 )
 def test_an_emulator_runs_until_it_is_interrupted_and_works_with_the_samples(
@@ -438,7 +444,7 @@ def test_an_emulator_runs_until_it_is_interrupted_and_works_with_the_samples(
 
     monkeypatch.setattr("orchestrator.cli.emulate.threading", SimpleNamespace(Event=Interrupted))
 
-    code, _, err = run("emulate", "--host", host, "--port", "0")
+    code, _, err = run("emulate", "--host", host, "--port", str(free_port(host)))
 
     assert (code, err) == (130, "")
     assert " ".join(found["words"]).startswith(f"AWS is emulated at http://{shown}:")

@@ -58,9 +58,11 @@ def convert(queue: str, job_id: str, timestamp: int, data: Any) -> EventMessage:
         raise InvalidEvent("its id has control characters; give it an id of printable text")
     try:
         body = message.body_of({name: value for name, value in data.items() if name != "type"})
-    except (RecursionError, ValueError):
+    except RecursionError:
+        raise InvalidEvent("its data is nested too deep; send fewer levels") from None
+    except ValueError:
         raise InvalidEvent(
-            f"its data is nested too deep, or contains {TOO_MANY_DIGITS} or above 1.8e308; send less, or text"
+            f"its data contains {TOO_MANY_DIGITS}, or one above 1.8e308; send a smaller one, or text"
         ) from None
     try:
         time = datetime.fromtimestamp(timestamp / 1000, UTC).isoformat()

@@ -10,10 +10,10 @@ from orchestrator.aws.errors import aws_errors, is_denied, is_temporary
 from orchestrator.cli.stack import YOUR_ROLE
 from orchestrator.errors import ConfigurationError, OrchestratorError
 
-# What operations that only read begin with.
-_READING = ("BatchGet", "Describe", "Get", "List", "Query", "Scan")
-# Services from which the SDK fetches credentials. Their operations change nothing.
-_CREDENTIALS = ("signin", "sso", "sso-oidc", "sts")
+# What operations that only read begin with. `AssumeRole` fetches credentials.
+_READING = ("AssumeRole", "BatchGet", "Describe", "Get", "List", "Query", "Scan")
+# With these, the SDK renews a person's login.
+_RENEWING = {("signin", "CreateOAuth2Token"), ("sso-oidc", "CreateToken")}
 _FAILURE = "the event cannot be explained"
 
 
@@ -59,14 +59,13 @@ class Guard:
     def refuse_writing(self, model: Any, **_: Any) -> None:
         """Raise and record `WouldWrite` if an operation may change something. botocore calls this before each request.
 
-        Only operations whose names begin with one of `_READING`, and those of `_CREDENTIALS`, count as changing
-        nothing.
+        Only operations whose names begin with one of `_READING`, and those in `_RENEWING`, count as changing nothing.
 
         Args:
             model: botocore's description of the operation.
         """
         service = model.service_model.service_name
-        if service not in _CREDENTIALS and not model.name.startswith(_READING):
+        if not model.name.startswith(_READING) and (service, model.name) not in _RENEWING:
             error = WouldWrite(
                 f"a consumer or builder of this handler would itself request {service}:{model.name}, and this command "
                 "only reads"
