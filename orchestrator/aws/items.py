@@ -166,10 +166,6 @@ def _value_bytes(value: Any) -> int:
 def _attribute_value(value: Any) -> Any:
     if isinstance(value, str):
         return {"S": value}
-    if isinstance(value, Mapping):
-        return {"M": to_item(value)}
-    if isinstance(value, list | tuple):
-        return {"L": [_attribute_value(member) for member in value]}
     if value is None:
         return {"NULL": True}
     if isinstance(value, bool):
@@ -178,6 +174,10 @@ def _attribute_value(value: Any) -> Any:
         return {"N": str(int(value))}
     if isinstance(value, float) and isfinite(value):
         return {"N": str(_in_range(Decimal(repr(value))))}
+    if isinstance(value, list | tuple):
+        return {"L": [_attribute_value(member) for member in value]}
+    if isinstance(value, Mapping):
+        return {"M": to_item(value)}
     if isinstance(value, set | frozenset) and value and all(isinstance(member, str) for member in value):
         return {"SS": list(value)}
     from boto3.dynamodb.types import TypeSerializer
