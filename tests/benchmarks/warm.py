@@ -164,10 +164,7 @@ def microseconds(handler: Handler, event: Any, least: float = 0.02) -> float:
 
 
 def copies(handler: Handler, event: Any) -> float:
-    """Handle an event; return the peak memory of this, in multiples of the detail's size.
-
-    Python's count excludes the buffer of pydantic's serialiser, which holds one more copy.
-    """
+    """Handle an event; return the peak memory of this, in multiples of the detail's size."""
     handler(event, LocalContext())
     tracemalloc.start()
     handler(event, LocalContext())
