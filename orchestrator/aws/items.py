@@ -29,7 +29,8 @@ def from_item(item: "Mapping[str, AttributeValueTypeDef]") -> dict[str, Any]:
 
 
 def _python_value(value: Any) -> Any:
-    # boto3's `TypeDeserializer` does the same (but it wraps bytes). Importing boto3 takes a twentieth of a cold start.
+    # boto3's `TypeDeserializer` does the same, except that it wraps bytes. It is not used here, because importing boto3
+    # takes a twentieth of a cold start.
     ((name, content),) = value.items()
     match name:
         case "N":

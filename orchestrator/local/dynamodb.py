@@ -15,6 +15,7 @@ def one_request_at_a_time() -> Iterator[None]:
     """
     from moto.dynamodb.responses import DynamoHandler
 
+    # While it handles a request, moto may call a function, and this function may send a request of its own.
     lock, act = threading.RLock(), DynamoHandler.call_action
 
     def call_action(self: Any) -> Any:

@@ -163,7 +163,7 @@ def running_emulator(host: str, port: int, jobs: Sequence[str] = ()) -> Iterator
 
     Args:
         host: The address to listen on; `0.0.0.0` is every IPv4 address of this machine, and `::` is every
-            address.
+            IPv6 address.
         port: The port to listen on; 0 picks a free one.
         jobs: Names of CodeBuild projects and ARNs of state machines to create besides those of the sample tiers. Names
             with a slash are ignored, because CodeBuild allows no slash in a project's name.

@@ -64,10 +64,7 @@ def deep(levels: int) -> Any:
         ({"type": "A\nB"}, "but has another value there"),
         ({"type": "A", "secret": "s3cret \ud800"}, "event: detail.secret contains half of a surrogate pair"),
         ({"type": "A", "b": deep(70)}, "is nested deeper than 64 levels"),
-        (
-            {"type": "A", "b": float("inf")},
-            "a number of more than 4,300 digits, or one above 1.8e308",
-        ),
+        ({"type": "A", "b": float("inf")}, "a number of more than 4,300 digits, or one above 1.8e308"),
     ],
 )
 def test_a_job_without_an_event_is_refused_with_a_reason(data: Any, error: str) -> None:
